@@ -1,0 +1,45 @@
+/*
+ * The contract between the arbiter and the process that it forks: all that an actor is born with.
+ * Everything is inherited by fork; nothing is passed on a command line.
+ */
+#ifndef ACTOR_BOOT_H
+#define ACTOR_BOOT_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct config;
+struct listener;
+struct log;
+struct scoreboard;
+
+struct actor_boot {
+    char id[32];                 /* "worker.2" */
+    uint32_t slot;               /* 1..N */
+    uint32_t record;             /* index into the scoreboard; this process is its one writer */
+    uint64_t generation;         /* counts the processes that have filled this slot */
+    pid_t arbiter_pid;           /* to see an orphan: getppid() differs */
+    int mailbox_fd;              /* SOCK_SEQPACKET, this actor's end; owned by the actor */
+    const struct config *config; /* borrowed for the life of the process */
+    struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
+    size_t n_listeners;
+    struct scoreboard *scoreboard; /* shared, borrowed */
+    struct log *log;               /* inherited; the actor sets log->actor */
+};
+
+/* A kind of actor: the arbiter forks it and calls main, whose return value is the exit code. */
+struct actor_kind {
+    const char *name; /* "worker" */
+    int (*main)(const struct actor_boot *boot);
+};
+
+/*
+ * Messages of the mailbox (sender and target are actor ids):
+ *   ready {}             actor → arbiter   prepared: wants to be told to run
+ *   run {}               arbiter → actor   begin to accept
+ *   stop {graceful}      arbiter → actor   drain within exit_timeout, or exit at once
+ *   reopen_logs {}       arbiter → actor
+ *   retiring {reason}    actor → arbiter   it drains of its own accord (TERM): replace it
+ */
+
+#endif

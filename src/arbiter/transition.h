@@ -1,0 +1,155 @@
+/*
+ * THE transition engine: desired state against actual processes. Pure: events and time in, actions
+ * out; it forks, kills and logs nothing. Start, restart, reload, scale, retirement and stop are
+ * rows of it, not machines of their own; hand-over, recycling and upgrade will be further rows.
+ *
+ * Two sets may be wanted at a time: the `live` generation, which serves, and the `next`, which a
+ * reload prepares. When every process of `next` is ready it becomes `live` in one step (commit); if
+ * one of them fails before that, it is taken back (rollback) and nothing has happened. A process
+ * serves from TR_RUN to TR_RETIRE.
+ */
+#ifndef ARBITER_TRANSITION_H
+#define ARBITER_TRANSITION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "arbiter/policy.h"
+
+enum {
+    TR_SLOTS_MAX = 1024,
+    TR_RECORDS_MAX = 4096,
+    TR_KILL_GRACE_MS = 500,
+    TR_QUICK_GRACE_MS = 150
+};
+
+enum tr_phase {
+    TR_FREE,     /* no process */
+    TR_STARTING, /* forked, not ready; killed at `deadline_ms` (boot_timeout) */
+    TR_READY,    /* prepared, not told to run: waits for the rest of `next` */
+    TR_RUNNING,  /* serves */
+    TR_RETIRING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
+    TR_KILLED,   /* SIGKILL sent, not yet reaped */
+};
+
+struct tr_proc {
+    enum tr_phase phase;
+    bool is_planned;      /* its end is wanted: does not count against the slot */
+    bool is_told;         /* the action that its phase asks for has been given out */
+    uint32_t slot;        /* 1..TR_SLOTS_MAX */
+    uint64_t epoch;       /* the configuration that it was started with */
+    uint64_t since_ms;    /* entered the phase */
+    uint64_t deadline_ms; /* 0 = none */
+};
+
+enum tr_mode { TR_MODE_SERVE, TR_MODE_GRACEFUL, TR_MODE_QUICK };
+
+/* A set of processes that is wanted: slots 1..workers, each of this epoch. epoch 0 = none is
+ * wanted. */
+struct tr_set {
+    uint64_t epoch;
+    uint32_t workers;
+    uint64_t boot_timeout_ms;
+    uint64_t exit_timeout_ms;
+};
+
+enum tr_failure {
+    TR_FAILURE_NONE,
+    TR_FAILURE_DIED, /* a process of `next` ended before it was ready */
+    TR_FAILURE_BOOT_TIMEOUT,
+    TR_FAILURE_FORK,
+};
+
+struct transition {
+    enum tr_mode mode;
+    struct tr_set live; /* workers changes by scale */
+    struct tr_set next; /* epoch 0 = no reload under way */
+    uint32_t n_records; /* usable ones, 1..TR_RECORDS_MAX; bounds the processes */
+    struct policy_budget budget;
+    uint32_t random; /* state of the jitter's generator */
+    uint64_t stop_deadline_ms;
+    enum tr_failure failure; /* of `next`; a rollback is due */
+    uint32_t failed_record;
+    bool is_commit_due;
+    bool has_served; /* every worker of the first set has been ready */
+    bool is_given_up;
+    struct policy slots[TR_SLOTS_MAX + 1]; /* [0] unused */
+    struct tr_proc procs[TR_RECORDS_MAX];  /* index = scoreboard record */
+};
+
+enum tr_event_kind {
+    TR_EV_TICK,   /* time has passed */
+    TR_EV_RELOAD, /* prepare @set as `next`; ignored unless transition_can_reload() */
+    TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
+    TR_EV_READY, /* @record said so */
+    TR_EV_RETIRING,    /* @record drains of its own accord: replace it, planned */
+    TR_EV_EXITED,      /* @record has been reaped */
+    TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
+    TR_EV_STOP,        /* graceful; a second one, or @is_quick, is quick */
+};
+
+struct tr_event {
+    enum tr_event_kind kind;
+    uint32_t record;
+    uint32_t workers;
+    bool is_quick;
+    struct tr_set set;
+};
+
+enum tr_action_kind {
+    TR_NOTHING,  /* wait for the next event or transition_deadline() */
+    TR_SPAWN,    /* fork @record for @slot with the configuration @epoch */
+    TR_RUN,      /* tell @record to serve */
+    TR_RETIRE,   /* tell @record to drain (@is_quick: to exit at once) */
+    TR_KILL,     /* SIGKILL @record: @why */
+    TR_COMMIT,   /* `next` is now `live` (@epoch): the listeners of the old one may go. Comes after
+                    every   TR_RUN of the new and before every TR_RETIRE of the old processes. */
+    TR_ROLLBACK, /* `next` (@epoch) is given up because of @failure at @record: close what only it
+                    had */
+    TR_SERVING,  /* once: every worker of the first set runs */
+    TR_STOPPED,  /* stopping, and no process is left: leave the loop, exit 0 */
+    TR_GIVE_UP,  /* nothing serves and the budget is spent: stop and exit 70 */
+};
+
+enum tr_kill_reason { TR_KILL_BOOT_TIMEOUT, TR_KILL_EXIT_TIMEOUT, TR_KILL_ROLLBACK, TR_KILL_STOP };
+
+struct tr_action {
+    enum tr_action_kind kind;
+    uint32_t record;
+    uint32_t slot;
+    uint64_t epoch;
+    bool is_quick;
+    enum tr_kill_reason why;
+    enum tr_failure failure;
+};
+
+/*
+ * transition_init - nothing runs, @first is wanted
+ * @n_records  the scoreboard's size
+ * @random     seed of the jitter
+ */
+void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_records,
+                     uint32_t random);
+
+/* transition_event - something has happened. Events that make no sense now are ignored. */
+void transition_event(struct transition *t, uint64_t now_ms, const struct tr_event *ev);
+
+/*
+ * transition_next - the next thing to do; call until it gives TR_NOTHING
+ * The engine takes each action as done when it gives it out; what fails comes back as an event.
+ */
+struct tr_action transition_next(struct transition *t, uint64_t now_ms);
+
+/* transition_deadline - when to send TR_EV_TICK at the latest; UINT64_MAX = never */
+uint64_t transition_deadline(const struct transition *t);
+
+/* transition_can_reload - serving, no reload under way, and room for a second set of processes */
+bool transition_can_reload(const struct transition *t, uint32_t workers);
+
+/* transition_is_degraded - fewer run than wanted, and not because a first start or reload is under
+ * way */
+bool transition_is_degraded(const struct transition *t);
+
+/* transition_count - processes in @phase */
+uint32_t transition_count(const struct transition *t, enum tr_phase phase);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * Byte buffers with a hard cap, and a bounded list of kept blocks for reuse.
+ * A buffer is a queue: bytes are appended at the end and consumed at the front.
+ */
+#ifndef BASE_BUFFER_H
+#define BASE_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Blocks are powers of two from BUFFER_MIN_BYTES up. A few freed ones of each size are kept
+ * (cheaper than malloc and free of large blocks); all that are handed out stay below the limit.
+ */
+enum { BUFFER_MIN_BYTES = 1024, BUFFER_CLASSES = 12, BUFFER_KEEP = 8 };
+
+struct buffer_pool {
+    size_t limit_bytes; /* what all buffers together may hold */
+    size_t used_bytes;  /* handed out now, capacity counted */
+    size_t kept_bytes;  /* in the lists below; bounded by BUFFER_KEEP a class */
+    unsigned n_kept[BUFFER_CLASSES];
+    void *kept[BUFFER_CLASSES][BUFFER_KEEP];
+};
+
+struct buffer {
+    uint8_t *block;  /* owned; NULL = holds nothing */
+    size_t start;    /* offset of the first byte */
+    size_t len;      /* bytes held */
+    size_t capacity; /* of the block */
+};
+
+void buffer_pool_init(struct buffer_pool *pool, size_t limit_bytes);
+void buffer_pool_fini(struct buffer_pool *pool);
+
+static inline uint8_t *buffer_data(const struct buffer *b)
+{
+    return b->block + b->start;
+}
+
+/* Bytes that fit behind the held ones without growing or moving. */
+static inline size_t buffer_room(const struct buffer *b)
+{
+    return b->capacity - b->start - b->len;
+}
+
+/*
+ * buffer_reserve - make room for @more bytes behind the held ones, moving or growing the block
+ * Returns 0, -ENOBUFS (the pool's limit) or -ENOMEM; on failure the buffer is as it was.
+ */
+int buffer_reserve(struct buffer *b, struct buffer_pool *pool, size_t more);
+
+/* buffer_append - reserve and copy. Returns as buffer_reserve. @data may not point into @b. */
+int buffer_append(struct buffer *b, struct buffer_pool *pool, const void *data, size_t len);
+
+/* buffer_consume - drop @n bytes at the front; an empty buffer gives its block back */
+void buffer_consume(struct buffer *b, struct buffer_pool *pool, size_t n);
+
+/* buffer_free - give the block back to the pool; the buffer is empty and usable again */
+void buffer_free(struct buffer *b, struct buffer_pool *pool);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * What a worker counts. THE table of counters: one row each, and the scoreboard record, log lines,
+ * `info` and the tests are derived from it. One process writes, others read: relaxed atomics, no
+ * lock.
+ */
+#ifndef BASE_COUNTERS_H
+#define BASE_COUNTERS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* clang-format off */
+/*    field                   what is counted */
+#define COUNTERS(X)                                                                                \
+    X(accepted,               "connections accepted")                                              \
+    X(requests,               "complete messages answered")                                        \
+    X(bytes_in,               "bytes read from clients")                                           \
+    X(bytes_out,              "bytes written to clients")                                          \
+    X(handed_in,              "connections taken over from another worker")                        \
+    X(handed_out,             "connections given to another worker")                               \
+    X(closed_peer,            "connections ended by the peer between messages")                    \
+    X(closed_partial,         "connections ended by the peer inside a message")                    \
+    X(closed_quit,            "connections ended by the protocol (QUIT)")                          \
+    X(closed_reset,           "connections reset by the peer")                                     \
+    X(closed_error,           "connections ended by another socket error")                         \
+    X(closed_too_big,         "messages longer than server.max_message")                           \
+    X(closed_message_timeout, "messages not complete within server.message_timeout")               \
+    X(closed_write_timeout,   "replies without progress for server.write_timeout")                 \
+    X(closed_keep_alive,      "idle connections past server.keep_alive")                           \
+    X(closed_buffered,        "connections that asked for more than server.max_buffered left")     \
+    X(closed_drained,         "connections half-closed because the worker retires")                \
+    X(closed_cut,             "connections cut at the end of the drain")                           \
+    X(closed_refused,         "connections accepted and closed because all workers are full")      \
+    X(linger_expired,         "lingering closes ended by their deadline")                          \
+    X(accept_pauses,          "times that accepting paused: full, or out of descriptors, memory")  \
+    X(accept_errors,          "accept errors that concern one connection only")                    \
+    X(log_dropped,            "log lines dropped because the log could not take them")             \
+    X(scanned,                "bytes examined by the separator search")
+/* clang-format on */
+
+typedef _Atomic uint64_t counter_t; /* the one typedef: an atomic is no struct */
+
+struct counters {
+#define X(field, help) counter_t field;
+    COUNTERS(X)
+#undef X
+};
+
+/* counter_add - by the one writer only */
+static inline void counter_add(counter_t *c, uint64_t n)
+{
+    uint64_t v = atomic_load_explicit(c, memory_order_relaxed);
+    atomic_store_explicit(c, v + n, memory_order_relaxed);
+}
+
+static inline void counter_set(counter_t *c, uint64_t v)
+{
+    atomic_store_explicit(c, v, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(const counter_t *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+#endif

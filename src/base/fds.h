@@ -1,0 +1,31 @@
+/*
+ * Descriptors: what a process may hold, and how it lets go of the rest.
+ */
+#ifndef BASE_FDS_H
+#define BASE_FDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* fds_close - close @*fd if it is open and set it to -1; never reports EINTR or EIO */
+void fds_close(int *fd);
+
+/* fds_set_nonblock, fds_set_cloexec - returns 0 or -errno */
+int fds_set_nonblock(int fd);
+int fds_set_cloexec(int fd, bool is_on);
+
+/* fds_ensure_stdio - open /dev/null on each of 0, 1, 2 that is closed. Returns 0 or -errno. */
+int fds_ensure_stdio(void);
+
+/*
+ * fds_close_all_except - close every descriptor from 3 up that @keep does not list
+ * @keep   borrowed; sorted in place; -1 entries are skipped
+ */
+void fds_close_all_except(int *keep, size_t n_keep);
+
+/* fds_write_all - write all of @len bytes, retrying EINTR. Returns 0 or -errno (EAGAIN included).
+ */
+int fds_write_all(int fd, const void *data, size_t len);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * One log a process: levels, text (logfmt) or JSON lines, to stderr, a file or syslog.
+ * A line is one write; a log that cannot take it (full pipe, full disk) loses the line and counts
+ * it. Values are escaped here and nowhere else, so that no peer can forge a line or steer a
+ * terminal.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/counters.h"
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
+enum { LOG_LINE_MAX = 4096, LOG_CAUSES = 64, LOG_WINDOW_MS = 5000 };
+
+/* A cause that repeats: a message and the value of its first field. */
+struct log_cause {
+    uint64_t key; /* hash; 0 = free */
+    uint64_t since_ms;
+    uint64_t suppressed;
+    enum log_level level;
+    char text[160]; /* message and first field, for the closing line */
+};
+
+struct log {
+    enum log_level level;
+    enum log_format format;
+    int fd; /* owned; -1 for syslog */
+    bool is_syslog;
+    bool is_stderr;
+    char path[512];     /* "" = stderr */
+    char actor[32];     /* who writes: "arbiter", "worker.2" */
+    counter_t *dropped; /* borrowed; may be NULL */
+    struct log_cause causes[LOG_CAUSES];
+};
+
+struct log_field {
+    const char *key; /* borrowed; NULL ends the list */
+    enum { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_UINT } kind;
+    const char *str; /* borrowed, escaped when written; NULL is written as "" */
+    int64_t i;
+    uint64_t u;
+};
+
+#define F_STR(k, v)  ((struct log_field){.key = (k), .kind = LOG_FIELD_STR, .str = (v)})
+#define F_INT(k, v)  ((struct log_field){.key = (k), .kind = LOG_FIELD_INT, .i = (int64_t)(v)})
+#define F_UINT(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_UINT, .u = (uint64_t)(v)})
+#define F_ERR(e)     F_STR("error", strerror((e) < 0 ? -(e) : (e)))
+
+/*
+ * log_open - begin to write
+ * @path    "" = stderr, "syslog", or a file (created 0640, appended to); borrowed
+ * A pipe or terminal is reopened so that only this process's writes do not block.
+ * Returns 0 or -errno; on failure @log writes to stderr.
+ */
+int log_open(struct log *log, const char *path, enum log_level level, enum log_format format,
+             const char *actor);
+void log_close(struct log *log);
+
+/* log_reopen - open the file again after a rotation. Returns 0, or -errno and goes on with the old
+ * one. */
+int log_reopen(struct log *log);
+
+/* log_emit - one line; log_emit_limited - at most one a cause in LOG_WINDOW_MS, the rest is counted
+ */
+void log_emit(struct log *log, enum log_level level, const char *message,
+              const struct log_field *fields);
+void log_emit_limited(struct log *log, enum log_level level, const char *message,
+                      const struct log_field *fields);
+
+/* log_flush_causes - write "… repeated=N" for causes whose window has ended; @now_ms monotonic */
+void log_flush_causes(struct log *log, uint64_t now_ms);
+
+#define LOG_FIELDS_(...) ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}})
+#define LOG_AT_(log, lvl, fn, msg, ...)                                                            \
+    do {                                                                                           \
+        if ((lvl) >= (log)->level)                                                                 \
+            fn((log), (lvl), (msg), LOG_FIELDS_(__VA_ARGS__));                                     \
+    } while (0)
+
+#define log_debug(log, msg, ...)   LOG_AT_(log, LOG_LEVEL_DEBUG, log_emit, msg, __VA_ARGS__)
+#define log_info(log, msg, ...)    LOG_AT_(log, LOG_LEVEL_INFO, log_emit, msg, __VA_ARGS__)
+#define log_warning(log, msg, ...) LOG_AT_(log, LOG_LEVEL_WARNING, log_emit, msg, __VA_ARGS__)
+#define log_error(log, msg, ...)   LOG_AT_(log, LOG_LEVEL_ERROR, log_emit, msg, __VA_ARGS__)
+#define log_warning_limited(log, msg, ...)                                                         \
+    LOG_AT_(log, LOG_LEVEL_WARNING, log_emit_limited, msg, __VA_ARGS__)
+#define log_error_limited(log, msg, ...)                                                           \
+    LOG_AT_(log, LOG_LEVEL_ERROR, log_emit_limited, msg, __VA_ARGS__)
+
+/*
+ * log_render - the pure part: one line, '\n' included, escaped, cut at @size with a mark
+ * @wall_ns   CLOCK_REALTIME
+ * Returns the length, always > 0 for @size >= 128.
+ */
+size_t log_render(char *buf, size_t size, enum log_format format, enum log_level level,
+                  const char *actor, int pid, uint64_t wall_ns, const char *message,
+                  const struct log_field *fields);
+
+/* log_level_name, log_level_parse - "debug", "info", "warning", "error"; parse gives -EINVAL */
+const char *log_level_name(enum log_level level);
+int log_level_parse(const char *text, enum log_level *ret);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * The configuration: one immutable struct, and THE key table from which parsing, overrides, -T,
+ * the reload's diff and the checks of man page and example file are derived.
+ */
+#ifndef CONF_CONFIG_H
+#define CONF_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/log.h"
+
+/* clang-format off */
+enum config_key {
+    CONFIG_WORKERS, CONFIG_BOOT_TIMEOUT, CONFIG_EXIT_TIMEOUT, CONFIG_PID_FILE, CONFIG_DAEMON,
+    CONFIG_BIND, CONFIG_BACKLOG, CONFIG_KEEP_ALIVE, CONFIG_MESSAGE_TIMEOUT, CONFIG_WRITE_TIMEOUT,
+    CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED, CONFIG_MAX_CONNECTIONS, CONFIG_SEPARATOR,
+    CONFIG_LOG_LEVEL, CONFIG_LOG_FILE, CONFIG_LOG_FORMAT,
+    CONFIG_KEYS
+};
+/* clang-format on */
+
+enum { CONFIG_BIND_MAX = 64, CONFIG_SEPARATOR_MAX = 16, CONFIG_PATH_MAX = 512 };
+
+/* What a reload does with a changed key. */
+enum config_reload {
+    RELOAD_ARBITER, /* the arbiter takes it over at once */
+    RELOAD_WORKERS, /* takes effect with the new generation of workers */
+    RELOAD_RESTART, /* needs a new start: a reload that changes it is refused */
+};
+
+enum config_origin_kind { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_COMMAND_LINE };
+
+struct config_origin {
+    enum config_origin_kind kind;
+    unsigned line; /* ORIGIN_FILE: from 1 */
+};
+
+struct config {
+    /* arbiter.* */
+    unsigned workers; /* 0 = one per CPU of the affinity mask */
+    uint64_t boot_timeout_ms;
+    uint64_t exit_timeout_ms;
+    char pid_file[CONFIG_PATH_MAX]; /* "" = none; absolute */
+    bool is_daemon;
+    /* server.* */
+    char *bind[CONFIG_BIND_MAX]; /* owned; as written, checked with addr_parse, no doubles */
+    size_t n_bind;               /* 1..CONFIG_BIND_MAX */
+    unsigned backlog;
+    uint64_t keep_alive_ms; /* 0 = for ever */
+    uint64_t message_timeout_ms;
+    uint64_t write_timeout_ms;
+    uint64_t max_message;
+    uint64_t max_buffered;
+    unsigned max_connections; /* 0 = from RLIMIT_NOFILE */
+    uint8_t separator[CONFIG_SEPARATOR_MAX];
+    size_t separator_len; /* 0 = raw */
+    /* log.* */
+    enum log_level log_level;
+    char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */
+    enum log_format log_format;
+
+    char path[CONFIG_PATH_MAX]; /* absolute path of the file, "" = built-in defaults only */
+    struct config_origin origin[CONFIG_KEYS];
+};
+
+/* One row of THE table. `config_keys[CONFIG_WORKERS].name` is "arbiter.workers". */
+struct config_row {
+    const char *name;
+    enum config_reload reload;
+    const char *unit;    /* "s", "bytes", "" */
+    const char *initial; /* the default, as canonical text */
+    const char *allowed; /* for error messages: "a whole number from 0 to 1024" */
+    const char *help;    /* one line */
+    /* The rest is private to config.c. */
+    const struct config_type *type;
+    size_t offset;
+    uint64_t min, max;
+};
+extern const struct config_row config_keys[CONFIG_KEYS];
+
+/* config_find - the key of that full name, or -1 */
+int config_find(const char *name);
+
+/* config_new - all defaults. Owned by the caller: config_free. NULL only without memory. */
+struct config *config_new(void);
+void config_free(struct config *c);
+
+/*
+ * config_set - one value from its canonical text (lists: elements joined by '\n'; separator:
+ * escapes) The file parser, the command line and the table that the parsing child returns all come
+ * through here.
+ * @why      on -EINVAL: a sentence "VALUE is not KEY's: allowed is …"; @why_size bytes
+ * Returns 0, -EINVAL or -ENOMEM; on failure the configuration is unchanged.
+ */
+int config_set(struct config *c, enum config_key key, const char *text, struct config_origin origin,
+               char *why, size_t why_size);
+
+/* config_get - the value as canonical text, which config_set reads back. malloc'ed, owned by the
+ * caller. */
+char *config_get(const struct config *c, enum config_key key);
+
+/* config_check - what one key cannot know (e.g. max_message against max_buffered). Returns 0 or
+ * -EINVAL. */
+int config_check(const struct config *c, char *why, size_t why_size);
+
+/* config_effective_workers - workers, with 0 resolved by the affinity mask */
+unsigned config_effective_workers(const struct config *c);
+
+#endif

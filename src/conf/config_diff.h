@@ -1,0 +1,24 @@
+/*
+ * What a reload changes, and the listing of -T.
+ */
+#ifndef CONF_CONFIG_DIFF_H
+#define CONF_CONFIG_DIFF_H
+
+#include <stdio.h>
+#include "conf/config.h"
+
+/*
+ * config_diff - call @on_change for each key whose value differs, in table order
+ * @old_text,@new_text  canonical, borrowed for the call
+ * Returns the number of changed keys, or -ENOMEM.
+ */
+typedef void config_on_change(const struct config_row *row, const char *old_text,
+                              const char *new_text, void *userdata);
+int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,
+                void *userdata);
+
+/* config_dump - -T: each key, its effective value in the file's syntax, and its origin as a comment
+ */
+int config_dump(const struct config *c, FILE *out);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * Connections of one worker: buffers, deadlines, back-pressure and endings. Runs in a worker's
+ * loop; knows no configuration file, no arbiter, no listener; a protocol turns bytes into replies.
+ *
+ * The rules of the data path: one read per readiness event, into a buffer that all share; the
+ * longest prefix of whole messages is answered with one write straight from there; only an
+ * unfinished tail is copied into a buffer of the connection's own, only an unsent rest into its
+ * output; above the high-water mark of unsent output reading stops. Deadlines hang in one wheel.
+ */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buffer.h"
+#include "base/counters.h"
+#include "base/list.h"
+#include "base/wheel.h"
+#include "net/protocol.h"
+
+enum {
+    CONN_READ_BYTES = 65536,  /* the shared read buffer */
+    CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
+    CONN_LINGER_MS = 2000,    /* to wait for the peer's end of file after our half-close */
+    CONN_TICK_MS = 100,       /* resolution of the deadlines */
+};
+
+struct conn_limits {
+    uint64_t keep_alive_ms;      /* 0 = none */
+    uint64_t message_timeout_ms; /* 0 = none */
+    uint64_t write_timeout_ms;   /* 0 = none */
+    size_t max_buffered;         /* bytes of all the connections' own buffers */
+};
+
+struct conn_set;
+
+/* Called after a connection is gone: room for a new one, or the end of a drain. */
+typedef void conn_set_on_closed(struct conn_set *set);
+
+/* All connections of a worker. */
+struct conn_set {
+    struct ev_loop *loop; /* borrowed */
+    struct protocol_binding binding;
+    struct conn_limits limits;
+    struct counters *counters; /* borrowed: this process's own record */
+    conn_set_on_closed *on_closed;
+    struct buffer_pool pool;
+    struct wheel wheel;
+    ev_timer sweep;  /* the one timer of all deadlines; runs only while the wheel holds something */
+    struct list all; /* every connection, oldest first */
+    struct list dead; /* marked during callbacks, freed by `reaper` */
+    ev_prepare reaper;
+    size_t n_open;     /* in `all` */
+    uint64_t n_closes; /* since the start */
+    bool is_draining;
+    uint8_t *read_buffer; /* CONN_READ_BYTES, owned, shared by all */
+};
+
+/* conn_set_init - @counters and @loop outlive the set. Returns 0 or -ENOMEM. */
+int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_binding binding,
+                  const struct conn_limits *limits, struct counters *counters,
+                  conn_set_on_closed *on_closed);
+
+/* conn_set_fini - cut all that is left and free everything */
+void conn_set_fini(struct conn_set *set);
+
+/* conn_set_add - take over a connected, non-blocking socket. Returns 0 or -ENOMEM (@fd is then
+ * closed). */
+int conn_set_add(struct conn_set *set, int fd);
+
+/*
+ * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the
+ * message they are in (and answer what has already arrived) first. Idempotent.
+ */
+void conn_set_drain(struct conn_set *set);
+
+/* conn_set_cut - the end of patience: close everything now, counted as cut */
+void conn_set_cut(struct conn_set *set);
+
+#endif

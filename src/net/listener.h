@@ -1,0 +1,48 @@
+/*
+ * A listening socket: made, kept and closed by the arbiter alone, inherited by workers. Unix
+ * sockets are made under safe stale-path rules and unlinked only by who made them.
+ */
+#ifndef NET_LISTENER_H
+#define NET_LISTENER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include "base/addr.h"
+
+struct listener {
+    char *text;                /* owned: as configured; identity over reloads */
+    char bound[ADDR_TEXT_LEN]; /* what it is bound to, port 0 resolved: "127.0.0.1:43211" */
+    struct addr addr;          /* with the port that the kernel chose */
+    int fd;                    /* owned; listening, non-blocking, cloexec */
+    int backlog;
+    unsigned refs; /* how many configurations (live, next) hold it */
+    pid_t owner;   /* only this process unlinks */
+    dev_t dev;     /* of the socket file */
+    ino_t ino;
+};
+
+/*
+ * listener_open - socket, options, bind, listen
+ * TCP: SO_REUSEADDR, TCP_NODELAY (inherited), keepalive (inherited), TCP_USER_TIMEOUT (inherited).
+ * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: a stale socket file (nobody
+ * accepts) is replaced under a lock; a live one, or anything that is no socket, is refused.
+ * @text      borrowed, valid for addr_parse
+ * @user_timeout_ms  TCP_USER_TIMEOUT, 0 = kernel's default
+ * @why       on failure: a sentence that names the address, the call and what to do; @why_size
+ * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for a path that is no
+ * socket).
+ */
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
+                  char *why, size_t why_size);
+
+/* listener_set_backlog - listen() again with another backlog (arbiter only). Returns 0 or -errno.
+ */
+int listener_set_backlog(struct listener *l, int backlog);
+
+/* listener_close - close; in the owner also unlink the socket file, if it is still ours. NULL is
+ * fine. */
+void listener_close(struct listener *l);
+
+#endif

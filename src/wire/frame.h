@@ -1,0 +1,55 @@
+/*
+ * Framing: where do messages end? Pure bytes; the search resumes where it stopped and never
+ * looks at a byte more than twice, whatever the peer sends.
+ */
+#ifndef WIRE_FRAME_H
+#define WIRE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FRAME_SEPARATOR_MAX = 16 };
+
+/* How messages end. Immutable after frame_rule_init; one a listener's configuration. */
+struct frame_rule {
+    uint8_t separator[FRAME_SEPARATOR_MAX];
+    uint8_t separator_len; /* 0 = raw: every read is complete as it is */
+    size_t max_message;    /* bytes without the separator */
+    uint8_t quit[8];       /* a message of exactly these bytes ends the conversation */
+    uint8_t quit_len;      /* 0 = none */
+};
+
+enum frame_verdict {
+    FRAME_PENDING, /* the rest is the beginning of a message */
+    FRAME_QUIT,    /* the last message of the prefix is QUIT; what follows is not looked at */
+    FRAME_TOO_BIG, /* the message after the prefix is longer than allowed */
+};
+
+/* What frame_scan found. Offsets count from @data. */
+struct frame_result {
+    enum frame_verdict verdict;
+    size_t complete; /* length of the prefix of whole messages, separators included */
+    size_t
+        resume; /* where the next search may start, relative to the first byte after the prefix */
+    uint64_t messages; /* in the prefix; in raw mode 1 for a non-empty @data */
+    uint64_t scanned;  /* bytes examined by this call */
+};
+
+/*
+ * frame_rule_init - @separator of 0..FRAME_SEPARATOR_MAX bytes, @quit of 0..8
+ * Returns 0 or -EINVAL (too long).
+ */
+int frame_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
+                    size_t max_message, const void *quit, size_t quit_len);
+
+/*
+ * frame_scan - split the longest prefix of whole messages off
+ * @data    borrowed; begins with the first byte of a message
+ * @resume  0 for new data; else the `resume` of the scan that left this beginning behind
+ * The separator is matched leftmost and without overlap: "\r\n\r\n\r\n" is one message and "\r\n".
+ */
+struct frame_result frame_scan(const struct frame_rule *r, const uint8_t *data, size_t len,
+                               size_t resume);
+
+#endif
