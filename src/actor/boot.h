@@ -24,6 +24,7 @@ struct actor_boot {
     struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
+    unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
     struct log *log;               /* inherited; the actor sets log->actor */
 };
 

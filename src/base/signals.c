@@ -1,0 +1,73 @@
+/*
+ * Signal masks and dispositions around fork.
+ */
+#include "base/signals.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+void signals_block_all(sigset_t *ret_old)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, ret_old);
+}
+
+void signals_restore(const sigset_t *old)
+{
+    sigprocmask(SIG_SETMASK, old, NULL);
+}
+
+void signals_unblock_all(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* glibc keeps the signals between SIGSYS and SIGRTMIN for itself and refuses them: no error of
+ * ours. */
+static void set_disposition(int signo, void (*handler)(int))
+{
+    struct sigaction sa = {.sa_handler = handler};
+
+    sigemptyset(&sa.sa_mask);
+    sigaction(signo, &sa, NULL);
+}
+
+void signals_default_all(void)
+{
+    for (int signo = 1; signo < NSIG; signo++)
+        set_disposition(signo, SIG_DFL);
+}
+
+static bool is_left_alone(int signo)
+{
+    switch (signo) {
+    case SIGKILL:
+    case SIGSTOP:
+    case SIGCONT:
+    case SIGTSTP:
+    case SIGCHLD:
+    case SIGTERM:
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGFPE:
+    case SIGILL:
+    case SIGABRT:
+    case SIGSYS:
+    case SIGTRAP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void signals_ignore_strays(void)
+{
+    for (int signo = 1; signo < NSIG; signo++)
+        if (!is_left_alone(signo))
+            set_disposition(signo, SIG_IGN);
+}

@@ -1,0 +1,259 @@
+/*
+ * Accepting, gated by load. Runs in a worker.
+ *
+ * Each wake accepts one connection. A worker that already has clearly more than the least loaded
+ * one steps aside for a millisecond, so that the others see the event first; then it accepts
+ * without asking again, so that nobody waits for a sibling that does not come. The closes term lets
+ * a worker with many short connections go on: its count is about to fall.
+ */
+#include "worker/accept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/log.h"
+#include "net/listener.h"
+
+static const double gate_s = 0.001;
+
+bool accept_gate_is_open(uint64_t own, uint64_t least, uint64_t closes)
+{
+    uint64_t slack;
+
+    if (least == UINT64_MAX)
+        return true;
+    slack = MAX(least / 16, UINT64_C(2));
+    slack = MAX(slack, closes);
+    return own < least + slack;
+}
+
+static uint64_t recent_closes(struct acceptor *a, uint64_t now_ns)
+{
+    const uint64_t window_ns = ACCEPT_CLOSES_WINDOW_MS * UINT64_C(1000000);
+    uint64_t age_ns = now_ns - a->window_start_ns;
+
+    if (age_ns >= window_ns) {
+        a->window_before = age_ns < 2 * window_ns ? a->conns->n_closes - a->window_base : 0;
+        a->window_base = a->conns->n_closes;
+        a->window_start_ns = now_ns;
+    }
+    return a->window_before + (a->conns->n_closes - a->window_base);
+}
+
+static void publish(struct acceptor *a)
+{
+    counter_set(&a->record->connections, a->conns->n_open);
+    counter_set(&a->record->is_full, a->conns->n_open >= a->max_connections);
+}
+
+static void stop_watches(struct acceptor *a)
+{
+    for (size_t i = 0; i < a->n_watches; i++) {
+        ev_io_stop(a->loop, &a->watches[i].io);
+        ev_timer_stop(a->loop, &a->watches[i].gate);
+    }
+}
+
+static void start_watches(struct acceptor *a)
+{
+    for (size_t i = 0; i < a->n_watches; i++)
+        if (a->watches[i].listener->fd >= 0)
+            ev_io_start(a->loop, &a->watches[i].io);
+}
+
+static void pause_accepting(struct acceptor *a)
+{
+    stop_watches(a);
+    counter_add(&a->record->counters.accept_pauses, 1);
+    ev_timer_set(&a->pause, a->pause_ms / 1e3, 0.);
+    ev_timer_start(a->loop, &a->pause);
+    a->pause_ms = MIN(a->pause_ms * 2, (unsigned)ACCEPT_PAUSE_MAX_MS);
+}
+
+static void on_out_of_resources(struct acceptor *a, int error)
+{
+    /* Only a lack of descriptors is this worker's own; memory is short for everybody. */
+    if (error == EMFILE)
+        counter_set(&a->record->is_full, 1);
+    log_warning_limited(a->log, "accepting pauses", F_STR("error", strerror(error)),
+                        F_UINT("connections", a->conns->n_open));
+    pause_accepting(a);
+}
+
+/* Returns 0, or the errno of accept4 after dealing with it. */
+static int accept_one(struct acceptor *a, struct accept_watch *w)
+{
+    int fd = accept4(w->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        counter_add(&a->record->counters.accepted, 1);
+        a->pause_ms = ACCEPT_PAUSE_MIN_MS;
+        if (conn_set_add(a->conns, fd) < 0)
+            on_out_of_resources(a, ENOMEM);
+        publish(a);
+        if (a->conns->n_open >= a->max_connections && !ev_is_active(&a->pause))
+            pause_accepting(a);
+        return 0;
+    }
+    switch (errno) {
+    case EAGAIN:
+    case EINTR:
+        break;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        on_out_of_resources(a, errno);
+        break;
+    case EINVAL: /* an orphaned sibling has shut the listener down for all */
+        ev_io_stop(a->loop, &w->io);
+        break;
+    default: /* accept(2): errors of the one connection, to be treated like EAGAIN */
+        counter_add(&a->record->counters.accept_errors, 1);
+        log_debug(a->log, "accept failed", F_ERR(errno));
+    }
+    return errno;
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
+{
+    struct accept_watch *w = container_of(io, struct accept_watch, io);
+    struct acceptor *a = w->owner;
+    uint64_t now_ns = clock_mono_ns();
+    uint64_t least = scoreboard_least(a->scoreboard, a->index, now_ns,
+                                      ACCEPT_FRESH_MS * UINT64_C(1000000), NULL);
+
+    if (accept_gate_is_open(a->conns->n_open, least, recent_closes(a, now_ns))) {
+        accept_one(a, w);
+        return;
+    }
+    ev_io_stop(loop, io);
+    ev_timer_set(&w->gate, gate_s, 0.);
+    ev_timer_start(loop, &w->gate);
+}
+
+static void on_gate(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
+{
+    struct accept_watch *w = container_of(timer, struct accept_watch, gate);
+
+    ev_io_start(loop, &w->io);
+    accept_one(w->owner, w);
+}
+
+/* Accept and close, so that clients hear something while no worker can take them. */
+static void refuse_some(struct acceptor *a)
+{
+    for (size_t i = 0; i < a->n_watches; i++) {
+        for (int n = 0; n < ACCEPT_REFUSE_BATCH; n++) {
+            int fd;
+
+            fds_close(&a->reserve_fd);
+            fd = accept4(a->watches[i].listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+            if (fd >= 0) {
+                counter_add(&a->record->counters.accepted, 1);
+                counter_add(&a->record->counters.closed_refused, 1);
+                fds_close(&fd);
+            }
+            a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+            if (fd < 0 && errno != EINTR)
+                break;
+        }
+    }
+}
+
+static void on_pause_end(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct acceptor *a = container_of(timer, struct acceptor, pause);
+    int is_all_full = 0;
+
+    /* is_full stays set while asking: it says what this worker's last attempt said. */
+    scoreboard_least(a->scoreboard, a->index, clock_mono_ns(), ACCEPT_FRESH_MS * UINT64_C(1000000),
+                     &is_all_full);
+    if (is_all_full) {
+        log_warning_limited(a->log, "all workers are full: clients are turned away",
+                            F_UINT("connections", a->conns->n_open));
+        refuse_some(a);
+    }
+    if (a->conns->n_open >= a->max_connections) {
+        ev_timer_set(&a->pause, ACCEPT_PAUSE_MAX_MS / 1e3, 0.);
+        ev_timer_start(a->loop, &a->pause);
+        return;
+    }
+    start_watches(a);
+}
+
+int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_loop *loop,
+                  struct conn_set *conns)
+{
+    *a = (struct acceptor){
+        .loop = loop,
+        .log = boot->log,
+        .scoreboard = boot->scoreboard,
+        .record = &boot->scoreboard->records[boot->record],
+        .index = boot->record,
+        .conns = conns,
+        .max_connections = boot->max_connections,
+        .n_watches = boot->n_listeners,
+        .pause_ms = ACCEPT_PAUSE_MIN_MS,
+        .reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
+    };
+    if (a->reserve_fd < 0)
+        return -errno;
+    a->watches = calloc(boot->n_listeners, sizeof(*a->watches));
+    if (!a->watches) {
+        fds_close(&a->reserve_fd);
+        return -ENOMEM;
+    }
+    ev_timer_init(&a->pause, on_pause_end, 0., 0.);
+    for (size_t i = 0; i < a->n_watches; i++) {
+        struct accept_watch *w = &a->watches[i];
+
+        w->owner = a;
+        w->listener = boot->listeners[i];
+        ev_io_init(&w->io, on_acceptable, w->listener->fd, EV_READ);
+        ev_timer_init(&w->gate, on_gate, 0., 0.);
+    }
+    return 0;
+}
+
+void acceptor_run(struct acceptor *a)
+{
+    if (a->is_running || !a->watches)
+        return;
+    a->is_running = true;
+    counter_set(&a->record->is_accepting, 1);
+    start_watches(a);
+}
+
+void acceptor_on_closed(struct acceptor *a)
+{
+    publish(a);
+    if (a->is_running && ev_is_active(&a->pause) && a->conns->n_open < a->max_connections) {
+        ev_timer_stop(a->loop, &a->pause);
+        start_watches(a);
+    }
+}
+
+void acceptor_fini(struct acceptor *a)
+{
+    if (!a->watches)
+        return;
+    a->is_running = false;
+    counter_set(&a->record->is_accepting, 0);
+    stop_watches(a);
+    ev_timer_stop(a->loop, &a->pause);
+    for (size_t i = 0; i < a->n_watches; i++)
+        fds_close(&a->watches[i].listener->fd);
+    /* The sockets live on elsewhere, so the kernel keeps them in our epoll set: make a new one. */
+    ev_loop_fork(a->loop);
+    fds_close(&a->reserve_fd);
+    free(a->watches);
+    a->watches = NULL;
+    a->n_watches = 0;
+}

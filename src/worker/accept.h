@@ -1,0 +1,73 @@
+/*
+ * Accepting: one connection a wake, gated by load so that the workers' shares stay even although
+ * they share the listeners (nobody hands connections out). Runs in a worker.
+ */
+#ifndef WORKER_ACCEPT_H
+#define WORKER_ACCEPT_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "actor/boot.h"
+#include "actor/scoreboard.h"
+#include "net/conn.h"
+
+enum {
+    ACCEPT_FRESH_MS = 2500, /* a heartbeat older than this does not hold the others back */
+    ACCEPT_CLOSES_WINDOW_MS = 100,
+    ACCEPT_PAUSE_MIN_MS = 50,
+    ACCEPT_PAUSE_MAX_MS = 500,
+    ACCEPT_REFUSE_BATCH = 64, /* turned away a wake when all workers are full */
+};
+
+struct acceptor;
+
+struct accept_watch {
+    ev_io io;
+    ev_timer gate; /* runs while this listener waits for a less loaded worker to come first */
+    struct acceptor *owner;    /* borrowed */
+    struct listener *listener; /* borrowed */
+};
+
+struct acceptor {
+    struct ev_loop *loop;          /* borrowed */
+    struct log *log;               /* borrowed */
+    struct scoreboard *scoreboard; /* borrowed */
+    struct score_record *record;   /* borrowed: this process's own */
+    uint32_t index;                /* of `record` */
+    struct conn_set *conns;        /* borrowed */
+    unsigned max_connections;
+    struct accept_watch *watches; /* owned, one a listener */
+    size_t n_watches;
+    ev_timer pause; /* runs while this worker is full or short of something */
+    unsigned pause_ms;
+    int reserve_fd; /* owned: given up for a moment to turn a client away when no descriptor is left
+                     */
+    bool is_running;
+    uint64_t window_start_ns; /* of the count of recent closes */
+    uint64_t window_base;     /* conn_set.n_closes at its start */
+    uint64_t window_before;   /* closes in the window before */
+};
+
+/*
+ * accept_gate_is_open - may a worker with @own connections take one now?
+ * @least   the least of the other accepting workers; UINT64_MAX = there is none
+ * @closes  own closes in the last ACCEPT_CLOSES_WINDOW_MS
+ */
+bool accept_gate_is_open(uint64_t own, uint64_t least, uint64_t closes);
+
+/* acceptor_init - borrow all; accepts nothing yet. Returns 0 or -errno. */
+int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_loop *loop,
+                  struct conn_set *conns);
+
+/* acceptor_run - begin to accept */
+void acceptor_run(struct acceptor *a);
+
+/* acceptor_on_closed - a connection is gone: publish it, and go on if this worker was full */
+void acceptor_on_closed(struct acceptor *a);
+
+/* acceptor_fini - stop and close this process's copies of the listeners; the arbiter's live on.
+ * Idempotent. */
+void acceptor_fini(struct acceptor *a);
+
+#endif

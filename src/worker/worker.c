@@ -1,0 +1,242 @@
+/*
+ * The worker process: a libev loop with a mailbox to the arbiter, listeners to accept on and a set
+ * of connections. It knows no configuration file and forks nothing.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "actor/mailbox.h"
+#include "actor/scoreboard.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "conf/config.h"
+#include "net/conn.h"
+#include "net/listener.h"
+#include "worker/accept.h"
+
+struct worker {
+    const struct actor_boot *boot; /* borrowed */
+    struct ev_loop *loop;          /* owned */
+    struct score_record *record;   /* borrowed: the shared record that only this process writes */
+    struct mailbox mailbox;
+    struct conn_set conns;
+    struct acceptor acceptor;
+    ev_timer heartbeat; /* the least often that the record is touched */
+    ev_check turn;      /* touches it at each turn of the loop */
+    ev_timer patience;  /* end of the drain */
+    ev_signal term;
+    bool is_draining;
+};
+
+static void beat(struct worker *w)
+{
+    counter_set(&w->record->heartbeat_ns, clock_mono_ns());
+}
+
+static void on_heartbeat(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct worker *w = container_of(timer, struct worker, heartbeat);
+
+    log_flush_causes(w->boot->log, clock_mono_ms());
+}
+
+static void on_turn(struct ev_loop *loop UNUSED, ev_check *check, int revents UNUSED)
+{
+    beat(container_of(check, struct worker, turn));
+}
+
+static void tell_arbiter(struct worker *w, const char *command, json_t *args)
+{
+    struct message m = {.target = "arbiter", .args = args};
+    int rc;
+
+    strncpy(m.command, command, sizeof(m.command) - 1);
+    strncpy(m.sender, w->boot->id, sizeof(m.sender) - 1);
+    rc = mailbox_send(&w->mailbox, &m, NULL, 0);
+    if (rc < 0 && rc != -EPIPE)
+        log_warning(w->boot->log, "mailbox: not sent", F_STR("command", command), F_ERR(rc));
+    message_fini(&m);
+}
+
+static void leave_if_drained(struct worker *w)
+{
+    if (w->is_draining && w->conns.n_open == 0)
+        ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void on_conn_closed(struct conn_set *set)
+{
+    struct worker *w = container_of(set, struct worker, conns);
+
+    acceptor_on_closed(&w->acceptor);
+    leave_if_drained(w);
+}
+
+static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct worker *w = container_of(timer, struct worker, patience);
+
+    log_info(w->boot->log, "drain: time is up, connections are cut",
+             F_UINT("connections", w->conns.n_open));
+    conn_set_cut(&w->conns);
+    ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void begin_drain(struct worker *w)
+{
+    if (w->is_draining)
+        return;
+    w->is_draining = true;
+    counter_set(&w->record->state, ACTOR_STOPPING);
+    acceptor_fini(&w->acceptor);
+    ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
+    ev_timer_start(w->loop, &w->patience);
+    conn_set_drain(&w->conns);
+    leave_if_drained(w);
+}
+
+/* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
+ */
+static void become_orphan(struct worker *w)
+{
+    if (!w->is_draining)
+        log_warning(w->boot->log, "the arbiter is gone: draining",
+                    F_UINT("connections", w->conns.n_open));
+    for (size_t i = 0; i < w->boot->n_listeners; i++)
+        if (w->boot->listeners[i]->fd >= 0)
+            shutdown(w->boot->listeners[i]->fd, SHUT_RDWR);
+    begin_drain(w);
+}
+
+static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents UNUSED)
+{
+    struct worker *w = container_of(signal, struct worker, term);
+
+    if (getppid() != w->boot->arbiter_pid) {
+        become_orphan(w);
+    } else if (w->is_draining) {
+        ev_break(loop, EVBREAK_ALL);
+    } else {
+        tell_arbiter(w, "retiring", json_pack("{s:s}", "reason", "SIGTERM"));
+        begin_drain(w);
+    }
+}
+
+static void on_run(struct worker *w, const struct message *m UNUSED)
+{
+    if (w->is_draining)
+        return;
+    counter_set(&w->record->state, ACTOR_RUN);
+    acceptor_run(&w->acceptor);
+}
+
+static void on_stop(struct worker *w, const struct message *m)
+{
+    if (json_is_true(json_object_get(m->args, "graceful")))
+        begin_drain(w);
+    else
+        ev_break(w->loop, EVBREAK_ALL);
+}
+
+static void on_reopen_logs(struct worker *w, const struct message *m UNUSED)
+{
+    int rc = log_reopen(w->boot->log);
+
+    if (rc < 0)
+        log_error(w->boot->log, "log: cannot be reopened", F_ERR(rc));
+}
+
+static const struct {
+    const char *command;
+    void (*handle)(struct worker *w, const struct message *m);
+} worker_commands[] = {
+    {"run", on_run},
+    {"stop", on_stop},
+    {"reopen_logs", on_reopen_logs},
+};
+
+static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, size_t n_fds UNUSED)
+{
+    struct worker *w = container_of(mb, struct worker, mailbox);
+
+    for (size_t i = 0; i < ARRAY_SIZE(worker_commands); i++) {
+        if (strcmp(m->command, worker_commands[i].command) == 0) {
+            worker_commands[i].handle(w, m);
+            return;
+        }
+    }
+    log_warning(w->boot->log, "mailbox: unknown command", F_STR("command", m->command));
+}
+
+static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
+{
+    become_orphan(container_of(mb, struct worker, mailbox));
+}
+
+static int worker_prepare(struct worker *w, struct protocol_binding binding)
+{
+    const struct config *c = w->boot->config;
+    const struct conn_limits limits = {
+        .keep_alive_ms = c->keep_alive_ms,
+        .message_timeout_ms = c->message_timeout_ms,
+        .write_timeout_ms = c->write_timeout_ms,
+        .max_buffered = c->max_buffered,
+    };
+    int rc;
+
+    /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
+    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!w->loop)
+        return -ENOMEM;
+    rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
+    if (rc < 0)
+        return rc;
+    rc = acceptor_init(&w->acceptor, w->boot, w->loop, &w->conns);
+    if (rc < 0)
+        return rc;
+    ev_timer_init(&w->heartbeat, on_heartbeat, 1., 1.);
+    ev_timer_start(w->loop, &w->heartbeat);
+    ev_check_init(&w->turn, on_turn);
+    ev_check_start(w->loop, &w->turn);
+    ev_timer_init(&w->patience, on_patience_ends, 0., 0.);
+    ev_signal_init(&w->term, on_term, SIGTERM);
+    ev_signal_start(w->loop, &w->term);
+    mailbox_start(&w->mailbox, w->loop, w->boot->mailbox_fd, on_message, on_mailbox_close);
+    return 0;
+}
+
+int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
+{
+    struct worker w = {.boot = boot, .record = &boot->scoreboard->records[boot->record]};
+    int rc;
+
+    counter_set(&w.record->state, ACTOR_STARTING);
+    counter_set(&w.record->started_ns, clock_mono_ns());
+    boot->log->dropped = &w.record->counters.log_dropped;
+    signals_ignore_strays();
+    rc = worker_prepare(&w, binding);
+    if (rc < 0) {
+        log_error(boot->log, "worker cannot begin", F_ERR(rc));
+        return EX_OSERR;
+    }
+    beat(&w);
+    signals_unblock_all();
+    tell_arbiter(&w, "ready", NULL);
+    ev_run(w.loop, 0);
+
+    counter_set(&w.record->state, ACTOR_CLOSE);
+    acceptor_fini(&w.acceptor);
+    conn_set_fini(&w.conns);
+    mailbox_stop(&w.mailbox);
+    ev_loop_destroy(w.loop);
+    return EX_OK;
+}
