@@ -1,65 +1,231 @@
 # echo-arbiter: everything is made below build/. `make help` lists the targets.
+#
+# The public targets that need packages or another set of flags call this file again (`sub`), so
+# that nothing is probed before the packages are there. Flags are probed once a compiler
+# (tools/probe.sh) and kept; a changed command line rebuilds what it concerns, an unchanged one nothing.
 
-VERSION := 0.1.0
-prefix  ?= /usr/local
-B       ?= build
-CC      ?= gcc
-PKGS    := libconfig jansson
-
-ifeq ($(V),1)
-Q :=
-else
-Q := @
+VERSION     := 0.1.0
+prefix      ?= /usr/local
+bindir      ?= $(prefix)/bin
+sbindir     ?= $(prefix)/sbin
+mandir      ?= $(prefix)/share/man
+docdir      ?= $(prefix)/share/doc/echo-arbiter
+includedir  ?= $(prefix)/include
+B           ?= build
+ifeq ($(origin CC),default)
+CC          := gcc
 endif
-say = $(if $(Q),@printf '  %-7s %s\n' '$(1)' '$(2)',@:)
+OPT         ?= -O2 -g
+WERROR      ?=
+SAN         ?=
+FUZZ_SECONDS ?= 60
+SOAK_ROUNDS ?= 10
 
-WARN   := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
-try     = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo '$(1)')
-HARDEN := -U_FORTIFY_SOURCE $(call try,-D_FORTIFY_SOURCE=3 -O2) -fstack-protector-strong -fPIE \
-          $(call try,-fstack-clash-protection) $(call try,-fcf-protection=full) \
-          $(call try,-ftrivial-auto-var-init=zero)
-OPT    ?= -O2 -g
-WERROR ?=
-CFLAGS_ALL  = -std=gnu11 $(OPT) $(WARN) $(WERROR) $(HARDEN) -Isrc -Iinclude -D_GNU_SOURCE \
-              -DECHO_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS)) $(CFLAGS)
-LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
-LIBS   := -lev $(shell pkg-config --libs $(PKGS))
+Q    := $(if $(filter 1,$(V)),,@)
+say   = $(if $(Q),printf '  %-7s %s\n' '$(1)' '$(patsubst $(B)/%,%,$(2))';)
+jobs  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+sub   = $(MAKE) --no-print-directory $(jobs)
+need  = @tools/need.sh build $(if $(findstring clang,$(CC)),clang) $(1)
 
-SRC    := $(filter-out src/cmd/%,$(wildcard src/*/*.c))
-OBJ    := $(SRC:%.c=$(B)/%.o)
-SUP    := $(wildcard tests/support/*.c)
-SUPOBJ := $(SUP:%.c=$(B)/%.o)
-UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
-IT     := $(patsubst tests/it/%.c,$(B)/tests/it/%,$(wildcard tests/it/test_*.c))
-
-.PHONY: all clean unit
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
 .SECONDARY:
-all: $(B)/echo-arbiter $(B)/echo-client
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
 
-$(B)/echo-%: $(B)/src/cmd/echo_%.o $(B)/libecho.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+# ---- what people call ----
 
-$(B)/libecho.a: $(OBJ)
-	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+.PHONY: all run check it unit lint asan ubsan fuzz soak bench install uninstall clean help
+INNER := all install _check _it _unit _lint _fuzz _soak _bench
 
-$(B)/%.o: %.c Makefile
-	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+help:
+	@echo 'make            build build/echo-arbiter and build/echo-client'
+	@echo 'make run        install what is missing, build, serve conf/echo.conf in the foreground'
+	@echo 'make check      install what is missing, run all tests; the last line is the sum'
+	@echo 'make unit, it   only the unit tests, only the integration tests'
+	@echo 'make lint       format, static analysis, layers, manuals, documents against tables'
+	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
+	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
+	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
+	@echo 'make bench      this server against the frozen floor (QUICK=1: at most 3 minutes)'
+	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
+	@echo 'make clean      remove build/'
+	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
 
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libecho.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+run:
+	$(need)
+	@$(sub) all
+	@echo 'In a second shell:  $(B)/echo-client Hello!'
+	@exec $(B)/echo-arbiter -c conf/echo.conf
 
-$(B)/tests/it/%: $(B)/tests/it/%.o $(SUPOBJ) $(B)/libecho.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+check:
+	$(call need,check)
+	@$(sub) _check
 
-unit: $(UNIT)
-	$(Q)rc=0; for t in $(UNIT); do $$t || rc=1; done; exit $$rc
+it unit:
+	@$(sub) _$@
+
+lint:
+	$(call need,lint clang)
+	@$(sub) _lint
+
+# Sanitized trees of their own. What is written is exactly as in a plain build, only slower.
+asan:
+	$(call need,check)
+	@$(sub) B='$(B)/$(if $(SAN),san,asan)' SAN='$(or $(SAN),address)' _check
+ubsan:
+	$(call need,check)
+	@$(sub) B='$(B)/$(if $(SAN),san,ubsan)' SAN='$(or $(SAN),undefined)' _check
+
+fuzz:
+	$(call need,clang)
+	@$(sub) B='$(B)/fuzz' CC=clang SAN=fuzzer,address,undefined _fuzz
+
+soak:
+	$(call need,check)
+	@$(sub) _soak
+
+bench:
+	$(call need,bench)
+	@$(sub) _bench
 
 clean:
 	rm -rf $(B)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+# `make clean all` cleans first, whatever -j says.
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+$(filter-out clean,$(MAKECMDGOALS)): | clean
+endif
+
+# ---- what is built from what ----
+
+BIN_SRC := $(wildcard src/cmd/echo_arbiter*.c src/cmd/echo_client*.c)
+SRC     := $(filter-out $(BIN_SRC),$(wildcard src/*/*.c))
+SUP     := $(wildcard tests/support/*.c)
+UNIT    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
+IT      := $(patsubst %.c,$(B)/%,$(wildcard tests/it/test_*.c))
+FUZZ    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH   := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+BIN     := $(if $(wildcard src/cmd/echo_arbiter*.c),$(B)/echo-arbiter) \
+           $(if $(wildcard src/cmd/echo_client*.c),$(B)/echo-client)
+TESTS   := $(UNIT) $(FUZZ) $(IT)
+objects  = $(patsubst %.c,$(B)/%.o,$(1))
+
+all: $(BIN)
+
+ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOALS)),)
+
+empty :=
+PROBE := $(B)/probe-$(subst /,_,$(subst $(empty) ,_,$(CC))).mk
+-include $(PROBE)
+$(PROBE): tools/probe.sh
+	@tools/need.sh -n build
+	@mkdir -p $(@D)
+	@tools/probe.sh $(CC) >$@
+
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+           -Wformat=2
+comma   := ,
+ifeq ($(SAN),)
+HARDEN   = $(PROBED_FORTIFY) $(PROBED_HARDEN)
+else
+# The fuzzer's own main is linked into the targets alone.
+SANFLAGS := -fsanitize=$(subst fuzzer$(comma),fuzzer-no-link$(comma),$(SAN)) \
+            -fno-omit-frame-pointer -fno-sanitize-recover=all
+OPT      := -O1 -g
+HARDEN   := -fPIE
+endif
+CPPFLAGS_ALL = -Isrc -Iinclude -Itests -D_GNU_SOURCE -DECHO_VERSION='"$(VERSION)"'
+COMPILE  = $(CC) -std=gnu11 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANFLAGS) $(CPPFLAGS_ALL) \
+           $(PROBED_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK     = $(CC) $(SANFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
+LIBS     = -lev $(PROBED_LIBS)
+
+# Remembered texts: what depends on one is made again when it changes.
+remember = $(if $(PROBED),$(if $(filter-out x,$(subst x$(strip $(2))x,x,x$(file <$(1))x)),$(shell \
+           mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2)))))
+$(call remember,$(B)/compile.txt,$(COMPILE))
+$(call remember,$(B)/link.txt,$(LINK) $(LIBS))
+$(call remember,$(B)/files.txt,$(SRC) $(SUP) $(BIN_SRC))
+$(B)/compile.txt $(B)/link.txt $(B)/files.txt:
+
+$(B)/%.o: %.c $(B)/compile.txt
+	@$(call say,CC,$<) mkdir -p $(@D)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(B)/libecho.a: $(call objects,$(SRC)) $(B)/files.txt
+$(B)/libsupport.a: $(call objects,$(SUP)) $(B)/files.txt
+$(B)/lib%.a:
+	@$(call say,AR,$@) rm -f $@
+	$(Q)ar rcs $@ $(filter %.o,$^)
+
+# One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
+define link
+@$(call say,LD,$@)
+$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(1) $(LIBS)
+endef
+
+$(B)/echo-arbiter: $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)))
+$(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
+$(B)/echo-arbiter $(B)/echo-client: $(B)/libecho.a $(B)/link.txt
+	$(call link)
+
+$(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+	$(call link,$(LIBS_$(@F)) -lcmocka)
+$(IT): | $(BIN)
+
+ifeq ($(findstring fuzzer,$(SAN)),)
+$(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libecho.a $(B)/link.txt
+	$(call link)
+else
+$(FUZZ): %: %.o $(B)/libecho.a $(B)/link.txt
+	$(call link,-fsanitize=fuzzer)
+endif
+
+$(BENCH): %: %.o $(B)/libecho.a $(B)/link.txt
+	$(call link)
+
+-include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c) \
+         $(TESTS:=.d) $(BENCH:=.d)
+
+# ---- what is run ----
+
+.PHONY: $(filter _%,$(INNER))
+_check: $(BIN) $(TESTS)
+	@tests/run.sh $(B) $(TESTS)
+_unit: $(UNIT)
+	@tests/run.sh $(B) $(UNIT)
+_it: $(BIN) $(IT)
+	@tests/run.sh $(B) $(IT)
+_soak: $(BIN) $(IT)
+	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
+	    ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
+_fuzz: $(FUZZ)
+	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
+_lint: all
+	@tests/lint/run.sh $(B)
+_bench: $(BIN) $(BENCH)
+	@QUICK='$(QUICK)' tests/bench/bench.sh $(B)
+
+endif
+
+# ---- installation ----
+
+MAN := $(wildcard man/*.[1-8])
+HDR := $(wildcard include/arbiter/*.h)
+section = $(subst .,,$(suffix $(1)))
+
+install: all
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(docdir)
+	install -m 755 $(B)/echo-arbiter $(DESTDIR)$(sbindir)/
+	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
+	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
+	$(foreach h,$(HDR),install -D -m 644 $(h) $(DESTDIR)$(includedir)/arbiter/$(notdir $(h)) &&) :
+
+uninstall:
+	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
+	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
+	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
+	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
+	-rmdir $(DESTDIR)$(docdir) $(if $(HDR),$(DESTDIR)$(includedir)/arbiter) 2>/dev/null || :
