@@ -8,7 +8,7 @@
 
 /*
  * num_parse_u64 - decimal digits only
- * @text     borrowed, NUL-terminated; no sign, blank or trailing bytes
+ * @text     borrowed, NUL-terminated; no sign, blank, leading zero or trailing bytes
  * @min,@max inclusive range
  * @ret      untouched on failure
  * Returns 0, -EINVAL (not a number) or -ERANGE.
@@ -21,6 +21,13 @@ int num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
  * too).
  */
 int num_parse_duration_ms(const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ret_ms);
+
+/*
+ * num_format_duration_ms - seconds, the shortest text that num_parse_duration_ms reads back
+ * @buf  of NUM_DURATION_LEN bytes. Returns @buf: "30", "0.25".
+ */
+enum { NUM_DURATION_LEN = 32 };
+char *num_format_duration_ms(uint64_t ms, char *buf);
 
 /*
  * num_parse_size - bytes, with an optional suffix KiB, MiB, GiB ("64KiB", "16MiB", "65536")
