@@ -1,0 +1,69 @@
+#!/bin/bash
+# Documents against what they describe: documents.sh BUILD
+# Options of --help stand in the manual, the signal tables of README and manual say the same, files
+# that are linked exist, and nothing names a path of the machine it was written on.
+set -u
+build=$1
+bad=0
+
+complain()
+{
+    echo "$*"
+    bad=1
+}
+
+options()
+{
+    local program=$1 manual=$2 option
+    if [ ! -x "$program" ] || [ ! -f "$manual" ]; then
+        complain "$manual: cannot be compared, ${program##*/} or the page is missing"
+        return
+    fi
+    for option in $("$program" --help | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | tr -d ' ,' | sort -u); do
+        # mdoc writes -x as "Fl x" and --long as "Fl -long".
+        grep -qE "Fl( [^ ]+( [^F]+ )?)* ?${option#-}( |\$)|Fl ${option#-}( |\$)" "$manual" ||
+            complain "$manual: option $option of --help is missing"
+    done
+}
+options "$build/echo-arbiter" man/echo-arbiter.8
+options "$build/echo-client" man/echo-client.1
+
+# Both tables as "NAME text" lines in plain words.
+plain()
+{
+    tr -d '`\\&' | sed -E 's/[[:space:]]+/ /g; s/ +([.,;:)])/\1/g; s/^ //; s/ $//; s/\.$//'
+}
+readme_signals()
+{
+    sed -n 's/^| `\{0,1\}\([A-Z0-9, /]*\)`\{0,1\} | \(.*\) |$/\1 \2/p' README.md | plain
+}
+manual_signals()
+{
+    sed -n '/^\.Sh SIGNALS/,/^\.Sh [^S]/p' man/echo-arbiter.8 | awk '
+        /^\.It / { if (row) print row; row = substr($0, 5); gsub(/Dv |SIG/, "", row); next }
+        /^\.El/ { if (row) print row; row = ""; exit }
+        row { sub(/^\.[A-Z][a-z] /, ""); row = row " " $0 }' | plain
+}
+if [ -f README.md ] && [ -f man/echo-arbiter.8 ]; then
+    [ -n "$(readme_signals)" ] || complain 'README.md: no signal table'
+    difference=$(diff <(readme_signals) <(manual_signals)) ||
+        complain "the signal tables of README.md (<) and man/echo-arbiter.8 (>) differ:
+$difference"
+fi
+
+# Links of the markdown files.
+while IFS=: read -r file target; do
+    target=${target#](}
+    target=${target%%[)#]*}
+    case $target in
+    http://* | https://* | '') ;;
+    *) [ -e "$(dirname "$file")/$target" ] || complain "$file: links to $target, which is not there" ;;
+    esac
+done < <(grep -oHE '\]\([^)]+\)' ./*.md)
+
+# A path of this machine has no business in the project.
+here=$(pwd -P)
+if grep -rnF -e "$here/" -e "$HOME/" --exclude-dir=.git --exclude-dir=build . 2>/dev/null | grep .; then
+    complain 'a path of this machine stands in the files above'
+fi
+exit $bad

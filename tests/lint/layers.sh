@@ -1,0 +1,53 @@
+#!/bin/bash
+# Who may include whom. The folder names the process: what is not listed here is a layer violation.
+set -u
+declare -A may=(
+    [base]='' [wire]='base' [conf]='base'
+    [actor]='base wire' [net]='base wire'
+    [echo]='base wire net/protocol.h'
+    [client]='base wire echo arbiter'
+    [worker]='base wire conf actor net'
+    [arbiter]='base wire conf actor net/listener.h'
+    [cmd]='base wire conf actor net echo client worker arbiter'
+)
+# Libraries with one place each.
+declare -A only=([libconfig.h]='src/conf/config_file')
+bad=0
+
+complain()
+{
+    echo "$1:$2: $3"
+    bad=1
+}
+
+while IFS=: read -r file line text; do
+    room=${file#src/}
+    room=${room%%/*}
+    if [[ -z ${may[$room]+x} ]]; then
+        complain "$file" "$line" "unknown room $room: say in $0 what it may include"
+        continue
+    fi
+    if [[ $text =~ \"([^\"]+)\" ]]; then
+        what=${BASH_REMATCH[1]}
+        allowed=0
+        for other in "$room" ${may[$room]}; do
+            [[ $what == "$other" || $what == "$other"/* ]] && allowed=1
+        done
+        [ $allowed = 1 ] || complain "$file" "$line" "$room may not include \"$what\""
+    elif [[ $text =~ \<([^\>]+)\> ]]; then
+        what=${BASH_REMATCH[1]}
+        if [[ -n ${only[$what]-} && $file != "${only[$what]}"* ]]; then
+            complain "$file" "$line" "<$what> belongs to ${only[$what]} alone"
+        fi
+        if [[ $what == arbiter/* && $room != client && $room != cmd ]]; then
+            complain "$file" "$line" "the installed API is not for $room"
+        fi
+    fi
+done < <(grep -nE '^[[:space:]]*#[[:space:]]*include' -r src --include='*.[ch]')
+
+# Pure rooms know no loop, socket or time.
+while IFS=: read -r file line text; do
+    complain "$file" "$line" "pure code includes ${text##* }"
+done < <(grep -nE '#[[:space:]]*include[[:space:]]*<(ev|sys/socket|sys/epoll|time|sys/time|syslog)\.h>' \
+    -r src/wire src/echo --include='*.[ch]')
+exit $bad

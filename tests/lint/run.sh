@@ -1,0 +1,72 @@
+#!/bin/bash
+# All static checks, each with one line; what fails prints why: run.sh BUILD
+set -u
+build=$1
+flags=(-std=gnu11 -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"')
+read -r -a packages < <(pkg-config --cflags libconfig jansson)
+flags+=("${packages[@]}")
+mapfile -t c < <(find src tests -name '*.c' | sort)
+mapfile -t h < <(find src include tests -name '*.h' 2>/dev/null | sort)
+mapfile -t scripts < <(grep -rlE '^#!.*[/ ](ba)?sh$' tests tools .ci | sort)
+failed=0
+
+check()
+{
+    local name=$1 began=$SECONDS text
+    shift
+    if text=$("$@" 2>&1); then
+        printf '  ok   %-10s (%d s)\n' "$name" $((SECONDS - began))
+        [ -z "$text" ] || printf '%s\n' "$text" | sed 's/^/      | /'
+    else
+        printf '  FAIL %-10s (%d s)\n%s\n' "$name" $((SECONDS - began)) "$text"
+        failed=1
+    fi
+}
+
+# Every header must say itself what it needs.
+headers()
+{
+    local cc header bad=0
+    for cc in gcc clang; do
+        for header in "${h[@]}"; do
+            printf '#include "%s"\n' "$header" |
+                "$cc" "${flags[@]}" -I. -Wall -Wextra -Werror -fsyntax-only -x c - || bad=1
+        done
+    done
+    return $bad
+}
+
+# Only what prints warnings and errors of the project's own files.
+tidy()
+{
+    printf '%s\0' "${c[@]}" |
+        xargs -0 -P "$(nproc)" -n 4 sh -c '
+            flags=$1; shift; eval "set -- \"\$@\" -- $flags"
+            clang-tidy --quiet "$@" 2>/dev/null' sh "$(printf "'%s' " "${flags[@]}")"
+}
+
+cpp()
+{
+    cppcheck --quiet --enable=warning,performance,portability --std=c11 --inline-suppr \
+        --error-exitcode=1 --suppress=missingIncludeSystem --suppress=unknownMacro \
+        --include=tests/lint/cppcheck.h -j "$(nproc)" -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"' src tests
+}
+
+manuals()
+{
+    compgen -G 'man/*.[1-8]' >/dev/null || return 0
+    mandoc -Tlint -W warning man/*.[1-8]
+}
+
+check format clang-format --dry-run -Werror "${c[@]}" "${h[@]}"
+check layers tests/lint/layers.sh
+check headers headers
+check sizes tests/lint/sizes.sh "${c[@]}" "${h[@]}"
+check manuals manuals
+check documents tests/lint/documents.sh "$build"
+if command -v shellcheck >/dev/null; then
+    check scripts shellcheck -S warning "${scripts[@]}"
+fi
+check cppcheck cpp
+check tidy tidy
+exit $failed
