@@ -1,0 +1,138 @@
+/*
+ * Descriptors. Any process; the parts that a forked child needs before exec or its own loop.
+ */
+#include "base/fds.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void fds_close(int *fd)
+{
+    if (*fd < 0)
+        return;
+    /* Linux frees the number whatever close says: a retry after EINTR could hit someone else's. */
+    int saved = errno;
+    close(*fd);
+    errno = saved;
+    *fd = -1;
+}
+
+int fds_set_nonblock(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    if (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return 0;
+}
+
+int fds_set_cloexec(int fd, bool is_on)
+{
+    if (fcntl(fd, F_SETFD, is_on ? FD_CLOEXEC : 0) < 0)
+        return -errno;
+    return 0;
+}
+
+int fds_ensure_stdio(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        if (errno != EBADF)
+            return -errno;
+        /* All below are open by now, so the lowest free number is this one. */
+        int null = open("/dev/null", O_RDWR);
+        if (null < 0)
+            return -errno;
+        if (null != fd) {
+            close(null);
+            return -EBADF;
+        }
+    }
+    return 0;
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+static int close_range_sys(unsigned first, unsigned last)
+{
+#ifdef SYS_close_range
+    return (int)syscall(SYS_close_range, first, last, 0);
+#else
+    (void)first, (void)last;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+static bool is_kept(const int *keep, size_t n_keep, int fd)
+{
+    return n_keep > 0 && bsearch(&fd, keep, n_keep, sizeof(*keep), compare_ints);
+}
+
+/* For a kernel or a sandbox without close_range. */
+static void close_one_by_one(const int *keep, size_t n_keep)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir) {
+        long max = sysconf(_SC_OPEN_MAX);
+        for (int fd = 3; fd < (max > 0 && max < INT_MAX ? max : 1024); fd++) {
+            if (!is_kept(keep, n_keep, fd))
+                close(fd);
+        }
+        return;
+    }
+    for (struct dirent *e; (e = readdir(dir));) {
+        int fd = atoi(e->d_name);
+        if (fd >= 3 && fd != dirfd(dir) && !is_kept(keep, n_keep, fd))
+            close(fd);
+    }
+    closedir(dir);
+}
+
+void fds_close_all_except(int *keep, size_t n_keep)
+{
+    if (n_keep > 0)
+        qsort(keep, n_keep, sizeof(*keep), compare_ints);
+    unsigned first = 3;
+    for (size_t i = 0; i < n_keep; i++) {
+        if (keep[i] < 0 || (unsigned)keep[i] < first)
+            continue;
+        unsigned kept = (unsigned)keep[i];
+        if (kept > first && close_range_sys(first, kept - 1) < 0) {
+            close_one_by_one(keep, n_keep);
+            return;
+        }
+        first = kept + 1;
+    }
+    if (close_range_sys(first, ~0u) < 0)
+        close_one_by_one(keep, n_keep);
+}
+
+int fds_write_all(int fd, const void *data, size_t len)
+{
+    const char *p = data;
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -EIO;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
