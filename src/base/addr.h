@@ -1,6 +1,6 @@
 /*
  * Addresses as people write them: HOST:PORT, [V6]:PORT, :PORT, unix:PATH. Pure text and structs:
- * nothing here opens a socket or asks a resolver.
+ * nothing here connects or asks a resolver; only the name of an interface ("%eth0") is looked up.
  */
 #ifndef BASE_ADDR_H
 #define BASE_ADDR_H
@@ -35,7 +35,8 @@ int addr_parse(const char *text, struct addr *ret, const char **ret_why);
 
 /*
  * addr_to_sockaddr - a numeric address for bind or connect; "localhost" is 127.0.0.1 here
- * ADDR_ANY gives [::]. Returns 0, or -EINVAL for a name that would need a resolver.
+ * ADDR_ANY gives [::]. Returns 0, -EINVAL for a name that would need a resolver, or -ENODEV for a
+ * v6 scope that is no interface.
  */
 int addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret, socklen_t *ret_len);
 

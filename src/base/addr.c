@@ -1,0 +1,292 @@
+/*
+ * Addresses as people write them. Pure text and structs, except that the name of an interface
+ * ("%eth0") is looked up when a v6 address has one.
+ */
+#include "base/addr.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "base/num.h"
+
+#define FORMS "write HOST:PORT, [V6]:PORT, :PORT or unix:PATH"
+
+enum { NAME_MAX_LEN = 253, LABEL_MAX_LEN = 63 };
+
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static int parse_unix(const char *path, struct addr *a, const char **why)
+{
+    size_t len = strlen(path);
+    *why = "the path after unix: is empty; " FORMS;
+    if (len == 0)
+        return -EINVAL;
+    *why = "abstract sockets (unix:@NAME) are not supported; write unix:PATH";
+    if (path[0] == '@')
+        return -EINVAL;
+    *why = "the path of a unix socket may have at most 107 bytes";
+    if (len >= sizeof(a->path))
+        return -EINVAL;
+    *why = "the path of a unix socket may not hold control characters";
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)path[i] < 0x20 || path[i] == 0x7f)
+            return -EINVAL;
+    }
+    a->kind = ADDR_UNIX;
+    memcpy(a->path, path, len + 1);
+    return 0;
+}
+
+static int parse_port(const char *text, struct addr *a, const char **why)
+{
+    uint64_t port;
+    *why = "the port is missing; " FORMS;
+    if (*text == '\0')
+        return -EINVAL;
+    *why = "the port must be a whole number from 0 to 65535";
+    if (strlen(text) > 5 || num_parse_u64(text, 0, 65535, &port) != 0)
+        return -EINVAL;
+    a->port = (uint16_t)port;
+    return 0;
+}
+
+static int parse_v6(const char *text, struct addr *a, const char **why)
+{
+    *why = "a v6 address is written [V6]:PORT, for example [::1]:8060";
+    const char *end = strchr(text, ']');
+    size_t len = end ? (size_t)(end - text - 1) : 0;
+    if (len == 0 || len >= sizeof(a->host) || end[1] != ':')
+        return -EINVAL;
+    memcpy(a->host, text + 1, len);
+    a->host[len] = '\0';
+
+    char digits[sizeof(a->host)];
+    memcpy(digits, a->host, len + 1);
+    char *scope = strchr(digits, '%');
+    if (scope) {
+        *scope++ = '\0';
+        *why = "the scope after % must be the name or number of an interface";
+        size_t scope_len = strlen(scope);
+        if (scope_len == 0 || scope_len >= IF_NAMESIZE)
+            return -EINVAL;
+        for (size_t i = 0; i < scope_len; i++) {
+            if (!is_alnum(scope[i]) && !strchr("._-", scope[i]))
+                return -EINVAL;
+        }
+    }
+    struct in6_addr in6;
+    *why = "what is in the brackets is no v6 address";
+    if (inet_pton(AF_INET6, digits, &in6) != 1)
+        return -EINVAL;
+    a->kind = ADDR_INET6;
+    return parse_port(end + 2, a, why);
+}
+
+/* A last label of digits only would be read as an old form of a v4 address ("127.1", "0x7f.1"). */
+static bool is_numeric_label(const char *label, size_t len)
+{
+    if (len > 2 && label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
+        return strspn(label + 2, "0123456789abcdefABCDEF") >= len - 2;
+    return strspn(label, "0123456789") >= len;
+}
+
+/* RFC 1123: labels of letters, digits and inner hyphens; one dot at the end is allowed. */
+static int check_name(const char *name, const char **why)
+{
+    *why = "a host name has letters, digits, hyphens and dots, 63 bytes a label, 253 in all";
+    size_t len = strlen(name);
+    if (len > 0 && name[len - 1] == '.')
+        len--;
+    if (len == 0 || len > NAME_MAX_LEN)
+        return -EINVAL;
+    const char *label = name, *end = name + len;
+    for (;;) {
+        const char *dot = memchr(label, '.', (size_t)(end - label));
+        size_t label_len = (size_t)((dot ? dot : end) - label);
+        if (label_len == 0 || label_len > LABEL_MAX_LEN)
+            return -EINVAL;
+        for (size_t i = 0; i < label_len; i++) {
+            bool is_edge = i == 0 || i == label_len - 1;
+            if (!is_alnum(label[i]) && (label[i] != '-' || is_edge))
+                return -EINVAL;
+        }
+        if (!dot) {
+            *why = "a v4 address is four numbers from 0 to 255, for example 127.0.0.1";
+            return is_numeric_label(label, label_len) ? -EINVAL : 0;
+        }
+        label = dot + 1;
+    }
+}
+
+static int parse_host(const char *text, struct addr *a, const char **why)
+{
+    const char *colon = strchr(text, ':');
+    *why = "the port is missing; " FORMS;
+    if (!colon)
+        return -EINVAL;
+    *why = "a v6 address needs brackets: [V6]:PORT, for example [::1]:8060";
+    if (strchr(colon + 1, ':'))
+        return -EINVAL;
+    size_t len = (size_t)(colon - text);
+    if (len == 0) {
+        a->kind = ADDR_ANY;
+        return parse_port(colon + 1, a, why);
+    }
+    *why = "for all interfaces write :PORT, without the *";
+    if (len == 1 && text[0] == '*')
+        return -EINVAL;
+    *why = "the host name is too long: at most 253 bytes";
+    if (len >= sizeof(a->host))
+        return -EINVAL;
+    memcpy(a->host, text, len);
+    a->host[len] = '\0';
+
+    struct in_addr in;
+    if (inet_pton(AF_INET, a->host, &in) == 1)
+        a->kind = ADDR_INET;
+    else if (check_name(a->host, why) == 0)
+        a->kind = ADDR_HOST;
+    else
+        return -EINVAL;
+    return parse_port(colon + 1, a, why);
+}
+
+int addr_parse(const char *text, struct addr *ret, const char **ret_why)
+{
+    struct addr a;
+    const char *why;
+    int r;
+
+    memset(&a, 0, sizeof(a));
+    if (*text == '\0') {
+        why = "the address is empty; " FORMS;
+        r = -EINVAL;
+    } else if (strncmp(text, "unix:", 5) == 0) {
+        r = parse_unix(text + 5, &a, &why);
+    } else if (text[0] == '[') {
+        r = parse_v6(text, &a, &why);
+    } else {
+        r = parse_host(text, &a, &why);
+    }
+    if (r < 0)
+        *ret_why = why;
+    else
+        *ret = a;
+    return r;
+}
+
+static int v6_to_sockaddr(const struct addr *a, struct sockaddr_in6 *sin6)
+{
+    char digits[sizeof(a->host)];
+    memcpy(digits, a->host, sizeof(digits));
+    char *scope = strchr(digits, '%');
+    if (scope) {
+        uint64_t index;
+        *scope++ = '\0';
+        if (num_parse_u64(scope, 0, UINT32_MAX, &index) != 0)
+            index = if_nametoindex(scope);
+        if (index == 0)
+            return -ENODEV;
+        sin6->sin6_scope_id = (uint32_t)index;
+    }
+    if (inet_pton(AF_INET6, digits, &sin6->sin6_addr) != 1)
+        return -EINVAL;
+    return 0;
+}
+
+int addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret, socklen_t *ret_len)
+{
+    union {
+        struct sockaddr_storage any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    } sa;
+    socklen_t len = 0;
+    const char *v4 = a->host;
+
+    memset(&sa, 0, sizeof(sa));
+    switch (a->kind) {
+    case ADDR_HOST:
+        if (strcasecmp(a->host, "localhost") != 0)
+            return -EINVAL;
+        v4 = "127.0.0.1";
+        /* fall through */
+    case ADDR_INET:
+        sa.in.sin_family = AF_INET;
+        sa.in.sin_port = htons(a->port);
+        if (inet_pton(AF_INET, v4, &sa.in.sin_addr) != 1)
+            return -EINVAL;
+        len = sizeof(sa.in);
+        break;
+    case ADDR_INET6:
+    case ADDR_ANY:
+        sa.in6.sin6_family = AF_INET6;
+        sa.in6.sin6_port = htons(a->port);
+        int r = a->kind == ADDR_INET6 ? v6_to_sockaddr(a, &sa.in6) : 0;
+        if (r < 0)
+            return r;
+        len = sizeof(sa.in6);
+        break;
+    case ADDR_UNIX:
+        sa.un.sun_family = AF_UNIX;
+        memcpy(sa.un.sun_path, a->path, sizeof(a->path));
+        len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(a->path) + 1);
+        break;
+    default:
+        return -EINVAL;
+    }
+    *ret = sa.any;
+    *ret_len = len;
+    return 0;
+}
+
+static void format_unix(const struct sockaddr_un *un, socklen_t len, char *buf)
+{
+    size_t head = offsetof(struct sockaddr_un, sun_path);
+    size_t n = len > head ? len - head : 0;
+    if (n > sizeof(un->sun_path))
+        n = sizeof(un->sun_path);
+    /* An abstract name begins with NUL and may hold more of them; a path ends at the first. */
+    bool is_abstract = n > 0 && un->sun_path[0] == '\0';
+    if (!is_abstract)
+        n = strnlen(un->sun_path, n);
+    char *p = stpcpy(buf, "unix:");
+    for (size_t i = 0; i < n; i++)
+        *p++ = un->sun_path[i] == '\0' ? '@' : un->sun_path[i];
+    *p = '\0';
+}
+
+char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf)
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+
+    if (sa->sa_family == AF_INET && len >= sizeof(in)) {
+        memcpy(&in, sa, sizeof(in));
+        inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
+        snprintf(buf, ADDR_TEXT_LEN, "%s:%u", host, ntohs(in.sin_port));
+    } else if (sa->sa_family == AF_INET6 && len >= sizeof(in6)) {
+        char scope[16] = "";
+        memcpy(&in6, sa, sizeof(in6));
+        inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
+        if (in6.sin6_scope_id != 0)
+            snprintf(scope, sizeof(scope), "%%%u", in6.sin6_scope_id);
+        snprintf(buf, ADDR_TEXT_LEN, "[%s%s]:%u", host, scope, ntohs(in6.sin6_port));
+    } else if (sa->sa_family == AF_UNIX) {
+        format_unix((const struct sockaddr_un *)(const void *)sa, len, buf);
+    } else {
+        snprintf(buf, ADDR_TEXT_LEN, "?");
+    }
+    return buf;
+}
