@@ -13,6 +13,8 @@
 #define SCOREBOARD_MAGIC   UINT64_C(0x6563686f73636f72) /* "echoscor" */
 #define SCOREBOARD_VERSION 1
 
+enum { SCOREBOARD_RECORDS_MAX = 65536 };
+
 struct score_record {
     _Alignas(64) counter_t state; /* enum actor_state */
     counter_t slot;               /* 0 = the record is free */
@@ -42,7 +44,8 @@ struct scoreboard {
     uint32_t n_records;
 };
 
-/* scoreboard_open - make one with @n_records free records. Returns 0 or -errno. */
+/* scoreboard_open - make one with @n_records free records. Returns 0, -EINVAL (not
+ * 1..SCOREBOARD_RECORDS_MAX) or -errno. */
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records);
 
 /* scoreboard_attach - map an existing one (tests, upgrade); takes @fd over on 0. Returns 0, -EINVAL
@@ -50,7 +53,8 @@ int scoreboard_open(struct scoreboard *sb, uint32_t n_records);
 int scoreboard_attach(struct scoreboard *sb, int fd);
 void scoreboard_close(struct scoreboard *sb);
 
-/* scoreboard_assign - zero record @index and give it to a new process (arbiter, before the fork) */
+/* scoreboard_assign - zero record @index and give it to a new process (arbiter, before the fork):
+ * inactive, started now, with a fresh heartbeat; its pid is still to be set */
 struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
                                        uint64_t generation);
 
@@ -58,8 +62,8 @@ struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, ui
 void scoreboard_release(struct scoreboard *sb, uint32_t index, struct counters *totals);
 
 /* scoreboard_least - the least `connections` of any other accepting, not full record with a
- * heartbeat not older than @fresh_ns; UINT64_MAX if there is none. @ret_all_full: no accepting
- * record, @self included, has room. */
+ * heartbeat not older than @fresh_ns; UINT64_MAX if there is none. @ret_all_full: no such record,
+ * nor @self, has room. */
 uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t now_ns,
                           uint64_t fresh_ns, int *ret_all_full);
 
