@@ -16,7 +16,7 @@ struct message {
     uint64_t id;                    /* 0 = no reply expected; below 2^53 */
     char sender[MESSAGE_NAME_MAX];  /* "arbiter", "worker.2"; [a-z0-9._]+ */
     char target[MESSAGE_NAME_MAX];
-    json_t *args; /* owned: an object, or NULL for none */
+    json_t *args; /* owned: an object; NULL is sent as the empty one, and decode gives an object */
 };
 
 /* message_fini - drop args; the struct may be reused */
@@ -24,7 +24,8 @@ void message_fini(struct message *m);
 
 /*
  * message_encode - @buf of MESSAGE_MAX_BYTES is always enough or the message is refused
- * Returns 0, -EINVAL (a name is malformed, args is no object) or -EMSGSIZE.
+ * Compact ASCII. Returns 0, -EINVAL (a name is malformed, args is no object or nested too deep) or
+ * -EMSGSIZE.
  */
 int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_len);
 
