@@ -27,6 +27,7 @@ typedef void mailbox_on_close(struct mailbox *mb, int error);
 struct mailbox {
     struct ev_loop *loop; /* borrowed */
     ev_io io;             /* reads always; writes while the queue holds something */
+    ev_timer retry;       /* for failures that no event ends: ETOOMANYREFS, out of memory */
     int fd;               /* owned */
     mailbox_on_message *on_message;
     mailbox_on_close *on_close;
@@ -39,8 +40,11 @@ struct mailbox {
 /* mailbox_pair - two non-blocking, close-on-exec ends. Returns 0 or -errno. */
 int mailbox_pair(int ret_fds[2]);
 
-/* mailbox_start - take @fd over and begin to read; mailbox_stop - close it, drop the queue; both
- * idempotent */
+/*
+ * mailbox_start - take @fd over and begin to read; mailbox_stop - close it, drop the queue
+ * @mb   zeroed, or used before
+ * Both idempotent; both may be called from the callbacks.
+ */
 void mailbox_start(struct mailbox *mb, struct ev_loop *loop, int fd, mailbox_on_message *on_message,
                    mailbox_on_close *on_close);
 void mailbox_stop(struct mailbox *mb);

@@ -1,0 +1,338 @@
+/*
+ * One end of the pair between the arbiter and an actor; the same code in both. It knows datagrams,
+ * descriptors and queues, and nothing of what the commands mean.
+ */
+#include "actor/mailbox.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "base/fds.h"
+#include "base/util.h"
+
+#define RETRY_SECONDS 0.05
+
+struct mailbox_item {
+    struct mailbox_item *next;
+    size_t n_fds;
+    int fds[MAILBOX_FDS_MAX]; /* owned duplicates */
+    size_t len;
+    char data[];
+};
+
+union control {
+    char buf[CMSG_SPACE(MAILBOX_FDS_MAX * sizeof(int))];
+    struct cmsghdr align;
+};
+
+static void close_fds(int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        fds_close(&fds[i]);
+}
+
+int mailbox_pair(int ret_fds[2])
+{
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    memcpy(ret_fds, fds, sizeof(fds));
+    return 0;
+}
+
+/* --- queue ------------------------------------------------------------------------------------ */
+
+static void item_free(struct mailbox_item *item)
+{
+    close_fds(item->fds, item->n_fds);
+    free(item);
+}
+
+static int item_new(const char *data, size_t len, const int *fds, size_t n_fds,
+                    struct mailbox_item **ret)
+{
+    struct mailbox_item *item = malloc(sizeof(*item) + len);
+    if (!item)
+        return -ENOMEM;
+    item->next = NULL;
+    item->len = len;
+    item->n_fds = 0;
+    memcpy(item->data, data, len);
+    for (; item->n_fds < n_fds; item->n_fds++) {
+        int fd = fcntl(fds[item->n_fds], F_DUPFD_CLOEXEC, 3);
+        if (fd < 0) {
+            int r = -errno;
+            item_free(item);
+            return r;
+        }
+        item->fds[item->n_fds] = fd;
+    }
+    *ret = item;
+    return 0;
+}
+
+static void queue_append(struct mailbox *mb, struct mailbox_item *item)
+{
+    if (mb->tail)
+        mb->tail->next = item;
+    else
+        mb->head = item;
+    mb->tail = item;
+    mb->n_queued++;
+}
+
+static void queue_drop_head(struct mailbox *mb)
+{
+    struct mailbox_item *item = mb->head;
+    mb->head = item->next;
+    if (!mb->head)
+        mb->tail = NULL;
+    mb->n_queued--;
+    item_free(item);
+}
+
+static void queue_drop_all(struct mailbox *mb)
+{
+    while (mb->head)
+        queue_drop_head(mb);
+}
+
+/* --- sending ---------------------------------------------------------------------------------- */
+
+static int send_now(int fd, const char *data, size_t len, const int *fds, size_t n_fds)
+{
+    union control control;
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (n_fds > 0) {
+        memset(&control, 0, sizeof(control));
+        msg.msg_control = control.buf;
+        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+    }
+    for (;;) {
+        if (sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+            return 0;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+/* These pass without an event that could wake us, so they are tried again after a while. */
+static bool is_transient(int error)
+{
+    return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;
+}
+
+static bool is_peer_gone(int error)
+{
+    return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
+static void watch(struct mailbox *mb, int events)
+{
+    if ((mb->io.events & (EV_READ | EV_WRITE)) == events && ev_is_active(&mb->io))
+        return;
+    ev_io_stop(mb->loop, &mb->io);
+    ev_io_set(&mb->io, mb->fd, events);
+    ev_io_start(mb->loop, &mb->io);
+}
+
+/* What wakes us for the rest of the queue, after @error. */
+static void await_room(struct mailbox *mb, int error)
+{
+    watch(mb, error == -EAGAIN ? EV_READ | EV_WRITE : EV_READ);
+    if (is_transient(error) && !ev_is_active(&mb->retry)) {
+        ev_timer_set(&mb->retry, RETRY_SECONDS, 0.);
+        ev_timer_start(mb->loop, &mb->retry);
+    }
+}
+
+static void close_with(struct mailbox *mb, int error)
+{
+    mailbox_stop(mb);
+    mb->on_close(mb, error);
+}
+
+static void flush(struct mailbox *mb)
+{
+    int r = 0;
+    while (mb->head && r == 0) {
+        r = send_now(mb->fd, mb->head->data, mb->head->len, mb->head->fds, mb->head->n_fds);
+        if (r == 0)
+            queue_drop_head(mb);
+    }
+    if (is_peer_gone(r)) {
+        /* Its last messages may still be here: reading finds the end. */
+        queue_drop_all(mb);
+        r = 0;
+    }
+    if (r == 0 || r == -EAGAIN || is_transient(r))
+        await_room(mb, r);
+    else
+        close_with(mb, r);
+}
+
+int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, size_t n_fds)
+{
+    char data[MESSAGE_MAX_BYTES];
+    struct mailbox_item *item;
+    size_t len;
+
+    if (mb->is_closed || !mb->loop)
+        return -EPIPE;
+    if (n_fds > MAILBOX_FDS_MAX)
+        return -EINVAL;
+    int r = message_encode(m, data, sizeof(data), &len);
+    if (r < 0)
+        return r;
+
+    int blocked = -EAGAIN;
+    if (!mb->head) {
+        r = send_now(mb->fd, data, len, fds, n_fds);
+        if (r == 0)
+            return 0;
+        if (is_peer_gone(r))
+            return -EPIPE;
+        if (r != -EAGAIN && !is_transient(r))
+            return r;
+        blocked = r;
+    }
+    if (mb->n_queued >= MAILBOX_QUEUE_MAX)
+        return -ENOBUFS;
+    r = item_new(data, len, fds, n_fds, &item);
+    if (r < 0)
+        return r;
+    queue_append(mb, item);
+    if (mb->head == item)
+        await_room(mb, blocked);
+    return 0;
+}
+
+/* --- receiving -------------------------------------------------------------------------------- */
+
+/* Collect every descriptor of @msg, so that none is left open whatever is wrong with the rest. */
+static size_t take_fds(struct msghdr *msg, int *fds)
+{
+    size_t n = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        assert(n + count <= MAILBOX_FDS_MAX); /* the control buffer holds no more */
+        memcpy(&fds[n], CMSG_DATA(c), count * sizeof(int));
+        n += count;
+    }
+    return n;
+}
+
+enum { RECEIVED_END = 1 };
+
+/* One datagram. Returns 0, RECEIVED_END (end of file), -EAGAIN, -EBADMSG or -errno. */
+static int receive_one(int fd, char *data, struct message *ret_m, int *ret_fds, size_t *ret_n_fds)
+{
+    union control control;
+    struct iovec iov = {.iov_base = data, .iov_len = MESSAGE_MAX_BYTES};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.buf,
+                         .msg_controllen = sizeof(control.buf)};
+    ssize_t n;
+    do
+        n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+
+    int fds[MAILBOX_FDS_MAX];
+    size_t n_fds = take_fds(&msg, fds);
+    int r = RECEIVED_END;
+    if (n > 0 && (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        r = -EBADMSG;
+    else if (n > 0)
+        r = message_decode(data, (size_t)n, ret_m);
+    if (r != 0) {
+        close_fds(fds, n_fds);
+        return r;
+    }
+    memcpy(ret_fds, fds, sizeof(fds));
+    *ret_n_fds = n_fds;
+    return 0;
+}
+
+static void on_readable(struct mailbox *mb)
+{
+    char data[MESSAGE_MAX_BYTES];
+
+    for (int i = 0; i < MAILBOX_BATCH; i++) {
+        struct message m;
+        int fds[MAILBOX_FDS_MAX];
+        size_t n_fds = 0;
+        int r = receive_one(mb->fd, data, &m, fds, &n_fds);
+        if (r == -EAGAIN)
+            return;
+        /* Reported once, ahead of what a dying peer has sent; end of file follows. */
+        if (r == -ECONNRESET)
+            continue;
+        if (r != 0) {
+            close_with(mb, r == RECEIVED_END ? 0 : r);
+            return;
+        }
+        mb->on_message(mb, &m, fds, n_fds);
+        close_fds(fds, n_fds);
+        message_fini(&m);
+        if (mb->is_closed)
+            return;
+    }
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    struct mailbox *mb = container_of(io, struct mailbox, io);
+    if (events & EV_READ)
+        on_readable(mb);
+    if ((events & EV_WRITE) && !mb->is_closed)
+        flush(mb);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop, (void)events;
+    flush(container_of(timer, struct mailbox, retry));
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+void mailbox_start(struct mailbox *mb, struct ev_loop *loop, int fd, mailbox_on_message *on_message,
+                   mailbox_on_close *on_close)
+{
+    if (mb->loop && !mb->is_closed && mb->fd == fd)
+        return;
+    mailbox_stop(mb);
+    *mb = (struct mailbox){.loop = loop, .fd = fd, .on_message = on_message, .on_close = on_close};
+    ev_io_init(&mb->io, on_io, fd, EV_READ);
+    ev_timer_init(&mb->retry, on_retry, 0., 0.);
+    ev_io_start(loop, &mb->io);
+}
+
+void mailbox_stop(struct mailbox *mb)
+{
+    if (!mb || !mb->loop || mb->is_closed)
+        return;
+    mb->is_closed = true;
+    ev_io_stop(mb->loop, &mb->io);
+    ev_timer_stop(mb->loop, &mb->retry);
+    fds_close(&mb->fd);
+    queue_drop_all(mb);
+}
