@@ -14,17 +14,17 @@ struct arbiter_options {
     const struct config_override
         *overrides; /* borrowed: command line, applied again at each reload */
     size_t n_overrides;
-    int ready_fd;  /* owned; -1 = none. One line with the bound addresses when every worker is ready
-                    */
-    int status_fd; /* owned; -1 = none. The daemon's launcher waits here for its exit code (one
-                      byte) */
-    const struct actor_kind *worker; /* what is forked into the slots; borrowed */
+    int ready_fd; /* borrowed; -1 = none. Gets one line with the bound addresses when all is ready
+                   */
+    void (*on_serving)(void *userdata); /* every worker is ready; NULL = nobody asks */
+    void *userdata;                     /* borrowed */
+    const struct actor_kind *worker;    /* what is forked into the slots; borrowed */
 };
 
 /*
  * arbiter_run - serve until stopped
  * @config  taken over
- * @log     borrowed, open
+ * @log     borrowed, open: for what goes wrong before the configuration's own log is open
  * Returns the exit code (sysexits, see echo-arbiter(8)).
  */
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options);

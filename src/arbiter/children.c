@@ -1,0 +1,274 @@
+/*
+ * The arbiter's processes: fork them in libev's safe order, talk to them, reap them. What a worker
+ * does wrong ends that worker, never the arbiter.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+/* Descriptors of a worker that are not connections: log, mailbox, epoll, signals, reserve and some
+ * air. */
+enum { FDS_RESERVED = 24 };
+
+static struct generation *generation_of(struct arbiter *a, uint64_t epoch)
+{
+    return a->next && a->next->epoch == epoch ? a->next : a->live;
+}
+
+static void actor_id(char *buf, size_t size, uint32_t slot)
+{
+    snprintf(buf, size, "worker.%u", slot);
+}
+
+/* What RLIMIT_NOFILE leaves for connections, or less if the configuration says so. */
+static unsigned effective_max_connections(struct arbiter *a, const struct generation *g)
+{
+    unsigned wanted = g->config->max_connections;
+    unsigned reserved = FDS_RESERVED + (unsigned)g->n_listeners;
+    struct rlimit rl;
+    unsigned room;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        rl.rlim_cur = 1024;
+    room =
+        rl.rlim_cur > reserved + 1 ? (unsigned)MIN(rl.rlim_cur, (rlim_t)INT32_MAX) - reserved : 1;
+    if (wanted <= room)
+        return wanted ? wanted : room;
+    log_warning_limited(a->log, "server.max_connections is above what the descriptor limit allows",
+                        F_UINT("max_connections", wanted), F_UINT("rlimit_nofile", rl.rlim_cur),
+                        F_UINT("effective", room));
+    return room;
+}
+
+/* Never returns. Signals are blocked; the worker unblocks them when it can handle them. */
+static void __attribute__((noreturn))
+become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
+{
+    int keep[CONFIG_BIND_MAX + 2];
+    size_t n_keep = 0;
+
+    arbiter_detach_signals(a);
+    signals_default_all();
+    ev_loop_destroy(a->loop);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != boot->arbiter_pid)
+        _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
+    /* syslog(3) keeps its socket; closed behind its back, log lines would reach a client. */
+    closelog();
+    keep[n_keep++] = boot->mailbox_fd;
+    keep[n_keep++] = g->log.fd;
+    for (size_t i = 0; i < g->n_listeners; i++)
+        keep[n_keep++] = g->listeners[i]->fd;
+    fds_close_all_except(keep, n_keep);
+    snprintf(g->log.actor, sizeof(g->log.actor), "%s", boot->id);
+    _exit(a->options->worker->main(boot));
+}
+
+static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct child *c,
+                      struct generation *g)
+{
+    *boot = (struct actor_boot){
+        .slot = c->slot,
+        .record = c->record,
+        .generation = c->generation,
+        .arbiter_pid = getpid(),
+        .config = g->config,
+        .listeners = g->listeners,
+        .n_listeners = g->n_listeners,
+        .scoreboard = &a->scoreboard,
+        .max_connections = effective_max_connections(a, g),
+        .log = &g->log,
+    };
+    actor_id(boot->id, sizeof(boot->id), c->slot);
+}
+
+static bool is_from(const struct child *c, const struct message *m)
+{
+    char id[32];
+
+    actor_id(id, sizeof(id), c->slot);
+    return strcmp(m->sender, id) == 0;
+}
+
+static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, size_t n_fds UNUSED)
+{
+    struct child *c = container_of(mb, struct child, mailbox);
+    struct arbiter *a = c->arbiter;
+
+    if (!is_from(c, m)) {
+        children_kill(a, c->record, "it spoke in another's name");
+    } else if (strcmp(m->command, "ready") == 0) {
+        c->ready_ms = clock_mono_ms();
+        log_debug(a->log, "worker ready", F_STR("worker", m->sender), F_INT("pid", c->pid),
+                  F_UINT("boot_ms", c->ready_ms - c->forked_ms));
+        arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
+    } else if (strcmp(m->command, "retiring") == 0) {
+        c->is_planned = true;
+        log_info(a->log, "worker retires of its own accord", F_STR("worker", m->sender),
+                 F_INT("pid", c->pid),
+                 F_STR("reason", json_string_value(json_object_get(m->args, "reason"))));
+        arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = c->record});
+    } else {
+        log_warning_limited(a->log, "mailbox: unknown command", F_STR("worker", m->sender),
+                            F_STR("command", m->command));
+    }
+}
+
+static void on_mailbox_close(struct mailbox *mb, int error)
+{
+    struct child *c = container_of(mb, struct child, mailbox);
+
+    if (error)
+        children_kill(c->arbiter, c->record, "its mailbox broke");
+    /* End of file: it is about to exit, or has; the sweep tells how. */
+}
+
+int children_spawn(struct arbiter *a, const struct tr_action *action)
+{
+    struct child *c = &a->children[action->record];
+    struct generation *g = generation_of(a, action->epoch);
+    struct actor_boot boot;
+    sigset_t mask;
+    int ends[2];
+    pid_t pid;
+    int rc = mailbox_pair(ends);
+
+    if (rc < 0)
+        return rc;
+    *c = (struct child){
+        .arbiter = a,
+        .record = action->record,
+        .slot = action->slot,
+        .generation = ++a->slot_generations[action->slot],
+        .epoch = action->epoch,
+        .forked_ms = clock_mono_ms(),
+    };
+    scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
+    fill_boot(a, &boot, c, g);
+    boot.mailbox_fd = ends[1];
+    signals_block_all(&mask);
+    pid = fork();
+    if (pid == 0)
+        become_actor(a, &boot, g);
+    rc = -errno;
+    signals_restore(&mask);
+    fds_close(&ends[1]);
+    if (pid < 0) {
+        fds_close(&ends[0]);
+        scoreboard_release(&a->scoreboard, c->record, &a->totals);
+        return rc;
+    }
+    c->pid = pid;
+    counter_set(&a->scoreboard.records[c->record].pid, (uint64_t)pid);
+    a->n_children_used = MAX(a->n_children_used, c->record + 1);
+    mailbox_start(&c->mailbox, a->loop, ends[0], on_message, on_mailbox_close);
+    return 0;
+}
+
+void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
+{
+    struct child *c = &a->children[record];
+    struct message m = {.sender = "arbiter"};
+    int rc;
+
+    if (!c->pid)
+        return;
+    if (strcmp(command, "stop") == 0)
+        c->is_planned = true;
+    snprintf(m.command, sizeof(m.command), "%s", command);
+    actor_id(m.target, sizeof(m.target), c->slot);
+    if (graceful)
+        m.args = json_pack("{s:b}", "graceful", *graceful);
+    rc = mailbox_send(&c->mailbox, &m, NULL, 0);
+    if (rc < 0 && rc != -EPIPE)
+        log_warning_limited(a->log, "mailbox: not sent", F_STR("worker", m.target),
+                            F_STR("command", command), F_ERR(rc));
+    message_fini(&m);
+}
+
+void children_tell_all(struct arbiter *a, const char *command)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        children_tell(a, i, command, NULL);
+}
+
+void children_kill(struct arbiter *a, uint32_t record, const char *why)
+{
+    struct child *c = &a->children[record];
+    char id[32];
+
+    if (!c->pid)
+        return;
+    actor_id(id, sizeof(id), c->slot);
+    log_warning_limited(a->log, "worker killed", F_STR("worker", id), F_INT("pid", c->pid),
+                        F_STR("why", why));
+    kill(c->pid, SIGKILL);
+}
+
+static void log_exit(struct arbiter *a, const struct child *c, int status)
+{
+    uint64_t now_ms = clock_mono_ms();
+    bool is_signal = WIFSIGNALED(status);
+    const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
+    enum log_level level = c->is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    char id[32];
+
+    actor_id(id, sizeof(id), c->slot);
+    LOG_AT_(a->log, level, log_emit_limited, c->is_planned ? "worker ended" : "worker died",
+            F_STR("worker", id), F_INT("pid", c->pid), F_UINT("slot", c->slot),
+            F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
+            F_STR("signal", name ? name : ""),
+            F_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
+            F_UINT("uptime_ms", now_ms - c->forked_ms),
+            F_STR("was", c->ready_ms ? "ready" : "booting"));
+}
+
+static void on_exit_of(struct arbiter *a, struct child *c, int status)
+{
+    log_exit(a, c, status);
+    a->restarts += !c->is_planned;
+    mailbox_stop(&c->mailbox);
+    scoreboard_release(&a->scoreboard, c->record, &a->totals);
+    c->pid = 0;
+    arbiter_event(a, &(struct tr_event){.kind = TR_EV_EXITED, .record = c->record});
+}
+
+static struct child *find_child(struct arbiter *a, pid_t pid)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid == pid)
+            return &a->children[i];
+    return NULL;
+}
+
+void children_reap(struct arbiter *a)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child *c = find_child(a, pid);
+
+        if (c)
+            on_exit_of(a, c, status);
+        else if (pid == a->reload.parser)
+            reload_on_parser_exit(a, status);
+        else
+            log_debug(a->log, "reaped a stranger", F_INT("pid", pid));
+    }
+    reload_retry(a);
+}

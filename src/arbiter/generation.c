@@ -1,0 +1,92 @@
+/*
+ * A generation: one configuration with its listeners and its log. Runs in the arbiter.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct listener *find_listener(struct generation *g, const char *text)
+{
+    if (g)
+        for (size_t i = 0; i < g->n_listeners; i++)
+            if (strcmp(g->listeners[i]->text, text) == 0)
+                return g->listeners[i];
+    return NULL;
+}
+
+static void release_listener(struct listener *l)
+{
+    if (--l->refs == 0)
+        listener_close(l);
+}
+
+static int open_listeners(struct generation *g, struct generation *old, char *why, size_t why_size)
+{
+    const struct config *c = g->config;
+
+    for (size_t i = 0; i < c->n_bind; i++) {
+        struct listener *l = find_listener(old, c->bind[i]);
+
+        if (!l) {
+            int rc = listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms, &l,
+                                   why, why_size);
+            if (rc < 0)
+                return rc;
+            l->refs = 0;
+        }
+        l->refs++;
+        g->listeners[g->n_listeners++] = l;
+    }
+    return 0;
+}
+
+int generation_new(struct config *config, uint64_t epoch, struct generation *old,
+                   struct generation **ret, char *why, size_t why_size)
+{
+    struct generation *g = calloc(1, sizeof(*g));
+    int rc;
+
+    if (!g) {
+        snprintf(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
+    g->epoch = epoch;
+    g->config = config;
+    g->workers = config_effective_workers(config);
+    rc = log_open(&g->log, config->log_file, config->log_level, config->log_format, "arbiter");
+    if (rc < 0)
+        snprintf(why, why_size, "log.file %s: %s", config->log_file, strerror(-rc));
+    else
+        rc = open_listeners(g, old, why, why_size);
+    if (rc < 0) {
+        g->config = NULL; /* stays the caller's */
+        generation_free(g);
+        return rc;
+    }
+    *ret = g;
+    return 0;
+}
+
+void generation_free(struct generation *g)
+{
+    if (!g)
+        return;
+    for (size_t i = 0; i < g->n_listeners; i++)
+        release_listener(g->listeners[i]);
+    log_close(&g->log);
+    config_free(g->config);
+    free(g);
+}
+
+void generation_addresses(const struct generation *g, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < g->n_listeners && len < size; i++)
+        len +=
+            (size_t)snprintf(buf + len, size - len, "%s%s", i ? " " : "", g->listeners[i]->bound);
+}

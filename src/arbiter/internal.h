@@ -1,0 +1,139 @@
+/*
+ * What the files of the arbiter share: its one struct, and the seams between them. Included by
+ * src/arbiter/ alone.
+ */
+#ifndef ARBITER_INTERNAL_H
+#define ARBITER_INTERNAL_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "actor/mailbox.h"
+#include "actor/scoreboard.h"
+#include "arbiter/arbiter.h"
+#include "arbiter/pidfile.h"
+#include "arbiter/transition.h"
+#include "base/log.h"
+#include "net/listener.h"
+
+struct arbiter;
+
+/* A configuration with what it needs: at most two at a time, the one that serves and the next. */
+struct generation {
+    uint64_t epoch;                              /* from 1 */
+    struct config *config;                       /* owned */
+    struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other generation by `refs` */
+    size_t n_listeners;
+    struct log log; /* owned; what its workers inherit */
+    unsigned workers;
+};
+
+/* One process, by the index of its scoreboard record. */
+struct child {
+    struct arbiter *arbiter; /* borrowed */
+    pid_t pid;               /* 0 = none */
+    uint32_t record;
+    uint32_t slot;
+    uint64_t generation; /* of the slot */
+    uint64_t epoch;
+    uint64_t forked_ms;
+    uint64_t ready_ms; /* 0 = not yet */
+    bool is_planned;   /* its end is wanted */
+    struct mailbox mailbox;
+};
+
+/* A reload between SIGHUP and its commit or rollback. */
+struct reload {
+    bool is_again; /* asked for while one was under way, or while there was no room */
+    bool is_active;
+    pid_t parser; /* 0 = none; reaped by the sweep */
+    int fd;       /* owned: the parser's answer */
+    ev_io io;
+    ev_timer deadline;
+    char *data; /* owned */
+    size_t len;
+    uint64_t started_ms;
+};
+
+struct arbiter {
+    const struct arbiter_options *options; /* borrowed */
+    struct ev_loop *loop;                  /* owned */
+    struct log *log;                       /* borrowed: live->log once there is one */
+    struct scoreboard scoreboard;
+    struct counters totals;  /* of the dead */
+    struct generation *live; /* owned */
+    struct generation *next; /* owned; NULL = no reload has got that far */
+    uint64_t last_epoch;
+    uint64_t slot_generations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
+    struct child *children;                      /* owned, TR_RECORDS_MAX */
+    uint32_t n_children_used;                    /* records at or above have never been used */
+    struct transition *engine;                   /* owned */
+    ev_timer alarm;                              /* the engine's next deadline */
+    ev_timer housekeeping;                       /* runs while log causes are open */
+    struct ev_signal *signals;                   /* owned: one a row of the table */
+    struct reload reload;
+    struct pidfile pidfile;
+    uint64_t started_ms;
+    uint64_t reloads;
+    uint64_t restarts;
+    bool is_stopping;
+    int exit_code;
+};
+
+/* arbiter.c */
+
+/* arbiter_event - feed the engine and do what it says */
+void arbiter_event(struct arbiter *a, const struct tr_event *ev);
+
+/* arbiter_detach_signals - in a forked child, before its own loop: libev's rule */
+void arbiter_detach_signals(struct arbiter *a);
+
+/* children.c */
+
+/* children_spawn - fork the process of a TR_SPAWN. Returns 0 or -errno. */
+int children_spawn(struct arbiter *a, const struct tr_action *action);
+
+/* children_tell - send a command without arguments but `graceful`, if it is not NULL */
+void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
+
+/* children_tell_all - to every process */
+void children_tell_all(struct arbiter *a, const char *command);
+
+/* children_kill - SIGKILL, logged with @why */
+void children_kill(struct arbiter *a, uint32_t record, const char *why);
+
+/* children_reap - sweep every exit there is; SIGCHLD may stand for many */
+void children_reap(struct arbiter *a);
+
+/* generation.c */
+
+/*
+ * generation_new - open what @config needs; listeners of @old with the same text are shared
+ * @config  taken over on 0
+ * @old     borrowed; NULL at the start
+ * @why     on failure: a sentence
+ * Returns 0, or -errno and nothing is changed.
+ */
+int generation_new(struct config *config, uint64_t epoch, struct generation *old,
+                   struct generation **ret, char *why, size_t why_size);
+
+/* generation_free - close what no other generation holds. NULL is fine. */
+void generation_free(struct generation *g);
+
+/* generation_addresses - the bound addresses, space separated */
+void generation_addresses(const struct generation *g, char *buf, size_t size);
+
+/* reload.c */
+void reload_request(struct arbiter *a);
+void reload_on_parser_exit(struct arbiter *a, int status);
+void reload_on_commit(struct arbiter *a);
+void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
+/* reload_retry - something has ended: is there a request that waits? */
+void reload_retry(struct arbiter *a);
+/* reload_cancel - stopping: forget it all */
+void reload_cancel(struct arbiter *a);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * The pid file. Runs in the arbiter; workers close the descriptor, since a lock of flock(2) is
+ * shared by fork.
+ */
+#include "arbiter/pidfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fds.h"
+
+static int explain(char *why, size_t size, const char *path, const char *what, int error)
+{
+    snprintf(why, size, "pid file %s: %s: %s", path, what, strerror(error));
+    return -error;
+}
+
+static int explain_holder(int fd, const char *path, char *why, size_t size)
+{
+    char text[32] = "";
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+
+    if (pid > 0)
+        snprintf(why, size, "pid file %s: held by another instance, process %ld", path, pid);
+    else
+        snprintf(why, size, "pid file %s: held by another instance", path);
+    return -EBUSY;
+}
+
+static int lock_and_write(int fd, const char *path, char *why, size_t size)
+{
+    char text[32];
+    struct stat st;
+    int rc;
+
+    if (fstat(fd, &st) < 0)
+        return explain(why, size, path, "fstat", errno);
+    if (!S_ISREG(st.st_mode)) {
+        snprintf(why, size, "pid file %s: exists and is not a regular file: choose another path",
+                 path);
+        return -EEXIST;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? explain_holder(fd, path, why, size)
+                                    : explain(why, size, path, "flock", errno);
+    snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) < 0)
+        return explain(why, size, path, "ftruncate", errno);
+    rc = fds_write_all(fd, text, strlen(text));
+    return rc < 0 ? explain(why, size, path, "write", -rc) : 0;
+}
+
+int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size)
+{
+    int rc;
+
+    p->fd = -1;
+    p->path = path;
+    if (!*path)
+        return 0;
+    /* O_NONBLOCK: a FIFO with no reader must give an error, not wait. */
+    p->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644);
+    if (p->fd < 0) {
+        rc = errno;
+        if (rc != ELOOP && rc != EISDIR)
+            return explain(why, why_size, path, "open", rc);
+        snprintf(why, why_size, "pid file %s: is a %s: choose another path", path,
+                 rc == ELOOP ? "symbolic link" : "directory");
+        return -EEXIST;
+    }
+    rc = lock_and_write(p->fd, path, why, why_size);
+    if (rc < 0)
+        fds_close(&p->fd);
+    return rc;
+}
+
+void pidfile_remove(struct pidfile *p)
+{
+    struct stat ours, there;
+
+    if (p->fd < 0)
+        return;
+    if (fstat(p->fd, &ours) == 0 && lstat(p->path, &there) == 0 && ours.st_dev == there.st_dev &&
+        ours.st_ino == there.st_ino)
+        unlink(p->path);
+    fds_close(&p->fd);
+}

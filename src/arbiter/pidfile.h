@@ -1,0 +1,28 @@
+/*
+ * A pid file that is locked for the process's life. The lock is the truth, the number is for
+ * people.
+ */
+#ifndef ARBITER_PIDFILE_H
+#define ARBITER_PIDFILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct pidfile {
+    int fd;           /* owned; -1 = none */
+    const char *path; /* borrowed */
+};
+
+/*
+ * pidfile_open - create, lock, write
+ * Never through a symbolic link, never over anything but a regular file.
+ * @path  "" = none: succeeds and holds nothing; must outlive @p
+ * @why   on failure: a sentence that names path, reason and, if known, the holder; @why_size bytes
+ * Returns 0, -EBUSY (another process holds it), -EEXIST (not a regular file, or a link) or -errno.
+ */
+int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size);
+
+/* pidfile_remove - unlink, if the path is still ours, and unlock */
+void pidfile_remove(struct pidfile *p);
+
+#endif

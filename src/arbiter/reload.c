@@ -1,0 +1,254 @@
+/*
+ * Reload as a transaction: parse in a child, open what is new, start the new generation, and only
+ * when all of it is ready retire the old one. Until then every failure leaves things as they were.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "conf/config_diff.h"
+
+enum { ANSWER_MAX_BYTES = 4 << 20 };
+
+static void close_answer(struct arbiter *a)
+{
+    struct reload *r = &a->reload;
+
+    if (r->fd >= 0) {
+        ev_io_stop(a->loop, &r->io);
+        ev_timer_stop(a->loop, &r->deadline);
+        fds_close(&r->fd);
+    }
+    free(r->data);
+    r->data = NULL;
+    r->len = 0;
+}
+
+static void finish(struct arbiter *a)
+{
+    close_answer(a);
+    a->reload.is_active = false;
+}
+
+static void refuse(struct arbiter *a, const char *why)
+{
+    log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
+    finish(a);
+}
+
+/* A change of one of these needs a new start. */
+static void on_restart_key(const struct config_row *row, const char *old_text, const char *new_text,
+                           void *userdata)
+{
+    const struct config_row **found = userdata;
+
+    (void)old_text;
+    (void)new_text;
+    if (row->reload == RELOAD_RESTART)
+        *found = row;
+}
+
+static void log_change(const struct config_row *row, const char *old_text, const char *new_text,
+                       void *userdata)
+{
+    struct arbiter *a = userdata;
+
+    log_info(a->log, "configuration changes", F_STR("key", row->name), F_STR("old", old_text),
+             F_STR("new", new_text));
+}
+
+static void prepare(struct arbiter *a, struct config *config)
+{
+    const struct config_row *restart_key = NULL;
+    char why[512];
+    struct tr_event ev = {.kind = TR_EV_RELOAD};
+
+    config_diff(a->live->config, config, on_restart_key, &restart_key);
+    if (restart_key) {
+        log_error(a->log, "reload refused: nothing has changed", F_STR("key", restart_key->name),
+                  F_STR("reason", "a change of this key needs a new start"));
+        config_free(config);
+        finish(a);
+        return;
+    }
+    config_diff(a->live->config, config, log_change, a);
+    if (generation_new(config, ++a->last_epoch, a->live, &a->next, why, sizeof(why)) < 0) {
+        config_free(config);
+        refuse(a, why);
+        return;
+    }
+    close_answer(a);
+    ev.set = (struct tr_set){
+        .epoch = a->next->epoch,
+        .workers = a->next->workers,
+        .boot_timeout_ms = config->boot_timeout_ms,
+        .exit_timeout_ms = config->exit_timeout_ms,
+    };
+    arbiter_event(a, &ev);
+}
+
+static void on_answer(struct arbiter *a)
+{
+    struct reload *r = &a->reload;
+    struct config_errors errors = {0};
+    struct config *config = NULL;
+    int rc = config_child_result(a->live->config->path, r->data ? r->data : "", r->len,
+                                 a->options->overrides, a->options->n_overrides, &config, &errors);
+
+    if (rc == 0) {
+        prepare(a, config);
+    } else {
+        for (size_t i = 0; i < errors.n; i++)
+            log_error(a->log, "configuration", F_STR("error", errors.text[i]));
+        refuse(a, rc == -EINVAL ? "the configuration is not valid" : strerror(-rc));
+    }
+    config_errors_fini(&errors);
+    reload_retry(a);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
+{
+    struct reload *r = container_of(io, struct reload, io);
+    struct arbiter *a = container_of(r, struct arbiter, reload);
+    char *grown;
+    ssize_t n;
+
+    (void)loop;
+    (void)revents;
+    grown = r->len < ANSWER_MAX_BYTES ? realloc(r->data, r->len + 65536) : NULL;
+    if (!grown) {
+        if (r->parser)
+            kill(r->parser, SIGKILL);
+        refuse(a, "the parser's answer is too long");
+        return;
+    }
+    r->data = grown;
+    n = read(r->fd, r->data + r->len, 65536);
+    if (n > 0)
+        r->len += (size_t)n;
+    else if (n == 0)
+        on_answer(a);
+    else if (errno != EAGAIN && errno != EINTR)
+        refuse(a, strerror(errno));
+}
+
+static void on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+{
+    struct reload *r = container_of(timer, struct reload, deadline);
+    struct arbiter *a = container_of(r, struct arbiter, reload);
+
+    (void)loop;
+    (void)revents;
+    if (r->parser)
+        kill(r->parser, SIGKILL);
+    refuse(a, "reading the configuration took too long");
+    reload_retry(a);
+}
+
+static void start(struct arbiter *a)
+{
+    struct reload *r = &a->reload;
+    int rc;
+
+    r->is_again = false;
+    r->is_active = true;
+    r->started_ms = clock_mono_ms();
+    log_info(a->log, "reloading", F_STR("file", a->live->config->path));
+    rc = config_child_start(a->live->config->path, &r->parser, &r->fd);
+    if (rc < 0) {
+        r->parser = 0;
+        r->fd = -1;
+        refuse(a, strerror(-rc));
+        return;
+    }
+    ev_io_init(&r->io, on_readable, r->fd, EV_READ);
+    ev_io_start(a->loop, &r->io);
+    ev_timer_init(&r->deadline, on_deadline, CONFIG_PARSE_TIMEOUT_MS / 1e3, 0.);
+    ev_timer_start(a->loop, &r->deadline);
+}
+
+void reload_request(struct arbiter *a)
+{
+    if (a->is_stopping)
+        return;
+    a->reload.is_again = true;
+    reload_retry(a);
+}
+
+/* One parser and one transition at a time, and no more than two retiring sets: later requests
+ * coalesce. */
+void reload_retry(struct arbiter *a)
+{
+    struct reload *r = &a->reload;
+
+    if (!r->is_again || r->is_active || r->parser || a->is_stopping)
+        return;
+    if (!transition_can_reload(a->engine, a->live->workers) ||
+        transition_count(a->engine, TR_RETIRING) > 2 * a->live->workers)
+        return;
+    start(a);
+}
+
+void reload_on_parser_exit(struct arbiter *a, int status)
+{
+    a->reload.parser = 0;
+    if (WIFSIGNALED(status))
+        log_warning(a->log, "the configuration's parser died", F_INT("signal", WTERMSIG(status)));
+}
+
+void reload_on_commit(struct arbiter *a)
+{
+    struct generation *old = a->live;
+
+    if (!a->next)
+        return;
+    a->live = a->next;
+    a->next = NULL;
+    a->log = &a->live->log;
+    a->reloads++;
+    for (size_t i = 0; i < a->live->n_listeners; i++)
+        if (a->live->listeners[i]->backlog != (int)a->live->config->backlog)
+            listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);
+    generation_free(old);
+    log_info(a->log, "reloaded", F_UINT("generation", a->live->epoch),
+             F_UINT("workers", a->live->workers),
+             F_UINT("took_ms", clock_mono_ms() - a->reload.started_ms));
+    finish(a);
+}
+
+static const char *failure_text(enum tr_failure f)
+{
+    switch (f) {
+    case TR_FAILURE_DIED:
+        return "a new worker died before it was ready";
+    case TR_FAILURE_BOOT_TIMEOUT:
+        return "a new worker was not ready within arbiter.boot_timeout";
+    case TR_FAILURE_FORK:
+        return "a new worker could not be forked";
+    case TR_FAILURE_NONE:
+        break;
+    }
+    return "stopping";
+}
+
+void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
+{
+    generation_free(a->next);
+    a->next = NULL;
+    refuse(a, failure_text(action->failure));
+}
+
+void reload_cancel(struct arbiter *a)
+{
+    a->reload.is_again = false;
+    if (a->reload.parser)
+        kill(a->reload.parser, SIGKILL);
+    close_answer(a);
+}
