@@ -11,14 +11,14 @@
 #include "conf/config_file.h"
 
 struct arbiter_options {
-    const struct config_override
-        *overrides; /* borrowed: command line, applied again at each reload */
+    /* From the command line, borrowed; applied again at each reload. */
+    const struct config_override *overrides;
     size_t n_overrides;
-    int ready_fd; /* borrowed; -1 = none. Gets one line with the bound addresses when all is ready
-                   */
-    void (*on_serving)(void *userdata); /* every worker is ready; NULL = nobody asks */
-    void *userdata;                     /* borrowed */
-    const struct actor_kind *worker;    /* what is forked into the slots; borrowed */
+    /* Called once, when every worker is ready; @addresses are the bound ones, space separated. */
+    void (*on_serving)(const char *addresses, void *userdata);
+    void *userdata; /* borrowed */
+    /* What is forked into the slots; borrowed. */
+    const struct actor_kind *worker;
 };
 
 /*

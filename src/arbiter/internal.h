@@ -23,8 +23,8 @@ struct arbiter;
 
 /* A configuration with what it needs: at most two at a time, the one that serves and the next. */
 struct generation {
-    uint64_t epoch;                              /* from 1 */
-    struct config *config;                       /* owned */
+    uint64_t epoch; /* from 1 */
+    struct config *config; /* owned */
     struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other generation by `refs` */
     size_t n_listeners;
     struct log log; /* owned; what its workers inherit */
@@ -34,14 +34,14 @@ struct generation {
 /* One process, by the index of its scoreboard record. */
 struct child {
     struct arbiter *arbiter; /* borrowed */
-    pid_t pid;               /* 0 = none */
+    pid_t pid; /* 0 = none */
     uint32_t record;
     uint32_t slot;
     uint64_t generation; /* of the slot */
     uint64_t epoch;
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
-    bool is_planned;   /* its end is wanted */
+    bool is_planned; /* its end is wanted */
     struct mailbox mailbox;
 };
 
@@ -50,7 +50,7 @@ struct reload {
     bool is_again; /* asked for while one was under way, or while there was no room */
     bool is_active;
     pid_t parser; /* 0 = none; reaped by the sweep */
-    int fd;       /* owned: the parser's answer */
+    int fd; /* owned: the parser's answer */
     ev_io io;
     ev_timer deadline;
     char *data; /* owned */
@@ -60,25 +60,25 @@ struct reload {
 
 struct arbiter {
     const struct arbiter_options *options; /* borrowed */
-    struct ev_loop *loop;                  /* owned */
-    struct log *log;                       /* borrowed: live->log once there is one */
+    struct ev_loop *loop; /* owned */
+    struct log *log; /* borrowed: live->log once there is one */
     struct scoreboard scoreboard;
-    struct counters totals;  /* of the dead */
+    struct counters totals; /* of the dead */
     struct generation *live; /* owned */
     struct generation *next; /* owned; NULL = no reload has got that far */
     uint64_t last_epoch;
     uint64_t slot_generations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
-    struct child *children;                      /* owned, TR_RECORDS_MAX */
-    uint32_t n_children_used;                    /* records at or above have never been used */
-    struct transition *engine;                   /* owned */
-    ev_timer alarm;                              /* the engine's next deadline */
-    ev_timer housekeeping;                       /* runs while log causes are open */
-    struct ev_signal *signals;                   /* owned: one a row of the table */
+    struct child *children; /* owned, TR_RECORDS_MAX */
+    uint32_t n_children_used; /* records at or above have never been used */
+    struct transition *engine; /* owned */
+    ev_timer alarm; /* the engine's next deadline */
+    ev_timer housekeeping; /* closes the counts of repeated log lines */
+    struct ev_signal *signals; /* owned: one a row of the table */
     struct reload reload;
     struct pidfile pidfile;
     uint64_t started_ms;
     uint64_t reloads;
-    uint64_t restarts;
+    uint64_t restarts; /* unplanned ends */
     bool is_stopping;
     int exit_code;
 };

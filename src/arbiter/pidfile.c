@@ -62,7 +62,7 @@ int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size
     int rc;
 
     p->fd = -1;
-    p->path = path;
+    snprintf(p->path, sizeof(p->path), "%s", path);
     if (!*path)
         return 0;
     /* O_NONBLOCK: a FIFO with no reader must give an error, not wait. */

@@ -9,14 +9,14 @@
 #include <sys/types.h>
 
 struct pidfile {
-    int fd;           /* owned; -1 = none */
-    const char *path; /* borrowed */
+    int fd; /* owned; -1 = none */
+    char path[512];
 };
 
 /*
  * pidfile_open - create, lock, write
  * Never through a symbolic link, never over anything but a regular file.
- * @path  "" = none: succeeds and holds nothing; must outlive @p
+ * @path  "" = none: succeeds and holds nothing
  * @why   on failure: a sentence that names path, reason and, if known, the holder; @why_size bytes
  * Returns 0, -EBUSY (another process holds it), -EEXIST (not a regular file, or a link) or -errno.
  */

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/util.h"
 #include "conf/config_diff.h"
 
 enum { ANSWER_MAX_BYTES = 4 << 20 };
@@ -44,13 +45,11 @@ static void refuse(struct arbiter *a, const char *why)
 }
 
 /* A change of one of these needs a new start. */
-static void on_restart_key(const struct config_row *row, const char *old_text, const char *new_text,
-                           void *userdata)
+static void on_restart_key(const struct config_row *row, const char *old_text UNUSED,
+                           const char *new_text UNUSED, void *userdata)
 {
     const struct config_row **found = userdata;
 
-    (void)old_text;
-    (void)new_text;
     if (row->reload == RELOAD_RESTART)
         *found = row;
 }
@@ -113,15 +112,13 @@ static void on_answer(struct arbiter *a)
     reload_retry(a);
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
+static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct reload *r = container_of(io, struct reload, io);
     struct arbiter *a = container_of(r, struct arbiter, reload);
     char *grown;
     ssize_t n;
 
-    (void)loop;
-    (void)revents;
     grown = r->len < ANSWER_MAX_BYTES ? realloc(r->data, r->len + 65536) : NULL;
     if (!grown) {
         if (r->parser)
@@ -139,13 +136,11 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents)
         refuse(a, strerror(errno));
 }
 
-static void on_deadline(struct ev_loop *loop, ev_timer *timer, int revents)
+static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct reload *r = container_of(timer, struct reload, deadline);
     struct arbiter *a = container_of(r, struct arbiter, reload);
 
-    (void)loop;
-    (void)revents;
     if (r->parser)
         kill(r->parser, SIGKILL);
     refuse(a, "reading the configuration took too long");
