@@ -1,0 +1,259 @@
+/*
+ * echo-arbiter: arguments, wiring, exit codes. Reads the configuration, detaches if asked to, and
+ * hands the arbiter its kind of worker, which serves the Echo protocol.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "arbiter/arbiter.h"
+#include "base/fds.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/signals.h"
+#include "base/util.h"
+#include "cmd/daemon.h"
+#include "conf/config.h"
+#include "conf/config_diff.h"
+#include "conf/config_file.h"
+#include "echo/echo.h"
+#include "worker/worker.h"
+
+const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
+error_t argp_err_exit_status = EX_USAGE;
+
+enum { OPTION_READY_FD = 256, OVERRIDES_MAX = 8 };
+
+enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
+
+struct arguments {
+    enum action action;
+    const char *path; /* as given */
+    char binds[16384]; /* all -b, one a line */
+    struct config_override overrides[OVERRIDES_MAX];
+    size_t n_overrides;
+    int ready_fd; /* -1 = none */
+};
+
+static const struct argp_option option_table[] = {
+    {"config", 'c', "FILE", 0, "Read the configuration from FILE (default: built-in values)", 0},
+    {"bind", 'b', "ADDR", 0, "Listen on ADDR instead of server.bind; may be given again", 0},
+    {"workers", 'w', "N", 0, "Number of worker processes, 0 = one per CPU", 0},
+    {"daemon", 'D', NULL, 0, "Detach once every worker is ready", 0},
+    {"pid-file", 'p', "FILE", 0, "Write the process id to FILE and keep it locked", 0},
+    {"log-level", 'l', "LEVEL", 0, "Log from LEVEL up: debug, info, warning or error", 0},
+    {"test", 't', NULL, 0, "Check the configuration and exit; binds nothing", 0},
+    {"show", 'T', NULL, 0, "Print the effective configuration with the origin of each value", 0},
+    {"ready-fd", OPTION_READY_FD, "N", 0,
+     "Write one line with the bound addresses to descriptor N when every worker is ready", 0},
+    {0},
+};
+
+static const char doc[] =
+    "Pre-fork TCP echo server: an arbiter supervises worker processes that share its sockets."
+    "\vExamples:\n"
+    "  echo-arbiter                          serve on 127.0.0.1:8060\n"
+    "  echo-arbiter -c echo.conf             serve as echo.conf says\n"
+    "  echo-arbiter -b :7000 -w 4 -l debug   all interfaces, four workers\n"
+    "  echo-arbiter -t -c echo.conf          is the file right?\n"
+    "\n"
+    "SIGHUP reloads, SIGTERM stops, SIGTTIN and SIGTTOU add and remove a worker, "
+    "SIGUSR1 reopens the log. See echo-arbiter(8) and echo.conf(5).";
+
+static void override(struct arguments *args, enum config_key key, const char *text)
+{
+    for (size_t i = 0; i < args->n_overrides; i++) {
+        if (args->overrides[i].key == key) {
+            args->overrides[i].text = text;
+            return;
+        }
+    }
+    args->overrides[args->n_overrides++] = (struct config_override){.key = key, .text = text};
+}
+
+static void add_bind(struct arguments *args, const char *text, struct argp_state *state)
+{
+    size_t len = strlen(args->binds);
+
+    if (len + strlen(text) + 2 > sizeof(args->binds))
+        argp_error(state, "too many addresses");
+    snprintf(args->binds + len, sizeof(args->binds) - len, "%s%s", len ? "\n" : "", text);
+    override(args, CONFIG_BIND, args->binds);
+}
+
+static void set_ready_fd(struct arguments *args, const char *text, struct argp_state *state)
+{
+    uint64_t fd;
+
+    if (num_parse_u64(text, 0, 65535, &fd) < 0)
+        argp_error(state, "--ready-fd: '%s' is not a descriptor number from 0 to 65535", text);
+    args->ready_fd = (int)fd;
+    if (fcntl(args->ready_fd, F_GETFD) < 0)
+        argp_error(state, "--ready-fd: descriptor %s is not open", text);
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct arguments *args = state->input;
+
+    switch (key) {
+    case 'c':
+        args->path = text;
+        break;
+    case 'b':
+        add_bind(args, text, state);
+        break;
+    case 'w':
+        override(args, CONFIG_WORKERS, text);
+        break;
+    case 'D':
+        override(args, CONFIG_DAEMON, "true");
+        break;
+    case 'p':
+        override(args, CONFIG_PID_FILE, text);
+        break;
+    case 'l':
+        override(args, CONFIG_LOG_LEVEL, text);
+        break;
+    case 't':
+        args->action = ACTION_TEST;
+        break;
+    case 'T':
+        args->action = ACTION_DUMP;
+        break;
+    case OPTION_READY_FD:
+        set_ready_fd(args, text, state);
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s'", text);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+/* Absolute, so that a reload finds the same file wherever the process stands then. NULL without
+ * memory. */
+static char *absolute_path(const char *path)
+{
+    char *cwd, *full = NULL;
+
+    if (!path || *path == '/')
+        return strdup(path ? path : "");
+    cwd = getcwd(NULL, 0);
+    if (cwd && asprintf(&full, "%s/%s", cwd, path) < 0)
+        full = NULL;
+    free(cwd);
+    return full;
+}
+
+static int load(const struct arguments *args, const char *path, struct config **ret)
+{
+    struct config_errors errors = {0};
+    int rc = config_load(path, args->overrides, args->n_overrides, ret, &errors);
+
+    for (size_t i = 0; i < errors.n; i++)
+        fprintf(stderr, "echo-arbiter: %s\n", errors.text[i]);
+    config_errors_fini(&errors);
+    if (rc == 0)
+        return EX_OK;
+    if (rc != -EINVAL)
+        fprintf(stderr, "echo-arbiter: %s: %s\n", *path ? path : "configuration", strerror(-rc));
+    return EX_CONFIG;
+}
+
+/* What a worker process does: serve Echo by the rule of its configuration. */
+static int serve_echo(const struct actor_boot *boot)
+{
+    static struct frame_rule rule;
+    const struct config *c = boot->config;
+
+    if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
+        return EX_SOFTWARE;
+    return worker_main(boot, (struct protocol_binding){&echo_server_protocol, &rule});
+}
+
+static const struct actor_kind worker_kind = {"worker", serve_echo};
+
+struct readiness {
+    int ready_fd;
+    struct daemon_launch launch;
+};
+
+static void on_serving(const char *addresses, void *userdata)
+{
+    struct readiness *r = userdata;
+
+    if (r->ready_fd >= 0) {
+        dprintf(r->ready_fd, "%s\n", addresses);
+        fds_close(&r->ready_fd);
+    }
+    daemon_report(&r->launch, EX_OK);
+}
+
+static int serve(struct arguments *args, struct config *config)
+{
+    struct readiness readiness = {.ready_fd = args->ready_fd, .launch = {.fd = -1}};
+    struct arbiter_options options = {
+        .overrides = args->overrides,
+        .n_overrides = args->n_overrides,
+        .on_serving = on_serving,
+        .userdata = &readiness,
+        .worker = &worker_kind,
+    };
+    struct log log;
+    int rc;
+
+    if (config->is_daemon) {
+        rc = daemon_detach(&readiness.launch);
+        if (rc != 0) {
+            config_free(config);
+            return rc > 0 ? rc - 1 : EX_OSERR;
+        }
+    }
+    signals_block_all(NULL);
+    log_open(&log, "", config->log_level, config->log_format, "arbiter");
+    rc = arbiter_run(config, &log, &options);
+    log_close(&log);
+    daemon_report(&readiness.launch, rc);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {option_table, parse_option, NULL, doc, NULL, NULL, NULL};
+    struct arguments args = {.ready_fd = -1};
+    struct config *config = NULL;
+    char *path;
+    int rc;
+
+    if (fds_ensure_stdio() < 0)
+        return EX_OSERR;
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (args.ready_fd >= 0)
+        fds_set_cloexec(args.ready_fd, true);
+    path = absolute_path(args.path);
+    if (!path)
+        return EX_OSERR;
+    rc = load(&args, path, &config);
+    if (rc == EX_OK && args.action == ACTION_SERVE) {
+        rc = serve(&args, config);
+    } else if (rc == EX_OK) {
+        if (args.action == ACTION_DUMP)
+            config_dump(config, stdout);
+        else
+            printf("%s: the configuration is valid\n", *path ? path : "built-in defaults");
+        config_free(config);
+        if (fflush(stdout) != 0)
+            rc = EX_IOERR;
+    }
+    free(path);
+    return rc;
+}
