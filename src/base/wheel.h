@@ -23,7 +23,8 @@ struct wheel_node {
 
 struct wheel {
     uint32_t now;                    /* all buckets before this tick have been emptied */
-    uint64_t used[WHEEL_SLOTS / 64]; /* bitmap: bucket may hold something */
+    uint64_t used[WHEEL_SLOTS / 64]; /* bitmap: the bucket holds something */
+    struct list due;                 /* nodes of the bucket that wheel_take is emptying */
     struct list slots[WHEEL_SLOTS];
 };
 
@@ -33,7 +34,7 @@ void wheel_node_init(struct wheel_node *n);
 /*
  * wheel_arm - see that @n comes out no later than @tick
  * Costs nothing if it already hangs at or before @tick. A @tick beyond the horizon hangs at the
- * horizon; one in the past at the next tick.
+ * horizon; one in the past at the next tick that wheel_take has not yet come to.
  */
 void wheel_arm(struct wheel *w, struct wheel_node *n, uint32_t tick);
 
@@ -42,7 +43,8 @@ void wheel_disarm(struct wheel *w, struct wheel_node *n);
 
 /*
  * wheel_take - next node whose bucket has come round by @now, taken out; NULL when there is none
- * The owner fires it or arms it again. Call until NULL; arming inside the loop is safe.
+ * The owner fires it or arms it again. Call until NULL; arming inside the loop is safe. Calling it
+ * is also how an empty wheel learns what time it is, before something is armed.
  */
 struct wheel_node *wheel_take(struct wheel *w, uint32_t now);
 
