@@ -47,6 +47,7 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
                    struct generation **ret, char *why, size_t why_size)
 {
     struct generation *g = calloc(1, sizeof(*g));
+    const char *log_file; /* a daemon has no stderr to write to */
     int rc;
 
     if (!g) {
@@ -56,9 +57,10 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
     g->epoch = epoch;
     g->config = config;
     g->workers = config_effective_workers(config);
-    rc = log_open(&g->log, config->log_file, config->log_level, config->log_format, "arbiter");
+    log_file = config->is_daemon && !*config->log_file ? "syslog" : config->log_file;
+    rc = log_open(&g->log, log_file, config->log_level, config->log_format, "arbiter");
     if (rc < 0)
-        snprintf(why, why_size, "log.file %s: %s", config->log_file, strerror(-rc));
+        snprintf(why, why_size, "log.file %s: %s", log_file, strerror(-rc));
     else
         rc = open_listeners(g, old, why, why_size);
     if (rc < 0) {

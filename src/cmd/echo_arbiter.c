@@ -19,11 +19,10 @@
 #include "base/signals.h"
 #include "base/util.h"
 #include "cmd/daemon.h"
+#include "cmd/worker_kind.h"
 #include "conf/config.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
-#include "echo/echo.h"
-#include "worker/worker.h"
 
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
@@ -169,19 +168,6 @@ static int load(const struct arguments *args, const char *path, struct config **
     return EX_CONFIG;
 }
 
-/* What a worker process does: serve Echo by the rule of its configuration. */
-static int serve_echo(const struct actor_boot *boot)
-{
-    static struct frame_rule rule;
-    const struct config *c = boot->config;
-
-    if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
-        return EX_SOFTWARE;
-    return worker_main(boot, (struct protocol_binding){&echo_server_protocol, &rule});
-}
-
-static const struct actor_kind worker_kind = {"worker", serve_echo};
-
 struct readiness {
     int ready_fd;
     struct daemon_launch launch;
@@ -206,7 +192,7 @@ static int serve(struct arguments *args, struct config *config)
         .n_overrides = args->n_overrides,
         .on_serving = on_serving,
         .userdata = &readiness,
-        .worker = &worker_kind,
+        .worker = &echo_worker_kind,
     };
     struct log log;
     int rc;
