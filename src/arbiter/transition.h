@@ -26,19 +26,20 @@ enum tr_phase {
     TR_FREE,     /* no process */
     TR_STARTING, /* forked, not ready; killed at `deadline_ms` (boot_timeout) */
     TR_READY,    /* prepared, not told to run: waits for the rest of `next` */
-    TR_RUNNING,  /* serves */
+    TR_RUNNING,  /* serves; `deadline_ms` is when its slot is forgiven */
     TR_RETIRING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
     TR_KILLED,   /* SIGKILL sent, not yet reaped */
+    TR_PHASES
 };
 
 struct tr_proc {
     enum tr_phase phase;
-    bool is_planned;      /* its end is wanted: does not count against the slot */
-    bool is_told;         /* the action that its phase asks for has been given out */
-    uint32_t slot;        /* 1..TR_SLOTS_MAX */
-    uint64_t epoch;       /* the configuration that it was started with */
-    uint64_t since_ms;    /* entered the phase */
-    uint64_t deadline_ms; /* 0 = none */
+    bool is_quick;            /* has been told to exit at once */
+    uint32_t slot;            /* 1..TR_SLOTS_MAX */
+    uint64_t epoch;           /* the configuration that it was started with */
+    uint64_t exit_timeout_ms; /* of that configuration */
+    uint64_t since_ms;        /* entered the phase */
+    uint64_t deadline_ms;     /* 0 = none */
 };
 
 enum tr_mode { TR_MODE_SERVE, TR_MODE_GRACEFUL, TR_MODE_QUICK };
@@ -54,9 +55,22 @@ struct tr_set {
 
 enum tr_failure {
     TR_FAILURE_NONE,
-    TR_FAILURE_DIED, /* a process of `next` ended before it was ready */
+    TR_FAILURE_DIED, /* a process of `next` ended before all of `next` were ready */
     TR_FAILURE_BOOT_TIMEOUT,
     TR_FAILURE_FORK,
+    TR_FAILURE_STOPPED, /* overtaken by a stop */
+};
+
+/* Which set a process fills a slot of. One that fills none is no longer wanted. */
+enum tr_role { TR_LIVE, TR_NEXT, TR_ROLES, TR_NO_ROLE = TR_ROLES };
+
+/* One look at everything; begun anew by each event and at `wake_ms`, resumed after each action. */
+struct tr_pass {
+    bool is_due;                                  /* something has changed: begin again */
+    uint32_t record;                              /* next record to look at */
+    uint32_t slot[TR_ROLES];                      /* next slot to fill */
+    uint32_t live_running, next_held, next_ready; /* seen so far */
+    uint64_t wake_ms;                             /* the earliest deadline seen so far */
 };
 
 struct transition {
@@ -68,12 +82,18 @@ struct transition {
     uint32_t random; /* state of the jitter's generator */
     uint64_t stop_deadline_ms;
     enum tr_failure failure; /* of `next`; a rollback is due */
-    uint32_t failed_record;
-    bool is_commit_due;
-    bool has_served; /* every worker of the first set has been ready */
+    uint32_t failed_record, failed_slot;
+    bool is_commit_due; /* all of `next` were ready: no way back */
+    bool has_served;    /* every worker of the first set has been ready */
     bool is_given_up;
-    struct policy slots[TR_SLOTS_MAX + 1]; /* [0] unused */
-    struct tr_proc procs[TR_RECORDS_MAX];  /* index = scoreboard record */
+    bool is_stopped;
+    uint32_t top;          /* records from here on are free */
+    uint32_t free_from;    /* records before this one are not */
+    uint32_t n[TR_PHASES]; /* records in each phase */
+    struct tr_pass pass;
+    uint16_t holder[TR_ROLES][TR_SLOTS_MAX + 1]; /* record + 1 of the slot's process; 0 = empty */
+    struct policy slots[TR_SLOTS_MAX + 1];       /* of `live`; [0] unused */
+    struct tr_proc procs[TR_RECORDS_MAX];        /* index = scoreboard record */
 };
 
 enum tr_event_kind {
@@ -102,15 +122,20 @@ enum tr_action_kind {
     TR_RETIRE,   /* tell @record to drain (@is_quick: to exit at once) */
     TR_KILL,     /* SIGKILL @record: @why */
     TR_COMMIT,   /* `next` is now `live` (@epoch): the listeners of the old one may go. Comes after
-                    every   TR_RUN of the new and before every TR_RETIRE of the old processes. */
+                    every TR_RUN of the new and before every TR_RETIRE of the old processes. */
     TR_ROLLBACK, /* `next` (@epoch) is given up because of @failure at @record: close what only it
                     had */
     TR_SERVING,  /* once: every worker of the first set runs */
     TR_STOPPED,  /* stopping, and no process is left: leave the loop, exit 0 */
-    TR_GIVE_UP,  /* nothing serves and the budget is spent: stop and exit 70 */
+    TR_GIVE_UP, /* nothing serves and the budget is spent: exit 70 at the TR_STOPPED that follows */
 };
 
-enum tr_kill_reason { TR_KILL_BOOT_TIMEOUT, TR_KILL_EXIT_TIMEOUT, TR_KILL_ROLLBACK, TR_KILL_STOP };
+enum tr_kill_reason {
+    TR_KILL_BOOT_TIMEOUT,
+    TR_KILL_EXIT_TIMEOUT,
+    TR_KILL_ROLLBACK,
+    TR_KILL_STOP, /* not wanted any more: a stop, fewer workers, or a commit */
+};
 
 struct tr_action {
     enum tr_action_kind kind;
@@ -145,9 +170,12 @@ uint64_t transition_deadline(const struct transition *t);
 /* transition_can_reload - serving, no reload under way, and room for a second set of processes */
 bool transition_can_reload(const struct transition *t, uint32_t workers);
 
-/* transition_is_degraded - fewer run than wanted, and not because a first start or reload is under
- * way */
+/* transition_is_degraded - fewer run than wanted, because of deaths or failed forks: not while a
+ * first start, a reload, a planned replacement or scaling up is under way */
 bool transition_is_degraded(const struct transition *t);
+
+/* transition_is_planned - the end of @record is (or would be) wanted; ask before TR_EV_EXITED */
+bool transition_is_planned(const struct transition *t, uint32_t record);
 
 /* transition_count - processes in @phase */
 uint32_t transition_count(const struct transition *t, enum tr_phase phase);

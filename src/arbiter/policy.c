@@ -1,0 +1,68 @@
+/*
+ * The restart policy: when an emptied slot may be filled again. Pure; the arbiter's transition
+ * engine calls it. It must not know what a process, a signal or a clock is.
+ */
+#include "arbiter/policy.h"
+
+#include <string.h>
+#include "base/util.h"
+
+void policy_budget_init(struct policy_budget *b, uint32_t n_slots)
+{
+    b->full = MAX((uint32_t)POLICY_BUDGET_MIN, POLICY_BUDGET_PER_SLOT * n_slots);
+    b->left = b->full;
+}
+
+/*
+ * The first half of the delay doubles, the second half is jitter, so that every delay lies between
+ * the two bounds and slots that die together do not come back together, not even at the bounds.
+ */
+static uint64_t policy_backoff_ms(uint32_t early_deaths, uint32_t random)
+{
+    uint64_t half = POLICY_BACKOFF_MIN_MS;
+    for (uint32_t i = 1; i < early_deaths && half < POLICY_BACKOFF_MAX_MS / 2; i++)
+        half *= 2;
+    half = MIN(half, (uint64_t)POLICY_BACKOFF_MAX_MS / 2);
+    return half + ((half * random) >> 32);
+}
+
+/* A slot that has lately been restarted after a death in service keeps that interval as well. */
+static void policy_back_off(struct policy *p, uint64_t now_ms, uint32_t random)
+{
+    if (p->early_deaths < UINT32_MAX)
+        p->early_deaths++;
+    p->not_before_ms = now_ms + policy_backoff_ms(p->early_deaths, random);
+    if (p->last_restart_ms) {
+        p->not_before_ms = MAX(p->not_before_ms, p->last_restart_ms + POLICY_SERVICE_INTERVAL_MS);
+        p->last_restart_ms = p->not_before_ms;
+    }
+}
+
+void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms, bool was_ready,
+                     uint64_t served_ms, uint32_t random)
+{
+    if (!was_ready) {
+        if (b->left > 0)
+            b->left--;
+        policy_back_off(p, now_ms, random);
+        return;
+    }
+    if (served_ms >= POLICY_GOOD_SERVICE_MS)
+        policy_on_good_service(p, b);
+    p->early_deaths = 0;
+    p->not_before_ms = now_ms;
+    if (p->last_restart_ms)
+        p->not_before_ms = MAX(now_ms, p->last_restart_ms + POLICY_SERVICE_INTERVAL_MS);
+    p->last_restart_ms = MAX(p->not_before_ms, (uint64_t)1);
+}
+
+void policy_on_fork_failure(struct policy *p, uint64_t now_ms, uint32_t random)
+{
+    policy_back_off(p, now_ms, random);
+}
+
+void policy_on_good_service(struct policy *p, struct policy_budget *b)
+{
+    memset(p, 0, sizeof(*p));
+    b->left = b->full;
+}
