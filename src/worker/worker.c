@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,8 +60,8 @@ static void tell_arbiter(struct worker *w, const char *command, json_t *args)
     struct message m = {.target = "arbiter", .args = args};
     int rc;
 
-    strncpy(m.command, command, sizeof(m.command) - 1);
-    strncpy(m.sender, w->boot->id, sizeof(m.sender) - 1);
+    snprintf(m.command, sizeof(m.command), "%s", command);
+    snprintf(m.sender, sizeof(m.sender), "%s", w->boot->id);
     rc = mailbox_send(&w->mailbox, &m, NULL, 0);
     if (rc < 0 && rc != -EPIPE)
         log_warning(w->boot->log, "mailbox: not sent", F_STR("command", command), F_ERR(rc));

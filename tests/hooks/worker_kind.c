@@ -1,0 +1,98 @@
+/*
+ * The worker of the test build (build/test/echo-arbiter): the shipped one with hooks for faults
+ * that cannot be caused from outside. Linked instead of src/cmd/worker_kind.c.
+ *
+ * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
+ * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
+ * (segv, abrt, fpe, exit0, exit3, spin) does that in the middle of serving.
+ */
+#include "cmd/worker_kind.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/signals.h"
+#include "conf/config.h"
+#include "echo/echo.h"
+#include "worker/worker.h"
+
+static struct protocol hooked;
+
+static void __attribute__((noreturn)) spin(void)
+{
+    for (volatile unsigned turns = 0;; turns++)
+        ;
+}
+
+static void fail(const char *kind)
+{
+    if (strcmp(kind, "segv") == 0)
+        raise(SIGSEGV);
+    else if (strcmp(kind, "abrt") == 0)
+        abort();
+    else if (strcmp(kind, "fpe") == 0)
+        raise(SIGFPE);
+    else if (strcmp(kind, "exit0") == 0)
+        _exit(0);
+    else if (strcmp(kind, "exit3") == 0)
+        _exit(3);
+    else if (strcmp(kind, "spin") == 0)
+        spin();
+}
+
+static struct protocol_result on_data(const void *context, uint64_t *state, const uint8_t *data,
+                                      size_t len, size_t resume)
+{
+    static const char prefix[] = "\x01"
+                                 "crash ";
+    char kind[16] = "";
+
+    if (len > sizeof(prefix) && memcmp(data, prefix, sizeof(prefix) - 1) == 0 &&
+        sscanf((const char *)data + sizeof(prefix) - 1, "%15[a-z0-9]", kind) == 1)
+        fail(kind);
+    return echo_server_protocol.on_data(context, state, data, len, resume);
+}
+
+static void fail_before_ready(const struct actor_boot *boot)
+{
+    const char *path = getenv("ECHO_TEST_HOOK");
+    FILE *f = path ? fopen(path, "re") : NULL;
+    char what[16] = "";
+    unsigned slot = 0;
+
+    if (!f)
+        return;
+    if (fscanf(f, "%15s %u", what, &slot) < 1)
+        what[0] = '\0';
+    fclose(f);
+    if (slot != 0 && slot != boot->slot)
+        return;
+    if (strcmp(what, "crash") == 0) {
+        signals_unblock_all();
+        raise(SIGSEGV);
+    } else if (strcmp(what, "exit") == 0) {
+        _exit(3);
+    } else if (strcmp(what, "hang") == 0) {
+        for (;;)
+            pause();
+    }
+}
+
+static int serve_hooked(const struct actor_boot *boot)
+{
+    const struct config *c = boot->config;
+    struct frame_rule rule;
+
+    fail_before_ready(boot);
+    hooked = echo_server_protocol;
+    hooked.on_data = on_data;
+    if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
+        return EX_SOFTWARE;
+    return worker_main(boot, (struct protocol_binding){&hooked, &rule});
+}
+
+const struct actor_kind echo_worker_kind = {"worker", serve_hooked};
