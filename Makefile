@@ -167,12 +167,17 @@ endef
 
 $(B)/echo-arbiter: $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)))
 $(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
-$(B)/echo-arbiter $(B)/echo-client: $(B)/libecho.a $(B)/link.txt
+# The test build: the same server with a worker that can be told to fail. Its object comes before the
+# archive, which has the shipped one.
+HOOKED  := $(B)/test/echo-arbiter
+$(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
+$(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
+	@mkdir -p $(@D)
 	$(call link)
 
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN)
+$(IT): | $(BIN) $(HOOKED)
 
 ifeq ($(findstring fuzzer,$(SAN)),)
 $(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libecho.a $(B)/link.txt
@@ -185,19 +190,19 @@ endif
 $(BENCH): %: %.o $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
--include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c) \
+-include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c)) \
          $(TESTS:=.d) $(BENCH:=.d)
 
 # ---- what is run ----
 
 .PHONY: $(filter _%,$(INNER))
-_check: $(BIN) $(TESTS)
+_check: $(BIN) $(HOOKED) $(TESTS)
 	@tests/run.sh $(B) $(TESTS)
 _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
-_it: $(BIN) $(IT)
+_it: $(BIN) $(HOOKED) $(IT)
 	@tests/run.sh $(B) $(IT)
-_soak: $(BIN) $(IT)
+_soak: $(BIN) $(HOOKED) $(IT)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
 _fuzz: $(FUZZ)
