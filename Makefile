@@ -162,7 +162,7 @@ $(B)/lib%.a:
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
 @$(call say,LD,$@)
-$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(1) $(LIBS)
+$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LIBS)
 endef
 
 $(B)/echo-arbiter: $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)))
