@@ -106,6 +106,7 @@ UNIT    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 IT      := $(patsubst %.c,$(B)/%,$(wildcard tests/it/test_*.c))
 FUZZ    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+TOOLS   := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 BIN     := $(if $(wildcard src/cmd/echo_arbiter*.c),$(B)/echo-arbiter) \
            $(if $(wildcard src/cmd/echo_client*.c),$(B)/echo-client)
 TESTS   := $(UNIT) $(FUZZ) $(IT)
@@ -177,7 +178,10 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN) $(HOOKED)
+$(IT): | $(BIN) $(HOOKED) $(TOOLS)
+
+$(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/link.txt
+	$(call link)
 
 ifeq ($(findstring fuzzer,$(SAN)),)
 $(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libecho.a $(B)/link.txt
@@ -191,7 +195,7 @@ $(BENCH): %: %.o $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
 -include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c)) \
-         $(TESTS:=.d) $(BENCH:=.d)
+         $(TESTS:=.d) $(BENCH:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
 
 # ---- what is run ----
 

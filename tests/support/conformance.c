@@ -1,0 +1,15 @@
+/*
+ * The table of the conformance cases; the cases are in conformance_{frames,ends}.c.
+ */
+#include "support/conformance.h"
+
+#include "base/util.h"
+
+const struct conformance_case conformance_cases[] = {
+#define X(n, name, text, needs)                                                                    \
+    {.number = (n), .title = (text), .run = conformance_##name, .needs_max_message = (needs)},
+    CONFORMANCE_CASES(X)
+#undef X
+};
+
+const size_t conformance_n_cases = ARRAY_SIZE(conformance_cases);
