@@ -1,0 +1,108 @@
+/*
+ * Escapes of the command line, and bytes in JSON. Pure.
+ */
+#include "client/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* Read what follows a backslash. Returns the bytes of text it took, 0 if it is no escape. */
+static size_t unescape_one(const char *text, uint8_t *ret)
+{
+    static const char names[] = "rnt\\", bytes[] = "\r\n\t\\";
+    const char *p = text[0] ? strchr(names, text[0]) : NULL;
+
+    if (p) {
+        *ret = (uint8_t)bytes[p - names];
+        return 1;
+    }
+    if (text[0] == 'x' && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
+        *ret = (uint8_t)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
+        return 3;
+    }
+    return 0;
+}
+
+/* With @ret NULL only check and measure. */
+static int unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len)
+{
+    size_t n = 0;
+
+    for (; *text; text++, n++) {
+        uint8_t byte = (uint8_t)*text;
+
+        if (*text == '\\') {
+            size_t took = unescape_one(text + 1, &byte);
+
+            if (took == 0)
+                return -EINVAL;
+            text += took;
+        }
+        if (n == size)
+            return -E2BIG;
+        if (ret)
+            ret[n] = byte;
+    }
+    *ret_len = n;
+    return 0;
+}
+
+int text_unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len)
+{
+    size_t len;
+    int rc = unescape(text, NULL, size, &len);
+
+    return rc ? rc : unescape(text, ret, size, ret_len);
+}
+
+static char *base64(const uint8_t *p, size_t len)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc((len + 2) / 3 * 4 + 1), *out = text;
+
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < len; i += 3) {
+        size_t n = len - i < 3 ? len - i : 3;
+        uint32_t v = (uint32_t)p[i] << 16;
+
+        v |= n > 1 ? (uint32_t)p[i + 1] << 8 : 0;
+        v |= n > 2 ? p[i + 2] : 0;
+        *out++ = digits[v >> 18];
+        *out++ = digits[(v >> 12) & 63];
+        *out++ = n > 1 ? digits[(v >> 6) & 63] : '=';
+        *out++ = n > 2 ? digits[v & 63] : '=';
+    }
+    *out = '\0';
+    return text;
+}
+
+int text_set_json(json_t *object, const char *key, const void *data, size_t len)
+{
+    json_t *value = json_stringn(data, len); /* NULL for what is not UTF-8 */
+    char name[64], *text;
+    int rc;
+
+    if (value)
+        return json_object_set_new(object, key, value) == 0 ? 0 : -ENOMEM;
+    text = base64(data, len);
+    if (!text)
+        return -ENOMEM;
+    snprintf(name, sizeof(name), "%s_base64", key);
+    rc = json_object_set_new(object, name, json_string(text));
+    free(text);
+    return rc == 0 ? 0 : -ENOMEM;
+}

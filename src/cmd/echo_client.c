@@ -1,0 +1,151 @@
+/*
+ * The client tool: finds the command in its table, hands it the rest of the words, and turns what
+ * it returns into the exit code. The commands live in echo_client_<name>.c.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cmd/echo_client.h"
+#include "echo/echo.h"
+
+/* The first row is what happens without a command. */
+static const struct command commands[] = {
+    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run},
+};
+
+const char *argp_program_version = "echo-client " ECHO_VERSION;
+
+/* What is found before the command's own words. */
+struct main_input {
+    struct tool tool;
+    const struct command *command;
+    int argc;
+    char **argv;
+};
+
+static const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/*
+ * The first word ends the main options. It is a command's name or, for the default command, its
+ * first argument; the word before it makes room for the program's name, which argp wants first.
+ */
+static void take_words(struct main_input *in, struct argp_state *state)
+{
+    int first = state->next - 1;
+    bool is_quoted = state->quoted > 0 && first >= state->quoted;
+    const struct command *found = is_quoted ? NULL : command_find(state->argv[first]);
+
+    if (found) {
+        in->command = found;
+        in->argv = state->argv + first;
+    } else {
+        in->argv = state->argv + first - (is_quoted ? 2 : 1);
+        if (is_quoted)
+            in->argv[1] = (char *)"--";
+    }
+    in->argc = (int)(state->argv + state->argc - in->argv);
+    in->argv[0] = state->argv[0];
+    state->next = state->argc;
+}
+
+static error_t parse_main(int key, char *arg, struct argp_state *state)
+{
+    struct main_input *in = state->input;
+
+    (void)arg;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &in->tool;
+        return 0;
+    case ARGP_KEY_ARG:
+        take_words(in, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static char *help_commands(const char *text)
+{
+    char *all = NULL;
+    size_t size;
+    FILE *f = open_memstream(&all, &size);
+
+    if (!f)
+        return (char *)text;
+    fputs("Commands:\n", f);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        fprintf(f, "  %-7s %-13s %s\n", commands[i].name, commands[i].args, commands[i].help);
+    fputs(text, f);
+    fclose(f);
+    return all;
+}
+
+/* The usage line and the list of commands are derived from the table. argp frees what is new. */
+static char *filter_help(int key, const char *text, void *input)
+{
+    (void)input;
+    if (key == ARGP_KEY_HELP_POST_DOC && text)
+        return help_commands(text);
+    return (char *)text;
+}
+
+static const char doc[] =
+    "Send messages to an echo server and check that they come back as they were sent.\v"
+    "\n"
+    "Without MESSAGE each line of the standard input is a message; on a terminal\n"
+    "there is a prompt. A reply that differs from its message is an error.\n"
+    "\n"
+    "Examples:\n"
+    "  echo-client 'Hello!'\n"
+    "  echo-client -a '[::1]:8060' one two three\n"
+    "  echo-client -a unix:/run/echo.sock < messages.txt\n"
+    "  echo-client --json --timeout 2 send 'Hello!'\n"
+    "  echo-client --separator '\\n' 'a line'\n"
+    "\n"
+    "Exit status: 0 every message came back, 64 usage, 65 a message that cannot be\n"
+    "sent, 68 unknown host, 69 refused or unreachable, 74 input or output,\n"
+    "75 timeout, 76 connection closed or wrong reply.";
+
+/* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
+static void guard_stdio(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0) /* the wrong way round, so that using it is an error */
+            (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+int main(int argc, char **argv)
+{
+    static char *no_words[] = {NULL, NULL};
+    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    const struct argp main_argp = {
+        .parser = parse_main,
+        .args_doc = "[send] MESSAGE...\n< FILE",
+        .doc = doc,
+        .children = children,
+        .help_filter = filter_help,
+    };
+    struct main_input in = {.command = &commands[0], .argc = 1, .argv = no_words};
+    int rc, rc_flush;
+
+    guard_stdio();
+    signal(SIGPIPE, SIG_IGN);
+    no_words[0] = argv[0];
+    argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &in);
+    rc = in.command->run(&in.tool, in.argc, in.argv);
+    rc_flush = rc == EXIT_PIPE ? 0 : out_flush();
+    /* What stdio could not write it shall not try again. */
+    _exit(rc ? rc : rc_flush);
+}

@@ -1,0 +1,80 @@
+/*
+ * What the files of the client tool share: the options that every command has, the table of
+ * commands, and the one place each for output and for errors. Only the tool may print and exit.
+ */
+#ifndef CMD_ECHO_CLIENT_H
+#define CMD_ECHO_CLIENT_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "wire/frame.h"
+
+/* Ended by a closed pipe: what a shell shows for SIGPIPE. */
+enum { EXIT_PIPE = 141 };
+
+struct tool {
+    const char *address_text; /* borrowed, as written */
+    struct addr address;
+    uint64_t timeout_ms; /* 0 = none */
+    uint8_t separator[FRAME_SEPARATOR_MAX];
+    size_t separator_len;
+    bool is_json;
+};
+
+/* A command: its row is all that main, --help and the tests know of it. */
+struct command {
+    const char *name;
+    const char *args; /* for the usage line */
+    const char *help; /* one line */
+    /* @argv[0] is the program, the rest the command's own words. Returns the exit code. */
+    int (*run)(struct tool *t, int argc, char **argv);
+};
+
+/* The options of every command; an argp child whose input is a `struct tool`. */
+extern const struct argp tool_argp;
+
+int send_run(struct tool *t, int argc, char **argv);
+
+/* ---- output: each returns 0 or an exit code (EXIT_PIPE, 74), reported already ---- */
+
+int out_line(const void *data, size_t len);
+int out_flush(void);
+
+/* ---- errors ---- */
+
+/*
+ * fail_outcome - say what a call's outcome means and what to do next; JSON too if asked for
+ * @what  the thing that failed ("line 3"), or NULL
+ * Returns the exit code.
+ */
+int fail_outcome(const struct tool *t, const char *what, int outcome);
+
+/* ---- input: lines of a descriptor, binary safe ---- */
+
+struct lines {
+    int fd; /* borrowed */
+    char *data;
+    size_t start, len, capacity; /* unread bytes are data[start..start+len) */
+    size_t scanned; /* of these, looked at for a newline */
+    bool is_end;
+};
+
+void lines_init(struct lines *l, int fd);
+void lines_fini(struct lines *l);
+
+/*
+ * lines_take - the next line that is here already, without its newline
+ * @ret  borrowed until lines_fill. Returns 1, or 0 if none is here (or ever will be: is_end).
+ */
+int lines_take(struct lines *l, const char **ret, size_t *ret_len);
+
+/*
+ * lines_fill - read once; blocks. Lines taken before are gone.
+ * Returns 0, -EMSGSIZE (a line above @max bytes) or -errno.
+ */
+int lines_fill(struct lines *l, size_t max);
+
+#endif

@@ -1,0 +1,83 @@
+/*
+ * The options that every command of the client tool has.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "client/text.h"
+#include "cmd/echo_client.h"
+#include "echo/echo.h"
+
+#define DEFAULT_ADDRESS "127.0.0.1:8060"
+
+enum { DEFAULT_TIMEOUT_MS = 10000, MAX_TIMEOUT_MS = 1000000000 };
+
+enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
+
+static const struct argp_option options[] = {
+    {"address", 'a', "ADDR", 0,
+     "HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
+    {"timeout", OPT_TIMEOUT, "SECONDS", 0,
+     "give up on connecting and on each reply after so long; default 10, 0 = never", 0},
+    {"separator", OPT_SEPARATOR, "TEXT", 0,
+     "what ends a message, with \\r \\n \\t \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw echo", 0},
+    {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
+    {0},
+};
+
+static void set_defaults(struct tool *t)
+{
+    const char *why;
+
+    if (t->address_text)
+        return; /* a command's own words are parsed after the main ones */
+    t->address_text = DEFAULT_ADDRESS;
+    addr_parse(DEFAULT_ADDRESS, &t->address, &why);
+    t->timeout_ms = DEFAULT_TIMEOUT_MS;
+    memcpy(t->separator, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN);
+    t->separator_len = ECHO_SEPARATOR_LEN;
+}
+
+static void set_separator(struct tool *t, const char *text, struct argp_state *state)
+{
+    int rc = text_unescape(text, t->separator, sizeof(t->separator), &t->separator_len);
+
+    if (rc == -E2BIG)
+        argp_error(state, "--separator: more than %zu bytes", sizeof(t->separator));
+    else if (rc)
+        argp_error(state, "--separator: the escapes are \\r \\n \\t \\\\ \\xHH, not '%s'", text);
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct tool *t = state->input;
+    const char *why;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        set_defaults(t);
+        return 0;
+    case 'a':
+        t->address_text = arg;
+        if (addr_parse(arg, &t->address, &why))
+            argp_error(state, "-a %s: %s", arg, why);
+        else if (t->address.kind != ADDR_UNIX && t->address.port == 0)
+            argp_error(state, "-a %s: port 0 cannot be connected to", arg);
+        return 0;
+    case OPT_TIMEOUT:
+        if (num_parse_duration_ms(arg, 0, MAX_TIMEOUT_MS, &t->timeout_ms))
+            argp_error(state, "--timeout %s: seconds from 0 to 1000000, like 2 or 0.5", arg);
+        return 0;
+    case OPT_SEPARATOR:
+        set_separator(t, arg, state);
+        return 0;
+    case OPT_JSON:
+        t->is_json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp tool_argp = {.options = options, .parser = parse_option};

@@ -1,0 +1,74 @@
+/*
+ * The one place where the client tool writes: lines to the standard output, errors with advice to
+ * the standard error.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "client/outcome.h"
+#include "cmd/echo_client.h"
+
+/* After one failure there is nothing to be said about the next. */
+static int out_failed(void)
+{
+    if (errno == EPIPE)
+        return EXIT_PIPE;
+    fprintf(stderr, "echo-client: standard output: %s\n", strerror(errno));
+    return EX_IOERR;
+}
+
+int out_line(const void *data, size_t len)
+{
+    if (fwrite(data, 1, len, stdout) != len || putchar('\n') == EOF)
+        return out_failed();
+    return 0;
+}
+
+int out_flush(void)
+{
+    return fflush(stdout) == 0 ? 0 : out_failed();
+}
+
+static const char *const advice[CALL_OUTCOMES_N] = {
+    [CALL_TIMEOUT] = "allow more time with --timeout SECONDS",
+    [CALL_REFUSED] = "is echo-arbiter running? start it with: echo-arbiter -c echo.conf",
+    [CALL_UNREACHABLE] = "check the address after -a and the network",
+    [CALL_UNKNOWN_HOST] = "check the name after -a",
+    [CALL_NO_RESOLVER] = "check the name servers in /etc/resolv.conf, or give a number after -a",
+    [CALL_CLOSED] = "is the server stopping, or the message longer than its max_message?",
+    [CALL_RESET] = "has the server's process died, or something in between cut the line?",
+    [CALL_UNEXPECTED] = "is this an echo server, and --separator the same as its own?",
+    [CALL_MISMATCH] = "is this an echo server, and --separator the same as its own?",
+    [CALL_HAS_SEPARATOR] = "choose another one with --separator, as the server's configuration has",
+};
+
+static void fail_json(int outcome, const char *message)
+{
+    json_t *o = json_pack("{s:{s:s, s:s}}", "error", "code", call_outcome_name(outcome), "message",
+                          message);
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+
+    if (text)
+        out_line(text, strlen(text));
+    free(text);
+    json_decref(o);
+}
+
+int fail_outcome(const struct tool *t, const char *what, int outcome)
+{
+    const char *next = outcome >= 0 && outcome < CALL_OUTCOMES_N ? advice[outcome] : NULL;
+    char message[512];
+
+    snprintf(message, sizeof(message), "%s: %s%s%s%s%s", t->address_text, what ? what : "",
+             what ? ": " : "", call_outcome_text(outcome), next ? ": " : "", next ? next : "");
+    if (t->is_json)
+        fail_json(outcome, message);
+    if (out_flush() == EXIT_PIPE)
+        return EXIT_PIPE;
+    fprintf(stderr, "echo-client: %s\n", message);
+    return call_outcome_exit(outcome);
+}
