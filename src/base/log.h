@@ -19,20 +19,25 @@ enum { LOG_LINE_MAX = 4096, LOG_CAUSES = 64, LOG_WINDOW_MS = 5000 };
 
 /* A cause that repeats: a message and the value of its first field. */
 struct log_cause {
-    uint64_t key; /* hash; 0 = free */
+    uint64_t hash; /* 0 = free */
     uint64_t since_ms;
     uint64_t suppressed;
     enum log_level level;
-    char text[160]; /* message and first field, for the closing line */
+    char message[96]; /* these three for the closing line, cut to their size */
+    char field[32];
+    char value[96];
 };
 
 struct log {
     enum log_level level;
     enum log_format format;
-    int fd; /* owned; -1 for syslog */
+    int fd; /* owned, above 2, close-on-exec: a forked child keeps it. -1 = every line is dropped */
     bool is_syslog;
     bool is_stderr;
-    char path[512];     /* "" = stderr */
+    bool is_socket;
+    bool must_poll;     /* the descriptor may block: look before each write */
+    bool is_line_cut;   /* the last write was short: the next begins with a newline */
+    char path[512];     /* the file, or syslog's socket; "" = stderr */
     char actor[32];     /* who writes: "arbiter", "worker.2" */
     counter_t *dropped; /* borrowed; may be NULL */
     struct log_cause causes[LOG_CAUSES];
@@ -52,25 +57,37 @@ struct log_field {
 #define F_ERR(e)     F_STR("error", strerror((e) < 0 ? -(e) : (e)))
 
 /*
- * log_open - begin to write
+ * log_open - begin to write; the process has to ignore SIGPIPE
+ * @log     any bytes; the caller may set ->dropped afterwards
  * @path    "" = stderr, "syslog", or a file (created 0640, appended to); borrowed
  * A pipe or terminal is reopened so that only this process's writes do not block.
  * Returns 0 or -errno; on failure @log writes to stderr.
  */
 int log_open(struct log *log, const char *path, enum log_level level, enum log_format format,
              const char *actor);
+/* log_open_syslog - as log_open with "syslog", with the daemon's socket at @socket_path */
+int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
+                    enum log_format format, const char *actor);
+
+/* log_close - write the counts of repeated causes and close. NULL is fine. */
 void log_close(struct log *log);
 
 /* log_reopen - open the file again after a rotation. Returns 0, or -errno and goes on with the old
  * one. */
 int log_reopen(struct log *log);
 
-/* log_emit - one line; log_emit_limited - at most one a cause in LOG_WINDOW_MS, the rest is counted
+/*
+ * log_emit - one line
+ * log_emit_limited - at most one a cause in LOG_WINDOW_MS; the rest is counted and reported as
+ * repeated=N by the cause's next line: a later emission, or log_flush_causes. With @now_ms given,
+ * for tests.
  */
 void log_emit(struct log *log, enum log_level level, const char *message,
               const struct log_field *fields);
 void log_emit_limited(struct log *log, enum log_level level, const char *message,
                       const struct log_field *fields);
+void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
+                         const char *message, const struct log_field *fields);
 
 /* log_flush_causes - write "… repeated=N" for causes whose window has ended; @now_ms monotonic */
 void log_flush_causes(struct log *log, uint64_t now_ms);
@@ -92,9 +109,10 @@ void log_flush_causes(struct log *log, uint64_t now_ms);
     LOG_AT_(log, LOG_LEVEL_ERROR, log_emit_limited, msg, __VA_ARGS__)
 
 /*
- * log_render - the pure part: one line, '\n' included, escaped, cut at @size with a mark
+ * log_render - the pure part: one line, '\n' included, escaped, cut at @size with a mark (cut=true)
+ * @buf       NUL-terminated as well
  * @wall_ns   CLOCK_REALTIME
- * Returns the length, always > 0 for @size >= 128.
+ * Returns the length, below @size; always > 0 for @size >= 128.
  */
 size_t log_render(char *buf, size_t size, enum log_format format, enum log_level level,
                   const char *actor, int pid, uint64_t wall_ns, const char *message,

@@ -1,0 +1,377 @@
+/*
+ * Where log lines go and which of them may go. Any process; never blocks, never fails its caller:
+ * what the log cannot take at once is dropped and counted.
+ */
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <paths.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/util.h"
+
+static const struct {
+    const char *name;
+    int priority; /* syslog's */
+} levels[] = {
+    [LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
+    [LOG_LEVEL_INFO] = {"info", LOG_INFO},
+    [LOG_LEVEL_WARNING] = {"warning", LOG_WARNING},
+    [LOG_LEVEL_ERROR] = {"error", LOG_ERR},
+};
+
+const char *log_level_name(enum log_level level)
+{
+    return (unsigned)level < ARRAY_SIZE(levels) ? levels[level].name : "error";
+}
+
+int log_level_parse(const char *text, enum log_level *ret)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+        if (strcmp(text, levels[i].name) == 0) {
+            *ret = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+/* --- targets ---------------------------------------------------------------------------------- */
+
+/* 0, 1 and 2 belong to who started us, even while one of them is closed. */
+static int above_stdio(int fd)
+{
+    if (fd < 0 || fd > 2)
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    fds_close(&fd);
+    return moved;
+}
+
+/*
+ * O_NONBLOCK belongs to the open file description, which stderr shares with the shell and others:
+ * set there, it would break them. So a pipe or terminal is opened anew; where that is refused
+ * (another user's terminal, no /proc), each write is preceded by a poll.
+ */
+static void open_stderr(struct log *log)
+{
+    struct stat st;
+
+    log->is_stderr = true;
+    if (fstat(STDERR_FILENO, &st) < 0)
+        return;
+    if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+        log->fd = above_stdio(
+            open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_APPEND | O_CLOEXEC | O_NOCTTY));
+    if (log->fd < 0) {
+        log->fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+        log->must_poll = true;
+    }
+    log->is_socket = S_ISSOCK(st.st_mode);
+}
+
+/* Non-blocking, so that a FIFO without a reader is an error and one that is full drops lines. */
+static int open_file(const char *path)
+{
+    int fd = above_stdio(
+        open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640));
+    return fd < 0 ? -errno : fd;
+}
+
+static int syslog_address(const char *path, struct sockaddr_un *ret)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(ret->sun_path))
+        return -ENAMETOOLONG;
+    strcpy(ret->sun_path, path);
+    return 0;
+}
+
+static int open_syslog(struct log *log, const char *path)
+{
+    struct sockaddr_un un;
+    int r = syslog_address(path, &un);
+    int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = above_stdio(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+
+    if (r == 0 && (probe < 0 || fd < 0))
+        r = -errno;
+    if (r == 0 && connect(probe, (struct sockaddr *)&un, sizeof(un)) < 0)
+        r = -errno;
+    fds_close(&probe);
+    if (r < 0) {
+        fds_close(&fd);
+        return r;
+    }
+    log->fd = fd;
+    log->is_syslog = true;
+    return 0;
+}
+
+static int open_path(struct log *log, const char *path)
+{
+    if (strlen(path) >= sizeof(log->path))
+        return -ENAMETOOLONG;
+    int fd = open_file(path);
+    if (fd < 0)
+        return fd;
+    log->fd = fd;
+    return 0;
+}
+
+static int open_target(struct log *log, const char *path, const char *socket_path,
+                       enum log_level level, enum log_format format, const char *actor)
+{
+    memset(log, 0, sizeof(*log));
+    log->fd = -1;
+    log->level = level;
+    log->format = format;
+    snprintf(log->actor, sizeof(log->actor), "%s", actor);
+
+    int r = 0;
+    if (socket_path)
+        r = open_syslog(log, socket_path);
+    else if (*path)
+        r = open_path(log, path);
+    if (r < 0 || (!socket_path && !*path))
+        open_stderr(log);
+    else
+        snprintf(log->path, sizeof(log->path), "%s", socket_path ? socket_path : path);
+    return r;
+}
+
+int log_open(struct log *log, const char *path, enum log_level level, enum log_format format,
+             const char *actor)
+{
+    if (strcmp(path, "syslog") == 0)
+        return log_open_syslog(log, _PATH_LOG, level, format, actor);
+    return open_target(log, path, NULL, level, format, actor);
+}
+
+int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
+                    enum log_format format, const char *actor)
+{
+    return open_target(log, "", socket_path, level, format, actor);
+}
+
+int log_reopen(struct log *log)
+{
+    if (log->is_syslog || log->is_stderr)
+        return 0;
+    int fd = open_file(log->path);
+    if (fd < 0)
+        return fd;
+    fds_close(&log->fd);
+    log->fd = fd;
+    log->is_line_cut = false;
+    return 0;
+}
+
+/* --- lines ------------------------------------------------------------------------------------ */
+
+static ssize_t write_once(const struct log *log, const char *line, size_t len)
+{
+    struct pollfd p = {.fd = log->fd, .events = POLLOUT};
+    ssize_t n;
+
+    if (log->must_poll && (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)))
+        return -1;
+    do
+        n = log->is_socket ? send(log->fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                           : write(log->fd, line, len);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* @line has a newline before its first byte, for the case that the last line broke off. */
+static bool write_stream(struct log *log, const char *line, size_t len)
+{
+    if (log->is_line_cut) {
+        line--;
+        len++;
+    }
+    ssize_t n = write_once(log, line, len);
+    if (n > 0)
+        log->is_line_cut = (size_t)n < len;
+    return n == (ssize_t)len;
+}
+
+/*
+ * Spoken directly, because syslog(3) may block, hides its descriptor (a process that closes all
+ * but what it knows would later send its log to whoever gets that number) and cannot say that a
+ * line was lost. The daemon adds the time; sending by address survives the daemon's restart.
+ */
+static bool write_syslog(const struct log *log, enum log_level level, const char *line, size_t len)
+{
+    struct sockaddr_un un;
+    char head[80];
+
+    if (syslog_address(log->path, &un) < 0)
+        return false;
+    int n = snprintf(head, sizeof(head), "<%d>%.48s[%d]: ", LOG_DAEMON | levels[level].priority,
+                     program_invocation_short_name, (int)getpid());
+    struct iovec iov[] = {
+        {.iov_base = head, .iov_len = (size_t)n},
+        {.iov_base = (void *)(uintptr_t)line, .iov_len = len - 1}, /* without the newline */
+    };
+    struct msghdr msg = {
+        .msg_name = &un, .msg_namelen = sizeof(un), .msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov)};
+    return sendmsg(log->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+void log_emit(struct log *log, enum log_level level, const char *message,
+              const struct log_field *fields)
+{
+    char line[1 + LOG_LINE_MAX];
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    uint64_t wall_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    line[0] = '\n';
+    size_t len = log_render(line + 1, sizeof(line) - 1, log->format, level, log->actor,
+                            (int)getpid(), wall_ns, message, fields);
+    bool is_written =
+        log->is_syslog ? write_syslog(log, level, line + 1, len) : write_stream(log, line + 1, len);
+    if (!is_written && log->dropped)
+        counter_add(log->dropped, 1);
+}
+
+/* --- causes that repeat ----------------------------------------------------------------------- */
+
+static uint64_t hash_text(uint64_t h, const char *text)
+{
+    /* FNV-1a, the NUL included, so that "ab","c" is not "a","bc". */
+    do
+        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    while (*text++);
+    return h;
+}
+
+static const char *field_text(const struct log_field *f, char digits[24])
+{
+    if (!f || !f->key)
+        return "";
+    if (f->kind == LOG_FIELD_STR)
+        return f->str ? f->str : "";
+    snprintf(digits, 24, f->kind == LOG_FIELD_INT ? "%" PRId64 : "%" PRIu64,
+             f->kind == LOG_FIELD_INT ? f->i : (int64_t)f->u);
+    return digits;
+}
+
+static bool is_over(const struct log_cause *c, uint64_t now_ms)
+{
+    return now_ms >= c->since_ms && now_ms - c->since_ms >= LOG_WINDOW_MS;
+}
+
+static void write_cause(struct log *log, const struct log_cause *c)
+{
+    struct log_field fields[3] = {{.key = NULL}};
+    size_t n = 0;
+
+    if (c->field[0])
+        fields[n++] = F_STR(c->field, c->value);
+    fields[n] = F_UINT("repeated", c->suppressed);
+    log_emit(log, c->level, c->message, fields);
+}
+
+void log_flush_causes(struct log *log, uint64_t now_ms)
+{
+    for (size_t i = 0; i < LOG_CAUSES; i++) {
+        struct log_cause *c = &log->causes[i];
+        if (c->hash == 0 || !is_over(c, now_ms))
+            continue;
+        if (c->suppressed == 0) {
+            c->hash = 0;
+            continue;
+        }
+        /* This is the cause's one line of the next window. */
+        write_cause(log, c);
+        c->suppressed = 0;
+        c->since_ms = now_ms;
+    }
+}
+
+/* The slot of that cause, else a free one, else the oldest, whose count is written first. */
+static struct log_cause *find_cause(struct log *log, uint64_t hash)
+{
+    struct log_cause *free_one = NULL, *oldest = &log->causes[0];
+    for (size_t i = 0; i < LOG_CAUSES; i++) {
+        struct log_cause *c = &log->causes[i];
+        if (c->hash == hash)
+            return c;
+        if (c->hash == 0 && !free_one)
+            free_one = c;
+        if (c->since_ms < oldest->since_ms)
+            oldest = c;
+    }
+    if (free_one)
+        return free_one;
+    if (oldest->suppressed > 0)
+        write_cause(log, oldest);
+    oldest->hash = 0;
+    return oldest;
+}
+
+static void emit_with_count(struct log *log, enum log_level level, const char *message,
+                            const struct log_field *fields, uint64_t repeated)
+{
+    struct log_field copy[16] = {{.key = NULL}};
+    size_t n = 0;
+
+    for (; fields && fields[n].key && n < ARRAY_SIZE(copy) - 2; n++)
+        copy[n] = fields[n];
+    copy[n] = F_UINT("repeated", repeated);
+    log_emit(log, level, message, copy);
+}
+
+void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
+                         const char *message, const struct log_field *fields)
+{
+    char digits[24];
+    const char *value = field_text(fields, digits);
+    uint64_t hash = hash_text(hash_text(UINT64_C(0xcbf29ce484222325), message), value) | 1;
+    struct log_cause *c = find_cause(log, hash);
+
+    if (c->hash == hash && !is_over(c, now_ms)) {
+        c->suppressed++;
+        return;
+    }
+    uint64_t repeated = c->hash == hash ? c->suppressed : 0;
+    *c = (struct log_cause){.hash = hash, .since_ms = now_ms, .level = level};
+    snprintf(c->message, sizeof(c->message), "%s", message);
+    snprintf(c->field, sizeof(c->field), "%s", fields && fields->key ? fields->key : "");
+    snprintf(c->value, sizeof(c->value), "%s", value);
+    if (repeated > 0)
+        emit_with_count(log, level, message, fields, repeated);
+    else
+        log_emit(log, level, message, fields);
+}
+
+void log_emit_limited(struct log *log, enum log_level level, const char *message,
+                      const struct log_field *fields)
+{
+    log_emit_limited_at(log, clock_mono_ms(), level, message, fields);
+}
+
+void log_close(struct log *log)
+{
+    if (!log)
+        return;
+    for (size_t i = 0; i < LOG_CAUSES; i++) {
+        if (log->causes[i].suppressed > 0)
+            write_cause(log, &log->causes[i]);
+    }
+    memset(log->causes, 0, sizeof(log->causes));
+    fds_close(&log->fd);
+}

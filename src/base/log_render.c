@@ -1,0 +1,249 @@
+/*
+ * One log line as bytes: the pure half of log. Everything that a peer can have written is escaped
+ * here, so that a line stays one line, a terminal is not steered, text reads in the order in which
+ * it is stored, and JSON parses.
+ */
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/util.h"
+
+/* What is needed behind any cut: the end of a string, the mark, the end of the line, NUL. */
+enum { RENDER_MIN_BYTES = 128, TAIL_BYTES = 24 };
+
+struct line {
+    char *buf;
+    size_t len;
+    size_t limit; /* of what is not the tail */
+    enum log_format format;
+    bool is_cut;
+};
+
+/* All of @n bytes or nothing; nothing follows what did not fit. */
+static bool put(struct line *l, const char *bytes, size_t n)
+{
+    if (l->is_cut || n > l->limit - l->len) {
+        l->is_cut = true;
+        return false;
+    }
+    memcpy(l->buf + l->len, bytes, n);
+    l->len += n;
+    return true;
+}
+
+/*
+ * One code point of valid UTF-8 (RFC 3629: shortest form, no surrogates, up to U+10FFFF).
+ * Returns its length, 0 if the bytes are none.
+ */
+static size_t decode_utf8(const unsigned char *s, size_t len, uint32_t *ret)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    if (n == 0 || n > len || s[0] > 0xf4)
+        return 0;
+    uint32_t c = n == 1 ? s[0] : s[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+        c = (c << 6) | (s[i] & 0x3fu);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return 0;
+    *ret = c;
+    return n;
+}
+
+/* Code points that steer terminals, break lines, turn the reading direction or cannot be seen. */
+static bool is_hidden(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x200b, 0x200f},
+        {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+        if (c >= ranges[i].first && c <= ranges[i].last)
+            return true;
+    }
+    return false;
+}
+
+static void put_escape(struct line *l, uint32_t c)
+{
+    char esc[16];
+    int n;
+    if (c == '\n' || c == '\r' || c == '\t')
+        n = snprintf(esc, sizeof(esc), "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+    else if (c > 0xffff) /* a surrogate pair, as JSON has it */
+        n = snprintf(esc, sizeof(esc), "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
+    else
+        n = snprintf(esc, sizeof(esc), "\\u%04x", c);
+    put(l, esc, (size_t)n);
+}
+
+/* A byte that is no UTF-8: text shows it, JSON strings cannot. */
+static void put_bad_byte(struct line *l, unsigned char byte)
+{
+    char esc[8];
+    int n = l->format == LOG_FORMAT_JSON ? snprintf(esc, sizeof(esc), "\\ufffd")
+                                         : snprintf(esc, sizeof(esc), "\\x%02x", byte);
+    put(l, esc, (size_t)n);
+}
+
+static void put_escaped(struct line *l, const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    /* More than the line can hold need not be looked at. */
+    size_t len = strnlen(text, l->limit + 1);
+
+    while (len > 0 && !l->is_cut) {
+        uint32_t c = 0;
+        size_t n = decode_utf8(s, len, &c);
+        if (n == 0) {
+            put_bad_byte(l, s[0]);
+            n = 1;
+        } else if (c == '"' || c == '\\') {
+            put(l, c == '"' ? "\\\"" : "\\\\", 2);
+        } else if (is_hidden(c)) {
+            put_escape(l, c);
+        } else {
+            put(l, (const char *)s, n);
+        }
+        s += n;
+        len -= n;
+    }
+}
+
+static void put_string(struct line *l, const char *text)
+{
+    if (!put(l, "\"", 1))
+        return;
+    put_escaped(l, text ? text : "");
+    l->buf[l->len++] = '"'; /* after a cut too: the tail has room for it */
+}
+
+/* logfmt readers take a value without quotes up to the next blank. */
+static bool is_bare(const char *text)
+{
+    if (!text || !*text)
+        return false;
+    for (const char *p = text; *p; p++) {
+        if (*p <= 0x20 || *p >= 0x7f || *p == '"' || *p == '=' || *p == '\\')
+            return false;
+    }
+    return true;
+}
+
+static void put_value(struct line *l, const char *text)
+{
+    if (l->format == LOG_FORMAT_TEXT && is_bare(text))
+        put_escaped(l, text);
+    else
+        put_string(l, text);
+}
+
+/* Keys come from our own code; what would break the format becomes '_' all the same. */
+static void put_key(struct line *l, const char *key)
+{
+    char head[64];
+    size_t n = 0;
+    bool is_json = l->format == LOG_FORMAT_JSON;
+
+    if (l->len > 0)
+        head[n++] = is_json ? ',' : ' ';
+    else if (is_json)
+        head[n++] = '{';
+    if (is_json)
+        head[n++] = '"';
+    for (; *key && n < sizeof(head) - 3; key++) {
+        bool is_plain = (*key >= 'a' && *key <= 'z') || (*key >= 'A' && *key <= 'Z') ||
+                        (*key >= '0' && *key <= '9') || *key == '_' || *key == '.' || *key == '-';
+        head[n++] = is_plain ? *key : '_';
+    }
+    if (is_json)
+        head[n++] = '"';
+    head[n++] = is_json ? ':' : '=';
+    /* A key never stands without its value: there is room for "" or it is left out. */
+    if (l->limit - l->len < n + 2)
+        l->is_cut = true;
+    put(l, head, n);
+}
+
+static void put_str(struct line *l, const char *key, const char *value)
+{
+    put_key(l, key);
+    if (!l->is_cut)
+        put_value(l, value);
+}
+
+static void put_number(struct line *l, const char *key, const char *digits)
+{
+    size_t before = l->len;
+    put_key(l, key);
+    if (!put(l, digits, strlen(digits)))
+        l->len = before;
+}
+
+static void put_time(struct line *l, uint64_t wall_ns)
+{
+    char text[40];
+    struct tm tm;
+    time_t seconds = (time_t)(wall_ns / 1000000000u);
+
+    memset(&tm, 0, sizeof(tm));
+    gmtime_r(&seconds, &tm);
+    size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + n, sizeof(text) - n, ".%03uZ", (unsigned)(wall_ns / 1000000u % 1000u));
+    put_str(l, "ts", text);
+}
+
+static void put_field(struct line *l, const struct log_field *f)
+{
+    char digits[24];
+    switch (f->kind) {
+    case LOG_FIELD_STR:
+        put_str(l, f->key, f->str);
+        break;
+    case LOG_FIELD_INT:
+        snprintf(digits, sizeof(digits), "%" PRId64, f->i);
+        put_number(l, f->key, digits);
+        break;
+    case LOG_FIELD_UINT:
+        snprintf(digits, sizeof(digits), "%" PRIu64, f->u);
+        put_number(l, f->key, digits);
+        break;
+    }
+}
+
+static size_t finish(struct line *l)
+{
+    bool is_json = l->format == LOG_FORMAT_JSON;
+    char *p = l->buf + l->len;
+    if (l->is_cut)
+        p = stpcpy(p, is_json ? ",\"cut\":true" : " cut=true");
+    p = stpcpy(p, is_json ? "}\n" : "\n");
+    return (size_t)(p - l->buf);
+}
+
+size_t log_render(char *buf, size_t size, enum log_format format, enum log_level level,
+                  const char *actor, int pid, uint64_t wall_ns, const char *message,
+                  const struct log_field *fields)
+{
+    if (size < RENDER_MIN_BYTES)
+        return 0;
+    struct line l = {.buf = buf, .limit = size - TAIL_BYTES, .format = format};
+    put_time(&l, wall_ns);
+    put_str(&l, "level", log_level_name(level));
+    put_str(&l, "actor", actor);
+    put_field(&l, &F_INT("pid", pid));
+    put_key(&l, "msg");
+    if (!l.is_cut)
+        put_string(&l, message);
+    for (const struct log_field *f = fields; f && f->key && !l.is_cut; f++)
+        put_field(&l, f);
+    return finish(&l);
+}
