@@ -12,27 +12,28 @@
 #include "base/addr.h"
 
 struct listener {
-    char *text;                /* owned: as configured; identity over reloads */
+    char *text; /* owned: as configured; identity over reloads */
     char bound[ADDR_TEXT_LEN]; /* what it is bound to, port 0 resolved: "127.0.0.1:43211" */
-    struct addr addr;          /* with the port that the kernel chose */
-    int fd;                    /* owned; listening, non-blocking, cloexec */
+    struct addr addr; /* with the port that the kernel chose */
+    int fd; /* owned; listening, non-blocking, cloexec */
     int backlog;
     unsigned refs; /* how many configurations (live, next) hold it */
-    pid_t owner;   /* only this process unlinks */
-    dev_t dev;     /* of the socket file */
+    pid_t owner; /* only this process unlinks */
+    dev_t dev; /* of the socket file */
     ino_t ino;
 };
 
 /*
  * listener_open - socket, options, bind, listen
  * TCP: SO_REUSEADDR, TCP_NODELAY (inherited), keepalive (inherited), TCP_USER_TIMEOUT (inherited).
- * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: a stale socket file (nobody
- * accepts) is replaced under a lock; a live one, or anything that is no socket, is refused.
+ * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: mode 0666 less the umask; a
+ * stale socket file (nobody accepts) of our own user is replaced under a lock; a live one, another
+ * user's, or anything that is no socket, is refused.
  * @text      borrowed, valid for addr_parse
  * @user_timeout_ms  TCP_USER_TIMEOUT, 0 = kernel's default
  * @why       on failure: a sentence that names the address, the call and what to do; @why_size
- * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for a path that is no
- * socket).
+ * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for what may not be
+ * removed, -EBUSY if the lock cannot be had in 100 ms).
  */
 int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
                   char *why, size_t why_size);

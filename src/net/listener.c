@@ -1,0 +1,344 @@
+/*
+ * Listening sockets. The arbiter's start-up and reload; blocks for nothing but, at most a tenth of
+ * a second, the lock of a unix socket's directory.
+ */
+#include "net/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/fds.h"
+#include "base/util.h"
+
+enum { KEEPIDLE_S = 60, KEEPINTVL_S = 15, KEEPCNT = 4 };
+enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 5 };
+
+/* Where the explanation of a failure goes. */
+struct failure {
+    const char *text;
+    char *why;
+    size_t size;
+};
+
+/* What people can do about an error, by family. */
+static const struct {
+    int error;
+    bool is_unix;
+    bool is_low_port;
+    const char *hint;
+} hints[] = {
+    {EADDRINUSE, false, false,
+     "another server listens there: stop it or choose another port with -b"},
+    {EADDRINUSE, true, false,
+     "another server listens there: stop it or choose another path with -b"},
+    {EADDRNOTAVAIL, false, false,
+     "no interface of this machine has that address: see `ip address`"},
+    {EACCES, false, true,
+     "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one with -b"},
+    {EACCES, true, false,
+     "this user may not do that in the directory: change its mode or choose another path"},
+    {EAFNOSUPPORT, false, false, "this kernel has no IPv6: use a v4 address"},
+    {ENODEV, false, false, "the name after % is no interface: see `ip link`"},
+    {ENOENT, true, false, "the directory does not exist: create it"},
+    {ENOTDIR, true, false, "a part of the path is no directory"},
+    {EROFS, true, false, "the file system is read-only: choose another path"},
+    {EMFILE, false, false, "raise the limit of open files: ulimit -n"},
+    {EMFILE, true, false, "raise the limit of open files: ulimit -n"},
+};
+
+static int fail_hint(const struct failure *f, const char *call, int error, const char *hint)
+{
+    snprintf(f->why, f->size, "%s: %s: %s%s%s", f->text, call, strerror(error), hint ? "; " : "",
+             hint ? hint : "");
+    return -error;
+}
+
+static int fail(const struct failure *f, const struct addr *a, const char *call, int error)
+{
+    bool is_unix = a->kind == ADDR_UNIX;
+    bool is_low_port = !is_unix && a->port > 0 && a->port < 1024;
+    const char *hint = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(hints) && !hint; i++) {
+        if (hints[i].error == error && hints[i].is_unix == is_unix &&
+            (!hints[i].is_low_port || is_low_port))
+            hint = hints[i].hint;
+    }
+    return fail_hint(f, call, error, hint);
+}
+
+/* --- TCP -------------------------------------------------------------------------------------- */
+
+/* Accepted sockets inherit all of these on Linux, which saves six calls a connection. */
+static int set_tcp_options(struct listener *l, int family, unsigned user_timeout_ms,
+                           const struct failure *f)
+{
+    const struct {
+        const char *call;
+        int level, option, value;
+        bool is_wanted;
+    } options[] = {
+        {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR, 1, true},
+        {"IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, l->addr.kind != ADDR_ANY, family == AF_INET6},
+        {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY, 1, true},
+        {"SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE, 1, true},
+        {"TCP_KEEPIDLE", IPPROTO_TCP, TCP_KEEPIDLE, KEEPIDLE_S, true},
+        {"TCP_KEEPINTVL", IPPROTO_TCP, TCP_KEEPINTVL, KEEPINTVL_S, true},
+        {"TCP_KEEPCNT", IPPROTO_TCP, TCP_KEEPCNT, KEEPCNT, true},
+        {"TCP_USER_TIMEOUT", IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms,
+         user_timeout_ms > 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        if (options[i].is_wanted && setsockopt(l->fd, options[i].level, options[i].option,
+                                               &options[i].value, sizeof(int)) < 0)
+            return fail(f, &l->addr, options[i].call, errno);
+    }
+    return 0;
+}
+
+static int bind_tcp(struct listener *l, const struct sockaddr_storage *ss, socklen_t len,
+                    unsigned user_timeout_ms, const struct failure *f)
+{
+    l->fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (l->fd < 0)
+        return fail(f, &l->addr, "socket", errno);
+    int r = set_tcp_options(l, ss->ss_family, user_timeout_ms, f);
+    if (r < 0)
+        return r;
+    if (bind(l->fd, (const struct sockaddr *)ss, len) < 0)
+        return fail(f, &l->addr, "bind", errno);
+    return 0;
+}
+
+static int open_tcp(struct listener *l, unsigned user_timeout_ms, const struct failure *f)
+{
+    struct sockaddr_storage ss;
+    socklen_t len;
+    int r = addr_to_sockaddr(&l->addr, &ss, &len);
+
+    if (r == -EINVAL)
+        return fail_hint(f, "address", EINVAL,
+                         "a server listens on numbers, not names: write the address itself");
+    if (r < 0)
+        return fail(f, &l->addr, "address", -r);
+    r = bind_tcp(l, &ss, len, user_timeout_ms, f);
+    if (l->addr.kind == ADDR_ANY && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
+        struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(l->addr.port)};
+        memset(&ss, 0, sizeof(ss));
+        memcpy(&ss, &any, sizeof(any));
+        fds_close(&l->fd);
+        r = bind_tcp(l, &ss, sizeof(any), user_timeout_ms, f);
+    }
+    return r;
+}
+
+/* --- unix sockets ----------------------------------------------------------------------------- */
+
+/* The file is removed at the end, maybe after a chdir: a path from the root says which. */
+static int make_absolute(struct listener *l, const struct failure *f)
+{
+    char full[sizeof(l->addr.path)], *cwd;
+    if (l->addr.path[0] == '/')
+        return 0;
+    cwd = getcwd(NULL, 0);
+    if (!cwd)
+        return fail(f, &l->addr, "getcwd", errno);
+    int n = snprintf(full, sizeof(full), "%s/%s", cwd, l->addr.path);
+    free(cwd);
+    if (n < 0 || (size_t)n >= sizeof(full))
+        return fail_hint(f, "path", ENAMETOOLONG,
+                         "from the root it has more than 107 bytes: choose a shorter one");
+    memcpy(l->addr.path, full, sizeof(full));
+    return 0;
+}
+
+/*
+ * Two servers that start at once must not both find the file stale. The lock is the directory's:
+ * it leaves nothing behind and ends with its descriptor.
+ */
+static int lock_directory(const struct listener *l, const struct failure *f, int *ret_fd)
+{
+    char dir[sizeof(l->addr.path)];
+    memcpy(dir, l->addr.path, sizeof(dir));
+    char *slash = strrchr(dir, '/');
+    slash[slash == dir ? 1 : 0] = '\0';
+
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(f, &l->addr, "open of the directory", errno);
+    int error = EBUSY;
+    for (int i = 0; i < LOCK_TRIES && error == EBUSY; i++) {
+        if (i > 0)
+            nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_MS * 1000000}, NULL);
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            *ret_fd = fd;
+            return 0;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            error = errno;
+    }
+    fds_close(&fd);
+    return fail_hint(f, "lock of the directory", error,
+                     "another program holds it, maybe a server that starts: try again");
+}
+
+/* Does somebody accept there? Returns 0 (stale), -EADDRINUSE or -errno. */
+static int probe_unix(const struct sockaddr *sa, socklen_t len)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int error = connect(fd, sa, len) < 0 ? errno : EADDRINUSE;
+    fds_close(&fd);
+    switch (error) {
+    case ECONNREFUSED:
+    case ENOENT:
+        return 0;
+    case EAGAIN: /* its queue is full: alive */
+    case EPROTOTYPE: /* of another type, which cannot be probed */
+        return -EADDRINUSE;
+    default:
+        return -error;
+    }
+}
+
+static int clear_stale(const struct listener *l, const struct sockaddr *sa, socklen_t len,
+                       const struct failure *f)
+{
+    struct stat st;
+    if (lstat(l->addr.path, &st) < 0)
+        return errno == ENOENT ? 0 : fail(f, &l->addr, "lstat", errno);
+    if (!S_ISSOCK(st.st_mode))
+        return fail_hint(f, "bind", EEXIST,
+                         "there is something that is no socket: remove it or choose another path");
+    int r = probe_unix(sa, len);
+    if (r < 0)
+        return fail(f, &l->addr, r == -EADDRINUSE ? "bind" : "connect to the old socket", -r);
+    if (st.st_uid != geteuid())
+        return fail_hint(f, "bind", EEXIST,
+                         "there is a stale socket of another user: remove it yourself");
+    if (unlink(l->addr.path) < 0 && errno != ENOENT)
+        return fail(f, &l->addr, "unlink of the stale socket", errno);
+    return 0;
+}
+
+/* A socket is neither run nor listed: 0666 less the umask, as a file would have. */
+static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t len)
+{
+    struct stat st;
+    mode_t old = umask(0777);
+    umask(old | 0111);
+    int error = bind(l->fd, sa, len) < 0 ? errno : 0;
+    umask(old);
+    if (error == 0 && lstat(l->addr.path, &st) < 0)
+        error = errno;
+    if (error)
+        return -error;
+    l->owner = getpid();
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+    return 0;
+}
+
+static int open_unix(struct listener *l, const struct failure *f, int *ret_lock)
+{
+    struct sockaddr_storage ss;
+    socklen_t len;
+    int r = make_absolute(l, f);
+
+    if (r == 0)
+        r = lock_directory(l, f, ret_lock);
+    if (r < 0)
+        return r;
+    r = addr_to_sockaddr(&l->addr, &ss, &len);
+    if (r == 0)
+        r = clear_stale(l, (struct sockaddr *)&ss, len, f);
+    if (r < 0)
+        return r;
+    l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (l->fd < 0)
+        return fail(f, &l->addr, "socket", errno);
+    r = bind_unix(l, (struct sockaddr *)&ss, len);
+    return r < 0 ? fail(f, &l->addr, "bind", -r) : 0;
+}
+
+/* --- both ------------------------------------------------------------------------------------- */
+
+static int begin_to_listen(struct listener *l, const struct failure *f)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+
+    if (listen(l->fd, l->backlog) < 0)
+        return fail(f, &l->addr, "listen", errno);
+    if (getsockname(l->fd, (struct sockaddr *)&ss, &len) < 0)
+        return fail(f, &l->addr, "getsockname", errno);
+    addr_format((struct sockaddr *)&ss, len, l->bound);
+    if (ss.ss_family == AF_INET)
+        l->addr.port = ntohs(((struct sockaddr_in *)&ss)->sin_port);
+    else if (ss.ss_family == AF_INET6)
+        l->addr.port = ntohs(((struct sockaddr_in6 *)&ss)->sin6_port);
+    return 0;
+}
+
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
+                  char *why, size_t why_size)
+{
+    struct failure f = {.text = text, .why = why, .size = why_size};
+    const char *what;
+    int lock = -1;
+    struct listener *l = calloc(1, sizeof(*l));
+
+    if (!l || !(l->text = strdup(text))) {
+        free(l);
+        return fail_hint(&f, "listen", ENOMEM, NULL);
+    }
+    l->fd = -1;
+    l->backlog = backlog;
+    int r = addr_parse(text, &l->addr, &what);
+    if (r < 0)
+        fail_hint(&f, "address", -r, what);
+    else if (l->addr.kind == ADDR_UNIX)
+        r = open_unix(l, &f, &lock);
+    else
+        r = open_tcp(l, user_timeout_ms, &f);
+    /* The lock is held until there is somebody to answer a probe. */
+    if (r == 0)
+        r = begin_to_listen(l, &f);
+    fds_close(&lock);
+    if (r < 0) {
+        listener_close(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+int listener_set_backlog(struct listener *l, int backlog)
+{
+    if (listen(l->fd, backlog) < 0)
+        return -errno;
+    l->backlog = backlog;
+    return 0;
+}
+
+void listener_close(struct listener *l)
+{
+    struct stat st;
+    if (!l)
+        return;
+    /* Before the close: from then on a new server may take the path over. */
+    if (l->owner == getpid() && lstat(l->addr.path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+        st.st_dev == l->dev && st.st_ino == l->ino)
+        unlink(l->addr.path);
+    fds_close(&l->fd);
+    free(l->text);
+    free(l);
+}
