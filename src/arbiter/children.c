@@ -12,7 +12,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <sysexits.h>
-#include <syslog.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -67,14 +66,12 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
-    /* syslog(3) keeps its socket; closed behind its back, log lines would reach a client. */
-    closelog();
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = g->log.fd;
     for (size_t i = 0; i < g->n_listeners; i++)
         keep[n_keep++] = g->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
-    snprintf(g->log.actor, sizeof(g->log.actor), "%s", boot->id);
+    log_forked(&g->log, boot->id);
     _exit(a->options->worker->main(boot));
 }
 

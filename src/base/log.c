@@ -364,6 +364,12 @@ void log_emit_limited(struct log *log, enum log_level level, const char *message
     log_emit_limited_at(log, clock_mono_ms(), level, message, fields);
 }
 
+void log_forked(struct log *log, const char *actor)
+{
+    snprintf(log->actor, sizeof(log->actor), "%s", actor);
+    memset(log->causes, 0, sizeof(log->causes));
+}
+
 void log_close(struct log *log)
 {
     if (!log)

@@ -35,10 +35,10 @@ struct log {
     bool is_syslog;
     bool is_stderr;
     bool is_socket;
-    bool must_poll;     /* the descriptor may block: look before each write */
-    bool is_line_cut;   /* the last write was short: the next begins with a newline */
-    char path[512];     /* the file, or syslog's socket; "" = stderr */
-    char actor[32];     /* who writes: "arbiter", "worker.2" */
+    bool must_poll; /* the descriptor may block: look before each write */
+    bool is_line_cut; /* the last write was short: the next begins with a newline */
+    char path[512]; /* the file, or syslog's socket; "" = stderr */
+    char actor[32]; /* who writes: "arbiter", "worker.2" */
     counter_t *dropped; /* borrowed; may be NULL */
     struct log_cause causes[LOG_CAUSES];
 };
@@ -68,6 +68,9 @@ int log_open(struct log *log, const char *path, enum log_level level, enum log_f
 /* log_open_syslog - as log_open with "syslog", with the daemon's socket at @socket_path */
 int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
                     enum log_format format, const char *actor);
+
+/* log_forked - in a child: write as @actor, and leave the parent's counts to the parent */
+void log_forked(struct log *log, const char *actor);
 
 /* log_close - write the counts of repeated causes and close. NULL is fine. */
 void log_close(struct log *log);
