@@ -87,10 +87,12 @@ struct config *config_new(void);
 void config_free(struct config *c);
 
 /*
- * config_set - one value from its canonical text (lists: elements joined by '\n'; separator:
- * escapes) The file parser, the command line and the table that the parsing child returns all come
- * through here.
- * @why      on -EINVAL: a sentence "VALUE is not KEY's: allowed is …"; @why_size bytes
+ * config_set - one value from its canonical text
+ * The file parser, the command line and the table that the parsing child returns all come through
+ * here. Lists are elements joined by '\n'; the separator's bytes may be written \r \n \t \f \\ \"
+ * \xHH (a NUL only here as \x00: libconfig's strings cannot hold one). Relative paths are joined to
+ * the working directory, which the server therefore never changes.
+ * @why      on -EINVAL: "KEY: VALUE is …, allowed: …"; @why_size bytes
  * Returns 0, -EINVAL or -ENOMEM; on failure the configuration is unchanged.
  */
 int config_set(struct config *c, enum config_key key, const char *text, struct config_origin origin,
@@ -100,9 +102,16 @@ int config_set(struct config *c, enum config_key key, const char *text, struct c
  * caller. */
 char *config_get(const struct config *c, enum config_key key);
 
-/* config_check - what one key cannot know (e.g. max_message against max_buffered). Returns 0 or
- * -EINVAL. */
+/*
+ * config_check - what one key cannot know (e.g. max_message against max_buffered)
+ * @why  on -EINVAL: "WHERE: KEY: VALUE is …, allowed: …"; @why_size bytes
+ * Returns 0 or -EINVAL.
+ */
 int config_check(const struct config *c, char *why, size_t why_size);
+
+/* config_where - the origin of a value: "default", "FILE:LINE" or "command line". Returns @buf. */
+enum { CONFIG_WHERE_LEN = CONFIG_PATH_MAX + 16, CONFIG_WHY_LEN = 1024 };
+const char *config_where(const struct config *c, enum config_key key, char *buf);
 
 /* config_effective_workers - workers, with 0 resolved by the affinity mask */
 unsigned config_effective_workers(const struct config *c);

@@ -1,0 +1,259 @@
+/*
+ * THE key table. Parsing, overrides, -T, the reload's diff and the checks of the manual and the
+ * example file go through its rows; a new key is a new row (and its field).
+ */
+#include "conf/config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/num.h"
+#include "base/util.h"
+#include "conf/config_type.h"
+
+/* The offset of a field, and a compile-time check that the kind of value fits it. */
+#define FIELD(field, c_type)                                                                       \
+    (offsetof(struct config, field) +                                                              \
+     0 * sizeof(&((struct config *)NULL)->field == (__typeof__(c_type) *)NULL))
+
+#define COUNT(field)    .type = &config_type_count, .offset = FIELD(field, unsigned)
+#define DURATION(field) .type = &config_type_duration, .offset = FIELD(field, uint64_t), .unit = "s"
+#define SIZE(field)     .type = &config_type_size, .offset = FIELD(field, uint64_t), .unit = "bytes"
+#define BOOLEAN(field)  .type = &config_type_boolean, .offset = FIELD(field, bool)
+#define PATH(field)     .type = &config_type_path, .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define LOG_FILE(field) .type = &config_type_log_file, .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define LEVEL(field)    .type = &config_type_level, .offset = FIELD(field, enum log_level)
+#define FORMAT(field)   .type = &config_type_format, .offset = FIELD(field, enum log_format)
+#define BYTES(field)    .type = &config_type_bytes, .offset = offsetof(struct config, field)
+#define BIND(field)     .type = &config_type_bind, .offset = offsetof(struct config, field)
+
+enum { DAY_MS = 86400000 };
+
+/* clang-format off */
+const struct config_row config_keys[CONFIG_KEYS] = {
+    [CONFIG_WORKERS] = {
+        .name = "arbiter.workers", COUNT(workers), .min = 0, .max = 1024,
+        .reload = RELOAD_ARBITER, .initial = "0",
+        .allowed = "a whole number from 0 to 1024",
+        .help = "worker processes; 0 = one for each CPU that the server may use" },
+    [CONFIG_BOOT_TIMEOUT] = {
+        .name = "arbiter.boot_timeout", DURATION(boot_timeout_ms), .min = 100, .max = DAY_MS,
+        .reload = RELOAD_ARBITER, .initial = "10",
+        .allowed = "seconds from 0.1 to 86400",
+        .help = "time that a new worker has to become ready" },
+    [CONFIG_EXIT_TIMEOUT] = {
+        .name = "arbiter.exit_timeout", DURATION(exit_timeout_ms), .min = 0, .max = DAY_MS,
+        .reload = RELOAD_ARBITER, .initial = "30",
+        .allowed = "seconds from 0 to 86400",
+        .help = "time to drain before what is left is cut" },
+    [CONFIG_PID_FILE] = {
+        .name = "arbiter.pid_file", PATH(pid_file),
+        .reload = RELOAD_RESTART, .initial = "",
+        .allowed = "a path in quotes, shorter than 512 bytes, or \"\"",
+        .help = "holds the arbiter's pid, locked for life; \"\" = none" },
+    [CONFIG_DAEMON] = {
+        .name = "arbiter.daemon", BOOLEAN(is_daemon),
+        .reload = RELOAD_RESTART, .initial = "false",
+        .allowed = "true or false",
+        .help = "detach from the terminal once every worker is ready" },
+    [CONFIG_BIND] = {
+        .name = "server.bind", BIND(bind),
+        .reload = RELOAD_ARBITER, .initial = "127.0.0.1:8060",
+        .allowed = "1 to 64 of \"HOST:PORT\", \"[V6]:PORT\", \":PORT\", \"unix:PATH\", where HOST is a "
+                   "numeric address or localhost",
+        .help = "addresses to listen on" },
+    [CONFIG_BACKLOG] = {
+        .name = "server.backlog", COUNT(backlog), .min = 1, .max = 65535,
+        .reload = RELOAD_WORKERS, .initial = "2048",
+        .allowed = "a whole number from 1 to 65535",
+        .help = "accept queue of each address" },
+    [CONFIG_KEEP_ALIVE] = {
+        .name = "server.keep_alive", DURATION(keep_alive_ms), .min = 0, .max = DAY_MS,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .allowed = "seconds from 0 to 86400",
+        .help = "time that an idle connection is kept; 0 = for ever" },
+    [CONFIG_MESSAGE_TIMEOUT] = {
+        .name = "server.message_timeout", DURATION(message_timeout_ms), .min = 10, .max = DAY_MS,
+        .reload = RELOAD_WORKERS, .initial = "30",
+        .allowed = "seconds from 0.01 to 86400",
+        .help = "time from a message's first byte to its separator" },
+    [CONFIG_WRITE_TIMEOUT] = {
+        .name = "server.write_timeout", DURATION(write_timeout_ms), .min = 10, .max = DAY_MS,
+        .reload = RELOAD_WORKERS, .initial = "30",
+        .allowed = "seconds from 0.01 to 86400",
+        .help = "time that a reply may make no progress" },
+    [CONFIG_MAX_MESSAGE] = {
+        .name = "server.max_message", SIZE(max_message), .min = 1, .max = UINT64_C(1) << 30,
+        .reload = RELOAD_WORKERS, .initial = "16MiB",
+        .allowed = "a size in quotes from \"1\" to \"1GiB\"",
+        .help = "longest message, without its separator" },
+    [CONFIG_MAX_BUFFERED] = {
+        .name = "server.max_buffered", SIZE(max_buffered), .min = 65536, .max = UINT64_C(1) << 40,
+        .reload = RELOAD_WORKERS, .initial = "256MiB",
+        .allowed = "a size in quotes from \"64KiB\" to \"1024GiB\"",
+        .help = "unfinished input and unsent output of all connections of one worker" },
+    [CONFIG_MAX_CONNECTIONS] = {
+        .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .allowed = "a whole number from 0 to 1000000",
+        .help = "connections of one worker; 0 = what RLIMIT_NOFILE allows" },
+    [CONFIG_SEPARATOR] = {
+        .name = "server.separator", BYTES(separator),
+        .reload = RELOAD_WORKERS, .initial = "\\r\\n\\r\\n",
+        .allowed = "a string of at most 16 bytes",
+        .help = "what ends a message; \"\" = no messages, every byte is echoed as it comes" },
+    [CONFIG_LOG_LEVEL] = {
+        .name = "log.level", LEVEL(log_level),
+        .reload = RELOAD_ARBITER, .initial = "info",
+        .allowed = "\"debug\", \"info\", \"warning\" or \"error\"",
+        .help = "least severity that is logged" },
+    [CONFIG_LOG_FILE] = {
+        .name = "log.file", LOG_FILE(log_file),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = "\"\", \"syslog\", or a path in quotes, shorter than 512 bytes",
+        .help = "where the log goes; \"\" = standard error" },
+    [CONFIG_LOG_FORMAT] = {
+        .name = "log.format", FORMAT(log_format),
+        .reload = RELOAD_ARBITER, .initial = "text",
+        .allowed = "\"text\" or \"json\"",
+        .help = "KEY=VALUE text, or a JSON object a line" },
+};
+/* clang-format on */
+
+int config_find(const char *name)
+{
+    for (int key = 0; key < CONFIG_KEYS; key++)
+        if (strcmp(config_keys[key].name, name) == 0)
+            return key;
+    return -1;
+}
+
+struct config *config_new(void)
+{
+    struct config *c = calloc(1, sizeof(*c));
+
+    for (int key = 0; c && key < CONFIG_KEYS; key++) {
+        struct config_origin origin = {ORIGIN_DEFAULT, 0};
+        int r = config_set(c, (enum config_key)key, config_keys[key].initial, origin, NULL, 0);
+
+        assert(r == 0 || r == -ENOMEM);
+        if (r < 0) {
+            config_free(c);
+            c = NULL;
+        }
+    }
+    return c;
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_bind; i++)
+        free(c->bind[i]);
+    free(c);
+}
+
+int config_set(struct config *c, enum config_key key, const char *text, struct config_origin origin,
+               char *why, size_t why_size)
+{
+    const struct config_row *row = &config_keys[key];
+    char problem[CONFIG_WHY_LEN / 2] = "";
+    int r = row->type->set(c, row, text, problem, sizeof(problem));
+
+    if (r == -EINVAL && why)
+        snprintf(why, why_size, "%s: %s, allowed: %s", row->name, problem, row->allowed);
+    if (r == 0)
+        c->origin[key] = origin;
+    return r;
+}
+
+char *config_get(const struct config *c, enum config_key key)
+{
+    return config_keys[key].type->get(c, &config_keys[key]);
+}
+
+const char *config_where(const struct config *c, enum config_key key, char *buf)
+{
+    const struct config_origin *o = &c->origin[key];
+
+    if (o->kind == ORIGIN_FILE)
+        snprintf(buf, CONFIG_WHERE_LEN, "%s:%u", c->path, o->line);
+    else
+        strcpy(buf, o->kind == ORIGIN_DEFAULT ? "default" : "command line");
+    return buf;
+}
+
+/* Of two keys that contradict each other, the one that somebody wrote. */
+static enum config_key written(const struct config *c, enum config_key a, enum config_key b)
+{
+    return c->origin[a].kind == ORIGIN_DEFAULT ? b : a;
+}
+
+static int check_sizes(const struct config *c, char *why, size_t why_size)
+{
+    enum config_key key = written(c, CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED);
+    char where[CONFIG_WHERE_LEN], message[NUM_SIZE_LEN], buffered[NUM_SIZE_LEN];
+
+    if (c->max_message + c->separator_len <= c->max_buffered)
+        return 0;
+    num_format_size(c->max_message, message);
+    num_format_size(c->max_buffered, buffered);
+    snprintf(why, why_size,
+             "%s: %s: a message of \"%s\" does not fit into a buffer of \"%s\", allowed: "
+             "server.max_message with its separator up to server.max_buffered",
+             config_where(c, key, where), config_keys[key].name, message, buffered);
+    return -EINVAL;
+}
+
+/* The three keys that make files: none may destroy another's. */
+static int check_paths(const struct config *c, char *why, size_t why_size)
+{
+    char where[CONFIG_WHERE_LEN];
+    const char *a = NULL;
+    enum config_key key = CONFIG_PID_FILE;
+
+    if (*c->pid_file && strcmp(c->pid_file, c->log_file) == 0)
+        a = c->pid_file;
+    for (size_t i = 0; !a && i < c->n_bind; i++) {
+        const char *path = strncmp(c->bind[i], "unix:", 5) == 0 ? c->bind[i] + 5 : "";
+
+        if (*path && strcmp(path, c->log_file) == 0)
+            key = CONFIG_LOG_FILE;
+        if (*path && (strcmp(path, c->pid_file) == 0 || strcmp(path, c->log_file) == 0))
+            a = path;
+    }
+    if (!a)
+        return 0;
+    snprintf(why, why_size,
+             "%s: %s: \"%s\" has another use already, allowed: a path that differs from those of "
+             "arbiter.pid_file, log.file and server.bind",
+             config_where(c, key, where), config_keys[key].name, a);
+    return -EINVAL;
+}
+
+int config_check(const struct config *c, char *why, size_t why_size)
+{
+    int r = check_sizes(c, why, why_size);
+
+    return r < 0 ? r : check_paths(c, why, why_size);
+}
+
+unsigned config_effective_workers(const struct config *c)
+{
+    unsigned max = (unsigned)config_keys[CONFIG_WORKERS].max, n = 0;
+
+    /* The kernel refuses a mask smaller than its own: try larger ones. */
+    for (unsigned cpus = 1024; !c->workers && n == 0 && cpus <= 1024 * 64; cpus *= 2) {
+        size_t size = CPU_ALLOC_SIZE(cpus);
+        cpu_set_t *set = CPU_ALLOC(cpus);
+
+        if (set && sched_getaffinity(0, size, set) == 0)
+            n = (unsigned)CPU_COUNT_S(size, set);
+        CPU_FREE(set);
+    }
+    return c->workers ? c->workers : MIN(MAX(n, 1u), max);
+}

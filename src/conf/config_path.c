@@ -1,0 +1,31 @@
+/*
+ * Relative paths of the configuration, made absolute.
+ */
+#include "conf/config_path.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+int config_path_absolute(const char *path, char *ret, size_t size)
+{
+    char dir[PATH_MAX] = "";
+    size_t dir_len, path_len;
+
+    if (path[0] != '/') {
+        if (!getcwd(dir, sizeof(dir)))
+            return -errno;
+        while (path[0] == '.' && path[1] == '/')
+            path += 2 + strspn(path + 2, "/");
+        if (strcmp(dir, "/") != 0)
+            strcat(dir, "/");
+    }
+    dir_len = strlen(dir);
+    path_len = strlen(path);
+    if (dir_len + path_len >= size)
+        return -ENAMETOOLONG;
+    memcpy(ret, dir, dir_len);
+    memcpy(ret + dir_len, path, path_len + 1);
+    return 0;
+}

@@ -1,0 +1,262 @@
+/*
+ * Reading and writing the values of each kind. Pure, but for the working directory that relative
+ * paths are joined to. The kind `bind` has a file of its own.
+ */
+#include "conf/config_type.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/num.h"
+#include "base/util.h"
+#include "conf/config_path.h"
+
+static void *field(struct config *c, const struct config_row *row)
+{
+    return (char *)c + row->offset;
+}
+
+static const void *field_const(const struct config *c, const struct config_row *row)
+{
+    return (const char *)c + row->offset;
+}
+
+char *config_escape(const uint8_t *bytes, size_t len, char *buf)
+{
+    static const char hex[] = "0123456789abcdef";
+    static const char from[] = "\r\n\t\\", to[] = "rnt\\";
+    char *p = buf;
+
+    for (size_t i = 0; i < len; i++) {
+        const char *named = bytes[i] ? strchr(from, bytes[i]) : NULL;
+
+        if (named) {
+            *p++ = '\\';
+            *p++ = to[named - from];
+        } else if (bytes[i] < 0x20 || bytes[i] >= 0x7f || bytes[i] == '"') {
+            *p++ = '\\';
+            *p++ = 'x';
+            *p++ = hex[bytes[i] >> 4];
+            *p++ = hex[bytes[i] & 15];
+        } else {
+            *p++ = (char)bytes[i];
+        }
+    }
+    *p = '\0';
+    return buf;
+}
+
+const char *config_show(const char *text, size_t len, char *buf)
+{
+    static const char cut[] = "...";
+    enum { SHOWN = (CONFIG_SHOW_LEN - sizeof(cut)) / 4 };
+
+    config_escape((const uint8_t *)text, MIN(len, (size_t)SHOWN), buf);
+    if (len > SHOWN)
+        strcat(buf, cut);
+    return buf;
+}
+
+static int refuse(char *problem, size_t size, const char *text, const char *what)
+{
+    char shown[CONFIG_SHOW_LEN];
+
+    snprintf(problem, size, "\"%s\" %s", config_show(text, strlen(text), shown), what);
+    return -EINVAL;
+}
+
+static int refuse_number(char *problem, size_t size, const char *text, int error)
+{
+    char shown[CONFIG_SHOW_LEN];
+
+    snprintf(problem, size, "%s is %s", config_show(text, strlen(text), shown),
+             error == -ERANGE ? "out of range" : "not understood");
+    return -EINVAL;
+}
+
+static int count_set(struct config *c, const struct config_row *row, const char *text,
+                     char *problem, size_t size)
+{
+    uint64_t value;
+    int r = num_parse_u64(text, row->min, row->max, &value);
+
+    if (r < 0)
+        return refuse_number(problem, size, text, r);
+    *(unsigned *)field(c, row) = (unsigned)value;
+    return 0;
+}
+
+static char *count_get(const struct config *c, const struct config_row *row)
+{
+    char *text;
+
+    return asprintf(&text, "%u", *(const unsigned *)field_const(c, row)) < 0 ? NULL : text;
+}
+
+static int duration_set(struct config *c, const struct config_row *row, const char *text,
+                        char *problem, size_t size)
+{
+    int r = num_parse_duration_ms(text, row->min, row->max, field(c, row));
+
+    return r < 0 ? refuse_number(problem, size, text, r) : 0;
+}
+
+static char *duration_get(const struct config *c, const struct config_row *row)
+{
+    char buf[NUM_DURATION_LEN];
+
+    return strdup(num_format_duration_ms(*(const uint64_t *)field_const(c, row), buf));
+}
+
+static int size_set(struct config *c, const struct config_row *row, const char *text, char *problem,
+                    size_t size)
+{
+    int r = num_parse_size(text, row->min, row->max, field(c, row));
+
+    if (r == -ERANGE)
+        return refuse(problem, size, text, "is out of range");
+    return r < 0 ? refuse(problem, size, text, "is not a size") : 0;
+}
+
+static char *size_get(const struct config *c, const struct config_row *row)
+{
+    char buf[NUM_SIZE_LEN];
+
+    return strdup(num_format_size(*(const uint64_t *)field_const(c, row), buf));
+}
+
+static int boolean_set(struct config *c, const struct config_row *row, const char *text,
+                       char *problem, size_t size)
+{
+    bool is_true = strcmp(text, "true") == 0;
+
+    if (!is_true && strcmp(text, "false") != 0)
+        return refuse(problem, size, text, "is neither true nor false");
+    *(bool *)field(c, row) = is_true;
+    return 0;
+}
+
+static char *boolean_get(const struct config *c, const struct config_row *row)
+{
+    return strdup(*(const bool *)field_const(c, row) ? "true" : "false");
+}
+
+static int choice_set(struct config *c, const struct config_row *row, const char *text,
+                      char *problem, size_t size)
+{
+    const char *const *choices = row->type->choices;
+
+    for (unsigned i = 0; choices[i]; i++) {
+        if (strcmp(choices[i], text) == 0) {
+            *(unsigned *)field(c, row) = i;
+            return 0;
+        }
+    }
+    return refuse(problem, size, text, "is not known");
+}
+
+static char *choice_get(const struct config *c, const struct config_row *row)
+{
+    return strdup(row->type->choices[*(const unsigned *)field_const(c, row)]);
+}
+
+static int path_set(struct config *c, const struct config_row *row, const char *text, char *problem,
+                    size_t size)
+{
+    char path[CONFIG_PATH_MAX] = "";
+    int r = *text ? config_path_absolute(text, path, sizeof(path)) : 0;
+
+    if (r == -ENAMETOOLONG)
+        return refuse(problem, size, text, "is too long as an absolute path");
+    if (r < 0)
+        return refuse(problem, size, text, "is relative, and the working directory is not known");
+    memcpy(field(c, row), path, sizeof(path));
+    return 0;
+}
+
+static int log_file_set(struct config *c, const struct config_row *row, const char *text,
+                        char *problem, size_t size)
+{
+    if (strcmp(text, "syslog") != 0)
+        return path_set(c, row, text, problem, size);
+    strcpy(field(c, row), text);
+    return 0;
+}
+
+static char *path_get(const struct config *c, const struct config_row *row)
+{
+    return strdup(field_const(c, row));
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* One byte, escaped or not, at @*text, which moves on. Returns the byte or -EINVAL. */
+static int unescape(const char **text)
+{
+    static const char from[] = "rntf\\\"", to[] = "\r\n\t\f\\\"";
+    const char *p = *text, *named;
+
+    if (*p != '\\') {
+        *text = p + 1;
+        return (unsigned char)*p;
+    }
+    if (p[1] == 'x' && hex_digit(p[2]) >= 0 && hex_digit(p[3]) >= 0) {
+        *text = p + 4;
+        return hex_digit(p[2]) << 4 | hex_digit(p[3]);
+    }
+    named = p[1] ? strchr(from, p[1]) : NULL;
+    if (!named)
+        return -EINVAL;
+    *text = p + 2;
+    return to[named - from];
+}
+
+static int bytes_set(struct config *c, const struct config_row *row UNUSED, const char *text,
+                     char *problem, size_t size)
+{
+    uint8_t bytes[CONFIG_SEPARATOR_MAX];
+    size_t len = 0;
+
+    for (const char *p = text; *p; len++) {
+        int byte = unescape(&p);
+
+        if (byte < 0)
+            return refuse(problem, size, text, "has a backslash that escapes nothing");
+        if (len == sizeof(bytes))
+            return refuse(problem, size, text, "is too long");
+        bytes[len] = (uint8_t)byte;
+    }
+    memcpy(c->separator, bytes, len);
+    c->separator_len = len;
+    return 0;
+}
+
+static char *bytes_get(const struct config *c, const struct config_row *row UNUSED)
+{
+    char buf[4 * CONFIG_SEPARATOR_MAX + 1];
+
+    return strdup(config_escape(c->separator, c->separator_len, buf));
+}
+
+static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
+static const char *const formats[] = {"text", "json", NULL};
+
+const struct config_type config_type_count = {SYNTAX_NUMBER, NULL, count_set, count_get};
+const struct config_type config_type_duration = {SYNTAX_NUMBER, NULL, duration_set, duration_get};
+const struct config_type config_type_size = {SYNTAX_STRING, NULL, size_set, size_get};
+const struct config_type config_type_boolean = {SYNTAX_BOOLEAN, NULL, boolean_set, boolean_get};
+const struct config_type config_type_path = {SYNTAX_STRING, NULL, path_set, path_get};
+const struct config_type config_type_log_file = {SYNTAX_STRING, NULL, log_file_set, path_get};
+const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
+const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
+const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};

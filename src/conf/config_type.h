@@ -1,0 +1,57 @@
+/*
+ * The kinds of values that keys have: how the text of one is read, written, and stands in a file.
+ * Private to src/conf; the table in config.c gives each key its kind.
+ */
+#ifndef CONF_CONFIG_TYPE_H
+#define CONF_CONFIG_TYPE_H
+
+#include <stddef.h>
+#include "conf/config.h"
+
+/* How a value is written in the file. */
+enum config_syntax {
+    SYNTAX_NUMBER,  /* 4, 0.25 */
+    SYNTAX_BOOLEAN, /* true, false */
+    SYNTAX_STRING,  /* "…": the canonical text itself */
+    SYNTAX_BYTES, /* "…": the canonical text is what stands between the quotes, escapes and all */
+    SYNTAX_STRINGS, /* ["…", "…"]: the elements, joined by '\n' */
+};
+
+struct config_type {
+    enum config_syntax syntax;
+    const char *const *choices; /* NULL-terminated, in the order of the enumeration; or NULL */
+    /*
+     * set - from canonical text. Returns 0, -EINVAL or -ENOMEM; @c is then unchanged.
+     * @problem  on -EINVAL: "VALUE is not …", without what is allowed; @size bytes
+     */
+    int (*set)(struct config *c, const struct config_row *row, const char *text, char *problem,
+               size_t size);
+    /* get - the canonical text, malloc'ed; NULL only without memory */
+    char *(*get)(const struct config *c, const struct config_row *row);
+};
+
+extern const struct config_type config_type_count;    /* unsigned */
+extern const struct config_type config_type_duration; /* uint64_t milliseconds, text in seconds */
+extern const struct config_type config_type_size;     /* uint64_t bytes */
+extern const struct config_type config_type_boolean;  /* bool */
+extern const struct config_type config_type_path;     /* char[CONFIG_PATH_MAX], made absolute */
+extern const struct config_type config_type_log_file; /* the same, "syslog" is no path */
+extern const struct config_type config_type_level;    /* enum log_level */
+extern const struct config_type config_type_format;   /* enum log_format */
+extern const struct config_type config_type_bytes;    /* separator and separator_len */
+extern const struct config_type config_type_bind;     /* bind and n_bind */
+
+/*
+ * config_show - a value as error messages show it: controls escaped, cut when long
+ * @buf  CONFIG_SHOW_LEN bytes. Returns @buf.
+ */
+enum { CONFIG_SHOW_LEN = 128 };
+const char *config_show(const char *text, size_t len, char *buf);
+
+/*
+ * config_escape - bytes as canonical text: printable ASCII as it is, the rest as \r \n \t \\ \xHH
+ * @buf  4 * @len + 1 bytes. Returns @buf.
+ */
+char *config_escape(const uint8_t *bytes, size_t len, char *buf);
+
+#endif
