@@ -227,6 +227,7 @@ static const char *failure_text(enum tr_failure f)
         return "a new worker was not ready within arbiter.boot_timeout";
     case TR_FAILURE_FORK:
         return "a new worker could not be forked";
+    case TR_FAILURE_STOPPED:
     case TR_FAILURE_NONE:
         break;
     }

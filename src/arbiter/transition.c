@@ -168,7 +168,8 @@ bool transition_is_degraded(const struct transition *t)
 
 bool transition_is_planned(const struct transition *t, uint32_t record)
 {
-    return t->mode != TR_MODE_SERVE || proc_role(t, record) == TR_NO_ROLE;
+    return t->mode != TR_MODE_SERVE ||
+           (proc_role(t, record) == TR_NO_ROLE && !t->procs[record].is_overdue);
 }
 
 uint32_t transition_count(const struct transition *t, enum tr_phase phase)

@@ -23,23 +23,24 @@ enum {
 };
 
 enum tr_phase {
-    TR_FREE,     /* no process */
+    TR_FREE, /* no process */
     TR_STARTING, /* forked, not ready; killed at `deadline_ms` (boot_timeout) */
-    TR_READY,    /* prepared, not told to run: waits for the rest of `next` */
-    TR_RUNNING,  /* serves; `deadline_ms` is when its slot is forgiven */
+    TR_READY, /* prepared, not told to run: waits for the rest of `next` */
+    TR_RUNNING, /* serves; `deadline_ms` is when its slot is forgiven */
     TR_RETIRING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
-    TR_KILLED,   /* SIGKILL sent, not yet reaped */
+    TR_KILLED, /* SIGKILL sent, not yet reaped */
     TR_PHASES
 };
 
 struct tr_proc {
     enum tr_phase phase;
-    bool is_quick;            /* has been told to exit at once */
-    uint32_t slot;            /* 1..TR_SLOTS_MAX */
-    uint64_t epoch;           /* the configuration that it was started with */
+    bool is_quick; /* has been told to exit at once */
+    bool is_overdue; /* killed at its boot_timeout: its end was not wanted */
+    uint32_t slot; /* 1..TR_SLOTS_MAX */
+    uint64_t epoch; /* the configuration that it was started with */
     uint64_t exit_timeout_ms; /* of that configuration */
-    uint64_t since_ms;        /* entered the phase */
-    uint64_t deadline_ms;     /* 0 = none */
+    uint64_t since_ms; /* entered the phase */
+    uint64_t deadline_ms; /* 0 = none */
 };
 
 enum tr_mode { TR_MODE_SERVE, TR_MODE_GRACEFUL, TR_MODE_QUICK };
@@ -66,11 +67,11 @@ enum tr_role { TR_LIVE, TR_NEXT, TR_ROLES, TR_NO_ROLE = TR_ROLES };
 
 /* One look at everything; begun anew by each event and at `wake_ms`, resumed after each action. */
 struct tr_pass {
-    bool is_due;                                  /* something has changed: begin again */
-    uint32_t record;                              /* next record to look at */
-    uint32_t slot[TR_ROLES];                      /* next slot to fill */
+    bool is_due; /* something has changed: begin again */
+    uint32_t record; /* next record to look at */
+    uint32_t slot[TR_ROLES]; /* next slot to fill */
     uint32_t live_running, next_held, next_ready; /* seen so far */
-    uint64_t wake_ms;                             /* the earliest deadline seen so far */
+    uint64_t wake_ms; /* the earliest deadline seen so far */
 };
 
 struct transition {
@@ -84,27 +85,27 @@ struct transition {
     enum tr_failure failure; /* of `next`; a rollback is due */
     uint32_t failed_record, failed_slot;
     bool is_commit_due; /* all of `next` were ready: no way back */
-    bool has_served;    /* every worker of the first set has been ready */
+    bool has_served; /* every worker of the first set has been ready */
     bool is_given_up;
     bool is_stopped;
-    uint32_t top;          /* records from here on are free */
-    uint32_t free_from;    /* records before this one are not */
+    uint32_t top; /* records from here on are free */
+    uint32_t free_from; /* records before this one are not */
     uint32_t n[TR_PHASES]; /* records in each phase */
     struct tr_pass pass;
     uint16_t holder[TR_ROLES][TR_SLOTS_MAX + 1]; /* record + 1 of the slot's process; 0 = empty */
-    struct policy slots[TR_SLOTS_MAX + 1];       /* of `live`; [0] unused */
-    struct tr_proc procs[TR_RECORDS_MAX];        /* index = scoreboard record */
+    struct policy slots[TR_SLOTS_MAX + 1]; /* of `live`; [0] unused */
+    struct tr_proc procs[TR_RECORDS_MAX]; /* index = scoreboard record */
 };
 
 enum tr_event_kind {
-    TR_EV_TICK,   /* time has passed */
+    TR_EV_TICK, /* time has passed */
     TR_EV_RELOAD, /* prepare @set as `next`; ignored unless transition_can_reload() */
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
     TR_EV_READY, /* @record said so */
-    TR_EV_RETIRING,    /* @record drains of its own accord: replace it, planned */
-    TR_EV_EXITED,      /* @record has been reaped */
+    TR_EV_RETIRING, /* @record drains of its own accord: replace it, planned */
+    TR_EV_EXITED, /* @record has been reaped */
     TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
-    TR_EV_STOP,        /* graceful; a second one, or @is_quick, is quick */
+    TR_EV_STOP, /* graceful; a second one, or @is_quick, is quick */
 };
 
 struct tr_event {
@@ -116,17 +117,17 @@ struct tr_event {
 };
 
 enum tr_action_kind {
-    TR_NOTHING,  /* wait for the next event or transition_deadline() */
-    TR_SPAWN,    /* fork @record for @slot with the configuration @epoch */
-    TR_RUN,      /* tell @record to serve */
-    TR_RETIRE,   /* tell @record to drain (@is_quick: to exit at once) */
-    TR_KILL,     /* SIGKILL @record: @why */
-    TR_COMMIT,   /* `next` is now `live` (@epoch): the listeners of the old one may go. Comes after
-                    every TR_RUN of the new and before every TR_RETIRE of the old processes. */
+    TR_NOTHING, /* wait for the next event or transition_deadline() */
+    TR_SPAWN, /* fork @record for @slot with the configuration @epoch */
+    TR_RUN, /* tell @record to serve */
+    TR_RETIRE, /* tell @record to drain (@is_quick: to exit at once) */
+    TR_KILL, /* SIGKILL @record: @why */
+    TR_COMMIT, /* `next` is now `live` (@epoch): the listeners of the old one may go. Comes after
+                  every TR_RUN of the new and before every TR_RETIRE of the old processes. */
     TR_ROLLBACK, /* `next` (@epoch) is given up because of @failure at @record: close what only it
                     had */
-    TR_SERVING,  /* once: every worker of the first set runs */
-    TR_STOPPED,  /* stopping, and no process is left: leave the loop, exit 0 */
+    TR_SERVING, /* once: every worker of the first set runs */
+    TR_STOPPED, /* stopping, and no process is left: leave the loop, exit 0 */
     TR_GIVE_UP, /* nothing serves and the budget is spent: exit 70 at the TR_STOPPED that follows */
 };
 

@@ -14,25 +14,27 @@
 /* Where a process stands decides what is wanted of it. */
 enum standing {
     OF_LIVE,
-    OF_NEXT,     /* prepared by a reload */
-    OF_COMMIT,   /* of `next`, all of which are ready */
+    OF_NEXT, /* prepared by a reload */
+    OF_COMMIT, /* of `next`, all of which are ready */
     OF_ROLLBACK, /* of `next`, which has failed */
-    UNWANTED,    /* an older generation, or a slot that is no more */
+    UNWANTED, /* an older generation, or a slot that is no more */
     STOPPING,
     STANDINGS
 };
 
 enum verdict { KEEP, RUN, RETIRE, HASTEN, KILL };
 
+/* clang-format off */
 static const enum verdict verdicts[STANDINGS][TR_PHASES] = {
-    /*                STARTING             READY             RUNNING               RETIRING */
-    [OF_LIVE] = {[TR_STARTING] = KEEP, [TR_READY] = RUN, [TR_RUNNING] = KEEP},
-    [OF_NEXT] = {[TR_STARTING] = KEEP, [TR_READY] = KEEP},
-    [OF_COMMIT] = {[TR_READY] = RUN, [TR_RUNNING] = KEEP},
-    [OF_ROLLBACK] = {[TR_STARTING] = KILL, [TR_READY] = KILL},
-    [UNWANTED] = {KEEP, KILL, KILL, RETIRE, KEEP, KEEP},
-    [STOPPING] = {KEEP, KILL, KILL, RETIRE, HASTEN, KEEP},
+    /*                FREE  STARTING READY RUNNING RETIRING KILLED */
+    [OF_LIVE]     = { KEEP, KEEP,    RUN,  KEEP,   KEEP,    KEEP },
+    [OF_NEXT]     = { KEEP, KEEP,    KEEP, KEEP,   KEEP,    KEEP },
+    [OF_COMMIT]   = { KEEP, KEEP,    RUN,  KEEP,   KEEP,    KEEP },
+    [OF_ROLLBACK] = { KEEP, KILL,    KILL, RETIRE, KEEP,    KEEP },
+    [UNWANTED]    = { KEEP, KILL,    KILL, RETIRE, KEEP,    KEEP },
+    [STOPPING]    = { KEEP, KILL,    KILL, RETIRE, HASTEN,  KEEP },
 };
+/* clang-format on */
 
 static enum standing standing_of(const struct transition *t, enum tr_role role)
 {
@@ -87,6 +89,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struc
     if (p->phase == TR_RETIRING)
         return kill_it(t, now_ms, record, p->is_quick ? TR_KILL_STOP : TR_KILL_EXIT_TIMEOUT, a);
     assert(p->phase == TR_STARTING);
+    p->is_overdue = true;
     if (proc_role(t, record) == TR_NEXT) {
         next_fail(t, TR_FAILURE_BOOT_TIMEOUT, record);
         t->pass.is_due = true; /* those that the pass has left behind are to be taken back too */

@@ -1,0 +1,474 @@
+/*
+ * The checking model of the arbiter's shell: see tr_model.h.
+ */
+#include "support/tr_model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/util.h"
+
+#define NEVER UINT64_MAX
+
+static void __attribute__((format(printf, 2, 3))) broken(struct tr_model *m, const char *fmt, ...)
+{
+    va_list ap;
+    size_t len;
+
+    if (m->broken[0])
+        return;
+    len = (size_t)snprintf(m->broken, sizeof(m->broken),
+                           "at %llu ms: ", (unsigned long long)m->now_ms);
+    va_start(ap, fmt);
+    vsnprintf(m->broken + len, sizeof(m->broken) - len, fmt, ap);
+    va_end(ap);
+}
+
+#define promise(m, fact, ...)                                                                      \
+    do {                                                                                           \
+        if (!(fact))                                                                               \
+            broken((m), __VA_ARGS__);                                                              \
+    } while (0)
+
+static bool is_active(const struct tr_model_proc *p)
+{
+    return p->phase == TR_STARTING || p->phase == TR_READY || p->phase == TR_RUNNING;
+}
+
+static bool is_of(const struct tr_model_proc *p, const struct tr_set *set)
+{
+    return set->epoch && is_active(p) && p->epoch == set->epoch && p->slot <= set->workers;
+}
+
+static uint32_t count_of(const struct tr_model *m, const struct tr_set *set, enum tr_phase phase)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->n_records; i++)
+        n += is_of(&m->procs[i], set) && m->procs[i].phase == phase;
+    return n;
+}
+
+uint32_t tr_model_count(const struct tr_model *m, enum tr_phase phase)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->n_records; i++)
+        n += m->procs[i].phase == phase;
+    return n;
+}
+
+static void enter(struct tr_model *m, struct tr_model_proc *p, enum tr_phase phase,
+                  uint64_t kill_ms)
+{
+    p->phase = phase;
+    p->since_ms = m->now_ms;
+    p->kill_ms = kill_ms;
+    p->event_ms = NEVER;
+}
+
+static void retire(struct tr_model *m, struct tr_model_proc *p)
+{
+    uint64_t kill_ms = m->now_ms + p->exit_timeout_ms + TR_KILL_GRACE_MS;
+
+    enter(m, p, TR_RETIRING, m->is_stopping ? MIN(kill_ms, m->stop_ms) : kill_ms);
+}
+
+/* ---- what the engine says ---- */
+
+static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
+{
+    const struct tr_set *set = a->epoch == m->next.epoch ? &m->next : &m->live;
+
+    promise(m, !m->is_stopping && !m->is_given_up, "a spawn after the stop");
+    promise(m, p->phase == TR_FREE, "record %u is spawned into, but not free", a->record);
+    promise(m, a->epoch && a->epoch == set->epoch, "a spawn for nobody's epoch");
+    promise(m, a->slot >= 1 && a->slot <= set->workers, "a spawn for slot %u", a->slot);
+    promise(m, set == &m->live || (!m->failure && !m->is_turning), "a late spawn for `next`");
+    for (uint32_t i = 0; i < m->n_records; i++)
+        promise(m, !is_of(&m->procs[i], set) || m->procs[i].slot != a->slot,
+                "a second process for slot %u", a->slot);
+    p->slot = a->slot;
+    p->epoch = a->epoch;
+    p->is_quick = false;
+    p->exit_timeout_ms = set->exit_timeout_ms;
+    enter(m, p, TR_STARTING, m->now_ms + set->boot_timeout_ms);
+}
+
+static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
+{
+    promise(m, p->phase == TR_READY, "record %u is told to run, but not ready", a->record);
+    promise(m, !m->is_stopping, "a process is told to run during a stop");
+    promise(m, is_of(p, &m->live) || is_of(p, &m->next), "an unwanted process is told to run");
+    if (is_of(p, &m->next) && !m->is_turning) {
+        promise(m, count_of(m, &m->next, TR_READY) == m->next.workers,
+                "`next` is told to run before all of it is ready");
+        promise(m, !m->failure, "`next` is told to run although it failed");
+        m->is_turning = true;
+    }
+    enter(m, p, TR_RUNNING, NEVER);
+}
+
+static void do_retire(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
+{
+    promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
+            "record %u is wanted, but retired", a->record);
+    promise(m, a->is_quick == m->is_quick, "is_quick is wrong");
+    if (p->phase == TR_RETIRING)
+        promise(m, a->is_quick && !p->is_quick, "record %u is retired twice", a->record);
+    else
+        promise(m, p->phase == TR_RUNNING, "record %u is retired, but does not serve", a->record);
+    if (p->phase == TR_RUNNING)
+        retire(m, p);
+    p->is_quick = a->is_quick;
+}
+
+static void do_kill(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
+{
+    bool is_late = m->now_ms >= p->kill_ms;
+
+    promise(m, p->phase != TR_FREE && p->phase != TR_KILLED, "record %u is killed in vain",
+            a->record);
+    promise(m, p->phase != TR_RUNNING, "record %u serves, but is killed", a->record);
+    switch (a->why) {
+    case TR_KILL_BOOT_TIMEOUT:
+        promise(m, p->phase == TR_STARTING && is_late, "killed before boot_timeout");
+        if (is_of(p, &m->next) && !m->failure)
+            m->failure = TR_FAILURE_BOOT_TIMEOUT;
+        break;
+    case TR_KILL_EXIT_TIMEOUT:
+        promise(m, p->phase == TR_RETIRING && is_late, "killed before exit_timeout");
+        break;
+    case TR_KILL_ROLLBACK:
+        promise(m, is_of(p, &m->next) && m->failure, "killed by a rollback that is none");
+        break;
+    case TR_KILL_STOP:
+        promise(m, p->phase != TR_RETIRING || is_late, "killed before the quick grace");
+        promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
+                "record %u is wanted, but killed", a->record);
+        break;
+    }
+    enter(m, p, TR_KILLED, NEVER);
+}
+
+static void do_commit(struct tr_model *m, const struct tr_action *a)
+{
+    promise(m, a->epoch && a->epoch == m->next.epoch, "a commit of nobody's epoch");
+    promise(m, m->is_turning && !m->failure && !m->is_stopping, "a commit out of turn");
+    promise(m, count_of(m, &m->next, TR_READY) + count_of(m, &m->next, TR_STARTING) == 0,
+            "a commit before all of `next` run");
+    m->live = m->next;
+    m->next = (struct tr_set){0};
+    m->is_turning = false;
+}
+
+static void do_rollback(struct tr_model *m, const struct tr_action *a)
+{
+    promise(m, a->epoch && a->epoch == m->next.epoch, "a rollback of nobody's epoch");
+    promise(m, m->failure && a->failure == m->failure, "a rollback because of %d, not %d",
+            (int)a->failure, (int)m->failure);
+    for (uint32_t i = 0; i < m->n_records; i++)
+        promise(m, !is_of(&m->procs[i], &m->next), "a rollback before all of `next` are killed");
+    m->next = (struct tr_set){0};
+    m->failure = TR_FAILURE_NONE;
+    m->is_turning = false;
+}
+
+static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
+{
+    m->stop_ms = m->is_stopping ? MIN(m->stop_ms, stop_ms) : stop_ms;
+    m->is_stopping = true;
+    m->is_quick = is_quick;
+    if (m->next.epoch && !m->failure)
+        m->failure = TR_FAILURE_STOPPED;
+    for (uint32_t i = 0; i < m->n_records; i++)
+        if (m->procs[i].phase == TR_RETIRING)
+            m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
+}
+
+static void do_end(struct tr_model *m, const struct tr_action *a)
+{
+    uint32_t n_processes = m->n_records - tr_model_count(m, TR_FREE);
+
+    if (a->kind == TR_SERVING) {
+        promise(m, !m->is_serving && !m->is_stopping, "serving, again");
+        promise(m, count_of(m, &m->live, TR_RUNNING) == m->live.workers,
+                "serving, but not all run");
+        m->is_serving = true;
+    } else if (a->kind == TR_STOPPED) {
+        promise(m, m->is_stopping && !m->is_stopped, "stopped, but not asked to");
+        promise(m, n_processes == 0, "stopped with %u processes left", n_processes);
+        m->is_stopped = true;
+    } else {
+        promise(m, !m->is_stopping && !m->is_given_up, "gives up, again");
+        promise(m, n_processes == tr_model_count(m, TR_KILLED), "gives up, but processes are left");
+        m->is_given_up = true;
+        begin_stop(m, true, m->now_ms + TR_QUICK_GRACE_MS);
+    }
+}
+
+static void trace(struct tr_model *m, const struct tr_action *a)
+{
+    static const char *const kills[] = {"boot", "exit", "rollback", "stop"};
+    static const char *const failures[] = {"none", "died", "boot", "fork", "stopped"};
+    char *at = m->trace + m->trace_len;
+    size_t size = sizeof(m->trace) - m->trace_len;
+
+    if (size < 64)
+        return;
+    if (m->trace_len) {
+        *at++ = ' ';
+        size--;
+    }
+    switch (a->kind) {
+    case TR_SPAWN:
+        snprintf(at, size, "spawn:%u@%u", a->record, a->slot);
+        break;
+    case TR_RUN:
+        snprintf(at, size, "run:%u", a->record);
+        break;
+    case TR_RETIRE:
+        snprintf(at, size, "%s:%u", a->is_quick ? "quit" : "retire", a->record);
+        break;
+    case TR_KILL:
+        snprintf(at, size, "kill:%u/%s", a->record, kills[a->why]);
+        break;
+    case TR_COMMIT:
+        snprintf(at, size, "commit:%u", (unsigned)a->epoch);
+        break;
+    case TR_ROLLBACK:
+        snprintf(at, size, "rollback:%u/%s", (unsigned)a->epoch, failures[a->failure]);
+        break;
+    case TR_SERVING:
+    case TR_STOPPED:
+    case TR_GIVE_UP:
+        snprintf(at, size, "%s",
+                 a->kind == TR_SERVING   ? "serving"
+                 : a->kind == TR_STOPPED ? "stopped"
+                                         : "give-up");
+        break;
+    case TR_NOTHING:
+        break;
+    }
+    m->trace_len += strlen(m->trace + m->trace_len);
+}
+
+static void act(struct tr_model *m, const struct tr_action *a)
+{
+    struct tr_model_proc *p = &m->procs[a->record];
+
+    promise(m, !m->is_stopped, "an action after the end");
+    promise(m, a->record < m->n_records, "record %u is out of range", a->record);
+    m->n[a->kind]++;
+    trace(m, a);
+    switch (a->kind) {
+    case TR_SPAWN:
+        do_spawn(m, a, p);
+        break;
+    case TR_RUN:
+        do_run(m, a, p);
+        break;
+    case TR_RETIRE:
+        do_retire(m, a, p);
+        break;
+    case TR_KILL:
+        do_kill(m, a, p);
+        break;
+    case TR_COMMIT:
+        do_commit(m, a);
+        break;
+    case TR_ROLLBACK:
+        do_rollback(m, a);
+        break;
+    case TR_SERVING:
+    case TR_STOPPED:
+    case TR_GIVE_UP:
+        do_end(m, a);
+        break;
+    case TR_NOTHING:
+        break;
+    }
+    if (m->on_action)
+        m->on_action(m, a);
+}
+
+/* ---- what must hold when the engine rests ---- */
+
+static void check_process(struct tr_model *m, uint32_t record)
+{
+    const struct tr_model_proc *p = &m->procs[record];
+    bool is_wanted = is_of(p, &m->live) || is_of(p, &m->next);
+
+    promise(m, p->phase == TR_FREE || m->now_ms < p->kill_ms, "record %u is overdue", record);
+    promise(m, !is_active(p) || (is_wanted && !m->is_stopping), "record %u is left over", record);
+    promise(m, p->phase != TR_READY || is_of(p, &m->next), "record %u is left waiting", record);
+    if (is_active(p))
+        promise(m, !transition_is_planned(&m->engine, record), "record %u is not wanted?", record);
+}
+
+static void check_rest(struct tr_model *m)
+{
+    const struct transition *t = &m->engine;
+    uint64_t deadline_ms = transition_deadline(t);
+    uint32_t n_free = tr_model_count(m, TR_FREE);
+    uint32_t n_live = 0;
+
+    promise(m, deadline_ms > m->now_ms, "the deadline is in the past");
+    promise(m, transition_next(&m->engine, m->now_ms).kind == TR_NOTHING, "no rest at rest");
+    promise(m, transition_deadline(t) == deadline_ms, "the deadline moves at rest");
+    for (enum tr_phase phase = TR_FREE; phase < TR_PHASES; phase++)
+        promise(m, transition_count(t, phase) == tr_model_count(m, phase), "phase %d is miscounted",
+                (int)phase);
+    for (uint32_t i = 0; i < m->n_records; i++) {
+        check_process(m, i);
+        n_live += is_of(&m->procs[i], &m->live);
+        if (m->procs[i].phase != TR_FREE)
+            promise(m, deadline_ms <= m->procs[i].kill_ms, "the deadline of record %u is lost", i);
+    }
+    promise(m, !m->failure && !m->is_turning, "a rollback or commit is still due");
+    if (!m->is_stopping) {
+        promise(m, n_live == m->live.workers || n_free == 0 || deadline_ms < NEVER,
+                "an empty slot is forgotten");
+        promise(m,
+                !transition_is_degraded(t) || count_of(m, &m->live, TR_RUNNING) < m->live.workers,
+                "degraded, but all run");
+    }
+    promise(m, !transition_can_reload(t, 1) || (!m->next.epoch && !m->is_stopping && n_free > 0),
+            "a reload is possible now?");
+    promise(m, m->is_stopped == (m->is_stopping && n_free == m->n_records), "the end is missed");
+}
+
+static void drain(struct tr_model *m)
+{
+    struct tr_action a;
+
+    for (uint32_t left = 8 * m->n_records + 64;
+         (a = transition_next(&m->engine, m->now_ms)).kind != TR_NOTHING; left--) {
+        act(m, &a);
+        if (left == 0 || m->broken[0]) {
+            broken(m, "the engine does not come to rest");
+            return;
+        }
+    }
+    check_rest(m);
+}
+
+/* ---- what happens to the engine ---- */
+
+static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failure failure)
+{
+    if (is_of(p, &m->next) && !m->failure)
+        m->failure = failure;
+}
+
+static void note_scale(struct tr_model *m, uint32_t workers)
+{
+    struct tr_set *set = m->next.epoch ? &m->next : &m->live;
+    uint32_t room = m->n_records - (m->next.epoch ? m->live.workers : 0);
+
+    workers = MIN(workers, room);
+    if (workers && !m->is_stopping)
+        set->workers = MIN(workers, (uint32_t)TR_SLOTS_MAX);
+}
+
+static void note_stop(struct tr_model *m, bool is_quick)
+{
+    uint64_t graceful_ms = m->live.exit_timeout_ms + TR_KILL_GRACE_MS;
+
+    if (m->is_quick)
+        return;
+    is_quick |= m->is_stopping;
+    begin_stop(m, is_quick, m->now_ms + (is_quick ? TR_QUICK_GRACE_MS : graceful_ms));
+}
+
+static void note(struct tr_model *m, const struct tr_event *ev)
+{
+    struct tr_model_proc *p = &m->procs[ev->record];
+
+    switch (ev->kind) {
+    case TR_EV_RELOAD:
+        if (transition_can_reload(&m->engine, ev->set.workers) && ev->set.epoch > m->live.epoch) {
+            promise(m, tr_model_count(m, TR_FREE) >= ev->set.workers, "no room for a reload");
+            m->next = ev->set;
+        }
+        break;
+    case TR_EV_SCALE:
+        note_scale(m, ev->workers);
+        break;
+    case TR_EV_READY:
+        if (p->phase == TR_STARTING)
+            enter(m, p, TR_READY, NEVER);
+        break;
+    case TR_EV_RETIRING:
+        if (is_active(p)) {
+            note_end(m, p, TR_FAILURE_DIED);
+            retire(m, p);
+        }
+        break;
+    case TR_EV_EXITED:
+        note_end(m, p, TR_FAILURE_DIED);
+        enter(m, p, TR_FREE, NEVER);
+        break;
+    case TR_EV_FORK_FAILED:
+        if (p->phase == TR_STARTING) {
+            note_end(m, p, TR_FAILURE_FORK);
+            enter(m, p, TR_FREE, NEVER);
+        }
+        break;
+    case TR_EV_STOP:
+        note_stop(m, ev->is_quick);
+        break;
+    case TR_EV_TICK:
+        break;
+    }
+}
+
+void tr_model_event(struct tr_model *m, const struct tr_event *ev)
+{
+    if (ev->record < m->n_records)
+        note(m, ev);
+    transition_event(&m->engine, m->now_ms, ev);
+    drain(m);
+}
+
+void tr_model_advance(struct tr_model *m, uint64_t to_ms)
+{
+    uint64_t deadline_ms;
+
+    while (!m->broken[0] && (deadline_ms = transition_deadline(&m->engine)) <= to_ms) {
+        m->now_ms = MAX(m->now_ms, deadline_ms);
+        tr_model_event(m, &(struct tr_event){.kind = TR_EV_TICK});
+    }
+    m->now_ms = MAX(m->now_ms, to_ms);
+}
+
+struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
+{
+    return (struct tr_set){
+        .epoch = ++m->last_epoch,
+        .workers = workers,
+        .boot_timeout_ms = TR_MODEL_BOOT_MS,
+        .exit_timeout_ms = TR_MODEL_EXIT_MS,
+    };
+}
+
+void tr_model_reload(struct tr_model *m, uint32_t workers)
+{
+    tr_model_event(m, &(struct tr_event){.kind = TR_EV_RELOAD, .set = tr_model_set(m, workers)});
+}
+
+void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record)
+{
+    tr_model_event(m, &(struct tr_event){.kind = kind, .record = record});
+}
+
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed)
+{
+    memset(m, 0, sizeof(*m));
+    m->n_records = n_records;
+    for (uint32_t i = 0; i < n_records; i++)
+        enter(m, &m->procs[i], TR_FREE, NEVER);
+    m->live = tr_model_set(m, MIN(workers, n_records));
+    transition_init(&m->engine, &m->live, n_records, seed);
+    drain(m);
+}
