@@ -184,10 +184,10 @@ $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/link.txt
 	$(call link)
 
 ifeq ($(findstring fuzzer,$(SAN)),)
-$(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libecho.a $(B)/link.txt
+$(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)
 else
-$(FUZZ): %: %.o $(B)/libecho.a $(B)/link.txt
+$(FUZZ): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,-fsanitize=fuzzer)
 endif
 

@@ -15,14 +15,14 @@ enum { FRAME_SEPARATOR_MAX = 16 };
 struct frame_rule {
     uint8_t separator[FRAME_SEPARATOR_MAX];
     uint8_t separator_len; /* 0 = raw: every read is complete as it is */
-    size_t max_message;    /* bytes without the separator */
-    uint8_t quit[8];       /* a message of exactly these bytes ends the conversation */
-    uint8_t quit_len;      /* 0 = none */
+    size_t max_message; /* bytes without the separator */
+    uint8_t quit[8]; /* a message of exactly these bytes ends the conversation */
+    uint8_t quit_len; /* 0 = none */
 };
 
 enum frame_verdict {
     FRAME_PENDING, /* the rest is the beginning of a message */
-    FRAME_QUIT,    /* the last message of the prefix is QUIT; what follows is not looked at */
+    FRAME_QUIT, /* the last message of the prefix is QUIT; what follows is not looked at */
     FRAME_TOO_BIG, /* the message after the prefix is longer than allowed */
 };
 
@@ -33,7 +33,7 @@ struct frame_result {
     size_t
         resume; /* where the next search may start, relative to the first byte after the prefix */
     uint64_t messages; /* in the prefix; in raw mode 1 for a non-empty @data */
-    uint64_t scanned;  /* bytes examined by this call */
+    uint64_t scanned; /* bytes examined by this call */
 };
 
 /*
