@@ -88,12 +88,12 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_MAX_MESSAGE] = {
         .name = "server.max_message", SIZE(max_message), .min = 1, .max = UINT64_C(1) << 30,
         .reload = RELOAD_WORKERS, .initial = "16MiB",
-        .allowed = "a size in quotes from \"1\" to \"1GiB\"",
+        .allowed = "a size in quotes from \"1\" to \"1GiB\", such as \"64KiB\"",
         .help = "longest message, without its separator" },
     [CONFIG_MAX_BUFFERED] = {
         .name = "server.max_buffered", SIZE(max_buffered), .min = 65536, .max = UINT64_C(1) << 40,
         .reload = RELOAD_WORKERS, .initial = "256MiB",
-        .allowed = "a size in quotes from \"64KiB\" to \"1024GiB\"",
+        .allowed = "a size in quotes from \"64KiB\" to \"1024GiB\", such as \"16MiB\"",
         .help = "unfinished input and unsent output of all connections of one worker" },
     [CONFIG_MAX_CONNECTIONS] = {
         .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,

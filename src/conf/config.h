@@ -45,7 +45,7 @@ struct config {
     bool is_daemon;
     /* server.* */
     char *bind[CONFIG_BIND_MAX]; /* owned; as written, checked with addr_parse, no doubles */
-    size_t n_bind;               /* 1..CONFIG_BIND_MAX */
+    size_t n_bind; /* 1..CONFIG_BIND_MAX */
     unsigned backlog;
     uint64_t keep_alive_ms; /* 0 = for ever */
     uint64_t message_timeout_ms;
@@ -68,10 +68,10 @@ struct config {
 struct config_row {
     const char *name;
     enum config_reload reload;
-    const char *unit;    /* "s", "bytes", "" */
+    const char *unit; /* "s", "bytes", "" */
     const char *initial; /* the default, as canonical text */
     const char *allowed; /* for error messages: "a whole number from 0 to 1024" */
-    const char *help;    /* one line */
+    const char *help; /* one line */
     /* The rest is private to config.c. */
     const struct config_type *type;
     size_t offset;

@@ -9,24 +9,23 @@
 #include <stddef.h>
 #include <sys/types.h>
 #include "conf/config.h"
+#include "conf/config_errors.h"
 
-enum { CONFIG_FILE_MAX_BYTES = 1 << 20, CONFIG_ERRORS_MAX = 32, CONFIG_PARSE_TIMEOUT_MS = 5000 };
-
-/* All that was wrong, in the order of the file. Each text is "FILE:LINE: KEY: what, and what is
- * allowed". */
-struct config_errors {
-    size_t n;
-    char *text[CONFIG_ERRORS_MAX]; /* owned */
+enum {
+    CONFIG_FILE_MAX_BYTES = 1 << 20,
+    CONFIG_PARSE_TIMEOUT_MS = 5000,
+    CONFIG_ANSWER_MAX_BYTES = 1 << 18, /* whoever reads the child's pipe stops here */
 };
-void config_errors_fini(struct config_errors *e);
 
 /*
  * config_child_start - fork a child that parses @path
- * The child blocks all signals, touches no event loop, writes its result to a pipe and _exits.
+ * The child has every signal at its default, ends by itself after CONFIG_PARSE_TIMEOUT_MS, touches
+ * no event loop, keeps no descriptor, writes its result to a pipe and _exits.
  * @path      absolute; borrowed
  * @ret_pid   the child, to be reaped by the caller
  * @ret_fd    reading end (non-blocking, cloexec), owned by the caller; the result is complete at
- * end of file Returns 0 or -errno.
+ *            end of file
+ * Returns 0 or -errno.
  */
 int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd);
 
@@ -34,7 +33,7 @@ int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd);
  * config_child_result - turn what the child wrote into a configuration
  * @overrides  values from the command line, applied last: pairs (key, canonical text); may be NULL
  * @ret        on 0: owned by the caller
- * @errors     on -EINVAL: at least one text; caller frees
+ * @errors     zeroed by the caller, config_errors_fini() when done; on -EINVAL: at least one text
  * Returns 0, -EINVAL (see @errors; also for a child that died or wrote nonsense) or -ENOMEM.
  */
 struct config_override {
@@ -46,10 +45,23 @@ int config_child_result(const char *path, const char *data, size_t len,
                         struct config **ret, struct config_errors *errors);
 
 /*
- * config_load - start, wait at most CONFIG_PARSE_TIMEOUT_MS and finish; for start-up, -t and -T
- * @path  NULL or "" = built-in defaults and overrides only. Blocks. Returns as config_child_result.
+ * config_load - start, wait and finish; for start-up, -t and -T. Blocks.
+ * @path  NULL or "" = built-in defaults and overrides only
+ * Returns as config_child_result, or what config_child_start says.
  */
 int config_load(const char *path, const struct config_override *overrides, size_t n_overrides,
                 struct config **ret, struct config_errors *errors);
+
+/* config_load_within - config_load with a deadline of its own instead of CONFIG_PARSE_TIMEOUT_MS */
+int config_load_within(const char *path, const struct config_override *overrides,
+                       size_t n_overrides, unsigned timeout_ms, struct config **ret,
+                       struct config_errors *errors);
+
+/*
+ * config_file_read - the child's work: read @path into @c
+ * Only in a process of its own: libconfig may exit, crash or take for ever.
+ * Returns 0, -EINVAL (see @errors) or -ENOMEM.
+ */
+int config_file_read(const char *path, struct config *c, struct config_errors *errors);
 
 #endif

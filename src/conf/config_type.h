@@ -10,9 +10,9 @@
 
 /* How a value is written in the file. */
 enum config_syntax {
-    SYNTAX_NUMBER,  /* 4, 0.25 */
+    SYNTAX_NUMBER, /* 4, 0.25 */
     SYNTAX_BOOLEAN, /* true, false */
-    SYNTAX_STRING,  /* "…": the canonical text itself */
+    SYNTAX_STRING, /* "…": the canonical text itself */
     SYNTAX_BYTES, /* "…": the canonical text is what stands between the quotes, escapes and all */
     SYNTAX_STRINGS, /* ["…", "…"]: the elements, joined by '\n' */
 };
@@ -30,16 +30,16 @@ struct config_type {
     char *(*get)(const struct config *c, const struct config_row *row);
 };
 
-extern const struct config_type config_type_count;    /* unsigned */
+extern const struct config_type config_type_count; /* unsigned */
 extern const struct config_type config_type_duration; /* uint64_t milliseconds, text in seconds */
-extern const struct config_type config_type_size;     /* uint64_t bytes */
-extern const struct config_type config_type_boolean;  /* bool */
-extern const struct config_type config_type_path;     /* char[CONFIG_PATH_MAX], made absolute */
+extern const struct config_type config_type_size; /* uint64_t bytes */
+extern const struct config_type config_type_boolean; /* bool */
+extern const struct config_type config_type_path; /* char[CONFIG_PATH_MAX], made absolute */
 extern const struct config_type config_type_log_file; /* the same, "syslog" is no path */
-extern const struct config_type config_type_level;    /* enum log_level */
-extern const struct config_type config_type_format;   /* enum log_format */
-extern const struct config_type config_type_bytes;    /* separator and separator_len */
-extern const struct config_type config_type_bind;     /* bind and n_bind */
+extern const struct config_type config_type_level; /* enum log_level */
+extern const struct config_type config_type_format; /* enum log_format */
+extern const struct config_type config_type_bytes; /* separator and separator_len */
+extern const struct config_type config_type_bind; /* bind and n_bind */
 
 /*
  * config_show - a value as error messages show it: controls escaped, cut when long

@@ -1,0 +1,118 @@
+/*
+ * What a reload changes, and the listing of -T: both compare and print canonical texts.
+ */
+#include "conf/config_diff.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/util.h"
+#include "conf/config_type.h"
+
+int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,
+                void *userdata)
+{
+    int n = 0;
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        char *old_text = config_get(old, (enum config_key)key);
+        char *new_text = config_get(new, (enum config_key)key);
+        bool is_ok = old_text && new_text;
+
+        if (is_ok && strcmp(old_text, new_text) != 0) {
+            on_change(&config_keys[key], old_text, new_text, userdata);
+            n++;
+        }
+        free(old_text);
+        free(new_text);
+        if (!is_ok)
+            return -ENOMEM;
+    }
+    return n;
+}
+
+/* In quotes, such that libconfig reads the same bytes back. */
+static void print_string(FILE *out, const char *text, size_t len)
+{
+    fputc('"', out);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c < 0x20 || c == 0x7f)
+            fprintf(out, "\\x%02x", c);
+        else
+            fprintf(out, "%s%c", c == '"' || c == '\\' ? "\\" : "", c);
+    }
+    fputc('"', out);
+}
+
+static void print_strings(FILE *out, const char *text)
+{
+    fputc('[', out);
+    for (;;) {
+        const char *end = strchrnul(text, '\n');
+
+        print_string(out, text, (size_t)(end - text));
+        if (*end == '\0')
+            break;
+        fputs(", ", out);
+        text = end + 1;
+    }
+    fputc(']', out);
+}
+
+static void print_value(FILE *out, enum config_syntax syntax, const char *text)
+{
+    switch (syntax) {
+    case SYNTAX_NUMBER:
+    case SYNTAX_BOOLEAN:
+        fputs(text, out);
+        break;
+    case SYNTAX_STRING:
+        print_string(out, text, strlen(text));
+        break;
+    case SYNTAX_BYTES:
+        fprintf(out, "\"%s\"", text);
+        break;
+    case SYNTAX_STRINGS:
+        print_strings(out, text);
+        break;
+    }
+}
+
+/* The origin as a comment: a path may hold anything, a newline too. */
+static void print_origin(FILE *out, const struct config *c, enum config_key key)
+{
+    char where[CONFIG_WHERE_LEN];
+
+    fputs(";  # ", out);
+    for (const char *p = config_where(c, key, where); *p; p++)
+        fputc((unsigned char)*p < 0x20 ? '?' : *p, out);
+    fputc('\n', out);
+}
+
+int config_dump(const struct config *c, FILE *out)
+{
+    size_t group_len = 0;
+    const char *group = "";
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const char *name = config_keys[key].name, *dot = strchr(name, '.');
+        char *text = config_get(c, (enum config_key)key);
+
+        if (!text)
+            return -ENOMEM;
+        if ((size_t)(dot - name) != group_len || memcmp(group, name, group_len) != 0) {
+            fputs(group_len ? "};\n" : "", out);
+            group = name;
+            group_len = (size_t)(dot - name);
+            fprintf(out, "%.*s = {\n", (int)group_len, group);
+        }
+        fprintf(out, "    %s = ", dot + 1);
+        print_value(out, config_keys[key].type->syntax, text);
+        print_origin(out, c, (enum config_key)key);
+        free(text);
+    }
+    fputs("};\n", out);
+    return ferror(out) ? -EIO : 0;
+}

@@ -1,0 +1,305 @@
+/*
+ * The parsing child's work: the file's bytes, the checks of the text, libconfig, and the values
+ * that it found. The only includer of libconfig.h.
+ */
+#include "conf/config_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libconfig.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/fds.h"
+#include "base/util.h"
+#include "conf/config_text.h"
+#include "conf/config_type.h"
+
+struct reader {
+    const char *path;
+    struct config *config;
+    struct config_errors *errors;
+    struct config_text text;
+    size_t n_found;
+    bool is_unclear; /* libconfig saw something else than the scan of the text */
+};
+
+/* ---- the file's bytes ---- */
+
+static const char *file_kind(mode_t mode)
+{
+    if (S_ISDIR(mode))
+        return "a directory";
+    if (S_ISFIFO(mode))
+        return "a FIFO";
+    return S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
+/* Not blocking, for the moment between open and fstat: the path may be a FIFO or a terminal. */
+static int open_file(struct reader *r, int *ret_fd)
+{
+    static const char allowed[] = "allowed: a regular file of at most 1 MiB";
+    int fd = open(r->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        config_errors_add(r->errors, r->path, 0, "cannot be read: %s, %s", strerror(errno),
+                          allowed);
+    } else if (!S_ISREG(st.st_mode)) {
+        config_errors_add(r->errors, r->path, 0, "is %s, %s", file_kind(st.st_mode), allowed);
+    } else if (st.st_size > CONFIG_FILE_MAX_BYTES) {
+        config_errors_add(r->errors, r->path, 0, "has %lld bytes, %s", (long long)st.st_size,
+                          allowed);
+    } else {
+        *ret_fd = fd;
+        return 0;
+    }
+    fds_close(&fd);
+    return -EINVAL;
+}
+
+/* The text, with a newline at its end (libconfig takes no comment without one) and a NUL. */
+static int read_text(struct reader *r, char **ret_text, size_t *ret_len)
+{
+    char *text = malloc(CONFIG_FILE_MAX_BYTES + 3);
+    size_t len = 0;
+    ssize_t n = 1;
+    int fd = -1, error;
+
+    if (!text)
+        return -ENOMEM;
+    error = open_file(r, &fd);
+    while (error == 0 && n != 0) {
+        n = read(fd, text + len, CONFIG_FILE_MAX_BYTES + 1 - len);
+        if (n > 0)
+            len += (size_t)n;
+        if ((n < 0 && errno != EINTR) || len > CONFIG_FILE_MAX_BYTES) {
+            config_errors_add(r->errors, r->path, 0, "cannot be read: %s",
+                              n < 0 ? strerror(errno) : "it grows");
+            error = -EINVAL;
+        }
+    }
+    fds_close(&fd);
+    if (error < 0) {
+        free(text);
+        return error;
+    }
+    text[len++] = '\n';
+    text[len] = '\0';
+    *ret_text = text;
+    *ret_len = len;
+    return 0;
+}
+
+/* ---- values ---- */
+
+static const char *kind_name(const config_setting_t *setting)
+{
+    switch (config_setting_type(setting)) {
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+    case CONFIG_TYPE_FLOAT:
+        return "a number";
+    case CONFIG_TYPE_BOOL:
+        return config_setting_get_bool(setting) ? "true" : "false";
+    case CONFIG_TYPE_STRING:
+        return "a string";
+    case CONFIG_TYPE_GROUP:
+        return "a group";
+    default:
+        return "a list";
+    }
+}
+
+static char *refuse_type(struct reader *r, enum config_key key, const config_setting_t *setting)
+{
+    const struct config_row *row = &config_keys[key];
+    const char *string = config_setting_get_string(setting);
+    const char *number = r->text.key[key].number;
+    char shown[CONFIG_SHOW_LEN];
+
+    if (string)
+        config_errors_add(r->errors, r->path, r->text.key[key].line,
+                          "%s: \"%s\" is a string, allowed: %s, without quotes", row->name,
+                          config_show(string, strlen(string), shown), row->allowed);
+    else if (number && config_setting_is_number(setting))
+        config_errors_add(r->errors, r->path, r->text.key[key].line,
+                          "%s: %s is a number, allowed: %s", row->name,
+                          config_show(number, r->text.key[key].number_len, shown), row->allowed);
+    else
+        config_errors_add(r->errors, r->path, r->text.key[key].line,
+                          "%s: %s where something else belongs, allowed: %s", row->name,
+                          kind_name(setting), row->allowed);
+    return NULL;
+}
+
+/* The number as it was written: what libconfig made of it may be wrapped, rounded or infinite. */
+static char *read_number(struct reader *r, enum config_key key, const config_setting_t *setting)
+{
+    if (!config_setting_is_number(setting))
+        return refuse_type(r, key, setting);
+    if (!r->text.key[key].number) {
+        r->is_unclear = true;
+        return NULL;
+    }
+    return strndup(r->text.key[key].number, r->text.key[key].number_len);
+}
+
+static char *read_bytes(const char *string)
+{
+    size_t len = strlen(string);
+    char *text = malloc(4 * len + 1);
+
+    return text ? config_escape((const uint8_t *)string, len, text) : NULL;
+}
+
+/* An element with a newline would count as two in the canonical text. */
+static char *read_strings(struct reader *r, enum config_key key, const config_setting_t *setting)
+{
+    int n = config_setting_is_aggregate(setting) ? config_setting_length(setting) : 1;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    for (int i = 0; f && i < n; i++) {
+        const char *string = config_setting_is_aggregate(setting)
+                                 ? config_setting_get_string_elem(setting, i)
+                                 : config_setting_get_string(setting);
+
+        if (!string || strchr(string, '\n')) {
+            fclose(f);
+            free(text);
+            return refuse_type(r, key, setting);
+        }
+        fprintf(f, "%s%s", i ? "\n" : "", string);
+    }
+    if (f)
+        fclose(f);
+    return text;
+}
+
+/* The canonical text, owned by the caller; NULL when refused (an error is noted) or out of memory.
+ */
+static char *read_value(struct reader *r, enum config_key key, const config_setting_t *setting)
+{
+    const char *string = config_setting_get_string(setting);
+
+    switch (config_keys[key].type->syntax) {
+    case SYNTAX_NUMBER:
+        return read_number(r, key, setting);
+    case SYNTAX_BOOLEAN:
+        if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+            return refuse_type(r, key, setting);
+        return strdup(config_setting_get_bool(setting) ? "true" : "false");
+    case SYNTAX_STRING:
+        return string ? strdup(string) : refuse_type(r, key, setting);
+    case SYNTAX_BYTES:
+        return string ? read_bytes(string) : refuse_type(r, key, setting);
+    case SYNTAX_STRINGS:
+        return read_strings(r, key, setting);
+    }
+    return NULL;
+}
+
+static int read_setting(struct reader *r, const char *group, const config_setting_t *setting)
+{
+    struct config_origin origin = {ORIGIN_FILE, 0};
+    char name[64], why[CONFIG_WHY_LEN];
+    size_t n_errors = r->errors->n + r->errors->n_dropped;
+    char *text;
+    int key, error;
+
+    snprintf(name, sizeof(name), "%s.%s", group, config_setting_name(setting));
+    key = config_find(name);
+    if (key < 0 || r->text.key[key].line == 0) {
+        r->is_unclear = true;
+        return 0;
+    }
+    r->n_found++;
+    text = read_value(r, (enum config_key)key, setting);
+    if (!text)
+        return r->is_unclear || r->errors->n + r->errors->n_dropped > n_errors ? 0 : -ENOMEM;
+    origin.line = r->text.key[key].line;
+    error = config_set(r->config, (enum config_key)key, text, origin, why, sizeof(why));
+    if (error == -EINVAL)
+        config_errors_add(r->errors, r->path, origin.line, "%s", why);
+    free(text);
+    return error == -EINVAL ? 0 : error;
+}
+
+/* ---- libconfig ---- */
+
+static int read_settings(struct reader *r, const config_t *parsed)
+{
+    const config_setting_t *root = config_root_setting(parsed);
+    size_t n_seen = 0;
+
+    for (unsigned i = 0; i < (unsigned)config_setting_length(root); i++) {
+        const config_setting_t *group = config_setting_get_elem(root, i);
+
+        if (!config_setting_is_group(group)) {
+            r->is_unclear = true;
+            continue;
+        }
+        for (unsigned j = 0; j < (unsigned)config_setting_length(group); j++) {
+            int error =
+                read_setting(r, config_setting_name(group), config_setting_get_elem(group, j));
+            if (error < 0)
+                return error;
+        }
+    }
+    for (int key = 0; key < CONFIG_KEYS; key++)
+        n_seen += r->text.key[key].line != 0;
+    if (r->is_unclear || n_seen != r->n_found)
+        config_errors_add(
+            r->errors, r->path, 0,
+            "can be read in more than one way, allowed: GROUP = { KEY = VALUE; ... };");
+    return 0;
+}
+
+static void report_syntax(struct reader *r, const config_t *parsed, const char *text)
+{
+    unsigned line = (unsigned)config_error_line(parsed);
+    const char *what = config_error_text(parsed), *begin = text;
+    char shown[CONFIG_SHOW_LEN];
+
+    for (unsigned i = 1; i < line && strchr(begin, '\n'); i++)
+        begin = strchr(begin, '\n') + 1;
+    begin += strspn(begin, " \t");
+    config_errors_add(r->errors, r->path, line,
+                      "%s at \"%s\" or just before, allowed: GROUP = { KEY = VALUE; ... };",
+                      what ? what : "syntax error",
+                      config_show(begin, strcspn(begin, "\r\n"), shown));
+}
+
+static int read_with_libconfig(struct reader *r, const char *text)
+{
+    config_t parsed;
+    int error = 0;
+
+    config_init(&parsed);
+    if (config_read_string(&parsed, text) == CONFIG_TRUE)
+        error = read_settings(r, &parsed);
+    else
+        report_syntax(r, &parsed, text);
+    config_destroy(&parsed);
+    return error;
+}
+
+int config_file_read(const char *path, struct config *c, struct config_errors *errors)
+{
+    struct reader r = {.path = path, .config = c, .errors = errors};
+    char *text = NULL;
+    size_t len;
+    int error = read_text(&r, &text, &len);
+
+    if (error == 0 && config_text_scan(text, len, path, &r.text, errors) == 0)
+        error = read_with_libconfig(&r, text);
+    free(text);
+    if (error == -ENOMEM)
+        return error;
+    config_errors_close(errors, path);
+    return errors->n ? -EINVAL : 0;
+}
