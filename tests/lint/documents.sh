@@ -21,7 +21,7 @@ options()
     fi
     for option in $("$program" --help | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | tr -d ' ,' | sort -u); do
         # mdoc writes -x as "Fl x" and --long as "Fl -long".
-        grep -qE "Fl( [^ ]+( [^F]+ )?)* ?${option#-}( |\$)|Fl ${option#-}( |\$)" "$manual" ||
+        grep -qE -- "Fl ${option#-}( |\$)" "$manual" ||
             complain "$manual: option $option of --help is missing"
     done
 }
