@@ -186,7 +186,7 @@ static void flush(struct mailbox *mb)
 int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, size_t n_fds)
 {
     char data[MESSAGE_MAX_BYTES];
-    struct mailbox_item *item;
+    struct mailbox_item *item = NULL;
     size_t len;
 
     if (mb->is_closed || !mb->loop)

@@ -105,7 +105,7 @@ static bool is_header_valid(const struct scoreboard_header *h, size_t bytes)
 
 int scoreboard_attach(struct scoreboard *sb, int fd)
 {
-    size_t bytes;
+    size_t bytes = 0;
     int r = check_fd(fd, &bytes);
     if (r < 0)
         return r;
