@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/util.h"
+#include "conf/config_name.h"
 #include "conf/config_type.h"
 
 int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,
@@ -93,22 +94,16 @@ static void print_origin(FILE *out, const struct config *c, enum config_key key)
 
 int config_dump(const struct config *c, FILE *out)
 {
-    size_t group_len = 0;
-    const char *group = "";
-
     for (int key = 0; key < CONFIG_KEYS; key++) {
-        const char *name = config_keys[key].name, *dot = strchr(name, '.');
+        const char *name = config_keys[key].name;
+        size_t len = config_name_group_len(key);
         char *text = config_get(c, (enum config_key)key);
 
         if (!text)
             return -ENOMEM;
-        if ((size_t)(dot - name) != group_len || memcmp(group, name, group_len) != 0) {
-            fputs(group_len ? "};\n" : "", out);
-            group = name;
-            group_len = (size_t)(dot - name);
-            fprintf(out, "%.*s = {\n", (int)group_len, group);
-        }
-        fprintf(out, "    %s = ", dot + 1);
+        if (config_name_find_group(name, len) == key)
+            fprintf(out, "%s%.*s = {\n", key ? "};\n" : "", (int)len, name);
+        fprintf(out, "    %s = ", config_name_short(key));
         print_value(out, config_keys[key].type->syntax, text);
         print_origin(out, c, (enum config_key)key);
         free(text);

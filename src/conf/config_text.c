@@ -8,9 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/util.h"
+#include "conf/config_name.h"
 #include "conf/config_type.h"
-
-enum { NOT_A_KEY = -1 };
 
 struct frame {
     char bracket;
@@ -39,62 +38,6 @@ struct scan {
     size_t blank_from;
     unsigned blank_depth;
 };
-
-/* ---- the table's names ---- */
-
-static size_t group_len(int key)
-{
-    return (size_t)(strchr(config_keys[key].name, '.') - config_keys[key].name);
-}
-
-/* The first key of that group, or NOT_A_KEY. */
-static int find_group(const char *name, size_t len)
-{
-    for (int key = 0; key < CONFIG_KEYS; key++)
-        if (group_len(key) == len && memcmp(config_keys[key].name, name, len) == 0)
-            return key;
-    return NOT_A_KEY;
-}
-
-static bool is_same_group(int a, int b)
-{
-    return find_group(config_keys[b].name, group_len(b)) == a;
-}
-
-/* The key of that short name, in @group or (NOT_A_KEY) in any. */
-static int find_key(int group, const char *name, size_t len)
-{
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        const char *own = config_keys[key].name + group_len(key) + 1;
-
-        if ((group == NOT_A_KEY || is_same_group(group, key)) && strlen(own) == len &&
-            memcmp(own, name, len) == 0)
-            return key;
-    }
-    return NOT_A_KEY;
-}
-
-/* "arbiter, server, log" or, with a group, its keys. */
-static const char *list_names(int group, char *buf, size_t size)
-{
-    size_t n = 0;
-
-    buf[0] = '\0';
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        const char *name = config_keys[key].name;
-        size_t len = group_len(key);
-
-        if (group == NOT_A_KEY ? find_group(name, len) != key : !is_same_group(group, key))
-            continue;
-        if (group != NOT_A_KEY) {
-            name += len + 1;
-            len = strlen(name);
-        }
-        if (n < size)
-            n += (size_t)snprintf(buf + n, size - n, "%s%.*s", n ? ", " : "", (int)len, name);
-    }
-    return buf;
-}
 
 /* ---- errors ---- */
 
@@ -183,7 +126,7 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
 {
     const char *name = s->text + start;
     char names[256], shown[CONFIG_SHOW_LEN];
-    int group = find_group(name, len), key = find_key(NOT_A_KEY, name, len);
+    int group = config_name_find_group(name, len), key = config_name_find(NOT_A_KEY, name, len);
     bool is_group = s->text[s->pos] == '{';
 
     s->group = NOT_A_KEY;
@@ -192,10 +135,10 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
         REPORT(s, line, "%s: not a group, allowed: %s = { KEY = VALUE; ... }", shown, shown);
     else if (group == NOT_A_KEY && key != NOT_A_KEY)
         REPORT(s, line, "%s: outside of its group, allowed: %.*s = { %s = VALUE; ... }", shown,
-               (int)group_len(key), config_keys[key].name, shown);
+               (int)config_name_group_len(key), config_keys[key].name, shown);
     else if (group == NOT_A_KEY)
         REPORT(s, line, "%s: unknown group, allowed: %s", shown,
-               list_names(NOT_A_KEY, names, sizeof(names)));
+               config_name_list(NOT_A_KEY, names, sizeof(names)));
     else if (s->has_group[group])
         REPORT(s, line, "%s: given twice, allowed: one group of that name", shown);
     else {
@@ -209,15 +152,16 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
 static void scan_key_name(struct scan *s, size_t start, size_t len, unsigned line)
 {
     const char *name = s->text + start, *group = config_keys[s->group].name;
-    int prefix = (int)group_len(s->group), key = find_key(s->group, name, len);
+    int prefix = (int)config_name_group_len(s->group), key = config_name_find(s->group, name, len);
     char names[512], shown[CONFIG_SHOW_LEN];
 
     config_show(name, len, shown);
     if (key == NOT_A_KEY)
         REPORT(s, line, "%.*s.%s: %s, allowed: %s", prefix, group, shown,
-               find_group(name, len) == NOT_A_KEY ? "unknown key"
-                                                  : "unknown key; is a } missing before it?",
-               list_names(s->group, names, sizeof(names)));
+               config_name_find_group(name, len) == NOT_A_KEY
+                   ? "unknown key"
+                   : "unknown key; is a } missing before it?",
+               config_name_list(s->group, names, sizeof(names)));
     else if (s->out->key[key].line)
         REPORT(s, line, "%s: given twice, first in line %u, allowed: once", config_keys[key].name,
                s->out->key[key].line);
