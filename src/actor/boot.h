@@ -14,18 +14,18 @@ struct log;
 struct scoreboard;
 
 struct actor_boot {
-    char id[32];                 /* "worker.2" */
-    uint32_t slot;               /* 1..N */
-    uint32_t record;             /* index into the scoreboard; this process is its one writer */
-    uint64_t generation;         /* counts the processes that have filled this slot */
-    pid_t arbiter_pid;           /* to see an orphan: getppid() differs */
-    int mailbox_fd;              /* SOCK_SEQPACKET, this actor's end; owned by the actor */
+    char id[32]; /* "worker.2" */
+    uint32_t slot; /* 1..N */
+    uint32_t record; /* index into the scoreboard; this process is its one writer */
+    uint64_t generation; /* counts the processes that have filled this slot */
+    pid_t arbiter_pid; /* to see an orphan: getppid() differs */
+    int mailbox_fd; /* SOCK_SEQPACKET, this actor's end; owned by the actor */
     const struct config *config; /* borrowed for the life of the process */
     struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
-    struct log *log;               /* inherited; the actor sets log->actor */
+    struct log *log; /* inherited; the actor sets log->actor */
 };
 
 /* A kind of actor: the arbiter forks it and calls main, whose return value is the exit code. */

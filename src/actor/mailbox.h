@@ -26,9 +26,9 @@ typedef void mailbox_on_close(struct mailbox *mb, int error);
 
 struct mailbox {
     struct ev_loop *loop; /* borrowed */
-    ev_io io;             /* reads always; writes while the queue holds something */
-    ev_timer retry;       /* for failures that no event ends: ETOOMANYREFS, out of memory */
-    int fd;               /* owned */
+    ev_io io; /* reads always; writes while the queue holds something */
+    ev_timer retry; /* for failures that no event ends: ETOOMANYREFS, out of memory */
+    int fd; /* owned */
     mailbox_on_message *on_message;
     mailbox_on_close *on_close;
     struct mailbox_item *head; /* owned, oldest first */

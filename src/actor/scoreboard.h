@@ -17,15 +17,15 @@ enum { SCOREBOARD_RECORDS_MAX = 65536 };
 
 struct score_record {
     _Alignas(64) counter_t state; /* enum actor_state */
-    counter_t slot;               /* 0 = the record is free */
+    counter_t slot; /* 0 = the record is free */
     counter_t generation;
     counter_t pid;
     counter_t heartbeat_ns; /* CLOCK_MONOTONIC, each turn of the loop and at least once a second */
     counter_t started_ns;
-    counter_t connections;   /* open now, lingering ones included */
+    counter_t connections; /* open now, lingering ones included */
     counter_t recent_closes; /* closes in the last 100 ms, for the accept gate */
-    counter_t is_full;       /* 1 = cannot take another connection */
-    counter_t is_accepting;  /* 1 = told to run, not draining */
+    counter_t is_full; /* 1 = cannot take another connection */
+    counter_t is_accepting; /* 1 = told to run, not draining */
     _Alignas(64) struct counters counters;
 };
 
@@ -38,7 +38,7 @@ struct scoreboard_header {
 };
 
 struct scoreboard {
-    int fd;                           /* owned memfd */
+    int fd; /* owned memfd */
     struct scoreboard_header *header; /* mapped, shared */
     struct score_record *records;
     uint32_t n_records;

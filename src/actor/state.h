@@ -7,12 +7,12 @@
 #include <stdbool.h>
 
 enum actor_state {
-    ACTOR_INITIAL,   /* the record is free */
-    ACTOR_INACTIVE,  /* forked, has not begun */
-    ACTOR_STARTING,  /* prepares itself */
-    ACTOR_RUN,       /* ready; serves when told to */
-    ACTOR_STOPPING,  /* drains */
-    ACTOR_CLOSE,     /* ended of its own accord */
+    ACTOR_INITIAL, /* the record is free */
+    ACTOR_INACTIVE, /* forked, has not begun */
+    ACTOR_STARTING, /* prepares itself */
+    ACTOR_RUN, /* ready; serves when told to */
+    ACTOR_STOPPING, /* drains */
+    ACTOR_CLOSE, /* ended of its own accord */
     ACTOR_TERMINATE, /* was killed */
     ACTOR_STATES
 };

@@ -23,9 +23,9 @@ enum {
 
 /* One a slot; all zero is a slot without history. */
 struct policy {
-    uint32_t early_deaths;    /* before ready, in a row */
+    uint32_t early_deaths; /* before ready, in a row */
     uint64_t last_restart_ms; /* time of the last restart after a death in service; 0 = none */
-    uint64_t not_before_ms;   /* the slot stays empty until then */
+    uint64_t not_before_ms; /* the slot stays empty until then */
 };
 
 /* One an arbiter. */

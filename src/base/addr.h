@@ -10,16 +10,16 @@
 #include <sys/un.h>
 
 enum addr_kind {
-    ADDR_HOST,  /* a name, to be resolved (clients only) */
-    ADDR_INET,  /* numeric v4 */
+    ADDR_HOST, /* a name, to be resolved (clients only) */
+    ADDR_INET, /* numeric v4 */
     ADDR_INET6, /* numeric v6 */
-    ADDR_ANY,   /* ":PORT": all interfaces, both families */
+    ADDR_ANY, /* ":PORT": all interfaces, both families */
     ADDR_UNIX,
 };
 
 struct addr {
     enum addr_kind kind;
-    uint16_t port;  /* host byte order; 0 = the kernel chooses */
+    uint16_t port; /* host byte order; 0 = the kernel chooses */
     char host[256]; /* ADDR_HOST, ADDR_INET, ADDR_INET6: without brackets */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* ADDR_UNIX */
 };

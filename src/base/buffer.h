@@ -19,15 +19,15 @@ enum { BUFFER_MIN_BYTES = 1024, BUFFER_CLASSES = 12, BUFFER_KEEP = 8 };
 
 struct buffer_block {
     size_t capacity; /* of `bytes` */
-    size_t start;    /* offset of the first byte held */
-    size_t len;      /* bytes held; 0 only between reserve and commit */
+    size_t start; /* offset of the first byte held */
+    size_t len; /* bytes held; 0 only between reserve and commit */
     uint8_t bytes[];
 };
 
 struct buffer_pool {
     size_t limit_bytes; /* what all buffers together may hold */
-    size_t used_bytes;  /* handed out now, whole blocks counted */
-    size_t kept_bytes;  /* in the lists below; bounded by BUFFER_KEEP a class and by the limit */
+    size_t used_bytes; /* handed out now, whole blocks counted */
+    size_t kept_bytes; /* in the lists below; bounded by BUFFER_KEEP a class and by the limit */
     unsigned n_kept[BUFFER_CLASSES];
     struct buffer_block *kept[BUFFER_CLASSES][BUFFER_KEEP];
 };

@@ -22,9 +22,9 @@ struct wheel_node {
 #define WHEEL_NONE UINT32_MAX
 
 struct wheel {
-    uint32_t now;                    /* all buckets before this tick have been emptied */
+    uint32_t now; /* all buckets before this tick have been emptied */
     uint64_t used[WHEEL_SLOTS / 64]; /* bitmap: the bucket holds something */
-    struct list due;                 /* nodes of the bucket that wheel_take is emptying */
+    struct list due; /* nodes of the bucket that wheel_take is emptying */
     struct list slots[WHEEL_SLOTS];
 };
 

@@ -21,17 +21,17 @@
 #include "net/protocol.h"
 
 enum {
-    CONN_READ_BYTES = 65536,  /* the shared read buffer */
+    CONN_READ_BYTES = 65536, /* the shared read buffer */
     CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
-    CONN_LINGER_MS = 2000,    /* to wait for the peer's end of file after our half-close */
-    CONN_TICK_MS = 100,       /* resolution of the deadlines */
+    CONN_LINGER_MS = 2000, /* to wait for the peer's end of file after our half-close */
+    CONN_TICK_MS = 100, /* resolution of the deadlines */
 };
 
 struct conn_limits {
-    uint64_t keep_alive_ms;      /* 0 = none */
+    uint64_t keep_alive_ms; /* 0 = none */
     uint64_t message_timeout_ms; /* 0 = none */
-    uint64_t write_timeout_ms;   /* 0 = none */
-    size_t max_buffered;         /* bytes of all the connections' own buffers */
+    uint64_t write_timeout_ms; /* 0 = none */
+    size_t max_buffered; /* bytes of all the connections' own buffers */
 };
 
 struct conn_set;
@@ -48,11 +48,11 @@ struct conn_set {
     conn_set_on_closed *on_closed;
     struct buffer_pool pool;
     struct wheel wheel;
-    ev_timer sweep;  /* the one timer of all deadlines; runs only while the wheel holds something */
+    ev_timer sweep; /* the one timer of all deadlines; runs only while the wheel holds something */
     struct list all; /* every connection, oldest first */
     struct list dead; /* marked during callbacks, freed by `reaper` */
     ev_prepare reaper;
-    size_t n_open;     /* in `all` */
+    size_t n_open; /* in `all` */
     uint64_t n_closes; /* since the start */
     bool is_draining;
     uint8_t *read_buffer; /* CONN_READ_BYTES, owned, shared by all */

@@ -11,7 +11,7 @@
 
 enum protocol_verdict {
     PROTOCOL_GO_ON,
-    PROTOCOL_CLOSE,   /* deliver the replies so far, then close (QUIT) */
+    PROTOCOL_CLOSE, /* deliver the replies so far, then close (QUIT) */
     PROTOCOL_TOO_BIG, /* a message above the limit: deliver what precedes it, then close and count
                        */
 };
@@ -19,12 +19,12 @@ enum protocol_verdict {
 /* What the protocol made of the bytes. Everything is borrowed until the next call. */
 struct protocol_result {
     enum protocol_verdict verdict;
-    size_t consumed;      /* bytes of @data that are finished with: a prefix of whole messages */
-    size_t resume;        /* handed back as @resume with the rest; 0 if there is none */
+    size_t consumed; /* bytes of @data that are finished with: a prefix of whole messages */
+    size_t resume; /* handed back as @resume with the rest; 0 if there is none */
     const uint8_t *reply; /* may point into @data (an echo copies nothing) */
     size_t reply_len;
     uint64_t messages; /* complete ones in @consumed */
-    uint64_t scanned;  /* bytes examined, for the counter */
+    uint64_t scanned; /* bytes examined, for the counter */
 };
 
 struct protocol {

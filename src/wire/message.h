@@ -13,8 +13,8 @@ enum { MESSAGE_MAX_BYTES = 65536, MESSAGE_NAME_MAX = 32, MESSAGE_DEPTH_MAX = 16 
 
 struct message {
     char command[MESSAGE_NAME_MAX]; /* [a-z0-9_]+ */
-    uint64_t id;                    /* 0 = no reply expected; below 2^53 */
-    char sender[MESSAGE_NAME_MAX];  /* "arbiter", "worker.2"; [a-z0-9._]+ */
+    uint64_t id; /* 0 = no reply expected; below 2^53 */
+    char sender[MESSAGE_NAME_MAX]; /* "arbiter", "worker.2"; [a-z0-9._]+ */
     char target[MESSAGE_NAME_MAX];
     json_t *args; /* owned: an object; NULL is sent as the empty one, and decode gives an object */
 };

@@ -25,17 +25,17 @@ struct acceptor;
 struct accept_watch {
     ev_io io;
     ev_timer gate; /* runs while this listener waits for a less loaded worker to come first */
-    struct acceptor *owner;    /* borrowed */
+    struct acceptor *owner; /* borrowed */
     struct listener *listener; /* borrowed */
 };
 
 struct acceptor {
-    struct ev_loop *loop;          /* borrowed */
-    struct log *log;               /* borrowed */
+    struct ev_loop *loop; /* borrowed */
+    struct log *log; /* borrowed */
     struct scoreboard *scoreboard; /* borrowed */
-    struct score_record *record;   /* borrowed: this process's own */
-    uint32_t index;                /* of `record` */
-    struct conn_set *conns;        /* borrowed */
+    struct score_record *record; /* borrowed: this process's own */
+    uint32_t index; /* of `record` */
+    struct conn_set *conns; /* borrowed */
     unsigned max_connections;
     struct accept_watch *watches; /* owned, one a listener */
     size_t n_watches;
@@ -45,8 +45,8 @@ struct acceptor {
                      */
     bool is_running;
     uint64_t window_start_ns; /* of the count of recent closes */
-    uint64_t window_base;     /* conn_set.n_closes at its start */
-    uint64_t window_before;   /* closes in the window before */
+    uint64_t window_base; /* conn_set.n_closes at its start */
+    uint64_t window_before; /* closes in the window before */
 };
 
 /*

@@ -26,14 +26,14 @@
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
-    struct ev_loop *loop;          /* owned */
-    struct score_record *record;   /* borrowed: the shared record that only this process writes */
+    struct ev_loop *loop; /* owned */
+    struct score_record *record; /* borrowed: the shared record that only this process writes */
     struct mailbox mailbox;
     struct conn_set conns;
     struct acceptor acceptor;
     ev_timer heartbeat; /* the least often that the record is touched */
-    ev_check turn;      /* touches it at each turn of the loop */
-    ev_timer patience;  /* end of the drain */
+    ev_check turn; /* touches it at each turn of the loop */
+    ev_timer patience; /* end of the drain */
     ev_signal term;
     bool is_draining;
 };

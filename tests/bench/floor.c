@@ -28,9 +28,9 @@ struct kept {
 
 struct peer {
     int fd;
-    bool is_waiting;  /* for EPOLLOUT, with `out` */
+    bool is_waiting; /* for EPOLLOUT, with `out` */
     struct kept tail; /* the beginning of a message */
-    struct kept out;  /* what the kernel would not take; [out_off, len) */
+    struct kept out; /* what the kernel would not take; [out_off, len) */
     size_t out_off;
 };
 

@@ -25,7 +25,7 @@ static struct {
 } opt;
 
 static int ep;
-static int *fds;       /* by index of the connection */
+static int *fds; /* by index of the connection */
 static size_t *echoed; /* bytes of its message that have come back */
 static unsigned n_opened, n_done;
 

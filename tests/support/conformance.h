@@ -12,7 +12,7 @@
 struct conformance_target {
     const char *addr;
     size_t max_message; /* the server's limit; 0 = unknown: the cases at the limit are left out */
-    uint64_t seed;      /* of random sizes and chunks */
+    uint64_t seed; /* of random sizes and chunks */
 };
 
 struct conformance_case {
