@@ -15,7 +15,7 @@ void must_set_handler(must_handler *handler)
     current = handler;
 }
 
-noreturn void must_fail(const char *file, int line, const char *format, ...)
+__attribute__((noreturn)) void must_fail(const char *file, int line, const char *format, ...)
 {
     char why[2048];
     va_list ap;

@@ -8,7 +8,6 @@
 
 #include <stdarg.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
 #include <time.h>
 #include "base/clock.h"
 
@@ -16,7 +15,7 @@
 typedef void must_handler(const char *file, int line, const char *why);
 void must_set_handler(must_handler *handler);
 
-noreturn void must_fail(const char *file, int line, const char *format, ...)
+__attribute__((noreturn)) void must_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 #define MUST(cond, ...)                                                                            \

@@ -1,0 +1,258 @@
+/*
+ * A test's surroundings: its directory, the programs beside the servers, and the last resort that
+ * leaves nothing running. The test process is a subreaper: whoever loses its parent comes to it.
+ */
+#include "support/server.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server_internal.h"
+
+static struct it *current;
+
+static void on_failure(const char *file, int line, const char *why)
+{
+    if (current)
+        current->has_failed = true;
+    fprintf(stderr, "%s:%d: %s\n", file, line, why);
+    _fail(file, line);
+}
+
+void it_init(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    signal(SIGPIPE, SIG_IGN);
+    setvbuf(stderr, NULL, _IOLBF, 0);
+    must_set_handler(on_failure);
+}
+
+bool it_is_soak(void)
+{
+    const char *profile = getenv("ECHO_PROFILE");
+    return profile && !strcmp(profile, "soak");
+}
+
+uint64_t it_seed(void)
+{
+    const char *text = getenv("SEED");
+    uint64_t seed = text ? strtoull(text, NULL, 10) : clock_mono_ns() % 1000000;
+    printf("# SEED=%llu\n", (unsigned long long)seed);
+    return seed;
+}
+
+char *it_path(struct it *it, const char *name)
+{
+    size_t size = sizeof(it->dir) + strlen(name) + 2;
+    char *path = it_alloc(it, size);
+    snprintf(path, size, "%s/%s", it->dir, name);
+    return path;
+}
+
+void it_write(struct it *it, const char *name, const char *text)
+{
+    FILE *f = fopen(it_path(it, name), "we");
+    MUST(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s: %s", name, strerror(errno));
+}
+
+char *it_build_path(struct it *it, const char *name)
+{
+    char *path = it_alloc(it, 4096);
+    const char *build = getenv("ECHO_BUILD");
+    if (build) {
+        snprintf(path, 4096, "%s/%s", build, name);
+        return path;
+    }
+    /* BUILD/tests/it/test_x */
+    ssize_t n = readlink("/proc/self/exe", path, 4000);
+    MUST(n > 0, "/proc/self/exe: %s", strerror(errno));
+    path[n] = '\0';
+    for (int up = 0; up < 3 && strrchr(path, '/'); up++)
+        *strrchr(path, '/') = '\0';
+    size_t len = strlen(path);
+    snprintf(path + len, 4096 - len, "/%s", name);
+    return path;
+}
+
+void *it_alloc(struct it *it, size_t size)
+{
+    struct it_block *b = calloc(1, sizeof(*b) + size);
+    MUST(b, "no memory");
+    b->next = it->blocks;
+    it->blocks = b;
+    return b->data;
+}
+
+int it_setup(void **state)
+{
+    struct it *it = calloc(1, sizeof(*it));
+    const char *tmp = getenv("TMPDIR");
+    snprintf(it->dir, sizeof(it->dir), "%s/echo-it.XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    if (!mkdtemp(it->dir))
+        return -1;
+    *state = current = it;
+    return 0;
+}
+
+/* Kill all that descends from @pid, the deepest first. */
+static void kill_below(pid_t pid)
+{
+    pid_t children[PROC_CHILDREN_MAX];
+    size_t n = proc_children(pid, children, ARRAY_SIZE(children));
+    for (size_t i = 0; i < n; i++) {
+        kill_below(children[i]);
+        kill(children[i], SIGKILL);
+    }
+}
+
+static bool is_childless(void)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
+    pid_t child;
+    if (proc_children(getpid(), &child, 1) == 0)
+        return true;
+    kill_below(getpid());
+    return false;
+}
+
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    char name[4096];
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+            continue;
+        snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
+        if (unlink(name) < 0)
+            remove_tree(name);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(path);
+}
+
+static void release(struct it *it)
+{
+    peer_release_all();
+    WAIT_UNTIL(is_childless(), WAIT_MS);
+    while (it->servers) {
+        struct server *s = it->servers;
+        it->servers = s->next;
+        server_free(s);
+    }
+    remove_tree(it->dir);
+    while (it->blocks) {
+        struct it_block *b = it->blocks;
+        it->blocks = b->next;
+        free(b);
+    }
+    current = NULL;
+    free(it);
+}
+
+int it_teardown(void **state)
+{
+    struct it *it = *state;
+    char problems[8192] = "";
+    for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++)
+        it_tool_stop(it, it->tools[i]);
+    for (struct server *s = it->servers; s && !it->has_failed; s = s->next) {
+        if (s->pid)
+            snprintf(problems + strlen(problems), sizeof(problems) - strlen(problems), "%s",
+                     server_end(s, SIGTERM, 0));
+    }
+    for (struct server *s = it->servers; s && (it->has_failed || *problems); s = s->next)
+        server_print_log(s);
+    if (*problems)
+        fprintf(stderr, "left behind:\n%s", problems);
+    release(it);
+    return *problems ? -1 : 0;
+}
+
+pid_t it_tool(struct it *it, const char *log, const char *const *argv)
+{
+    char *path = it_path(it, log);
+    size_t i = 0;
+    while (i < ARRAY_SIZE(it->tools) && it->tools[i])
+        i++;
+    MUST(i < ARRAY_SIZE(it->tools), "too many tools");
+    pid_t pid = fork();
+    MUST(pid >= 0, "fork: %s", strerror(errno));
+    if (pid == 0) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        dup2(fd, 1);
+        dup2(fd, 2);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    it->tools[i] = pid;
+    return pid;
+}
+
+void it_tool_stop(struct it *it, pid_t pid)
+{
+    for (size_t i = 0; pid && i < ARRAY_SIZE(it->tools); i++) {
+        if (it->tools[i] != pid)
+            continue;
+        it->tools[i] = 0;
+        kill(pid, SIGTERM);
+        if (!WAIT_UNTIL(waitpid(pid, NULL, WNOHANG) != 0, WAIT_MS)) {
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+        }
+    }
+}
+
+static char *tracer_log(struct it *it, pid_t target)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "strace.%d", (int)target);
+    return it_path(it, name);
+}
+
+pid_t it_inject(struct it *it, pid_t pid, const char *what)
+{
+    char target[16], trace[128], inject[256];
+    snprintf(target, sizeof(target), "%d", (int)pid);
+    snprintf(trace, sizeof(trace), "trace=%.*s", (int)strcspn(what, ":"), what);
+    snprintf(inject, sizeof(inject), "inject=%s", what);
+    const char *argv[] = {"strace", "-qq", "-p", target, "-o", tracer_log(it, pid),
+                          "-e",     trace, "-e", inject, NULL};
+    pid_t tracer = it_tool(it, "tools.log", argv);
+    MUST_COME(proc_status(pid, "TracerPid", 10) == (uint64_t)tracer || !proc_is_alive(tracer),
+              "strace does not attach");
+    MUST(proc_is_alive(tracer), "strace has ended");
+    return tracer;
+}
+
+size_t it_injected(struct it *it, pid_t target)
+{
+    return it_count_lines(tracer_log(it, target), "\\(INJECTED\\)");
+}
+
+void it_need_strace(struct it *it)
+{
+    const char *argv[] = {"strace", "-qq", "-o", "/dev/null", "true", NULL};
+    pid_t pid = it_tool(it, "tools.log", argv);
+    int status = -1;
+    MUST_COME(waitpid(pid, &status, WNOHANG) == pid, "strace hangs");
+    for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++)
+        it->tools[i] = it->tools[i] == pid ? 0 : it->tools[i];
+    if (status == 0)
+        return;
+    printf("# skipped: strace cannot trace here (status %d)\n", status);
+    skip();
+}

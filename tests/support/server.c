@@ -1,0 +1,309 @@
+/*
+ * Starting, watching and stopping a server. Test process only.
+ */
+#include "support/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server_internal.h"
+
+enum { READY_FD = 3, ARGS_MAX = 48 };
+
+static void add_args(const char **argv, size_t *n, const char *const *more, size_t max)
+{
+    for (size_t i = 0; i < max && more[i]; i++)
+        argv[(*n)++] = more[i];
+}
+
+static void build_argv(struct server *s, const struct server_options *o, const char **argv)
+{
+    size_t n = 0;
+    const char *conf = o->conf ? o->conf : "";
+    add_args(argv, &n, o->wrapper, ARRAY_SIZE(o->wrapper));
+    argv[n++] = it_build_path(s->it, o->binary ? o->binary : "echo-arbiter");
+    if (!o->is_bare) {
+        static const char *const ready[] = {"--ready-fd", "3"};
+        static const char *const bind[] = {"-b", "127.0.0.1:0"};
+        static const char *const workers[] = {"-w", "2"};
+        argv[n++] = "-c";
+        argv[n++] = s->conf;
+        add_args(argv, &n, ready, 2);
+        add_args(argv, &n, bind, strstr(conf, "bind") ? 0 : 2);
+        add_args(argv, &n, workers, strstr(conf, "workers") ? 0 : 2);
+    }
+    add_args(argv, &n, o->args, ARRAY_SIZE(o->args));
+    argv[n] = NULL;
+}
+
+static void __attribute__((noreturn))
+become_server(const struct server *s, const struct server_options *o, const char **argv, int ready)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(SIGPIPE, SIG_DFL);
+    int null = open("/dev/null", O_RDONLY);
+    int log = open(s->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(null, 0);
+    dup2(log, 1);
+    dup2(log, 2);
+    dup2(ready, READY_FD);
+    close_range(READY_FD + 1, ~0u, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(o->env) && o->env[i]; i++)
+        putenv((char *)(uintptr_t)o->env[i]);
+    if (o->in_child)
+        o->in_child();
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    dprintf(2, "cannot execute %s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+struct server *server_spawn_with(struct it *it, const struct server_options *o)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    const char *argv[ARGS_MAX];
+    int ready[2];
+    unsigned number = 0;
+    for (struct server *other = it->servers; other; other = other->next)
+        number++;
+    *s = (struct server){.it = it, .next = it->servers, .ready_fd = -1, .board = {.fd = -1}};
+    it->servers = s;
+    snprintf(s->conf, sizeof(s->conf), "%s/echo%u.conf", it->dir, number);
+    snprintf(s->log, sizeof(s->log), "%s/log%u", it->dir, number);
+    server_configure(s, o->conf ? o->conf : "");
+    build_argv(s, o, argv);
+    MUST(pipe2(ready, O_CLOEXEC) == 0, "pipe: %s", strerror(errno));
+    s->pid = fork();
+    MUST(s->pid >= 0, "fork: %s", strerror(errno));
+    if (s->pid == 0)
+        become_server(s, o, argv, ready[1]);
+    setpgid(s->pid, s->pid);
+    close(ready[1]);
+    s->ready_fd = ready[0];
+    return s;
+}
+
+/* One line from the ready pipe: > 0 its length, 0 = closed without one. */
+static size_t read_ready_line(struct server *s, char *buf, size_t size)
+{
+    size_t len = 0;
+    uint64_t deadline = clock_mono_ms() + WAIT_MS;
+    while (len < size - 1 && !memchr(buf, '\n', len)) {
+        struct pollfd p = {.fd = s->ready_fd, .events = POLLIN};
+        uint64_t now = clock_mono_ms();
+        MUST(now < deadline && poll(&p, 1, (int)(deadline - now)) > 0, "not ready in time");
+        ssize_t n = read(s->ready_fd, buf + len, size - 1 - len);
+        if (n <= 0)
+            return 0;
+        len += (size_t)n;
+    }
+    buf[len] = '\0';
+    return len;
+}
+
+void server_wait_ready(struct server *s)
+{
+    char line[2048];
+    size_t len = read_ready_line(s, line, sizeof(line));
+    MUST(len > 0, "it ended before it was ready");
+    close(s->ready_fd);
+    s->ready_fd = -1;
+    char *save;
+    for (char *p = strtok_r(line, " \n", &save); p; p = strtok_r(NULL, " \n", &save)) {
+        MUST(s->n_addr < SERVER_ADDRS_MAX, "too many addresses");
+        snprintf(s->addr[s->n_addr++], sizeof(s->addr[0]), "%s", p);
+    }
+    pid_t children[PROC_CHILDREN_MAX];
+    s->n_workers = proc_children(s->pid, children, ARRAY_SIZE(children));
+    server_wait_workers(s, s->n_workers);
+    s->arbiter_fds = proc_count_fds(s->pid);
+    s->worker_fds = proc_count_fds(server_worker(s, 0));
+}
+
+struct server *server_start_with(struct it *it, const struct server_options *o)
+{
+    struct server *s = server_spawn_with(it, o);
+    server_wait_ready(s);
+    return s;
+}
+
+static bool is_reaped(struct server *s)
+{
+    if (s->pid && waitpid(s->pid, &s->status, WNOHANG) == s->pid)
+        s->pid = 0;
+    return s->pid == 0;
+}
+
+int server_wait_exit(struct server *s, unsigned timeout_ms)
+{
+    if (!WAIT_UNTIL(is_reaped(s), timeout_ms))
+        return -1;
+    return WIFEXITED(s->status) ? WEXITSTATUS(s->status) : 128 + WTERMSIG(s->status);
+}
+
+void server_refuses_with(struct it *it, int code, const char *pattern,
+                         const struct server_options *o)
+{
+    struct server *s = server_spawn_with(it, o);
+    int got = server_wait_exit(s, WAIT_MS);
+    MUST(got == code, "exit code %d, expected %d", got, code);
+    MUST(!pattern || server_log_count(s, pattern), "no line like: %s", pattern);
+    server_expect(s, ".");
+    const char *problems = server_problems(s);
+    MUST(!*problems, "%s", problems);
+}
+
+void server_configure(struct server *s, const char *text)
+{
+    it_write(s->it, strrchr(s->conf, '/') + 1, text);
+}
+
+void server_signal(struct server *s, int signo)
+{
+    MUST(s->pid > 0 && kill(s->pid, signo) == 0, "signal %d: the arbiter is gone", signo);
+}
+
+void server_expect(struct server *s, const char *pattern)
+{
+    MUST(s->n_expected < SERVER_EXPECTED_MAX, "too many expected patterns");
+    s->expected[s->n_expected++] = pattern;
+}
+
+size_t server_log_count(struct server *s, const char *pattern)
+{
+    return it_count_lines(s->log, pattern);
+}
+
+void server_wait_log(struct server *s, const char *pattern, size_t n)
+{
+    MUST_COME(server_log_count(s, pattern) >= n, "log: %zu of %zu lines like: %s",
+              server_log_count(s, pattern), n, pattern);
+}
+
+void server_print_log(struct server *s)
+{
+    char *text = it_read(s->log);
+    size_t len = strlen(text), from = len > 16384 ? len - 16384 : 0;
+    fprintf(stderr, "---- log of %s%s\n%s----\n", s->conf, from ? " (end)" : "", text + from);
+    free(text);
+}
+
+static bool is_attached(struct server *s)
+{
+    if (s->board.fd >= 0)
+        return true;
+    char path[64];
+    int n = proc_find_fd(s->pid, "memfd:scoreboard");
+    if (n < 0)
+        return false;
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)s->pid, n);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (scoreboard_attach(&s->board, fd) == 0)
+        return true;
+    close(fd);
+    s->board.fd = -1;
+    return false;
+}
+
+static struct score_record *record_of(struct server *s, pid_t pid)
+{
+    if (!is_attached(s))
+        return NULL;
+    uint64_t high = counter_get(&s->board.header->high);
+    for (uint32_t i = 0; i < high && i < s->board.n_records; i++) {
+        struct score_record *r = &s->board.records[i];
+        if (counter_get(&r->slot) && counter_get(&r->pid) == (uint64_t)pid)
+            return r;
+    }
+    return NULL;
+}
+
+/* Live children that have a record; the parser of a reload has none. */
+static size_t live_records(struct server *s, struct score_record **ret)
+{
+    pid_t pids[PROC_CHILDREN_MAX];
+    size_t n = 0, n_pids = proc_children(s->pid, pids, ARRAY_SIZE(pids));
+    for (size_t i = 0; i < n_pids && n < SERVER_WORKERS_MAX; i++) {
+        struct score_record *r = proc_is_alive(pids[i]) ? record_of(s, pids[i]) : NULL;
+        if (r)
+            ret[n++] = r;
+    }
+    return n;
+}
+
+size_t server_worker_pids(struct server *s, pid_t *ret)
+{
+    struct score_record *records[SERVER_WORKERS_MAX];
+    size_t n = live_records(s, records);
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (pid_t)counter_get(&records[i]->pid);
+    return n;
+}
+
+pid_t server_worker(struct server *s, size_t i)
+{
+    pid_t pids[SERVER_WORKERS_MAX];
+    size_t n = server_worker_pids(s, pids);
+    MUST(i < n, "no worker %zu: there are %zu", i, n);
+    return pids[i];
+}
+
+size_t server_accepting(struct server *s)
+{
+    struct score_record *records[SERVER_WORKERS_MAX];
+    size_t accepting = 0, n = live_records(s, records);
+    for (size_t i = 0; i < n; i++)
+        accepting +=
+            counter_get(&records[i]->is_accepting) && counter_get(&records[i]->state) == ACTOR_RUN;
+    return accepting;
+}
+
+static bool is_staffed(struct server *s, size_t n)
+{
+    pid_t pids[SERVER_WORKERS_MAX];
+    return server_accepting(s) == n && server_worker_pids(s, pids) == n;
+}
+
+void server_wait_workers(struct server *s, size_t n)
+{
+    MUST_COME(is_staffed(s, n), "%zu workers accept, expected %zu", server_accepting(s), n);
+}
+
+uint64_t server_sum(struct server *s, size_t offset)
+{
+    struct score_record *records[SERVER_WORKERS_MAX];
+    uint64_t sum = 0;
+    size_t n = live_records(s, records);
+    for (size_t i = 0; i < n; i++)
+        sum += counter_get((const counter_t *)((const char *)records[i] + offset));
+    return sum;
+}
+
+void server_must_be_well(struct server *s, size_t workers)
+{
+    server_wait_workers(s, workers);
+    for (int i = 0; i < 100; i++)
+        MUST(peer_is_served(s->addr[0], WAIT_MS), "new connection %d of 100 is not served", i);
+}
+
+void server_free(struct server *s)
+{
+    if (s->ready_fd >= 0)
+        close(s->ready_fd);
+    if (s->board.fd >= 0)
+        scoreboard_close(&s->board);
+    free(s);
+}

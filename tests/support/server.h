@@ -1,0 +1,149 @@
+/*
+ * The integration harness: real servers on ports that the kernel chooses, ready by descriptor, each
+ * in its own process group, in a directory of the test's own. What every test must leave behind -
+ * nothing - is asserted once, by server_stop_and_check and by the teardown (faults: oracles O3, O5,
+ * O6). A test is a cmocka function whose *state is a `struct it`.
+ */
+#ifndef SUPPORT_SERVER_H
+#define SUPPORT_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/types.h>
+#include <cmocka.h>
+#include "actor/scoreboard.h"
+#include "support/must.h"
+#include "support/peer.h"
+#include "support/proc.h"
+
+enum { SERVER_ADDRS_MAX = 8, SERVER_EXPECTED_MAX = 16, SERVER_WORKERS_MAX = 64 };
+
+struct it {
+    char dir[64]; /* the test's own; removed at the end */
+    struct server *servers; /* owned; all that it has started */
+    struct it_block *blocks; /* owned; released at the end */
+    pid_t tools[8]; /* strace and the like, still running */
+    bool has_failed; /* a MUST was broken */
+};
+
+struct server {
+    struct server *next;
+    struct it *it;
+    pid_t pid; /* the arbiter; 0 = reaped */
+    int status; /* of waitpid */
+    int ready_fd; /* reading end; -1 = told */
+    char addr[SERVER_ADDRS_MAX][128]; /* bound, as the ready line says */
+    size_t n_addr;
+    char conf[96]; /* paths in it->dir */
+    char log[96]; /* standard output and error */
+    const char *expected[SERVER_EXPECTED_MAX]; /* warnings and errors that may be in the log */
+    size_t n_expected;
+    size_t n_workers; /* at the start */
+    size_t arbiter_fds; /* when it was ready; 0 = do not compare at the end */
+    size_t worker_fds;
+    struct scoreboard board;
+    bool is_kept; /* files in `dir` that it leaves are not its fault (killed) */
+};
+
+struct server_options {
+    const char *conf; /* text of echo.conf; NULL = an empty one */
+    const char *args[12]; /* further arguments */
+    const char *env[6]; /* NAME=VALUE */
+    const char *binary; /* below the build directory; NULL = echo-arbiter */
+    const char *wrapper[8]; /* a command that starts it */
+    void (*in_child)(void); /* between fork and exec */
+    bool is_bare; /* no -c, -b, -w, --ready-fd of the harness's */
+};
+
+#define IT(test)      cmocka_unit_test_setup_teardown(test, it_setup, it_teardown)
+#define it_run(tests) (it_init(), cmocka_run_group_tests_name(__FILE__, (tests), NULL, NULL))
+
+void it_init(void);
+int it_setup(void **state);
+int it_teardown(void **state);
+
+/* it_is_soak - many repetitions are wanted; it_seed - printed, or taken from SEED */
+bool it_is_soak(void);
+uint64_t it_seed(void);
+
+/* it_path - DIR/NAME, lives until the end of the test; it_write - that file, made anew */
+char *it_path(struct it *it, const char *name);
+void it_write(struct it *it, const char *name, const char *text);
+char *it_build_path(struct it *it, const char *name); /* below the build directory */
+
+/*
+ * server_start - start and wait until it is ready and every worker accepts
+ * Without `bind` in the text it listens on 127.0.0.1:0, without `workers` it has two.
+ */
+#define server_start(it, ...) server_start_with(it, &(struct server_options){__VA_ARGS__})
+struct server *server_start_with(struct it *it, const struct server_options *o);
+
+/* server_spawn - only start; server_wait_ready - the rest of server_start */
+#define server_spawn(it, ...) server_spawn_with(it, &(struct server_options){__VA_ARGS__})
+struct server *server_spawn_with(struct it *it, const struct server_options *o);
+void server_wait_ready(struct server *s);
+
+/* server_wait_exit - reap it within @timeout_ms. Returns its exit code, or 128 + signal. */
+int server_wait_exit(struct server *s, unsigned timeout_ms);
+
+/* server_refuses - start it, expect @code and @pattern in what it says */
+#define server_refuses(it, code, pattern, ...)                                                     \
+    server_refuses_with(it, code, pattern, &(struct server_options){__VA_ARGS__})
+void server_refuses_with(struct it *it, int code, const char *pattern,
+                         const struct server_options *o);
+
+void server_configure(struct server *s, const char *text); /* write its file anew */
+void server_signal(struct server *s, int signo);
+
+/* server_expect - lines at warning or error that match this extended expression are no surprise */
+void server_expect(struct server *s, const char *pattern);
+
+/* server_log_count - lines that match; server_wait_log - until @n lines do */
+size_t server_log_count(struct server *s, const char *pattern);
+void server_wait_log(struct server *s, const char *pattern, size_t n);
+void server_print_log(struct server *s);
+
+/* server_worker_pids - children that serve or prepare, by slot. Returns how many. */
+size_t server_worker_pids(struct server *s, pid_t *ret);
+pid_t server_worker(struct server *s, size_t i); /* the i-th of them; breaks if there is none */
+
+/* server_accepting - workers that are alive and accept; server_wait_workers - until exactly @n */
+size_t server_accepting(struct server *s);
+void server_wait_workers(struct server *s, size_t n);
+
+/* server_sum - of a 64-bit field at @offset of each live worker's record */
+uint64_t server_sum(struct server *s, size_t offset);
+#define server_counter(s, field) server_sum(s, offsetof(struct score_record, counters.field))
+#define server_gauge(s, field)   server_sum(s, offsetof(struct score_record, field))
+
+/* server_is_well - O4: all workers accept, 100 new connections are served */
+void server_must_be_well(struct server *s, size_t workers);
+
+/*
+ * server_stop_and_check - close all peers, wait until descriptors are as before, signal, wait for
+ * the end; then assert the exit code and that no process, file or unexpected line is left. The
+ * teardown does it with SIGTERM and 0 for each server that still runs.
+ */
+void server_stop_and_check(struct server *s, int signo, int exit_code);
+
+/* server_problems - the same checks for one that has ended, as text; "" = none */
+const char *server_problems(struct server *s);
+
+/* it_tool - run a program beside the server; its output goes to @log in dir */
+pid_t it_tool(struct it *it, const char *log, const char *const *argv);
+void it_tool_stop(struct it *it, pid_t pid);
+
+/* it_inject - strace @pid with inject=@what ("accept4:error=EMFILE:when=1+2"), attached on return
+ */
+pid_t it_inject(struct it *it, pid_t pid, const char *what);
+
+/* it_injected - how many calls of @pid were tampered with so far */
+size_t it_injected(struct it *it, pid_t pid);
+
+/* it_need_strace - skip the test, saying why, unless strace can be attached here */
+void it_need_strace(struct it *it);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * What the halves of the harness share: it.c (a test's surroundings), server.c (start and stop),
+ * server_check.c (what must be left).
+ */
+#ifndef SUPPORT_SERVER_INTERNAL_H
+#define SUPPORT_SERVER_INTERNAL_H
+
+#include "support/server.h"
+
+struct it_block {
+    struct it_block *next;
+    _Alignas(16) char data[];
+};
+
+/* it_alloc - zeroed, until the end of the test */
+void *it_alloc(struct it *it, size_t size);
+
+/* it_read - a whole file, terminated, owned by the caller; it_count_lines - that match */
+char *it_read(const char *path);
+size_t it_count_lines(const char *path, const char *pattern);
+
+/* server_end - stop and check: what is wrong, as text; "" = nothing */
+const char *server_end(struct server *s, int signo, int exit_code);
+void server_free(struct server *s);
+
+/* server_check_left - processes, files and log lines of one that has ended */
+void server_check_left(struct server *s, char *problems, size_t size);
+
+/* server_wait_settled - until descriptors are as when it was ready; else what is different */
+void server_wait_settled(struct server *s, char *problems, size_t size);
+
+#endif
