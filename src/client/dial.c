@@ -27,7 +27,7 @@ struct attempts {
     int outcome; /* of the last failure */
 };
 
-static int outcome_of(int error)
+int dial_outcome(int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -107,8 +107,7 @@ static int loopback(uint16_t port, struct dial_address *ret)
     return 2;
 }
 
-/* Returns how many addresses @a has, or -errno. */
-static int find_addresses(const struct addr *a, dial_resolver *resolver, struct dial_address *ret)
+int dial_addresses(const struct addr *a, dial_resolver *resolver, struct dial_address *ret)
 {
     int rc;
 
@@ -128,7 +127,7 @@ static int connect_unix(int fd, const struct dial_address *to, uint64_t deadline
         if (connect(fd, (const struct sockaddr *)&to->sa, to->len) == 0 || errno == EISCONN)
             return 0;
         if (errno != EAGAIN && errno != EINTR)
-            return outcome_of(errno);
+            return dial_outcome(errno);
         if (remaining_ms(deadline_ns, UNIX_RETRY_MS) == 0)
             return CALL_TIMEOUT;
         poll(NULL, 0, remaining_ms(deadline_ns, UNIX_RETRY_MS));
@@ -144,7 +143,7 @@ static int attempt_start(struct attempts *at, const struct dial_address *to, uin
     int fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
-        return outcome_of(errno);
+        return dial_outcome(errno);
     if (to->sa.ss_family == AF_UNIX) {
         rc = connect_unix(fd, to, deadline_ns);
     } else {
@@ -155,7 +154,7 @@ static int attempt_start(struct attempts *at, const struct dial_address *to, uin
             at->n_open++;
             return CALL_PENDING;
         }
-        rc = rc ? outcome_of(-rc) : 0;
+        rc = rc ? dial_outcome(-rc) : 0;
     }
     if (rc)
         close(fd);
@@ -181,7 +180,7 @@ static int attempts_collect(struct attempts *at, int *ret_fd)
             p->fd = -1;
             return 0;
         }
-        at->outcome = outcome_of(error);
+        at->outcome = dial_outcome(error);
         fds_close(&p->fd);
         at->n_open--;
     }
@@ -214,7 +213,7 @@ int dial(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns, in
 {
     struct dial_address to[DIAL_ADDRESSES_MAX];
     struct attempts at = {.outcome = CALL_UNKNOWN_HOST};
-    int n = find_addresses(a, resolver, to);
+    int n = dial_addresses(a, resolver, to);
     int rc = CALL_PENDING, fd = -1;
 
     if (n < 0)

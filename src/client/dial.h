@@ -32,9 +32,19 @@ typedef int dial_resolver(const char *host, uint16_t port, struct dial_address *
 int dial_resolve(const char *host, uint16_t port, struct dial_address *ret, int max);
 
 /*
+ * dial_addresses - all that @a stands for, in the order to try them; @ret of DIAL_ADDRESSES_MAX
+ * @resolver  NULL = dial_resolve
+ * Returns how many (0: the name is unknown), -EAGAIN (no name server answers) or -errno.
+ */
+int dial_addresses(const struct addr *a, dial_resolver *resolver, struct dial_address *ret);
+
+/* dial_outcome - the outcome that an errno of a connection means; -errno if none */
+int dial_outcome(int error);
+
+/*
  * dial - connect
  * @a            borrowed; ":PORT" is this machine's loopback
- * @resolver     NULL = dial_resolve. The system's resolver knows no deadline of ours: resolv.conf's
+ * @resolver     as above. The system's resolver knows no deadline of ours: resolv.conf's
  *               own limits hold for it
  * @deadline_ns  CLOCK_MONOTONIC, for all addresses together; DIAL_FOREVER = none
  * @ret_fd       on 0: owned by the caller; non-blocking, close-on-exec, TCP_NODELAY
