@@ -114,7 +114,6 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
                   F_UINT("boot_ms", c->ready_ms - c->forked_ms));
         arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
     } else if (strcmp(m->command, "retiring") == 0) {
-        c->is_planned = true;
         log_info(a->log, "worker retires of its own accord", F_STR("worker", m->sender),
                  F_INT("pid", c->pid),
                  F_STR("reason", json_string_value(json_object_get(m->args, "reason"))));
@@ -184,8 +183,6 @@ void children_tell(struct arbiter *a, uint32_t record, const char *command, cons
 
     if (!c->pid)
         return;
-    if (strcmp(command, "stop") == 0)
-        c->is_planned = true;
     snprintf(m.command, sizeof(m.command), "%s", command);
     actor_id(m.target, sizeof(m.target), c->slot);
     if (graceful)
@@ -216,16 +213,16 @@ void children_kill(struct arbiter *a, uint32_t record, const char *why)
     kill(c->pid, SIGKILL);
 }
 
-static void log_exit(struct arbiter *a, const struct child *c, int status)
+static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
 {
     uint64_t now_ms = clock_mono_ms();
     bool is_signal = WIFSIGNALED(status);
     const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    enum log_level level = c->is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
     char id[32];
 
     actor_id(id, sizeof(id), c->slot);
-    LOG_AT_(a->log, level, log_emit_limited, c->is_planned ? "worker ended" : "worker died",
+    LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
             F_STR("worker", id), F_INT("pid", c->pid), F_UINT("slot", c->slot),
             F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
             F_STR("signal", name ? name : ""),
@@ -236,8 +233,10 @@ static void log_exit(struct arbiter *a, const struct child *c, int status)
 
 static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
-    log_exit(a, c, status);
-    a->restarts += !c->is_planned;
+    bool is_planned = transition_is_planned(a->engine, c->record);
+
+    log_exit(a, c, status, is_planned);
+    a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
     scoreboard_release(&a->scoreboard, c->record, &a->totals);
     c->pid = 0;

@@ -41,7 +41,6 @@ struct child {
     uint64_t epoch;
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
-    bool is_planned; /* its end is wanted */
     struct mailbox mailbox;
 };
 
