@@ -123,8 +123,10 @@ int main(void)
     };
     uint8_t *data = malloc(1 << 20);
 
-    if (!data || frame_rule_init(&rule, "\r\n\r\n", 4, SIZE_MAX, "QUIT", 4) < 0)
+    if (!data || frame_rule_init(&rule, "\r\n\r\n", 4, SIZE_MAX, "QUIT", 4) < 0) {
+        free(data);
         return 1;
+    }
     printf("separator search, GB/s\n%-26s", "payload");
     for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
         printf(" %9s", columns[i].name);

@@ -109,7 +109,7 @@ static void measure_memory(void)
 
 static void measure_spread(void)
 {
-    long base[BENCH_PIDS_MAX], most = 0, least = -1;
+    long base[BENCH_PIDS_MAX] = {0}, most = 0, least = -1;
 
     for (size_t i = 0; i < opt.n_pids; i++)
         base[i] = bench_sockets(opt.pids[i]);
