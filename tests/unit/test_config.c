@@ -1,0 +1,604 @@
+/*
+ * The key table: every row holds what it promises, values go in and out as one canonical text, and
+ * what one key cannot know is checked across keys. No file is read here.
+ */
+#include "conf/config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/num.h"
+#include "base/util.h"
+#include "conf/config_diff.h"
+#include "conf/config_type.h"
+
+static const struct config_origin from_command_line = {ORIGIN_COMMAND_LINE, 0};
+
+static struct config *new_config(void)
+{
+    struct config *c = config_new();
+
+    assert_non_null(c);
+    return c;
+}
+
+static void expect_text(const struct config *c, enum config_key key, const char *expected)
+{
+    char *text = config_get(c, key);
+
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void expect_accepted(struct config *c, enum config_key key, const char *text,
+                            const char *canonical)
+{
+    char why[CONFIG_WHY_LEN] = "";
+
+    if (config_set(c, key, text, from_command_line, why, sizeof(why)) != 0)
+        fail_msg("%s: \"%s\" is refused: %s", config_keys[key].name, text, why);
+    expect_text(c, key, canonical);
+    assert_int_equal(c->origin[key].kind, ORIGIN_COMMAND_LINE);
+}
+
+/* The message names key, value and what is allowed; the value of before stays. */
+static void expect_refused(struct config *c, enum config_key key, const char *text,
+                           const char *shown)
+{
+    char why[CONFIG_WHY_LEN] = "", begin[CONFIG_WHY_LEN];
+    struct config_origin before = c->origin[key];
+    char *value = config_get(c, key);
+
+    if (config_set(c, key, text, from_command_line, why, sizeof(why)) != -EINVAL)
+        fail_msg("%s: \"%s\" is not refused", config_keys[key].name, text);
+    snprintf(begin, sizeof(begin), "%s: %s", config_keys[key].name, shown);
+    if (strncmp(why, begin, strlen(begin)) != 0)
+        fail_msg("\"%s\" does not begin with \"%s\"", why, begin);
+    assert_non_null(strstr(why, ", allowed: "));
+    assert_non_null(strstr(why, config_keys[key].allowed));
+    expect_text(c, key, value);
+    assert_int_equal(c->origin[key].kind, before.kind);
+    free(value);
+}
+
+/* ---- the table ---- */
+
+static void table__every_row__complete_and_found_by_name(void **state UNUSED)
+{
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const struct config_row *row = &config_keys[key];
+
+        assert_non_null(row->name);
+        assert_non_null(strchr(row->name, '.'));
+        assert_int_equal(config_find(row->name), key);
+        assert_non_null(row->initial);
+        assert_true(strlen(row->allowed) > 0);
+        assert_true(strlen(row->help) > 0);
+        assert_non_null(row->type);
+    }
+    assert_int_equal(config_find("arbiter.worker"), -1);
+    assert_int_equal(config_find("workers"), -1);
+    assert_int_equal(config_find(""), -1);
+}
+
+static void table__defaults__canonical_and_of_origin_default(void **state UNUSED)
+{
+    struct config *c = new_config();
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        expect_text(c, (enum config_key)key, config_keys[key].initial);
+        assert_int_equal(c->origin[key].kind, ORIGIN_DEFAULT);
+    }
+    assert_int_equal(c->workers, 0);
+    assert_int_equal(c->boot_timeout_ms, 10000);
+    assert_int_equal(c->exit_timeout_ms, 30000);
+    assert_int_equal(c->n_bind, 1);
+    assert_string_equal(c->bind[0], "127.0.0.1:8060");
+    assert_int_equal(c->max_message, 16 << 20);
+    assert_int_equal(c->separator_len, 4);
+    assert_memory_equal(c->separator, "\r\n\r\n", 4);
+    assert_int_equal(c->log_level, LOG_LEVEL_INFO);
+    assert_int_equal(config_check(c, NULL, 0), 0);
+    config_free(c);
+}
+
+/* A bound in the unit of its key's texts. */
+static const char *format_bound(const struct config_row *row, uint64_t bound, char *buf)
+{
+    if (row->type == &config_type_duration)
+        return num_format_duration_ms(bound, buf);
+    if (row->type == &config_type_size)
+        return num_format_size(bound, buf);
+    snprintf(buf, NUM_DURATION_LEN, "%" PRIu64, bound);
+    return buf;
+}
+
+static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
+{
+    struct config *c = new_config();
+    unsigned n = 0;
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const struct config_row *row = &config_keys[key];
+        char min[NUM_DURATION_LEN], max[NUM_DURATION_LEN], buf[NUM_DURATION_LEN];
+
+        if (row->max == 0)
+            continue;
+        n++;
+        format_bound(row, row->min, min);
+        format_bound(row, row->max, max);
+        expect_accepted(c, (enum config_key)key, min, min);
+        expect_accepted(c, (enum config_key)key, max, max);
+        expect_refused(c, (enum config_key)key, format_bound(row, row->max + 1, buf), "");
+        if (row->min > 0)
+            expect_refused(c, (enum config_key)key, format_bound(row, row->min - 1, buf), "");
+        assert_non_null(strstr(row->allowed, min));
+        assert_non_null(strstr(row->allowed, max));
+    }
+    assert_int_equal(n, 10);
+    config_free(c);
+}
+
+static void table__choices__all_named_in_allowed(void **state UNUSED)
+{
+    struct config *c = new_config();
+    unsigned n = 0;
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const char *const *choices = config_keys[key].type->choices;
+
+        for (; choices && *choices; choices++, n++) {
+            assert_non_null(strstr(config_keys[key].allowed, *choices));
+            expect_accepted(c, (enum config_key)key, *choices, *choices);
+        }
+    }
+    assert_int_equal(n, 4 + 2);
+    assert_int_equal(c->log_level, LOG_LEVEL_ERROR);
+    assert_int_equal(c->log_format, LOG_FORMAT_JSON);
+    for (int level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++)
+        expect_accepted(c, CONFIG_LOG_LEVEL, log_level_name((enum log_level)level),
+                        log_level_name((enum log_level)level));
+    config_free(c);
+}
+
+/* ---- values ---- */
+
+static void config_set__numbers__strict(void **state UNUSED)
+{
+    static const char *const bad[] = {
+        "",           " 4",         "4 ",   "+4",   "-1",   "0x4",
+        "04",         "4L",         "4.0",  "1e1",  "inf",  "nan",
+        "4294967296", "4294967304", "1025", "four", "true", "18446744073709551617"};
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_WORKERS, "8", "8");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_refused(c, CONFIG_WORKERS, bad[i], bad[i]);
+    assert_int_equal(c->workers, 8);
+    config_free(c);
+}
+
+static void config_set__durations__canonical_and_strict(void **state UNUSED)
+{
+    static const char *const bad[] = {"",          "-1",    "inf", "nan",       "1e999",
+                                      "86400.001", "86401", "10s", "0x5",       "010",
+                                      ".5",        "5.",    "1,5", "4294967296"};
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "0.250", "0.25");
+    assert_int_equal(c->keep_alive_ms, 250);
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "1e2", "100");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "0.0001", "0.001");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "0.0", "0");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_refused(c, CONFIG_KEEP_ALIVE, bad[i], bad[i]);
+    expect_refused(c, CONFIG_MESSAGE_TIMEOUT, "0", "0 is out of range");
+    config_free(c);
+}
+
+static void config_set__sizes__canonical_and_strict(void **state UNUSED)
+{
+    static const char *const bad[] = {"",   "0",    "64kib", "64K",  "1.5MiB",
+                                      "-1", "2GiB", "0x10",  "1 MiB"};
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_MAX_MESSAGE, "65536", "64KiB");
+    expect_accepted(c, CONFIG_MAX_MESSAGE, "1000", "1000");
+    expect_accepted(c, CONFIG_MAX_MESSAGE, "1GiB", "1GiB");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_refused(c, CONFIG_MAX_MESSAGE, bad[i], "\"");
+    config_free(c);
+}
+
+static void config_set__words__exact(void **state UNUSED)
+{
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_DAEMON, "true", "true");
+    assert_true(c->is_daemon);
+    expect_accepted(c, CONFIG_DAEMON, "false", "false");
+    assert_false(c->is_daemon);
+    expect_refused(c, CONFIG_DAEMON, "TRUE", "\"TRUE\"");
+    expect_refused(c, CONFIG_DAEMON, "1", "\"1\"");
+    expect_refused(c, CONFIG_DAEMON, "", "\"\"");
+    expect_refused(c, CONFIG_LOG_LEVEL, "Info", "\"Info\"");
+    expect_refused(c, CONFIG_LOG_LEVEL, "notice", "\"notice\"");
+    expect_refused(c, CONFIG_LOG_FORMAT, "", "\"\"");
+    config_free(c);
+}
+
+static void config_set__separator__any_bytes(void **state UNUSED)
+{
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_SEPARATOR, "", "");
+    assert_int_equal(c->separator_len, 0);
+    expect_accepted(c, CONFIG_SEPARATOR, "\\x00\\xfF\\x0a", "\\x00\\xff\\n");
+    assert_int_equal(c->separator_len, 3);
+    assert_memory_equal(c->separator, "\0\xff\n", 3);
+    expect_accepted(c, CONFIG_SEPARATOR, "\n\xff\"", "\\n\\xff\\x22");
+    expect_accepted(c, CONFIG_SEPARATOR, "a\\\\r\\\"\\t\\f", "a\\\\r\\x22\\t\\x0c");
+    assert_memory_equal(c->separator, "a\\r\"\t\f", 6);
+    expect_accepted(c, CONFIG_SEPARATOR, "0123456789abcdef", "0123456789abcdef");
+    expect_refused(c, CONFIG_SEPARATOR, "0123456789abcdefg", "\"0123456789abcdefg\" is too long");
+    expect_refused(c, CONFIG_SEPARATOR, "a\\", "\"a\\\\\" has a backslash");
+    expect_refused(c, CONFIG_SEPARATOR, "\\q", "\"\\\\q\" has a backslash");
+    expect_refused(c, CONFIG_SEPARATOR, "\\x4", "\"\\\\x4\" has a backslash");
+    expect_refused(c, CONFIG_SEPARATOR, "\\xg0", "\"\\\\xg0\" has a backslash");
+    config_free(c);
+}
+
+static void config_set__every_separator__reads_back(void **state UNUSED)
+{
+    struct config *c = new_config(), *back = new_config();
+
+    for (unsigned i = 0; i < 65536; i += 7) {
+        char *text;
+
+        c->separator[0] = (uint8_t)i;
+        c->separator[1] = (uint8_t)(i >> 8);
+        c->separator_len = 1 + i % 2;
+        text = config_get(c, CONFIG_SEPARATOR);
+        assert_non_null(text);
+        assert_int_equal(config_set(back, CONFIG_SEPARATOR, text, from_command_line, NULL, 0), 0);
+        assert_int_equal(back->separator_len, c->separator_len);
+        assert_memory_equal(back->separator, c->separator, c->separator_len);
+        free(text);
+    }
+    config_free(c);
+    config_free(back);
+}
+
+static void config_set__relative_paths__joined_to_the_working_directory(void **state UNUSED)
+{
+    char dir[4096], expected[8192], longest[CONFIG_PATH_MAX + 1];
+    struct config *c = new_config();
+
+    assert_non_null(getcwd(dir, sizeof(dir)));
+    snprintf(expected, sizeof(expected), "%s/run/echo.pid", dir);
+    expect_accepted(c, CONFIG_PID_FILE, "run/echo.pid", expected);
+    expect_accepted(c, CONFIG_PID_FILE, ".//./run/echo.pid", expected);
+    expect_accepted(c, CONFIG_PID_FILE, "/run/echo.pid", "/run/echo.pid");
+    expect_accepted(c, CONFIG_PID_FILE, "", "");
+    snprintf(expected, sizeof(expected), "%s/syslog", dir);
+    expect_accepted(c, CONFIG_LOG_FILE, "./syslog", expected);
+    expect_accepted(c, CONFIG_LOG_FILE, "syslog", "syslog");
+    memset(longest, 'x', CONFIG_PATH_MAX);
+    longest[0] = '/';
+    longest[CONFIG_PATH_MAX] = '\0';
+    expect_refused(c, CONFIG_LOG_FILE, longest, "\"/xxxx");
+    longest[CONFIG_PATH_MAX - 1] = '\0';
+    expect_accepted(c, CONFIG_LOG_FILE, longest, longest);
+    config_free(c);
+}
+
+static void config_set__relative_path_in_a_removed_directory__refused(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char dir[] = "/tmp/test_config.XXXXXX", before[4096];
+
+    assert_non_null(getcwd(before, sizeof(before)));
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chdir(dir), 0);
+    assert_int_equal(rmdir(dir), 0);
+    expect_refused(c, CONFIG_PID_FILE, "echo.pid", "\"echo.pid\" is relative");
+    expect_accepted(c, CONFIG_PID_FILE, "/echo.pid", "/echo.pid");
+    assert_int_equal(chdir(before), 0);
+    config_free(c);
+}
+
+/* ---- server.bind ---- */
+
+static void config_set__bind__good_lists(void **state UNUSED)
+{
+    static const char *const good[] = {
+        "127.0.0.1:8060",
+        ":8060",
+        "[::1]:8060",
+        "[::]:8060",
+        "localhost:8060",
+        "unix:/run/echo.sock",
+        "127.0.0.1:8060\n127.0.0.2:8060\n[::1]:8060\nunix:/run/echo.sock",
+        "127.0.0.1:0\n127.0.0.2:0\n:0",
+        "0.0.0.0:8060\n[::1]:8060",
+        "127.0.0.1:8060\n:8061",
+        "unix:/a\nunix:/b",
+    };
+    struct config *c = new_config();
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+        expect_accepted(c, CONFIG_BIND, good[i], good[i]);
+    assert_int_equal(c->n_bind, 2);
+    assert_string_equal(c->bind[1], "unix:/b");
+    config_free(c);
+}
+
+static void config_set__bind__relative_unix_path_becomes_absolute(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char before[4096];
+
+    assert_non_null(getcwd(before, sizeof(before)));
+    assert_int_equal(chdir("/tmp"), 0);
+    expect_accepted(c, CONFIG_BIND, "unix:echo.sock", "unix:/tmp/echo.sock");
+    expect_accepted(c, CONFIG_BIND, "unix:./echo.sock", "unix:/tmp/echo.sock");
+    expect_refused(c, CONFIG_BIND, "unix:echo.sock\nunix:/tmp/echo.sock",
+                   "\"unix:/tmp/echo.sock\": an element before it");
+    assert_int_equal(chdir(before), 0);
+    config_free(c);
+}
+
+static void config_set__bind__bad_lists(void **state UNUSED)
+{
+    static const struct {
+        const char *text, *shown;
+    } bad[] = {
+        {"", "\"\": empty"},
+        {"\n", "\"\": "},
+        {"127.0.0.1:8060\n", "\"\": "},
+        {"127.0.0.1", "\"127.0.0.1\": "},
+        {"127.0.0.1:65536", "\"127.0.0.1:65536\": "},
+        {"127.0.0.1:http", "\"127.0.0.1:http\": "},
+        {"127.0.0.256:80", "\"127.0.0.256:80\": "},
+        {"[::1:80", "\"[::1:80\": "},
+        {"unix:", "\"unix:\": "},
+        {"example.org:80", "\"example.org:80\": a name"},
+        {"127.0.0.1:1\nexample.org:80", "\"example.org:80\": a name"},
+        {"127.0.0.1:80\n127.0.0.1:80", "\"127.0.0.1:80\": an element before it"},
+        {"127.0.0.1:0\n127.0.0.1:0", "\"127.0.0.1:0\": an element before it"},
+        {"127.0.0.1:80\nlocalhost:80", "\"localhost:80\": an element before it"},
+        {"[::1]:80\n[0:0::1]:80", "\"[0:0::1]:80\": an element before it"},
+        {":80\n127.0.0.1:80", "\"127.0.0.1:80\": an element before it"},
+        {"[::1]:80\n:80", "\":80\": an element before it"},
+        {"0.0.0.0:80\n127.0.0.1:80", "\"127.0.0.1:80\": an element before it"},
+        {"[::1]:80\n[::]:80", "\"[::]:80\": an element before it"},
+        {"unix:/a\nunix:/a", "\"unix:/a\": an element before it"},
+    };
+    struct config *c = new_config();
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_refused(c, CONFIG_BIND, bad[i].text, bad[i].shown);
+    config_free(c);
+}
+
+static void config_set__bind__at_most_64(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char text[2048] = "", *p = text;
+
+    for (unsigned i = 1; i <= CONFIG_BIND_MAX; i++)
+        p += sprintf(p, "%s127.0.0.1:%u", i > 1 ? "\n" : "", i);
+    expect_accepted(c, CONFIG_BIND, text, text);
+    strcpy(p, "\n127.0.0.1:65");
+    expect_refused(c, CONFIG_BIND, text, "\"127.0.0.1:65\": one too many");
+    assert_int_equal(c->n_bind, CONFIG_BIND_MAX);
+    config_free(c);
+}
+
+/* ---- messages ---- */
+
+static void config_set__hostile_value__shown_escaped_and_cut(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char text[1000], why[CONFIG_WHY_LEN];
+
+    expect_refused(c, CONFIG_LOG_LEVEL, "a\033[2J\n\xff\"", "\"a\\x1b[2J\\n\\xff\\x22\" is");
+    memset(text, '\001', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    assert_int_equal(config_set(c, CONFIG_WORKERS, text, from_command_line, why, sizeof(why)),
+                     -EINVAL);
+    assert_non_null(strstr(why, "\\x01... is not understood, allowed: a whole number"));
+    for (const char *p = why; *p; p++)
+        assert_true(*p >= 0x20 && *p < 0x7f);
+    config_free(c);
+}
+
+static void config_set__small_buffer_for_why__cut_with_nul(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[8] = "#######";
+
+    assert_int_equal(config_set(c, CONFIG_WORKERS, "x", from_command_line, why, 5), -EINVAL);
+    assert_string_equal(why, "arbi");
+    assert_string_equal(why + 5, "##");
+    config_free(c);
+}
+
+/* ---- across keys ---- */
+
+static void set(struct config *c, enum config_key key, const char *text)
+{
+    char why[CONFIG_WHY_LEN] = "";
+
+    if (config_set(c, key, text, from_command_line, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+}
+
+static void config_check__message_larger_than_buffers__names_both(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[CONFIG_WHY_LEN] = "";
+
+    set(c, CONFIG_MAX_BUFFERED, "1MiB");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "command line: server.max_buffered: "));
+    assert_non_null(strstr(why, "\"16MiB\""));
+    assert_non_null(strstr(why, "\"1MiB\""));
+    assert_non_null(strstr(why, ", allowed: "));
+    config_free(c);
+}
+
+static void config_check__files_of_two_uses__refused(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[CONFIG_WHY_LEN] = "";
+
+    set(c, CONFIG_PID_FILE, "/run/a");
+    set(c, CONFIG_LOG_FILE, "/run/b");
+    set(c, CONFIG_BIND, "127.0.0.1:1\nunix:/run/c");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    set(c, CONFIG_LOG_FILE, "/run/a");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "command line: arbiter.pid_file: \"/run/a\" has another use"));
+    set(c, CONFIG_LOG_FILE, "/run/c");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "log.file: \"/run/c\""));
+    set(c, CONFIG_LOG_FILE, "");
+    set(c, CONFIG_PID_FILE, "/run/c");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "arbiter.pid_file: \"/run/c\""));
+    set(c, CONFIG_PID_FILE, "");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    config_free(c);
+}
+
+static void config_where__each_origin__named(void **state UNUSED)
+{
+    struct config *c = new_config();
+    struct config_origin file = {ORIGIN_FILE, 12};
+    char buf[CONFIG_WHERE_LEN];
+
+    strcpy(c->path, "/etc/echo.conf");
+    assert_string_equal(config_where(c, CONFIG_WORKERS, buf), "default");
+    set(c, CONFIG_WORKERS, "1");
+    assert_string_equal(config_where(c, CONFIG_WORKERS, buf), "command line");
+    assert_int_equal(config_set(c, CONFIG_WORKERS, "2", file, NULL, 0), 0);
+    assert_string_equal(config_where(c, CONFIG_WORKERS, buf), "/etc/echo.conf:12");
+    config_free(c);
+}
+
+static void config_effective_workers__zero__one_for_each_cpu_of_the_mask(void **state UNUSED)
+{
+    struct config *c = new_config();
+    cpu_set_t before, one;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    assert_int_equal(config_effective_workers(c), CPU_COUNT(&before));
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &before))
+            CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    assert_int_equal(config_effective_workers(c), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+    set(c, CONFIG_WORKERS, "1000");
+    assert_int_equal(config_effective_workers(c), 1000);
+    config_free(c);
+}
+
+/* ---- diff and dump ---- */
+
+struct changes {
+    char text[1024];
+    size_t len;
+};
+
+static void on_change(const struct config_row *row, const char *old_text, const char *new_text,
+                      void *userdata)
+{
+    struct changes *changes = userdata;
+
+    changes->len +=
+        (size_t)snprintf(changes->text + changes->len, sizeof(changes->text) - changes->len,
+                         "%s: %s -> %s\n", row->name, old_text, new_text);
+}
+
+static void config_diff__changed_keys__told_in_table_order(void **state UNUSED)
+{
+    struct config *old = new_config(), *new = new_config();
+    struct changes changes = {.len = 0};
+
+    set(new, CONFIG_LOG_LEVEL, "debug");
+    set(new, CONFIG_KEEP_ALIVE, "0.5");
+    set(new, CONFIG_BIND, "127.0.0.1:8060\n:8061");
+    set(new, CONFIG_WORKERS, "0"); /* only the origin differs */
+    set(new, CONFIG_MAX_MESSAGE, "16777216");
+    set(new, CONFIG_SEPARATOR, "\\x0d\\n\\r\\n");
+    assert_int_equal(config_diff(old, new, on_change, &changes), 3);
+    assert_string_equal(changes.text, "server.bind: 127.0.0.1:8060 -> 127.0.0.1:8060\n:8061\n"
+                                      "server.keep_alive: 0 -> 0.5\n"
+                                      "log.level: info -> debug\n");
+    config_free(old);
+    config_free(new);
+}
+
+static void config_dump__origins_and_quotes__in_the_files_syntax(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    set(c, CONFIG_LOG_FILE, "/a\"b\\c\nd");
+    set(c, CONFIG_BIND, "127.0.0.1:1\nunix:/a b");
+    set(c, CONFIG_SEPARATOR, "\"\\n");
+    assert_int_equal(config_dump(c, f), 0);
+    fclose(f);
+    assert_non_null(strstr(text, "arbiter = {\n    workers = 0;  # default\n"));
+    assert_non_null(strstr(text, "    file = \"/a\\\"b\\\\c\\x0ad\";  # command line\n"));
+    assert_non_null(strstr(text, "    bind = [\"127.0.0.1:1\", \"unix:/a b\"];  # command line\n"));
+    assert_non_null(strstr(text, "    separator = \"\\x22\\n\";  # command line\n"));
+    free(text);
+    config_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(table__every_row__complete_and_found_by_name),
+        cmocka_unit_test(table__defaults__canonical_and_of_origin_default),
+        cmocka_unit_test(table__bounds__enforced_and_named_in_allowed),
+        cmocka_unit_test(table__choices__all_named_in_allowed),
+        cmocka_unit_test(config_set__numbers__strict),
+        cmocka_unit_test(config_set__durations__canonical_and_strict),
+        cmocka_unit_test(config_set__sizes__canonical_and_strict),
+        cmocka_unit_test(config_set__words__exact),
+        cmocka_unit_test(config_set__separator__any_bytes),
+        cmocka_unit_test(config_set__every_separator__reads_back),
+        cmocka_unit_test(config_set__relative_paths__joined_to_the_working_directory),
+        cmocka_unit_test(config_set__relative_path_in_a_removed_directory__refused),
+        cmocka_unit_test(config_set__bind__good_lists),
+        cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
+        cmocka_unit_test(config_set__bind__bad_lists),
+        cmocka_unit_test(config_set__bind__at_most_64),
+        cmocka_unit_test(config_set__hostile_value__shown_escaped_and_cut),
+        cmocka_unit_test(config_set__small_buffer_for_why__cut_with_nul),
+        cmocka_unit_test(config_check__message_larger_than_buffers__names_both),
+        cmocka_unit_test(config_check__files_of_two_uses__refused),
+        cmocka_unit_test(config_where__each_origin__named),
+        cmocka_unit_test(config_effective_workers__zero__one_for_each_cpu_of_the_mask),
+        cmocka_unit_test(config_diff__changed_keys__told_in_table_order),
+        cmocka_unit_test(config_dump__origins_and_quotes__in_the_files_syntax),
+    };
+
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
