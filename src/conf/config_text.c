@@ -175,11 +175,17 @@ static void scan_key_name(struct scan *s, size_t start, size_t len, unsigned lin
     begin_blank(s, start, s->depth);
 }
 
+static void end_value(struct scan *s)
+{
+    s->key = NOT_A_KEY;
+    s->is_value_next = false;
+}
+
 static void scan_name(struct scan *s, size_t start, size_t len, unsigned line)
 {
     if (s->is_blanking && s->blank_depth == s->depth)
         blank(s, start);
-    s->key = NOT_A_KEY;
+    end_value(s);
     s->pos++;
     skip_blank(s);
     if (s->is_blanking)
@@ -291,7 +297,7 @@ static void close_bracket(struct scan *s)
         blank(s, s->pos);
     s->depth--;
     if (s->depth <= 1)
-        s->key = NOT_A_KEY;
+        end_value(s);
     if (s->depth == 0)
         s->group = NOT_A_KEY;
     s->pos++;
