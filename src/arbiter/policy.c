@@ -26,6 +26,16 @@ static uint64_t policy_backoff_ms(uint32_t early_deaths, uint32_t random)
     return half + ((half * random) >> 32);
 }
 
+/*
+ * The interval is at least a second and not exactly one: whoever kills workers by a clock would
+ * else catch each new one at the same moment of its start, and see no service at all.
+ */
+static uint64_t policy_interval_end_ms(const struct policy *p, uint32_t random)
+{
+    uint64_t jitter_ms = ((uint64_t)POLICY_SERVICE_JITTER_MS * random) >> 32;
+    return p->last_restart_ms + POLICY_SERVICE_INTERVAL_MS + jitter_ms;
+}
+
 /* A slot that has lately been restarted after a death in service keeps that interval as well. */
 static void policy_back_off(struct policy *p, uint64_t now_ms, uint32_t random)
 {
@@ -49,10 +59,11 @@ void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms,
     }
     if (served_ms >= POLICY_GOOD_SERVICE_MS)
         policy_on_good_service(p, b);
-    p->early_deaths = 0;
+    p->early_deaths = 0; /* one that was ready breaks every row */
+    b->left = b->full;
     p->not_before_ms = now_ms;
     if (p->last_restart_ms)
-        p->not_before_ms = MAX(now_ms, p->last_restart_ms + POLICY_SERVICE_INTERVAL_MS);
+        p->not_before_ms = MAX(now_ms, policy_interval_end_ms(p, random));
     p->last_restart_ms = MAX(p->not_before_ms, (uint64_t)1);
 }
 

@@ -3,8 +3,8 @@
  *
  * A death in service is restarted at once, then at most once a second a slot. Deaths before ready
  * back off exponentially, 100 ms to 30 s with jitter. Ten seconds in service reset both. Planned
- * ends never count. Deaths before ready spend a budget; when it is spent and nothing serves, the
- * arbiter gives up.
+ * ends never count. Deaths before ready spend a budget, which a death in service restores: a worker
+ * that got that far is hope. When it is spent and nothing serves, the arbiter gives up.
  */
 #ifndef ARBITER_POLICY_H
 #define ARBITER_POLICY_H
@@ -14,6 +14,7 @@
 
 enum {
     POLICY_SERVICE_INTERVAL_MS = 1000,
+    POLICY_SERVICE_JITTER_MS = 250, /* on top of the interval */
     POLICY_BACKOFF_MIN_MS = 100,
     POLICY_BACKOFF_MAX_MS = 30000,
     POLICY_GOOD_SERVICE_MS = 10000,
@@ -30,7 +31,7 @@ struct policy {
 
 /* One an arbiter. */
 struct policy_budget {
-    uint32_t left; /* early deaths that are still forgiven */
+    uint32_t left; /* early deaths in a row that are still forgiven */
     uint32_t full;
 };
 

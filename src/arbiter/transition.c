@@ -73,7 +73,7 @@ static void on_exited(struct transition *t, uint64_t now_ms, const struct tr_eve
     if (t->procs[ev->record].phase == TR_FREE)
         return;
     if (role == TR_LIVE || (role == TR_NEXT && t->is_commit_due))
-        slot_on_death(t, ev->record, now_ms);
+        slot_on_death(t, ev->record, now_ms, ev->was_killed);
     else if (role == TR_NEXT)
         next_fail(t, TR_FAILURE_DIED, ev->record);
     proc_free(t, ev->record);

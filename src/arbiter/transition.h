@@ -113,6 +113,7 @@ struct tr_event {
     uint32_t record;
     uint32_t workers;
     bool is_quick;
+    bool was_killed; /* of TR_EV_EXITED: SIGKILL from outside, which says nothing about @record */
     struct tr_set set;
 };
 

@@ -94,7 +94,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struc
         next_fail(t, TR_FAILURE_BOOT_TIMEOUT, record);
         t->pass.is_due = true; /* those that the pass has left behind are to be taken back too */
     } else {
-        slot_on_death(t, record, now_ms);
+        slot_on_death(t, record, now_ms, false);
     }
     return kill_it(t, now_ms, record, TR_KILL_BOOT_TIMEOUT, a);
 }

@@ -74,12 +74,12 @@ void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms)
                deadline_after(now_ms, deadline_after(p->exit_timeout_ms, TR_KILL_GRACE_MS)));
 }
 
-void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms)
+void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless)
 {
     const struct tr_proc *p = &t->procs[record];
     uint64_t served_ms = p->phase == TR_RUNNING ? now_ms - p->since_ms : 0;
-    policy_on_death(&t->slots[p->slot], &t->budget, now_ms, p->phase != TR_STARTING, served_ms,
-                    next_random(t));
+    policy_on_death(&t->slots[p->slot], &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
+                    served_ms, next_random(t));
 }
 
 void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms)

@@ -30,8 +30,11 @@ void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms);
 /* proc_free - there is no such process (any more) */
 void proc_free(struct transition *t, uint32_t record);
 
-/* slot_on_death, slot_on_false_start - tell the policy of the slot of @record */
-void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms);
+/*
+ * slot_on_death, slot_on_false_start - tell the policy of the slot of @record
+ * @is_blameless  not held against it that it was not ready: as a death in service
+ */
+void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless);
 void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms);
 
 /* next_fail - a rollback is due because of @record; the first failure counts */

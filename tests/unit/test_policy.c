@@ -22,19 +22,25 @@ static void policy_on_death__first_in_service__at_once(void **state UNUSED)
 
 static void policy_on_death__again_in_service__once_a_second(void **state UNUSED)
 {
-    struct policy p = {0};
-    uint64_t now_ms = 5000;
+    const uint32_t jitters[] = {0, UINT32_MAX};
+    const uint64_t intervals_ms[] = {POLICY_SERVICE_INTERVAL_MS,
+                                     POLICY_SERVICE_INTERVAL_MS + POLICY_SERVICE_JITTER_MS - 1};
 
-    policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, now_ms, true, 700, 7);
-    for (unsigned i = 1; i < 100; i++) {
-        now_ms = p.not_before_ms + 3;
-        policy_on_death(&p, &budget, now_ms, true, 3, 7);
-        assert_int_equal(p.not_before_ms, 5000 + i * POLICY_SERVICE_INTERVAL_MS);
+    for (size_t j = 0; j < ARRAY_SIZE(jitters); j++) {
+        struct policy p = {0};
+        uint64_t now_ms = 5000;
+
+        policy_budget_init(&budget, 1);
+        policy_on_death(&p, &budget, now_ms, true, 700, jitters[j]);
+        for (unsigned i = 1; i < 100; i++) {
+            now_ms = p.not_before_ms + 3;
+            policy_on_death(&p, &budget, now_ms, true, 3, jitters[j]);
+            assert_int_equal(p.not_before_ms, 5000 + i * intervals_ms[j]);
+        }
+        now_ms = p.not_before_ms + intervals_ms[j];
+        policy_on_death(&p, &budget, now_ms, true, 900, jitters[j]);
+        assert_int_equal(p.not_before_ms, now_ms);
     }
-    now_ms = p.not_before_ms + POLICY_SERVICE_INTERVAL_MS;
-    policy_on_death(&p, &budget, now_ms, true, 900, 7);
-    assert_int_equal(p.not_before_ms, now_ms);
 }
 
 static void policy_on_death__after_good_service__all_is_forgiven(void **state UNUSED)
@@ -100,6 +106,7 @@ static void policy_on_death__one_that_was_ready__breaks_the_row(void **state UNU
         policy_on_death(&p, &budget, 1000, false, 0, UINT32_MAX);
     policy_on_death(&p, &budget, 20000, true, 50, 7);
     assert_int_equal(p.not_before_ms, 20000);
+    assert_int_equal(budget.left, budget.full);
     policy_on_death(&p, &budget, 30000, false, 0, 0);
     assert_int_equal(p.not_before_ms, 30000 + POLICY_BACKOFF_MIN_MS);
 }
@@ -110,7 +117,7 @@ static void policy_on_death__early_after_service__keeps_the_interval(void **stat
     struct policy p = {0};
 
     policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, 5000, true, 700, 7);
+    policy_on_death(&p, &budget, 5000, true, 700, 0);
     policy_on_death(&p, &budget, 5010, false, 0, 0);
     assert_int_equal(p.not_before_ms, 5000 + POLICY_SERVICE_INTERVAL_MS);
     policy_on_death(&p, &budget, 6020, true, 10, 0);
