@@ -213,6 +213,7 @@ static void pump(struct arbiter *a)
         act(a, &action);
         now_ms = clock_mono_ms();
     }
+    reload_retry(a); /* what a request waits for is always something that the engine was told */
     ev_timer_stop(a->loop, &a->alarm);
     deadline_ms = transition_deadline(a->engine);
     if (deadline_ms == UINT64_MAX)

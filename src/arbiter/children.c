@@ -210,6 +210,7 @@ void children_kill(struct arbiter *a, uint32_t record, const char *why)
     actor_id(id, sizeof(id), c->slot);
     log_warning_limited(a->log, "worker killed", F_STR("worker", id), F_INT("pid", c->pid),
                         F_STR("why", why));
+    c->is_killed = true;
     kill(c->pid, SIGKILL);
 }
 
@@ -233,14 +234,19 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
 
 static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
-    bool is_planned = transition_is_planned(a->engine, c->record);
+    const bool is_planned = transition_is_planned(a->engine, c->record);
+    const struct tr_event ev = {
+        .kind = TR_EV_EXITED,
+        .record = c->record,
+        .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
+    };
 
     log_exit(a, c, status, is_planned);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
     scoreboard_release(&a->scoreboard, c->record, &a->totals);
     c->pid = 0;
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_EXITED, .record = c->record});
+    arbiter_event(a, &ev);
 }
 
 static struct child *find_child(struct arbiter *a, pid_t pid)

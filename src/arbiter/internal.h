@@ -41,6 +41,7 @@ struct child {
     uint64_t epoch;
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
+    bool is_killed; /* SIGKILL was ours */
     struct mailbox mailbox;
 };
 

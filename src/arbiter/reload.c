@@ -77,6 +77,12 @@ static void prepare(struct arbiter *a, struct config *config)
         finish(a);
         return;
     }
+    if (!transition_can_reload(a->engine, config_effective_workers(config))) {
+        a->reload.is_again = true; /* things have changed since start(): read it again later */
+        config_free(config);
+        finish(a);
+        return;
+    }
     config_diff(a->live->config, config, log_change, a);
     if (generation_new(config, ++a->last_epoch, a->live, &a->next, why, sizeof(why)) < 0) {
         config_free(config);
