@@ -462,10 +462,13 @@ void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record)
     tr_model_event(m, &(struct tr_event){.kind = kind, .record = record});
 }
 
-void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed)
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed,
+                   tr_model_listener *on_action, void *userdata)
 {
     memset(m, 0, sizeof(*m));
     m->n_records = n_records;
+    m->on_action = on_action;
+    m->userdata = userdata;
     for (uint32_t i = 0; i < n_records; i++)
         enter(m, &m->procs[i], TR_FREE, NEVER);
     m->live = tr_model_set(m, MIN(workers, n_records));

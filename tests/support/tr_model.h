@@ -12,6 +12,10 @@
 #include <stdint.h>
 #include "arbiter/transition.h"
 
+struct tr_model;
+/* Called for each action after the model has done it. */
+typedef void tr_model_listener(struct tr_model *m, const struct tr_action *a);
+
 struct tr_model_proc {
     enum tr_phase phase;
     bool is_quick;
@@ -39,12 +43,13 @@ struct tr_model {
     char trace[4096]; /* actions as text; emptied by who reads it, cut when full */
     size_t trace_len;
     char broken[256]; /* the first broken promise; "" = none */
-    void (*on_action)(struct tr_model *m, const struct tr_action *a); /* NULL = nobody listens */
+    tr_model_listener *on_action; /* NULL = nobody listens */
     void *userdata;
 };
 
 /* tr_model_init - start @workers in @n_records with generous timeouts, and do what is said first */
-void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed);
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed,
+                   tr_model_listener *on_action, void *userdata);
 
 /* tr_model_reload, tr_model_kind - the two kinds of event that tests need most */
 void tr_model_reload(struct tr_model *m, uint32_t workers);

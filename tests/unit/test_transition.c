@@ -87,7 +87,7 @@ static void play(const struct step *steps, size_t n)
 
 static void begin(uint32_t workers, uint32_t n_records)
 {
-    tr_model_init(&model, workers, n_records, 1);
+    tr_model_init(&model, workers, n_records, 1, NULL, NULL);
     assert_string_equal(model.broken, "");
 }
 
@@ -206,9 +206,9 @@ static void transition__deaths_in_service__at_once_then_one_a_second(void **stat
 {
     begin_serving();
     PLAY({500, "exit 0", "spawn:0@1"}, {510, "ready 0", "run:0"}, {520, "exit 0", ""},
-         {1499, "", ""}, {1500, "", "spawn:0@1"}, {1505, "ready 0", "run:0"}, {1510, "exit 0", ""},
-         {2500, "", "spawn:0@1"}, {2510, "ready 0", "run:0"}, {4000, "exit 0", "spawn:0@1"},
-         {4001, "ready 0", "run:0"});
+         {1499, "", ""}, {1750, "", "spawn:0@1"}, {1755, "ready 0", "run:0"}, {1760, "exit 0", ""},
+         {2499, "", ""}, {3000, "", "spawn:0@1"}, {3010, "ready 0", "run:0"},
+         {5000, "exit 0", "spawn:0@1"}, {5001, "ready 0", "run:0"});
     assert_false(transition_is_degraded(&model.engine));
 }
 
@@ -220,7 +220,7 @@ static void transition__ten_seconds_in_service__forgiven_with_one_wake(void **st
     PLAY({510 + POLICY_GOOD_SERVICE_MS, "", ""});
     assert_int_equal(transition_deadline(&model.engine), UINT64_MAX);
     PLAY({10600, "exit 0", "spawn:0@1"}, {10601, "ready 0", "run:0"}, {10700, "exit 0", ""},
-         {11600, "", "spawn:0@1"});
+         {11599, "", ""}, {11850, "", "spawn:0@1"});
 }
 
 static void transition__retires_of_its_own_accord__replaced_at_once_unpunished(void **state UNUSED)
@@ -248,6 +248,25 @@ static void transition__no_free_record__waits_for_an_end(void **state UNUSED)
          {20, "retiring 0", "spawn:2@1"}, {30, "ready 2", "run:2"}, {40, "retiring 2", ""});
     assert_int_equal(transition_deadline(&model.engine), 20 + 3000 + TR_KILL_GRACE_MS);
     PLAY({50, "exit 0", "spawn:0@1"});
+}
+
+/* An out-of-memory killer or an operator, not a worker that cannot start. */
+static void transition__killed_before_ready__as_a_death_in_service(void **state UNUSED)
+{
+    const struct tr_event killed = {.kind = TR_EV_EXITED, .was_killed = true};
+
+    begin(1, 8);
+    for (unsigned i = 0; i < 10 * POLICY_BUDGET_MIN; i++) {
+        tr_model_event(&model, &killed);
+        if (tr_model_count(&model, TR_STARTING) == 0)
+            tr_model_advance(&model, transition_deadline(&model.engine));
+        assert_int_equal(tr_model_count(&model, TR_STARTING), 1);
+    }
+    assert_in_range(model.now_ms, (10 * POLICY_BUDGET_MIN - 1) * POLICY_SERVICE_INTERVAL_MS,
+                    10 * POLICY_BUDGET_MIN *
+                        (POLICY_SERVICE_INTERVAL_MS + POLICY_SERVICE_JITTER_MS));
+    assert_int_equal(model.n[TR_GIVE_UP], 0);
+    assert_string_equal(model.broken, "");
 }
 
 /* ---- scale ---- */
@@ -576,6 +595,7 @@ int main(void)
         cmocka_unit_test(transition__retires_of_its_own_accord__replaced_at_once_unpunished),
         cmocka_unit_test(transition__retires_before_ready__backs_off),
         cmocka_unit_test(transition__no_free_record__waits_for_an_end),
+        cmocka_unit_test(transition__killed_before_ready__as_a_death_in_service),
         cmocka_unit_test(transition__scale__up_spawns_down_retires_the_highest),
         cmocka_unit_test(transition__scale_beyond_the_records__as_many_as_fit),
         cmocka_unit_test(transition__slot_comes_back__without_history),
