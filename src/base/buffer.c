@@ -166,6 +166,13 @@ static int buffer_grow(struct buffer *b, struct buffer_pool *pool, size_t capaci
     return 0;
 }
 
+/* So a byte moves O(1) times. */
+void buffer_compact(struct buffer *b)
+{
+    if (b->block && b->block->start > 0 && b->block->start >= b->block->len)
+        block_move_to_front(b->block);
+}
+
 int buffer_reserve(struct buffer *b, struct buffer_pool *pool, size_t more)
 {
     const size_t len = buffer_len(b), capacity = buffer_capacity(b);
@@ -175,11 +182,9 @@ int buffer_reserve(struct buffer *b, struct buffer_pool *pool, size_t more)
         return 0;
     if (more > largest_block - len)
         return -ENOBUFS;
-    /* Moving pays when as much has been consumed as has to be moved, so a byte moves O(1) times. */
-    if (b->block && len + more <= capacity && b->block->start >= len) {
-        block_move_to_front(b->block);
+    buffer_compact(b);
+    if (b->block && more <= buffer_room(b))
         return 0;
-    }
     rc = buffer_grow(b, pool, len + more <= capacity ? capacity + 1 : len + more);
     if (rc < 0 && b->block && len + more <= capacity) {
         block_move_to_front(b->block);

@@ -74,6 +74,10 @@ static inline uint8_t *buffer_end(const struct buffer *b)
  */
 int buffer_reserve(struct buffer *b, struct buffer_pool *pool, size_t more);
 
+/* buffer_compact - move the held bytes to the front, if no more has to be moved than was consumed
+ */
+void buffer_compact(struct buffer *b);
+
 /* buffer_commit - @n bytes have been written at buffer_end, within the room */
 void buffer_commit(struct buffer *b, size_t n);
 

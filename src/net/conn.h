@@ -21,10 +21,12 @@
 #include "net/protocol.h"
 
 enum {
-    CONN_READ_BYTES = 65536, /* the shared read buffer */
+    CONN_READ_BYTES = 65536, /* one read, into the shared buffer */
+    CONN_READ_MAX_BYTES = 524288, /* one read, into the buffer of a large message */
+    CONN_HEAD_BYTES = 65536, /* room in front of the shared buffer for a tail */
     CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
     CONN_LINGER_MS = 2000, /* to wait for the peer's end of file after our half-close */
-    CONN_TICK_MS = 100, /* resolution of the deadlines */
+    CONN_TICK_MS = 100, /* resolution of the deadlines, which fire up to two late */
 };
 
 struct conn_limits {
@@ -47,15 +49,21 @@ struct conn_set {
     struct counters *counters; /* borrowed: this process's own record */
     conn_set_on_closed *on_closed;
     struct buffer_pool pool;
-    struct wheel wheel;
-    ev_timer sweep; /* the one timer of all deadlines; runs only while the wheel holds something */
-    struct list all; /* every connection, oldest first */
-    struct list dead; /* marked during callbacks, freed by `reaper` */
-    ev_prepare reaper;
-    size_t n_open; /* in `all` */
+    uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all, CONN_HEAD_BYTES owned in front */
+    struct list all; /* every open connection, oldest first */
+    struct list dead; /* closed ones, freed by `reaper` outside of their callbacks */
+    ev_prepare reaper; /* runs only while `dead` holds something */
+    size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     bool is_draining;
-    uint8_t *read_buffer; /* CONN_READ_BYTES, owned, shared by all */
+    /* Time. */
+    uint64_t (*clock_ms)(void); /* monotonic; a test may put its own here after conn_set_init */
+    uint64_t base_ms; /* the time of tick 0 */
+    unsigned turn; /* of the loop, for which `tick` has been read */
+    uint32_t tick; /* now, in units of CONN_TICK_MS */
+    struct wheel wheel; /* all deadlines */
+    ev_timer sweep; /* runs only while the wheel holds something */
+    uint32_t sweep_tick; /* when `sweep` fires; WHEEL_NONE = it is stopped */
 };
 
 /* conn_set_init - @counters and @loop outlive the set. Returns 0 or -ENOMEM. */

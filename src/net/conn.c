@@ -1,0 +1,124 @@
+/*
+ * The set of connections of one worker: birth, drain, cut and burial. Runs in a worker.
+ */
+#include "net/conn_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+static struct conn *conn_at(struct list *link)
+{
+    return container_of(link, struct conn, link);
+}
+
+static void bury(struct conn_set *set)
+{
+    while (!list_is_empty(&set->dead)) {
+        struct conn *c = conn_at(set->dead.next);
+
+        list_remove(&c->link);
+        free(c);
+    }
+}
+
+/* Between the turns of the loop no callback holds a connection. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
+{
+    bury(reaper->data);
+    ev_prepare_stop(loop, reaper);
+}
+
+int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_binding binding,
+                  const struct conn_limits *limits, struct counters *counters,
+                  conn_set_on_closed *on_closed)
+{
+    uint8_t *memory = aligned_alloc(PAGE, CONN_HEAD_BYTES + CONN_READ_BYTES);
+
+    if (!memory)
+        return -ENOMEM;
+    memset(set, 0, sizeof(*set));
+    set->loop = loop;
+    set->binding = binding;
+    set->limits = *limits;
+    set->counters = counters;
+    set->on_closed = on_closed;
+    set->read_buffer = memory + CONN_HEAD_BYTES;
+    buffer_pool_init(&set->pool, limits->max_buffered);
+    list_init(&set->all);
+    list_init(&set->dead);
+    ev_prepare_init(&set->reaper, on_prepare);
+    set->reaper.data = set;
+    conn_time_init(set);
+    return 0;
+}
+
+void conn_set_fini(struct conn_set *set)
+{
+    if (!set->read_buffer)
+        return;
+    set->on_closed = NULL;
+    conn_set_cut(set);
+    bury(set);
+    ev_prepare_stop(set->loop, &set->reaper);
+    conn_time_fini(set);
+    buffer_pool_fini(&set->pool);
+    free(set->read_buffer - CONN_HEAD_BYTES);
+    set->read_buffer = NULL;
+}
+
+/* One last read answers what has already arrived; who is inside a message then goes on. */
+static void drain_one(struct conn *c)
+{
+    if (c->phase != CONN_OPEN)
+        return;
+    if (!c->tail.block && !c->is_paused)
+        conn_read(c);
+    if (c->phase == CONN_OPEN && !c->tail.block)
+        conn_end(c, CONN_END_DRAINED);
+    conn_settle(c);
+}
+
+int conn_set_add(struct conn_set *set, int fd)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+
+    if (!c) {
+        close(fd);
+        return -ENOMEM;
+    }
+    ev_io_init(&c->io, conn_on_io, fd, EV_READ);
+    c->io.data = set;
+    wheel_node_init(&c->node);
+    list_append(&set->all, &c->link);
+    set->n_open++;
+    ev_io_start(set->loop, &c->io);
+    conn_settle(c);
+    if (set->is_draining)
+        drain_one(c);
+    return 0;
+}
+
+void conn_set_drain(struct conn_set *set)
+{
+    struct list *link, *next;
+
+    if (set->is_draining)
+        return;
+    list_for_each_safe (link, next, &set->all)
+        drain_one(conn_at(link));
+    set->is_draining = true;
+}
+
+void conn_set_cut(struct conn_set *set)
+{
+    /* What was half-closed in good order keeps its reason. */
+    while (!list_is_empty(&set->all)) {
+        struct conn *c = conn_at(set->all.next);
+
+        conn_close(c, c->phase == CONN_LINGERING ? c->end : CONN_END_CUT);
+    }
+}

@@ -1,0 +1,101 @@
+/*
+ * A connection from inside: private to net/conn*.c and to the hand-over. What has to travel with a
+ * connection is small and explicit: tail, output, resume, protocol state, phase, end, is_eof, and
+ * the two times from which its deadlines count.
+ */
+#ifndef NET_CONN_IMPL_H
+#define NET_CONN_IMPL_H
+
+#include "net/conn.h"
+
+enum conn_phase {
+    CONN_OPEN, /* reads and answers */
+    CONN_DELIVERING, /* ends: `output` goes out, input is discarded */
+    CONN_LINGERING, /* half-closed by us: input is discarded until the peer's end of file */
+    CONN_CLOSED, /* in `dead` */
+};
+
+/* Why a connection ends: one closed_* counter each. */
+enum conn_end {
+    CONN_END_PEER,
+    CONN_END_PARTIAL,
+    CONN_END_QUIT,
+    CONN_END_RESET,
+    CONN_END_ERROR,
+    CONN_END_TOO_BIG,
+    CONN_END_MESSAGE_TIMEOUT,
+    CONN_END_WRITE_TIMEOUT,
+    CONN_END_KEEP_ALIVE,
+    CONN_END_BUFFERED,
+    CONN_END_DRAINED,
+    CONN_END_CUT,
+};
+
+/* Ten thousand of them wait for most of their lives: every byte counts. */
+struct conn {
+    ev_io io; /* its `data` is the set */
+    struct list link; /* in set->all or set->dead */
+    struct wheel_node node; /* hangs at or before conn_deadline() */
+    struct buffer tail; /* the beginning of a message; empty between messages */
+    struct buffer output; /* unsent bytes of replies */
+    size_t resume; /* where the protocol goes on looking in `tail` */
+    uint64_t state; /* the protocol's own */
+    uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
+    uint32_t progress; /* tick: when the peer last took some of `output` */
+    uint8_t phase; /* enum conn_phase */
+    uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
+    bool is_eof; /* the peer has half-closed */
+    bool is_paused; /* too much output is unsent: not read */
+    uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
+};
+
+_Static_assert(sizeof(struct conn) <= 152, "an idle connection is a promise of the manual");
+
+static inline struct conn_set *conn_set_of(const struct conn *c)
+{
+    return c->io.data;
+}
+
+/* conn_io.c: the way of the bytes */
+
+/* conn_on_io - the one callback of a connection's watcher */
+void conn_on_io(struct ev_loop *loop, ev_io *io, int revents);
+
+/* conn_read - one read, and whatever follows from it */
+void conn_read(struct conn *c);
+
+/* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
+void conn_settle(struct conn *c);
+
+/* conn_end.c: the ways out */
+
+/* conn_end - no more answers: deliver what is owed, half-close, linger, close; counted as @end */
+void conn_end(struct conn *c, enum conn_end end);
+
+/* conn_delivered - an ending connection owes nothing any more */
+void conn_delivered(struct conn *c);
+
+/* conn_fail - @error (an errno value) of a read or write: close, unless it means "not now" */
+void conn_fail(struct conn *c, int error);
+
+/* conn_close - close and count now; only memory is left, until the loop's next turn */
+void conn_close(struct conn *c, enum conn_end end);
+
+/* conn_abort - as conn_close, with a reset: the peer does not take what it was sent */
+void conn_abort(struct conn *c, enum conn_end end);
+
+/* conn_time.c: deadlines */
+
+void conn_time_init(struct conn_set *set);
+void conn_time_fini(struct conn_set *set);
+
+/* conn_now - the tick of this turn of the loop */
+uint32_t conn_now(struct conn_set *set);
+
+/* conn_deadline - the tick at which @c's patience ends, WHEEL_NONE for never */
+uint32_t conn_deadline(const struct conn *c);
+
+/* conn_await_deadline - see that conn_deadline will be looked at in time */
+void conn_await_deadline(struct conn *c);
+
+#endif

@@ -1,0 +1,275 @@
+/*
+ * The way of the bytes through a connection. Runs in a worker, inside libev's callbacks.
+ *
+ * One read an event, answered by one write straight from where the bytes lie: in the shared read
+ * buffer or in the connection's tail. Nothing is copied but an unfinished tail and an unsent rest.
+ */
+#include "net/conn_impl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* What is known of messages below this size is not worth keeping. */
+enum { USUAL_MIN_BYTES = 4 * BUFFER_MIN_BYTES };
+
+static bool is_within(const struct buffer *b, const uint8_t *p)
+{
+    return b->block && p >= b->block->bytes && p < b->block->bytes + b->block->capacity;
+}
+
+/*
+ * Sends what the kernel takes now. Returns the number of bytes, or -1 if the connection is closed.
+ */
+static ssize_t conn_send(struct conn *c, const uint8_t *bytes, size_t len)
+{
+    const ssize_t n = send(c->io.fd, bytes, len, MSG_NOSIGNAL);
+
+    if (likely(n >= 0)) {
+        counter_add(&conn_set_of(c)->counters->bytes_out, (uint64_t)n);
+        return n;
+    }
+    conn_fail(c, errno);
+    return c->phase == CONN_CLOSED ? -1 : 0;
+}
+
+/*
+ * The unsent rest of a reply, with @unfinished bytes behind what was consumed. A reply in the tail
+ * takes the tail's block along, if less remains to be copied that way.
+ */
+static int conn_queue(struct conn *c, const uint8_t *unsent, size_t len, size_t unfinished)
+{
+    struct conn_set *set = conn_set_of(c);
+    struct buffer_block *block = c->tail.block;
+    int rc = 0;
+
+    if (!c->output.block)
+        c->progress = conn_now(set);
+    if (!c->output.block && is_within(&c->tail, unsent) && unfinished <= len) {
+        block->start = (size_t)(unsent - block->bytes);
+        block->len = len;
+        c->output = c->tail;
+        c->tail.block = NULL;
+    } else {
+        rc = buffer_append(&c->output, &set->pool, unsent, len);
+    }
+    c->is_paused = buffer_len(&c->output) > CONN_HIGH_WATER;
+    return rc;
+}
+
+/* How much room the unfinished message will want, by the ones before it; 0 = no idea. */
+static size_t usual_room(const struct conn *c)
+{
+    const struct buffer_pool *pool = &conn_set_of(c)->pool;
+    const size_t bytes = (size_t)1 << c->usual_bits;
+
+    /* A guess may not crowd others out. */
+    if (c->usual_bits == 0 || pool->used_bytes + bytes > pool->limit_bytes / 2)
+        return 0;
+    return bytes - sizeof(struct buffer_block);
+}
+
+/* Learns from @consumed bytes of @messages, before the next message's room is asked for. */
+static inline void learn_usual(struct conn *c, size_t consumed, uint64_t messages)
+{
+    size_t average;
+
+    if (likely(consumed < USUAL_MIN_BYTES) || messages == 0) {
+        c->usual_bits = 0;
+        return;
+    }
+    average = consumed / messages + sizeof(struct buffer_block);
+    c->usual_bits = average < USUAL_MIN_BYTES ? 0 : (uint8_t)(64 - __builtin_clzll(average));
+}
+
+/* Puts the beginning of a message, which lies in the shared buffer, into an empty tail. */
+static int conn_hold(struct conn *c, const uint8_t *bytes, size_t len)
+{
+    struct conn_set *set = conn_set_of(c);
+    const size_t room = usual_room(c);
+
+    if (room > len)
+        buffer_reserve(&c->tail, &set->pool, room);
+    c->since = conn_now(set);
+    return buffer_append(&c->tail, &set->pool, bytes, len);
+}
+
+/* What the protocol has not consumed becomes, or stays, the tail. */
+static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const uint8_t *data,
+                          size_t len)
+{
+    struct conn_set *set = conn_set_of(c);
+    const size_t rest = len - r->consumed, held = buffer_len(&c->tail);
+
+    c->resume = rest > 0 ? r->resume : 0;
+    if (is_within(&c->tail, data)) {
+        if (r->consumed > 0 && rest > 0)
+            c->since = conn_now(set);
+        buffer_consume(&c->tail, &set->pool, r->consumed);
+        return 0;
+    }
+    if (held > 0 && r->consumed == 0)
+        return buffer_append(&c->tail, &set->pool, data + held, len - held);
+    buffer_free(&c->tail, &set->pool);
+    return rest > 0 ? conn_hold(c, data + r->consumed, rest) : 0;
+}
+
+/* Unfinished and new bytes lie together at @data: in the tail itself, or in the shared buffer. */
+static void conn_answer(struct conn *c, const uint8_t *data, size_t len)
+{
+    struct conn_set *set = conn_set_of(c);
+    const struct protocol_binding *p = &set->binding;
+    const struct protocol_result r =
+        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    ssize_t sent = 0;
+    int rc = 0;
+
+    counter_add(&set->counters->requests, r.messages);
+    counter_add(&set->counters->scanned, r.scanned);
+    if (r.consumed > 0)
+        learn_usual(c, r.consumed, r.messages);
+    if (r.reply_len > 0 && likely(!c->output.block)) {
+        sent = conn_send(c, r.reply, r.reply_len);
+        if (unlikely(sent < 0))
+            return;
+    }
+    if (unlikely((size_t)sent < r.reply_len))
+        rc = conn_queue(c, r.reply + sent, r.reply_len - (size_t)sent, len - r.consumed);
+    if (rc == 0 && r.verdict == PROTOCOL_GO_ON && (c->tail.block || r.consumed < len))
+        rc = conn_keep_rest(c, &r, data, len);
+    if (unlikely(rc < 0))
+        conn_end(c, CONN_END_BUFFERED);
+    else if (unlikely(r.verdict != PROTOCOL_GO_ON))
+        conn_end(c, r.verdict == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (unlikely(set->is_draining) && (r.consumed > 0 || !c->tail.block))
+        conn_end(c, CONN_END_DRAINED);
+}
+
+/* The end of file, or why there is none and no bytes either. */
+static void conn_no_bytes(struct conn *c, ssize_t n)
+{
+    if (n < 0) {
+        conn_fail(c, errno);
+        return;
+    }
+    c->is_eof = true;
+    if (c->phase == CONN_OPEN)
+        conn_end(c, c->tail.block ? CONN_END_PARTIAL : CONN_END_PEER);
+    else if (c->phase == CONN_LINGERING)
+        conn_close(c, c->end);
+}
+
+/* More of a message: into the tail's own room, and what does not fit there into the shared buffer.
+ */
+static void conn_read_more(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    struct iovec iov[2];
+    size_t room, held, over;
+    ssize_t n;
+
+    buffer_compact(&c->tail);
+    room = buffer_room(&c->tail);
+    iov[0] = (struct iovec){buffer_end(&c->tail), MIN(room, (size_t)CONN_READ_MAX_BYTES)};
+    iov[1] = (struct iovec){set->read_buffer, CONN_READ_BYTES};
+    if (room >= CONN_READ_BYTES)
+        n = recv(c->io.fd, iov[0].iov_base, iov[0].iov_len, 0);
+    else
+        n = readv(c->io.fd, iov, ARRAY_SIZE(iov));
+    if (n <= 0) {
+        conn_no_bytes(c, n);
+        return;
+    }
+    counter_add(&set->counters->bytes_in, (uint64_t)n);
+    over = (size_t)n > room ? (size_t)n - room : 0;
+    buffer_commit(&c->tail, (size_t)n - over);
+    held = buffer_len(&c->tail);
+    if (over > 0 && held <= CONN_HEAD_BYTES) {
+        /* All together in the shared buffer costs one copy of a small tail, and no growth. */
+        memcpy(set->read_buffer - held, buffer_data(&c->tail), held);
+        conn_answer(c, set->read_buffer - held, held + over);
+    } else if (over > 0 && buffer_append(&c->tail, &set->pool, set->read_buffer, over) < 0) {
+        conn_end(c, CONN_END_BUFFERED);
+    } else {
+        conn_answer(c, buffer_data(&c->tail), buffer_len(&c->tail));
+    }
+}
+
+void conn_read(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    ssize_t n;
+
+    if (c->tail.block) {
+        conn_read_more(c);
+        return;
+    }
+    n = recv(c->io.fd, set->read_buffer, CONN_READ_BYTES, 0);
+    if (unlikely(n <= 0)) {
+        conn_no_bytes(c, n);
+        return;
+    }
+    counter_add(&set->counters->bytes_in, (uint64_t)n);
+    if (likely(c->phase == CONN_OPEN))
+        conn_answer(c, set->read_buffer, (size_t)n);
+}
+
+static void conn_flush(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const ssize_t n = conn_send(c, buffer_data(&c->output), buffer_len(&c->output));
+
+    if (n <= 0)
+        return;
+    c->progress = conn_now(set);
+    buffer_consume(&c->output, &set->pool, (size_t)n);
+    if (c->phase == CONN_DELIVERING && !c->output.block)
+        conn_delivered(c);
+    if (c->is_paused && buffer_len(&c->output) < CONN_HIGH_WATER / 2) {
+        c->is_paused = false;
+        c->since = conn_now(set); /* while we did not read, the message could not go on */
+    }
+}
+
+static int events_of(const struct conn *c)
+{
+    switch (c->phase) {
+    case CONN_OPEN:
+        return (c->is_paused ? 0 : EV_READ) | (c->output.block ? EV_WRITE : 0);
+    case CONN_DELIVERING:
+        return EV_WRITE | (c->is_eof ? 0 : EV_READ);
+    default:
+        return EV_READ;
+    }
+}
+
+void conn_settle(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const bool is_idle = c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+
+    if (unlikely(c->phase == CONN_CLOSED))
+        return;
+    if (unlikely(events_of(c) != c->io.events)) {
+        ev_io_stop(set->loop, &c->io);
+        ev_io_modify(&c->io, events_of(c));
+        ev_io_start(set->loop, &c->io);
+    }
+    if (is_idle && set->limits.keep_alive_ms == 0)
+        return;
+    if (is_idle)
+        c->since = conn_now(set);
+    conn_await_deadline(c);
+}
+
+void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
+{
+    struct conn *c = container_of(io, struct conn, io);
+
+    if (unlikely(revents & EV_WRITE) && c->output.block)
+        conn_flush(c);
+    if (likely(revents & EV_READ) && c->phase != CONN_CLOSED)
+        conn_read(c);
+    conn_settle(c);
+}

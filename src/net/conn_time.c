@@ -1,0 +1,134 @@
+/*
+ * Deadlines of connections: one wheel, one timer, stopped when nothing waits. Runs in a worker.
+ *
+ * A connection has at most one deadline at a time, computed from its state. The wheel is only asked
+ * to look again in time; whether it is due is decided here. The clock is read at most once a turn
+ * of the loop, and only by who needs it. It is monotonic: ev_now() is the wall clock, which jumps.
+ */
+#include "net/conn_impl.h"
+
+#include "base/clock.h"
+
+/* Past the tick's edge, so that the timer never comes just before it. */
+enum { SLACK_MS = 2 };
+
+static void read_clock(struct conn_set *set)
+{
+    set->turn = ev_iteration(set->loop);
+    set->tick = (uint32_t)((set->clock_ms() - set->base_ms) / CONN_TICK_MS);
+}
+
+uint32_t conn_now(struct conn_set *set)
+{
+    if (set->turn != ev_iteration(set->loop))
+        read_clock(set);
+    return set->tick;
+}
+
+/* The tick that has begun is half gone on average: one more, so that nobody is cut short. */
+static uint32_t after(uint32_t tick, uint64_t timeout_ms)
+{
+    const uint64_t ticks = (timeout_ms + CONN_TICK_MS - 1) / CONN_TICK_MS + 1;
+
+    if (timeout_ms == 0)
+        return WHEEL_NONE;
+    return ticks < WHEEL_NONE - tick ? tick + (uint32_t)ticks : WHEEL_NONE - 1;
+}
+
+uint32_t conn_deadline(const struct conn *c)
+{
+    const struct conn_limits *limits = &conn_set_of(c)->limits;
+    const uint32_t write_deadline =
+        c->output.block ? after(c->progress, limits->write_timeout_ms) : WHEEL_NONE;
+
+    if (c->phase == CONN_LINGERING)
+        return after(c->since, CONN_LINGER_MS);
+    if (c->phase == CONN_OPEN && c->tail.block && !c->is_paused)
+        return MIN(write_deadline, after(c->since, limits->message_timeout_ms));
+    if (c->phase == CONN_OPEN && !c->tail.block && !c->output.block)
+        return after(c->since, limits->keep_alive_ms);
+    return write_deadline;
+}
+
+static void start_sweep(struct conn_set *set)
+{
+    const uint64_t now = set->clock_ms() - set->base_ms;
+    const uint64_t due = (uint64_t)set->sweep_tick * CONN_TICK_MS + SLACK_MS;
+
+    set->sweep.repeat = (double)(due > now ? due - now : SLACK_MS) / 1e3;
+    ev_timer_again(set->loop, &set->sweep);
+}
+
+static void schedule_sweep(struct conn_set *set)
+{
+    set->sweep_tick = wheel_next(&set->wheel);
+    if (set->sweep_tick != WHEEL_NONE)
+        start_sweep(set);
+    else
+        ev_timer_stop(set->loop, &set->sweep);
+}
+
+void conn_await_deadline(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const uint32_t deadline = conn_deadline(c);
+
+    if (c->node.tick <= deadline) /* both may be WHEEL_NONE */
+        return;
+    if (set->sweep_tick == WHEEL_NONE)
+        wheel_take(&set->wheel, conn_now(set)); /* empty: tell it the time */
+    wheel_arm(&set->wheel, &c->node, deadline);
+    if (c->node.tick < set->sweep_tick) {
+        set->sweep_tick = c->node.tick;
+        start_sweep(set);
+    }
+}
+
+static void expire(struct conn *c, uint32_t now)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    if (c->phase == CONN_LINGERING) {
+        counter_add(&set->counters->linger_expired, 1);
+        conn_close(c, c->end);
+    } else if (c->output.block && after(c->progress, set->limits.write_timeout_ms) <= now) {
+        conn_abort(c, CONN_END_WRITE_TIMEOUT);
+    } else {
+        conn_end(c, c->tail.block ? CONN_END_MESSAGE_TIMEOUT : CONN_END_KEEP_ALIVE);
+        conn_settle(c);
+    }
+}
+
+static void on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct conn_set *set = timer->data;
+    struct wheel_node *node;
+
+    read_clock(set);
+    while ((node = wheel_take(&set->wheel, set->tick))) {
+        struct conn *c = container_of(node, struct conn, node);
+        const uint32_t deadline = conn_deadline(c);
+
+        if (deadline <= set->tick)
+            expire(c, set->tick);
+        else if (deadline != WHEEL_NONE)
+            wheel_arm(&set->wheel, node, deadline);
+    }
+    schedule_sweep(set);
+}
+
+void conn_time_init(struct conn_set *set)
+{
+    set->clock_ms = clock_mono_ms;
+    set->base_ms = set->clock_ms();
+    read_clock(set);
+    set->sweep_tick = WHEEL_NONE;
+    wheel_init(&set->wheel, 0);
+    ev_timer_init(&set->sweep, on_sweep, 0., 0.);
+    set->sweep.data = set;
+}
+
+void conn_time_fini(struct conn_set *set)
+{
+    ev_timer_stop(set->loop, &set->sweep);
+}
