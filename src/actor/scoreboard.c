@@ -199,6 +199,7 @@ uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t n
         if (connections < least)
             least = connections;
     }
-    *ret_all_full = is_all_full;
+    if (ret_all_full)
+        *ret_all_full = is_all_full;
     return least;
 }
