@@ -109,7 +109,7 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
         {"log={level={a=1;};file=\"\";}",
          0,
          {"F:1: log.level: holds a group, allowed: \"debug\""},
-         "log={            file=\"\";}"},
+         "log={             file=\"\";}"},
         {"server={bind=({a=1;a=1;},{b=2;});}",
          0,
          {"F:1: server.bind: holds a group"},
