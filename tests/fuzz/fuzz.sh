@@ -2,8 +2,9 @@
 # Fuzzes each target for a while, from its corpus: fuzz.sh BUILD SECONDS PROGRAM...
 # What is new stays below BUILD/corpus; what crashes is written to BUILD/crash and printed.
 set -u
-build=$1 seconds=$2 failed=0
+build=$1 seconds=$2
 shift 2
+rm -f "$build/fuzz.failed"
 mkdir -p "$build/crash"
 export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=0:detect_leaks=1}
 
@@ -24,11 +25,9 @@ fuzz_one()
 
 for program in "$@"; do
     while [ "$(jobs -pr | wc -l)" -ge "${JOBS:-2}" ]; do
-        wait -n || failed=1
+        wait -n
     done
-    fuzz_one "$program" &
+    { fuzz_one "$program" || touch "$build/fuzz.failed"; } &
 done
-while [ -n "$(jobs -p)" ]; do
-    wait -n || failed=1
-done
-exit $failed
+wait
+[ ! -e "$build/fuzz.failed" ]
