@@ -118,7 +118,7 @@ ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOAL
 
 empty :=
 PROBE := $(B)/probe-$(subst /,_,$(subst $(empty) ,_,$(CC))).mk
--include $(PROBE)
+include $(PROBE)
 $(PROBE): tools/probe.sh
 	@tools/need.sh -n build
 	@mkdir -p $(@D)
