@@ -1,0 +1,602 @@
+/*
+ * Listening sockets on port 0 and in a directory of the test's own: options, families, stale and
+ * foreign files, and sentences that help.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/fds.h"
+#include "base/util.h"
+#include "net/listener.h"
+
+static char dir[64];
+static char why[256];
+
+static int make_dir(void **state UNUSED)
+{
+    strcpy(dir, "/tmp/listener-XXXXXX");
+    umask(022);
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_entry(const char *path, const struct stat *st UNUSED, int type UNUSED,
+                        struct FTW *ftw UNUSED)
+{
+    return remove(path);
+}
+
+static int remove_dir(void **state UNUSED)
+{
+    return nftw(dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return path;
+}
+
+static const char *text_of(const char *name)
+{
+    static char text[160];
+    snprintf(text, sizeof(text), "unix:%s", path_of(name));
+    return text;
+}
+
+static struct listener *must_open(const char *text)
+{
+    struct listener *l = NULL;
+    int r = listener_open(text, 16, 0, &l, why, sizeof(why));
+    if (r != 0)
+        fail_msg("%s: %s", text, why);
+    assert_string_equal(l->text, text);
+    return l;
+}
+
+static void must_refuse(const char *text, int error, const char *words)
+{
+    struct listener *l = (struct listener *)&l;
+    why[0] = '\0';
+    int r = listener_open(text, 16, 0, &l, why, sizeof(why));
+    if (r != error || !strstr(why, words) || strncmp(why, text, strlen(text)) != 0)
+        fail_msg("%s gave %d (%s), expected %d and \"%s\"", text, r, why, error, words);
+    assert_ptr_equal(l, &l);
+}
+
+static int connect_to(const struct sockaddr *sa, socklen_t len)
+{
+    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    if (connect(fd, sa, len) < 0) {
+        int r = -errno;
+        fds_close(&fd);
+        return r;
+    }
+    return fd;
+}
+
+static int connect_text(const char *text)
+{
+    struct addr a;
+    struct sockaddr_storage ss;
+    socklen_t len;
+    const char *reason;
+    assert_int_equal(addr_parse(text, &a, &reason), 0);
+    assert_int_equal(addr_to_sockaddr(&a, &ss, &len), 0);
+    return connect_to((struct sockaddr *)&ss, len);
+}
+
+static int connect_port(int family, unsigned port)
+{
+    char text[64];
+    snprintf(text, sizeof(text), family == AF_INET ? "127.0.0.1:%u" : "[::1]:%u", port);
+    return connect_text(text);
+}
+
+static int get_int(int fd, int level, int option)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+    assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+    return value;
+}
+
+static bool has_v6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    bool has = fd >= 0 && bind(fd, (struct sockaddr *)&in6, sizeof(in6)) == 0;
+    fds_close(&fd);
+    if (!has)
+        print_message("skipped: this system has no IPv6\n");
+    return has;
+}
+
+static void listener_open__tcp__listens_without_blocking(void **state UNUSED)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+    char expected[64];
+    assert_int_not_equal(l->addr.port, 0);
+    snprintf(expected, sizeof(expected), "127.0.0.1:%u", l->addr.port);
+    assert_string_equal(l->bound, expected);
+    assert_int_equal(l->backlog, 16);
+    assert_true(fcntl(l->fd, F_GETFL) & O_NONBLOCK);
+    assert_int_equal(fcntl(l->fd, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(get_int(l->fd, SOL_SOCKET, SO_REUSEADDR), 1);
+    assert_int_equal(accept(l->fd, NULL, NULL), -1);
+    assert_int_equal(errno, EAGAIN);
+    int fd = connect_text(l->bound);
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    assert_int_equal(listener_set_backlog(l, 7), 0);
+    assert_int_equal(l->backlog, 7);
+    listener_close(l);
+    assert_int_equal(connect_text(expected), -ECONNREFUSED);
+    listener_close(NULL);
+}
+
+static void listener_open__tcp__accepted_sockets_inherit_the_options(void **state UNUSED)
+{
+    struct listener *l = NULL;
+    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, &l, why, sizeof(why)), 0);
+    int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
+    assert_true(client >= 0 && fd >= 0);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(get_int(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPCNT), 4);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 12345);
+    fds_close(&client);
+    fds_close(&fd);
+    listener_close(l);
+}
+
+static void listener_open__any__both_families(void **state UNUSED)
+{
+    struct listener *l = must_open(":0");
+    int v4 = connect_port(AF_INET, l->addr.port);
+    assert_true(v4 >= 0);
+    fds_close(&v4);
+    if (has_v6()) {
+        int v6 = connect_port(AF_INET6, l->addr.port);
+        assert_true(v6 >= 0);
+        fds_close(&v6);
+        assert_non_null(strstr(l->bound, "[::]:"));
+    } else {
+        assert_non_null(strstr(l->bound, "0.0.0.0:"));
+    }
+    listener_close(l);
+}
+
+static void listener_open__v6__v6_alone(void **state UNUSED)
+{
+    char v4_text[64];
+    if (!has_v6())
+        skip();
+    struct listener *l = must_open("[::]:0");
+    assert_int_equal(connect_port(AF_INET, l->addr.port), -ECONNREFUSED);
+    int v6 = connect_port(AF_INET6, l->addr.port);
+    assert_true(v6 >= 0);
+    fds_close(&v6);
+    /* So that somebody else may have the same port of the other family. */
+    snprintf(v4_text, sizeof(v4_text), "0.0.0.0:%u", l->addr.port);
+    struct listener *v4 = must_open(v4_text);
+    listener_close(v4);
+    listener_close(l);
+}
+
+static void listener_open__tcp_after_close__at_once_again(void **state UNUSED)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+    char text[ADDR_TEXT_LEN];
+    strcpy(text, l->bound);
+    int client = connect_text(text), fd = accept(l->fd, NULL, NULL);
+    assert_true(client >= 0 && fd >= 0);
+    fds_close(&fd); /* our side closes first: TIME_WAIT stays on this port */
+    fds_close(&client);
+    listener_close(l);
+    l = must_open(text);
+    listener_close(l);
+}
+
+static void listener_open__cannot_be_had__the_reason_and_a_remedy(void **state UNUSED)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+    must_refuse(l->bound, -EADDRINUSE,
+                "bind: Address already in use; another server listens there");
+    listener_close(l);
+    must_refuse("192.0.2.1:0", -EADDRNOTAVAIL, "no interface of this machine");
+    must_refuse("example.com:80", -EINVAL, "not names");
+    must_refuse("127.0.0.1", -EINVAL, "port is missing");
+    must_refuse("[fe80::1%nosuch0]:0", -ENODEV, "no interface: see");
+    must_refuse("unix:/nonexistent/x", -ENOENT, "create it");
+    must_refuse("unix:/dev/null/x", -ENOTDIR, "no directory");
+}
+
+static int low_port_without_privilege(void)
+{
+    struct listener *l;
+    if (geteuid() == 0 && setuid(65534) != 0)
+        return 1;
+    int r = listener_open("127.0.0.1:7", 16, 0, &l, why, sizeof(why));
+    if (r == 0)
+        return 77; /* net.ipv4.ip_unprivileged_port_start allows it */
+    return r == -EACCES && strstr(why, "below 1024") ? 0 : 2;
+}
+
+static int no_descriptors(void)
+{
+    struct listener *l;
+    while (dup(0) >= 0)
+        ;
+    if (listener_open("127.0.0.1:0", 16, 0, &l, why, sizeof(why)) != -EMFILE ||
+        !strstr(why, "socket: ") || !strstr(why, "ulimit -n"))
+        return 1;
+    return listener_open(text_of("x"), 16, 0, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
+}
+
+static int in_child(int (*body)(void))
+{
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(body());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A kernel without IPv6, made by a filter on socket(AF_INET6). */
+static int any_without_v6(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog prog = {.len = ARRAY_SIZE(code), .filter = code};
+    struct listener *l = NULL;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+        return 77;
+    if (socket(AF_INET6, SOCK_STREAM, 0) >= 0 || errno != EAFNOSUPPORT)
+        return 77; /* big-endian: the filter looks at the wrong half */
+    if (listener_open(":0", 16, 0, &l, why, sizeof(why)) != 0)
+        return 1;
+    if (strncmp(l->bound, "0.0.0.0:", 8) != 0 || l->addr.port == 0 ||
+        !(connect_text(l->bound) >= 0))
+        return 2;
+    int r = listener_open("[::]:0", 16, 0, &l, why, sizeof(why));
+    return r == -EAFNOSUPPORT && strstr(why, "no IPv6") ? 0 : 3;
+}
+
+static void listener_open__any_without_v6__v4_alone(void **state UNUSED)
+{
+    int r = in_child(any_without_v6);
+    if (r == 77) {
+        print_message("skipped: this system has no seccomp filters\n");
+        skip();
+    }
+    assert_int_equal(r, 0);
+}
+
+static void listener_open__low_port__says_what_it_needs(void **state UNUSED)
+{
+    int r = in_child(low_port_without_privilege);
+    if (r == 77) {
+        print_message("skipped: here every user may bind low ports\n");
+        skip();
+    }
+    assert_int_equal(r, 0);
+}
+
+static void listener_open__no_descriptors__says_so(void **state UNUSED)
+{
+    assert_int_equal(in_child(no_descriptors), 0);
+}
+
+/* --- unix --- */
+
+static bool exists(const char *name)
+{
+    struct stat st;
+    return lstat(path_of(name), &st) == 0;
+}
+
+/* A socket file that nobody listens on any more. */
+static void make_stale(const char *name, int type)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, type, 0);
+    strcpy(un.sun_path, path_of(name));
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+    fds_close(&fd);
+}
+
+static void listener_open__unix__made_and_removed(void **state UNUSED)
+{
+    struct stat st;
+    struct listener *l = must_open(text_of("a"));
+    assert_string_equal(l->bound, text_of("a"));
+    assert_int_equal(lstat(path_of("a"), &st), 0);
+    assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(st.st_mode & 07777, 0644);
+    assert_int_equal(umask(022), 022);
+    int fd = connect_text(l->text);
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    listener_close(l);
+    assert_false(exists("a"));
+}
+
+static void listener_open__unix_umask__is_honoured(void **state UNUSED)
+{
+    static const mode_t masks[] = {0, 0007, 0077, 0177};
+    for (size_t i = 0; i < ARRAY_SIZE(masks); i++) {
+        struct stat st;
+        umask(masks[i]);
+        struct listener *l = must_open(text_of("a"));
+        assert_int_equal(umask(022), masks[i]);
+        assert_int_equal(lstat(path_of("a"), &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0666 & ~masks[i]);
+        listener_close(l);
+    }
+}
+
+static void listener_open__unix_relative__survives_a_chdir(void **state UNUSED)
+{
+    char *cwd = getcwd(NULL, 0);
+    assert_non_null(cwd);
+    assert_int_equal(chdir(dir), 0);
+    struct listener *l = must_open("unix:rel");
+    assert_string_equal(l->addr.path, path_of("rel"));
+    assert_int_equal(chdir("/"), 0);
+    int fd = connect_text(l->bound);
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    listener_close(l);
+    assert_false(exists("rel"));
+    assert_int_equal(chdir(cwd), 0);
+    free(cwd);
+}
+
+static void listener_open__unix_stale__replaced(void **state UNUSED)
+{
+    make_stale("a", SOCK_STREAM);
+    assert_int_equal(connect_text(text_of("a")), -ECONNREFUSED);
+    struct listener *l = must_open(text_of("a"));
+    int fd = connect_text(text_of("a"));
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    listener_close(l);
+    assert_false(exists("a"));
+}
+
+static void listener_open__unix_live__refused(void **state UNUSED)
+{
+    struct listener *l = must_open(text_of("a"));
+    must_refuse(text_of("a"), -EADDRINUSE, "another server listens there");
+    int fd = connect_text(text_of("a"));
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    listener_close(l);
+}
+
+/* connect gives EAGAIN there, not success. */
+static void listener_open__unix_live_with_full_queue__refused(void **state UNUSED)
+{
+    int fds[8], n = 0;
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    struct listener *l = must_open(text_of("a"));
+    assert_int_equal(listener_set_backlog(l, 1), 0);
+    strcpy(un.sun_path, path_of("a"));
+    for (; n < 8; n++) {
+        fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(fds[n], (struct sockaddr *)&un, sizeof(un)) < 0)
+            break;
+    }
+    assert_true(n < 8);
+    assert_int_equal(errno, EAGAIN);
+    must_refuse(text_of("a"), -EADDRINUSE, "another server listens there");
+    assert_true(exists("a"));
+    for (int i = 0; i <= n; i++)
+        fds_close(&fds[i]);
+    listener_close(l);
+}
+
+static void listener_open__unix_live_of_another_type__refused(void **state UNUSED)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    strcpy(un.sun_path, path_of("a"));
+    assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+    must_refuse(text_of("a"), -EADDRINUSE, "another server listens there");
+    assert_true(exists("a"));
+    fds_close(&fd);
+}
+
+static void listener_open__unix_path_is_no_socket__untouched(void **state UNUSED)
+{
+    struct stat before, after;
+    int fd = open(path_of("file"), O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(write(fd, "precious", 8), 8);
+    fds_close(&fd);
+    assert_int_equal(mkdir(path_of("directory"), 0700), 0);
+    assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+    make_stale("stale", SOCK_STREAM);
+    assert_int_equal(symlink("stale", path_of("link")), 0);
+    assert_int_equal(symlink("nowhere", path_of("dangling")), 0);
+    static const char *const names[] = {"file", "directory", "fifo", "link", "dangling"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        assert_int_equal(lstat(path_of(names[i]), &before), 0);
+        must_refuse(text_of(names[i]), -EEXIST, "no socket");
+        assert_int_equal(lstat(path_of(names[i]), &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        assert_int_equal(before.st_size, after.st_size);
+    }
+    assert_true(exists("stale"));
+    assert_false(exists("nowhere"));
+}
+
+static void listener_open__unix_stale_of_another_user__untouched(void **state UNUSED)
+{
+    if (geteuid() != 0) {
+        print_message("skipped: only root can give a file away\n");
+        skip();
+    }
+    make_stale("a", SOCK_STREAM);
+    assert_int_equal(lchown(path_of("a"), 65534, 65534), 0);
+    must_refuse(text_of("a"), -EEXIST, "another user");
+    assert_true(exists("a"));
+}
+
+static void listener_open__unix_directory_locked__refused_soon(void **state UNUSED)
+{
+    int lock = open(dir, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    must_refuse(text_of("a"), -EBUSY, "try again");
+    assert_false(exists("a"));
+    fds_close(&lock);
+    listener_close(must_open(text_of("a")));
+}
+
+static void listener_close__unix_replaced_by_another__left_alone(void **state UNUSED)
+{
+    struct listener *l = must_open(text_of("a"));
+    assert_int_equal(unlink(path_of("a")), 0);
+    make_stale("a", SOCK_STREAM);
+    listener_close(l);
+    assert_true(exists("a"));
+
+    l = must_open(text_of("b"));
+    char moved[128];
+    strcpy(moved, path_of("c"));
+    assert_int_equal(rename(path_of("b"), moved), 0);
+    listener_close(l);
+    assert_true(exists("c"));
+}
+
+static void listener_close__unix_in_a_child__file_stays(void **state UNUSED)
+{
+    int status;
+    struct listener *l = must_open(text_of("a"));
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        listener_close(l);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    int fd = connect_text(text_of("a"));
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    listener_close(l);
+    assert_false(exists("a"));
+}
+
+/* One that starts. The winner stays until all have tried: until @done is at its end. */
+static int race(int go, const int done[2])
+{
+    char byte;
+    struct listener *l = NULL;
+    if (read(go, &byte, 1) != 0)
+        return 3;
+    int r = -EBUSY;
+    while (r == -EBUSY)
+        r = listener_open(text_of("a"), 16, 0, &l, why, sizeof(why));
+    close(done[1]);
+    if (r == -EADDRINUSE)
+        return 1;
+    if (r != 0 || read(done[0], &byte, 1) != 0)
+        return 3;
+    return connect_text(text_of("a")) >= 0 ? 0 : 2;
+}
+
+static void listener_open__unix_race_for_a_stale_file__one_winner(void **state UNUSED)
+{
+    enum { N = 12 };
+    int go[2], done[2], status;
+    unsigned winners = 0;
+    pid_t pids[N];
+
+    make_stale("a", SOCK_STREAM);
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(done), 0);
+    for (int i = 0; i < N; i++) {
+        pids[i] = fork();
+        assert_true(pids[i] >= 0);
+        if (pids[i] == 0) {
+            close(go[1]);
+            _exit(race(go[0], done));
+        }
+    }
+    close(go[0]);
+    close(go[1]);
+    close(done[0]);
+    close(done[1]);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_true(WIFEXITED(status));
+        assert_true(WEXITSTATUS(status) <= 1);
+        winners += WEXITSTATUS(status) == 0;
+    }
+    assert_int_equal(winners, 1);
+}
+
+#define IN_DIR(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(listener_open__tcp__listens_without_blocking),
+        cmocka_unit_test(listener_open__tcp__accepted_sockets_inherit_the_options),
+        cmocka_unit_test(listener_open__any__both_families),
+        cmocka_unit_test(listener_open__any_without_v6__v4_alone),
+        cmocka_unit_test(listener_open__v6__v6_alone),
+        cmocka_unit_test(listener_open__tcp_after_close__at_once_again),
+        cmocka_unit_test(listener_open__cannot_be_had__the_reason_and_a_remedy),
+        cmocka_unit_test(listener_open__low_port__says_what_it_needs),
+        cmocka_unit_test(listener_open__no_descriptors__says_so),
+        IN_DIR(listener_open__unix__made_and_removed),
+        IN_DIR(listener_open__unix_umask__is_honoured),
+        IN_DIR(listener_open__unix_relative__survives_a_chdir),
+        IN_DIR(listener_open__unix_stale__replaced),
+        IN_DIR(listener_open__unix_live__refused),
+        IN_DIR(listener_open__unix_live_with_full_queue__refused),
+        IN_DIR(listener_open__unix_live_of_another_type__refused),
+        IN_DIR(listener_open__unix_path_is_no_socket__untouched),
+        IN_DIR(listener_open__unix_stale_of_another_user__untouched),
+        IN_DIR(listener_open__unix_directory_locked__refused_soon),
+        IN_DIR(listener_open__unix_race_for_a_stale_file__one_winner),
+        IN_DIR(listener_close__unix_replaced_by_another__left_alone),
+        IN_DIR(listener_close__unix_in_a_child__file_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
