@@ -102,7 +102,6 @@ static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const
     struct conn_set *set = conn_set_of(c);
     const size_t rest = len - r->consumed, held = buffer_len(&c->tail);
 
-    c->resume = rest > 0 ? r->resume : 0;
     if (is_within(&c->tail, data)) {
         if (r->consumed > 0 && rest > 0)
             c->since = conn_now(set);
@@ -125,6 +124,7 @@ static void conn_answer(struct conn *c, const uint8_t *data, size_t len)
     ssize_t sent = 0;
     int rc = 0;
 
+    c->resume = r.consumed < len ? r.resume : 0;
     counter_add(&set->counters->requests, r.messages);
     counter_add(&set->counters->scanned, r.scanned);
     if (r.consumed > 0)
