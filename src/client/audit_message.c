@@ -83,13 +83,14 @@ static void fill_awkward(uint64_t state, uint8_t *p, size_t len)
     }
 }
 
-/* All but the last byte of the separator, again and again: a search that almost succeeds. */
-static void fill_near_misses(const struct frame_rule *rule, uint8_t *p, size_t len)
+/* All but the last byte of the separator, again and again: a search that almost succeeds. The byte
+ * in its place is random, so that no two messages are alike. */
+static void fill_near_misses(uint64_t state, const struct frame_rule *rule, uint8_t *p, size_t len)
 {
     size_t n = rule->separator_len;
 
     for (size_t i = 0; i < len; i++)
-        p[i] = i % n == n - 1 ? 'x' : rule->separator[i % n];
+        p[i] = i % n == n - 1 ? (uint8_t)audit_random(&state) : rule->separator[i % n];
 }
 
 static uint8_t byte_outside(const struct frame_rule *rule)
@@ -151,7 +152,7 @@ void audit_message_write(const struct audit_identity *id, const struct frame_rul
 
     assert(size >= AUDIT_HEADER_BYTES && len <= UINT32_MAX && rule->separator_len > 0);
     if (seed % 8 == 0)
-        fill_near_misses(rule, payload, len);
+        fill_near_misses(seed, rule, payload, len);
     else if (seed % 8 <= 2)
         fill_awkward(seed, payload, len);
     else

@@ -66,7 +66,7 @@ int call_connect(struct call *c, const struct addr *a, dial_resolver *resolver,
 
 int call_post(struct call *c, const void *message, size_t len)
 {
-    return exchange_post(&c->exchange, message, len);
+    return c->outcome ? c->outcome : exchange_post(&c->exchange, message, len);
 }
 
 /* A connection that breaks while we write may still have replies for us: only stop writing. */

@@ -43,7 +43,7 @@ int call_adopt(struct call *c, int fd);
 /* call_close - drop the connection and all that is outstanding; call_connect may follow */
 void call_close(struct call *c);
 
-/* call_post - line one message up; sends nothing. Returns as exchange_post. */
+/* call_post - line one message up; sends nothing. Returns as exchange_post, or why it is spent. */
 int call_post(struct call *c, const void *message, size_t len);
 
 /*
