@@ -54,6 +54,8 @@ static void hide_stdio(void)
 
     for (int i = 0; i <= 2; i++)
         dup2(fd, i);
+    if (fd > 2)
+        fds_close(&fd);
 }
 
 /* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
@@ -219,7 +221,8 @@ static int load_file(const char *path, const struct config_override *overrides, 
     if (r == 0) {
         r = config_child_result(path, data, len, overrides, n_overrides, ret, errors);
     } else {
-        config_errors_add(errors, path, 0, "the parser was stopped: %s", strerror(-r));
+        config_errors_add(errors, path, 0, "the parser was stopped: %s",
+                          r == -ETIMEDOUT ? "it took too long" : strerror(-r));
         r = -EINVAL;
     }
     free(data);

@@ -21,8 +21,9 @@ int config_diff(const struct config *old, const struct config *new, config_on_ch
         bool is_ok = old_text && new_text;
 
         if (is_ok && strcmp(old_text, new_text) != 0) {
-            on_change(&config_keys[key], old_text, new_text, userdata);
             n++;
+            if (on_change)
+                on_change(&config_keys[key], old_text, new_text, userdata);
         }
         free(old_text);
         free(new_text);

@@ -8,7 +8,7 @@
 #include "conf/config.h"
 
 /*
- * config_diff - call @on_change for each key whose value differs, in table order
+ * config_diff - call @on_change for each key whose value differs, in table order; it may be NULL
  * @old_text,@new_text  canonical, borrowed for the call
  * Returns the number of changed keys, or -ENOMEM.
  */

@@ -252,7 +252,8 @@ static int read_settings(struct reader *r, const config_t *parsed)
     }
     for (int key = 0; key < CONFIG_KEYS; key++)
         n_seen += r->text.key[key].line != 0;
-    if (r->is_unclear || n_seen != r->n_found)
+    /* With an error nothing is used, and what has one may be blanked out. */
+    if (r->errors->n == 0 && (r->is_unclear || n_seen != r->n_found))
         config_errors_add(
             r->errors, r->path, 0,
             "can be read in more than one way, allowed: GROUP = { KEY = VALUE; ... };");
@@ -274,7 +275,8 @@ static void report_syntax(struct reader *r, const config_t *parsed, const char *
                       config_show(begin, strcspn(begin, "\r\n"), shown));
 }
 
-static int read_with_libconfig(struct reader *r, const char *text)
+/* @original is what stands in the file, @text what the scan has left of it. */
+static int read_with_libconfig(struct reader *r, const char *original, const char *text)
 {
     config_t parsed;
     int error = 0;
@@ -283,7 +285,7 @@ static int read_with_libconfig(struct reader *r, const char *text)
     if (config_read_string(&parsed, text) == CONFIG_TRUE)
         error = read_settings(r, &parsed);
     else
-        report_syntax(r, &parsed, text);
+        report_syntax(r, &parsed, original);
     config_destroy(&parsed);
     return error;
 }
@@ -291,12 +293,17 @@ static int read_with_libconfig(struct reader *r, const char *text)
 int config_file_read(const char *path, struct config *c, struct config_errors *errors)
 {
     struct reader r = {.path = path, .config = c, .errors = errors};
-    char *text = NULL;
+    char *text = NULL, *original = NULL;
     size_t len;
     int error = read_text(&r, &text, &len);
 
-    if (error == 0 && config_text_scan(text, len, path, &r.text, errors) == 0)
-        error = read_with_libconfig(&r, text);
+    if (error == 0) {
+        original = strndup(text, len);
+        error = original ? config_text_scan(text, len, path, &r.text, errors) : -ENOMEM;
+    }
+    if (error == 0)
+        error = read_with_libconfig(&r, original, text);
+    free(original);
     free(text);
     if (error == -ENOMEM)
         return error;

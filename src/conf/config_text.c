@@ -227,7 +227,9 @@ static void scan_word(struct scan *s)
         s->pos++;
     len = s->pos - start;
     skip_blank(s);
-    if (s->text[s->pos] == '=' || s->text[s->pos] == ':') {
+    /* "5daemon" where a value belongs is a bad number, although libconfig reads 5 and a name. */
+    if ((s->text[s->pos] == '=' || s->text[s->pos] == ':') &&
+        !(s->is_value_next && is_number_start(s->text[start]))) {
         scan_name(s, start, len, line);
         return;
     }

@@ -124,7 +124,6 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
          {"F:2: arbiter.server: unknown key; is a } missing before it?"},
          NULL},
         {"arbiter.workers=1;", 0, {"F:1: arbiter.workers: unknown group"}, NULL},
-        {"arbiter={workers=5daemon=true;}", 0, {"F:1: arbiter.5daemon: unknown key"}, NULL},
         {"arbiter={workers=};5;", 0, {NULL}, NULL},
         {"\xc3\xa9=1;", 0, {NULL}, NULL}, /* left to libconfig: a syntax error */
     };
@@ -215,7 +214,7 @@ static void scan__numbers__kept_as_written(void **state UNUSED)
     static const char text[] =
         "arbiter={workers=4294967296;boot_timeout:+1e999,exit_timeout=\n0x1F;};\n"
         "server={backlog=-10L keep_alive = /* c */ .5; write_timeout=1-2;\n"
-        "max_connections=010#\n;bind=[1,2];};";
+        "max_connections=010#\n;bind=[1,2];message_timeout=5workers=3;};";
     struct scanned s;
 
     scan(&s, text, strlen(text));
@@ -228,6 +227,7 @@ static void scan__numbers__kept_as_written(void **state UNUSED)
     expect_number(&s, CONFIG_KEEP_ALIVE, 3, ".5");
     expect_number(&s, CONFIG_WRITE_TIMEOUT, 3, "1-2");
     expect_number(&s, CONFIG_MAX_CONNECTIONS, 4, "010");
+    expect_number(&s, CONFIG_MESSAGE_TIMEOUT, 5, "5workers");
     assert_null(s.text.key[CONFIG_BIND].number);
     scanned_fini(&s);
 }
