@@ -11,13 +11,13 @@
 #include <time.h>
 #include "base/util.h"
 
-/* What is needed behind any cut: the end of a string, the mark, the end of the line, NUL. */
+/* What is needed behind any cut: the mark, the end of the line, NUL. */
 enum { RENDER_MIN_BYTES = 128, TAIL_BYTES = 24 };
 
 struct line {
     char *buf;
     size_t len;
-    size_t limit; /* of what is not the tail */
+    size_t limit; /* of what is not the tail; len never exceeds it */
     enum log_format format;
     bool is_cut;
 };
@@ -118,12 +118,15 @@ static void put_escaped(struct line *l, const char *text)
     }
 }
 
+/* put_key has seen to the room for both quotes; the second is kept free, so that a cut has it too.
+ */
 static void put_string(struct line *l, const char *text)
 {
-    if (!put(l, "\"", 1))
-        return;
+    l->limit--;
+    put(l, "\"", 1);
     put_escaped(l, text ? text : "");
-    l->buf[l->len++] = '"'; /* after a cut too: the tail has room for it */
+    l->limit++;
+    l->buf[l->len++] = '"';
 }
 
 /* logfmt readers take a value without quotes up to the next blank. */
@@ -214,7 +217,11 @@ static void put_field(struct line *l, const struct log_field *f)
         break;
     case LOG_FIELD_UINT:
         snprintf(digits, sizeof(digits), "%" PRIu64, f->u);
-        put_number(l, f->key, digits);
+        /* Readers of JSON take integers to be signed; a text keeps all digits. */
+        if (l->format == LOG_FORMAT_JSON && f->u > INT64_MAX)
+            put_str(l, f->key, digits);
+        else
+            put_number(l, f->key, digits);
         break;
     }
 }
