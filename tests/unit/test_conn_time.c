@@ -1,0 +1,293 @@
+/*
+ * Deadlines of connections, on a clock that the test turns. A deadline may come up to two ticks
+ * late and never early.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/clock.h"
+#include "base/util.h"
+#include "support/conn_rig.h"
+
+enum { MIB = 1 << 20, LATE_MS = 2 * CONN_TICK_MS };
+
+static struct rig rig;
+
+static void start(uint64_t keep_alive_ms, uint64_t message_timeout_ms, uint64_t write_timeout_ms)
+{
+    const struct conn_limits limits = {
+        .keep_alive_ms = keep_alive_ms,
+        .message_timeout_ms = message_timeout_ms,
+        .write_timeout_ms = write_timeout_ms,
+        .max_buffered = 64 * MIB,
+    };
+
+    rig_init(&rig, &limits, 16 * MIB);
+}
+
+static int teardown(void **state UNUSED)
+{
+    rig_fini(&rig);
+    return 0;
+}
+
+static void conn__message_drips__ended_message_timeout_after_its_first_byte(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 30000, 30000);
+    fd = rig_connect(&rig);
+    rig_pass(&rig, 100000); /* idle: nothing runs */
+    rig_send_text(&rig, fd, "x\r\n\r\ny");
+    rig_expect_text(&rig, fd, "x\r\n\r\n");
+    for (int i = 0; i < 29; i++) {
+        rig_pass(&rig, 1000);
+        rig_send_text(&rig, fd, "y");
+    }
+    rig_pass(&rig, 999);
+    rig_expect_nothing(&rig, fd);
+    rig_pass(&rig, 1 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_message_timeout, 1);
+}
+
+static void conn__next_message_begins_in_the_same_read__has_its_own_time(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 10000, 0);
+    fd = rig_connect(&rig);
+    rig_send_text(&rig, fd, "x");
+    for (int i = 0; i < 5; i++) {
+        rig_pass(&rig, 9000);
+        rig_send_text(&rig, fd, "\r\n\r\nx");
+        rig_expect_text(&rig, fd, "x\r\n\r\n");
+    }
+    rig_pass(&rig, 10000 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_message_timeout, 1);
+}
+
+static void conn__idle_past_keep_alive__half_closed(void **state UNUSED)
+{
+    int fd, never;
+
+    start(15000, 0, 0);
+    fd = rig_connect(&rig);
+    never = rig_connect(&rig);
+    rig_pass(&rig, 14000);
+    rig_send_text(&rig, fd, "x\r\n\r\n");
+    rig_expect_text(&rig, fd, "x\r\n\r\n");
+    rig_pass(&rig, 1000 + LATE_MS);
+    rig_expect_eof(&rig, never);
+    close(never);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_keep_alive, 1);
+    rig_pass(&rig, 13999 - LATE_MS);
+    rig_expect_nothing(&rig, fd);
+    /* Inside a message it is not idle, however long that takes. */
+    rig_send_text(&rig, fd, "x");
+    rig_pass(&rig, 60000);
+    rig_send_text(&rig, fd, "\r\n\r\n");
+    rig_expect_text(&rig, fd, "x\r\n\r\n");
+    rig_pass(&rig, 15000 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_keep_alive, 2);
+}
+
+static size_t fill(int fd, uint8_t *data, size_t len)
+{
+    memset(data, 'x', len);
+    for (size_t i = 0; i + 4 <= len; i += 1000)
+        memcpy(data + i, "\r\n\r\n", 4);
+    return rig_offer(&rig, fd, data, len);
+}
+
+static void conn__peer_takes_nothing__reset_after_write_timeout(void **state UNUSED)
+{
+    uint8_t *data = malloc(32 * MIB);
+    ssize_t n;
+    int fd;
+
+    start(0, 0, 30000);
+    fd = rig_connect_tcp(&rig);
+    assert_true(fill(fd, data, 32 * MIB) < 32 * MIB);
+    rig_pass(&rig, 30000);
+    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, LATE_MS);
+    rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
+    assert_int_equal(rig.set.pool.used_bytes, 0);
+    while ((n = recv(fd, data, 32 * MIB, 0)) > 0)
+        ;
+    assert_int_equal(n, -1);
+    assert_int_equal(errno, ECONNRESET);
+    free(data);
+    close(fd);
+}
+
+static void conn__peer_takes_a_little__write_timeout_begins_anew(void **state UNUSED)
+{
+    uint8_t *data = malloc(8 * MIB);
+    int fd;
+
+    start(0, 0, 30000);
+    fd = rig_connect(&rig);
+    assert_true(fill(fd, data, 8 * MIB) < 8 * MIB);
+    for (int i = 0; i < 2; i++) {
+        const uint64_t before = counter_get(&rig.counters.bytes_out);
+
+        rig_pass(&rig, 29000);
+        while (counter_get(&rig.counters.bytes_out) == before) {
+            assert_true(recv(fd, data, 16384, 0) > 0);
+            rig_run(&rig);
+        }
+        assert_int_equal(rig.set.n_open, 1);
+    }
+    rig_pass(&rig, 30000 + LATE_MS);
+    rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
+    free(data);
+    close(fd);
+}
+
+static void conn__not_read_because_of_its_output__message_time_stands_still(void **state UNUSED)
+{
+    uint8_t *data = malloc(8 * MIB);
+    ssize_t n;
+    int fd;
+
+    start(0, 10000, 0);
+    fd = rig_connect(&rig);
+    assert_true(fill(fd, data, 8 * MIB) < 8 * MIB);
+    rig_pass(&rig, 60000);
+    assert_int_equal(rig.set.n_open, 1);
+    do {
+        n = recv(fd, data, 8 * MIB, 0);
+        rig_run(&rig);
+    } while (n > 0);
+    rig_pass(&rig, 9999);
+    assert_int_equal(rig.set.n_closes, 0);
+    rig_expect_nothing(&rig, fd);
+    rig_send(&rig, fd, "\r\n\r\n", 4);
+    assert_true(recv(fd, data, 8 * MIB, 0) >= 4);
+    rig_pass(&rig, 60000);
+    assert_int_equal(rig.set.n_open, 1);
+    free(data);
+    close(fd);
+}
+
+static void conn__peer_never_closes__linger_ends(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 0, 0);
+    fd = rig_connect_tcp(&rig);
+    rig_send_text(&rig, fd, "QUIT\r\n\r\n");
+    rig_expect_text(&rig, fd, "QUIT\r\n\r\n");
+    rig_expect_eof(&rig, fd);
+    rig_send_text(&rig, fd, "more, which does not prolong it");
+    rig_pass(&rig, CONN_LINGER_MS - 1);
+    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, 1 + LATE_MS);
+    rig_expect_closed(&rig, &rig.counters.closed_quit, 1);
+    assert_int_equal(counter_get(&rig.counters.linger_expired), 1);
+    close(fd);
+}
+
+static void conn__timeout_beyond_the_wheel__neither_early_nor_forgotten(void **state UNUSED)
+{
+    const uint64_t timeout_ms = 5 * WHEEL_SLOTS * CONN_TICK_MS + 50;
+    uint64_t passed = 0;
+    int fd;
+
+    start(timeout_ms, 0, 0);
+    fd = rig_connect(&rig);
+    while (passed + 777 < timeout_ms) {
+        rig_pass(&rig, 777);
+        passed += 777;
+    }
+    assert_int_equal(counter_get(&rig.counters.closed_keep_alive) + rig.set.n_closes, 0);
+    rig_expect_nothing(&rig, fd);
+    rig_pass(&rig, 777 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_keep_alive, 1);
+}
+
+static void conn__nothing_to_wait_for__no_timer(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 30000, 30000);
+    fd = rig_connect(&rig);
+    rig_send_text(&rig, fd, "x\r\n\r\n");
+    rig_expect_text(&rig, fd, "x\r\n\r\n");
+    assert_false(ev_is_active(&rig.set.sweep));
+    rig_send_text(&rig, fd, "x");
+    assert_true(ev_is_active(&rig.set.sweep));
+    rig_send_text(&rig, fd, "\r\n\r\n");
+    rig_expect_text(&rig, fd, "x\r\n\r\n");
+    /* It hangs where it was, looks once, and that is all. */
+    rig_pass(&rig, 30000 + LATE_MS);
+    assert_false(ev_is_active(&rig.set.sweep));
+    assert_int_equal(rig.set.n_closes, 0);
+    close(fd);
+}
+
+/* The real clock and the real timer: the deadlines come without help, and few wake-ups do it. */
+static void conn__real_clock__deadline_comes_by_itself(void **state UNUSED)
+{
+    unsigned turns;
+    int fd;
+
+    start(150, 0, 0);
+    rig.set.clock_ms = clock_mono_ms;
+    rig.set.base_ms = clock_mono_ms();
+    rig.set.turn = ~0u;
+    fd = rig_connect(&rig);
+    turns = ev_iteration(rig.loop);
+    while (counter_get(&rig.counters.closed_keep_alive) == 0 && rig.set.n_open == 1) {
+        char byte;
+
+        ev_run(rig.loop, EVRUN_ONCE);
+        if (recv(fd, &byte, 1, 0) == 0)
+            break;
+    }
+    assert_true(ev_iteration(rig.loop) - turns < 20);
+    close(fd);
+    while (rig.set.n_open > 0)
+        ev_run(rig.loop, EVRUN_ONCE);
+    rig_expect_closed(&rig, &rig.counters.closed_keep_alive, 1);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_teardown(f, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(conn__message_drips__ended_message_timeout_after_its_first_byte),
+        TEST(conn__next_message_begins_in_the_same_read__has_its_own_time),
+        TEST(conn__idle_past_keep_alive__half_closed),
+        TEST(conn__peer_takes_nothing__reset_after_write_timeout),
+        TEST(conn__peer_takes_a_little__write_timeout_begins_anew),
+        TEST(conn__not_read_because_of_its_output__message_time_stands_still),
+        TEST(conn__peer_never_closes__linger_ends),
+        TEST(conn__timeout_beyond_the_wheel__neither_early_nor_forgotten),
+        TEST(conn__nothing_to_wait_for__no_timer),
+        TEST(conn__real_clock__deadline_comes_by_itself),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
