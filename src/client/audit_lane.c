@@ -127,7 +127,7 @@ static void connected(struct lane *l)
     }
     l->state = a->is_stopping ? LANE_ENDING : LANE_TALKING;
     l->n_left_here = l->kind == LANE_CHURNING ? a->options.churn_messages : UINT32_MAX / 2;
-    l->is_shut = l->is_deaf = l->is_due = false;
+    l->is_shut = l->is_deaf = l->is_reset = l->is_due = false;
     l->resume = 0;
     l->moved_ns = clock_mono_ns();
     if (lane_is_pacing(l) && l->state == LANE_TALKING)

@@ -42,6 +42,7 @@ struct lane {
     bool is_due; /* a message's time has come (with pauses between messages) */
     bool is_shut; /* our half-close is done */
     bool is_deaf; /* the peer takes no more bytes from us */
+    bool is_reset; /* a write has told so, which a later read does not repeat */
 };
 
 struct audit {

@@ -84,6 +84,7 @@ static int write_some(struct lane *l)
             return 0;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             l->is_deaf = true; /* what has come for us is still to be read */
+            l->is_reset = errno == ECONNRESET;
         } else if (errno != EINTR) {
             return -errno;
         }
@@ -170,6 +171,6 @@ bool lane_read(struct lane *l)
             buffer_free(&l->in, &l->audit->pool);
         return true;
     }
-    lane_over(l, n == 0 ? AUDIT_END_CLOSED : AUDIT_END_RESET);
+    lane_over(l, n == 0 && !l->is_reset ? AUDIT_END_CLOSED : AUDIT_END_RESET);
     return false;
 }

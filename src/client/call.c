@@ -20,7 +20,7 @@ void call_close(struct call *c)
 {
     fds_close(&c->fd);
     c->outcome = CALL_CLOSED;
-    c->is_deaf = false;
+    c->is_deaf = c->is_reset = false;
     exchange_reset(&c->exchange);
 }
 
@@ -84,9 +84,10 @@ static int send_some(struct call *c)
             exchange_sent(&c->exchange, (size_t)n);
         else if (errno == EAGAIN)
             return 0;
-        else if (errno == EPIPE || errno == ECONNRESET)
+        else if (errno == EPIPE || errno == ECONNRESET) {
             c->is_deaf = true;
-        else if (errno != EINTR)
+            c->is_reset = errno == ECONNRESET;
+        } else if (errno != EINTR)
             return -errno;
     }
     return 0;
@@ -104,7 +105,7 @@ static int receive_some(struct call *c)
     if (n > 0)
         exchange_received(&c->exchange, (size_t)n);
     else if (n == 0)
-        return CALL_CLOSED;
+        return c->is_reset ? CALL_RESET : CALL_CLOSED;
     else if (errno == ECONNRESET || errno == EPIPE)
         return CALL_RESET;
     else if (errno == ETIMEDOUT)

@@ -23,6 +23,7 @@ struct call {
     int fd; /* owned; -1 = not connected */
     int outcome; /* why it is spent; 0 = it is not */
     bool is_deaf; /* the peer takes no more bytes from us; replies may still come */
+    bool is_reset; /* a write has told so, which a later read does not repeat */
     struct exchange exchange;
 };
 
