@@ -1,0 +1,193 @@
+/*
+ * The table of commands, pulsar's words first. Pure.
+ */
+#include "actor/command.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/* clang-format off */
+const struct command_row command_table[] = {
+    {"ping", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER | COMMAND_BY_WORKER, {{0}},
+     "Answer \"pong\""},
+    {"echo", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER | COMMAND_BY_WORKER,
+     {{"message", COMMAND_STRING, true, 0, 0, "the text to give back"}},
+     "Answer with the message"},
+    {"info", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
+     "Identity, state, times and counters"},
+    {"config", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
+     {{"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}},
+     "Effective values and where each comes from"},
+    {"stop", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
+     {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"}},
+     "Stop the server; sent to a worker: retire that one, another takes its place"},
+    {"notify", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
+     {{"info", COMMAND_OBJECT, true, 0, 0, "anything"},
+      {"actor", COMMAND_STRING, false, 0, 0, "whom it is about (default: who says it)"}},
+     "Leave a note about an actor, shown in info"},
+    {"spawn", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
+     "One worker more; answers when it runs"},
+    {"kill_actor", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
+     {{"actor", COMMAND_STRING, true, 0, 0, "worker.N"},
+      {"timeout", COMMAND_UINT, false, 0, 3600, "seconds to drain before SIGKILL (default 5)"}},
+     "End one worker; another takes its place"},
+    {"reload", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
+     "Read the configuration again; answers when it is done, or why not"},
+    {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
+     {{"workers", COMMAND_UINT, true, 1, 1024, "processes that are wanted"}},
+     "Change the number of workers; answers when they run"},
+    {"reopen_logs", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
+     "Open the log file anew, after a rotation"},
+    {"log_level", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
+     {{"level", COMMAND_STRING, true, 0, 0, "debug, info, warning or error"}},
+     "Change the log level until the next reload"},
+    {"actors", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
+     "Every actor with its state"},
+    {"commands", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
+     "This table"},
+
+    {"run", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, {{0}}, "Begin to accept"},
+    {"ready", COMMAND_ON_ARBITER, COMMAND_BY_WORKER, {{0}}, "Prepared: wants to be told to run"},
+    {"retiring", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
+     {{"reason", COMMAND_STRING, true, 0, 0, "why"}}, "Drains of its own accord: replace it"},
+};
+/* clang-format on */
+
+const size_t command_count = ARRAY_SIZE(command_table);
+
+const struct command_row *command_find(const char *name)
+{
+    for (size_t i = 0; i < command_count; i++)
+        if (strcmp(command_table[i].name, name) == 0)
+            return &command_table[i];
+    return NULL;
+}
+
+static const struct command_arg *find_arg(const struct command_row *row, const char *name)
+{
+    for (const struct command_arg *a = row->args; a->name; a++)
+        if (strcmp(a->name, name) == 0)
+            return a;
+    return NULL;
+}
+
+static bool is_of_type(const struct command_arg *a, const json_t *value)
+{
+    switch (a->type) {
+    case COMMAND_STRING:
+        return json_is_string(value);
+    case COMMAND_UINT:
+        return json_is_integer(value) && json_integer_value(value) >= 0 &&
+               (uint64_t)json_integer_value(value) >= a->min &&
+               (uint64_t)json_integer_value(value) <= a->max;
+    case COMMAND_BOOL:
+        return json_is_boolean(value);
+    case COMMAND_OBJECT:
+        return json_is_object(value);
+    }
+    return false;
+}
+
+static void say_allowed(const struct command_arg *a, char *buf, size_t size)
+{
+    static const char *const types[] = {[COMMAND_STRING] = "a string",
+                                        [COMMAND_BOOL] = "true or false",
+                                        [COMMAND_OBJECT] = "an object"};
+
+    if (a->type == COMMAND_UINT)
+        snprintf(buf, size, "a whole number from %" PRIu64 " to %" PRIu64, a->min, a->max);
+    else
+        snprintf(buf, size, "%s", types[a->type]);
+}
+
+static int check_args(const struct command_row *row, const json_t *args, char *why, size_t size)
+{
+    const char *name;
+    json_t *value;
+    char allowed[64];
+
+    json_object_foreach((json_t *)args, name, value)
+    {
+        const struct command_arg *a = find_arg(row, name);
+
+        if (!a) {
+            snprintf(why, size, "%s has no argument '%.64s'", row->name, name);
+            return -EINVAL;
+        }
+        if (!is_of_type(a, value)) {
+            say_allowed(a, allowed, sizeof(allowed));
+            snprintf(why, size, "%s: %s must be %s", row->name, a->name, allowed);
+            return -EINVAL;
+        }
+    }
+    for (const struct command_arg *a = row->args; a->name; a++) {
+        if (a->is_required && !json_object_get(args, a->name)) {
+            say_allowed(a, allowed, sizeof(allowed));
+            snprintf(why, size, "%s needs %s, %s: %s", row->name, a->name, allowed, a->help);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+int command_check(const struct command_row *row, unsigned actor, unsigned caller,
+                  const json_t *args, const char **ret_code, char *why, size_t why_size)
+{
+    if (!(row->actors & actor)) {
+        *ret_code = "unknown_command";
+        snprintf(why, why_size, "%s is a command of %s", row->name,
+                 row->actors & COMMAND_ON_ARBITER ? "the arbiter" : "workers");
+        return -EINVAL;
+    }
+    if (!(row->callers & caller)) {
+        *ret_code = "not_allowed";
+        snprintf(why, why_size, "%s is for the actors among themselves", row->name);
+        return -EINVAL;
+    }
+    *ret_code = "bad_argument";
+    return check_args(row, args, why, why_size);
+}
+
+static json_t *describe_arg(const struct command_arg *a)
+{
+    char allowed[64];
+
+    say_allowed(a, allowed, sizeof(allowed));
+    return json_pack("{s:s,s:s,s:b,s:s}", "name", a->name, "allowed", allowed, "required",
+                     a->is_required, "help", a->help);
+}
+
+json_t *command_list(unsigned caller)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; list && i < command_count; i++) {
+        const struct command_row *row = &command_table[i];
+        json_t *args;
+
+        if (!(row->callers & caller))
+            continue;
+        args = json_array();
+        for (const struct command_arg *a = row->args; a->name; a++)
+            json_array_append_new(args, describe_arg(a));
+        json_array_append_new(list, json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter",
+                                              (row->actors & COMMAND_ON_ARBITER) != 0, "worker",
+                                              (row->actors & COMMAND_ON_WORKER) != 0, "args", args,
+                                              "help", row->help));
+    }
+    return list;
+}
+
+json_t *command_error(const char *code, const char *message)
+{
+    return json_pack("{s:{s:s,s:s}}", "error", "code", code, "message", message);
+}
+
+json_t *command_result(json_t *value)
+{
+    return json_pack("{s:o}", "result", value);
+}
