@@ -224,7 +224,7 @@ static int unescape(const char **text)
 static int bytes_set(struct config *c, const struct config_row *row UNUSED, const char *text,
                      char *problem, size_t size)
 {
-    uint8_t bytes[CONFIG_SEPARATOR_MAX];
+    uint8_t bytes[CONFIG_SEPARATOR_MAX] = {0};
     size_t len = 0;
 
     for (const char *p = text; *p; len++) {

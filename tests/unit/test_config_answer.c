@@ -219,7 +219,7 @@ static void answer__more_errors_than_places__refused(void **state UNUSED)
 
     for (unsigned i = 0; i <= CONFIG_ERRORS_MAX; i++)
         p += sprintf(p, "error 1 1\nx\n");
-    p += sprintf(p, "end %u\n", CONFIG_ERRORS_MAX + 1);
+    p += sprintf(p, "end %d\n", CONFIG_ERRORS_MAX + 1);
     expect_refused(data, (size_t)(p - data));
 }
 

@@ -453,7 +453,7 @@ static void load__more_errors_than_places__counted(void **state UNUSED)
     write_file(text);
     assert_int_equal(config_load(path, NULL, 0, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, CONFIG_ERRORS_MAX);
-    snprintf(last, sizeof(last), "%s: %u more of this kind", path, 50 - (CONFIG_ERRORS_MAX - 1));
+    snprintf(last, sizeof(last), "%s: %d more of this kind", path, 50 - (CONFIG_ERRORS_MAX - 1));
     assert_string_equal(errors.text[CONFIG_ERRORS_MAX - 1], last);
     config_errors_fini(&errors);
 }
