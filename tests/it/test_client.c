@@ -1,0 +1,569 @@
+/*
+ * echo-client as people and scripts use it: real process, real server, or a server that does
+ * exactly what a case says.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fds.h"
+#include "base/util.h"
+#include "support/server.h"
+
+enum { ARGS_MAX = 12, OUTPUT_MAX = 8 << 20 };
+
+/* A run of the tool that has ended, or a part of one. */
+struct tool_run {
+    pid_t pid;
+    int code; /* exit code, or 128 + signal */
+    char *out, *err;
+    size_t out_len;
+};
+
+struct tool_io {
+    int in, out, err; /* -1 = closed */
+};
+
+static void move_fd(int from, int to)
+{
+    if (from < 0)
+        close(to);
+    else
+        dup2(from, to);
+}
+
+static pid_t tool_start(struct it *it, struct tool_io io, const char *const *args)
+{
+    const char *argv[ARGS_MAX + 2] = {it_build_path(it, "echo-client")};
+    pid_t pid;
+
+    for (size_t i = 0; args[i]; i++) {
+        MUST(i < ARGS_MAX, "too many arguments");
+        argv[i + 1] = args[i];
+    }
+    pid = fork();
+    MUST(pid >= 0, "fork: %s", strerror(errno));
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGPIPE, SIG_DFL);
+        signal(SIGINT, SIG_DFL);
+        move_fd(io.in, 0);
+        move_fd(io.out, 1);
+        move_fd(io.err, 2);
+        execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    return pid;
+}
+
+static int tool_wait(pid_t pid)
+{
+    int status;
+
+    if (!WAIT_UNTIL(waitpid(pid, &status, WNOHANG) == pid, WAIT_MS)) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        MUST(false, "echo-client does not end");
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int temp_file(struct it *it, const char *name)
+{
+    int fd = open(it_path(it, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    MUST(fd >= 0, "%s: %s", name, strerror(errno));
+    return fd;
+}
+
+static char *read_back(int fd, size_t *ret_len)
+{
+    off_t len = lseek(fd, 0, SEEK_END);
+    char *text = peer_alloc((size_t)len + 1);
+
+    MUST(pread(fd, text, (size_t)len, 0) == len, "pread: %s", strerror(errno));
+    text[len] = '\0';
+    if (ret_len)
+        *ret_len = (size_t)len;
+    close(fd);
+    return text;
+}
+
+static struct tool_run tool_run(struct it *it, struct bytes in, const char *const *args)
+{
+    struct tool_io io = {temp_file(it, "in"), temp_file(it, "out"), temp_file(it, "err")};
+    struct tool_run r = {0};
+
+    MUST(write(io.in, in.data, in.len) == (ssize_t)in.len, "write: %s", strerror(errno));
+    lseek(io.in, 0, SEEK_SET);
+    r.pid = tool_start(it, io, args);
+    close(io.in);
+    r.code = tool_wait(r.pid);
+    r.out = read_back(io.out, &r.out_len);
+    r.err = read_back(io.err, NULL);
+    return r;
+}
+
+#define ARGS(...)        ((const char *const[]){__VA_ARGS__, NULL})
+#define RUN(it, in, ...) tool_run((it), (in), ARGS(__VA_ARGS__))
+#define NO_INPUT         BYTES("")
+
+static void must_print(const struct tool_run *r, const void *data, size_t len)
+{
+    MUST(r->code == 0, "exit code %d: %s", r->code, r->err);
+    MUST(r->err[0] == '\0', "said: %s", r->err);
+    MUST(r->out_len == len && memcmp(r->out, data, len) == 0, "printed %zu bytes, not %zu: %.200s",
+         r->out_len, len, r->out);
+}
+
+static void must_fail_with(const struct tool_run *r, int code, const char *text)
+{
+    MUST(r->code == code, "exit code %d, not %d: %s", r->code, code, r->err);
+    MUST(strstr(r->err, text), "does not say '%s': %s", text, r->err);
+    MUST(strchr(r->err, '\n') == r->err + strlen(r->err) - 1, "not one line: %s", r->err);
+}
+
+/* ---- servers that do what a case says ---- */
+
+static int scripted_listen(char addr[64])
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(sa);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    MUST(fd >= 0 && bind(fd, (struct sockaddr *)&sa, len) == 0 && listen(fd, 8) == 0 &&
+             getsockname(fd, (struct sockaddr *)&sa, &len) == 0,
+         "listen: %s", strerror(errno));
+    snprintf(addr, 64, "127.0.0.1:%u", ntohs(sa.sin_port));
+    return fd;
+}
+
+static int scripted_accept(int listener)
+{
+    int fd;
+
+    MUST_COME((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0,
+              "nobody connects");
+    return fd;
+}
+
+/* Run the tool with one message "hello" against a server that says @reply and ends with @how. */
+enum scripted_end { SCRIPTED_EOF, SCRIPTED_RESET, SCRIPTED_SILENCE };
+
+static struct tool_run run_scripted(struct it *it, const char *reply, enum scripted_end how)
+{
+    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    struct tool_run r = {0};
+    char addr[64];
+    int listener = scripted_listen(addr), conn;
+
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    r.pid = tool_start(
+        it, io, ARGS("-a", addr, "--timeout", how == SCRIPTED_SILENCE ? "0.1" : "20", "hello"));
+    conn = scripted_accept(listener);
+    peer_expect_text(conn, "hello\r\n\r\n");
+    peer_send_text(conn, reply);
+    if (how == SCRIPTED_EOF)
+        shutdown(conn, SHUT_WR);
+    if (how == SCRIPTED_RESET) {
+        setsockopt(conn, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+        fds_close(&conn);
+    }
+    r.code = tool_wait(r.pid);
+    r.out = read_back(io.out, &r.out_len);
+    r.err = read_back(io.err, NULL);
+    fds_close(&conn);
+    close(listener);
+    return r;
+}
+
+/* ---- messages and replies ---- */
+
+static void client__words__a_line_each(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "Hello!");
+
+    must_print(&r, "Hello!\n", 7);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "one", "", "two words");
+    must_print(&r, "one\n\ntwo words\n", 15);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "send", "send", "--", "-x");
+    must_print(&r, "send\n-x\n", 8);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "--", "send", "-x");
+    must_print(&r, "send\n-x\n", 8);
+}
+
+static void client__lines__as_they_are(void **state)
+{
+    static const struct bytes inputs[] = {
+        BYTES(""),
+        BYTES("a"),
+        BYTES("a\n"),
+        BYTES("\n"),
+        BYTES("\n\n"),
+        BYTES("a\n\nb"),
+        BYTES("\0\n\xff\0\r\n"),
+        BYTES("\r"),
+        BYTES("a\r\r"),
+        BYTES("QUIT\nmore\nQUIT\nand more\n"),
+    };
+    struct it *it = *state;
+    struct server *s = server_start(it);
+
+    for (size_t i = 0; i < ARRAY_SIZE(inputs); i++) {
+        const char *in = inputs[i].data;
+        struct tool_run r = RUN(it, inputs[i], "-a", s->addr[0]);
+
+        /* What comes out is what went in, with a newline after the last line. */
+        if (inputs[i].len > 0 && in[inputs[i].len - 1] != '\n') {
+            char *want = peer_alloc(inputs[i].len + 1);
+
+            memcpy(want, in, inputs[i].len);
+            want[inputs[i].len] = '\n';
+            must_print(&r, want, inputs[i].len + 1);
+        } else {
+            must_print(&r, in, inputs[i].len);
+        }
+    }
+}
+
+static void client__many_and_long_lines__all_come_back(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char *text = peer_alloc(OUTPUT_MAX);
+    size_t len = 0;
+    struct tool_run r;
+    uint64_t rng = 1;
+
+    while (len < OUTPUT_MAX - 3000000) {
+        size_t n = rng_below(&rng, 1000) == 0 ? 2000000 : rng_below(&rng, 60);
+
+        for (size_t i = 0; i < n; i++)
+            text[len++] = (char)(' ' + rng_below(&rng, 90));
+        text[len++] = '\n';
+    }
+    r = tool_run(it, (struct bytes){text, len}, ARGS("-a", s->addr[0]));
+    must_print(&r, text, len);
+}
+
+static void client__other_separator__same_as_the_servers(void **state)
+{
+    struct it *it = *state;
+    struct server *lines = server_start(it, .conf = "server = { separator = \"\\n\"; };");
+    struct server *raw = server_start(it, .conf = "server = { separator = \"\"; };");
+    struct tool_run r = RUN(it, NO_INPUT, "-a", lines->addr[0], "--separator", "\\n", "a\r\n\r");
+
+    must_fail_with(&r, 65, "message 1: message would end early");
+    r = RUN(it, NO_INPUT, "-a", lines->addr[0], "--separator=\\x0a", "a\r\r", "b");
+    must_print(&r, "a\r\r\nb\n", 6);
+    r = RUN(it, BYTES("QUIT\n\nanything\r\n"), "-a", raw->addr[0], "--separator=");
+    must_print(&r, "QUIT\n\nanything\r\n", 16);
+}
+
+static void client__message_with_separator__refused_after_what_precedes_it(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "one", "t\r\n\r\nwo", "three");
+
+    must_fail_with(&r, 65, "message 2: message would end early");
+    MUST(strcmp(r.out, "one\n") == 0, "printed: %s", r.out);
+}
+
+static void client__every_form_of_address__connects(void **state)
+{
+    struct it *it = *state;
+    char *unix_addr = peer_alloc(256), *port_only = peer_alloc(64), *name = peer_alloc(64);
+    char *conf = peer_alloc(512);
+    struct server *s;
+    const char *const *args;
+
+    snprintf(unix_addr, 256, "unix:%s", it_path(it, "sock"));
+    snprintf(conf, 512, "server = { bind = [\"127.0.0.1:0\", \"%s\"]; };", unix_addr);
+    s = server_start(it, .conf = conf);
+    snprintf(port_only, 64, "%s", strrchr(s->addr[0], ':'));
+    snprintf(name, 64, "localhost%s", port_only);
+    args = ARGS(s->addr[0], unix_addr, port_only, name);
+    for (size_t i = 0; args[i]; i++) {
+        struct tool_run r = RUN(it, NO_INPUT, "-a", args[i], "hello");
+
+        must_print(&r, "hello\n", 6);
+    }
+}
+
+static void client__json__an_object_a_line(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "--json", "-a", s->addr[0], "a \"b\"", "\xff", "\r\n");
+    json_t *o;
+
+    must_fail_with(&r, 65, "message 3");
+    o = json_loads(r.out, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_string_equal(json_string_value(json_object_get(o, "reply")), "a \"b\"");
+    assert_int_equal(json_integer_value(json_object_get(o, "bytes")), 5);
+    assert_true(json_real_value(json_object_get(o, "time_ms")) > 0);
+    json_decref(o);
+    r.out = strchr(r.out, '\n') + 1;
+    o = json_loads(r.out, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_string_equal(json_string_value(json_object_get(o, "reply_base64")), "/w==");
+    json_decref(o);
+    r.out = strchr(r.out, '\n') + 1;
+    o = json_object_get(json_loads(r.out, 0, NULL), "error");
+    assert_string_equal(json_string_value(json_object_get(o, "code")), "has_separator");
+    assert_non_null(strstr(json_string_value(json_object_get(o, "message")), "message 3"));
+}
+
+/* ---- failures ---- */
+
+static void client__bad_command_line__usage(void **state)
+{
+    struct it *it = *state;
+    static const char *const rows[][4] = {
+        {"--bogus"},
+        {"-a", "nonsense", "x"},
+        {"-a", "127.0.0.1:0", "x"},
+        {"--timeout", "-1", "x"},
+        {"--timeout", "soon", "x"},
+        {"--separator", "\\q", "x"},
+        {"--separator", "12345678901234567", "x"},
+        {"send", "--bogus"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct tool_run r = tool_run(it, NO_INPUT, rows[i]);
+
+        MUST(r.code == 64, "row %zu: exit code %d: %s", i, r.code, r.err);
+        MUST(strstr(r.err, "echo-client --help"), "row %zu says no way on: %s", i, r.err);
+        MUST(r.out_len == 0, "row %zu printed: %s", i, r.out);
+    }
+}
+
+static void client__nobody_listens__says_how_to_start_it(void **state)
+{
+    struct it *it = *state;
+    char addr[64];
+    int bound = scripted_listen(addr);
+    struct tool_run r;
+
+    shutdown(bound, SHUT_RDWR); /* keeps the port, listens no more */
+    r = RUN(it, NO_INPUT, "-a", addr, "x");
+    must_fail_with(&r, 69,
+                   "connection refused: is echo-arbiter running? start it with: "
+                   "echo-arbiter -c echo.conf");
+    MUST(strstr(r.err, addr), "does not name the address: %s", r.err);
+    r = RUN(it, NO_INPUT, "-a", "unix:/nowhere/sock", "x");
+    must_fail_with(&r, 69, "unix:/nowhere/sock: connection refused");
+    close(bound);
+}
+
+static void client__server_misbehaves__each_its_own_code_and_sentence(void **state)
+{
+    static const struct {
+        const char *reply;
+        enum scripted_end how;
+        int code;
+        const char *text;
+    } rows[] = {
+        {"", SCRIPTED_EOF, 76, "message 1: connection closed before the reply"},
+        {"hello\r\n\r", SCRIPTED_EOF, 76, "connection closed before the reply"},
+        {"hel", SCRIPTED_SILENCE, 75, "timed out: allow more time with --timeout"},
+        {"", SCRIPTED_RESET, 76, "connection reset before the reply"},
+        {"hallo\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
+        {"\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
+    };
+    struct it *it = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct tool_run r = run_scripted(it, rows[i].reply, rows[i].how);
+
+        must_fail_with(&r, rows[i].code, rows[i].text);
+        MUST(r.out_len == 0, "row %zu printed: %s", i, r.out);
+    }
+}
+
+static void client__longer_than_the_server_takes__closed_with_a_hint(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server = { max_message = \"1KiB\"; };");
+    char *text = peer_alloc(3000);
+    struct tool_run r;
+
+    memset(text, 'x', 2000);
+    memcpy(text, "ok\n", 3);
+    text[2000] = '\0';
+    r = tool_run(it, (struct bytes){text, 2000}, ARGS("-a", s->addr[0]));
+    MUST(r.code == 76, "exit code %d: %s", r.code, r.err);
+    MUST(strstr(r.err, "line 2: connection"), "does not name the line: %s", r.err);
+    MUST(strcmp(r.out, "ok\n") == 0, "printed: %s", r.out);
+}
+
+/* Between two messages nothing can be sent twice: a new connection takes over. */
+static void client__closed_between_lines__goes_on_with_a_new_connection(void **state)
+{
+    struct it *it = *state;
+    char addr[64];
+    int listener = scripted_listen(addr), in[2], conn;
+    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    pid_t pid;
+
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    MUST(pipe2(in, O_CLOEXEC) == 0, "pipe2");
+    io.in = in[0];
+    pid = tool_start(it, io, ARGS("-a", addr));
+    close(in[0]);
+    for (int i = 0; i < 3; i++) {
+        MUST(write(in[1], "hello\n", 6) == 6, "write");
+        conn = scripted_accept(listener);
+        peer_expect_text(conn, "hello\r\n\r\n");
+        peer_send_text(conn, "hello\r\n\r\n");
+        close(conn);
+        MUST_COME(lseek(io.out, 0, SEEK_END) == 6 * (i + 1), "the reply is not printed");
+    }
+    close(in[1]);
+    assert_int_equal(tool_wait(pid), 0);
+    assert_string_equal(read_back(io.err, NULL), "");
+    close(io.out);
+    close(listener);
+}
+
+/* ---- output ---- */
+
+static void client__output_fails__says_so_or_is_silent_for_a_closed_pipe(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_io io = {-1, -1, -1};
+    int pipe_fds[2];
+    const char *err;
+
+    MUST(pipe2(pipe_fds, O_CLOEXEC) == 0, "pipe2");
+    close(pipe_fds[0]);
+    io.err = temp_file(it, "err");
+    io.out = pipe_fds[1];
+    assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 141);
+    assert_string_equal(read_back(io.err, NULL), "");
+    close(pipe_fds[1]);
+
+    io.err = temp_file(it, "err");
+    io.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 74);
+    close(io.out);
+    err = read_back(io.err, NULL);
+    assert_string_equal(err, "echo-client: standard output: No space left on device\n");
+
+    /* All of 0, 1, 2 closed: a socket must not become one of them. */
+    io = (struct tool_io){-1, -1, -1};
+    assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 74);
+    assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0]))), 74);
+}
+
+static void client__interrupted__ended_by_the_signal_with_all_replies_printed(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    int in[2];
+    pid_t pid;
+
+    MUST(pipe2(in, O_CLOEXEC) == 0, "pipe2");
+    io.in = in[0];
+    pid = tool_start(it, io, ARGS("-a", s->addr[0]));
+    close(in[0]);
+    MUST(write(in[1], "one\ntwo\n", 8) == 8, "write");
+    MUST_COME(lseek(io.out, 0, SEEK_END) == 8, "the replies are not printed");
+    kill(pid, SIGINT);
+    assert_int_equal(tool_wait(pid), 130);
+    assert_string_equal(read_back(io.out, NULL), "one\ntwo\n");
+    assert_string_equal(read_back(io.err, NULL), "");
+    close(in[1]);
+}
+
+/* Read from a terminal until @text has come; the buffer holds all that came so far. */
+static void terminal_expect(int fd, char *buf, size_t size, const char *text)
+{
+    size_t len = strlen(buf);
+    ssize_t n;
+
+    MUST_COME((n = read(fd, buf + len, size - 1 - len), len += n > 0 ? (size_t)n : 0,
+               buf[len] = '\0', strstr(buf, text) != NULL),
+              "the terminal does not show '%s' but: %s", text, buf);
+}
+
+static void client__terminal__prompts_and_leaves_on_quit(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char *tool = it_build_path(it, "echo-client");
+    struct winsize no_columns = {0};
+    char buf[4096] = "";
+    int fd;
+    pid_t pid = forkpty(&fd, NULL, NULL, &no_columns);
+
+    MUST(pid >= 0, "forkpty: %s", strerror(errno));
+    if (pid == 0) {
+        execl(tool, tool, "-a", s->addr[0], NULL);
+        _exit(127);
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    terminal_expect(fd, buf, sizeof(buf), "> ");
+    MUST(write(fd, "hello\n", 6) == 6, "write");
+    terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
+    MUST(write(fd, "QUIT\n", 5) == 5, "write");
+    terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
+    assert_int_equal(tool_wait(pid), 0);
+    MUST(!strchr(buf, '\033'), "escape codes: %s", buf);
+    close(fd);
+}
+
+static void client__help_and_version__on_standard_output(void **state)
+{
+    struct it *it = *state;
+    struct tool_run r = RUN(it, NO_INPUT, "--help");
+
+    assert_int_equal(r.code, 0);
+    for (size_t i = 0; i < 6; i++) {
+        static const char *const texts[] = {"Usage: ",     "--address", "--timeout",
+                                            "--separator", "--json",    "Examples:"};
+
+        MUST(strstr(r.out, texts[i]), "--help has no '%s': %s", texts[i], r.out);
+    }
+    r = RUN(it, NO_INPUT, "--version");
+    must_print(&r, "echo-client " ECHO_VERSION "\n", strlen("echo-client " ECHO_VERSION "\n"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(client__words__a_line_each),
+        IT(client__lines__as_they_are),
+        IT(client__many_and_long_lines__all_come_back),
+        IT(client__other_separator__same_as_the_servers),
+        IT(client__message_with_separator__refused_after_what_precedes_it),
+        IT(client__every_form_of_address__connects),
+        IT(client__json__an_object_a_line),
+        IT(client__bad_command_line__usage),
+        IT(client__nobody_listens__says_how_to_start_it),
+        IT(client__server_misbehaves__each_its_own_code_and_sentence),
+        IT(client__longer_than_the_server_takes__closed_with_a_hint),
+        IT(client__closed_between_lines__goes_on_with_a_new_connection),
+        IT(client__output_fails__says_so_or_is_silent_for_a_closed_pipe),
+        IT(client__interrupted__ended_by_the_signal_with_all_replies_printed),
+        IT(client__terminal__prompts_and_leaves_on_quit),
+        IT(client__help_and_version__on_standard_output),
+    };
+
+    return it_run(tests);
+}

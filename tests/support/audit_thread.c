@@ -1,0 +1,140 @@
+/*
+ * The thread, its loop, and the two ways into it: an async watcher to stop, a copy to look at.
+ */
+#include "support/audit_thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "support/must.h"
+
+struct audit_thread {
+    pthread_t thread;
+    struct ev_loop *loop;
+    ev_async stop;
+    ev_timer copy;
+    struct audit *audit;
+    pthread_mutex_t lock; /* for what follows */
+    struct audit_counts counts;
+    bool is_done;
+};
+
+static struct audit_thread *running;
+
+static void take_copy(struct audit_thread *t)
+{
+    struct audit_counts counts = audit_result(t->audit).total.counts;
+    pthread_mutex_lock(&t->lock);
+    t->counts = counts;
+    t->is_done = audit_is_done(t->audit);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void on_copy(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    take_copy(container_of(w, struct audit_thread, copy));
+}
+
+static void on_stop(struct ev_loop *loop, ev_async *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    audit_stop(container_of(w, struct audit_thread, stop)->audit);
+}
+
+static void *run(void *arg)
+{
+    struct audit_thread *t = arg;
+    while (!audit_is_done(t->audit))
+        ev_run(t->loop, EVRUN_ONCE);
+    take_copy(t);
+    return NULL;
+}
+
+static bool is_done(struct audit_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool is = t->is_done;
+    pthread_mutex_unlock(&t->lock);
+    return is;
+}
+
+static struct audit_tally end(struct audit_thread *t)
+{
+    ev_async_send(t->loop, &t->stop);
+    MUST_COME(is_done(t), "the audit does not end");
+    pthread_join(t->thread, NULL);
+    struct audit_tally total = audit_result(t->audit).total;
+    audit_free(t->audit);
+    ev_async_stop(t->loop, &t->stop);
+    ev_timer_stop(t->loop, &t->copy);
+    ev_loop_destroy(t->loop);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+    running = NULL;
+    return total;
+}
+
+struct audit_thread *audit_thread_start(const struct audit_options *o)
+{
+    if (running)
+        end(running);
+    struct audit_thread *t = calloc(1, sizeof(*t));
+    MUST(t, "no memory");
+    pthread_mutex_init(&t->lock, NULL);
+    t->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    int rc = audit_start(t->loop, o, NULL, NULL, &t->audit);
+    MUST(rc == 0, "audit_start: %d", rc);
+    ev_async_init(&t->stop, on_stop);
+    ev_async_start(t->loop, &t->stop);
+    ev_timer_init(&t->copy, on_copy, 0.005, 0.005);
+    ev_timer_start(t->loop, &t->copy);
+    /* Signals are for the test's own thread. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&t->thread, NULL, run, t);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    MUST(rc == 0, "pthread_create: %s", strerror(rc));
+    running = t;
+    return t;
+}
+
+struct audit_counts audit_thread_counts(struct audit_thread *t)
+{
+    pthread_mutex_lock(&t->lock);
+    struct audit_counts counts = t->counts;
+    pthread_mutex_unlock(&t->lock);
+    return counts;
+}
+
+void audit_thread_wait_echoed(struct audit_thread *t, uint64_t n)
+{
+    uint64_t before = audit_thread_counts(t).echoed;
+    MUST_COME(audit_thread_counts(t).echoed >= before + n, "no %llu messages come back",
+              (unsigned long long)n);
+}
+
+struct audit_tally audit_thread_stop(struct audit_thread *t, const char *title)
+{
+    struct audit_tally r = end(t);
+    const struct audit_counts *c = &r.counts;
+    printf("# %s: %llu sent, %llu echoed, %llu failed; %llu lost, %llu reordered, %llu truncated, "
+           "%llu corrupted, %llu duplicated, %llu foreign; connections: %llu made, %llu finished, "
+           "%llu closed, %llu reset, %llu given up, %llu refused; longest stall %llu ms\n",
+           title, (unsigned long long)c->sent, (unsigned long long)c->echoed,
+           (unsigned long long)audit_counts_failed(c), (unsigned long long)c->lost,
+           (unsigned long long)c->reordered, (unsigned long long)c->truncated,
+           (unsigned long long)c->corrupted, (unsigned long long)c->duplicated,
+           (unsigned long long)c->foreign, (unsigned long long)c->connected,
+           (unsigned long long)c->finished, (unsigned long long)c->closed,
+           (unsigned long long)c->reset, (unsigned long long)c->given_up,
+           (unsigned long long)c->refused, (unsigned long long)(r.stall.ns / 1000000));
+    return r;
+}

@@ -1,0 +1,28 @@
+/*
+ * An audit in the background of a test: it runs in a thread with a loop of its own, so that the
+ * test can do its mischief to the server meanwhile. One at a time; a broken case may leave one
+ * running, the next start ends it.
+ */
+#ifndef SUPPORT_AUDIT_THREAD_H
+#define SUPPORT_AUDIT_THREAD_H
+
+#include "client/audit.h"
+
+struct audit_thread;
+
+/* audit_thread_start - @o as for audit_start, without an end; the address is copied */
+struct audit_thread *audit_thread_start(const struct audit_options *o);
+
+/* audit_thread_counts - the totals of a moment ago */
+struct audit_counts audit_thread_counts(struct audit_thread *t);
+
+/* audit_thread_wait_echoed - until @n more messages have come back than now */
+void audit_thread_wait_echoed(struct audit_thread *t, uint64_t n);
+
+/*
+ * audit_thread_stop - end it in order and print what happened as a comment
+ * Breaks the case if it does not end. Frees @t.
+ */
+struct audit_tally audit_thread_stop(struct audit_thread *t, const char *title);
+
+#endif
