@@ -146,24 +146,32 @@ static void on_gate(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     accept_one(w->owner, w);
 }
 
-/* Accept and close, so that clients hear something while no worker can take them. */
+/* Accept and close with the reserve descriptor's place. Returns whether there may be more. */
+static bool refuse_one(struct acceptor *a, const struct listener *l)
+{
+    bool may_be_more;
+    int fd;
+
+    fds_close(&a->reserve_fd);
+    fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    may_be_more = fd >= 0 || errno == EINTR;
+    if (fd >= 0) {
+        counter_add(&a->record->counters.accepted, 1);
+        counter_add(&a->record->counters.closed_refused, 1);
+        fds_close(&fd);
+    }
+    a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return may_be_more;
+}
+
+/* Clients hear something while no worker can take them. */
 static void refuse_some(struct acceptor *a)
 {
     for (size_t i = 0; i < a->n_watches; i++) {
-        for (int n = 0; n < ACCEPT_REFUSE_BATCH; n++) {
-            int fd;
+        int n = 0;
 
-            fds_close(&a->reserve_fd);
-            fd = accept4(a->watches[i].listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-            if (fd >= 0) {
-                counter_add(&a->record->counters.accepted, 1);
-                counter_add(&a->record->counters.closed_refused, 1);
-                fds_close(&fd);
-            }
-            a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-            if (fd < 0 && errno != EINTR)
-                break;
-        }
+        while (n < ACCEPT_REFUSE_BATCH && refuse_one(a, a->watches[i].listener))
+            n++;
     }
 }
 
