@@ -133,15 +133,20 @@ static void on_serving(struct arbiter *a)
         a->options->on_serving(addresses, a->options->userdata);
 }
 
-static const char *kill_text(enum tr_kill_reason why)
+static void kill_worker(struct arbiter *a, const struct tr_action *action)
 {
-    static const char *const texts[] = {
-        [TR_KILL_BOOT_TIMEOUT] = "not ready within arbiter.boot_timeout",
-        [TR_KILL_EXIT_TIMEOUT] = "not gone within arbiter.exit_timeout",
-        [TR_KILL_ROLLBACK] = "the reload is taken back",
-        [TR_KILL_STOP] = "stopping",
+    /* A worker that is no longer wanted and not ready yet has nothing to drain: no cause for alarm.
+     */
+    static const struct {
+        enum log_level level;
+        const char *text;
+    } reasons[] = {
+        [TR_KILL_BOOT_TIMEOUT] = {LOG_LEVEL_WARNING, "not ready within arbiter.boot_timeout"},
+        [TR_KILL_EXIT_TIMEOUT] = {LOG_LEVEL_WARNING, "not gone within arbiter.exit_timeout"},
+        [TR_KILL_ROLLBACK] = {LOG_LEVEL_INFO, "the reload is taken back"},
+        [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
-    return texts[why];
+    children_kill(a, action->record, reasons[action->why].level, reasons[action->why].text);
 }
 
 static void spawn(struct arbiter *a, const struct tr_action *action)
@@ -181,7 +186,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         children_tell(a, action->record, "stop", &is_graceful);
         break;
     case TR_KILL:
-        children_kill(a, action->record, kill_text(action->why));
+        kill_worker(a, action);
         break;
     case TR_COMMIT:
         reload_on_commit(a);

@@ -107,15 +107,15 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
     struct arbiter *a = c->arbiter;
 
     if (!is_from(c, m)) {
-        children_kill(a, c->record, "it spoke in another's name");
+        children_kill(a, c->record, LOG_LEVEL_WARNING, "it spoke in another's name");
     } else if (strcmp(m->command, "ready") == 0) {
         c->ready_ms = clock_mono_ms();
-        log_debug(a->log, "worker ready", F_STR("worker", m->sender), F_INT("pid", c->pid),
+        log_debug(a->log, "worker ready", F_STR("worker", m->sender), F_INT("worker_pid", c->pid),
                   F_UINT("boot_ms", c->ready_ms - c->forked_ms));
         arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
     } else if (strcmp(m->command, "retiring") == 0) {
         log_info(a->log, "worker retires of its own accord", F_STR("worker", m->sender),
-                 F_INT("pid", c->pid),
+                 F_INT("worker_pid", c->pid),
                  F_STR("reason", json_string_value(json_object_get(m->args, "reason"))));
         arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = c->record});
     } else {
@@ -129,7 +129,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
     struct child *c = container_of(mb, struct child, mailbox);
 
     if (error)
-        children_kill(c->arbiter, c->record, "its mailbox broke");
+        children_kill(c->arbiter, c->record, LOG_LEVEL_WARNING, "its mailbox broke");
     /* End of file: it is about to exit, or has; the sweep tells how. */
 }
 
@@ -200,7 +200,7 @@ void children_tell_all(struct arbiter *a, const char *command)
         children_tell(a, i, command, NULL);
 }
 
-void children_kill(struct arbiter *a, uint32_t record, const char *why)
+void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why)
 {
     struct child *c = &a->children[record];
     char id[32];
@@ -208,8 +208,8 @@ void children_kill(struct arbiter *a, uint32_t record, const char *why)
     if (!c->pid)
         return;
     actor_id(id, sizeof(id), c->slot);
-    log_warning_limited(a->log, "worker killed", F_STR("worker", id), F_INT("pid", c->pid),
-                        F_STR("why", why));
+    LOG_AT_(a->log, level, log_emit_limited, "worker killed", F_STR("worker", id),
+            F_INT("worker_pid", c->pid), F_STR("why", why));
     c->is_killed = true;
     kill(c->pid, SIGKILL);
 }
@@ -224,7 +224,7 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
 
     actor_id(id, sizeof(id), c->slot);
     LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
-            F_STR("worker", id), F_INT("pid", c->pid), F_UINT("slot", c->slot),
+            F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
             F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
             F_STR("signal", name ? name : ""),
             F_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
@@ -270,7 +270,7 @@ void children_reap(struct arbiter *a)
         else if (pid == a->reload.parser)
             reload_on_parser_exit(a, status);
         else
-            log_debug(a->log, "reaped a stranger", F_INT("pid", pid));
+            log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
     }
     reload_retry(a);
 }

@@ -102,8 +102,8 @@ void children_tell(struct arbiter *a, uint32_t record, const char *command, cons
 /* children_tell_all - to every process */
 void children_tell_all(struct arbiter *a, const char *command);
 
-/* children_kill - SIGKILL, logged with @why */
-void children_kill(struct arbiter *a, uint32_t record, const char *why);
+/* children_kill - SIGKILL, logged at @level with @why */
+void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why);
 
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);
