@@ -163,14 +163,17 @@ static int load(const struct arguments *args, const char *path, struct config **
     config_errors_fini(&errors);
     if (rc == 0)
         return EX_OK;
-    if (rc != -EINVAL)
-        fprintf(stderr, "echo-arbiter: %s: %s\n", *path ? path : "configuration", strerror(-rc));
-    return EX_CONFIG;
+    if (rc == -EINVAL)
+        return EX_CONFIG;
+    fprintf(stderr, "echo-arbiter: cannot read %s: %s\n", *path ? path : "the configuration",
+            strerror(-rc));
+    return EX_OSERR;
 }
 
 struct readiness {
     int ready_fd;
     struct daemon_launch launch;
+    struct log *early; /* to standard error, until the configuration's own has taken over */
 };
 
 static void on_serving(const char *addresses, void *userdata)
@@ -182,11 +185,13 @@ static void on_serving(const char *addresses, void *userdata)
         fds_close(&r->ready_fd);
     }
     daemon_report(&r->launch, EX_OK);
+    log_close(r->early); /* a daemon must not keep the terminal */
 }
 
 static int serve(struct arguments *args, struct config *config)
 {
-    struct readiness readiness = {.ready_fd = args->ready_fd, .launch = {.fd = -1}};
+    struct log log;
+    struct readiness readiness = {.ready_fd = args->ready_fd, .launch = {.fd = -1}, .early = &log};
     struct arbiter_options options = {
         .overrides = args->overrides,
         .n_overrides = args->n_overrides,
@@ -194,7 +199,6 @@ static int serve(struct arguments *args, struct config *config)
         .userdata = &readiness,
         .worker = &echo_worker_kind,
     };
-    struct log log;
     int rc;
 
     if (config->is_daemon) {
