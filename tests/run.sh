@@ -8,7 +8,7 @@ build=$1
 shift
 export ECHO_BUILD=$PWD/$build
 export CMOCKA_MESSAGE_OUTPUT=STDOUT
-export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1}
+export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1:detect_stack_use_after_return=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1:halt_on_error=1}
 limit=${TEST_TIMEOUT:-300}
 out=$build/log

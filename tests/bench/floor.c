@@ -157,7 +157,6 @@ static void accept_one(int listener)
     p->fd = fd;
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): epoll keeps the pointer */
 }
 
 static int listen_on(uint16_t port)
