@@ -30,7 +30,7 @@
 #define BYTES(field)    .type = &config_type_bytes, .offset = offsetof(struct config, field)
 #define BIND(field)     .type = &config_type_bind, .offset = offsetof(struct config, field)
 
-enum { DAY_MS = 86400000 };
+enum { DAY_MS = 86400000, BUFFERED_PER_MESSAGE = 4 };
 
 /* clang-format off */
 const struct config_row config_keys[CONFIG_KEYS] = {
@@ -91,9 +91,9 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .allowed = "a size in quotes from \"1\" to \"1GiB\", such as \"64KiB\"",
         .help = "longest message, without its separator" },
     [CONFIG_MAX_BUFFERED] = {
-        .name = "server.max_buffered", SIZE(max_buffered), .min = 65536, .max = UINT64_C(1) << 40,
+        .name = "server.max_buffered", SIZE(max_buffered), .min = 1 << 20, .max = UINT64_C(1) << 40,
         .reload = RELOAD_WORKERS, .initial = "256MiB",
-        .allowed = "a size in quotes from \"64KiB\" to \"1024GiB\", such as \"16MiB\"",
+        .allowed = "a size in quotes from \"1MiB\" to \"1024GiB\", such as \"16MiB\"",
         .help = "unfinished input and unsent output of all connections of one worker" },
     [CONFIG_MAX_CONNECTIONS] = {
         .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,
@@ -193,18 +193,22 @@ static enum config_key written(const struct config *c, enum config_key a, enum c
     return c->origin[a].kind == ORIGIN_DEFAULT ? b : a;
 }
 
+/*
+ * A message that grows lies in its old and in its larger new block for a moment, behind the unsent
+ * reply to the one before: with less room one that is allowed could never arrive.
+ */
 static int check_sizes(const struct config *c, char *why, size_t why_size)
 {
     enum config_key key = written(c, CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED);
     char where[CONFIG_WHERE_LEN], message[NUM_SIZE_LEN], buffered[NUM_SIZE_LEN];
 
-    if (c->max_message + c->separator_len <= c->max_buffered)
+    if (c->max_message <= c->max_buffered / BUFFERED_PER_MESSAGE)
         return 0;
     num_format_size(c->max_message, message);
     num_format_size(c->max_buffered, buffered);
     snprintf(why, why_size,
-             "%s: %s: a message of \"%s\" does not fit into a buffer of \"%s\", allowed: "
-             "server.max_message with its separator up to server.max_buffered",
+             "%s: %s: messages of \"%s\" are too large for buffers of \"%s\", allowed: a "
+             "server.max_buffered of at least four times server.max_message",
              config_where(c, key, where), config_keys[key].name, message, buffered);
     return -EINVAL;
 }

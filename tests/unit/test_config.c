@@ -453,6 +453,11 @@ static void config_check__message_larger_than_buffers__names_both(void **state U
     assert_non_null(strstr(why, "\"16MiB\""));
     assert_non_null(strstr(why, "\"1MiB\""));
     assert_non_null(strstr(why, ", allowed: "));
+    set(c, CONFIG_MAX_MESSAGE, "262144");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    set(c, CONFIG_MAX_MESSAGE, "262145");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "command line: server.max_message: messages of \"262145\""));
     config_free(c);
 }
 

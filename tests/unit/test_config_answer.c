@@ -197,8 +197,7 @@ static void answer__nonsense__refused(void **state UNUSED)
         "value log.level 1 4\ninfo\nerror 1 1\nx\nend 2\n",
         "error 1 1\nx\nvalue log.level 1 4\ninfo\nend 2\n",
         "error 1 0\n\nend 1\n",
-        "value                                                                    1 4\ninfo\nend "
-        "1\n",
+        "value                                1 4\ninfo\nend 1\n",
     };
     static const char good[] = "value log.level 1 4\ninfo\nend 1\n";
     struct config_errors none = {.n = 0};

@@ -385,9 +385,9 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"arbiter={workers=5daemon=true;};", ":1: arbiter.workers: 5daemon is not understood"},
         {"\xef\xbb\xbflog={};", ":1: syntax error at \"\\xef\\xbb\\xbflog={};\""},
         {"server={max_message=\"1GiB\";};",
-         ":1: server.max_message: a message of \"1GiB\" does not fit into a buffer of \"256MiB\""},
+         ":1: server.max_message: messages of \"1GiB\" are too large for buffers of \"256MiB\""},
         {"\nserver={max_buffered=\"1MiB\";};",
-         ":2: server.max_buffered: a message of \"16MiB\" does not fit"},
+         ":2: server.max_buffered: messages of \"16MiB\" are too large"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(traps); i++) {
