@@ -150,7 +150,7 @@ static int scripted_listen(char addr[64])
 
 static int scripted_accept(int listener)
 {
-    int fd;
+    int fd = -1;
 
     MUST_COME((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0,
               "nobody connects");

@@ -17,7 +17,7 @@
 #include "support/must.h"
 
 struct toy_conn {
-    struct toy_conn *next, **prev;
+    struct list link;
     struct toy *toy;
     ev_io io;
     char *out;
@@ -31,9 +31,7 @@ static void drop(struct toy_conn *c)
 {
     ev_io_stop(c->toy->loop, &c->io);
     close(c->io.fd);
-    *c->prev = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
+    list_remove(&c->link);
     free(c->out);
     free(c);
 }
@@ -125,10 +123,8 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int revents)
         return;
     struct toy_conn *c = calloc(1, sizeof(*c));
     MUST(c, "no memory");
-    *c = (struct toy_conn){.toy = t, .next = t->conns, .prev = &t->conns};
-    if (t->conns)
-        t->conns->prev = &c->next;
-    t->conns = c;
+    c->toy = t;
+    list_append(&t->conns, &c->link);
     ev_io_init(&c->io, on_conn, fd, EV_READ);
     ev_io_start(loop, &c->io);
 }
@@ -142,6 +138,7 @@ void toy_start(struct toy *t, struct ev_loop *loop, enum toy_mischief mischief, 
              getsockname(fd, (struct sockaddr *)&sa, &len) == 0,
          "toy: %s", strerror(errno));
     *t = (struct toy){.loop = loop, .mischief = mischief, .at = at};
+    list_init(&t->conns);
     snprintf(t->addr, sizeof(t->addr), "127.0.0.1:%u", ntohs(sa.sin_port));
     ev_io_init(&t->accept, on_accept, fd, EV_READ);
     ev_io_start(loop, &t->accept);
@@ -149,8 +146,9 @@ void toy_start(struct toy *t, struct ev_loop *loop, enum toy_mischief mischief, 
 
 void toy_stop(struct toy *t)
 {
-    while (t->conns)
-        drop(t->conns);
+    struct list *pos, *next;
+    list_for_each_safe (pos, next, &t->conns)
+        drop(container_of(pos, struct toy_conn, link));
     ev_io_stop(t->loop, &t->accept);
     close(t->accept.fd);
 }

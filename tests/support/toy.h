@@ -8,6 +8,7 @@
 #include <ev.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/list.h"
 
 enum toy_mischief {
     TOY_HONEST,
@@ -19,15 +20,13 @@ enum toy_mischief {
     TOY_REPEAT, /* the byte at that place comes twice */
 };
 
-struct toy_conn;
-
 struct toy {
     struct ev_loop *loop;
     ev_io accept;
     char addr[32]; /* "127.0.0.1:PORT" */
     enum toy_mischief mischief;
     uint64_t at; /* byte of each connection's replies */
-    struct toy_conn *conns;
+    struct list conns;
 };
 
 void toy_start(struct toy *t, struct ev_loop *loop, enum toy_mischief mischief, uint64_t at);

@@ -289,7 +289,7 @@ static void audit_free__in_full_traffic__leaves_nothing(void **state)
         ev_run(b->loop, EVRUN_ONCE);
     audit_free(b->audit);
     b->audit = NULL;
-    while (b->toy.conns) /* it sees every connection end */
+    while (!list_is_empty(&b->toy.conns)) /* it sees every connection end */
         ev_run(b->loop, EVRUN_ONCE);
     assert_int_equal(b->n_done_calls, 0);
 }
