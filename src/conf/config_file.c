@@ -95,7 +95,8 @@ static int read_text(struct reader *r, char **ret_text, size_t *ret_len)
 
 /* ---- values ---- */
 
-static const char *kind_name(const config_setting_t *setting)
+/* Of a value that is no string, and no number that was noted. */
+static const char *kind_name(const struct config_row *row, const config_setting_t *setting)
 {
     switch (config_setting_type(setting)) {
     case CONFIG_TYPE_INT:
@@ -103,13 +104,12 @@ static const char *kind_name(const config_setting_t *setting)
     case CONFIG_TYPE_FLOAT:
         return "a number";
     case CONFIG_TYPE_BOOL:
-        return config_setting_get_bool(setting) ? "true" : "false";
-    case CONFIG_TYPE_STRING:
-        return "a string";
+        return config_setting_get_bool(setting) ? "true is a word without quotes"
+                                                : "false is a word without quotes";
     case CONFIG_TYPE_GROUP:
-        return "a group";
+        return "holds a group";
     default:
-        return "a list";
+        return row->type->syntax == SYNTAX_STRINGS ? "an element is no string" : "holds a list";
     }
 }
 
@@ -129,9 +129,8 @@ static char *refuse_type(struct reader *r, enum config_key key, const config_set
                           "%s: %s is a number, allowed: %s", row->name,
                           config_show(number, r->text.key[key].number_len, shown), row->allowed);
     else
-        config_errors_add(r->errors, r->path, r->text.key[key].line,
-                          "%s: %s where something else belongs, allowed: %s", row->name,
-                          kind_name(setting), row->allowed);
+        config_errors_add(r->errors, r->path, r->text.key[key].line, "%s: %s, allowed: %s",
+                          row->name, kind_name(row, setting), row->allowed);
     return NULL;
 }
 

@@ -340,8 +340,8 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"Arbiter={workers=4;};", ":1: Arbiter: unknown group"},
         {"arbiter={workers=\"4\";};", ":1: arbiter.workers: \"4\" is a string, allowed: a whole "
                                       "number from 0 to 1024, without quotes"},
-        {"arbiter={workers=true;};", ":1: arbiter.workers: true where something else belongs"},
-        {"arbiter={workers=[4];};", ":1: arbiter.workers: a list where something else belongs"},
+        {"arbiter={workers=true;};", ":1: arbiter.workers: true is a word without quotes"},
+        {"arbiter={workers=[4];};", ":1: arbiter.workers: holds a list"},
         {"arbiter={workers={};};", ":1: arbiter.workers: holds a group"},
         {"arbiter={daemon=1;};", ":1: arbiter.daemon: 1 is a number, allowed: true or false"},
         {"arbiter={daemon=\"true\";};", ":1: arbiter.daemon: \"true\" is a string"},
@@ -364,10 +364,10 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"server={bind=[];};", ":1: server.bind: \"\": empty"},
         {"server={bind=\"\";};", ":1: server.bind: \"\": empty"},
         {"server={bind=[\"\"];};", ":1: server.bind: \"\": empty"},
-        {"server={bind=[8060];};", ":1: server.bind: a list where something else belongs"},
-        {"server={bind=(\":1\", 2);};", ":1: server.bind: a list where something else belongs"},
-        {"server={bind=((\":1\"));};", ":1: server.bind: a list where something else belongs"},
-        {"server={bind=[\":1\\n:2\"];};", ":1: server.bind: a list where something else belongs"},
+        {"server={bind=[8060];};", ":1: server.bind: an element is no string"},
+        {"server={bind=(\":1\", 2);};", ":1: server.bind: an element is no string"},
+        {"server={bind=((\":1\"));};", ":1: server.bind: an element is no string"},
+        {"server={bind=[\":1\\n:2\"];};", ":1: server.bind: an element is no string"},
         {"server={bind=8060;};", ":1: server.bind: 8060 is a number"},
         {"server={bind=[\":1\",\n\":1\"];};", ":1: server.bind: \":1\": an element before it"},
         {"server={bind=[\"example.org:80\"];};", ":1: server.bind: \"example.org:80\": a name"},
@@ -409,7 +409,7 @@ static void load__many_errors__all_told_in_the_order_of_lines(void **state UNUSE
         ":11: server: given twice",
         ":12: lag: unknown group",
         ":13: log.level: \"loud\" is not known",
-        ":14: log.format: true where something else belongs",
+        ":14: log.format: true is a word without quotes",
         NULL,
     };
 
@@ -698,7 +698,7 @@ static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED
                         "command line: arbiter.workers: -3 is not understood, allowed: "
                         "a whole number from 0 to 1024");
     assert_non_null(strstr(errors.text[1], "command line: log.level: \"x\" is not known"));
-    assert_non_null(strstr(errors.text[2], "echo.conf:1: arbiter.workers: true"));
+    assert_non_null(strstr(errors.text[2], "echo.conf:1: arbiter.workers: true is a word"));
     config_errors_fini(&errors);
     assert_int_equal(config_load("", overrides, 1, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, 1);
