@@ -49,7 +49,7 @@ static void policy_back_off(struct policy *p, uint64_t now_ms, uint32_t random)
 }
 
 void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms, bool was_ready,
-                     uint64_t served_ms, uint32_t random)
+                     uint32_t random)
 {
     if (!was_ready) {
         if (b->left > 0)
@@ -57,8 +57,6 @@ void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms,
         policy_back_off(p, now_ms, random);
         return;
     }
-    if (served_ms >= POLICY_GOOD_SERVICE_MS)
-        policy_on_good_service(p, b);
     p->early_deaths = 0; /* one that was ready breaks every row */
     b->left = b->full;
     p->not_before_ms = now_ms;

@@ -39,12 +39,12 @@ void policy_budget_init(struct policy_budget *b, uint32_t n_slots);
 
 /*
  * policy_on_death - an unplanned end
- * @served_ms  how long it had been in service; 0 = it was never ready
+ * @was_ready  it had got as far as service
  * @random     any 32 random bits, for the jitter
  * Sets not_before_ms.
  */
 void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms, bool was_ready,
-                     uint64_t served_ms, uint32_t random);
+                     uint32_t random);
 
 /* policy_on_fork_failure - as an early death, but nobody's fault: spends no budget */
 void policy_on_fork_failure(struct policy *p, uint64_t now_ms, uint32_t random);

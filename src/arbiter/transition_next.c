@@ -204,11 +204,11 @@ static bool step_sets(struct transition *t, struct tr_action *a)
         t->next = (struct tr_set){0};
         return say_of_set(t, a, TR_ROLLBACK, epoch);
     }
-    if (t->is_commit_due && t->pass.next_ready == 0) {
-        commit(t);
+    if (t->is_commit_due) {
+        commit(t); /* the records came first: all of `next` have been told to run */
         return say_of_set(t, a, TR_COMMIT, epoch);
     }
-    if (!t->is_commit_due && t->pass.next_ready == t->next.workers)
+    if (t->pass.next_ready == t->next.workers)
         t->is_commit_due = t->pass.is_due = true;
     return false;
 }
@@ -232,8 +232,7 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
                        struct tr_action *a)
 {
     const struct tr_set *set = role == TR_LIVE ? &t->live : &t->next;
-    if (t->pass.is_due || t->mode != TR_MODE_SERVE ||
-        (role == TR_NEXT && (t->failure || t->is_commit_due)))
+    if (t->pass.is_due || t->mode != TR_MODE_SERVE)
         return false;
     for (uint32_t *slot = &t->pass.slot[role]; *slot <= set->workers; ++*slot) {
         uint64_t not_before_ms = role == TR_LIVE ? t->slots[*slot].not_before_ms : 0;
@@ -248,16 +247,11 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
     return false;
 }
 
-/* Hopeless: the last process of each slot died before it was ready. */
+/* After the slots: whatever may start has been started. */
 static bool is_hopeless(const struct transition *t)
 {
-    if (t->budget.left > 0 || t->next.epoch || t->n[TR_STARTING] || t->n[TR_READY] ||
-        t->n[TR_RUNNING] || t->n[TR_RETIRING])
-        return false;
-    for (uint32_t slot = 1; slot <= t->live.workers; slot++)
-        if (t->slots[slot].early_deaths == 0)
-            return false;
-    return true;
+    return t->budget.left == 0 && !t->n[TR_STARTING] && !t->n[TR_READY] && !t->n[TR_RUNNING] &&
+           !t->n[TR_RETIRING];
 }
 
 static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)

@@ -77,9 +77,8 @@ void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms)
 void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless)
 {
     const struct tr_proc *p = &t->procs[record];
-    uint64_t served_ms = p->phase == TR_RUNNING ? now_ms - p->since_ms : 0;
     policy_on_death(&t->slots[p->slot], &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
-                    served_ms, next_random(t));
+                    next_random(t));
 }
 
 void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms)
@@ -98,8 +97,7 @@ void next_fail(struct transition *t, enum tr_failure failure, uint32_t record)
 
 void stop_within(struct transition *t, enum tr_mode mode, uint64_t deadline_ms)
 {
-    t->stop_deadline_ms =
-        t->mode == TR_MODE_SERVE ? deadline_ms : MIN(deadline_ms, t->stop_deadline_ms);
+    t->stop_deadline_ms = deadline_ms;
     t->mode = mode;
     if (t->next.epoch && !t->failure)
         t->failure = TR_FAILURE_STOPPED;

@@ -40,7 +40,7 @@ void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms)
 /* next_fail - a rollback is due because of @record; the first failure counts */
 void next_fail(struct transition *t, enum tr_failure failure, uint32_t record);
 
-/* stop_within - all must end; a second call only shortens */
+/* stop_within - all must end; none later than before */
 void stop_within(struct transition *t, enum tr_mode mode, uint64_t deadline_ms);
 
 #endif
