@@ -15,7 +15,7 @@ static void policy_on_death__first_in_service__at_once(void **state UNUSED)
     struct policy p = {0};
 
     policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, 5000, true, 700, 7);
+    policy_on_death(&p, &budget, 5000, true, 7);
     assert_int_equal(p.not_before_ms, 5000);
     assert_int_equal(budget.left, budget.full);
 }
@@ -31,29 +31,32 @@ static void policy_on_death__again_in_service__once_a_second(void **state UNUSED
         uint64_t now_ms = 5000;
 
         policy_budget_init(&budget, 1);
-        policy_on_death(&p, &budget, now_ms, true, 700, jitters[j]);
+        policy_on_death(&p, &budget, now_ms, true, jitters[j]);
         for (unsigned i = 1; i < 100; i++) {
             now_ms = p.not_before_ms + 3;
-            policy_on_death(&p, &budget, now_ms, true, 3, jitters[j]);
+            policy_on_death(&p, &budget, now_ms, true, jitters[j]);
             assert_int_equal(p.not_before_ms, 5000 + i * intervals_ms[j]);
         }
         now_ms = p.not_before_ms + intervals_ms[j];
-        policy_on_death(&p, &budget, now_ms, true, 900, jitters[j]);
+        policy_on_death(&p, &budget, now_ms, true, jitters[j]);
         assert_int_equal(p.not_before_ms, now_ms);
     }
 }
 
-static void policy_on_death__after_good_service__all_is_forgiven(void **state UNUSED)
+static void policy_on_good_service__all_is_forgiven(void **state UNUSED)
 {
     struct policy p = {0};
 
     policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, 1, false, 0, 7);
-    policy_on_death(&p, &budget, 5000, true, 700, 7);
-    policy_on_death(&p, &budget, 5000 + POLICY_GOOD_SERVICE_MS, true, POLICY_GOOD_SERVICE_MS, 7);
-    assert_int_equal(p.not_before_ms, 5000 + POLICY_GOOD_SERVICE_MS);
-    assert_int_equal(p.early_deaths, 0);
+    policy_on_death(&p, &budget, 5000, true, 7);
+    policy_on_death(&p, &budget, 6500, false, 7);
+    policy_on_good_service(&p, &budget);
     assert_int_equal(budget.left, budget.full);
+    policy_on_death(&p, &budget, 6600, true, 7);
+    assert_int_equal(p.not_before_ms, 6600);
+    policy_on_good_service(&p, &budget);
+    policy_on_death(&p, &budget, 6700, false, 0);
+    assert_int_equal(p.not_before_ms, 6700 + POLICY_BACKOFF_MIN_MS);
 }
 
 static void policy_on_death__in_service_at_time_zero__remembered(void **state UNUSED)
@@ -61,8 +64,8 @@ static void policy_on_death__in_service_at_time_zero__remembered(void **state UN
     struct policy p = {0};
 
     policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, 0, true, 0, 7);
-    policy_on_death(&p, &budget, 10, true, 5, 7);
+    policy_on_death(&p, &budget, 0, true, 7);
+    policy_on_death(&p, &budget, 10, true, 7);
     assert_true(p.not_before_ms >= POLICY_SERVICE_INTERVAL_MS);
 }
 
@@ -77,7 +80,7 @@ static void policy_on_death__before_ready__doubles_between_bounds(void **state U
 
         policy_budget_init(&budget, 100);
         for (unsigned i = 0; i < 80; i++) {
-            policy_on_death(&p, &budget, 1000, false, 0, jitters[j]);
+            policy_on_death(&p, &budget, 1000, false, jitters[j]);
             assert_in_range(p.not_before_ms - 1000, half_ms, 2 * half_ms);
             half_ms = MIN(2 * half_ms, (uint64_t)POLICY_BACKOFF_MAX_MS / 2);
         }
@@ -91,8 +94,8 @@ static void policy_on_death__before_ready__jitter_spreads(void **state UNUSED)
 
     policy_budget_init(&budget, 1);
     for (unsigned i = 0; i < 20; i++) {
-        policy_on_death(&low, &budget, 1000, false, 0, 0);
-        policy_on_death(&high, &budget, 1000, false, 0, UINT32_MAX);
+        policy_on_death(&low, &budget, 1000, false, 0);
+        policy_on_death(&high, &budget, 1000, false, UINT32_MAX);
         assert_true(high.not_before_ms - low.not_before_ms >= POLICY_BACKOFF_MIN_MS - 1);
     }
 }
@@ -103,11 +106,11 @@ static void policy_on_death__one_that_was_ready__breaks_the_row(void **state UNU
 
     policy_budget_init(&budget, 1);
     for (unsigned i = 0; i < 6; i++)
-        policy_on_death(&p, &budget, 1000, false, 0, UINT32_MAX);
-    policy_on_death(&p, &budget, 20000, true, 50, 7);
+        policy_on_death(&p, &budget, 1000, false, UINT32_MAX);
+    policy_on_death(&p, &budget, 20000, true, 7);
     assert_int_equal(p.not_before_ms, 20000);
     assert_int_equal(budget.left, budget.full);
-    policy_on_death(&p, &budget, 30000, false, 0, 0);
+    policy_on_death(&p, &budget, 30000, false, 0);
     assert_int_equal(p.not_before_ms, 30000 + POLICY_BACKOFF_MIN_MS);
 }
 
@@ -117,10 +120,10 @@ static void policy_on_death__early_after_service__keeps_the_interval(void **stat
     struct policy p = {0};
 
     policy_budget_init(&budget, 1);
-    policy_on_death(&p, &budget, 5000, true, 700, 0);
-    policy_on_death(&p, &budget, 5010, false, 0, 0);
+    policy_on_death(&p, &budget, 5000, true, 0);
+    policy_on_death(&p, &budget, 5010, false, 0);
     assert_int_equal(p.not_before_ms, 5000 + POLICY_SERVICE_INTERVAL_MS);
-    policy_on_death(&p, &budget, 6020, true, 10, 0);
+    policy_on_death(&p, &budget, 6020, true, 0);
     assert_int_equal(p.not_before_ms, 5000 + 2 * POLICY_SERVICE_INTERVAL_MS);
 }
 
@@ -134,10 +137,10 @@ static void policy_budget__early_deaths__spent_and_given_back(void **state UNUSE
     assert_int_equal(budget.left, 100 * POLICY_BUDGET_PER_SLOT);
     policy_budget_init(&budget, 1);
     for (unsigned i = 1; i <= POLICY_BUDGET_MIN; i++) {
-        policy_on_death(&p, &budget, 1000, false, 0, 7);
+        policy_on_death(&p, &budget, 1000, false, 7);
         assert_int_equal(budget.left, POLICY_BUDGET_MIN - i);
     }
-    policy_on_death(&p, &budget, 1000, false, 0, 7);
+    policy_on_death(&p, &budget, 1000, false, 7);
     assert_int_equal(budget.left, 0);
     policy_on_good_service(&p, &budget);
     assert_int_equal(budget.left, POLICY_BUDGET_MIN);
@@ -162,7 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policy_on_death__first_in_service__at_once),
         cmocka_unit_test(policy_on_death__again_in_service__once_a_second),
-        cmocka_unit_test(policy_on_death__after_good_service__all_is_forgiven),
+        cmocka_unit_test(policy_on_good_service__all_is_forgiven),
         cmocka_unit_test(policy_on_death__in_service_at_time_zero__remembered),
         cmocka_unit_test(policy_on_death__before_ready__doubles_between_bounds),
         cmocka_unit_test(policy_on_death__before_ready__jitter_spreads),

@@ -247,6 +247,7 @@ static void transition__no_free_record__waits_for_an_end(void **state UNUSED)
     PLAY({10, "ready 0", "run:0"}, {10, "ready 1", "run:1 serving"},
          {20, "retiring 0", "spawn:2@1"}, {30, "ready 2", "run:2"}, {40, "retiring 2", ""});
     assert_int_equal(transition_deadline(&model.engine), 20 + 3000 + TR_KILL_GRACE_MS);
+    assert_true(transition_is_degraded(&model.engine));
     PLAY({50, "exit 0", "spawn:0@1"});
 }
 
@@ -375,20 +376,55 @@ static void transition__reload__death_just_after_commit__ordinary_death(void **s
 static void transition__reload__death_between_run_and_commit__commits(void **state UNUSED)
 {
     const struct tr_event ready = {.kind = TR_EV_READY, .record = 3};
-    const struct tr_event died = {.kind = TR_EV_EXITED, .record = 2};
+    struct tr_event died = {.kind = TR_EV_EXITED};
     struct transition *t = &model.engine;
 
     begin_serving();
-    PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "ready 2", ""});
+    PLAY({90, "exit 0", "spawn:0@1"}, {91, "ready 0", "run:0"},
+         {100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "ready 2", ""});
     transition_event(t, 120, &ready);
-    assert_int_equal(transition_next(t, 120).kind, TR_RUN);
-    transition_event(t, 120, &died);
-    assert_int_equal(transition_next(t, 120).kind, TR_RUN);
+    for (died.record = 2; died.record <= 3; died.record++) {
+        assert_int_equal(transition_next(t, 120).kind, TR_RUN);
+        transition_event(t, 120, &died);
+    }
     assert_int_equal(transition_next(t, 120).kind, TR_COMMIT);
     assert_int_equal(transition_next(t, 120).kind, TR_RETIRE);
     assert_int_equal(transition_next(t, 120).kind, TR_RETIRE);
-    assert_int_equal(transition_next(t, 120).kind, TR_SPAWN);
+    assert_int_equal(transition_next(t, 120).slot, 2); /* slot 1 has used its second up */
     assert_int_equal(transition_next(t, 120).kind, TR_NOTHING);
+    assert_in_range(transition_deadline(t), 1090, 1090 + POLICY_SERVICE_JITTER_MS);
+}
+
+static void transition__reload__two_failures_at_once__first_is_named(void **state UNUSED)
+{
+    const struct tr_event fork = {.kind = TR_EV_FORK_FAILED, .record = 3};
+    const struct tr_event died = {.kind = TR_EV_EXITED, .record = 2};
+    struct tr_action a;
+
+    begin_serving();
+    PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"});
+    transition_event(&model.engine, 120, &fork);
+    transition_event(&model.engine, 120, &died);
+    a = transition_next(&model.engine, 120);
+    assert_int_equal(a.kind, TR_ROLLBACK);
+    assert_int_equal(a.failure, TR_FAILURE_FORK);
+    assert_int_equal(a.record, 3);
+    assert_int_equal(a.slot, 2);
+}
+
+/* A new configuration begins anew, but for the second between two restarts. */
+static void transition__reload__commits__history_ends_but_for_the_interval(void **state UNUSED)
+{
+    begin(3, 12);
+    PLAY({5, "ready 0", "run:0"}, {6, "ready 2", "run:2"}, {10, "exit 1", ""},
+         {20, "exit 0", "spawn:0@1"}, {21, "exit 2", "spawn:1@3"}, {22, "ready 0", "run:0"},
+         {23, "ready 1", "run:1"}, {24, "exit 1", ""}, {25, "reload 2", "spawn:1@1 spawn:2@2"},
+         {30, "ready 1", ""}, {31, "ready 2", "run:1 run:2 commit:2 retire:0 serving"});
+    assert_int_equal(model.engine.slots[2].early_deaths, 0);
+    assert_int_equal(model.engine.budget.full, MAX(2 * POLICY_BUDGET_PER_SLOT, POLICY_BUDGET_MIN));
+    assert_int_equal(model.engine.budget.left, model.engine.budget.full);
+    PLAY({40, "scale 3", "spawn:3@3"}, {41, "ready 3", "run:3"}, {50, "exit 2", "spawn:2@2"},
+         {51, "ready 2", "run:2"}, {60, "exit 1", ""}, {1019, "", ""}, {1270, "", "spawn:1@1"});
 }
 
 static void transition__reload__live_death__refilled_in_live_then_replaced(void **state UNUSED)
@@ -426,7 +462,24 @@ static void transition__reload_without_room__ignored(void **state UNUSED)
     assert_false(transition_can_reload(&model.engine, 3));
     PLAY({20, "reload 3", ""}, {30, "retiring 0", "spawn:2@1"}, {31, "reload 2", ""});
     assert_false(transition_can_reload(&model.engine, 2));
-    PLAY({40, "exit 0", ""}, {41, "reload 2", "spawn:0@1 spawn:3@2"});
+    PLAY({40, "exit 0", ""}, {50, "exit 2", ""});
+    assert_false(transition_can_reload(&model.engine, 3)); /* one of the three free is slot 1's */
+    PLAY({60, "reload 2", "spawn:0@1 spawn:2@2"});
+}
+
+/* Nobody has to send a tick for time to count. */
+static void transition_next__time_passes_between_actions__counts(void **state UNUSED)
+{
+    struct tr_action a;
+
+    begin(2, 8);
+    assert_int_equal(transition_next(&model.engine, 999).kind, TR_NOTHING);
+    a = transition_next(&model.engine, 1000);
+    assert_int_equal(a.kind, TR_KILL);
+    assert_int_equal(transition_next(&model.engine, 5000).kind, TR_KILL);
+    assert_int_equal(transition_next(&model.engine, 5000).kind, TR_SPAWN);
+    assert_int_equal(transition_next(&model.engine, 5000).kind, TR_NOTHING);
+    assert_true(transition_deadline(&model.engine) > 5000);
 }
 
 static void transition__scale_during_reload__of_next(void **state UNUSED)
@@ -608,10 +661,13 @@ int main(void)
         cmocka_unit_test(transition__reload__retires_before_ready__rollback),
         cmocka_unit_test(transition__reload__death_just_after_commit__ordinary_death),
         cmocka_unit_test(transition__reload__death_between_run_and_commit__commits),
+        cmocka_unit_test(transition__reload__two_failures_at_once__first_is_named),
+        cmocka_unit_test(transition__reload__commits__history_ends_but_for_the_interval),
         cmocka_unit_test(transition__reload__live_death__refilled_in_live_then_replaced),
         cmocka_unit_test(transition__reload__slot_in_back_off__filled_by_commit),
         cmocka_unit_test(transition__reload_during_a_start_that_fails__possible_in_back_off),
         cmocka_unit_test(transition__reload_without_room__ignored),
+        cmocka_unit_test(transition_next__time_passes_between_actions__counts),
         cmocka_unit_test(transition__scale_during_reload__of_next),
         cmocka_unit_test(transition__scale_during_reload__leaves_room_for_live),
         cmocka_unit_test(transition__stop__retires_then_kills_then_stopped),
