@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "arbiter/commands.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/signals.h"
@@ -28,9 +29,9 @@ static struct generation *generation_of(struct arbiter *a, uint64_t epoch)
     return a->next && a->next->epoch == epoch ? a->next : a->live;
 }
 
-static void actor_id(char *buf, size_t size, uint32_t slot)
+void children_id(char *buf, size_t size, const struct child *c)
 {
-    snprintf(buf, size, "worker.%u", slot);
+    snprintf(buf, size, "worker.%u", c->slot);
 }
 
 /* What RLIMIT_NOFILE leaves for connections, or less if the configuration says so. */
@@ -90,14 +91,14 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .max_connections = effective_max_connections(a, g),
         .log = &g->log,
     };
-    actor_id(boot->id, sizeof(boot->id), c->slot);
+    children_id(boot->id, sizeof(boot->id), c);
 }
 
 static bool is_from(const struct child *c, const struct message *m)
 {
     char id[32];
 
-    actor_id(id, sizeof(id), c->slot);
+    children_id(id, sizeof(id), c);
     return strcmp(m->sender, id) == 0;
 }
 
@@ -106,22 +107,12 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
     struct child *c = container_of(mb, struct child, mailbox);
     struct arbiter *a = c->arbiter;
 
-    if (!is_from(c, m)) {
+    log_debug(a->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
+              F_UINT("id", m->id));
+    if (!is_from(c, m))
         children_kill(a, c->record, LOG_LEVEL_WARNING, "it spoke in another's name");
-    } else if (strcmp(m->command, "ready") == 0) {
-        c->ready_ms = clock_mono_ms();
-        log_debug(a->log, "worker ready", F_STR("worker", m->sender), F_INT("worker_pid", c->pid),
-                  F_UINT("boot_ms", c->ready_ms - c->forked_ms));
-        arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
-    } else if (strcmp(m->command, "retiring") == 0) {
-        log_info(a->log, "worker retires of its own accord", F_STR("worker", m->sender),
-                 F_INT("worker_pid", c->pid),
-                 F_STR("reason", json_string_value(json_object_get(m->args, "reason"))));
-        arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = c->record});
-    } else {
-        log_warning_limited(a->log, "mailbox: unknown command", F_STR("worker", m->sender),
-                            F_STR("command", m->command));
-    }
+    else if (commands_from_worker(a, c->record, m) < 0)
+        children_kill(a, c->record, LOG_LEVEL_WARNING, "it said what it may not");
 }
 
 static void on_mailbox_close(struct mailbox *mb, int error)
@@ -175,23 +166,30 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     return 0;
 }
 
-void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
+int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
+                  json_t *args)
 {
     struct child *c = &a->children[record];
-    struct message m = {.sender = "arbiter"};
-    int rc;
+    struct message m = {.sender = "arbiter", .id = id, .args = args};
+    int rc = -EPIPE;
 
-    if (!c->pid)
-        return;
     snprintf(m.command, sizeof(m.command), "%s", command);
-    actor_id(m.target, sizeof(m.target), c->slot);
-    if (graceful)
-        m.args = json_pack("{s:b}", "graceful", *graceful);
-    rc = mailbox_send(&c->mailbox, &m, NULL, 0);
+    children_id(m.target, sizeof(m.target), c);
+    log_debug(a->log, "message", F_STR("to", m.target), F_STR("command", command),
+              F_UINT("id", id));
+    if (c->pid)
+        rc = mailbox_send(&c->mailbox, &m, NULL, 0);
     if (rc < 0 && rc != -EPIPE)
         log_warning_limited(a->log, "mailbox: not sent", F_STR("worker", m.target),
                             F_STR("command", command), F_ERR(rc));
     message_fini(&m);
+    return rc;
+}
+
+void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
+{
+    children_send(a, record, command, 0,
+                  graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
 }
 
 void children_tell_all(struct arbiter *a, const char *command)
@@ -207,7 +205,7 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
 
     if (!c->pid)
         return;
-    actor_id(id, sizeof(id), c->slot);
+    children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, "worker killed", F_STR("worker", id),
             F_INT("worker_pid", c->pid), F_STR("why", why));
     c->is_killed = true;
@@ -222,7 +220,7 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
     enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
     char id[32];
 
-    actor_id(id, sizeof(id), c->slot);
+    children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
             F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
             F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
@@ -245,6 +243,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
     scoreboard_release(&a->scoreboard, c->record, &a->totals);
+    answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);
 }

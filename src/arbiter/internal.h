@@ -13,7 +13,9 @@
 
 #include "actor/mailbox.h"
 #include "actor/scoreboard.h"
+#include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
+#include "arbiter/control.h"
 #include "arbiter/pidfile.h"
 #include "arbiter/transition.h"
 #include "base/log.h"
@@ -56,6 +58,7 @@ struct reload {
     char *data; /* owned */
     size_t len;
     uint64_t started_ms;
+    json_t *changes; /* owned: of the reload under way, for its answer */
 };
 
 struct arbiter {
@@ -76,6 +79,13 @@ struct arbiter {
     struct ev_signal *signals; /* owned: one a row of the table */
     struct reload reload;
     struct pidfile pidfile;
+    struct control control;
+    struct list answers; /* owned; every asker that still waits */
+    unsigned n_answers;
+    struct request *requests; /* owned, REQUESTS_MAX */
+    uint64_t last_request;
+    json_t *notes; /* owned: what `notify` left, by actor */
+    enum actor_state state;
     uint64_t started_ms;
     uint64_t reloads;
     uint64_t restarts; /* unplanned ends */
@@ -85,8 +95,27 @@ struct arbiter {
 
 /* arbiter.c */
 
+/* arbiter_attach - timers and signals. Returns 0 or -ENOMEM. */
+int arbiter_attach(struct arbiter *a);
+
+/* arbiter_pump - do what the engine says until it rests */
+void arbiter_pump(struct arbiter *a);
+
+/* arbiter_set_state - a step of the states' table: logged, and shown in the process title */
+void arbiter_set_state(struct arbiter *a, enum actor_state state);
+
 /* arbiter_event - feed the engine and do what it says */
 void arbiter_event(struct arbiter *a, const struct tr_event *ev);
+
+/* arbiter_stop - begin to stop; a second time, or @is_quick, at once. @cause: for the log */
+void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause);
+
+/* arbiter_scale - want @workers processes, 1..TR_SLOTS_MAX */
+void arbiter_scale(struct arbiter *a, uint32_t workers);
+uint32_t arbiter_wanted_workers(const struct arbiter *a);
+
+/* arbiter_reopen_logs - here and in every worker */
+void arbiter_reopen_logs(struct arbiter *a);
 
 /* arbiter_detach_signals - in a forked child, before its own loop: libev's rule */
 void arbiter_detach_signals(struct arbiter *a);
@@ -95,6 +124,13 @@ void arbiter_detach_signals(struct arbiter *a);
 
 /* children_spawn - fork the process of a TR_SPAWN. Returns 0 or -errno. */
 int children_spawn(struct arbiter *a, const struct tr_action *action);
+
+/* children_id - "worker.2" */
+void children_id(char *buf, size_t size, const struct child *c);
+
+/* children_send - one message; @args is taken over, NULL = none. Returns 0 or -errno, logged. */
+int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
+                  json_t *args);
 
 /* children_tell - send a command without arguments but `graceful`, if it is not NULL */
 void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "actor/command.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
@@ -35,13 +37,27 @@ static void close_answer(struct arbiter *a)
 static void finish(struct arbiter *a)
 {
     close_answer(a);
+    json_decref(a->reload.changes);
+    a->reload.changes = NULL;
     a->reload.is_active = false;
+}
+
+/* @details is taken over; NULL = none */
+static void refuse_with(struct arbiter *a, const char *code, const char *why, json_t *details)
+{
+    json_t *body = command_error(code, why);
+
+    log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
+    if (details)
+        json_object_set_new(json_object_get(body, "error"), "details", details);
+    answers_give(a, ANSWER_RELOAD, body);
+    json_decref(body);
+    finish(a);
 }
 
 static void refuse(struct arbiter *a, const char *why)
 {
-    log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
-    finish(a);
+    refuse_with(a, "rollback", why, NULL);
 }
 
 /* A change of one of these needs a new start. */
@@ -61,6 +77,8 @@ static void log_change(const struct config_row *row, const char *old_text, const
 
     log_info(a->log, "configuration changes", F_STR("key", row->name), F_STR("old", old_text),
              F_STR("new", new_text));
+    json_array_append_new(a->reload.changes, json_pack("{s:s,s:s,s:s}", "key", row->name, "old",
+                                                       old_text, "new", new_text));
 }
 
 static void prepare(struct arbiter *a, struct config *config)
@@ -71,13 +89,13 @@ static void prepare(struct arbiter *a, struct config *config)
 
     config_diff(a->live->config, config, on_restart_key, &restart_key);
     if (restart_key) {
-        log_error(a->log, "reload refused: nothing has changed", F_STR("key", restart_key->name),
-                  F_STR("reason", "a change of this key needs a new start"));
+        snprintf(why, sizeof(why), "a change of %s needs a new start", restart_key->name);
         config_free(config);
-        finish(a);
+        refuse_with(a, "config", why, NULL);
         return;
     }
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
+        answers_postpone(a);
         a->reload.is_again = true; /* things have changed since start(): read it again later */
         config_free(config);
         finish(a);
@@ -110,9 +128,14 @@ static void on_answer(struct arbiter *a)
     if (rc == 0) {
         prepare(a, config);
     } else {
-        for (size_t i = 0; i < errors.n; i++)
+        json_t *details = json_array();
+
+        for (size_t i = 0; i < errors.n; i++) {
             log_error(a->log, "configuration", F_STR("error", errors.text[i]));
-        refuse(a, rc == -EINVAL ? "the configuration is not valid" : strerror(-rc));
+            json_array_append_new(details, json_string(errors.text[i]));
+        }
+        refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
+                    details);
     }
     config_errors_fini(&errors);
     reload_retry(a);
@@ -160,6 +183,8 @@ static void start(struct arbiter *a)
 
     r->is_again = false;
     r->is_active = true;
+    r->changes = json_array();
+    answers_advance(a);
     r->started_ms = clock_mono_ms();
     log_info(a->log, "reloading", F_STR("file", a->live->config->path));
     rc = config_child_start(a->live->config->path, &r->parser, &r->fd);
@@ -204,9 +229,30 @@ void reload_on_parser_exit(struct arbiter *a, int status)
         log_warning(a->log, "the configuration's parser died", F_INT("signal", WTERMSIG(status)));
 }
 
+/* What the askers hear: the new generation, what changed, and who serves now. */
+static json_t *describe(struct arbiter *a, uint64_t took_ms)
+{
+    json_t *workers = json_array();
+    char id[32];
+
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        if (!c->pid || c->epoch != a->live->epoch)
+            continue;
+        children_id(id, sizeof(id), c);
+        json_array_append_new(workers, json_pack("{s:s,s:i}", "id", id, "pid", (int)c->pid));
+    }
+    return command_result(json_pack("{s:I,s:O,s:o,s:I}", "generation", (json_int_t)a->live->epoch,
+                                    "changed", a->reload.changes, "workers", workers, "took_ms",
+                                    (json_int_t)took_ms));
+}
+
 void reload_on_commit(struct arbiter *a)
 {
     struct generation *old = a->live;
+    uint64_t took_ms = clock_mono_ms() - a->reload.started_ms;
+    json_t *body;
 
     if (!a->next)
         return;
@@ -219,8 +265,10 @@ void reload_on_commit(struct arbiter *a)
             listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);
     generation_free(old);
     log_info(a->log, "reloaded", F_UINT("generation", a->live->epoch),
-             F_UINT("workers", a->live->workers),
-             F_UINT("took_ms", clock_mono_ms() - a->reload.started_ms));
+             F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
+    body = describe(a, took_ms);
+    answers_give(a, ANSWER_RELOAD, body);
+    json_decref(body);
     finish(a);
 }
 

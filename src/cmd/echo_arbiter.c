@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/signals.h"
+#include "base/title.h"
 #include "base/util.h"
 #include "cmd/daemon.h"
 #include "cmd/worker_kind.h"
@@ -226,6 +227,7 @@ int main(int argc, char **argv)
 
     if (fds_ensure_stdio() < 0)
         return EX_OSERR;
+    title_init(argc, argv);
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);

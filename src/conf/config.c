@@ -25,6 +25,7 @@
 #define BOOLEAN(field)  .type = &config_type_boolean, .offset = FIELD(field, bool)
 #define PATH(field)     .type = &config_type_path, .offset = FIELD(field, char[CONFIG_PATH_MAX])
 #define LOG_FILE(field) .type = &config_type_log_file, .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define CONTROL(field)  .type = &config_type_control, .offset = FIELD(field, char[CONFIG_PATH_MAX])
 #define LEVEL(field)    .type = &config_type_level, .offset = FIELD(field, enum log_level)
 #define FORMAT(field)   .type = &config_type_format, .offset = FIELD(field, enum log_format)
 #define BYTES(field)    .type = &config_type_bytes, .offset = offsetof(struct config, field)
@@ -49,6 +50,16 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .reload = RELOAD_ARBITER, .initial = "30",
         .allowed = "seconds from 0 to 86400",
         .help = "time to drain before what is left is cut" },
+    [CONFIG_TIMEOUT] = {
+        .name = "arbiter.timeout", DURATION(timeout_ms), .min = 500, .max = DAY_MS,
+        .reload = RELOAD_ARBITER, .initial = "30",
+        .allowed = "seconds from 0.5 to 86400",
+        .help = "time without a heartbeat before a worker is aborted and replaced" },
+    [CONFIG_CONTROL] = {
+        .name = "arbiter.control", CONTROL(control), .max = 107,
+        .reload = RELOAD_RESTART, .initial = "auto",
+        .allowed = "\"auto\", a path in quotes, shorter than 108 bytes, or \"\"",
+        .help = "control socket; \"auto\" = in the runtime directory, \"\" = none" },
     [CONFIG_PID_FILE] = {
         .name = "arbiter.pid_file", PATH(pid_file),
         .reload = RELOAD_RESTART, .initial = "",

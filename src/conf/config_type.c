@@ -169,7 +169,7 @@ static int path_set(struct config *c, const struct config_row *row, const char *
     char path[CONFIG_PATH_MAX] = "";
     int r = *text ? config_path_absolute(text, path, sizeof(path)) : 0;
 
-    if (r == -ENAMETOOLONG)
+    if (r == -ENAMETOOLONG || (row->max && strlen(path) > row->max))
         return refuse(problem, size, text, "is too long as an absolute path");
     if (r < 0)
         return refuse(problem, size, text, "is relative, and the working directory is not known");
@@ -177,10 +177,11 @@ static int path_set(struct config *c, const struct config_row *row, const char *
     return 0;
 }
 
-static int log_file_set(struct config *c, const struct config_row *row, const char *text,
-                        char *problem, size_t size)
+/* A path, or the one word of the type that is none. */
+static int place_set(struct config *c, const struct config_row *row, const char *text,
+                     char *problem, size_t size)
 {
-    if (strcmp(text, "syslog") != 0)
+    if (strcmp(text, row->type->choices[0]) != 0)
         return path_set(c, row, text, problem, size);
     strcpy(field(c, row), text);
     return 0;
@@ -249,6 +250,8 @@ static char *bytes_get(const struct config *c, const struct config_row *row UNUS
 }
 
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
+static const char *const log_places[] = {"syslog", NULL};
+static const char *const control_places[] = {"auto", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
 const struct config_type config_type_count = {SYNTAX_NUMBER, NULL, count_set, count_get};
@@ -256,7 +259,8 @@ const struct config_type config_type_duration = {SYNTAX_NUMBER, NULL, duration_s
 const struct config_type config_type_size = {SYNTAX_STRING, NULL, size_set, size_get};
 const struct config_type config_type_boolean = {SYNTAX_BOOLEAN, NULL, boolean_set, boolean_get};
 const struct config_type config_type_path = {SYNTAX_STRING, NULL, path_set, path_get};
-const struct config_type config_type_log_file = {SYNTAX_STRING, NULL, log_file_set, path_get};
+const struct config_type config_type_log_file = {SYNTAX_STRING, log_places, place_set, path_get};
+const struct config_type config_type_control = {SYNTAX_STRING, control_places, place_set, path_get};
 const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
 const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
 const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};

@@ -36,6 +36,7 @@ extern const struct config_type config_type_size; /* uint64_t bytes */
 extern const struct config_type config_type_boolean; /* bool */
 extern const struct config_type config_type_path; /* char[CONFIG_PATH_MAX], made absolute */
 extern const struct config_type config_type_log_file; /* the same, "syslog" is no path */
+extern const struct config_type config_type_control; /* the same, "auto" is no path */
 extern const struct config_type config_type_level; /* enum log_level */
 extern const struct config_type config_type_format; /* enum log_format */
 extern const struct config_type config_type_bytes; /* separator and separator_len */

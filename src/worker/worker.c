@@ -4,6 +4,7 @@
  */
 #include "worker/worker.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <ev.h>
 #include <signal.h>
@@ -14,29 +15,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "actor/mailbox.h"
-#include "actor/scoreboard.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/title.h"
+#include "base/util.h"
 #include "conf/config.h"
-#include "net/conn.h"
 #include "net/listener.h"
-#include "worker/accept.h"
-
-struct worker {
-    const struct actor_boot *boot; /* borrowed */
-    struct ev_loop *loop; /* owned */
-    struct score_record *record; /* borrowed: the shared record that only this process writes */
-    struct mailbox mailbox;
-    struct conn_set conns;
-    struct acceptor acceptor;
-    ev_timer heartbeat; /* the least often that the record is touched */
-    ev_check turn; /* touches it at each turn of the loop */
-    ev_timer patience; /* end of the drain */
-    ev_signal term;
-    bool is_draining;
-};
+#include "worker/internal.h"
 
 static void beat(struct worker *w)
 {
@@ -55,17 +41,33 @@ static void on_turn(struct ev_loop *loop UNUSED, ev_check *check, int revents UN
     beat(container_of(check, struct worker, turn));
 }
 
-static void tell_arbiter(struct worker *w, const char *command, json_t *args)
+void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
 {
-    struct message m = {.target = "arbiter", .args = args};
+    struct message m = {.id = id, .target = "arbiter", .args = args};
     int rc;
 
     snprintf(m.command, sizeof(m.command), "%s", command);
     snprintf(m.sender, sizeof(m.sender), "%s", w->boot->id);
+    log_debug(w->boot->log, "message", F_STR("to", m.target), F_STR("command", command),
+              F_UINT("id", id));
     rc = mailbox_send(&w->mailbox, &m, NULL, 0);
     if (rc < 0 && rc != -EPIPE)
-        log_warning(w->boot->log, "mailbox: not sent", F_STR("command", command), F_ERR(rc));
+        log_warning_limited(w->boot->log, "mailbox: not sent", F_STR("command", command),
+                            F_ERR(rc));
     message_fini(&m);
+}
+
+void worker_set_state(struct worker *w, enum actor_state state)
+{
+    const enum actor_state from = (enum actor_state)counter_get(&w->record->state);
+
+    if (from == state)
+        return;
+    assert(actor_state_may_follow(from, state));
+    log_debug(w->boot->log, "state", F_STR("from", actor_state_name(from)),
+              F_STR("to", actor_state_name(state)));
+    counter_set(&w->record->state, state);
+    title_set(w->boot->id, actor_state_name(state));
 }
 
 static void leave_if_drained(struct worker *w)
@@ -92,12 +94,12 @@ static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int r
     ev_break(w->loop, EVBREAK_ALL);
 }
 
-static void begin_drain(struct worker *w)
+void worker_drain(struct worker *w)
 {
     if (w->is_draining)
         return;
     w->is_draining = true;
-    counter_set(&w->record->state, ACTOR_STOPPING);
+    worker_set_state(w, ACTOR_STOPPING);
     acceptor_fini(&w->acceptor);
     ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
     ev_timer_start(w->loop, &w->patience);
@@ -115,7 +117,7 @@ static void become_orphan(struct worker *w)
     for (size_t i = 0; i < w->boot->n_listeners; i++)
         if (w->boot->listeners[i]->fd >= 0)
             shutdown(w->boot->listeners[i]->fd, SHUT_RDWR);
-    begin_drain(w);
+    worker_drain(w);
 }
 
 static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents UNUSED)
@@ -127,55 +129,31 @@ static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents 
     } else if (w->is_draining) {
         ev_break(loop, EVBREAK_ALL);
     } else {
-        tell_arbiter(w, "retiring", json_pack("{s:s}", "reason", "SIGTERM"));
-        begin_drain(w);
+        worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", "SIGTERM"));
+        worker_drain(w);
     }
 }
 
-static void on_run(struct worker *w, const struct message *m UNUSED)
+void worker_run(struct worker *w)
 {
     if (w->is_draining)
         return;
-    counter_set(&w->record->state, ACTOR_RUN);
+    worker_set_state(w, ACTOR_RUN);
     acceptor_run(&w->acceptor);
 }
 
-static void on_stop(struct worker *w, const struct message *m)
+void worker_quit(struct worker *w)
 {
-    if (json_is_true(json_object_get(m->args, "graceful")))
-        begin_drain(w);
-    else
-        ev_break(w->loop, EVBREAK_ALL);
+    ev_break(w->loop, EVBREAK_ALL);
 }
-
-static void on_reopen_logs(struct worker *w, const struct message *m UNUSED)
-{
-    int rc = log_reopen(w->boot->log);
-
-    if (rc < 0)
-        log_error(w->boot->log, "log: cannot be reopened", F_ERR(rc));
-}
-
-static const struct {
-    const char *command;
-    void (*handle)(struct worker *w, const struct message *m);
-} worker_commands[] = {
-    {"run", on_run},
-    {"stop", on_stop},
-    {"reopen_logs", on_reopen_logs},
-};
 
 static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, size_t n_fds UNUSED)
 {
     struct worker *w = container_of(mb, struct worker, mailbox);
 
-    for (size_t i = 0; i < ARRAY_SIZE(worker_commands); i++) {
-        if (strcmp(m->command, worker_commands[i].command) == 0) {
-            worker_commands[i].handle(w, m);
-            return;
-        }
-    }
-    log_warning(w->boot->log, "mailbox: unknown command", F_STR("command", m->command));
+    log_debug(w->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
+              F_UINT("id", m->id));
+    worker_command(w, m);
 }
 
 static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
@@ -220,7 +198,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     struct worker w = {.boot = boot, .record = &boot->scoreboard->records[boot->record]};
     int rc;
 
-    counter_set(&w.record->state, ACTOR_STARTING);
+    worker_set_state(&w, ACTOR_STARTING);
     counter_set(&w.record->started_ns, clock_mono_ns());
     boot->log->dropped = &w.record->counters.log_dropped;
     signals_ignore_strays();
@@ -231,10 +209,10 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     }
     beat(&w);
     signals_unblock_all();
-    tell_arbiter(&w, "ready", NULL);
+    worker_tell(&w, "ready", 0, NULL);
     ev_run(w.loop, 0);
 
-    counter_set(&w.record->state, ACTOR_CLOSE);
+    worker_set_state(&w, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
     conn_set_fini(&w.conns);
     mailbox_stop(&w.mailbox);

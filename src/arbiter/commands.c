@@ -1,0 +1,386 @@
+/*
+ * The arbiter's commands. An operator's request is checked by the table, then handled here or
+ * forwarded to workers; what takes time is answered when it is done.
+ */
+#include "arbiter/commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "actor/command.h"
+#include "arbiter/answer.h"
+#include "arbiter/internal.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/util.h"
+
+typedef void arbiter_handler(struct arbiter *a, struct answer *w, json_t *args);
+
+static void do_ping(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    answer_ok(a, w, json_string("pong"));
+}
+
+static void do_echo(struct arbiter *a, struct answer *w, json_t *args)
+{
+    answer_ok(a, w, json_incref(json_object_get(args, "message")));
+}
+
+static void do_info(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    answer_ok(a, w, info_arbiter(a));
+}
+
+static void do_config(struct arbiter *a, struct answer *w, json_t *args)
+{
+    const char *key = json_string_value(json_object_get(args, "key"));
+
+    if (key && config_find(key) < 0)
+        answer_error(a, w, "bad_argument", "there is no such key: see echo.conf(5)");
+    else
+        answer_ok(a, w, info_config(a, key));
+}
+
+static void do_actors(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    answer_ok(a, w, info_actors(a));
+}
+
+static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    answer_ok(a, w, command_list(COMMAND_BY_OPERATOR));
+}
+
+static bool is_graceful(json_t *args)
+{
+    json_t *value = json_object_get(args, "graceful");
+
+    return !value || json_is_true(value);
+}
+
+static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
+{
+    answer_ok(a, w, json_pack("{s:b}", "stopping", 1));
+    arbiter_stop(a, !is_graceful(args), "control socket");
+}
+
+static void do_reload(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    if (a->is_stopping) {
+        answer_error(a, w, "stopping", "the arbiter stops");
+        return;
+    }
+    answer_wait(a, w, ANSWER_NEXT_RELOAD,
+                2 * (CONFIG_PARSE_TIMEOUT_MS + a->live->config->boot_timeout_ms) +
+                    a->live->config->exit_timeout_ms);
+    reload_request(a);
+}
+
+static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers)
+{
+    if (a->is_stopping) {
+        answer_error(a, w, "stopping", "the arbiter stops");
+        return;
+    }
+    w->workers = workers;
+    answer_wait(a, w, ANSWER_SCALE, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
+    arbiter_scale(a, workers);
+}
+
+static void do_scale(struct arbiter *a, struct answer *w, json_t *args)
+{
+    scale_to(a, w, (uint32_t)json_integer_value(json_object_get(args, "workers")));
+}
+
+static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    const uint32_t workers = arbiter_wanted_workers(a) + 1;
+
+    if (workers > TR_SLOTS_MAX)
+        answer_error(a, w, "bad_argument", "there are as many workers as there can be");
+    else
+        scale_to(a, w, workers);
+}
+
+static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    arbiter_reopen_logs(a);
+    answer_ok(a, w, json_pack("{s:b}", "reopened", 1));
+}
+
+static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
+{
+    const char *text = json_string_value(json_object_get(args, "level"));
+    enum log_level level;
+
+    if (log_level_parse(text, &level) < 0) {
+        answer_error(a, w, "bad_argument", "level must be debug, info, warning or error");
+        return;
+    }
+    a->live->log.level = level;
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid)
+            children_send(a, i, "log_level", 0, json_incref(args));
+    log_info(a->log, "log level", F_STR("level", log_level_name(level)));
+    answer_ok(a, w, json_pack("{s:s}", "level", log_level_name(level)));
+}
+
+static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
+{
+    uint64_t slot, newest = 0;
+
+    if (strncmp(id, "worker.", 7) != 0 || num_parse_u64(id + 7, 1, TR_SLOTS_MAX, &slot) < 0)
+        return -ENOENT;
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        if (c->pid && c->slot == slot && c->generation > newest) {
+            newest = c->generation;
+            *ret_record = i;
+        }
+    }
+    return newest ? 0 : -ENOENT;
+}
+
+static void unknown_actor(struct arbiter *a, struct answer *w, const char *id)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "there is no actor '%.64s': arbiter, workers, or worker.1 to %u",
+             id, arbiter_wanted_workers(a));
+    answer_error(a, w, "unknown_actor", text);
+}
+
+/* The engine fills its slot anew; the process drains, or goes at once. */
+static void retire(struct arbiter *a, uint32_t record, bool is_quick)
+{
+    const bool graceful = !is_quick;
+
+    children_tell(a, record, "stop", &graceful);
+    arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = record});
+}
+
+static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
+{
+    const char *id = json_string_value(json_object_get(args, "actor"));
+    json_t *timeout = json_object_get(args, "timeout");
+    uint32_t record;
+
+    if (find_worker(a, id, &record) < 0) {
+        unknown_actor(a, w, id);
+        return;
+    }
+    w->pid = a->children[record].pid;
+    w->pid_record = record;
+    answer_wait(a, w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
+    retire(a, record, false);
+}
+
+static void note(struct arbiter *a, const char *actor, json_t *info)
+{
+    json_t *text = json_pack("{s:O,s:I}", "info", info, "at_ms", (json_int_t)clock_mono_ms());
+
+    if (json_object_size(a->notes) < ANSWERS_MAX || json_object_get(a->notes, actor))
+        json_object_set(a->notes, actor, text);
+    json_decref(text);
+}
+
+static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
+{
+    json_t *actor = json_object_get(args, "actor");
+    const char *id = actor ? json_string_value(actor) : "arbiter";
+    uint32_t record;
+
+    if (strcmp(id, "arbiter") != 0 && find_worker(a, id, &record) < 0) {
+        unknown_actor(a, w, id);
+        return;
+    }
+    note(a, id, json_object_get(args, "info"));
+    answer_ok(a, w, json_pack("{s:s}", "noted", id));
+}
+
+/* Rows of the command table that an operator may give to the arbiter. */
+static const struct {
+    const char *name;
+    arbiter_handler *handle;
+} handlers[] = {
+    {"ping", do_ping},
+    {"echo", do_echo},
+    {"info", do_info},
+    {"config", do_config},
+    {"stop", do_stop},
+    {"notify", do_notify},
+    {"spawn", do_spawn},
+    {"kill_actor", do_kill_actor},
+    {"reload", do_reload},
+    {"scale", do_scale},
+    {"reopen_logs", do_reopen_logs},
+    {"log_level", do_log_level},
+    {"actors", do_actors},
+    {"commands", do_commands},
+};
+
+static void handle(struct arbiter *a, struct answer *w, const char *name, json_t *args)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
+        if (strcmp(handlers[i].name, name) == 0) {
+            handlers[i].handle(a, w, args);
+            return;
+        }
+    }
+    answer_error(a, w, "unknown_command", name);
+}
+
+static void forward(struct arbiter *a, struct answer *w, uint32_t record, const char *name,
+                    json_t *args)
+{
+    if (strcmp(name, "stop") == 0) {
+        retire(a, record, !is_graceful(args));
+        answer_ok(a, w, json_pack("{s:b}", "stopping", 1));
+        return;
+    }
+    w->wait = ANSWER_WORKERS;
+    if (request_send(a, record, name, args, w) < 0)
+        answer_error(a, w, "busy", "the worker cannot be asked now: try again");
+}
+
+static void forward_to_all(struct arbiter *a, struct answer *w, const char *name, json_t *args)
+{
+    w->is_map = true;
+    w->wait = ANSWER_WORKERS;
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
+            request_send(a, i, name, args, w) == 0)
+            w->n_waiting++;
+    if (w->n_waiting == 0)
+        answer_ok(a, w, json_object());
+}
+
+static void dispatch_to(struct arbiter *a, struct answer *w, const char *target, const char *name,
+                        json_t *args)
+{
+    uint32_t record;
+
+    if (strcmp(target, "arbiter") == 0)
+        handle(a, w, name, args);
+    else if (strcmp(target, "workers") == 0 && strcmp(name, "stop") == 0)
+        answer_error(a, w, "bad_argument", "stop: name one worker, or the arbiter for all");
+    else if (strcmp(target, "workers") == 0)
+        forward_to_all(a, w, name, args);
+    else if (find_worker(a, target, &record) == 0)
+        forward(a, w, record, name, args);
+    else
+        unknown_actor(a, w, target);
+}
+
+/* Members of a request, all that there may be. */
+static bool is_well_formed(json_t *request)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(request, name, value)
+    {
+        const bool is_string = json_is_string(value);
+
+        if (strcmp(name, "command") == 0 || strcmp(name, "target") == 0 ? !is_string
+            : strcmp(name, "args") == 0                                 ? !json_is_object(value)
+                                                                        : strcmp(name, "id") != 0)
+            return false;
+    }
+    return json_object_get(request, "command") != NULL;
+}
+
+void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
+{
+    const char *name = json_string_value(json_object_get(request, "command"));
+    json_t *target = json_object_get(request, "target");
+    const char *to = target ? json_string_value(target) : "arbiter";
+    json_t *args = json_object_get(request, "args");
+    const struct command_row *row;
+    const char *code;
+    char why[256];
+
+    if (!is_well_formed(request)) {
+        answer_error(
+            a, w, "bad_request",
+            "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, \"id\":...}");
+        return;
+    }
+    row = command_find(name);
+    if (!row) {
+        snprintf(why, sizeof(why), "there is no command '%.64s': ask for \"commands\"", name);
+        answer_error(a, w, "unknown_command", why);
+    } else if (command_check(row,
+                             strcmp(to, "arbiter") == 0 ? COMMAND_ON_ARBITER : COMMAND_ON_WORKER,
+                             COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0) {
+        answer_error(a, w, code, why);
+    } else {
+        dispatch_to(a, w, to, name, args);
+    }
+}
+
+/* ---- what workers say ---- */
+
+static void on_ready(struct arbiter *a, struct child *c)
+{
+    c->ready_ms = clock_mono_ms();
+    log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
+              F_UINT("boot_ms", c->ready_ms - c->forked_ms));
+    arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
+}
+
+static void on_retiring(struct arbiter *a, struct child *c, json_t *args)
+{
+    log_info(a->log, "worker retires of its own accord", F_UINT("slot", c->slot),
+             F_INT("worker_pid", c->pid),
+             F_STR("reason", json_string_value(json_object_get(args, "reason"))));
+    arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = c->record});
+}
+
+/* A worker asks as an operator would, within what the table lets it. */
+static void on_request(struct arbiter *a, struct child *c, struct message *m)
+{
+    struct answer *w = answer_new(a, NULL, NULL);
+
+    if (!w)
+        return;
+    w->record = c->record;
+    w->asker = c->pid;
+    w->message_id = m->id;
+    if (strcmp(m->command, "notify") == 0) {
+        note(a, m->sender, json_object_get(m->args, "info"));
+        answer_ok(a, w, json_pack("{s:s}", "noted", m->sender));
+    } else {
+        handle(a, w, m->command, m->args);
+    }
+}
+
+int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m)
+{
+    struct child *c = &a->children[record];
+    const struct command_row *row;
+    const char *code;
+    char why[256];
+
+    if (strcmp(m->command, "reply") == 0) {
+        answers_on_reply(a, record, m->id, m->args);
+        return 0;
+    }
+    row = command_find(m->command);
+    if (!row || command_check(row, COMMAND_ON_ARBITER, COMMAND_BY_WORKER, m->args, &code, why,
+                              sizeof(why)) < 0) {
+        log_warning_limited(a->log, "mailbox: a worker says what it may not",
+                            F_STR("worker", m->sender), F_STR("command", m->command),
+                            F_STR("why", row ? why : "there is no such command"));
+        return -EBADMSG;
+    }
+    if (strcmp(m->command, "ready") == 0)
+        on_ready(a, c);
+    else if (strcmp(m->command, "retiring") == 0)
+        on_retiring(a, c, m->args);
+    else
+        on_request(a, c, m);
+    return 0;
+}

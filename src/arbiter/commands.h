@@ -1,0 +1,32 @@
+/*
+ * What the arbiter does with each command of the table, for operators and for workers.
+ */
+#ifndef ARBITER_COMMANDS_H
+#define ARBITER_COMMANDS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+struct answer;
+struct arbiter;
+struct message;
+
+/* commands_dispatch - an operator's request {"command","target"?,"args"?}; @w is answered, now or
+ * later */
+void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
+
+/* commands_from_worker - a message of the worker in @record, checked by the table. Returns 0 or
+ * -EBADMSG: end it. */
+int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m);
+
+/* info.c */
+
+/* info_arbiter - what `info` answers: design 5.4. NULL without memory. */
+json_t *info_arbiter(struct arbiter *a);
+
+/* info_actors - ids and states; info_config - one row or all: value and origin, NULL for an unknown
+ * @key */
+json_t *info_actors(struct arbiter *a);
+json_t *info_config(struct arbiter *a, const char *key);
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * What the arbiter knows, as JSON: `info`, `actors`, `config`. Reads the scoreboard and its own
+ * struct.
+ */
+#include "arbiter/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "arbiter/internal.h"
+#include "base/clock.h"
+#include "base/util.h"
+
+static void set_uint(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static void set_counters(json_t *object, const struct counters *c)
+{
+#define X(field, help) set_uint(object, #field, counter_get(&c->field));
+    COUNTERS(X)
+#undef X
+}
+
+static void add_counters(struct counters *sum, const struct counters *c)
+{
+#define X(field, help) counter_add(&sum->field, counter_get(&c->field));
+    COUNTERS(X)
+#undef X
+}
+
+static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_t now_ns)
+{
+    const struct score_record *r = &a->scoreboard.records[c->record];
+    const uint64_t beat_ns = counter_get(&r->heartbeat_ns);
+    json_t *w = json_object(), *counters = json_object();
+    char id[32];
+
+    children_id(id, sizeof(id), c);
+    json_object_set_new(w, "id", json_string(id));
+    set_uint(w, "slot", c->slot);
+    set_uint(w, "generation", c->generation);
+    set_uint(w, "pid", (uint64_t)c->pid);
+    json_object_set_new(w, "state",
+                        json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
+    json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
+    set_uint(w, "connections", counter_get(&r->connections));
+    set_uint(w, "accepted", counter_get(&r->counters.accepted));
+    set_uint(w, "requests", counter_get(&r->counters.requests));
+    set_uint(w, "bytes_in", counter_get(&r->counters.bytes_in));
+    set_uint(w, "bytes_out", counter_get(&r->counters.bytes_out));
+    set_uint(w, "handed_in", counter_get(&r->counters.handed_in));
+    set_uint(w, "handed_out", counter_get(&r->counters.handed_out));
+    json_object_set_new(
+        w, "heartbeat_age",
+        json_real(beat_ns && beat_ns < now_ns ? (double)(now_ns - beat_ns) / 1e9 : 0.));
+    set_counters(counters, &r->counters);
+    json_object_set_new(w, "counters", counters);
+    if (json_object_get(a->notes, id))
+        json_object_set(w, "notified", json_object_get(a->notes, id));
+    return w;
+}
+
+static json_t *describe_binds(const struct generation *g)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < g->n_listeners; i++)
+        json_array_append_new(list, json_string(g->listeners[i]->bound));
+    return list;
+}
+
+static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
+{
+    json_t *o = json_object();
+
+    set_uint(o, "pid", (uint64_t)getpid());
+    json_object_set_new(o, "version", json_string(ECHO_VERSION));
+    json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
+    json_object_set_new(o, "uptime", json_real((double)(now_ns / 1000000 - a->started_ms) / 1e3));
+    set_uint(o, "generation", a->live->epoch);
+    set_uint(o, "reloads", a->reloads);
+    set_uint(o, "restarts", a->restarts);
+    set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
+    json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
+    json_object_set_new(o, "binds", describe_binds(a->live));
+    json_object_set_new(o, "config", json_string(a->live->config->path));
+    if (json_object_get(a->notes, "arbiter"))
+        json_object_set(o, "notified", json_object_get(a->notes, "arbiter"));
+    return o;
+}
+
+static int by_slot(const void *x, const void *y)
+{
+    const struct child *const *a = x, *const *b = y;
+
+    if ((*a)->slot != (*b)->slot)
+        return (*a)->slot < (*b)->slot ? -1 : 1;
+    return (*a)->generation < (*b)->generation ? -1 : (*a)->generation > (*b)->generation;
+}
+
+/* The living, by slot and age. Owned by the caller; NULL without memory. */
+static const struct child **living(const struct arbiter *a, size_t *ret_n)
+{
+    const struct child **list = calloc(a->n_children_used + 1, sizeof(const struct child *));
+
+    *ret_n = 0;
+    for (uint32_t i = 0; list && i < a->n_children_used; i++)
+        if (a->children[i].pid)
+            list[(*ret_n)++] = &a->children[i];
+    if (list)
+        qsort(list, *ret_n, sizeof(const struct child *), by_slot);
+    return list;
+}
+
+json_t *info_arbiter(struct arbiter *a)
+{
+    const uint64_t now_ns = clock_mono_ns();
+    json_t *workers = json_array(), *totals = json_object();
+    struct counters sum = {0};
+    uint64_t connections = 0;
+    size_t n;
+    const struct child **list = living(a, &n);
+
+    add_counters(&sum, &a->totals);
+    for (size_t i = 0; i < n; i++) {
+        const struct score_record *r = &a->scoreboard.records[list[i]->record];
+
+        json_array_append_new(workers, describe_worker(a, list[i], now_ns));
+        add_counters(&sum, &r->counters);
+        connections += counter_get(&r->connections);
+    }
+    free(list);
+    set_uint(totals, "connections", connections);
+    set_counters(totals, &sum);
+    return json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
+                     "totals", totals);
+}
+
+json_t *info_actors(struct arbiter *a)
+{
+    json_t *all = json_array();
+    char id[32];
+    size_t n;
+    const struct child **list = living(a, &n);
+
+    json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", "arbiter", "pid", (int)getpid(),
+                                         "state", actor_state_name(a->state)));
+    for (size_t i = 0; i < n; i++) {
+        const struct child *c = list[i];
+        const uint64_t state = counter_get(&a->scoreboard.records[c->record].state);
+
+        children_id(id, sizeof(id), c);
+        json_array_append_new(list, json_pack("{s:s,s:i,s:s}", "id", id, "pid", (int)c->pid,
+                                              "state", actor_state_name((enum actor_state)state)));
+    }
+    free(list);
+    return all;
+}
+
+static json_t *describe_key(const struct config *c, enum config_key key)
+{
+    static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
+                                          [ORIGIN_FILE] = "file",
+                                          [ORIGIN_COMMAND_LINE] = "command line"};
+    const struct config_origin *origin = &c->origin[key];
+    char *value = config_get(c, key);
+    json_t *o = json_pack("{s:s,s:s?,s:s}", "key", config_keys[key].name, "value", value, "origin",
+                          origins[origin->kind]);
+
+    if (origin->kind == ORIGIN_FILE)
+        set_uint(o, "line", origin->line);
+    free(value);
+    return o;
+}
+
+json_t *info_config(struct arbiter *a, const char *key)
+{
+    const struct config *c = a->live->config;
+    json_t *list;
+
+    if (key)
+        return describe_key(c, (enum config_key)config_find(key));
+    list = json_array();
+    for (int i = 0; i < CONFIG_KEYS; i++)
+        json_array_append_new(list, describe_key(c, (enum config_key)i));
+    return list;
+}

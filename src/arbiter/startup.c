@@ -1,0 +1,152 @@
+/*
+ * The arbiter's beginning and end: what it makes before it serves, in an order in which each
+ * failure has a name and leaves nothing behind, and what it undoes.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+
+#include "base/clock.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+/* As many descriptors as this user may have: each connection is one. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+static int exit_code_of(int rc)
+{
+    switch (-rc) {
+    case EADDRINUSE:
+    case EADDRNOTAVAIL:
+        return EX_UNAVAILABLE;
+    case EACCES:
+    case EPERM:
+        return EX_NOPERM;
+    case EBUSY:
+        return EX_TEMPFAIL;
+    case EEXIST:
+    case ENOENT:
+    case ENOTDIR:
+    case EROFS:
+    case ENOSPC:
+    case ELOOP:
+    case EISDIR:
+        return EX_CANTCREAT;
+    default:
+        return EX_OSERR;
+    }
+}
+
+static int refuse_start(struct arbiter *a, int rc, const char *why)
+{
+    log_error(a->log, "cannot start", F_STR("reason", why));
+    return exit_code_of(rc);
+}
+
+/* Returns 0 or the exit code; what was made so far is undone by fini. */
+static int prepare(struct arbiter *a, struct config *config)
+{
+    struct tr_set first;
+    char why[512];
+    int rc;
+
+    a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    a->engine = calloc(1, sizeof(*a->engine));
+    a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
+    a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
+    a->notes = json_object();
+    if (!a->loop || !a->engine || !a->children || !a->requests || !a->notes) {
+        config_free(config);
+        return refuse_start(a, -ENOMEM, "out of memory");
+    }
+    ev_set_userdata(a->loop, a);
+    raise_descriptor_limit();
+    /* First the pid file: it tells "already running" from "the address is taken". */
+    rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
+    if (rc == 0)
+        rc = generation_new(config, ++a->last_epoch, NULL, &a->live, why, sizeof(why));
+    if (rc < 0) {
+        config_free(config);
+        return refuse_start(a, rc, why);
+    }
+    a->log = &a->live->log;
+    rc = scoreboard_open(&a->scoreboard, TR_RECORDS_MAX);
+    if (rc < 0)
+        return refuse_start(a, rc, "scoreboard");
+    rc = control_open(a, config->control, why, sizeof(why));
+    if (rc < 0)
+        return refuse_start(a, rc, why);
+    rc = arbiter_attach(a);
+    if (rc < 0)
+        return refuse_start(a, rc, "out of memory");
+    arbiter_set_state(a, ACTOR_STARTING);
+    first = (struct tr_set){
+        .epoch = a->live->epoch,
+        .workers = a->live->workers,
+        .boot_timeout_ms = config->boot_timeout_ms,
+        .exit_timeout_ms = config->exit_timeout_ms,
+    };
+    transition_init(a->engine, &first, TR_RECORDS_MAX, (uint32_t)clock_mono_ns());
+    return 0;
+}
+
+static void fini(struct arbiter *a)
+{
+    if (a->loop) {
+        reload_cancel(a);
+        answers_fini(a);
+        control_close(a);
+        arbiter_detach_signals(a);
+        ev_loop_destroy(a->loop);
+    }
+    generation_free(a->next);
+    pidfile_remove(&a->pidfile);
+    scoreboard_close(&a->scoreboard);
+    free(a->signals);
+    free(a->children);
+    free(a->requests);
+    json_decref(a->notes);
+    free(a->engine);
+}
+
+int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options)
+{
+    struct arbiter a = {
+        .options = options,
+        .log = log,
+        .started_ms = clock_mono_ms(),
+        .state = ACTOR_INACTIVE,
+        .pidfile = {.fd = -1},
+        .reload = {.fd = -1},
+        .scoreboard = {.fd = -1},
+    };
+    int rc;
+
+    list_init(&a.answers);
+    rc = prepare(&a, config);
+    if (rc == 0) {
+        signals_unblock_all();
+        arbiter_pump(&a);
+        ev_run(a.loop, 0);
+        rc = a.exit_code;
+        log_info(a.log, "stopped", F_UINT("uptime_ms", clock_mono_ms() - a.started_ms),
+                 F_UINT("accepted", counter_get(&a.totals.accepted)),
+                 F_UINT("requests", counter_get(&a.totals.requests)), F_INT("exit", rc));
+    }
+    fini(&a);
+    generation_free(a.live);
+    return rc;
+}

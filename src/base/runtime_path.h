@@ -1,0 +1,28 @@
+/*
+ * Where the control socket lives by default; the same for the arbiter and the client tool. Reads
+ * the environment that it is given, touches no file.
+ */
+#ifndef BASE_RUNTIME_PATH_H
+#define BASE_RUNTIME_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { RUNTIME_PATH_MAX = 108 }; /* sun_path */
+
+struct runtime_path {
+    char dir[RUNTIME_PATH_MAX];
+    char socket[RUNTIME_PATH_MAX];
+    bool is_ours; /* the directory may be made, and removed, by the arbiter */
+};
+
+/*
+ * runtime_path_default - $RUNTIME_DIRECTORY (its first entry), else /run/echo-arbiter for root,
+ * else $XDG_RUNTIME_DIR
+ * @service,@xdg  the two variables, NULL = unset; only absolute paths count
+ * Returns 0, or -ENOENT if there is no such place, or -ENAMETOOLONG.
+ */
+int runtime_path_default(const char *service, const char *xdg, bool is_root,
+                         struct runtime_path *ret);
+
+#endif

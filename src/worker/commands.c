@@ -1,0 +1,129 @@
+/*
+ * The worker's commands. The arbiter has checked callers and arguments by the table already; they
+ * are checked again here, since a message is data.
+ */
+#include "worker/internal.h"
+
+#include <string.h>
+
+#include "actor/command.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+/* Returns the result, taken over by the caller; NULL = nothing to say. */
+typedef json_t *worker_handler(struct worker *w, json_t *args);
+
+static json_t *do_ping(struct worker *w UNUSED, json_t *args UNUSED)
+{
+    return json_string("pong");
+}
+
+static json_t *do_echo(struct worker *w UNUSED, json_t *args)
+{
+    return json_incref(json_object_get(args, "message"));
+}
+
+static void set_uint(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static json_t *do_info(struct worker *w, json_t *args UNUSED)
+{
+    const struct score_record *r = w->record;
+    const uint64_t uptime_ns = clock_mono_ns() - counter_get(&r->started_ns);
+    json_t *o = json_object(), *counters = json_object();
+
+    json_object_set_new(o, "id", json_string(w->boot->id));
+    set_uint(o, "slot", w->boot->slot);
+    set_uint(o, "generation", w->boot->generation);
+    set_uint(o, "pid", (uint64_t)getpid());
+    json_object_set_new(o, "state",
+                        json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
+    json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
+    set_uint(o, "connections", w->conns.n_open);
+    set_uint(o, "max_connections", w->boot->max_connections);
+    set_uint(o, "buffered_bytes", w->conns.pool.used_bytes);
+#define X(field, help) set_uint(counters, #field, counter_get(&r->counters.field));
+    COUNTERS(X)
+#undef X
+    json_object_set_new(o, "counters", counters);
+    return o;
+}
+
+static json_t *do_run(struct worker *w, json_t *args UNUSED)
+{
+    worker_run(w);
+    return NULL;
+}
+
+static json_t *do_stop(struct worker *w, json_t *args)
+{
+    json_t *graceful = json_object_get(args, "graceful");
+
+    if (!graceful || json_is_true(graceful))
+        worker_drain(w);
+    else
+        worker_quit(w);
+    return NULL;
+}
+
+static json_t *do_reopen_logs(struct worker *w, json_t *args UNUSED)
+{
+    int rc = log_reopen(w->boot->log);
+
+    if (rc < 0)
+        log_error(w->boot->log, "log: cannot be reopened", F_ERR(rc));
+    return json_boolean(rc == 0);
+}
+
+static json_t *do_log_level(struct worker *w, json_t *args)
+{
+    enum log_level level;
+
+    if (log_level_parse(json_string_value(json_object_get(args, "level")), &level) < 0)
+        return NULL;
+    w->boot->log->level = level;
+    return json_string(log_level_name(level));
+}
+
+static const struct {
+    const char *name;
+    worker_handler *handle;
+} handlers[] = {
+    {"ping", do_ping},           {"echo", do_echo},
+    {"info", do_info},           {"run", do_run},
+    {"stop", do_stop},           {"reopen_logs", do_reopen_logs},
+    {"log_level", do_log_level},
+};
+
+static json_t *answer(struct worker *w, const struct message *m)
+{
+    const struct command_row *row = command_find(m->command);
+    const char *code = "unknown_command";
+    char why[256] = "there is no such command";
+    json_t *result;
+
+    if (!row || command_check(row, COMMAND_ON_WORKER, COMMAND_BY_ARBITER | COMMAND_BY_OPERATOR,
+                              m->args, &code, why, sizeof(why)) < 0)
+        return command_error(code, why);
+    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
+        if (strcmp(handlers[i].name, m->command) != 0)
+            continue;
+        result = handlers[i].handle(w, m->args);
+        return result ? command_result(result)
+                      : command_error("bad_argument", "the worker cannot do that");
+    }
+    return command_error(code, why);
+}
+
+void worker_command(struct worker *w, const struct message *m)
+{
+    json_t *body = answer(w, m);
+
+    if (m->id)
+        worker_tell(w, "reply", m->id, body);
+    else
+        json_decref(body);
+}

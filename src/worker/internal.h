@@ -1,0 +1,52 @@
+/*
+ * What the files of the worker share. Included by src/worker/ alone.
+ */
+#ifndef WORKER_INTERNAL_H
+#define WORKER_INTERNAL_H
+
+#include <ev.h>
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "actor/boot.h"
+#include "actor/mailbox.h"
+#include "actor/scoreboard.h"
+#include "net/conn.h"
+#include "worker/accept.h"
+
+struct worker {
+    const struct actor_boot *boot; /* borrowed */
+    struct ev_loop *loop; /* owned */
+    struct score_record *record; /* borrowed: the shared record that only this process writes */
+    struct mailbox mailbox;
+    struct conn_set conns;
+    struct acceptor acceptor;
+    ev_timer heartbeat; /* the least often that the record is touched */
+    ev_check turn; /* touches it at each turn of the loop */
+    ev_timer patience; /* end of the drain */
+    ev_signal term;
+    bool is_draining;
+};
+
+/* worker.c */
+
+/* worker_set_state - a step of the states' table: published, logged, and shown in the process title
+ */
+void worker_set_state(struct worker *w, enum actor_state state);
+
+/* worker_run - begin to accept */
+void worker_run(struct worker *w);
+
+/* worker_drain - accept no more, finish what is begun, then end; worker_quit - end at once */
+void worker_drain(struct worker *w);
+void worker_quit(struct worker *w);
+
+/* worker_tell - a message to the arbiter; @args is taken over, NULL = none */
+void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args);
+
+/* commands.c */
+
+/* worker_command - do what a message of the arbiter says, and reply if it asks for one */
+void worker_command(struct worker *w, const struct message *m);
+
+#endif
