@@ -56,7 +56,7 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .allowed = "seconds from 0.5 to 86400",
         .help = "time without a heartbeat before a worker is aborted and replaced" },
     [CONFIG_CONTROL] = {
-        .name = "arbiter.control", CONTROL(control), .max = 107,
+        .name = "arbiter.control", CONTROL(control),
         .reload = RELOAD_RESTART, .initial = "auto",
         .allowed = "\"auto\", a path in quotes, shorter than 108 bytes, or \"\"",
         .help = "control socket; \"auto\" = in the runtime directory, \"\" = none" },

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "base/num.h"
 #include "base/util.h"
@@ -169,7 +171,7 @@ static int path_set(struct config *c, const struct config_row *row, const char *
     char path[CONFIG_PATH_MAX] = "";
     int r = *text ? config_path_absolute(text, path, sizeof(path)) : 0;
 
-    if (r == -ENAMETOOLONG || (row->max && strlen(path) > row->max))
+    if (r == -ENAMETOOLONG)
         return refuse(problem, size, text, "is too long as an absolute path");
     if (r < 0)
         return refuse(problem, size, text, "is relative, and the working directory is not known");
@@ -185,6 +187,15 @@ static int place_set(struct config *c, const struct config_row *row, const char 
         return path_set(c, row, text, problem, size);
     strcpy(field(c, row), text);
     return 0;
+}
+
+/* A socket's path has less room than a file's. */
+static int control_set(struct config *c, const struct config_row *row, const char *text,
+                       char *problem, size_t size)
+{
+    if (strlen(text) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        return refuse(problem, size, text, "is too long for a socket");
+    return place_set(c, row, text, problem, size);
 }
 
 static char *path_get(const struct config *c, const struct config_row *row)
@@ -260,7 +271,7 @@ const struct config_type config_type_size = {SYNTAX_STRING, NULL, size_set, size
 const struct config_type config_type_boolean = {SYNTAX_BOOLEAN, NULL, boolean_set, boolean_get};
 const struct config_type config_type_path = {SYNTAX_STRING, NULL, path_set, path_get};
 const struct config_type config_type_log_file = {SYNTAX_STRING, log_places, place_set, path_get};
-const struct config_type config_type_control = {SYNTAX_STRING, control_places, place_set, path_get};
+const struct config_type config_type_control = {SYNTAX_STRING, control_places, control_set, path_get};
 const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
 const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
 const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};

@@ -143,7 +143,7 @@ static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
         assert_non_null(strstr(row->allowed, min));
         assert_non_null(strstr(row->allowed, max));
     }
-    assert_int_equal(n, 10);
+    assert_int_equal(n, 11);
     config_free(c);
 }
 
@@ -160,7 +160,7 @@ static void table__choices__all_named_in_allowed(void **state UNUSED)
             expect_accepted(c, (enum config_key)key, *choices, *choices);
         }
     }
-    assert_int_equal(n, 4 + 2);
+    assert_int_equal(n, 4 + 2 + 2); /* levels, formats, places that are no path */
     assert_int_equal(c->log_level, LOG_LEVEL_ERROR);
     assert_int_equal(c->log_format, LOG_FORMAT_JSON);
     for (int level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++)
