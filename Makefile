@@ -10,7 +10,6 @@ bindir      ?= $(prefix)/bin
 sbindir     ?= $(prefix)/sbin
 mandir      ?= $(prefix)/share/man
 docdir      ?= $(prefix)/share/doc/echo-arbiter
-includedir  ?= $(prefix)/include
 B           ?= build
 ifeq ($(origin CC),default)
 CC          := gcc
@@ -224,7 +223,6 @@ endif
 # ---- installation ----
 
 MAN := $(wildcard man/*.[1-8])
-HDR := $(wildcard include/arbiter/*.h)
 section = $(subst .,,$(suffix $(1)))
 
 install: all
@@ -233,11 +231,9 @@ install: all
 	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
 	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
-	$(foreach h,$(HDR),install -D -m 644 $(h) $(DESTDIR)$(includedir)/arbiter/$(notdir $(h)) &&) :
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
-	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
-	-rmdir $(DESTDIR)$(docdir) $(if $(HDR),$(DESTDIR)$(includedir)/arbiter) 2>/dev/null || :
+	-rmdir $(DESTDIR)$(docdir) 2>/dev/null || :

@@ -5,7 +5,7 @@ declare -A may=(
     [base]='' [wire]='base' [conf]='base'
     [actor]='base wire' [net]='base wire'
     [echo]='base wire net/protocol.h'
-    [client]='base wire echo arbiter'
+    [client]='base wire echo'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
     [cmd]='base wire conf actor net echo client worker arbiter'
@@ -44,6 +44,15 @@ while IFS=: read -r file line text; do
         fi
     fi
 done < <(grep -nE '^[[:space:]]*#[[:space:]]*include' -r src --include='*.[ch]')
+
+# The installed API knows the C library and itself.
+while IFS=: read -r file line text; do
+    complain "$file" "$line" "an installed header includes ${text##* }"
+done < <(grep -nE '#[[:space:]]*include[[:space:]]*"' -r include --include='*.h' 2>/dev/null)
+for header in include/*/*.h; do
+    [ ! -e "src/${header#include/}" ] ||
+        echo "hint: ${header#include/} is both in include and in src: the first -I decides"
+done
 
 # Pure rooms know no loop, socket or time.
 while IFS=: read -r file line text; do
