@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -27,6 +28,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "conf/config_diff.h"
+#include "support/must.h"
 
 /* ---- the wrapped parser ---- */
 
@@ -665,6 +667,29 @@ static void child__hangs_for_ever__killed_at_the_deadline(void **state UNUSED)
     config_errors_fini(&errors);
 }
 
+/* This process adopts the orphan, to see its end. */
+static void child__its_parent_dies__dies_too(void **state UNUSED)
+{
+    int status, fd;
+    pid_t parent, pid;
+
+    write_file("log = {};");
+    probe->mode = MODE_HANG;
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    parent = fork();
+    if (parent == 0) {
+        bool has_begun =
+            config_child_start(path, &pid, &fd) == 0 && WAIT_UNTIL(probe->was_called, WAIT_MS);
+        _exit(has_begun ? 0 : 1);
+    }
+    assert_int_equal(waitpid(parent, &status, 0), parent);
+    assert_int_equal(status, 0);
+    assert_true(waitpid(-1, &status, 0) > 0);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGKILL);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+}
+
 /* ---- overrides ---- */
 
 static void load__overrides__win_over_the_file(void **state UNUSED)
@@ -752,6 +777,7 @@ int main(void)
         T(child__at_work__alone_and_with_a_deadline),
         T(child__parser_exits_crashes_or_babbles__told),
         T(child__hangs_for_ever__killed_at_the_deadline),
+        T(child__its_parent_dies__dies_too),
         T(load__overrides__win_over_the_file),
         T(load__bad_overrides__told_with_the_file_s_errors),
         T(load__no_file__defaults_and_overrides),
