@@ -58,7 +58,7 @@ static int find_addresses(struct audit *a)
 
     if (addr_parse(a->options.address, &addr, &why))
         return -EINVAL;
-    n = dial_addresses(&addr, NULL, a->addresses);
+    n = dial_addresses(&addr, NULL, DIAL_FOREVER, a->addresses);
     if (n <= 0)
         return n == 0 ? CALL_UNKNOWN_HOST : n == -EAGAIN ? CALL_NO_RESOLVER : n;
     a->n_addresses = (unsigned)n;

@@ -9,7 +9,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,34 +64,6 @@ static int remaining_ms(uint64_t deadline_ns, int most)
     return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-int dial_resolve(const char *host, uint16_t port, struct dial_address *ret, int max)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *all = NULL;
-    char service[8];
-    int rc, n = 0;
-
-    snprintf(service, sizeof(service), "%u", port);
-    hints.ai_flags = AI_NUMERICSERV;
-    rc = getaddrinfo(host, service, &hints, &all);
-    if (rc == EAI_MEMORY)
-        return -ENOMEM;
-    if (rc == EAI_SYSTEM)
-        return errno ? -errno : -EIO;
-    if (rc == EAI_AGAIN)
-        return -EAGAIN;
-    if (rc != 0)
-        return 0;
-    for (struct addrinfo *ai = all; ai && n < max; ai = ai->ai_next) {
-        if (ai->ai_addrlen > sizeof(ret[n].sa))
-            continue;
-        memcpy(&ret[n].sa, ai->ai_addr, ai->ai_addrlen);
-        ret[n++].len = ai->ai_addrlen;
-    }
-    freeaddrinfo(all);
-    return n;
-}
-
 static int loopback(uint16_t port, struct dial_address *ret)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -107,14 +78,17 @@ static int loopback(uint16_t port, struct dial_address *ret)
     return 2;
 }
 
-int dial_addresses(const struct addr *a, dial_resolver *resolver, struct dial_address *ret)
+int dial_addresses(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns,
+                   struct dial_address *ret)
 {
     int rc;
 
     if (a->kind == ADDR_ANY)
         return loopback(a->port, ret);
+    if (a->kind == ADDR_HOST && resolver)
+        return resolver(a->host, a->port, ret, DIAL_ADDRESSES_MAX);
     if (a->kind == ADDR_HOST)
-        return (resolver ? resolver : dial_resolve)(a->host, a->port, ret, DIAL_ADDRESSES_MAX);
+        return dial_resolve(a->host, a->port, deadline_ns, ret, DIAL_ADDRESSES_MAX);
     rc = addr_to_sockaddr(a, &ret[0].sa, &ret[0].len);
     return rc ? rc : 1;
 }
@@ -213,11 +187,11 @@ int dial(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns, in
 {
     struct dial_address to[DIAL_ADDRESSES_MAX];
     struct attempts at = {.outcome = CALL_UNKNOWN_HOST};
-    int n = dial_addresses(a, resolver, to);
+    int n = dial_addresses(a, resolver, deadline_ns, to);
     int rc = CALL_PENDING, fd = -1;
 
     if (n < 0)
-        return n == -EAGAIN ? CALL_NO_RESOLVER : n;
+        return n == -EAGAIN ? CALL_NO_RESOLVER : n == -ETIMEDOUT ? CALL_TIMEOUT : n;
     for (int i = 0; rc == CALL_PENDING && (i < n || at.n_open > 0); i++) {
         if (i < n) {
             rc = attempt_start(&at, &to[i], deadline_ns, &fd);

@@ -6,7 +6,6 @@
 #ifndef CLIENT_DIAL_H
 #define CLIENT_DIAL_H
 
-#include <netdb.h>
 #include <stdint.h>
 #include "base/addr.h"
 #include "client/outcome.h"
@@ -22,21 +21,27 @@ struct dial_address {
 };
 
 /*
- * What finds the addresses of a name; a seam for tests and for resolvers with a deadline.
+ * What finds the addresses of a name instead of the system; a seam for tests.
  * Returns the number written to @ret, 0 for a name without addresses, -EAGAIN (no name server
  * answers) or -errno.
  */
 typedef int dial_resolver(const char *host, uint16_t port, struct dial_address *ret, int max);
 
-/* dial_resolve - the system's resolver (getaddrinfo, streams only) */
-int dial_resolve(const char *host, uint16_t port, struct dial_address *ret, int max);
+/*
+ * dial_resolve - the system's resolver (getaddrinfo, streams only)
+ * Returns as a dial_resolver, or -ETIMEDOUT. With a deadline a thread does the waiting, which lives
+ * on after a timeout until the limits of resolv.conf end it. Blocks.
+ */
+int dial_resolve(const char *host, uint16_t port, uint64_t deadline_ns, struct dial_address *ret,
+                 int max);
 
 /*
  * dial_addresses - all that @a stands for, in the order to try them; @ret of DIAL_ADDRESSES_MAX
  * @resolver  NULL = dial_resolve
- * Returns how many (0: the name is unknown), -EAGAIN (no name server answers) or -errno.
+ * Returns as dial_resolve (0: the name is unknown). Blocks for a name.
  */
-int dial_addresses(const struct addr *a, dial_resolver *resolver, struct dial_address *ret);
+int dial_addresses(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns,
+                   struct dial_address *ret);
 
 /* dial_outcome - the outcome that an errno of a connection means; -errno if none */
 int dial_outcome(int error);
@@ -44,9 +49,8 @@ int dial_outcome(int error);
 /*
  * dial - connect
  * @a            borrowed; ":PORT" is this machine's loopback
- * @resolver     as above. The system's resolver knows no deadline of ours: resolv.conf's
- *               own limits hold for it
- * @deadline_ns  CLOCK_MONOTONIC, for all addresses together; DIAL_FOREVER = none
+ * @resolver     NULL = dial_resolve
+ * @deadline_ns  CLOCK_MONOTONIC, for the name and all addresses together; DIAL_FOREVER = none
  * @ret_fd       on 0: owned by the caller; non-blocking, close-on-exec, TCP_NODELAY
  * Returns 0, CALL_TIMEOUT, CALL_REFUSED (also: no such unix socket), CALL_UNREACHABLE,
  * CALL_UNKNOWN_HOST, CALL_NO_RESOLVER or -errno; of several failures that of the address that
