@@ -80,12 +80,17 @@ ARB_EXPORT void arb_pool_close(struct arb_pool *pool, int status);
 
 /*
  * arb_pool_acquire - wait for a member
- * @waiter    ->on_ready is set; owned by the pool until on_ready is called, exactly once, perhaps
- *            before this returns
- * _first     ahead of all others: for one that was served and lost its member
+ * @waiter  ->on_ready is set; owned by the pool until on_ready is called, exactly once, perhaps
+ *          before this returns
  */
 ARB_EXPORT void arb_pool_acquire(struct arb_pool *pool, struct arb_pool_waiter *waiter);
-ARB_EXPORT void arb_pool_acquire_first(struct arb_pool *pool, struct arb_pool_waiter *waiter);
+
+/*
+ * arb_pool_acquire_again - as arb_pool_acquire, but ahead of all others: for one that was served
+ * and whose member is lost. It is served by the arb_pool_lost that follows; several are put back in
+ * reverse order.
+ */
+ARB_EXPORT void arb_pool_acquire_again(struct arb_pool *pool, struct arb_pool_waiter *waiter);
 
 /* arb_pool_cancel - answer a waiter with @status (timeout, cancel); what opens only for it is
  * closed */

@@ -219,26 +219,27 @@ void arb_pool_close(struct arb_pool *p, int status)
         waiter_answer(p, first_waiter(p), NULL, status);
 }
 
-static void acquire(struct arb_pool *p, struct arb_pool_waiter *w, struct arb_pool_link *before)
+void arb_pool_acquire(struct arb_pool *p, struct arb_pool_waiter *w)
 {
+    link_init(&w->link);
     if (p->is_closed) {
-        link_init(&w->link);
         w->on_ready(w, NULL, ARB_POOL_CLOSED);
         return;
     }
-    link_insert(before, &w->link);
+    link_insert(&p->waiters, &w->link);
     p->n_waiters++;
     pump(p);
 }
 
-void arb_pool_acquire(struct arb_pool *p, struct arb_pool_waiter *w)
+void arb_pool_acquire_again(struct arb_pool *p, struct arb_pool_waiter *w)
 {
-    acquire(p, w, &p->waiters);
-}
-
-void arb_pool_acquire_first(struct arb_pool *p, struct arb_pool_waiter *w)
-{
-    acquire(p, w, p->waiters.next);
+    link_init(&w->link);
+    if (p->is_closed) {
+        w->on_ready(w, NULL, ARB_POOL_CLOSED);
+        return;
+    }
+    link_insert(p->waiters.next, &w->link);
+    p->n_waiters++;
 }
 
 /* Of several that are opening the one that would have served this waiter goes. */

@@ -1,0 +1,198 @@
+/*
+ * Staggered attempts, side by side.
+ */
+#include "client/connector.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/util.h"
+#include "client/status.h"
+
+struct attempt {
+    struct reactor_io io;
+    struct connector *connector;
+    struct arb_address to;
+    int fd; /* owned; -1 = not begun, or ended */
+};
+
+struct connector {
+    struct reactor *reactor;
+    struct deadline stagger; /* when the next one is tried */
+    connector_handler *on_done;
+    void *userdata;
+    int first; /* attempt 0 goes to this address of the list */
+    int n, n_tried, n_open;
+    int status; /* of the attempt that failed last */
+    struct attempt attempts[];
+};
+
+static void on_stagger(struct deadline *d);
+
+struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
+                                connector_handler *on_done, void *userdata)
+{
+    struct connector *c = calloc(1, sizeof(*c) + (size_t)to->n * sizeof(c->attempts[0]));
+
+    if (!c)
+        return NULL;
+    c->reactor = r;
+    c->first = first;
+    c->n = to->n;
+    c->on_done = on_done;
+    c->userdata = userdata;
+    c->stagger.on_due = on_stagger;
+    for (int i = 0; i < c->n; i++)
+        c->attempts[i] = (struct attempt){
+            .connector = c, .fd = -1, .io.fd = -1, .to = to->all[(first + i) % c->n]};
+    return c;
+}
+
+static void attempt_end(struct attempt *a)
+{
+    if (a->fd < 0)
+        return;
+    reactor_unwatch(&a->io);
+    fds_close(&a->fd);
+    a->connector->n_open--;
+}
+
+static void stop(struct connector *c)
+{
+    deadlines_unset(&c->reactor->deadlines, &c->stagger);
+    for (int i = 0; i < c->n; i++)
+        attempt_end(&c->attempts[i]);
+}
+
+void connector_free(struct connector *c)
+{
+    if (c)
+        stop(c);
+    free(c);
+}
+
+void *connector_userdata(const struct connector *c)
+{
+    return c->userdata;
+}
+
+bool connector_is_self(int fd)
+{
+    struct sockaddr_storage local, peer;
+    socklen_t local_len = sizeof(local), peer_len = sizeof(peer);
+
+    memset(&local, 0, sizeof(local));
+    memset(&peer, 0, sizeof(peer));
+    if (getsockname(fd, (struct sockaddr *)&local, &local_len) < 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0)
+        return false;
+    return local.ss_family != AF_UNIX && local_len == peer_len &&
+           memcmp(&local, &peer, local_len) == 0;
+}
+
+static void succeed(struct connector *c, int attempt)
+{
+    struct attempt *a = &c->attempts[attempt];
+    int fd = a->fd;
+
+    reactor_unwatch(&a->io);
+    a->fd = -1;
+    c->n_open--;
+    stop(c);
+    c->on_done(c, ARB_OK, fd, (c->first + attempt) % c->n);
+}
+
+static void try_next(struct connector *c);
+
+static void on_attempt(struct reactor_io *io)
+{
+    struct attempt *a = container_of(io, struct attempt, io);
+    struct connector *c = a->connector;
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        error = errno;
+    if (error == 0 && connector_is_self(a->fd))
+        error = ECONNREFUSED;
+    if (error == 0) {
+        succeed(c, (int)(a - c->attempts));
+        return;
+    }
+    c->status = status_of_errno(error);
+    attempt_end(a);
+    try_next(c);
+}
+
+/* Returns 0 (connected), EINPROGRESS, EAGAIN (later) or another errno. */
+static int attempt_begin(struct attempt *a)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)&a->to.sa;
+    int one = 1, error = 0;
+
+    a->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (a->fd < 0)
+        return errno;
+    a->connector->n_open++;
+    a->io.on_ready = on_attempt;
+    if (sa->sa_family != AF_UNIX)
+        setsockopt(a->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (connect(a->fd, sa, a->to.len) < 0)
+        error = errno == EINTR ? EINPROGRESS : errno;
+    if (error == 0 || error == EINPROGRESS) {
+        if (reactor_watch(a->connector->reactor, &a->io, a->fd, POLLOUT) < 0)
+            error = ENOMEM;
+    }
+    if (error != 0 && error != EINPROGRESS)
+        attempt_end(a);
+    return error;
+}
+
+static void try_again_in(struct connector *c, unsigned ms)
+{
+    deadlines_set(&c->reactor->deadlines, &c->stagger, clock_mono_ns() + ms * UINT64_C(1000000));
+}
+
+static void try_next(struct connector *c)
+{
+    deadlines_unset(&c->reactor->deadlines, &c->stagger);
+    while (c->n_tried < c->n) {
+        struct attempt *a = &c->attempts[c->n_tried++];
+        int error = attempt_begin(a);
+
+        if (error == 0) {
+            succeed(c, (int)(a - c->attempts));
+            return;
+        }
+        if (error == EINPROGRESS) {
+            if (c->n_tried < c->n)
+                try_again_in(c, CONNECTOR_STAGGER_MS);
+            return;
+        }
+        /* A unix socket whose accept queue is full: nothing tells when there is room. */
+        if (error == EAGAIN && a->to.sa.ss_family == AF_UNIX) {
+            c->n_tried--;
+            try_again_in(c, CONNECTOR_RETRY_MS);
+            return;
+        }
+        c->status = status_of_errno(error);
+    }
+    if (c->n_open == 0)
+        c->on_done(c, c->status, -1, -1);
+}
+
+static void on_stagger(struct deadline *d)
+{
+    try_next(container_of(d, struct connector, stagger));
+}
+
+void connector_start(struct connector *c)
+{
+    try_next(c);
+}

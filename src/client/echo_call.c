@@ -1,0 +1,252 @@
+/*
+ * Calls: started -> queued -> assigned to a connection -> ended -> answered. Whatever a handler
+ * asks for is only noted, and done at the end of the turn, when nothing else is on the stack.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "client/exchange.h"
+#include "client/internal.h"
+
+/* ---- one call's life ---- */
+
+void call_unref(struct arb_call *call)
+{
+    if (--call->refs > 0)
+        return;
+    list_remove(&call->all);
+    list_remove(&call->turn);
+    list_remove(&call->request);
+    free(call);
+}
+
+void call_end(struct arb_call *call, int status)
+{
+    struct arb_client *client = call->client;
+
+    assert(call->state != STATE_ENDED);
+    call->state = STATE_ENDED;
+    call->status = status;
+    if (call->connection)
+        call->connection->n_held += status == ARB_OK && call->is_full;
+    deadlines_unset(&client->reactor.deadlines, &call->deadline);
+    list_remove(&call->turn);
+    list_append(&client->ended, &call->turn);
+}
+
+static void on_leased(struct arb_pool_waiter *waiter, struct arb_pool_member *member, int status)
+{
+    struct arb_call *call = container_of(waiter, struct arb_call, waiter);
+
+    if (status)
+        call_end(call, status);
+    else
+        connection_assign(container_of(member, struct arb_connection, member), call);
+}
+
+void call_queue(struct arb_call *call)
+{
+    list_remove(&call->turn);
+    call->state = STATE_QUEUED;
+    arb_pool_acquire(call->client->pool, &call->waiter);
+}
+
+static void abort_call(struct arb_call *call, int status)
+{
+    switch (call->state) {
+    case STATE_STARTED:
+        call_end(call, status);
+        break;
+    case STATE_QUEUED:
+        arb_pool_cancel(call->client->pool, &call->waiter, status);
+        break;
+    case STATE_ASSIGNED:
+        connection_withdraw(call->connection, call, status);
+        break;
+    case STATE_ENDED:
+        break;
+    }
+}
+
+static void on_due(struct deadline *d)
+{
+    abort_call(container_of(d, struct arb_call, deadline), ARB_TIMEOUT);
+}
+
+/* Let go of the connection that an ended call holds. */
+static void let_go(struct arb_call *call, bool is_drop)
+{
+    struct arb_connection *conn = call->connection;
+
+    if (!conn)
+        return;
+    call->connection = NULL;
+    conn->n_held--;
+    if (conn->is_dead)
+        return;
+    if (is_drop)
+        arb_pool_retire(conn->client->pool, &conn->member);
+    arb_pool_release(conn->client->pool, &conn->member);
+}
+
+void call_do_requested(struct arb_call *call)
+{
+    list_remove(&call->request);
+    if (call->wants_cancel)
+        abort_call(call, ARB_CANCELLED);
+    if (!call->wants_free || !call->is_answered)
+        return;
+    let_go(call, call->wants_drop);
+    call_unref(call);
+}
+
+void call_answer(struct arb_call *call)
+{
+    struct arb_client *client = call->client;
+
+    list_remove(&call->turn);
+    client->n_calls--;
+    if (call->on_done && !client->is_silent)
+        call->on_done(call, call->status, call->userdata);
+    call->is_answered = true;
+    if (!call->is_kept) {
+        call_unref(call);
+    } else if (call->wants_free) {
+        list_remove(&call->request);
+        list_append(&client->requested, &call->request);
+    }
+}
+
+/* ---- starting ---- */
+
+void arb_call_options_init(struct arb_call_options *o)
+{
+    memset(o, -1, sizeof(*o));
+}
+
+static int call_new(struct arb_client *client, const void *message, size_t len,
+                    struct arb_call **ret)
+{
+    const struct frame_rule *r = &client->rule;
+    struct arb_call *call;
+    int rc = exchange_check(r, message, len);
+
+    if (rc)
+        return rc == CALL_TOO_LONG ? ARB_TOO_LONG : ARB_SEPARATOR;
+    call = malloc(sizeof(*call) + len + r->separator_len);
+    if (!call)
+        return ARB_NOMEM;
+    *call = (struct arb_call){.client = client, .refs = 1, .len = len};
+    call->total = len + r->separator_len;
+    call->waiter.on_ready = on_leased;
+    call->deadline.on_due = on_due;
+    if (len > 0)
+        memcpy(call->bytes, message, len);
+    memcpy(call->bytes + len, r->separator, r->separator_len);
+    list_init(&call->place);
+    list_init(&call->turn);
+    list_init(&call->request);
+    *ret = call;
+    return 0;
+}
+
+/* The options of the call, or where they say -1 those of the client. */
+static int merge_options(const struct arb_client *client, const struct arb_call_options *options,
+                         struct arb_call_options *ret)
+{
+    const struct arb_client_options *all = &client->options;
+
+    arb_call_options_init(ret);
+    if (options)
+        *ret = *options;
+    if (ret->timeout_ms == -1)
+        ret->timeout_ms = all->timeout_ms;
+    if (ret->retries == -1)
+        ret->retries = (int)all->retries;
+    if (ret->full_response == -1)
+        ret->full_response = all->full_response;
+    return ret->timeout_ms < 0 || ret->retries < 0 || ret->retries > ARB_RETRIES_MAX ||
+                   (ret->full_response & ~1)
+               ? ARB_INVALID
+               : 0;
+}
+
+int call_prepare(struct arb_client *client, const void *message, size_t len,
+                 const struct arb_call_options *options, bool is_connect, struct arb_call **ret)
+{
+    struct arb_call_options merged;
+    int rc = merge_options(client, options, &merged);
+
+    /* In a raw echo no bytes would have no echo. */
+    if (rc == 0 && !is_connect && (len > 0 ? !message : client->rule.separator_len == 0))
+        rc = ARB_INVALID;
+    if (rc == 0 && client->is_closing)
+        rc = ARB_POOL_CLOSED;
+    if (rc == 0 && client->n_calls >= client->options.max_calls)
+        rc = ARB_QUEUE_FULL;
+    if (rc == 0)
+        rc = call_new(client, message, len, ret);
+    if (rc)
+        return rc;
+    (*ret)->max_retries = (unsigned)merged.retries;
+    (*ret)->is_connect = is_connect;
+    (*ret)->is_full = (*ret)->is_kept = is_connect || merged.full_response;
+    list_append(&client->calls, &(*ret)->all);
+    deadlines_set(&client->reactor.deadlines, &(*ret)->deadline,
+                  client_deadline(merged.timeout_ms));
+    return 0;
+}
+
+void call_discard(struct arb_call *call)
+{
+    deadlines_unset(&call->client->reactor.deadlines, &call->deadline);
+    call_unref(call);
+}
+
+void call_launch(struct arb_call *call)
+{
+    struct arb_client *client = call->client;
+
+    client_enter(client);
+    client->n_calls++;
+    list_append(&client->started, &call->turn);
+    client_leave_quietly(client);
+}
+
+static int start(struct arb_client *client, const void *message, size_t len,
+                 const struct arb_call_options *options, bool is_connect, arb_call_handler *on_done,
+                 void *userdata, struct arb_call **ret_call)
+{
+    struct arb_call *call;
+    int rc = client_check(client, false);
+
+    if (rc == 0)
+        rc = call_prepare(client, message, len, options, is_connect, &call);
+    if (rc)
+        return rc;
+    if (call->is_full && !on_done) {
+        call_discard(call);
+        return ARB_INVALID;
+    }
+    call->on_done = on_done;
+    call->userdata = userdata;
+    call_launch(call);
+    if (ret_call)
+        *ret_call = call;
+    return ARB_OK;
+}
+
+int arb_call_start(struct arb_client *client, const void *message, size_t len,
+                   const struct arb_call_options *options, arb_call_handler *on_done,
+                   void *userdata, struct arb_call **ret_call)
+{
+    return start(client, message, len, options, false, on_done, userdata, ret_call);
+}
+
+int arb_connect_start(struct arb_client *client, const struct arb_call_options *options,
+                      arb_call_handler *on_done, void *userdata, struct arb_call **ret_call)
+{
+    return start(client, NULL, 0, options, true, on_done, userdata, ret_call);
+}

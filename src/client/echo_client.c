@@ -1,0 +1,307 @@
+/*
+ * The client: its options, its life and its turns.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "client/internal.h"
+#include "echo/echo.h"
+
+/* Sums of a message and its separator must not wrap. */
+static const size_t message_limit = SIZE_MAX / 4;
+
+void arb_client_options_init(struct arb_client_options *o)
+{
+    *o = (struct arb_client_options){
+        .pool_size = ARB_POOL_SIZE,
+        .pipeline = 1,
+        .max_calls = 65536,
+        .timeout_ms = 30000,
+        .separator = ECHO_SEPARATOR,
+        .separator_len = ECHO_SEPARATOR_LEN,
+        .max_message = (size_t)16 << 20,
+    };
+}
+
+static bool options_are_valid(const struct arb_client_options *o)
+{
+    return o->pool_size >= 1 && o->pool_size <= ARB_POOL_SIZE_MAX && o->pipeline >= 1 &&
+           o->pipeline <= ARB_PIPELINE_MAX && o->max_calls >= 1 && o->retries <= ARB_RETRIES_MAX &&
+           o->timeout_ms >= 0 && !(o->full_response & ~1) &&
+           o->separator_len <= ARB_SEPARATOR_MAX && (o->separator || o->separator_len == 0) &&
+           o->max_message <= message_limit;
+}
+
+uint64_t client_deadline(int timeout_ms)
+{
+    if (timeout_ms <= 0)
+        return DEADLINE_NEVER;
+    return clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
+}
+
+int client_check(const struct arb_client *client, bool blocks)
+{
+    if (client->pid != getpid())
+        return ARB_FORKED;
+    return blocks && client->reactor.depth > 0 ? ARB_BUSY : 0;
+}
+
+/* ---- turns ---- */
+
+static struct list *take_first(struct list *l)
+{
+    struct list *first = l->next;
+
+    if (list_is_empty(l))
+        return NULL;
+    list_remove(first);
+    return first;
+}
+
+static void close_pool(struct arb_client *client, int status)
+{
+    client->is_closing = true;
+    client->end_status = status;
+    arb_pool_close(client->pool, status);
+}
+
+/* All that is noted, until nothing is; it ends, as each step uses up a call or a retry. */
+static void work(struct arb_client *client)
+{
+    struct list *l;
+
+    if (client->is_closing && client->end_status == 0)
+        close_pool(client, client->is_dying ? ARB_CANCELLED : ARB_POOL_CLOSED);
+    for (;;) {
+        if ((l = client->requested.next) != &client->requested)
+            call_do_requested(container_of(l, struct arb_call, request));
+        else if ((l = client->started.next) != &client->started)
+            call_queue(container_of(l, struct arb_call, turn));
+        else if ((l = take_first(&client->dirty)) != NULL)
+            connection_flush(container_of(l, struct arb_connection, link));
+        else
+            break;
+    }
+}
+
+static void sweep(struct arb_client *client)
+{
+    struct list *pos, *tmp;
+
+    list_for_each_safe (pos, tmp, &client->dead) {
+        struct arb_connection *conn = container_of(pos, struct arb_connection, link);
+
+        if (conn->n_held == 0)
+            connection_free(conn);
+    }
+}
+
+/* What has ended before the first handler is called: what they start ends in another turn. */
+static void answer(struct arb_client *client)
+{
+    struct list batch, *l;
+
+    list_init(&batch);
+    while ((l = take_first(&client->ended)) != NULL)
+        list_append(&batch, l);
+    while (!list_is_empty(&batch))
+        call_answer(container_of(batch.next, struct arb_call, turn));
+}
+
+static void destroy(struct arb_client *client)
+{
+    struct list *l;
+
+    close_pool(client, ARB_CANCELLED);
+    while (!list_is_empty(&client->ended) || !list_is_empty(&client->requested)) {
+        work(client);
+        answer(client);
+    }
+    while ((l = take_first(&client->calls)) != NULL) {
+        struct arb_call *call = container_of(l, struct arb_call, all);
+
+        if (call->connection)
+            call->connection->n_held--;
+        call->connection = NULL;
+        call->client = NULL;
+    }
+    sweep(client);
+    arb_pool_free(client->pool);
+    events_fini(&client->events);
+    reactor_fini(&client->reactor);
+    free(client->read_buffer);
+    free(client);
+}
+
+static bool on_turn(struct reactor *r)
+{
+    struct arb_client *client = container_of(r, struct arb_client, reactor);
+
+    work(client);
+    if (!client->is_quiet && !list_is_empty(&client->ended)) {
+        answer(client);
+        work(client);
+    }
+    sweep(client);
+    client->is_quiet = false;
+    if (client->is_dying) {
+        destroy(client);
+        return false;
+    }
+    if (!list_is_empty(&client->ended))
+        reactor_kick(r);
+    return true;
+}
+
+void client_enter(struct arb_client *client)
+{
+    reactor_enter(&client->reactor);
+}
+
+bool client_leave(struct arb_client *client)
+{
+    return reactor_leave(&client->reactor);
+}
+
+void client_leave_quietly(struct arb_client *client)
+{
+    if (client->reactor.depth == 1)
+        client->is_quiet = true;
+    reactor_leave(&client->reactor);
+}
+
+/* ---- life ---- */
+
+static int find_addresses(struct arb_client *client, struct addresses *ret)
+{
+    return addresses_find(&client->address, client->options.resolver, client->options.resolver_data,
+                          ret);
+}
+
+static int client_init(struct arb_client *client, const char *address)
+{
+    const struct arb_client_options *o = &client->options;
+    const char *why;
+    int rc;
+
+    if (addr_parse(address, &client->address, &why) < 0)
+        return ARB_BAD_ADDRESS;
+    if (echo_rule_init(&client->rule, o->separator, o->separator_len, o->max_message) < 0)
+        return ARB_INVALID;
+    rc = find_addresses(client, &client->addresses);
+    if (rc)
+        return rc;
+    client->read_buffer = malloc(READ_BYTES);
+    if (!client->read_buffer)
+        return ARB_NOMEM;
+    client->pid = getpid();
+    list_init(&client->calls);
+    list_init(&client->started);
+    list_init(&client->ended);
+    list_init(&client->requested);
+    list_init(&client->dirty);
+    list_init(&client->dead);
+    reactor_init(&client->reactor, o->loop, on_turn);
+    return arb_pool_new(&connection_pool_ops, client, o->pool_size, o->pipeline, &client->pool);
+}
+
+int arb_client_new(const char *address, const struct arb_client_options *options,
+                   struct arb_client **ret)
+{
+    struct arb_client *client;
+    int rc;
+
+    if (!address || (options && !options_are_valid(options)))
+        return ARB_INVALID;
+    client = calloc(1, sizeof(*client));
+    if (!client)
+        return ARB_NOMEM;
+    arb_client_options_init(&client->options);
+    if (options)
+        client->options = *options;
+    rc = client_init(client, address);
+    if (rc) {
+        free(client->read_buffer);
+        free(client);
+        return rc;
+    }
+    client->options.separator = NULL;
+    *ret = client;
+    return ARB_OK;
+}
+
+void arb_client_free(struct arb_client *client)
+{
+    if (!client)
+        return;
+    client_enter(client);
+    client->is_dying = client->is_closing = true;
+    client->is_silent = client->pid != getpid();
+    client_leave(client);
+}
+
+void arb_client_close(struct arb_client *client)
+{
+    if (client_check(client, false) != 0)
+        return;
+    client_enter(client);
+    client->is_closing = true;
+    client_leave_quietly(client);
+}
+
+int arb_client_resolve(struct arb_client *client)
+{
+    struct addresses found;
+    int rc = client_check(client, false);
+
+    if (rc == 0)
+        rc = find_addresses(client, &found);
+    if (rc)
+        return rc;
+    client->addresses = found;
+    client->preferred = 0;
+    return ARB_OK;
+}
+
+const struct arb_pool *arb_client_pool(const struct arb_client *client)
+{
+    return client->pool;
+}
+
+unsigned arb_client_calls(const struct arb_client *client)
+{
+    return client->n_calls;
+}
+
+int arb_client_wait(struct arb_client *client, int timeout_ms)
+{
+    uint64_t until =
+        timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
+    int rc = client_check(client, true);
+
+    while (rc == 0 && client->n_calls > 0) {
+        rc = reactor_run(&client->reactor, until);
+        if (rc == -ENODEV)
+            return ARB_CANCELLED;
+        if (rc == 0 && client->n_calls > 0 && clock_mono_ns() >= until)
+            rc = ARB_TIMEOUT;
+    }
+    return rc;
+}
+
+int arb_client_bind(struct arb_client *client, enum arb_event_kind kind, arb_event_handler *handler,
+                    void *userdata)
+{
+    return events_bind(&client->events, kind, handler, userdata);
+}
+
+void arb_client_unbind(struct arb_client *client, enum arb_event_kind kind,
+                       arb_event_handler *handler, void *userdata)
+{
+    events_unbind(&client->events, kind, handler, userdata);
+}
