@@ -224,30 +224,45 @@ static int check_sizes(const struct config *c, char *why, size_t why_size)
     return -EINVAL;
 }
 
-/* The three keys that make files: none may destroy another's. */
+/* A file or socket that a key makes. */
+struct made {
+    enum config_key key;
+    const char *path;
+};
+
+static size_t add_made(struct made *made, size_t n, enum config_key key, const char *path)
+{
+    if (path[0] == '/')
+        made[n++] = (struct made){key, path};
+    return n;
+}
+
+/* No key may destroy what another one makes. */
 static int check_paths(const struct config *c, char *why, size_t why_size)
 {
+    static const char scheme[] = "unix:";
+    struct made made[CONFIG_BIND_MAX + 3];
     char where[CONFIG_WHERE_LEN];
-    const char *a = NULL;
-    enum config_key key = CONFIG_PID_FILE;
+    size_t n = 0;
 
-    if (*c->pid_file && strcmp(c->pid_file, c->log_file) == 0)
-        a = c->pid_file;
-    for (size_t i = 0; !a && i < c->n_bind; i++) {
-        const char *path = strncmp(c->bind[i], "unix:", 5) == 0 ? c->bind[i] + 5 : "";
-
-        if (*path && strcmp(path, c->log_file) == 0)
-            key = CONFIG_LOG_FILE;
-        if (*path && (strcmp(path, c->pid_file) == 0 || strcmp(path, c->log_file) == 0))
-            a = path;
+    n = add_made(made, n, CONFIG_PID_FILE, c->pid_file);
+    n = add_made(made, n, CONFIG_CONTROL, c->control);
+    n = add_made(made, n, CONFIG_LOG_FILE, c->log_file);
+    for (size_t i = 0; i < c->n_bind; i++)
+        if (strncmp(c->bind[i], scheme, strlen(scheme)) == 0)
+            n = add_made(made, n, CONFIG_BIND, c->bind[i] + strlen(scheme));
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = i + 1; j < n; j++) {
+            if (strcmp(made[i].path, made[j].path) != 0)
+                continue;
+            snprintf(why, why_size,
+                     "%s: %s: \"%s\" is what %s has, allowed: a path of its own for each",
+                     config_where(c, made[i].key, where), config_keys[made[i].key].name,
+                     made[i].path, config_keys[made[j].key].name);
+            return -EINVAL;
+        }
     }
-    if (!a)
-        return 0;
-    snprintf(why, why_size,
-             "%s: %s: \"%s\" has another use already, allowed: a path that differs from those of "
-             "arbiter.pid_file, log.file and server.bind",
-             config_where(c, key, where), config_keys[key].name, a);
-    return -EINVAL;
+    return 0;
 }
 
 int config_check(const struct config *c, char *why, size_t why_size)

@@ -193,8 +193,10 @@ static int place_set(struct config *c, const struct config_row *row, const char 
 static int control_set(struct config *c, const struct config_row *row, const char *text,
                        char *problem, size_t size)
 {
-    if (strlen(text) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-        return refuse(problem, size, text, "is too long for a socket");
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+
+    if (*text && config_path_absolute(text, path, sizeof(path)) == -ENAMETOOLONG)
+        return refuse(problem, size, text, "is too long for a socket as an absolute path");
     return place_set(c, row, text, problem, size);
 }
 
@@ -271,7 +273,8 @@ const struct config_type config_type_size = {SYNTAX_STRING, NULL, size_set, size
 const struct config_type config_type_boolean = {SYNTAX_BOOLEAN, NULL, boolean_set, boolean_get};
 const struct config_type config_type_path = {SYNTAX_STRING, NULL, path_set, path_get};
 const struct config_type config_type_log_file = {SYNTAX_STRING, log_places, place_set, path_get};
-const struct config_type config_type_control = {SYNTAX_STRING, control_places, control_set, path_get};
+const struct config_type config_type_control = {SYNTAX_STRING, control_places, control_set,
+                                                path_get};
 const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
 const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
 const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};

@@ -300,6 +300,23 @@ static void config_set__relative_paths__joined_to_the_working_directory(void **s
     config_free(c);
 }
 
+static void config_set__control_path__fits_into_a_socket_s(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char text[109], dir[4096];
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[0] = '/';
+    text[108] = '\0';
+    expect_refused(c, CONFIG_CONTROL, text, "\"/xxx");
+    text[107] = '\0';
+    expect_accepted(c, CONFIG_CONTROL, text, text);
+    assert_non_null(getcwd(dir, sizeof(dir)));
+    assert_true(strlen(dir) > 1);
+    expect_refused(c, CONFIG_CONTROL, text + 1, "\"xxx");
+    config_free(c);
+}
+
 static void config_set__relative_path_in_a_removed_directory__refused(void **state UNUSED)
 {
     struct config *c = new_config();
@@ -472,7 +489,7 @@ static void config_check__files_of_two_uses__refused(void **state UNUSED)
     assert_int_equal(config_check(c, why, sizeof(why)), 0);
     set(c, CONFIG_LOG_FILE, "/run/a");
     assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
-    assert_non_null(strstr(why, "command line: arbiter.pid_file: \"/run/a\" has another use"));
+    assert_non_null(strstr(why, "command line: arbiter.pid_file: \"/run/a\" is what log.file has"));
     set(c, CONFIG_LOG_FILE, "/run/c");
     assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "log.file: \"/run/c\""));
@@ -481,6 +498,10 @@ static void config_check__files_of_two_uses__refused(void **state UNUSED)
     assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "arbiter.pid_file: \"/run/c\""));
     set(c, CONFIG_PID_FILE, "");
+    set(c, CONFIG_CONTROL, "/run/c");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "arbiter.control: \"/run/c\" is what server.bind has"));
+    set(c, CONFIG_CONTROL, "");
     assert_int_equal(config_check(c, why, sizeof(why)), 0);
     config_free(c);
 }
@@ -590,6 +611,7 @@ int main(void)
         cmocka_unit_test(config_set__separator__any_bytes),
         cmocka_unit_test(config_set__every_separator__reads_back),
         cmocka_unit_test(config_set__relative_paths__joined_to_the_working_directory),
+        cmocka_unit_test(config_set__control_path__fits_into_a_socket_s),
         cmocka_unit_test(config_set__relative_path_in_a_removed_directory__refused),
         cmocka_unit_test(config_set__bind__good_lists),
         cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
