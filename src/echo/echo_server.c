@@ -3,11 +3,10 @@
  */
 #include "echo/echo.h"
 
-static const enum protocol_verdict verdict_of[] = {
-    [FRAME_PENDING] = PROTOCOL_GO_ON,
-    [FRAME_QUIT] = PROTOCOL_CLOSE,
-    [FRAME_TOO_BIG] = PROTOCOL_TOO_BIG,
-};
+/* What the framing says is what the protocol wants, word for word. */
+_Static_assert((int)FRAME_PENDING == (int)PROTOCOL_GO_ON, "verdicts");
+_Static_assert((int)FRAME_QUIT == (int)PROTOCOL_CLOSE, "verdicts");
+_Static_assert((int)FRAME_TOO_BIG == (int)PROTOCOL_TOO_BIG, "verdicts");
 
 int echo_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
                    size_t max_message)
@@ -23,7 +22,7 @@ static struct protocol_result echo_on_data(const void *context, uint64_t *state,
 
     (void)state;
     return (struct protocol_result){
-        .verdict = verdict_of[found.verdict],
+        .verdict = (enum protocol_verdict)found.verdict,
         .consumed = found.complete,
         .resume = found.resume,
         .reply = data,

@@ -44,6 +44,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
     set->loop = loop;
     set->binding = binding;
     set->limits = *limits;
+    set->is_attentive = limits->keep_alive_ms > 0;
     set->counters = counters;
     set->on_closed = on_closed;
     set->read_buffer = memory + CONN_HEAD_BYTES;
@@ -111,6 +112,7 @@ void conn_set_drain(struct conn_set *set)
     list_for_each_safe (link, next, &set->all)
         drain_one(conn_at(link));
     set->is_draining = true;
+    set->is_attentive = true;
 }
 
 void conn_set_cut(struct conn_set *set)

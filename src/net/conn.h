@@ -56,6 +56,7 @@ struct conn_set {
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     bool is_draining;
+    bool is_attentive; /* every answer has to be followed by a look at drain and keep_alive */
     /* Time. */
     uint64_t (*clock_ms)(void); /* monotonic; a test may put its own here after conn_set_init */
     uint64_t base_ms; /* the time of tick 0 */

@@ -22,12 +22,13 @@ static bool is_within(const struct buffer *b, const uint8_t *p)
 /*
  * Sends what the kernel takes now. Returns the number of bytes, or -1 if the connection is closed.
  */
-static ssize_t conn_send(struct conn *c, const uint8_t *bytes, size_t len)
+static inline ssize_t conn_send(struct conn *c, struct counters *counters, const uint8_t *bytes,
+                                size_t len)
 {
     const ssize_t n = send(c->io.fd, bytes, len, MSG_NOSIGNAL);
 
     if (likely(n >= 0)) {
-        counter_add(&conn_set_of(c)->counters->bytes_out, (uint64_t)n);
+        counter_add(&counters->bytes_out, (uint64_t)n);
         return n;
     }
     conn_fail(c, errno);
@@ -70,16 +71,11 @@ static size_t usual_room(const struct conn *c)
     return bytes - sizeof(struct buffer_block);
 }
 
-/* Learns from @consumed bytes of @messages, before the next message's room is asked for. */
-static inline void learn_usual(struct conn *c, size_t consumed, uint64_t messages)
+/* Learns from @consumed bytes, enough of them, of @messages. */
+static void learn_usual(struct conn *c, size_t consumed, uint64_t messages)
 {
-    size_t average;
+    const size_t average = consumed / MAX(messages, (uint64_t)1) + sizeof(struct buffer_block);
 
-    if (likely(consumed < USUAL_MIN_BYTES) || messages == 0) {
-        c->usual_bits = 0;
-        return;
-    }
-    average = consumed / messages + sizeof(struct buffer_block);
     c->usual_bits = average < USUAL_MIN_BYTES ? 0 : (uint8_t)(64 - __builtin_clzll(average));
 }
 
@@ -114,40 +110,59 @@ static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const
     return rest > 0 ? conn_hold(c, data + r->consumed, rest) : 0;
 }
 
-/* Unfinished and new bytes lie together at @data: in the tail itself, or in the shared buffer. */
-static void conn_answer(struct conn *c, const uint8_t *data, size_t len)
+/* What an answer leaves behind, when it is more than nothing. */
+static __attribute__((noinline)) void conn_leave(struct conn *c, const struct protocol_result *r,
+                                                 const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
-    const struct protocol_binding *p = &set->binding;
-    const struct protocol_result r =
-        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
-    ssize_t sent = 0;
     int rc = 0;
 
-    c->resume = r.consumed < len ? r.resume : 0;
-    counter_add(&set->counters->requests, r.messages);
-    counter_add(&set->counters->scanned, r.scanned);
-    if (r.consumed > 0)
-        learn_usual(c, r.consumed, r.messages);
-    if (r.reply_len > 0 && likely(!c->output.block)) {
-        sent = conn_send(c, r.reply, r.reply_len);
-        if (unlikely(sent < 0))
-            return;
-    }
-    if (unlikely((size_t)sent < r.reply_len))
-        rc = conn_queue(c, r.reply + sent, r.reply_len - (size_t)sent, len - r.consumed);
-    if (rc == 0 && r.verdict == PROTOCOL_GO_ON && (c->tail.block || r.consumed < len))
-        rc = conn_keep_rest(c, &r, data, len);
-    if (unlikely(rc < 0))
+    c->resume = r->consumed < len ? r->resume : 0;
+    if (r->consumed >= USUAL_MIN_BYTES)
+        learn_usual(c, r->consumed, r->messages);
+    if (sent < r->reply_len)
+        rc = conn_queue(c, r->reply + sent, r->reply_len - sent, len - r->consumed);
+    if (rc == 0 && r->verdict == PROTOCOL_GO_ON && (c->tail.block || r->consumed < len))
+        rc = conn_keep_rest(c, r, data, len);
+    if (rc < 0)
         conn_end(c, CONN_END_BUFFERED);
-    else if (unlikely(r.verdict != PROTOCOL_GO_ON))
-        conn_end(c, r.verdict == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
-    else if (unlikely(set->is_draining) && (r.consumed > 0 || !c->tail.block))
+    else if (r->verdict != PROTOCOL_GO_ON)
+        conn_end(c, r->verdict == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (set->is_draining && (r->consumed > 0 || !c->tail.block))
         conn_end(c, CONN_END_DRAINED);
 }
 
+/*
+ * Unfinished and new bytes lie together at @data: in the tail itself, or in the shared buffer.
+ * Returns true if all is answered and sent, and the connection waits as it did before.
+ */
+static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, struct conn_set *set,
+                                                              const uint8_t *data, size_t len)
+{
+    struct counters *counters = set->counters;
+    const struct protocol_binding *p = &set->binding;
+    const struct protocol_result r =
+        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    size_t sent = 0;
+
+    counter_add(&counters->requests, r.messages);
+    counter_add(&counters->scanned, r.scanned);
+    if (likely(r.reply_len > 0) && likely(!c->output.block)) {
+        const ssize_t n = conn_send(c, counters, r.reply, r.reply_len);
+
+        if (unlikely(n < 0))
+            return false;
+        sent = (size_t)n;
+    }
+    if (likely(sent == r.reply_len && r.consumed == len && r.verdict == PROTOCOL_GO_ON &&
+               !c->tail.block && !set->is_attentive))
+        return true;
+    conn_leave(c, &r, data, len, sent);
+    return false;
+}
+
 /* The end of file, or why there is none and no bytes either. */
-static void conn_no_bytes(struct conn *c, ssize_t n)
+static __attribute__((noinline)) void conn_no_bytes(struct conn *c, ssize_t n)
 {
     if (n < 0) {
         conn_fail(c, errno);
@@ -162,11 +177,12 @@ static void conn_no_bytes(struct conn *c, ssize_t n)
 
 /* More of a message: into the tail's own room, and what does not fit there into the shared buffer.
  */
-static void conn_read_more(struct conn *c)
+static __attribute__((noinline)) void conn_read_more(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     struct iovec iov[2];
     size_t room, held, over;
+    uint8_t *data;
     ssize_t n;
 
     buffer_compact(&c->tail);
@@ -187,38 +203,50 @@ static void conn_read_more(struct conn *c)
     held = buffer_len(&c->tail);
     if (over > 0 && held <= CONN_HEAD_BYTES) {
         /* All together in the shared buffer costs one copy of a small tail, and no growth. */
-        memcpy(set->read_buffer - held, buffer_data(&c->tail), held);
-        conn_answer(c, set->read_buffer - held, held + over);
+        data = set->read_buffer - held;
+        memcpy(data, buffer_data(&c->tail), held);
     } else if (over > 0 && buffer_append(&c->tail, &set->pool, set->read_buffer, over) < 0) {
         conn_end(c, CONN_END_BUFFERED);
+        return;
     } else {
-        conn_answer(c, buffer_data(&c->tail), buffer_len(&c->tail));
+        data = buffer_data(&c->tail);
     }
+    conn_answer(c, set, data, held + over);
 }
 
-void conn_read(struct conn *c)
+/*
+ * One read and what follows from it. Returns true if the connection waits as it did before: no
+ * other input, output or deadline than it had.
+ */
+static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     ssize_t n;
 
-    if (c->tail.block) {
+    if (unlikely(c->tail.block)) {
         conn_read_more(c);
-        return;
+        return false;
     }
     n = recv(c->io.fd, set->read_buffer, CONN_READ_BYTES, 0);
     if (unlikely(n <= 0)) {
         conn_no_bytes(c, n);
-        return;
+        return false;
     }
     counter_add(&set->counters->bytes_in, (uint64_t)n);
-    if (likely(c->phase == CONN_OPEN))
-        conn_answer(c, set->read_buffer, (size_t)n);
+    if (unlikely(c->phase != CONN_OPEN))
+        return false;
+    return conn_answer(c, set, set->read_buffer, (size_t)n);
 }
 
-static void conn_flush(struct conn *c)
+void conn_read(struct conn *c)
+{
+    conn_serve(c);
+}
+
+static __attribute__((noinline)) void conn_flush(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
-    const ssize_t n = conn_send(c, buffer_data(&c->output), buffer_len(&c->output));
+    const ssize_t n = conn_send(c, set->counters, buffer_data(&c->output), buffer_len(&c->output));
 
     if (n <= 0)
         return;
@@ -269,7 +297,7 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 
     if (unlikely(revents & EV_WRITE) && c->output.block)
         conn_flush(c);
-    if (likely(revents & EV_READ) && c->phase != CONN_CLOSED)
-        conn_read(c);
+    if (likely(revents & EV_READ) && likely(c->phase != CONN_CLOSED) && likely(conn_serve(c)))
+        return;
     conn_settle(c);
 }

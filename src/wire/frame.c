@@ -12,6 +12,9 @@
 #include "base/util.h"
 #include "wire/frame_kernel.h"
 
+/* So many first bytes of a separator in a block are looked at one by one. */
+enum { FEW_PLACES = 4 };
+
 struct walk {
     const struct frame_rule *rule;
     const uint8_t *data;
@@ -37,60 +40,89 @@ int frame_rule_init(struct frame_rule *r, const void *separator, size_t separato
     return 0;
 }
 
-/* The separators of one block, the first at @base. Returns false when the scan is over. */
-static inline bool walk_block(struct walk *w, size_t base, uint64_t mask, size_t n)
+static inline bool is_separator(const struct walk *w, size_t at, size_t n)
+{
+    uint32_t here, separator;
+
+    if (n != sizeof(here))
+        return memcmp(w->data + at, w->rule->separator, n) == 0;
+    memcpy(&here, w->data + at, sizeof(here));
+    memcpy(&separator, w->rule->separator, sizeof(separator));
+    return here == separator;
+}
+
+static inline bool is_quit(const struct walk *w, size_t message_len)
+{
+    return unlikely(message_len == w->rule->quit_len) && message_len > 0 &&
+           memcmp(w->data + w->start, w->rule->quit, message_len) == 0;
+}
+
+/* A separator begins at @at: a message ends there. Returns false when the scan is over. */
+static inline bool walk_message(struct walk *w, size_t at, size_t n)
+{
+    const size_t message_len = at - w->start;
+
+    if (unlikely(message_len > w->rule->max_message)) {
+        w->verdict = FRAME_TOO_BIG;
+        return false;
+    }
+    if (is_quit(w, message_len))
+        w->verdict = FRAME_QUIT;
+    w->messages++;
+    w->start = at + n;
+    return w->verdict == FRAME_PENDING;
+}
+
+/*
+ * The places where a separator may begin: bit 0 of @mask stands for @base. Returns false when the
+ * scan is over.
+ */
+static inline bool walk_places(struct walk *w, size_t base, uint64_t mask, size_t n)
 {
     for (; mask; mask &= mask - 1) {
         const size_t at = base + (size_t)__builtin_ctzll(mask);
-        const size_t message_len = at - w->start;
 
-        if (at < w->start) /* it overlaps the one before */
-            continue;
-        if (unlikely(message_len > w->rule->max_message)) {
-            w->verdict = FRAME_TOO_BIG;
+        /* One that begins before `start` overlaps the separator before. */
+        if (at >= w->start && is_separator(w, at, n) && !walk_message(w, at, n))
             return false;
-        }
-        w->messages++;
-        w->start = at + n;
-        if (unlikely(message_len == w->rule->quit_len) && message_len > 0 &&
-            memcmp(w->data + at - message_len, w->rule->quit, message_len) == 0) {
-            w->verdict = FRAME_QUIT;
-            return false;
-        }
     }
     return true;
 }
 
-/* Too short for a block: a padded copy, of which only the first positions count. */
-static inline void walk_short(struct walk *w, size_t from, size_t len, size_t n, frame_mask *mask)
+static inline bool is_dense(uint64_t mask)
 {
-    uint8_t block[FRAME_BLOCK + FRAME_SEPARATOR_MAX] = {0};
-    const size_t size = len - from;
-
-    if (size < n)
-        return;
-    memcpy(block, w->data + from, size);
-    walk_block(w, from, mask(block, w->rule->separator, n) & ((UINT64_C(2) << (size - n)) - 1), n);
+    for (unsigned i = 0; i < FEW_PLACES; i++)
+        mask &= mask - 1;
+    return mask != 0;
 }
 
-static inline void walk_long(struct walk *w, size_t from, size_t len, size_t n, frame_mask *mask,
-                             frame_skip *skip)
+static inline uint64_t places(const struct walk *w, size_t at, size_t n,
+                              const struct frame_steps *steps)
 {
     const uint8_t *separator = w->rule->separator;
-    const size_t last = len - (FRAME_BLOCK + n - 1); /* where the last whole block begins */
+    const uint64_t mask = steps->first(w->data + at, FRAME_BLOCK, separator[0]);
 
-    while (from <= last) {
-        const uint64_t hits = mask(w->data + from, separator, n);
+    return unlikely(is_dense(mask)) ? steps->exact(w->data + at, separator, n) : mask;
+}
 
-        if (!walk_block(w, from, hits, n))
+static inline void walk_blocks(struct walk *w, size_t from, size_t len, size_t n,
+                               const struct frame_steps *steps)
+{
+    const size_t last = len - n + 1 - FRAME_BLOCK; /* where the last whole block begins */
+    const uint8_t c = w->rule->separator[0];
+
+    do {
+        const uint64_t mask = places(w, from, n, steps);
+
+        if (!walk_places(w, from, mask, n))
             return;
         from += FRAME_BLOCK;
-        if (!hits)
-            from = (size_t)(skip(w->data + from, w->data + len, separator[0]) - w->data);
-    }
-    /* The rest, as the end of the last whole block. */
+        if (!mask)
+            from = (size_t)(steps->skip(w->data + from, w->data + len, c) - w->data);
+    } while (from <= last);
+    /* The rest is the end of the last whole block. */
     if (from - last < FRAME_BLOCK)
-        walk_block(w, from, mask(w->data + last, separator, n) >> (from - last), n);
+        walk_places(w, from, places(w, last, n, steps) >> (from - last), n);
 }
 
 /* Can @len unfinished bytes still become a message that is allowed? */
@@ -105,44 +137,61 @@ static bool is_too_big(const struct frame_rule *r, const uint8_t *data, size_t l
     return true;
 }
 
-static inline __attribute__((always_inline)) struct frame_result
+static inline __attribute__((always_inline)) void
 scan(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume, size_t n,
-     frame_mask *mask, frame_skip *skip)
+     const struct frame_steps *steps, struct frame_result *ret)
 {
     struct walk w = {.rule = r, .data = data, .verdict = FRAME_PENDING};
-    struct frame_result result;
+    const size_t size = len - resume;
     size_t rest;
 
-    if (len - resume < FRAME_BLOCK + n - 1)
-        walk_short(&w, resume, len, n, mask);
-    else
-        walk_long(&w, resume, len, n, mask, skip);
+    if (size >= FRAME_BLOCK + n - 1)
+        walk_blocks(&w, resume, len, n, steps);
+    else if (size >= n)
+        walk_places(&w, resume, steps->first(data + resume, size - n + 1, r->separator[0]), n);
     rest = len - w.start;
-    if (unlikely(w.verdict == FRAME_PENDING && rest > r->max_message) &&
+    if (unlikely(rest > r->max_message) && w.verdict == FRAME_PENDING &&
         is_too_big(r, data + w.start, rest))
         w.verdict = FRAME_TOO_BIG;
-    result.verdict = w.verdict;
-    result.complete = w.start;
-    result.resume = rest < n ? 0 : rest - (n - 1);
-    result.messages = w.messages;
-    result.scanned = len - resume;
-    return result;
+    ret->verdict = w.verdict;
+    ret->complete = w.start;
+    ret->resume = rest < n ? 0 : rest - (n - 1);
+    ret->messages = w.messages;
+    ret->scanned = size;
 }
 
-/* The usual separator has four bytes: with a constant the inner loops are unrolled. */
-#define DEFINE_SCAN(name, attributes)                                                              \
-    attributes __attribute__((flatten)) static struct frame_result scan_##name(                    \
-        const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume)                \
+/*
+ * The usual separator has four bytes: a constant makes its comparison one instruction. A short
+ * text, the usual case, goes a way of its own that needs few registers and no stack.
+ */
+#define DEFINE_FIND(name, attributes)                                                              \
+    static const struct frame_steps steps_##name = {frame_first_##name, frame_exact_##name,        \
+                                                    frame_skip_##name};                            \
+    attributes __attribute__((flatten, noinline)) static void find_any_##name(                     \
+        const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,                \
+        struct frame_result *ret)                                                                  \
     {                                                                                              \
-        if (likely(r->separator_len == 4))                                                         \
-            return scan(r, data, len, resume, 4, frame_mask_##name, frame_skip_##name);            \
-        return scan(r, data, len, resume, r->separator_len, frame_mask_##name, frame_skip_##name); \
+        if (r->separator_len == 4)                                                                 \
+            scan(r, data, len, resume, 4, &steps_##name, ret);                                     \
+        else if (r->separator_len > 0)                                                             \
+            scan(r, data, len, resume, r->separator_len, &steps_##name, ret);                      \
+        else                                                                                       \
+            *ret = (struct frame_result){.complete = len, .messages = len > 0};                    \
+    }                                                                                              \
+    attributes __attribute__((flatten)) static void find_##name(                                   \
+        const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,                \
+        struct frame_result *ret)                                                                  \
+    {                                                                                              \
+        if (likely(r->separator_len == 4) && len - resume < FRAME_BLOCK + 3)                       \
+            scan(r, data, len, resume, 4, &steps_##name, ret);                                     \
+        else                                                                                       \
+            find_any_##name(r, data, len, resume, ret);                                            \
     }
 
-DEFINE_SCAN(portable, )
+DEFINE_FIND(portable, )
 #ifdef __x86_64__
-DEFINE_SCAN(sse2, )
-DEFINE_SCAN(avx2, FRAME_AVX2_CODE)
+DEFINE_FIND(sse2, )
+DEFINE_FIND(avx2, FRAME_AVX2_CODE)
 #endif
 
 bool frame_kernel_is_usable(enum frame_kernel kernel)
@@ -154,38 +203,39 @@ bool frame_kernel_is_usable(enum frame_kernel kernel)
     case FRAME_SSE2:
         return true;
     case FRAME_AVX2:
-        return __builtin_cpu_supports("avx2");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
 #endif
     default:
         return false;
     }
 }
 
-struct frame_result frame_scan_with(enum frame_kernel kernel, const struct frame_rule *r,
-                                    const uint8_t *data, size_t len, size_t resume)
+void frame_find_with(enum frame_kernel kernel, const struct frame_rule *r, const uint8_t *data,
+                     size_t len, size_t resume, struct frame_result *ret)
 {
     switch (kernel) {
 #ifdef __x86_64__
     case FRAME_SSE2:
-        return scan_sse2(r, data, len, resume);
+        find_sse2(r, data, len, resume, ret);
+        return;
     case FRAME_AVX2:
-        return scan_avx2(r, data, len, resume);
+        find_avx2(r, data, len, resume, ret);
+        return;
 #endif
     default:
-        return scan_portable(r, data, len, resume);
+        find_portable(r, data, len, resume, ret);
     }
 }
 
-struct frame_result frame_scan(const struct frame_rule *r, const uint8_t *data, size_t len,
-                               size_t resume)
+void frame_find(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
+                struct frame_result *ret)
 {
-    if (unlikely(r->separator_len == 0))
-        return (struct frame_result){.complete = len, .messages = len > 0};
 #ifdef __x86_64__
-    if (likely(__builtin_cpu_supports("avx2")))
-        return scan_avx2(r, data, len, resume);
-    return scan_sse2(r, data, len, resume);
+    if (likely(frame_kernel_is_usable(FRAME_AVX2)))
+        find_avx2(r, data, len, resume, ret);
+    else
+        find_sse2(r, data, len, resume, ret);
 #else
-    return scan_portable(r, data, len, resume);
+    find_portable(r, data, len, resume, ret);
 #endif
 }

@@ -43,13 +43,23 @@ struct frame_result {
 int frame_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
                     size_t max_message, const void *quit, size_t quit_len);
 
+/* frame_find - frame_scan, with the result where the caller wants it */
+void frame_find(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
+                struct frame_result *ret);
+
 /*
  * frame_scan - split the longest prefix of whole messages off
  * @data    borrowed; begins with the first byte of a message
  * @resume  0 for new data; else the `resume` of the scan that left this beginning behind
  * The separator is matched leftmost and without overlap: "\r\n\r\n\r\n" is one message and "\r\n".
  */
-struct frame_result frame_scan(const struct frame_rule *r, const uint8_t *data, size_t len,
-                               size_t resume);
+static inline struct frame_result frame_scan(const struct frame_rule *r, const uint8_t *data,
+                                             size_t len, size_t resume)
+{
+    struct frame_result result;
+
+    frame_find(r, data, len, resume, &result);
+    return result;
+}
 
 #endif

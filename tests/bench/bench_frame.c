@@ -19,12 +19,18 @@ typedef uint64_t search(const uint8_t *data, size_t len);
 
 static uint64_t search_portable(const uint8_t *data, size_t len)
 {
-    return frame_scan_with(FRAME_PORTABLE, &rule, data, len, 0).messages;
+    struct frame_result r;
+
+    frame_find_with(FRAME_PORTABLE, &rule, data, len, 0, &r);
+    return r.messages;
 }
 
 static uint64_t search_sse2(const uint8_t *data, size_t len)
 {
-    return frame_scan_with(FRAME_SSE2, &rule, data, len, 0).messages;
+    struct frame_result r;
+
+    frame_find_with(FRAME_SSE2, &rule, data, len, 0, &r);
+    return r.messages;
 }
 
 static uint64_t search_frame(const uint8_t *data, size_t len)

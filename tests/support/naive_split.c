@@ -77,10 +77,10 @@ bool piecewise_feed(struct piecewise *p, const uint8_t *data, size_t len)
     uint8_t *bytes = exact_copy(p->held, p->held_len, data, len);
     struct frame_result r;
 
-    if (p->kernel < 0 || p->rule->separator_len == 0)
+    if (p->kernel < 0)
         r = frame_scan(p->rule, bytes, total, p->resume);
     else
-        r = frame_scan_with((enum frame_kernel)p->kernel, p->rule, bytes, total, p->resume);
+        frame_find_with((enum frame_kernel)p->kernel, p->rule, bytes, total, p->resume, &r);
     assert(r.complete <= total && r.resume <= total - r.complete);
     p->n_calls++;
     p->sum.verdict = r.verdict;
