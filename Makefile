@@ -5,11 +5,15 @@
 # (tools/probe.sh) and kept; a changed command line rebuilds what it concerns, an unchanged one nothing.
 
 VERSION     := 0.1.0
+SONAME      := libarbiter.so.0
+SHARED      := libarbiter.so.$(VERSION)
 prefix      ?= /usr/local
 bindir      ?= $(prefix)/bin
 sbindir     ?= $(prefix)/sbin
 mandir      ?= $(prefix)/share/man
 docdir      ?= $(prefix)/share/doc/echo-arbiter
+includedir  ?= $(prefix)/include
+libdir      ?= $(prefix)/lib
 B           ?= build
 ifeq ($(origin CC),default)
 CC          := gcc
@@ -111,7 +115,14 @@ BIN     := $(if $(wildcard src/cmd/echo_arbiter*.c),$(B)/echo-arbiter) \
 TESTS   := $(UNIT) $(FUZZ) $(IT)
 objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
-all: $(BIN)
+# The client library: these sources and no others, in objects of their own.
+LIB_SRC := $(patsubst %,src/client/%.c,addresses connection connector deadlines echo_call echo_client \
+             echo_owner echo_sync events exchange_check pool reactor status) \
+           src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
+LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
+LIBRARY := $(B)/$(SHARED) $(B)/libarbiter.a
+
+all: $(BIN) $(LIBRARY)
 
 ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOALS)),)
 
@@ -159,6 +170,22 @@ $(B)/lib%.a:
 	@$(call say,AR,$@) rm -f $@
 	$(Q)ar rcs $@ $(filter %.o,$^)
 
+$(B)/pic/%.o: %.c $(B)/compile.txt
+	@$(call say,CC,$<) mkdir -p $(@D)
+	$(Q)$(COMPILE) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(B)/$(SHARED): $(LIB_OBJ) $(B)/link.txt
+	@$(call say,LD,$@)
+	$(Q)$(CC) $(SANFLAGS) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,-z,defs) \
+	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(LIB_OBJ) -lev
+
+# One object, so that what is hidden in the shared library does not exist in the static one either.
+$(B)/libarbiter.a: $(LIB_OBJ) $(B)/link.txt
+	@$(call say,AR,$@) rm -f $@
+	$(Q)$(LD) -r -o $(B)/pic/libarbiter.o $(LIB_OBJ)
+	$(Q)objcopy --localize-hidden $(B)/pic/libarbiter.o
+	$(Q)ar rcs $@ $(B)/pic/libarbiter.o
+
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
 @$(call say,LD,$@)
@@ -178,7 +205,7 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN) $(HOOKED) $(TOOLS)
+$(IT): | $(BIN) $(LIBRARY) $(HOOKED) $(TOOLS)
 
 $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/link.txt
 	$(call link)
@@ -197,7 +224,7 @@ $(BENCH): %: %.o $(B)/link.txt
 	$(call link)
 
 -include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c)) \
-         $(TESTS:=.d) $(BENCH:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
+         $(TESTS:=.d) $(BENCH:=.d) $(LIB_OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
 
 # ---- what is run ----
 
@@ -223,17 +250,42 @@ endif
 # ---- installation ----
 
 MAN := $(wildcard man/*.[1-8])
+HDR := $(wildcard include/arbiter/*.h)
 section = $(subst .,,$(suffix $(1)))
 
+# Paths as they will be at run time, without DESTDIR.
+define PKGCONFIG
+prefix=$(prefix)
+libdir=$(libdir)
+includedir=$(includedir)
+
+Name: arbiter
+Description: client library for echo-arbiter: a connection pool, blocking and asynchronous calls
+Version: $(VERSION)
+Libs: -L$${libdir} -larbiter
+Libs.private: -lev
+Cflags: -I$${includedir}
+endef
+
 install: all
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(docdir)
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(docdir) \
+	    $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/arbiter
 	install -m 755 $(B)/echo-arbiter $(DESTDIR)$(sbindir)/
 	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
 	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
+	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
+	install -m 755 $(B)/$(SHARED) $(DESTDIR)$(libdir)/
+	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libarbiter.so
+	install -m 644 $(B)/libarbiter.a $(DESTDIR)$(libdir)/
+	$(file >$(B)/arbiter.pc,$(PKGCONFIG))
+	install -m 644 $(B)/arbiter.pc $(DESTDIR)$(libdir)/pkgconfig/
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
-	-rmdir $(DESTDIR)$(docdir) 2>/dev/null || :
+	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
+	rm -f $(addprefix $(DESTDIR)$(libdir)/,libarbiter.so libarbiter.a pkgconfig/arbiter.pc $(SONAME) $(SHARED))
+	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :
