@@ -181,12 +181,12 @@ static void on_serving(const char *addresses, void *userdata)
 {
     struct readiness *r = userdata;
 
+    log_close(r->early); /* a daemon must not keep the terminal; readiness is the last step */
     if (r->ready_fd >= 0) {
         dprintf(r->ready_fd, "%s\n", addresses);
         fds_close(&r->ready_fd);
     }
     daemon_report(&r->launch, EX_OK);
-    log_close(r->early); /* a daemon must not keep the terminal */
 }
 
 static int serve(struct arguments *args, struct config *config)

@@ -117,6 +117,11 @@ void server_wait_ready(struct server *s)
     char line[2048];
     size_t len = read_ready_line(s, line, sizeof(line));
     MUST(len > 0, "it ended before it was ready");
+    char more;
+    struct pollfd end = {.fd = s->ready_fd, .events = POLLIN};
+    /* It closes its end: only then are its descriptors what they will be. */
+    MUST(poll(&end, 1, (int)WAIT_MS) == 1 && read(s->ready_fd, &more, 1) == 0,
+         "--ready-fd stays open");
     close(s->ready_fd);
     s->ready_fd = -1;
     char *save;

@@ -67,7 +67,7 @@ static bool is_harmless(const char *line)
 {
     static const char *const levels[] = {" level=debug ", " level=info ", "\"level\":\"debug\"",
                                          "\"level\":\"info\""};
-    if (strncmp(line, "time=", 5) && strncmp(line, "{\"time\":", 8))
+    if (strncmp(line, "ts=", 3) && strncmp(line, "{\"ts\":", 6))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
         if (strstr(line, levels[i]))
