@@ -121,11 +121,11 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     assert_string_equal(service, "8060");
     assert_int_equal(hints->ai_socktype, SOCK_STREAM);
     pthread_mutex_lock(&resolver_lock); /* held by a test: no name server answers */
-    pthread_mutex_unlock(&resolver_lock);
     sa.sin_port = htons(8060);
     sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     one.ai_addr = (struct sockaddr *)&sa;
     *ret = &one;
+    pthread_mutex_unlock(&resolver_lock);
     return resolver_rc;
 }
 
