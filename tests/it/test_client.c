@@ -308,7 +308,7 @@ static void client__json__an_object_a_line(void **state)
     struct it *it = *state;
     struct server *s = server_start(it);
     struct tool_run r = RUN(it, NO_INPUT, "--json", "-a", s->addr[0], "a \"b\"", "\xff", "\r\n");
-    json_t *o;
+    json_t *o, *error;
 
     must_fail_with(&r, 65, "message 3");
     o = json_loads(r.out, JSON_DISABLE_EOF_CHECK, NULL);
@@ -321,9 +321,11 @@ static void client__json__an_object_a_line(void **state)
     assert_string_equal(json_string_value(json_object_get(o, "reply_base64")), "/w==");
     json_decref(o);
     r.out = strchr(r.out, '\n') + 1;
-    o = json_object_get(json_loads(r.out, 0, NULL), "error");
-    assert_string_equal(json_string_value(json_object_get(o, "code")), "has_separator");
-    assert_non_null(strstr(json_string_value(json_object_get(o, "message")), "message 3"));
+    o = json_loads(r.out, 0, NULL);
+    error = json_object_get(o, "error");
+    assert_string_equal(json_string_value(json_object_get(error, "code")), "has_separator");
+    assert_non_null(strstr(json_string_value(json_object_get(error, "message")), "message 3"));
+    json_decref(o);
 }
 
 /* ---- failures ---- */
