@@ -1,0 +1,29 @@
+/*
+ * Numbers as people like to read them: short, with a unit, always of a width that fits a column.
+ * Pure.
+ */
+#ifndef CLIENT_HUMAN_H
+#define CLIENT_HUMAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HUMAN_LEN = 24 };
+
+/* human_count - exact up to 99999, then "123k", "1.23M", "45.6G". Returns @buf of HUMAN_LEN bytes.
+ */
+char *human_count(uint64_t n, char *buf);
+
+/* human_bytes - "0 B", "999 B", "1.23 kB", "45.6 MB" ...: powers of 1000 */
+char *human_bytes(uint64_t n, char *buf);
+
+/* human_rate - a number a second: "0", "0.5", "12.3", "123", "12.3k", "1.23M"; NaN is "-" */
+char *human_rate(double per_second, char *buf);
+
+/* human_duration - "0.4s", "12s", "3m 20s", "5h 02m", "3d 04h"; not a time is "-" */
+char *human_duration(double seconds, char *buf);
+
+/* human_clean - make @text safe for a terminal: each control byte becomes '?'. Returns @text. */
+char *human_clean(char *text);
+
+#endif
