@@ -154,11 +154,15 @@ int command_check(const struct command_row *row, unsigned actor, unsigned caller
 
 static json_t *describe_arg(const struct command_arg *a)
 {
+    static const char *const types[] = {[COMMAND_STRING] = "string",
+                                        [COMMAND_UINT] = "uint",
+                                        [COMMAND_BOOL] = "bool",
+                                        [COMMAND_OBJECT] = "object"};
     char allowed[64];
 
     say_allowed(a, allowed, sizeof(allowed));
-    return json_pack("{s:s,s:s,s:b,s:s}", "name", a->name, "allowed", allowed, "required",
-                     a->is_required, "help", a->help);
+    return json_pack("{s:s,s:s,s:s,s:b,s:s}", "name", a->name, "type", types[a->type], "allowed",
+                     allowed, "required", a->is_required, "help", a->help);
 }
 
 json_t *command_list(unsigned caller)
