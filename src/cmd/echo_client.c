@@ -16,6 +16,15 @@
 /* The first row is what happens without a command. */
 static const struct command commands[] = {
     {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run},
+    {"info", "", "show the arbiter, its workers and what they have done", info_run},
+    {"actors", "", "list every actor with its process and state", actors_run},
+    {"commands", "", "list what can be asked of an actor with call", commands_run},
+    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run},
+    {"reload", "", "read the configuration again; wait until it is done", reload_run},
+    {"scale", "N", "change the number of workers; wait until they run", scale_run},
+    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run},
+    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run},
+    {"reopen-logs", "", "open the log file anew", reopen_logs_run},
 };
 
 const char *argp_program_version = "echo-client " ECHO_VERSION;
@@ -85,8 +94,13 @@ static char *help_commands(const char *text)
     if (!f)
         return (char *)text;
     fputs("Commands:\n", f);
-    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-        fprintf(f, "  %-7s %-13s %s\n", commands[i].name, commands[i].args, commands[i].help);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        const struct command *c = &commands[i];
+        int len = fprintf(f, "  %s%s%s", c->name, *c->args ? " " : "", c->args);
+
+        /* What is too long for its column has a line of its own. */
+        fprintf(f, "%s%*s%s\n", len < 24 ? "" : "\n", len < 24 ? 24 - len : 24, "", c->help);
+    }
     fputs(text, f);
     fclose(f);
     return all;
@@ -102,7 +116,8 @@ static char *filter_help(int key, const char *text, void *input)
 }
 
 static const char doc[] =
-    "Send messages to an echo server and check that they come back as they were sent.\v"
+    "Send messages to an echo server and check that they come back as they were sent; "
+    "ask a server how it is, and steer it.\v"
     "\n"
     "Without MESSAGE each line of the standard input is a message; on a terminal\n"
     "there is a prompt. A reply that differs from its message is an error.\n"
@@ -113,10 +128,13 @@ static const char doc[] =
     "  echo-client -a unix:/run/echo.sock < messages.txt\n"
     "  echo-client --json --timeout 2 send 'Hello!'\n"
     "  echo-client --separator '\\n' 'a line'\n"
+    "  echo-client info\n"
+    "  echo-client call worker.1 ping\n"
     "\n"
     "Exit status: 0 every message came back, 64 usage, 65 a message that cannot be\n"
-    "sent, 68 unknown host, 69 refused or unreachable, 74 input or output,\n"
-    "75 timeout, 76 connection closed or wrong reply.";
+    "sent, 68 unknown host, 69 refused or unreachable, 70 failed in the server,\n"
+    "74 input or output, 75 timeout, 76 connection closed or wrong reply,\n"
+    "77 not allowed, 78 configuration refused.";
 
 /* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
 static void guard_stdio(void)

@@ -18,7 +18,9 @@ enum { EXIT_PIPE = 141 };
 struct tool {
     const char *address_text; /* borrowed, as written */
     struct addr address;
+    const char *control; /* borrowed: the control socket's path; NULL = the default one */
     uint64_t timeout_ms; /* 0 = none */
+    bool has_timeout; /* it was given: commands that take longer have another default */
     uint8_t separator[FRAME_SEPARATOR_MAX];
     size_t separator_len;
     bool is_json;
@@ -37,6 +39,17 @@ struct command {
 extern const struct argp tool_argp;
 
 int send_run(struct tool *t, int argc, char **argv);
+
+/* Over the control socket. */
+int info_run(struct tool *t, int argc, char **argv);
+int actors_run(struct tool *t, int argc, char **argv);
+int commands_run(struct tool *t, int argc, char **argv);
+int call_run(struct tool *t, int argc, char **argv);
+int reload_run(struct tool *t, int argc, char **argv);
+int scale_run(struct tool *t, int argc, char **argv);
+int stop_run(struct tool *t, int argc, char **argv);
+int log_level_run(struct tool *t, int argc, char **argv);
+int reopen_logs_run(struct tool *t, int argc, char **argv);
 
 /* ---- output: each returns 0 or an exit code (EXIT_PIPE, 74), reported already ---- */
 

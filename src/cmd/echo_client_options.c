@@ -18,8 +18,14 @@ enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
 static const struct argp_option options[] = {
     {"address", 'a', "ADDR", 0,
      "HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
+    {"control", 'C', "PATH", 0,
+     "the control socket; default $RUNTIME_DIRECTORY/control, else /run/echo-arbiter/control for "
+     "root, else $XDG_RUNTIME_DIR/echo-arbiter.control",
+     0},
     {"timeout", OPT_TIMEOUT, "SECONDS", 0,
-     "give up on connecting and on each reply after so long; default 10, 0 = never", 0},
+     "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "
+     "stop: 60), 0 = never",
+     0},
     {"separator", OPT_SEPARATOR, "TEXT", 0,
      "what ends a message, with \\r \\n \\t \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw echo", 0},
     {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
@@ -49,6 +55,16 @@ static void set_separator(struct tool *t, const char *text, struct argp_state *s
         argp_error(state, "--separator: the escapes are \\r \\n \\t \\\\ \\xHH, not '%s'", text);
 }
 
+static const char *set_control(const char *arg, struct argp_state *state)
+{
+    const char *path = strncmp(arg, "unix:", 5) == 0 ? arg + 5 : arg;
+    const size_t max = sizeof(((struct addr *)0)->path) - 1;
+
+    if (*path == '\0' || strlen(path) > max)
+        argp_error(state, "-C %s: the path of a socket, of 1 to %zu bytes", arg, max);
+    return path;
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct tool *t = state->input;
@@ -65,7 +81,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         else if (t->address.kind != ADDR_UNIX && t->address.port == 0)
             argp_error(state, "-a %s: port 0 cannot be connected to", arg);
         return 0;
+    case 'C':
+        t->control = set_control(arg, state);
+        return 0;
     case OPT_TIMEOUT:
+        t->has_timeout = true;
         if (num_parse_duration_ms(arg, 0, MAX_TIMEOUT_MS, &t->timeout_ms))
             argp_error(state, "--timeout %s: seconds from 0 to 1000000, like 2 or 0.5", arg);
         return 0;

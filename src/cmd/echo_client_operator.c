@@ -1,0 +1,246 @@
+/*
+ * Asking the server over its control socket, and saying what its answers mean when they are no.
+ */
+#include "cmd/echo_client_operator.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "client/call.h"
+#include "client/human.h"
+
+#define ROOT_SOCKET "/run/echo-arbiter/control"
+
+/* ---- what went wrong, and what to do next ---- */
+
+static const struct {
+    const char *code;
+    int exit_code;
+    const char *advice; /* NULL = the message says it all */
+} errors[] = {
+    {"bad_request", EX_PROTOCOL, "are client and server of the same version?"},
+    {"unknown_command", EX_USAGE, "list them with: echo-client commands"},
+    {"unknown_actor", EX_USAGE, "list them with: echo-client actors"},
+    {"bad_argument", EX_USAGE, "list what is allowed with: echo-client commands"},
+    {"not_allowed", EX_NOPERM, NULL},
+    {"timeout", EX_TEMPFAIL, "see how it goes on with: echo-client info"},
+    {"gone", EX_UNAVAILABLE, "see who is there with: echo-client actors"},
+    {"busy", EX_TEMPFAIL, "try again later"},
+    {"config", EX_CONFIG, "nothing has changed; check the file with: echo-arbiter -t -c FILE"},
+    {"rollback", EX_CONFIG, "everything is as it was before; the server's log says more"},
+    {"stopping", EX_UNAVAILABLE, "start a new one when it has stopped"},
+    {"internal", EX_SOFTWARE, "the server's log may say more"},
+};
+
+static size_t find_error(const char *code)
+{
+    size_t i = 0;
+
+    while (i + 1 < ARRAY_SIZE(errors) && strcmp(errors[i].code, code) != 0)
+        i++;
+    return i; /* what is not known is internal */
+}
+
+int operator_error_exit(const char *code)
+{
+    return errors[find_error(code)].exit_code;
+}
+
+static void print_json(const json_t *o)
+{
+    char *text = json_dumps(o, JSON_COMPACT);
+
+    if (text)
+        out_line(text, strlen(text));
+    free(text);
+}
+
+/* stdout before stderr, so that what belongs together stays together. */
+static int report(const struct operator* o, const char *code, const char *message, int exit_code)
+{
+    if (o->tool->is_json && code) {
+        json_t *error = json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message);
+
+        print_json(error);
+        json_decref(error);
+    }
+    if (out_flush() == EXIT_PIPE)
+        return EXIT_PIPE;
+    fprintf(stderr, "echo-client: %s\n", message);
+    return exit_code;
+}
+
+static const char *advise(const struct operator* o, int outcome)
+{
+    switch (outcome) {
+    case CALL_REFUSED:
+        if (!o->tool->control && access(ROOT_SOCKET, F_OK) == 0)
+            return "root's server has " ROOT_SOCKET ": run this as root";
+        return "is echo-arbiter running? it says where with arbiter.control, give that with -C";
+    case CALL_TIMEOUT:
+        return "allow more time with --timeout SECONDS; is the arbiter stopped or very busy?";
+    case CALL_CLOSED:
+    case CALL_RESET:
+        return "has the arbiter ended, or has it too many control clients?";
+    case -EBADMSG:
+    case -EMSGSIZE:
+        return "is this the control socket of an echo-arbiter of the same version?";
+    case -EACCES:
+    case -EPERM:
+        return "run this as root or as the user whose server it is";
+    default:
+        return NULL;
+    }
+}
+
+int operator_fail(const struct operator* o, int outcome)
+{
+    const char *next = advise(o, outcome);
+    const char *text = call_outcome_text(outcome);
+    int exit_code = call_outcome_exit(outcome);
+    char message[512];
+
+    if (outcome == -EBADMSG || outcome == -EMSGSIZE) {
+        text = "that is no answer to the request";
+        exit_code = EX_PROTOCOL;
+    } else if (outcome == CALL_REFUSED) {
+        text = "no server there";
+    } else if (outcome == CALL_TIMEOUT) {
+        text = "no answer in time";
+    } else if (outcome == CALL_CLOSED) {
+        text = "connection closed before the answer";
+    }
+    snprintf(message, sizeof(message), "%s: %s%s%s%s%s", o->path, o->command ? o->command : "",
+             o->command ? ": " : "", text, next ? ": " : "", next ? next : "");
+    return report(o, call_outcome_name(outcome), message, exit_code);
+}
+
+static void print_details(const json_t *details)
+{
+    const json_t *value;
+    size_t i;
+
+    json_array_foreach(details, i, value)
+    {
+        const char *text = json_string_value(value);
+        char *copy = text ? strdup(text) : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+        if (copy)
+            fprintf(stderr, "  %s\n", human_clean(copy));
+        free(copy);
+    }
+}
+
+int operator_refused(const struct operator* o, const json_t *answer)
+{
+    const json_t *error = json_object_get(answer, "error");
+    size_t row = find_error(json_string_value(json_object_get(error, "code")));
+    const char *next = errors[row].advice;
+    char message[1024], cause[768];
+    bool is_named;
+    int rc;
+
+    snprintf(cause, sizeof(cause), "%s", json_string_value(json_object_get(error, "message")));
+    is_named = strncmp(cause, o->command, strlen(o->command)) == 0;
+    snprintf(message, sizeof(message), "%s%s%s%s%s", is_named ? "" : o->command,
+             is_named ? "" : ": ", human_clean(cause), next ? ": " : "", next ? next : "");
+    if (o->tool->is_json)
+        print_json(answer);
+    rc = report(o, NULL, message, errors[row].exit_code);
+    if (rc != EXIT_PIPE)
+        print_details(json_object_get(error, "details"));
+    return rc;
+}
+
+/* ---- asking ---- */
+
+int operator_locate(struct operator* o, struct tool *t)
+{
+    struct runtime_path place;
+    int rc = 0;
+
+    *o = (struct operator){.tool = t};
+    control_call_init(&o->call);
+    if (t->control) {
+        snprintf(o->path, sizeof(o->path), "%s", t->control);
+        return 0;
+    }
+    rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
+                              geteuid() == 0, &place);
+    if (rc)
+        return report(o, "refused",
+                      rc == -ENOENT ? "there is no default place for the control socket without "
+                                      "$XDG_RUNTIME_DIR: give its path with -C"
+                                    : "the runtime directory's path is too long for a socket: "
+                                      "give the control socket's path with -C",
+                      EX_UNAVAILABLE);
+    memcpy(o->path, place.socket, sizeof(o->path));
+    return 0;
+}
+
+int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms)
+{
+    int rc = operator_locate(o, t);
+
+    if (rc)
+        return rc;
+    o->deadline_ns = call_deadline(t->has_timeout || slow_ms == 0 ? t->timeout_ms : slow_ms);
+    rc = control_call_connect(&o->call, o->path, o->deadline_ns);
+    return rc ? operator_fail(o, rc) : 0;
+}
+
+void operator_close(struct operator* o)
+{
+    control_call_fini(&o->call);
+}
+
+int operator_ask(struct operator* o, const char *command, const char *target, json_t *args,
+                 json_t **ret_result)
+{
+    json_t *answer = NULL, *result;
+    int rc;
+
+    o->command = command;
+    rc = control_call_post(&o->call, command, target, args);
+    if (rc == 0)
+        rc = control_call_wait(&o->call, o->deadline_ns, &answer);
+    if (rc)
+        return operator_fail(o, rc);
+    result = json_object_get(answer, "error") ? NULL : json_object_get(answer, "result");
+    if (result)
+        *ret_result = json_incref(result);
+    else
+        rc = operator_refused(o, answer);
+    json_decref(answer);
+    return rc;
+}
+
+int operator_print(const struct operator* o, const json_t *result,
+                   int (*write)(FILE *f, const json_t *result))
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f;
+    int rc;
+
+    if (o->tool->is_json) {
+        text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+        rc = text ? out_line(text, strlen(text)) : operator_fail(o, -ENOMEM);
+        free(text);
+        return rc;
+    }
+    f = open_memstream(&text, &len);
+    rc = f ? write(f, result) : -ENOMEM;
+    if (f && fclose(f) != 0)
+        rc = -ENOMEM;
+    if (rc)
+        rc = operator_fail(o, rc);
+    else if (len > 0)
+        rc = out_line(text, len - 1); /* which ends with a newline of its own */
+    free(text);
+    return rc;
+}
