@@ -152,8 +152,8 @@ json_t *info_actors(struct arbiter *a)
         const uint64_t state = counter_get(&a->scoreboard.records[c->record].state);
 
         children_id(id, sizeof(id), c);
-        json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", id, "pid", (int)c->pid,
-                                              "state", actor_state_name((enum actor_state)state)));
+        json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", id, "pid", (int)c->pid, "state",
+                                             actor_state_name((enum actor_state)state)));
     }
     free(list);
     return all;

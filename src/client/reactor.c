@@ -146,10 +146,11 @@ int reactor_watch(struct reactor *r, struct reactor_io *io, int fd, short events
 void reactor_unwatch(struct reactor_io *io)
 {
     struct reactor *r = io->reactor;
-    unsigned last = r ? r->n - 1 : 0;
+    unsigned last;
 
     if (io->fd < 0)
         return;
+    last = r->n - 1;
     ev_stop(io);
     list_remove(&io->ready);
     r->polls[io->index] = r->polls[last];
