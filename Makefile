@@ -146,7 +146,7 @@ SANFLAGS := -fsanitize=$(subst fuzzer$(comma),fuzzer-no-link$(comma),$(SAN)) \
 OPT      := -O1 -g
 HARDEN   := -fPIE
 endif
-CPPFLAGS_ALL = -Isrc -Iinclude -Itests -D_GNU_SOURCE -DECHO_VERSION='"$(VERSION)"'
+CPPFLAGS_ALL = -iquotesrc -iquotetests -Iinclude -D_GNU_SOURCE -DECHO_VERSION='"$(VERSION)"'
 COMPILE  = $(CC) -std=gnu11 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANFLAGS) $(CPPFLAGS_ALL) \
            $(PROBED_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK     = $(CC) $(SANFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)

@@ -2,7 +2,7 @@
 # All static checks, each with one line; what fails prints why: run.sh BUILD
 set -u
 build=$1
-flags=(-std=gnu11 -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"')
+flags=(-std=gnu11 -iquotesrc -iquotetests -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"')
 read -r -a packages < <(pkg-config --cflags libconfig jansson)
 flags+=("${packages[@]}")
 mapfile -t c < <(find src tests -name '*.c' | sort)
