@@ -22,7 +22,7 @@
 
 enum {
     CONN_READ_BYTES = 65536, /* one read, into the shared buffer */
-    CONN_READ_MAX_BYTES = 524288, /* one read, into the buffer of a large message */
+    CONN_READ_MAX_BYTES = 262144, /* one read, into the buffer of a large message */
     CONN_HEAD_BYTES = 65536, /* room in front of the shared buffer for a tail */
     CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
     CONN_LINGER_MS = 2000, /* to wait for the peer's end of file after our half-close */

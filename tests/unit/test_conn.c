@@ -348,6 +348,50 @@ static void conn__raw__every_byte_at_once(void **state UNUSED)
     rig_expect_closed(&rig, &rig.counters.closed_peer, 1);
 }
 
+/* Answers each byte with ten of its own, counts them in its state, and ends at a dot. */
+static struct protocol_result tenfold_on_data(const void *context UNUSED, uint64_t *protocol_state,
+                                              const uint8_t *data, size_t len, size_t resume)
+{
+    static uint8_t reply[10 * CONN_READ_BYTES];
+    struct protocol_result r = {.reply = reply};
+
+    assert_int_equal(resume, 0);
+    while (r.consumed < len && r.verdict == PROTOCOL_GO_ON) {
+        memset(reply + r.reply_len, data[r.consumed], 10);
+        r.reply_len += 10;
+        r.messages++;
+        (*protocol_state)++;
+        r.verdict = data[r.consumed++] == '.' ? PROTOCOL_CLOSE : PROTOCOL_GO_ON;
+    }
+    assert_int_equal(*protocol_state, counter_get(&rig.counters.requests) + r.messages);
+    return r;
+}
+
+static void conn__protocol_with_replies_of_its_own__sent_in_order(void **state UNUSED)
+{
+    static const struct protocol tenfold = {.name = "tenfold", .on_data = tenfold_on_data};
+    const size_t len = 100000;
+    uint8_t *data = payload(len), *expected = malloc(10 * len + 10);
+    int fd;
+
+    for (size_t i = 0; i < len; i++)
+        memset(expected + 10 * i, data[i], 10);
+    memset(expected + 10 * len, '.', 10);
+    rig.set.binding.protocol = &tenfold;
+    fd = rig_connect_tcp(&rig);
+    rig_send(&rig, fd, data, len);
+    rig_send_text(&rig, fd, ".abc");
+    rig_expect(&rig, fd, expected, 10 * len + 10);
+    rig_expect_eof(&rig, fd);
+    assert_int_equal(counter_get(&rig.counters.requests), len + 1);
+    free(data);
+    free(expected);
+    close(fd);
+    while (rig.set.n_open > 0)
+        ev_run(rig.loop, EVRUN_ONCE);
+    rig_expect_closed(&rig, &rig.counters.closed_quit, 1);
+}
+
 static void conn_set_drain__idle_busy_and_new__each_ends_in_order(void **state UNUSED)
 {
     const int idle = rig_connect_tcp(&rig), arrived = rig_connect(&rig), busy = rig_connect(&rig);
@@ -431,6 +475,7 @@ int main(void)
         TEST(conn__more_than_max_buffered__that_one_is_closed),
         TEST(conn__peer_resets__counted_as_reset),
         TEST(conn__raw__every_byte_at_once),
+        TEST(conn__protocol_with_replies_of_its_own__sent_in_order),
         TEST(conn_set_drain__idle_busy_and_new__each_ends_in_order),
         TEST(conn_set_drain__unread_reply__delivered_first),
         TEST(conn_set_cut__some_lingering__the_others_counted_as_cut),
