@@ -4,6 +4,7 @@
 #include "client/columns.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ void columns_init(struct columns *t, const struct column *columns, size_t n)
     assert(n <= COLUMNS_MAX);
     *t = (struct columns){.columns = columns, .n_columns = n};
     for (size_t i = 0; i < n; i++)
-        t->width[i] = text_width(columns[i].title);
+        t->width[i] = MAX(text_width(columns[i].title), columns[i].min_width);
 }
 
 void columns_fini(struct columns *t)
@@ -100,10 +101,14 @@ void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n)
     }
 }
 
-void columns_write(const struct columns *t, FILE *f)
+int columns_finish(struct columns *t, FILE *f)
 {
-    for (size_t row = 0; row <= columns_rows(t); row++) {
+    int rc = t->is_broken ? -ENOMEM : 0;
+
+    for (size_t row = 0; rc == 0 && row <= columns_rows(t); row++) {
         columns_write_row(t, f, row, t->n_columns);
         fputc('\n', f);
     }
+    columns_fini(t);
+    return rc;
 }

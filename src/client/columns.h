@@ -14,6 +14,7 @@ enum { COLUMNS_MAX = 16 };
 struct column {
     const char *title; /* static */
     bool is_right; /* aligned: numbers are */
+    size_t min_width; /* so that what changes does not jump; 0 = as its cells are */
 };
 
 struct columns {
@@ -45,7 +46,8 @@ size_t columns_fitting(const struct columns *t, size_t width);
  */
 void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n);
 
-/* columns_write - titles and rows, each with a newline */
-void columns_write(const struct columns *t, FILE *f);
+/* columns_finish - titles and rows, each with a newline, then columns_fini. Returns 0 or -ENOMEM
+ * (memory ran out earlier: nothing is written). */
+int columns_finish(struct columns *t, FILE *f);
 
 #endif

@@ -62,6 +62,14 @@ char *human_rate(double per_second, char *buf)
     return buf;
 }
 
+char *human_byte_rate(double per_second, char *buf)
+{
+    if (isfinite(per_second) && per_second >= 0 && per_second < 1e18)
+        return human_bytes((uint64_t)(per_second + 0.5), buf);
+    snprintf(buf, HUMAN_LEN, "-");
+    return buf;
+}
+
 char *human_duration(double seconds, char *buf)
 {
     uint64_t s;
@@ -71,7 +79,9 @@ char *human_duration(double seconds, char *buf)
         return buf;
     }
     s = (uint64_t)seconds;
-    if (seconds < 9.95)
+    if (seconds < 0.9995)
+        snprintf(buf, HUMAN_LEN, "%.*fms", seconds < 0.00995 ? 1 : 0, seconds * 1e3);
+    else if (seconds < 9.95)
         snprintf(buf, HUMAN_LEN, "%.1fs", seconds);
     else if (s < 60)
         snprintf(buf, HUMAN_LEN, "%" PRIu64 "s", s);

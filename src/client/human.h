@@ -20,7 +20,10 @@ char *human_bytes(uint64_t n, char *buf);
 /* human_rate - a number a second: "0", "0.5", "12.3", "123", "12.3k", "1.23M"; NaN is "-" */
 char *human_rate(double per_second, char *buf);
 
-/* human_duration - "0.4s", "12s", "3m 20s", "5h 02m", "3d 04h"; not a time is "-" */
+/* human_byte_rate - as human_bytes, for bytes a second; NaN is "-" */
+char *human_byte_rate(double per_second, char *buf);
+
+/* human_duration - "0.4ms", "15ms", "1.2s", "12s", "3m 20s", "5h 02m", "3d 04h"; no time is "-" */
 char *human_duration(double seconds, char *buf);
 
 /* human_clean - make @text safe for a terminal: each control byte becomes '?'. Returns @text. */

@@ -1,0 +1,30 @@
+/*
+ * The server's answers as text for people. Pure; writes to a stream that it is given. What the
+ * server says is shown with its control bytes made harmless.
+ */
+#ifndef CLIENT_ANSWER_TEXT_H
+#define CLIENT_ANSWER_TEXT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+/*
+ * answer_text_actors, _commands, _reload - the result of that command
+ * Return 0, -EBADMSG (that is no such result) or -ENOMEM.
+ */
+int answer_text_actors(FILE *f, const json_t *actors);
+int answer_text_commands(FILE *f, const json_t *commands);
+int answer_text_reload(FILE *f, const json_t *reload);
+
+/*
+ * answer_text_value - any result: a text as it is, anything else as JSON, a map of workers a line
+ * each. Returns 0 or -ENOMEM.
+ */
+int answer_text_value(FILE *f, const json_t *value);
+
+/* answer_text_plain - a text that a terminal can bear, compact JSON for what is none. Owned; NULL
+ * without memory. answer_text_write_plain - the same, written */
+char *answer_text_plain(const json_t *value);
+void answer_text_write_plain(FILE *f, const json_t *value);
+
+#endif
