@@ -17,6 +17,7 @@
 static const struct command commands[] = {
     {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run},
     {"info", "", "show the arbiter, its workers and what they have done", info_run},
+    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run},
     {"actors", "", "list every actor with its process and state", actors_run},
     {"commands", "", "list what can be asked of an actor with call", commands_run},
     {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run},

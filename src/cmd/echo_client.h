@@ -42,6 +42,7 @@ int send_run(struct tool *t, int argc, char **argv);
 
 /* Over the control socket. */
 int info_run(struct tool *t, int argc, char **argv);
+int top_run(struct tool *t, int argc, char **argv);
 int actors_run(struct tool *t, int argc, char **argv);
 int commands_run(struct tool *t, int argc, char **argv);
 int call_run(struct tool *t, int argc, char **argv);

@@ -9,6 +9,7 @@
 #include <sysexits.h>
 
 #include "base/num.h"
+#include "client/answer_text.h"
 #include "client/control_args.h"
 #include "client/info_text.h"
 #include "cmd/echo_client.h"
@@ -117,7 +118,7 @@ int actors_run(struct tool *t, int argc, char **argv)
     static const struct usage usage = {.words = "actors",
                                        .doc = "List every actor with its process and state."};
     take_words(t, argc, argv, &usage);
-    return ask_and_print(t, "actors", NULL, 0, info_text_actors);
+    return ask_and_print(t, "actors", NULL, 0, answer_text_actors);
 }
 
 int commands_run(struct tool *t, int argc, char **argv)
@@ -125,7 +126,7 @@ int commands_run(struct tool *t, int argc, char **argv)
     static const struct usage usage = {.words = "commands",
                                        .doc = "List what can be asked of an actor with call."};
     take_words(t, argc, argv, &usage);
-    return ask_and_print(t, "commands", NULL, 0, info_text_commands);
+    return ask_and_print(t, "commands", NULL, 0, answer_text_commands);
 }
 
 int reload_run(struct tool *t, int argc, char **argv)
@@ -134,7 +135,7 @@ int reload_run(struct tool *t, int argc, char **argv)
         .words = "reload",
         .doc = "Let the server read its configuration again, and wait until it has changed over."};
     take_words(t, argc, argv, &usage);
-    return ask_and_print(t, "reload", NULL, OPERATOR_SLOW_MS, info_text_reload);
+    return ask_and_print(t, "reload", NULL, OPERATOR_SLOW_MS, answer_text_reload);
 }
 
 static int write_scaled(FILE *f, const json_t *result)
@@ -311,7 +312,7 @@ int call_run(struct tool *t, int argc, char **argv)
     if (rc == 0)
         rc = operator_ask(&o, w.word[1], w.word[0], args, &result);
     if (rc == 0)
-        rc = operator_print(&o, result, info_text_value);
+        rc = operator_print(&o, result, answer_text_value);
     if (rc == 0 && strcmp(w.word[0], "workers") == 0)
         rc = exit_of_map(result);
     json_decref(result);

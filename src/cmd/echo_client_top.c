@@ -1,0 +1,324 @@
+/*
+ * echo-client top: a live view of the workers. One loop waits for the server's answers, keys,
+ * signals and the next turn at once, so that nothing keeps it from redrawing and from quitting.
+ * On a terminal it redraws in place, elsewhere it writes lines; a lost server is waited for.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/num.h"
+#include "base/util.h"
+#include "client/call.h"
+#include "cmd/echo_client.h"
+#include "cmd/echo_client_top.h"
+
+/* ---- the server ---- */
+
+/* The server is gone, or silent: say so once, try again each second. What is no matter of time ends
+ * us. */
+static int lose(struct top *t, int why)
+{
+    const struct tool *tool = t->op.tool;
+    uint64_t now = clock_mono_ns();
+
+    if (why < 0)
+        return top_fail(t, why);
+    control_call_close(&t->op.call);
+    t->is_asked = t->has_answered = false;
+    t->lost_why = why;
+    t->retry_ns = now + MIN(t->interval_ms * UINT64_C(1000000), TOP_SECOND_NS);
+    if (!t->lost_ns) {
+        t->lost_ns = now;
+        if (t->is_lines)
+            fprintf(stderr, "echo-client: waiting for %s: %s\n", t->op.path,
+                    call_outcome_text(why));
+    }
+    if (tool->has_timeout && tool->timeout_ms &&
+        now - t->lost_ns >= tool->timeout_ms * UINT64_C(1000000))
+        return top_fail(t, why);
+    return t->is_lines ? TOP_GO_ON : top_draw(t);
+}
+
+static int ask(struct top *t)
+{
+    t->op.command = "info";
+    if (control_call_post(&t->op.call, "info", NULL, NULL) < 0)
+        return top_fail(t, -ENOMEM);
+    t->is_asked = true;
+    t->asked_ns = clock_mono_ns();
+    return TOP_GO_ON;
+}
+
+static int reconnect(struct top *t)
+{
+    int rc = control_call_connect(&t->op.call, t->op.path, clock_mono_ns());
+
+    if (rc)
+        return lose(t, rc);
+    return ask(t);
+}
+
+/* Being busy is a matter of time: the next turn asks again. */
+static int take_refusal(struct top *t, const json_t *answer)
+{
+    const json_t *code = json_object_get(json_object_get(answer, "error"), "code");
+
+    t->is_asked = false;
+    if (operator_error_exit(json_string_value(code)) == EX_TEMPFAIL)
+        return TOP_GO_ON;
+    screen_leave(&t->screen);
+    return operator_refused(&t->op, answer);
+}
+
+static int take(struct top *t, const json_t *answer)
+{
+    struct sample s;
+    int rc;
+
+    if (json_object_get(answer, "error"))
+        return take_refusal(t, answer);
+    rc = sample_read(json_object_get(answer, "result"), clock_mono_ns(), &s);
+    if (rc)
+        return top_fail(t, rc);
+    sample_fini(&t->before);
+    t->before = t->now;
+    t->now = s;
+    sample_rate(&t->now, &t->before);
+    t->is_asked = false;
+    t->has_answered = true;
+    t->lost_ns = 0;
+    return top_show(t);
+}
+
+/* What came from the server, if anything. */
+static int listen_to_server(struct top *t)
+{
+    json_t *answer = NULL;
+    uint64_t timeout_ns = t->op.tool->timeout_ms * UINT64_C(1000000);
+    int rc = control_call_advance(&t->op.call, &answer);
+
+    if (rc == 0) {
+        rc = take(t, answer);
+        json_decref(answer);
+        return rc;
+    }
+    if (rc == CALL_PENDING && (!timeout_ns || clock_mono_ns() - t->asked_ns < timeout_ns))
+        return TOP_GO_ON;
+    /* Between two turns the server may drop us as idle: that is no news. */
+    if ((rc == CALL_CLOSED || rc == CALL_RESET) && t->has_answered) {
+        t->has_answered = false;
+        return reconnect(t);
+    }
+    return lose(t, rc == CALL_PENDING ? CALL_TIMEOUT : rc);
+}
+
+static int serve_turn(struct top *t)
+{
+    const uint64_t now = clock_mono_ns(), interval_ns = t->interval_ms * UINT64_C(1000000);
+
+    if (t->is_asked)
+        return listen_to_server(t);
+    if (t->op.call.fd < 0)
+        return now >= t->retry_ns ? reconnect(t) : TOP_GO_ON;
+    if (now < t->turn_ns)
+        return TOP_GO_ON;
+    t->turn_ns += interval_ns;
+    if (t->turn_ns <= now) /* turns that were missed are not made up for */
+        t->turn_ns = now + interval_ns;
+    return ask(t);
+}
+
+/* ---- keys and signals ---- */
+
+static int take_keys(struct top *t)
+{
+    char keys[64];
+    ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
+
+    if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+        t->is_deaf = true;
+    for (ssize_t i = 0; i < n; i++)
+        if (keys[i] == 'q' || keys[i] == 'Q')
+            return 0;
+    return TOP_GO_ON;
+}
+
+/* Given back while we are stopped. */
+static int suspend(struct top *t)
+{
+    screen_leave(&t->screen);
+    raise(SIGSTOP);
+    screen_enter(&t->screen);
+    return top_draw(t);
+}
+
+static int take_signals(struct top *t)
+{
+    struct signalfd_siginfo info;
+    int rc = TOP_GO_ON;
+
+    while (rc == TOP_GO_ON && read(t->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        switch (info.ssi_signo) {
+        case SIGWINCH:
+            rc = top_draw(t);
+            break;
+        case SIGTSTP:
+            rc = suspend(t);
+            break;
+        case SIGINT:
+            return 0; /* here as good a way to leave as q */
+        default:
+            t->signo = (int)info.ssi_signo;
+            return 0;
+        }
+    }
+    return rc;
+}
+
+static void watch_signals(struct top *t)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaddset(&set, signals[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    t->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (t->signal_fd < 0)
+        sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* With the terminal given back, end as the signal would have ended us. */
+static void die_of(int signo)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    signal(signo, SIG_DFL);
+    raise(signo);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* ---- the loop ---- */
+
+/* Until something is due at the latest; on a screen waiting is shown second by second. */
+static int wait_ms(const struct top *t)
+{
+    const uint64_t now = clock_mono_ns();
+    uint64_t until = t->is_asked         ? now + TOP_SECOND_NS
+                     : t->op.call.fd < 0 ? t->retry_ns
+                                         : t->turn_ns;
+    uint64_t left_ms = until > now ? (until - now) / 1000000 + 1 : 0;
+
+    return (int)MIN(left_ms, (uint64_t)INT32_MAX);
+}
+
+static int turn(struct top *t)
+{
+    enum { SERVER, KEYS, SIGNALS };
+    struct pollfd p[] = {
+        [SERVER] = {.fd = t->is_asked ? t->op.call.fd : -1,
+                    .events = control_call_events(&t->op.call)},
+        [KEYS] = {.fd = t->screen.has_keys && !t->is_deaf ? STDIN_FILENO : -1, .events = POLLIN},
+        [SIGNALS] = {.fd = t->signal_fd, .events = POLLIN},
+    };
+    int rc = poll(p, ARRAY_SIZE(p), wait_ms(t));
+
+    if (rc < 0 && errno != EINTR)
+        return top_fail(t, -errno);
+    rc = p[SIGNALS].revents ? take_signals(t) : TOP_GO_ON;
+    if (rc == TOP_GO_ON && p[KEYS].revents)
+        rc = take_keys(t);
+    if (rc == TOP_GO_ON)
+        rc = serve_turn(t);
+    if (rc == TOP_GO_ON && !t->is_lines && top_is_waiting(t, clock_mono_ns()))
+        rc = top_draw(t);
+    return rc;
+}
+
+static int run(struct top *t)
+{
+    int rc;
+
+    t->turn_ns = clock_mono_ns();
+    if (!t->is_lines) {
+        watch_signals(t);
+        screen_enter(&t->screen);
+    }
+    rc = serve_turn(t);
+    while (rc == TOP_GO_ON)
+        rc = turn(t);
+    screen_leave(&t->screen);
+    fds_close(&t->signal_fd);
+    if (t->signo)
+        die_of(t->signo);
+    return rc;
+}
+
+/* ---- the command line ---- */
+
+enum { MIN_INTERVAL_MS = 100, MAX_INTERVAL_MS = 3600000 };
+
+static const struct argp_option options[] = {
+    {"count", 'n', "COUNT", 0, "show so many views, then end; default: no end", 0},
+    {"interval", 'i', "SECONDS", 0, "from one view to the next, from 0.1 to 3600; default 1", 0},
+    {0},
+};
+
+static error_t parse_top(int key, char *arg, struct argp_state *state)
+{
+    struct top *t = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = t->op.tool;
+        return 0;
+    case 'n':
+        if (num_parse_u64(arg, 1, UINT32_MAX, &t->count))
+            argp_error(state, "-n %s: a number from 1 on", arg);
+        return 0;
+    case 'i':
+        if (num_parse_duration_ms(arg, MIN_INTERVAL_MS, MAX_INTERVAL_MS, &t->interval_ms))
+            argp_error(state, "-i %s: seconds from 0.1 to 3600, like 2 or 0.5", arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "top has no words: %s", arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int top_run(struct tool *tool, int argc, char **argv)
+{
+    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {
+        .options = options,
+        .parser = parse_top,
+        .args_doc = "top",
+        .doc = "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for "
+               "each worker and one for all, MB being 1000000 bytes. A server that goes away is "
+               "waited for, with --timeout only so long.",
+        .children = children,
+    };
+    struct top t = {.op.tool = tool, .interval_ms = 1000, .signal_fd = -1};
+    int rc;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &t);
+    t.is_lines = tool->is_json || !screen_is_usable();
+    rc = operator_open(&t.op, tool, 0);
+    if (rc == 0)
+        rc = run(&t);
+    sample_fini(&t.now);
+    sample_fini(&t.before);
+    operator_close(&t.op);
+    return rc;
+}
