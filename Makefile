@@ -150,7 +150,7 @@ CPPFLAGS_ALL = -iquotesrc -iquotetests -Iinclude -D_GNU_SOURCE -DECHO_VERSION='"
 COMPILE  = $(CC) -std=gnu11 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANFLAGS) $(CPPFLAGS_ALL) \
            $(PROBED_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK     = $(CC) $(SANFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
-LIBS     = -lev $(PROBED_LIBS)
+LIBS     = -lev $(PROBED_LIBS) -lm
 
 # Remembered texts: what depends on one is made again when it changes.
 remember = $(if $(PROBED),$(if $(filter-out x,$(subst x$(strip $(2))x,x,x$(file <$(1))x)),$(shell \

@@ -53,7 +53,7 @@ const struct command_row command_table[] = {
     {"run", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, {{0}}, "Begin to accept"},
     {"ready", COMMAND_ON_ARBITER, COMMAND_BY_WORKER, {{0}}, "Prepared: wants to be told to run"},
     {"retiring", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
-     {{"reason", COMMAND_STRING, true, 0, 0, "why"}}, "Drains of its own accord: replace it"},
+     {{"reason", COMMAND_STRING, true, 0, 0, "why"}}, "Wants to be replaced; serves until it is told to stop"},
 };
 /* clang-format on */
 

@@ -152,13 +152,16 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id)
     answer_error(a, w, "unknown_actor", text);
 }
 
-/* The engine fills its slot anew; the process drains, or goes at once. */
+/* One that serves is replaced first, and hands over to its heir; in a hurry it just goes. */
 static void retire(struct arbiter *a, uint32_t record, bool is_quick)
 {
     const bool graceful = !is_quick;
+    const bool has_heir = graceful && a->engine->procs[record].phase == TR_RUNNING;
 
-    children_tell(a, record, "stop", &graceful);
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = record});
+    if (!has_heir)
+        children_tell(a, record, "stop", &graceful);
+    arbiter_event(
+        a, &(struct tr_event){.kind = has_heir ? TR_EV_RECYCLE : TR_EV_RETIRING, .record = record});
 }
 
 static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
@@ -333,10 +336,13 @@ static void on_ready(struct arbiter *a, struct child *c)
 
 static void on_retiring(struct arbiter *a, struct child *c, json_t *args)
 {
-    log_info(a->log, "worker retires of its own accord", F_UINT("slot", c->slot),
+    const bool serves = a->engine->procs[c->record].phase == TR_RUNNING;
+
+    log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
              F_INT("worker_pid", c->pid),
              F_STR("reason", json_string_value(json_object_get(args, "reason"))));
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_RETIRING, .record = c->record});
+    arbiter_event(a, &(struct tr_event){.kind = serves ? TR_EV_RECYCLE : TR_EV_RETIRING,
+                                        .record = c->record});
 }
 
 /* A worker asks as an operator would, within what the table lets it. */

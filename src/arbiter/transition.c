@@ -39,8 +39,10 @@ static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_even
         return;
     for (uint32_t slot = workers + 1; slot <= set->workers; slot++) {
         t->holder[role][slot] = 0;
-        if (role == TR_LIVE)
+        if (role == TR_LIVE) {
+            t->holder[TR_HEIR][slot] = 0;
             t->slots[slot] = (struct policy){0};
+        }
     }
     set->workers = workers;
     if (role == TR_LIVE)
@@ -62,9 +64,16 @@ static void on_retiring(struct transition *t, uint64_t now_ms, const struct tr_e
     enum tr_role role = proc_role(t, ev->record);
     if (role == TR_NEXT && !t->is_commit_due)
         next_fail(t, TR_FAILURE_DIED, ev->record);
-    else if (role == TR_LIVE && p->phase == TR_STARTING)
+    else if (role != TR_NO_ROLE && p->phase == TR_STARTING)
         slot_on_false_start(t, ev->record, now_ms);
     proc_retire(t, ev->record, now_ms);
+}
+
+static void on_recycle(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
+{
+    (void)now_ms;
+    if (t->procs[ev->record].phase == TR_RUNNING && proc_role(t, ev->record) == TR_LIVE)
+        t->procs[ev->record].wants_heir = true;
 }
 
 static void on_exited(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
@@ -72,7 +81,7 @@ static void on_exited(struct transition *t, uint64_t now_ms, const struct tr_eve
     enum tr_role role = proc_role(t, ev->record);
     if (t->procs[ev->record].phase == TR_FREE)
         return;
-    if (role == TR_LIVE || (role == TR_NEXT && t->is_commit_due))
+    if (role == TR_LIVE || role == TR_HEIR || (role == TR_NEXT && t->is_commit_due))
         slot_on_death(t, ev->record, now_ms, ev->was_killed);
     else if (role == TR_NEXT)
         next_fail(t, TR_FAILURE_DIED, ev->record);
@@ -85,10 +94,10 @@ static void on_fork_failed(struct transition *t, uint64_t now_ms, const struct t
     enum tr_role role = proc_role(t, ev->record);
     if (p->phase != TR_STARTING)
         return;
-    if (role == TR_LIVE)
-        slot_on_false_start(t, ev->record, now_ms);
-    else if (role == TR_NEXT)
+    if (role == TR_NEXT)
         next_fail(t, TR_FAILURE_FORK, ev->record);
+    else if (role != TR_NO_ROLE)
+        slot_on_false_start(t, ev->record, now_ms);
     proc_free(t, ev->record);
 }
 
@@ -105,9 +114,15 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
 {
     typedef void handler(struct transition *, uint64_t, const struct tr_event *);
     static handler *const handlers[] = {
-        [TR_EV_TICK] = on_tick,   [TR_EV_RELOAD] = on_reload,           [TR_EV_SCALE] = on_scale,
-        [TR_EV_READY] = on_ready, [TR_EV_RETIRING] = on_retiring,       [TR_EV_EXITED] = on_exited,
-        [TR_EV_STOP] = on_stop,   [TR_EV_FORK_FAILED] = on_fork_failed,
+        [TR_EV_TICK] = on_tick,
+        [TR_EV_RELOAD] = on_reload,
+        [TR_EV_SCALE] = on_scale,
+        [TR_EV_READY] = on_ready,
+        [TR_EV_RETIRING] = on_retiring,
+        [TR_EV_RECYCLE] = on_recycle,
+        [TR_EV_EXITED] = on_exited,
+        [TR_EV_STOP] = on_stop,
+        [TR_EV_FORK_FAILED] = on_fork_failed,
     };
     if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->record >= t->n_records)
         return;

@@ -19,7 +19,8 @@ enum {
     TR_SLOTS_MAX = 1024,
     TR_RECORDS_MAX = 4096,
     TR_KILL_GRACE_MS = 500,
-    TR_QUICK_GRACE_MS = 150
+    TR_QUICK_GRACE_MS = 150,
+    TR_RECYCLE_MIN_MS = 1000 /* of service before a process may have an heir */
 };
 
 enum tr_phase {
@@ -34,6 +35,7 @@ enum tr_phase {
 
 struct tr_proc {
     enum tr_phase phase;
+    bool wants_heir; /* asked to be replaced; serves until its heir does */
     bool is_quick; /* has been told to exit at once */
     bool is_overdue; /* killed at its boot_timeout: its end was not wanted */
     uint32_t slot; /* 1..TR_SLOTS_MAX */
@@ -62,15 +64,22 @@ enum tr_failure {
     TR_FAILURE_STOPPED, /* overtaken by a stop */
 };
 
-/* Which set a process fills a slot of. One that fills none is no longer wanted. */
-enum tr_role { TR_LIVE, TR_NEXT, TR_ROLES, TR_NO_ROLE = TR_ROLES };
+/* What a process fills a slot as. One that fills none is no longer wanted. */
+enum tr_role {
+    TR_LIVE,
+    TR_NEXT,
+    TR_HEIR, /* will take a slot of `live` over from a process that wants to be replaced */
+    TR_ROLES,
+    TR_NO_ROLE = TR_ROLES
+};
 
 /* One look at everything; begun anew by each event and at `wake_ms`, resumed after each action. */
 struct tr_pass {
     bool is_due; /* something has changed: begin again */
     uint32_t record; /* next record to look at */
     uint32_t slot[TR_ROLES]; /* next slot to fill */
-    uint32_t live_running, next_held, next_ready; /* seen so far */
+    uint32_t live_running, next_held, next_ready, heirs; /* seen so far */
+    uint32_t retiree; /* record + 1 of the first that may have an heir now; 0 = none */
     uint64_t wake_ms; /* the earliest deadline seen so far */
 };
 
@@ -103,6 +112,7 @@ enum tr_event_kind {
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
     TR_EV_READY, /* @record said so */
     TR_EV_RETIRING, /* @record drains of its own accord: replace it, planned */
+    TR_EV_RECYCLE, /* @record serves and wants to be replaced: first an heir, then its end */
     TR_EV_EXITED, /* @record has been reaped */
     TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
     TR_EV_STOP, /* graceful; a second one, or @is_quick, is quick */

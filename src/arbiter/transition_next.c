@@ -42,7 +42,7 @@ static enum standing standing_of(const struct transition *t, enum tr_role role)
         return STOPPING;
     if (role == TR_NO_ROLE)
         return UNWANTED;
-    if (role == TR_LIVE)
+    if (role == TR_LIVE || role == TR_HEIR)
         return OF_LIVE;
     return t->failure ? OF_ROLLBACK : t->is_commit_due ? OF_COMMIT : OF_NEXT;
 }
@@ -94,6 +94,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struc
         next_fail(t, TR_FAILURE_BOOT_TIMEOUT, record);
         t->pass.is_due = true; /* those that the pass has left behind are to be taken back too */
     } else {
+        t->pass.is_due = true; /* an heir's slot backs off too */
         slot_on_death(t, record, now_ms, false);
     }
     return kill_it(t, now_ms, record, TR_KILL_BOOT_TIMEOUT, a);
@@ -110,12 +111,24 @@ static bool hasten(struct transition *t, uint32_t record, struct tr_action *a)
     return say(t, a, TR_RETIRE, record);
 }
 
+/* An heir that serves has the slot; the one before it is looked at again, and retires. */
+static void take_over(struct transition *t, uint32_t record)
+{
+    uint32_t slot = t->procs[record].slot;
+    if (proc_role(t, record) != TR_HEIR)
+        return;
+    t->holder[TR_LIVE][slot] = t->holder[TR_HEIR][slot];
+    t->holder[TR_HEIR][slot] = 0;
+    t->pass.is_due = true;
+}
+
 static bool step_record(struct transition *t, uint64_t now_ms, uint32_t record, struct tr_action *a)
 {
     struct tr_proc *p = &t->procs[record];
     enum standing standing = standing_of(t, proc_role(t, record));
     switch (verdicts[standing][p->phase]) {
     case RUN:
+        take_over(t, record);
         proc_enter(t, record, TR_RUNNING, now_ms, deadline_after(now_ms, POLICY_GOOD_SERVICE_MS));
         return say(t, a, TR_RUN, record);
     case RETIRE:
@@ -143,13 +156,29 @@ static void pass_begin(struct transition *t)
     t->pass = (struct tr_pass){.slot = {1, 1}, .wake_ms = TR_NEVER};
 }
 
-static void pass_count(struct transition *t, uint32_t record)
+/* May @record have an heir, and when? A limit that is passed at once must not become a loop of
+ * forks. */
+static void consider_heir(struct transition *t, uint32_t record, uint64_t now_ms)
+{
+    const struct tr_proc *p = &t->procs[record];
+    uint64_t from_ms = deadline_after(p->since_ms, TR_RECYCLE_MIN_MS);
+    from_ms = MAX(from_ms, t->slots[p->slot].not_before_ms);
+    if (from_ms > now_ms)
+        t->pass.wake_ms = MIN(t->pass.wake_ms, from_ms);
+    else if (t->pass.retiree == 0)
+        t->pass.retiree = record + 1;
+}
+
+static void pass_count(struct transition *t, uint64_t now_ms, uint32_t record)
 {
     const struct tr_proc *p = &t->procs[record];
     enum tr_role role = proc_role(t, record);
     t->pass.live_running += role == TR_LIVE && p->phase == TR_RUNNING;
     t->pass.next_ready += role == TR_NEXT && p->phase == TR_READY;
     t->pass.next_held += role == TR_NEXT;
+    t->pass.heirs += role == TR_HEIR;
+    if (p->wants_heir && role == TR_LIVE)
+        consider_heir(t, record, now_ms);
     if (p->deadline_ms)
         t->pass.wake_ms = MIN(t->pass.wake_ms, p->deadline_ms);
 }
@@ -160,7 +189,7 @@ static bool step_records(struct transition *t, uint64_t now_ms, struct tr_action
     for (; t->pass.record < t->top; t->pass.record++) {
         if (step_record(t, now_ms, t->pass.record, a))
             return true;
-        pass_count(t, t->pass.record);
+        pass_count(t, now_ms, t->pass.record);
     }
     return false;
 }
@@ -170,6 +199,7 @@ static void commit(struct transition *t)
 {
     memcpy(t->holder[TR_LIVE], t->holder[TR_NEXT], sizeof(t->holder[TR_LIVE]));
     memset(t->holder[TR_NEXT], 0, sizeof(t->holder[TR_NEXT]));
+    memset(t->holder[TR_HEIR], 0, sizeof(t->holder[TR_HEIR]));
     t->live = t->next;
     t->next = (struct tr_set){0};
     t->is_commit_due = false;
@@ -216,7 +246,7 @@ static bool step_sets(struct transition *t, struct tr_action *a)
 static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint32_t slot,
                   struct tr_action *a)
 {
-    const struct tr_set *set = role == TR_LIVE ? &t->live : &t->next;
+    const struct tr_set *set = role == TR_NEXT ? &t->next : &t->live;
     uint32_t record = proc_alloc(t);
     t->holder[role][slot] = (uint16_t)(record + 1);
     t->procs[record] = (struct tr_proc){
@@ -245,6 +275,16 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
         t->pass.wake_ms = MIN(t->pass.wake_ms, not_before_ms);
     }
     return false;
+}
+
+/* One heir at a time, and none while a reload replaces everybody anyway. */
+static bool step_heir(struct transition *t, uint64_t now_ms, struct tr_action *a)
+{
+    if (t->pass.is_due || t->mode != TR_MODE_SERVE || t->next.epoch || t->pass.heirs > 0 ||
+        t->pass.retiree == 0 || t->n[TR_FREE] == 0)
+        return false;
+    t->pass.heirs++;
+    return spawn(t, now_ms, TR_HEIR, t->procs[t->pass.retiree - 1].slot, a);
 }
 
 /* After the slots: whatever may start has been started. */
@@ -278,7 +318,8 @@ struct tr_action transition_next(struct transition *t, uint64_t now_ms)
         if (t->pass.is_due || now_ms >= t->pass.wake_ms)
             pass_begin(t);
         if (step_records(t, now_ms, &a) || step_sets(t, &a) || step_slots(t, now_ms, TR_LIVE, &a) ||
-            step_slots(t, now_ms, TR_NEXT, &a) || step_end(t, now_ms, &a))
+            step_slots(t, now_ms, TR_NEXT, &a) || step_heir(t, now_ms, &a) ||
+            step_end(t, now_ms, &a))
             return a;
     } while (t->pass.is_due);
     return a;

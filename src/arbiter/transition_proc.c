@@ -42,8 +42,14 @@ void proc_enter(struct transition *t, uint32_t record, enum tr_phase phase, uint
 void proc_release(struct transition *t, uint32_t record)
 {
     enum tr_role role = proc_role(t, record);
-    if (role != TR_NO_ROLE)
-        t->holder[role][t->procs[record].slot] = 0;
+    uint32_t slot = t->procs[record].slot;
+    if (role == TR_NO_ROLE)
+        return;
+    t->holder[role][slot] = 0;
+    if (role == TR_LIVE) {
+        t->holder[TR_LIVE][slot] = t->holder[TR_HEIR][slot];
+        t->holder[TR_HEIR][slot] = 0;
+    }
 }
 
 void proc_free(struct transition *t, uint32_t record)

@@ -21,7 +21,7 @@ uint32_t proc_alloc(struct transition *t);
 void proc_enter(struct transition *t, uint32_t record, enum tr_phase phase, uint64_t now_ms,
                 uint64_t deadline_ms);
 
-/* proc_release - its slot is empty from now on: what becomes of the process is nobody's loss */
+/* proc_release - its slot is empty, or its heir's: what becomes of the process is nobody's loss */
 void proc_release(struct transition *t, uint32_t record);
 
 /* proc_retire - release it to drain within the exit timeout that it was started with */

@@ -50,6 +50,16 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .reload = RELOAD_ARBITER, .initial = "30",
         .allowed = "seconds from 0 to 86400",
         .help = "time to drain before what is left is cut" },
+    [CONFIG_MAX_REQUESTS] = {
+        .name = "arbiter.max_requests", COUNT(max_requests), .min = 0, .max = 4294967295,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .allowed = "a whole number from 0 to 4294967295",
+        .help = "messages after which a worker is replaced, give or take a fifth; 0 = never" },
+    [CONFIG_MAX_MEMORY] = {
+        .name = "arbiter.max_memory", SIZE(max_memory), .min = 0, .max = 1ull << 40,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .allowed = "a size in quotes from \"0\" to \"1024GiB\"",
+        .help = "resident size at which a worker is replaced; \"0\" = never" },
     [CONFIG_TIMEOUT] = {
         .name = "arbiter.timeout", DURATION(timeout_ms), .min = 500, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "30",

@@ -12,8 +12,8 @@
 
 /* clang-format off */
 enum config_key {
-    CONFIG_WORKERS, CONFIG_BOOT_TIMEOUT, CONFIG_EXIT_TIMEOUT, CONFIG_TIMEOUT,
-    CONFIG_CONTROL, CONFIG_PID_FILE, CONFIG_DAEMON,
+    CONFIG_WORKERS, CONFIG_BOOT_TIMEOUT, CONFIG_EXIT_TIMEOUT, CONFIG_MAX_REQUESTS, CONFIG_MAX_MEMORY,
+    CONFIG_TIMEOUT,    CONFIG_CONTROL, CONFIG_PID_FILE, CONFIG_DAEMON,
     CONFIG_BIND, CONFIG_BACKLOG, CONFIG_KEEP_ALIVE, CONFIG_MESSAGE_TIMEOUT, CONFIG_WRITE_TIMEOUT,
     CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED, CONFIG_MAX_CONNECTIONS, CONFIG_SEPARATOR,
     CONFIG_LOG_LEVEL, CONFIG_LOG_FILE, CONFIG_LOG_FORMAT,
@@ -42,6 +42,8 @@ struct config {
     unsigned workers; /* 0 = one per CPU of the affinity mask */
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
+    unsigned max_requests; /* 0 = never */
+    uint64_t max_memory; /* bytes; 0 = never */
     uint64_t timeout_ms;
     char control[CONFIG_PATH_MAX]; /* "" = none, "auto", or absolute */
     char pid_file[CONFIG_PATH_MAX]; /* "" = none; absolute */

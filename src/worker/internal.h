@@ -25,6 +25,8 @@ struct worker {
     ev_check turn; /* touches it at each turn of the loop */
     ev_timer patience; /* end of the drain */
     ev_signal term;
+    uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
+    bool has_asked; /* to be replaced */
     bool is_draining;
 };
 
@@ -40,6 +42,9 @@ void worker_run(struct worker *w);
 /* worker_drain - accept no more, finish what is begun, then end; worker_quit - end at once */
 void worker_drain(struct worker *w);
 void worker_quit(struct worker *w);
+
+/* worker_ask_to_retire - ask the arbiter, once, for an heir; goes on serving until told to stop */
+void worker_ask_to_retire(struct worker *w, const char *reason);
 
 /* worker_tell - a message to the arbiter; @args is taken over, NULL = none */
 void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args);

@@ -23,6 +23,7 @@
 #include "conf/config.h"
 #include "net/listener.h"
 #include "worker/internal.h"
+#include "worker/recycle.h"
 
 static void beat(struct worker *w)
 {
@@ -34,11 +35,17 @@ static void on_heartbeat(struct ev_loop *loop UNUSED, ev_timer *timer, int reven
     struct worker *w = container_of(timer, struct worker, heartbeat);
 
     log_flush_causes(w->boot->log, clock_mono_ms());
+    if (w->boot->config->max_memory && recycle_resident_bytes() >= w->boot->config->max_memory)
+        worker_ask_to_retire(w, "max_memory");
 }
 
 static void on_turn(struct ev_loop *loop UNUSED, ev_check *check, int revents UNUSED)
 {
-    beat(container_of(check, struct worker, turn));
+    struct worker *w = container_of(check, struct worker, turn);
+
+    beat(w);
+    if (counter_get(&w->record->counters.requests) >= w->max_requests)
+        worker_ask_to_retire(w, "max_requests");
 }
 
 void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
@@ -120,17 +127,27 @@ static void become_orphan(struct worker *w)
     worker_drain(w);
 }
 
+void worker_ask_to_retire(struct worker *w, const char *reason)
+{
+    if (w->has_asked || w->is_draining)
+        return;
+    w->has_asked = true;
+    worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", reason));
+    /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */
+    if (counter_get(&w->record->state) != ACTOR_RUN)
+        worker_drain(w);
+}
+
 static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents UNUSED)
 {
     struct worker *w = container_of(signal, struct worker, term);
 
     if (getppid() != w->boot->arbiter_pid) {
         become_orphan(w);
-    } else if (w->is_draining) {
+    } else if (w->has_asked || w->is_draining) {
         ev_break(loop, EVBREAK_ALL);
     } else {
-        worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", "SIGTERM"));
-        worker_drain(w);
+        worker_ask_to_retire(w, "SIGTERM");
     }
 }
 
@@ -207,6 +224,8 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
         log_error(boot->log, "worker cannot begin", F_ERR(rc));
         return EX_OSERR;
     }
+    w.max_requests =
+        recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
     beat(&w);
     signals_unblock_all();
     worker_tell(&w, "ready", 0, NULL);

@@ -69,7 +69,7 @@ static void take(uint8_t what, uint8_t arg)
                                                   .was_killed = what % 2});
         break;
     case 8:
-        tr_model_kind(&model, TR_EV_RETIRING, arg % RECORDS_MAX);
+        tr_model_kind(&model, what & 16 ? TR_EV_RECYCLE : TR_EV_RETIRING, arg % RECORDS_MAX);
         break;
     case 9:
         tr_model_kind(&model, TR_EV_FORK_FAILED, arg % RECORDS_MAX);

@@ -37,7 +37,30 @@ static bool is_active(const struct tr_model_proc *p)
 
 static bool is_of(const struct tr_model_proc *p, const struct tr_set *set)
 {
-    return set->epoch && is_active(p) && p->epoch == set->epoch && p->slot <= set->workers;
+    return set->epoch && is_active(p) && p->epoch == set->epoch && p->slot <= set->workers &&
+           !p->is_heir && !p->is_replaced;
+}
+
+static bool is_wanted_heir(const struct tr_model *m, const struct tr_model_proc *p)
+{
+    return p->is_heir && is_active(p) && p->epoch == m->live.epoch && p->slot <= m->live.workers;
+}
+
+/* The process of the live set that fills @slot, or NULL. */
+static struct tr_model_proc *holder_of(struct tr_model *m, uint32_t slot)
+{
+    for (uint32_t i = 0; i < m->n_records; i++)
+        if (is_of(&m->procs[i], &m->live) && m->procs[i].slot == slot)
+            return &m->procs[i];
+    return NULL;
+}
+
+/* The slot of @p is empty: an heir that is on its way fills it. */
+static void promote_heir(struct tr_model *m, const struct tr_model_proc *p)
+{
+    for (uint32_t i = 0; i < m->n_records; i++)
+        if (is_wanted_heir(m, &m->procs[i]) && m->procs[i].slot == p->slot)
+            m->procs[i].is_heir = false;
 }
 
 static uint32_t count_of(const struct tr_model *m, const struct tr_set *set, enum tr_phase phase)
@@ -85,9 +108,21 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     promise(m, a->epoch && a->epoch == set->epoch, "a spawn for nobody's epoch");
     promise(m, a->slot >= 1 && a->slot <= set->workers, "a spawn for slot %u", a->slot);
     promise(m, set == &m->live || (!m->failure && !m->is_turning), "a late spawn for `next`");
-    for (uint32_t i = 0; i < m->n_records; i++)
-        promise(m, !is_of(&m->procs[i], set) || m->procs[i].slot != a->slot,
+    p->is_heir = set == &m->live && holder_of(m, a->slot);
+    for (uint32_t i = 0; i < m->n_records; i++) {
+        promise(m, !is_of(&m->procs[i], set) || m->procs[i].slot != a->slot || p->is_heir,
                 "a second process for slot %u", a->slot);
+        promise(m, !p->is_heir || &m->procs[i] == p || !is_wanted_heir(m, &m->procs[i]),
+                "a second heir");
+    }
+    if (p->is_heir) {
+        const struct tr_model_proc *old = holder_of(m, a->slot);
+
+        promise(m, old->wants_heir && old->phase == TR_RUNNING, "an heir that nobody wants");
+        promise(m, m->now_ms >= old->since_ms + TR_RECYCLE_MIN_MS, "an heir too soon");
+        promise(m, !m->next.epoch, "an heir during a reload");
+    }
+    p->wants_heir = p->is_replaced = false;
     p->slot = a->slot;
     p->epoch = a->epoch;
     p->is_quick = false;
@@ -99,7 +134,12 @@ static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_mode
 {
     promise(m, p->phase == TR_READY, "record %u is told to run, but not ready", a->record);
     promise(m, !m->is_stopping, "a process is told to run during a stop");
-    promise(m, is_of(p, &m->live) || is_of(p, &m->next), "an unwanted process is told to run");
+    promise(m, is_of(p, &m->live) || is_of(p, &m->next) || is_wanted_heir(m, p),
+            "an unwanted process is told to run");
+    if (p->is_heir) {
+        holder_of(m, p->slot)->is_replaced = true;
+        p->is_heir = false;
+    }
     if (is_of(p, &m->next) && !m->is_turning) {
         promise(m, count_of(m, &m->next, TR_READY) == m->next.workers,
                 "`next` is told to run before all of it is ready");
@@ -297,7 +337,7 @@ static void act(struct tr_model *m, const struct tr_action *a)
 static void check_process(struct tr_model *m, uint32_t record)
 {
     const struct tr_model_proc *p = &m->procs[record];
-    bool is_wanted = is_of(p, &m->live) || is_of(p, &m->next);
+    bool is_wanted = is_of(p, &m->live) || is_of(p, &m->next) || is_wanted_heir(m, p);
 
     promise(m, p->phase == TR_FREE || m->now_ms < p->kill_ms, "record %u is overdue", record);
     promise(m, !is_active(p) || (is_wanted && !m->is_stopping), "record %u is left over", record);
@@ -401,14 +441,26 @@ static void note(struct tr_model *m, const struct tr_event *ev)
         break;
     case TR_EV_RETIRING:
         if (is_active(p)) {
+            const bool was_holder = is_of(p, &m->live);
+
             note_end(m, p, TR_FAILURE_DIED);
             retire(m, p);
+            if (was_holder)
+                promote_heir(m, p);
         }
         break;
-    case TR_EV_EXITED:
+    case TR_EV_RECYCLE:
+        p->wants_heir |= p->phase == TR_RUNNING && is_of(p, &m->live);
+        break;
+    case TR_EV_EXITED: {
+        const bool was_holder = is_of(p, &m->live);
+
         note_end(m, p, TR_FAILURE_DIED);
         enter(m, p, TR_FREE, NEVER);
+        if (was_holder)
+            promote_heir(m, p);
         break;
+    }
     case TR_EV_FORK_FAILED:
         if (p->phase == TR_STARTING) {
             note_end(m, p, TR_FAILURE_FORK);

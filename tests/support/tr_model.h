@@ -19,6 +19,9 @@ typedef void tr_model_listener(struct tr_model *m, const struct tr_action *a);
 struct tr_model_proc {
     enum tr_phase phase;
     bool is_quick;
+    bool wants_heir;
+    bool is_heir; /* started for the slot of a process that wants one */
+    bool is_replaced; /* its heir serves */
     uint32_t slot;
     uint64_t epoch;
     uint64_t exit_timeout_ms;

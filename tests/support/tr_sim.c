@@ -41,6 +41,11 @@ static void plan_drain(struct tr_sim *s, struct tr_model_proc *p)
         plan(s, p, TR_EV_EXITED, s->habits.drain_ms);
 }
 
+static enum tr_event_kind own_accord(struct tr_sim *s)
+{
+    return chance(s, s->habits.recycle) ? TR_EV_RECYCLE : TR_EV_RETIRING;
+}
+
 static void on_model_action(struct tr_model *m, const struct tr_action *a)
 {
     struct tr_sim *s = m->userdata;
@@ -49,7 +54,7 @@ static void on_model_action(struct tr_model *m, const struct tr_action *a)
     if (a->kind == TR_SPAWN)
         plan_boot(s, p);
     else if (a->kind == TR_RUN && s->habits.service_ms)
-        plan(s, p, chance(s, s->habits.own_accord) ? TR_EV_RETIRING : TR_EV_EXITED,
+        plan(s, p, chance(s, s->habits.own_accord) ? own_accord(s) : TR_EV_EXITED,
              s->habits.service_ms);
     else if (a->kind == TR_RETIRE)
         plan_drain(s, p);

@@ -210,7 +210,7 @@ static void manual__every_bound_of_the_table__named(void **state UNUSED)
         if (!memmem(paragraph, (size_t)(end - paragraph), bounds, strlen(bounds)))
             fail_msg("%s does not say \"%s\" for %s", manual, bounds, row->name);
     }
-    assert_int_equal(n, 11);
+    assert_int_equal(n, 13);
 }
 
 int main(void)

@@ -32,6 +32,7 @@ static void feed(struct tr_model *m, const char *text)
         {"ready", {.kind = TR_EV_READY}},
         {"exit", {.kind = TR_EV_EXITED}},
         {"retiring", {.kind = TR_EV_RETIRING}},
+        {"recycle", {.kind = TR_EV_RECYCLE}},
         {"fork-fails", {.kind = TR_EV_FORK_FAILED}},
         {"scale", {.kind = TR_EV_SCALE}},
         {"reload", {.kind = TR_EV_RELOAD}},
@@ -232,6 +233,71 @@ static void transition__retires_of_its_own_accord__replaced_at_once_unpunished(v
     PLAY({21, "retiring 0", ""}, {22, "ready 2", "run:2"}, {23, "retiring 2", "spawn:3@1"},
          {24, "exit 0", ""}, {25, "ready 3", "run:3"}, {26, "exit 3", "spawn:0@1"},
          {27, "ready 0", "run:0"}, {3522, "", ""}, {3523, "", "kill:2/exit"}, {3600, "exit 2", ""});
+}
+
+static void transition__recycle__heir_serves_before_the_old_one_retires(void **state UNUSED)
+{
+    begin_serving(); /* records 0 and 1 run since 10 and 11 ms at the latest */
+    PLAY({2000, "recycle 0", "spawn:2@1"});
+    assert_false(transition_is_degraded(&model.engine));
+    assert_false(transition_is_planned(&model.engine, 0));
+    PLAY({2001, "ready 2", "run:2 retire:0"});
+    assert_true(transition_is_planned(&model.engine, 0));
+    PLAY({2002, "exit 0", ""}, {2003, "recycle 0", ""}, {2004, "recycle 9", ""});
+}
+
+static void transition__recycle_of_all__one_heir_at_a_time(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "recycle 1", ""},
+         {2005, "ready 2", "run:2 retire:0 spawn:3@2"}, {2006, "ready 3", "run:3 retire:1"});
+}
+
+static void transition__recycle_after_a_moment__waits_for_a_second_of_service(void **state UNUSED)
+{
+    begin(1, 8);
+    PLAY({10, "ready 0", "run:0 serving"}, {20, "recycle 0", ""}, {1009, "", ""},
+         {1010, "", "spawn:1@1"});
+}
+
+static void transition__old_one_dies_before_its_heir_serves__heir_has_the_slot(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "exit 0", ""}, {2002, "ready 2", "run:2"});
+    assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
+}
+
+static void transition__heir_dies__old_one_serves_on_and_another_is_tried_later(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "exit 2", ""});
+    assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
+    PLAY({2300, "", "spawn:2@1"}, {2301, "ready 2", "run:2 retire:0"});
+}
+
+static void transition__heir_hangs__killed_and_old_one_serves_on(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "recycle 0", "spawn:2@1"}, {2999, "", ""}, {3000, "", "kill:2/boot"},
+         {3001, "exit 2", ""});
+    assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
+}
+
+static void transition__reload_or_fewer_workers__heir_is_not_wanted(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "recycle 1", "spawn:2@2"}, {2001, "scale 1", "retire:1 kill:2/stop"});
+    begin_serving();
+    PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "reload 2", "spawn:3@1 spawn:4@2"},
+         {2002, "ready 3", ""},
+         {2003, "ready 4", "run:3 run:4 commit:2 retire:0 retire:1 kill:2/stop"});
+}
+
+static void transition__recycle_during_a_reload__left_to_the_reload(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({2000, "reload 2", "spawn:2@1 spawn:3@2"}, {2001, "recycle 0", ""},
+         {2002, "exit 2", "kill:3/rollback rollback:2/died spawn:2@1"});
 }
 
 static void transition__retires_before_ready__backs_off(void **state UNUSED)
@@ -646,6 +712,14 @@ int main(void)
         cmocka_unit_test(transition__deaths_in_service__at_once_then_one_a_second),
         cmocka_unit_test(transition__ten_seconds_in_service__forgiven_with_one_wake),
         cmocka_unit_test(transition__retires_of_its_own_accord__replaced_at_once_unpunished),
+        cmocka_unit_test(transition__recycle__heir_serves_before_the_old_one_retires),
+        cmocka_unit_test(transition__recycle_of_all__one_heir_at_a_time),
+        cmocka_unit_test(transition__recycle_after_a_moment__waits_for_a_second_of_service),
+        cmocka_unit_test(transition__old_one_dies_before_its_heir_serves__heir_has_the_slot),
+        cmocka_unit_test(transition__heir_dies__old_one_serves_on_and_another_is_tried_later),
+        cmocka_unit_test(transition__heir_hangs__killed_and_old_one_serves_on),
+        cmocka_unit_test(transition__reload_or_fewer_workers__heir_is_not_wanted),
+        cmocka_unit_test(transition__recycle_during_a_reload__left_to_the_reload),
         cmocka_unit_test(transition__retires_before_ready__backs_off),
         cmocka_unit_test(transition__no_free_record__waits_for_an_end),
         cmocka_unit_test(transition__killed_before_ready__as_a_death_in_service),

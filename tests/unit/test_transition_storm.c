@@ -33,6 +33,7 @@ static struct tr_sim_habits random_habits(struct tr_sim *s)
         .boot_ms = 1 + tr_sim_random(s, 1200),
         .service_ms = tr_sim_random(s, 2) ? 0 : 1 + tr_sim_random(s, 30000),
         .own_accord = tr_sim_random(s, 100),
+        .recycle = tr_sim_random(s, 100),
         .drain_hang = tr_sim_random(s, 50),
         .drain_ms = 1 + tr_sim_random(s, 4000),
         .reap_ms = tr_sim_random(s, 50),
