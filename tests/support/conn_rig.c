@@ -228,3 +228,14 @@ void rig_expect_closed(const struct rig *r, const counter_t *counter, unsigned n
     assert_int_equal(r->n_on_closed, n);
     assert_int_equal(sum_of_closes(&r->counters), n);
 }
+
+uint8_t *rig_payload(size_t n)
+{
+    uint8_t *p = malloc(n + 4);
+
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = (uint8_t)('a' + (i * 2654435761u >> 16) % 23);
+    memcpy(p + n, "\r\n\r\n", 4);
+    return p;
+}

@@ -55,4 +55,7 @@ void rig_expect_reset(struct rig *r, int fd);
 /* rig_expect_closed - that many connections have gone, @counter counts all of them */
 void rig_expect_closed(const struct rig *r, const counter_t *counter, unsigned n);
 
+/* rig_payload - @n bytes that differ from place to place, then CR LF CR LF; malloc'ed */
+uint8_t *rig_payload(size_t n);
+
 #endif
