@@ -23,7 +23,8 @@ const struct command_row command_table[] = {
      {{"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}},
      "Effective values and where each comes from"},
     {"stop", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
-     {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"}},
+     {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
+      {"to", COMMAND_NAMES, false, 0, 0, "among actors: who takes the connections over"}},
      "Stop the server; sent to a worker: retire that one, another takes its place"},
     {"notify", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
      {{"info", COMMAND_OBJECT, true, 0, 0, "anything"},
@@ -54,6 +55,18 @@ const struct command_row command_table[] = {
     {"ready", COMMAND_ON_ARBITER, COMMAND_BY_WORKER, {{0}}, "Prepared: wants to be told to run"},
     {"retiring", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
      {{"reason", COMMAND_STRING, true, 0, 0, "why"}}, "Wants to be replaced; serves until it is told to stop"},
+    {"take", COMMAND_ON_WORKER, COMMAND_BY_ARBITER,
+     {{"from", COMMAND_STRING, true, 0, 0, "who gives"}},
+     "Adopt the connections that come on the descriptor that came along, until its end of file"},
+    {"give", COMMAND_ON_WORKER, COMMAND_BY_ARBITER,
+     {{"to", COMMAND_NAMES, true, 0, 0, "who takes, one name a descriptor"},
+      {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}},
+     "Move connections over the descriptors that came along, spread evenly; serve the rest"},
+    {"moved", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
+     {{"count", COMMAND_UINT, true, 0, UINT32_MAX, "connections that were moved"},
+      {"refused", COMMAND_UINT, true, 0, UINT32_MAX, "that were to be moved and stayed"},
+      {"took_us", COMMAND_UINT, true, 0, INT64_MAX, "microseconds"}},
+     "A give, or a stop with targets, has moved what it could"},
 };
 /* clang-format on */
 
@@ -75,6 +88,14 @@ static const struct command_arg *find_arg(const struct command_row *row, const c
     return NULL;
 }
 
+static bool is_list_of_strings(const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!json_is_string(json_array_get(value, i)))
+            return false;
+    return json_is_array(value);
+}
+
 static bool is_of_type(const struct command_arg *a, const json_t *value)
 {
     switch (a->type) {
@@ -88,6 +109,8 @@ static bool is_of_type(const struct command_arg *a, const json_t *value)
         return json_is_boolean(value);
     case COMMAND_OBJECT:
         return json_is_object(value);
+    case COMMAND_NAMES:
+        return is_list_of_strings(value);
     }
     return false;
 }
@@ -96,7 +119,8 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
 {
     static const char *const types[] = {[COMMAND_STRING] = "a string",
                                         [COMMAND_BOOL] = "true or false",
-                                        [COMMAND_OBJECT] = "an object"};
+                                        [COMMAND_OBJECT] = "an object",
+                                        [COMMAND_NAMES] = "a list of names"};
 
     if (a->type == COMMAND_UINT)
         snprintf(buf, size, "a whole number from %" PRIu64 " to %" PRIu64, a->min, a->max);

@@ -13,9 +13,9 @@
 
 enum { COMMAND_ON_ARBITER = 1, COMMAND_ON_WORKER = 2, COMMAND_ON_ANY = 3 };
 enum { COMMAND_BY_OPERATOR = 1, COMMAND_BY_ARBITER = 2, COMMAND_BY_WORKER = 4 };
-enum command_type { COMMAND_STRING = 1, COMMAND_UINT, COMMAND_BOOL, COMMAND_OBJECT };
+enum command_type { COMMAND_STRING = 1, COMMAND_UINT, COMMAND_BOOL, COMMAND_OBJECT, COMMAND_NAMES };
 
-enum { COMMAND_ARGS_MAX = 2 };
+enum { COMMAND_ARGS_MAX = 3 };
 
 struct command_arg {
     const char *name; /* NULL ends the list */

@@ -11,17 +11,24 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* Returns the result, taken over by the caller; NULL = nothing to say. */
-typedef json_t *worker_handler(struct worker *w, json_t *args);
+/* What came with a command. A handler takes a descriptor over by setting it to -1. */
+struct request {
+    json_t *args; /* borrowed */
+    int *fds;
+    size_t n_fds;
+};
 
-static json_t *do_ping(struct worker *w UNUSED, json_t *args UNUSED)
+/* Returns the result, taken over by the caller; NULL = nothing to say. */
+typedef json_t *worker_handler(struct worker *w, const struct request *r);
+
+static json_t *do_ping(struct worker *w UNUSED, const struct request *r UNUSED)
 {
     return json_string("pong");
 }
 
-static json_t *do_echo(struct worker *w UNUSED, json_t *args)
+static json_t *do_echo(struct worker *w UNUSED, const struct request *r)
 {
-    return json_incref(json_object_get(args, "message"));
+    return json_incref(json_object_get(r->args, "message"));
 }
 
 static void set_uint(json_t *object, const char *key, uint64_t value)
@@ -29,7 +36,7 @@ static void set_uint(json_t *object, const char *key, uint64_t value)
     json_object_set_new(object, key, json_integer((json_int_t)value));
 }
 
-static json_t *do_info(struct worker *w, json_t *args UNUSED)
+static json_t *do_info(struct worker *w, const struct request *request UNUSED)
 {
     const struct score_record *r = w->record;
     const uint64_t uptime_ns = clock_mono_ns() - counter_get(&r->started_ns);
@@ -52,15 +59,15 @@ static json_t *do_info(struct worker *w, json_t *args UNUSED)
     return o;
 }
 
-static json_t *do_run(struct worker *w, json_t *args UNUSED)
+static json_t *do_run(struct worker *w, const struct request *r UNUSED)
 {
     worker_run(w);
     return NULL;
 }
 
-static json_t *do_stop(struct worker *w, json_t *args)
+static json_t *do_stop(struct worker *w, const struct request *r)
 {
-    json_t *graceful = json_object_get(args, "graceful");
+    json_t *graceful = json_object_get(r->args, "graceful");
 
     if (!graceful || json_is_true(graceful))
         worker_drain(w);
@@ -69,7 +76,7 @@ static json_t *do_stop(struct worker *w, json_t *args)
     return NULL;
 }
 
-static json_t *do_reopen_logs(struct worker *w, json_t *args UNUSED)
+static json_t *do_reopen_logs(struct worker *w, const struct request *r UNUSED)
 {
     int rc = log_reopen(w->boot->log);
 
@@ -78,11 +85,11 @@ static json_t *do_reopen_logs(struct worker *w, json_t *args UNUSED)
     return json_boolean(rc == 0);
 }
 
-static json_t *do_log_level(struct worker *w, json_t *args)
+static json_t *do_log_level(struct worker *w, const struct request *r)
 {
     enum log_level level;
 
-    if (log_level_parse(json_string_value(json_object_get(args, "level")), &level) < 0)
+    if (log_level_parse(json_string_value(json_object_get(r->args, "level")), &level) < 0)
         return NULL;
     w->boot->log->level = level;
     return json_string(log_level_name(level));
@@ -98,8 +105,9 @@ static const struct {
     {"log_level", do_log_level},
 };
 
-static json_t *answer(struct worker *w, const struct message *m)
+static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
+    const struct request request = {m->args, fds, n_fds};
     const struct command_row *row = command_find(m->command);
     const char *code = "unknown_command";
     char why[256] = "there is no such command";
@@ -111,16 +119,16 @@ static json_t *answer(struct worker *w, const struct message *m)
     for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
         if (strcmp(handlers[i].name, m->command) != 0)
             continue;
-        result = handlers[i].handle(w, m->args);
+        result = handlers[i].handle(w, &request);
         return result ? command_result(result)
                       : command_error("bad_argument", "the worker cannot do that");
     }
     return command_error(code, why);
 }
 
-void worker_command(struct worker *w, const struct message *m)
+void worker_command(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
-    json_t *body = answer(w, m);
+    json_t *body = answer(w, m, fds, n_fds);
 
     if (m->id)
         worker_tell(w, "reply", m->id, body);

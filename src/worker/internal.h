@@ -51,7 +51,10 @@ void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *arg
 
 /* commands.c */
 
-/* worker_command - do what a message of the arbiter says, and reply if it asks for one */
-void worker_command(struct worker *w, const struct message *m);
+/*
+ * worker_command - do what a message of the arbiter says, and reply if it asks for one
+ * @fds   owned by the caller; a command takes one over by setting it to -1
+ */
+void worker_command(struct worker *w, const struct message *m, int *fds, size_t n_fds);
 
 #endif

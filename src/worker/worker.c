@@ -164,13 +164,13 @@ void worker_quit(struct worker *w)
     ev_break(w->loop, EVBREAK_ALL);
 }
 
-static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, size_t n_fds UNUSED)
+static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
 {
     struct worker *w = container_of(mb, struct worker, mailbox);
 
     log_debug(w->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
               F_UINT("id", m->id));
-    worker_command(w, m);
+    worker_command(w, m, fds, n_fds);
 }
 
 static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
