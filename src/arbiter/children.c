@@ -72,6 +72,8 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
     for (size_t i = 0; i < g->n_listeners; i++)
         keep[n_keep++] = g->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
+    if (g->config->is_daemon)
+        fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
     log_forked(&g->log, boot->id);
     _exit(a->options->worker->main(boot));
 }

@@ -225,7 +225,8 @@ void reload_retry(struct arbiter *a)
 void reload_on_parser_exit(struct arbiter *a, int status)
 {
     a->reload.parser = 0;
-    if (WIFSIGNALED(status))
+    /* SIGKILL is ours: who sent it has said why. */
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
         log_warning(a->log, "the configuration's parser died", F_INT("signal", WTERMSIG(status)));
 }
 
@@ -292,6 +293,11 @@ void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
     generation_free(a->next);
     a->next = NULL;
+    if (action->failure == TR_FAILURE_STOPPED) {
+        log_info(a->log, "reload given up: stopping");
+        finish(a);
+        return;
+    }
     refuse(a, failure_text(action->failure));
 }
 

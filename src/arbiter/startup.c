@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 
 #include "base/clock.h"
@@ -107,6 +108,8 @@ static void fini(struct arbiter *a)
 {
     if (a->loop) {
         reload_cancel(a);
+        if (a->reload.parser)
+            waitpid(a->reload.parser, NULL, 0); /* killed just now: leave no zombie */
         answers_fini(a);
         control_close(a);
         arbiter_detach_signals(a);

@@ -59,6 +59,18 @@ int fds_ensure_stdio(void)
     return 0;
 }
 
+int fds_null_stdio(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int rc = null < 0 ? -errno : 0;
+
+    for (int fd = 0; fd <= 2 && rc == 0; fd++)
+        if (dup2(null, fd) < 0)
+            rc = -errno;
+    fds_close(&null);
+    return rc;
+}
+
 static int compare_ints(const void *a, const void *b)
 {
     int x = *(const int *)a, y = *(const int *)b;

@@ -18,6 +18,10 @@ int fds_set_cloexec(int fd, bool is_on);
 /* fds_ensure_stdio - open /dev/null on each of 0, 1, 2 that is closed. Returns 0 or -errno. */
 int fds_ensure_stdio(void);
 
+/* fds_null_stdio - point 0, 1 and 2 at /dev/null: whoever waits for their end need wait no longer.
+ * Returns 0 or -errno. */
+int fds_null_stdio(void);
+
 /*
  * fds_close_all_except - close every descriptor from 3 up that @keep does not list
  * @keep   borrowed; sorted in place; -1 entries are skipped

@@ -54,18 +54,11 @@ int daemon_detach(struct daemon_launch *ret)
 void daemon_report(struct daemon_launch *launch, int code)
 {
     const uint8_t byte = (uint8_t)code;
-    int null;
 
     if (launch->fd < 0)
         return;
     fds_write_all(launch->fd, &byte, 1);
     fds_close(&launch->fd);
-    if (code != EX_OK)
-        return;
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0)
-        return;
-    for (int fd = 0; fd < 3; fd++)
-        dup2(null, fd);
-    fds_close(&null);
+    if (code == EX_OK)
+        fds_null_stdio();
 }
