@@ -100,6 +100,7 @@ int it_setup(void **state)
     snprintf(it->dir, sizeof(it->dir), "%s/echo-it.XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     if (!mkdtemp(it->dir))
         return -1;
+    it->data = *state;
     *state = current = it;
     return 0;
 }
@@ -172,8 +173,9 @@ int it_teardown(void **state)
             snprintf(problems + strlen(problems), sizeof(problems) - strlen(problems), "%s",
                      server_end(s, SIGTERM, 0));
     }
-    for (struct server *s = it->servers; s && (it->has_failed || *problems); s = s->next)
-        server_print_log(s);
+    bool is_told = it->has_failed || *problems;
+    for (struct server *s = it->servers; s && is_told; s = s->next)
+        server_print_log(s, s == it->servers ? 16384 : 2048);
     if (*problems)
         fprintf(stderr, "left behind:\n%s", problems);
     release(it);
@@ -223,14 +225,14 @@ static char *tracer_log(struct it *it, pid_t target)
     return it_path(it, name);
 }
 
-pid_t it_inject(struct it *it, pid_t pid, const char *what)
+pid_t it_inject(struct it *it, pid_t pid, const char *trace, const char *inject)
 {
-    char target[16], trace[128], inject[256];
+    char target[16], e1[256], e2[256];
     snprintf(target, sizeof(target), "%d", (int)pid);
-    snprintf(trace, sizeof(trace), "trace=%.*s", (int)strcspn(what, ":"), what);
-    snprintf(inject, sizeof(inject), "inject=%s", what);
+    snprintf(e1, sizeof(e1), "trace=%s", trace);
+    snprintf(e2, sizeof(e2), "inject=%s", inject);
     const char *argv[] = {"strace", "-qq", "-p", target, "-o", tracer_log(it, pid),
-                          "-e",     trace, "-e", inject, NULL};
+                          "-e",     e1,    "-e", e2,     NULL};
     pid_t tracer = it_tool(it, "tools.log", argv);
     MUST_COME(proc_status(pid, "TracerPid", 10) == (uint64_t)tracer || !proc_is_alive(tracer),
               "strace does not attach");
@@ -238,21 +240,63 @@ pid_t it_inject(struct it *it, pid_t pid, const char *what)
     return tracer;
 }
 
-size_t it_injected(struct it *it, pid_t target)
+size_t it_traced(struct it *it, pid_t pid, const char *pattern)
 {
-    return it_count_lines(tracer_log(it, target), "\\(INJECTED\\)");
+    return it_count_lines(tracer_log(it, pid), pattern);
+}
+
+int it_tool_run(struct it *it, const char *log, const char *const *argv)
+{
+    pid_t pid = it_tool(it, log, argv);
+    int status = -1;
+    MUST_COME(waitpid(pid, &status, WNOHANG) == pid, "%s does not end", argv[0]);
+    for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++)
+        it->tools[i] = it->tools[i] == pid ? 0 : it->tools[i];
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 void it_need_strace(struct it *it)
 {
     const char *argv[] = {"strace", "-qq", "-o", "/dev/null", "true", NULL};
-    pid_t pid = it_tool(it, "tools.log", argv);
-    int status = -1;
-    MUST_COME(waitpid(pid, &status, WNOHANG) == pid, "strace hangs");
-    for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++)
-        it->tools[i] = it->tools[i] == pid ? 0 : it->tools[i];
-    if (status == 0)
+    int code = it_tool_run(it, "tools.log", argv);
+    if (code == 0)
         return;
-    printf("# skipped: strace cannot trace here (status %d)\n", status);
+    printf("# skipped: strace cannot trace here (exit code %d)\n", code);
     skip();
+}
+
+bool it_file_has(const char *path, const char *pattern)
+{
+    return it_count_lines(path, pattern) > 0;
+}
+
+static bool has_orphans(struct it *it)
+{
+    pid_t pids[PROC_CHILDREN_MAX];
+    size_t n = proc_children(getpid(), pids, ARRAY_SIZE(pids));
+    bool has = false;
+    for (size_t i = 0; i < n; i++) {
+        if (it_knows(it, pids[i]))
+            continue;
+        /* Its parent is dead: it is ours to reap. */
+        has |= waitpid(pids[i], NULL, WNOHANG) != pids[i];
+    }
+    return has;
+}
+
+void it_wait_orphans(struct it *it)
+{
+    MUST_COME(!has_orphans(it), "orphans do not end");
+}
+
+bool it_is_sanitized(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    return true;
+#endif
+#endif
+    return false;
 }

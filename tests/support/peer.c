@@ -223,6 +223,13 @@ void peer_expect_eof(int fd)
     MUST(n == 0, "instead of the end of file: %s", strerror((int)-n));
 }
 
+bool peer_has_ended(int fd)
+{
+    uint8_t byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 enum peer_end peer_drain(int fd, unsigned timeout_ms, uint64_t *ret_bytes)
 {
     uint8_t buf[65536];

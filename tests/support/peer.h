@@ -56,6 +56,9 @@ void peer_expect_eof(int fd);
 /* peer_drain - read and drop until the end, at most @timeout_ms; @ret_bytes may be NULL */
 enum peer_end peer_drain(int fd, unsigned timeout_ms, uint64_t *ret_bytes);
 
+/* peer_has_ended - the end of file or a reset is there already, and nothing before it */
+bool peer_has_ended(int fd);
+
 /*
  * peer_exchange - send and receive at the same time, so that neither side can get stuck
  * @max_chunk  bytes of one send: random in 1..max_chunk; 0 = as much as fits

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +61,7 @@ become_server(const struct server *s, const struct server_options *o, const char
     dup2(log, 2);
     dup2(ready, READY_FD);
     close_range(READY_FD + 1, ~0u, 0);
+    setenv("RUNTIME_DIRECTORY", s->run, 1);
     for (size_t i = 0; i < ARRAY_SIZE(o->env) && o->env[i]; i++)
         putenv((char *)(uintptr_t)o->env[i]);
     if (o->in_child)
@@ -81,6 +83,8 @@ struct server *server_spawn_with(struct it *it, const struct server_options *o)
     it->servers = s;
     snprintf(s->conf, sizeof(s->conf), "%s/echo%u.conf", it->dir, number);
     snprintf(s->log, sizeof(s->log), "%s/log%u", it->dir, number);
+    snprintf(s->run, sizeof(s->run), "%s/run%u", it->dir, number);
+    MUST(mkdir(s->run, 0700) == 0, "mkdir: %s", strerror(errno));
     server_configure(s, o->conf ? o->conf : "");
     build_argv(s, o, argv);
     MUST(pipe2(ready, O_CLOEXEC) == 0, "pipe: %s", strerror(errno));
@@ -112,25 +116,30 @@ static size_t read_ready_line(struct server *s, char *buf, size_t size)
     return len;
 }
 
-void server_wait_ready(struct server *s)
+bool server_is_ready_or_ended(struct server *s)
 {
     char line[2048];
     size_t len = read_ready_line(s, line, sizeof(line));
-    MUST(len > 0, "it ended before it was ready");
-    char more;
-    struct pollfd end = {.fd = s->ready_fd, .events = POLLIN};
-    /* It closes its end: only then are its descriptors what they will be. */
-    MUST(poll(&end, 1, (int)WAIT_MS) == 1 && read(s->ready_fd, &more, 1) == 0,
-         "--ready-fd stays open");
-    close(s->ready_fd);
-    s->ready_fd = -1;
+    if (len == 0)
+        return false;
     char *save;
     for (char *p = strtok_r(line, " \n", &save); p; p = strtok_r(NULL, " \n", &save)) {
         MUST(s->n_addr < SERVER_ADDRS_MAX, "too many addresses");
         snprintf(s->addr[s->n_addr++], sizeof(s->addr[0]), "%s", p);
     }
-    pid_t children[PROC_CHILDREN_MAX];
-    s->n_workers = proc_children(s->pid, children, ARRAY_SIZE(children));
+    return true;
+}
+
+void server_wait_ready(struct server *s)
+{
+    char byte;
+    MUST(server_is_ready_or_ended(s), "it ended before it was ready");
+    /* It closes the descriptor behind the line: only then are its descriptors those of service. */
+    struct pollfd end = {.fd = s->ready_fd, .events = POLLIN};
+    MUST(poll(&end, 1, (int)WAIT_MS) == 1 && read(s->ready_fd, &byte, 1) == 0,
+         "--ready-fd stays open");
+    pid_t workers[SERVER_WORKERS_MAX];
+    s->n_workers = server_worker_pids(s, workers);
     server_wait_workers(s, s->n_workers);
     s->arbiter_fds = proc_count_fds(s->pid);
     s->worker_fds = proc_count_fds(server_worker(s, 0));
@@ -165,6 +174,8 @@ void server_refuses_with(struct it *it, int code, const char *pattern,
     MUST(got == code, "exit code %d, expected %d", got, code);
     MUST(!pattern || server_log_count(s, pattern), "no line like: %s", pattern);
     server_expect(s, ".");
+    if (o->is_daemon)
+        it_wait_orphans(it);
     const char *problems = server_problems(s);
     MUST(!*problems, "%s", problems);
 }
@@ -196,10 +207,10 @@ void server_wait_log(struct server *s, const char *pattern, size_t n)
               server_log_count(s, pattern), n, pattern);
 }
 
-void server_print_log(struct server *s)
+void server_print_log(struct server *s, size_t max)
 {
     char *text = it_read(s->log);
-    size_t len = strlen(text), from = len > 16384 ? len - 16384 : 0;
+    size_t len = strlen(text), from = len > max ? len - max : 0;
     fprintf(stderr, "---- log of %s%s\n%s----\n", s->conf, from ? " (end)" : "", text + from);
     free(text);
 }
@@ -223,7 +234,7 @@ static bool is_attached(struct server *s)
     return false;
 }
 
-static struct score_record *record_of(struct server *s, pid_t pid)
+struct score_record *server_record(struct server *s, pid_t pid)
 {
     if (!is_attached(s))
         return NULL;
@@ -236,25 +247,30 @@ static struct score_record *record_of(struct server *s, pid_t pid)
     return NULL;
 }
 
-/* Live children that have a record; the parser of a reload has none. */
-static size_t live_records(struct server *s, struct score_record **ret)
+/* A live child that has a record; the parser of a reload has none. */
+struct live {
+    pid_t pid; /* as /proc says: the record may change hands meanwhile */
+    struct score_record *record;
+};
+
+static size_t live_workers(struct server *s, struct live *ret)
 {
     pid_t pids[PROC_CHILDREN_MAX];
     size_t n = 0, n_pids = proc_children(s->pid, pids, ARRAY_SIZE(pids));
     for (size_t i = 0; i < n_pids && n < SERVER_WORKERS_MAX; i++) {
-        struct score_record *r = proc_is_alive(pids[i]) ? record_of(s, pids[i]) : NULL;
+        struct score_record *r = proc_is_alive(pids[i]) ? server_record(s, pids[i]) : NULL;
         if (r)
-            ret[n++] = r;
+            ret[n++] = (struct live){pids[i], r};
     }
     return n;
 }
 
 size_t server_worker_pids(struct server *s, pid_t *ret)
 {
-    struct score_record *records[SERVER_WORKERS_MAX];
-    size_t n = live_records(s, records);
+    struct live live[SERVER_WORKERS_MAX];
+    size_t n = live_workers(s, live);
     for (size_t i = 0; i < n; i++)
-        ret[i] = (pid_t)counter_get(&records[i]->pid);
+        ret[i] = live[i].pid;
     return n;
 }
 
@@ -268,11 +284,11 @@ pid_t server_worker(struct server *s, size_t i)
 
 size_t server_accepting(struct server *s)
 {
-    struct score_record *records[SERVER_WORKERS_MAX];
-    size_t accepting = 0, n = live_records(s, records);
+    struct live live[SERVER_WORKERS_MAX];
+    size_t accepting = 0, n = live_workers(s, live);
     for (size_t i = 0; i < n; i++)
-        accepting +=
-            counter_get(&records[i]->is_accepting) && counter_get(&records[i]->state) == ACTOR_RUN;
+        accepting += counter_get(&live[i].record->is_accepting) &&
+                     counter_get(&live[i].record->state) == ACTOR_RUN;
     return accepting;
 }
 
@@ -289,12 +305,42 @@ void server_wait_workers(struct server *s, size_t n)
 
 uint64_t server_sum(struct server *s, size_t offset)
 {
-    struct score_record *records[SERVER_WORKERS_MAX];
+    struct live live[SERVER_WORKERS_MAX];
     uint64_t sum = 0;
-    size_t n = live_records(s, records);
+    size_t n = live_workers(s, live);
     for (size_t i = 0; i < n; i++)
-        sum += counter_get((const counter_t *)((const char *)records[i] + offset));
+        sum += counter_get((const counter_t *)((const char *)live[i].record + offset));
     return sum;
+}
+
+pid_t server_slot_pid(struct server *s, uint32_t slot)
+{
+    struct live live[SERVER_WORKERS_MAX];
+    size_t n = live_workers(s, live);
+    for (size_t i = 0; i < n; i++) {
+        if (counter_get(&live[i].record->slot) == slot)
+            return live[i].pid;
+    }
+    return 0;
+}
+
+static uint64_t cpu_of_all(struct server *s)
+{
+    pid_t pids[SERVER_WORKERS_MAX];
+    size_t n = server_worker_pids(s, pids);
+    uint64_t ms = proc_cpu_ms(s->pid);
+    for (size_t i = 0; i < n; i++)
+        ms += proc_cpu_ms(pids[i]);
+    return ms;
+}
+
+void server_must_idle(struct server *s)
+{
+    enum { WATCH_MS = 500, MARGIN_MS = 200 };
+    uint64_t before = cpu_of_all(s);
+    nanosleep(&(struct timespec){.tv_nsec = WATCH_MS * 1000000L}, NULL); /* what is watched */
+    uint64_t used = cpu_of_all(s) - before;
+    MUST(used < MARGIN_MS, "%llu ms of CPU in %d ms", (unsigned long long)used, WATCH_MS);
 }
 
 void server_must_be_well(struct server *s, size_t workers)

@@ -25,6 +25,7 @@ struct it {
     char dir[64]; /* the test's own; removed at the end */
     struct server *servers; /* owned; all that it has started */
     struct it_block *blocks; /* owned; released at the end */
+    const void *data; /* borrowed: the initial_state of the test */
     pid_t tools[8]; /* strace and the like, still running */
     bool has_failed; /* a MUST was broken */
 };
@@ -38,6 +39,7 @@ struct server {
     char addr[SERVER_ADDRS_MAX][128]; /* bound, as the ready line says */
     size_t n_addr;
     char conf[96]; /* paths in it->dir */
+    char run[96]; /* its runtime directory, with the control socket */
     char log[96]; /* standard output and error */
     const char *expected[SERVER_EXPECTED_MAX]; /* warnings and errors that may be in the log */
     size_t n_expected;
@@ -45,7 +47,6 @@ struct server {
     size_t arbiter_fds; /* when it was ready; 0 = do not compare at the end */
     size_t worker_fds;
     struct scoreboard board;
-    bool is_kept; /* files in `dir` that it leaves are not its fault (killed) */
 };
 
 struct server_options {
@@ -55,6 +56,7 @@ struct server_options {
     const char *binary; /* below the build directory; NULL = echo-arbiter */
     const char *wrapper[8]; /* a command that starts it */
     void (*in_child)(void); /* between fork and exec */
+    bool is_daemon; /* what it leaves when it fails is an orphan: reap it */
     bool is_bare; /* no -c, -b, -w, --ready-fd of the harness's */
 };
 
@@ -68,6 +70,9 @@ int it_teardown(void **state);
 /* it_is_soak - many repetitions are wanted; it_seed - printed, or taken from SEED */
 bool it_is_soak(void);
 uint64_t it_seed(void);
+
+/* it_is_sanitized - built so: what is measured means nothing */
+bool it_is_sanitized(void);
 
 /* it_path - DIR/NAME, lives until the end of the test; it_write - that file, made anew */
 char *it_path(struct it *it, const char *name);
@@ -85,6 +90,9 @@ struct server *server_start_with(struct it *it, const struct server_options *o);
 #define server_spawn(it, ...) server_spawn_with(it, &(struct server_options){__VA_ARGS__})
 struct server *server_spawn_with(struct it *it, const struct server_options *o);
 void server_wait_ready(struct server *s);
+
+/* server_is_ready_or_ended - wait for either: true = it has said its addresses */
+bool server_is_ready_or_ended(struct server *s);
 
 /* server_wait_exit - reap it within @timeout_ms. Returns its exit code, or 128 + signal. */
 int server_wait_exit(struct server *s, unsigned timeout_ms);
@@ -104,7 +112,7 @@ void server_expect(struct server *s, const char *pattern);
 /* server_log_count - lines that match; server_wait_log - until @n lines do */
 size_t server_log_count(struct server *s, const char *pattern);
 void server_wait_log(struct server *s, const char *pattern, size_t n);
-void server_print_log(struct server *s);
+void server_print_log(struct server *s, size_t max); /* its last @max bytes */
 
 /* server_worker_pids - children that serve or prepare, by slot. Returns how many. */
 size_t server_worker_pids(struct server *s, pid_t *ret);
@@ -119,7 +127,14 @@ uint64_t server_sum(struct server *s, size_t offset);
 #define server_counter(s, field) server_sum(s, offsetof(struct score_record, counters.field))
 #define server_gauge(s, field)   server_sum(s, offsetof(struct score_record, field))
 
-/* server_is_well - O4: all workers accept, 100 new connections are served */
+/* server_record - of that live worker, or NULL; server_slot_pid - who fills the slot; 0 = nobody */
+struct score_record *server_record(struct server *s, pid_t pid);
+pid_t server_slot_pid(struct server *s, uint32_t slot);
+
+/* server_must_idle - nothing spins: watched for half a second, with a wide margin */
+void server_must_idle(struct server *s);
+
+/* server_must_be_well - O4: all workers accept, 100 new connections are served */
 void server_must_be_well(struct server *s, size_t workers);
 
 /*
@@ -135,13 +150,24 @@ const char *server_problems(struct server *s);
 /* it_tool - run a program beside the server; its output goes to @log in dir */
 pid_t it_tool(struct it *it, const char *log, const char *const *argv);
 void it_tool_stop(struct it *it, pid_t pid);
+int it_tool_run(struct it *it, const char *log,
+                const char *const *argv); /* exit code, 128 + signal */
 
-/* it_inject - strace @pid with inject=@what ("accept4:error=EMFILE:when=1+2"), attached on return
+/* it_wait_orphans - until no process is left but those that the test knows */
+void it_wait_orphans(struct it *it);
+
+/* it_file_has - a line that matches */
+bool it_file_has(const char *path, const char *pattern);
+
+/*
+ * it_inject - strace @pid, attached on return
+ * @trace   calls to be recorded, "accept4,epoll_wait"
+ * @inject  "accept4:error=EMFILE:when=1+2", with calls of @trace
  */
-pid_t it_inject(struct it *it, pid_t pid, const char *what);
+pid_t it_inject(struct it *it, pid_t pid, const char *trace, const char *inject);
 
-/* it_injected - how many calls of @pid were tampered with so far */
-size_t it_injected(struct it *it, pid_t pid);
+/* it_traced - lines that match in what was recorded of @pid so far */
+size_t it_traced(struct it *it, pid_t pid, const char *pattern);
 
 /* it_need_strace - skip the test, saying why, unless strace can be attached here */
 void it_need_strace(struct it *it);

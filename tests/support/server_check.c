@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -94,7 +95,7 @@ static void check_log(struct server *s, char *problems, size_t size)
         regfree(&re[i]);
 }
 
-static bool is_known_process(const struct it *it, pid_t pid)
+bool it_knows(const struct it *it, pid_t pid)
 {
     for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++) {
         if (it->tools[i] == pid)
@@ -114,7 +115,7 @@ static void check_processes(struct server *s, char *problems, size_t size)
     char command[256];
     size_t n = proc_children(getpid(), pids, ARRAY_SIZE(pids));
     for (size_t i = 0; i < n; i++) {
-        if (is_known_process(s->it, pids[i]))
+        if (it_knows(s->it, pids[i]))
             continue;
         proc_command(pids[i], command, sizeof(command));
         problem(problems, size, "%s %d left: %s\n", proc_is_alive(pids[i]) ? "orphan" : "zombie",
@@ -122,23 +123,33 @@ static void check_processes(struct server *s, char *problems, size_t size)
     }
 }
 
-/* Sockets and pid files in the test's directory; what the test wrote itself is of no concern. */
-static void check_files(struct server *s, char *problems, size_t size)
+/* Sockets, pid files and locks; what the test wrote itself is of no concern. */
+static void check_dir(const char *path, char *problems, size_t size)
 {
-    DIR *dir = opendir(s->it->dir);
-    bool is_alone = true;
-    for (struct server *other = s->it->servers; other; other = other->next)
-        is_alone &= other->pid == 0;
-    for (struct dirent *e; dir && is_alone && !s->is_kept && (e = readdir(dir));) {
+    DIR *dir = opendir(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
         struct stat st;
         if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         const char *dot = strrchr(e->d_name, '.');
         if (S_ISSOCK(st.st_mode) || (dot && (!strcmp(dot, ".pid") || !strcmp(dot, ".lock"))))
-            problem(problems, size, "file left: %s\n", e->d_name);
+            problem(problems, size, "file left: %s/%s\n", path, e->d_name);
     }
     if (dir)
         closedir(dir);
+}
+
+/* One that was killed could not tidy up; while another runs, the test's directory is in use. */
+static void check_files(struct server *s, char *problems, size_t size)
+{
+    bool is_alone = true;
+    if (WIFSIGNALED(s->status))
+        return;
+    for (struct server *other = s->it->servers; other; other = other->next)
+        is_alone &= other->pid == 0;
+    if (is_alone)
+        check_dir(s->it->dir, problems, size);
+    check_dir(s->run, problems, size);
 }
 
 void server_check_left(struct server *s, char *problems, size_t size)
@@ -158,9 +169,10 @@ const char *server_problems(struct server *s)
 static bool is_settled(struct server *s)
 {
     pid_t pids[SERVER_WORKERS_MAX];
-    if (proc_count_fds(s->pid) != s->arbiter_fds)
-        return false;
     size_t n = server_worker_pids(s, pids);
+    /* The arbiter holds one mailbox a worker. */
+    if (proc_count_fds(s->pid) != s->arbiter_fds + n - s->n_workers)
+        return false;
     for (size_t i = 0; i < n; i++) {
         if (proc_count_fds(pids[i]) != s->worker_fds)
             return false;

@@ -19,6 +19,9 @@ void *it_alloc(struct it *it, size_t size);
 char *it_read(const char *path);
 size_t it_count_lines(const char *path, const char *pattern);
 
+/* it_knows - a server or a tool that the test has started */
+bool it_knows(const struct it *it, pid_t pid);
+
 /* server_end - stop and check: what is wrong, as text; "" = nothing */
 const char *server_end(struct server *s, int signo, int exit_code);
 void server_free(struct server *s);

@@ -1,0 +1,354 @@
+/*
+ * Reload: a transaction. A good file changes what it says, a bad one nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/load.h"
+#include "support/server.h"
+
+#define RELOADED "msg=\"reloaded\""
+#define REFUSED  "reload refused"
+
+/* HUP, and wait until the reload is done and the old generation is gone. */
+static void reload(struct server *s, size_t workers)
+{
+    size_t before = server_log_count(s, RELOADED);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, before + 1);
+    server_wait_workers(s, workers);
+}
+
+static void reload__under_load__nothing_refused_nothing_broken(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    struct load *l = load_new(&(struct load_options){
+        .addr = s->addr[0], .clients = 16, .messages = 20, .max_payload = 5000, .seed = it_seed()});
+    int rounds = it_is_soak() ? 50 : 10;
+    for (int i = 0; i < rounds; i++) {
+        size_t before = server_log_count(s, RELOADED);
+        server_signal(s, SIGHUP);
+        for (int turns = 0; server_log_count(s, RELOADED) == before; turns++) {
+            MUST(turns < 1000, "not reloaded");
+            load_run(l, 20);
+        }
+        load_run(l, 50);
+    }
+    load_finish(l);
+    load_print(l, "reload");
+    const struct load_report *r = load_report(l);
+    /* What an old worker ends, it ends between messages; the client connects anew. */
+    MUST(r->refused == 0 && r->reset == 0 && r->ended_inside == 0, "see above");
+    load_free(l);
+    server_must_be_well(s, 2);
+}
+
+static void reload__number_of_workers__follows_the_file(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { workers = 2; };");
+    server_configure(s, "arbiter: { workers = 4; };");
+    reload(s, 4);
+    MUST(server_log_count(s, "key=arbiter.workers old=2 new=4") == 1, "the change is not logged");
+    server_configure(s, "arbiter: { workers = 1; };");
+    reload(s, 1);
+    server_must_be_well(s, 1);
+}
+
+static void reload__new_limit__holds_for_new_connections(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server: { max_message = \"1KiB\"; };");
+    server_configure(s, "server: { max_message = \"64\"; separator = \"\\n\"; };");
+    reload(s, 2);
+    int fd = peer_connect(s->addr[0]);
+    peer_send_text(fd, "short\n");
+    peer_expect_text(fd, "short\n");
+    char *big = peer_alloc(100);
+    memset(big, 'x', 100);
+    peer_send(fd, big, 100);
+    MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the old limit holds");
+}
+
+static void reload__message_under_way__finished_by_the_old_worker(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    int half = peer_connect(s->addr[0]), idle = peer_connect(s->addr[0]);
+    peer_send_text(half, "a\r\n\r\nhalf");
+    peer_expect_text(half, "a\r\n\r\n");
+    peer_echo(idle, "idle");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, 1);
+    peer_expect_eof(idle);
+    peer_close(idle);
+    MUST(peer_is_served(s->addr[0], WAIT_MS), "the new generation does not serve");
+    peer_send_text(half, "-done\r\n\r\n");
+    peer_expect_text(half, "half-done\r\n\r\n");
+    peer_expect_eof(half);
+    peer_close(half);
+    server_wait_workers(s, 2);
+}
+
+static void make_bad_file(const char *path, const char *kind)
+{
+    unlink(path);
+    if (!strcmp(kind, "directory"))
+        MUST(mkdir(path, 0700) == 0, "mkdir: %s", strerror(errno));
+    else if (!strcmp(kind, "fifo"))
+        MUST(mkfifo(path, 0600) == 0, "mkfifo: %s", strerror(errno));
+    else if (!strcmp(kind, "huge"))
+        MUST(close(open(path, O_CREAT | O_WRONLY, 0600)) == 0 && truncate(path, 100 << 20) == 0,
+             "truncate: %s", strerror(errno));
+    else if (!strcmp(kind, "unreadable"))
+        MUST(close(open(path, O_CREAT | O_WRONLY, 0)) == 0, "open: %s", strerror(errno));
+}
+
+static void reload__bad_file__changes_nothing(void **state)
+{
+    /* A text, or a kind of file; and what the log must name. */
+    static const char *const table[][2] = {
+        {"server: { backlog = ; };", "echo0.conf:1"},
+        {"arbiter: { workers = 4294967304; };", "echo0.conf:1: arbiter.workers"},
+        {"\n\nserver: { keep_alive = 1e999; };", "echo0.conf:3: server.keep_alive"},
+        {"server: { backlog = \"many\"; };", "server.backlog"},
+        {"server: { colour = 1; };", "server.colour"},
+        {"server: { backlog = 1; backlog = 2; };", "backlog"},
+        {"@include \"/etc\"", "include"},
+        {"server: { bind = [\"not an address\"]; };", "server.bind"},
+        {"missing", "echo0.conf"},
+        {"directory", "echo0.conf"},
+        {"fifo", "echo0.conf"},
+        {"huge", "echo0.conf"},
+        {"unreadable", "echo0.conf"},
+    };
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    pid_t before[SERVER_WORKERS_MAX], after[SERVER_WORKERS_MAX];
+    size_t n = server_worker_pids(s, before);
+    int fd = peer_connect(s->addr[0]);
+    server_expect(s, REFUSED);
+    server_expect(s, "level=error .*msg=\"configuration\"");
+    for (size_t i = 0, refused = 0; i < ARRAY_SIZE(table); i++) {
+        bool is_text = strpbrk(table[i][0], " ") != NULL;
+        if (!strcmp(table[i][0], "unreadable") && geteuid() == 0) {
+            printf("# left out: a file without permission (root may read it)\n");
+            continue;
+        }
+        make_bad_file(s->conf, table[i][0]);
+        if (is_text)
+            server_configure(s, table[i][0]);
+        server_signal(s, SIGHUP);
+        server_wait_log(s, REFUSED, ++refused);
+        MUST(server_log_count(s, table[i][1]) > 0, "%s: no line names %s", table[i][0],
+             table[i][1]);
+        peer_echo(fd, table[i][0]);
+        if (rmdir(s->conf) < 0)
+            unlink(s->conf);
+    }
+    MUST(server_worker_pids(s, after) == n && !memcmp(before, after, n * sizeof(*before)),
+         "the workers have changed");
+    server_configure(s, "");
+    reload(s, 2);
+}
+
+static void reload__key_that_needs_a_start__is_refused(void **state)
+{
+    struct it *it = *state;
+    char conf[256];
+    struct server *s = server_start(it, .conf = "");
+    pid_t worker = server_worker(s, 0);
+    snprintf(conf, sizeof(conf), "arbiter: { pid_file = \"%s/other.pid\"; };", it->dir);
+    server_configure(s, conf);
+    server_expect(s, REFUSED ".*arbiter.pid_file");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, REFUSED, 1);
+    MUST(server_worker(s, 0) == worker, "the workers have changed");
+}
+
+static void reload__storm__is_coalesced(void **state)
+{
+    enum { STORM = 100 };
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    struct load *l =
+        load_new(&(struct load_options){.addr = s->addr[0], .clients = 4, .messages = 3});
+    for (int i = 0; i < STORM; i++) {
+        server_signal(s, SIGHUP);
+        load_run(l, i % 10 == 0 ? 10 : 0);
+    }
+    load_finish(l);
+    MUST(load_report(l)->refused == 0, "refused connections");
+    load_free(l);
+    server_wait_log(s, RELOADED, 1);
+    server_must_be_well(s, 2);
+    printf("# %zu reloads of %d\n", server_log_count(s, RELOADED), STORM);
+    MUST(server_log_count(s, RELOADED) < STORM / 2, "not coalesced");
+}
+
+/* The server has taken the signal's default action away: from here on it is handled. */
+static bool catches(pid_t pid, int signo)
+{
+    return proc_status(pid, "SigCgt", 16) & (UINT64_C(1) << (signo - 1));
+}
+
+static void reload__during_start__comes_after_it(void **state)
+{
+    struct it *it = *state;
+    char env[256];
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    it_write(it, "hook", "hang 2\n");
+    struct server *s = server_spawn(it, .conf = "arbiter: { workers = 2; boot_timeout = 0.5; };",
+                                    .binary = "test/echo-arbiter", .env = {env});
+    server_expect(s, "worker (killed|died)\" ");
+    MUST_COME(catches(s->pid, SIGHUP), "HUP is never handled");
+    server_signal(s, SIGHUP);
+    unlink(it_path(it, "hook"));
+    MUST(server_is_ready_or_ended(s), "it does not become ready");
+    server_wait_log(s, RELOADED, 1);
+    server_must_be_well(s, 2);
+}
+
+static void reload__during_stop__is_ignored(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { exit_timeout = 15; };");
+    int half = peer_connect(s->addr[0]);
+    peer_send_text(half, "a\r\n\r\nhalf");
+    peer_expect_text(half, "a\r\n\r\n");
+    server_signal(s, SIGTERM);
+    server_wait_log(s, "msg=\"stopping\"", 1);
+    server_signal(s, SIGHUP);
+    peer_send_text(half, "-done\r\n\r\n");
+    peer_expect_text(half, "half-done\r\n\r\n");
+    peer_expect_eof(half);
+    peer_close(half);
+    MUST(server_wait_exit(s, WAIT_MS) == 0, "it does not end");
+    MUST(server_log_count(s, RELOADED) == 0, "it reloaded");
+    const char *problems = server_problems(s);
+    MUST(!*problems, "%s", problems);
+}
+
+static void reload__listeners_change__others_never_refuse(void **state)
+{
+    struct it *it = *state;
+    char with[512], without[256];
+    snprintf(without, sizeof(without), "server: { bind = [\"127.0.0.1:0\"]; };");
+    snprintf(with, sizeof(with), "server: { bind = [\"127.0.0.1:0\", \"unix:%s/sock\"]; };",
+             it->dir);
+    struct server *s = server_start(it, .conf = without);
+    char unix_addr[128];
+    snprintf(unix_addr, sizeof(unix_addr), "unix:%s/sock", it->dir);
+    struct load *l =
+        load_new(&(struct load_options){.addr = s->addr[0], .clients = 8, .messages = 2});
+    for (int i = 0; i < 4; i++) {
+        server_configure(s, i % 2 ? without : with);
+        server_signal(s, SIGHUP);
+        for (int t = 0; server_log_count(s, RELOADED) <= (size_t)i; t++) {
+            MUST(t < 1000, "not reloaded");
+            load_run(l, 20);
+        }
+        MUST(peer_is_served(unix_addr, WAIT_MS) == !(i % 2), "reload %d: the unix socket", i);
+        MUST((access(unix_addr + 5, F_OK) == 0) == !(i % 2), "reload %d: the socket file", i);
+    }
+    load_finish(l);
+    load_print(l, "listeners");
+    MUST(load_report(l)->refused == 0 && load_report(l)->reset == 0, "see above");
+    load_free(l);
+    server_wait_workers(s, 2);
+}
+
+static void reload__address_taken__rolls_back(void **state)
+{
+    struct it *it = *state;
+    char conf[512];
+    struct server *other = server_start(it, .conf = "");
+    struct server *s = server_start(it, .conf = "server: { bind = [\"127.0.0.1:0\"]; };");
+    pid_t worker = server_worker(s, 0);
+    snprintf(conf, sizeof(conf), "server: { bind = [\"127.0.0.1:0\", \"unix:%s/new\", \"%s\"]; };",
+             it->dir, other->addr[0]);
+    server_configure(s, conf);
+    server_expect(s, REFUSED);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, REFUSED ".*already in use|" REFUSED ".*in use", 1);
+    MUST(access(it_path(it, "new"), F_OK) < 0, "the new unix socket is left");
+    MUST(server_worker(s, 0) == worker, "the workers have changed");
+    MUST(peer_is_served(s->addr[0], WAIT_MS), "not served");
+}
+
+static void reload__new_workers_crash__rolls_back(void **state)
+{
+    struct it *it = *state;
+    char env[256], conf[256];
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    struct server *s = server_start(it, .conf = "server: { bind = [\"127.0.0.1:0\"]; };",
+                                    .binary = "test/echo-arbiter", .env = {env});
+    pid_t before[SERVER_WORKERS_MAX], after[SERVER_WORKERS_MAX];
+    size_t n = server_worker_pids(s, before);
+    int fd = peer_connect(s->addr[0]);
+    it_write(it, "hook", "crash 2\n");
+    snprintf(conf, sizeof(conf), "server: { bind = [\"127.0.0.1:0\", \"unix:%s/new\"]; };",
+             it->dir);
+    server_configure(s, conf);
+    server_expect(s, "worker (died|killed)\" ");
+    server_expect(s, "reload .*died before it was ready");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reload .*died before it was ready", 1);
+    server_wait_workers(s, n);
+    MUST(server_worker_pids(s, after) == n && !memcmp(before, after, n * sizeof(*before)),
+         "the old workers have changed");
+    MUST(access(it_path(it, "new"), F_OK) < 0, "the new unix socket is left");
+    peer_echo(fd, "still connected");
+    unlink(it_path(it, "hook"));
+    reload(s, n);
+    s->arbiter_fds = 0; /* one listener more */
+}
+
+static void reload__check_of_the_file_meanwhile__no_effect(void **state)
+{
+    struct it *it = *state;
+    char conf[512];
+    struct server *s = server_start(it, .conf = "");
+    snprintf(conf, sizeof(conf), "server: { bind = [\"%s\"]; };", s->addr[0]);
+    it_write(it, "check.conf", conf);
+    const char *check[] = {it_build_path(it, "echo-arbiter"), "-t", "-c", it_path(it, "check.conf"),
+                           NULL};
+    struct load *l =
+        load_new(&(struct load_options){.addr = s->addr[0], .clients = 8, .messages = 1});
+    for (int i = 0; i < (it_is_soak() ? 60 : 10); i++) {
+        load_run(l, 10);
+        MUST(it_tool_run(it, "check.log", check) == 0, "-t refuses a good file");
+    }
+    load_finish(l);
+    const struct load_report *r = load_report(l);
+    load_print(l, "-t");
+    MUST(r->refused + r->reset + r->ended + r->ended_inside == 0, "see above");
+    load_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(reload__under_load__nothing_refused_nothing_broken),
+        IT(reload__number_of_workers__follows_the_file),
+        IT(reload__new_limit__holds_for_new_connections),
+        IT(reload__message_under_way__finished_by_the_old_worker),
+        IT(reload__bad_file__changes_nothing),
+        IT(reload__key_that_needs_a_start__is_refused),
+        IT(reload__storm__is_coalesced),
+        IT(reload__during_start__comes_after_it),
+        IT(reload__during_stop__is_ignored),
+        IT(reload__listeners_change__others_never_refuse),
+        IT(reload__address_taken__rolls_back),
+        IT(reload__new_workers_crash__rolls_back),
+        IT(reload__check_of_the_file_meanwhile__no_effect),
+    };
+    return it_run(tests);
+}

@@ -1,0 +1,316 @@
+/*
+ * Starting: what cannot be had is named, with its exit code, and nothing is left behind.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server.h"
+
+static void startup__wrong_usage__64(void **state)
+{
+    struct it *it = *state;
+    server_refuses(it, 64, "no-such-option", .is_bare = true, .args = {"--no-such-option"});
+    server_refuses(it, 64, "surplus", .is_bare = true, .args = {"surplus"});
+    server_refuses(it, 64, "ready-fd", .is_bare = true, .args = {"--ready-fd", "77"});
+    server_refuses(it, 64, "ready-fd", .is_bare = true, .args = {"--ready-fd", "three"});
+}
+
+static void startup__wrong_configuration__78_and_all_errors(void **state)
+{
+    struct it *it = *state;
+    const char *conf = "server: {\n backlog = 0;\n colour = 1;\n keep_alive = \"x\";\n};";
+    server_refuses(it, 78, "echo0.conf:2: server.backlog", .conf = conf);
+    server_refuses(it, 78, "echo1.conf:3: server.colour", .conf = conf);
+    server_refuses(it, 78, "echo2.conf:4: server.keep_alive", .conf = conf);
+    server_refuses(it, 78, "workers", .args = {"-w", "4294967297"});
+    server_refuses(it, 78, "nowhere.conf", .is_bare = true, .args = {"-c", "/nowhere.conf"});
+}
+
+static void startup__check__binds_nothing(void **state)
+{
+    struct it *it = *state;
+    struct server *first = server_start(it, .conf = "");
+    char conf[256];
+    snprintf(conf, sizeof(conf), "server: { bind = [\"%s\"]; };", first->addr[0]);
+    server_refuses(it, 0, "is valid", .conf = conf, .args = {"-t"});
+    server_refuses(it, 78, "backlog", .conf = "server: { backlog = -1; };", .args = {"-t"});
+}
+
+static void startup__show__can_be_read_back(void **state)
+{
+    struct it *it = *state;
+    const char *conf = "server: { separator = \"\\n\"; keep_alive = 0.25; };";
+    server_refuses(it, 0, "keep_alive *= *0.25.*echo0.conf:1", .conf = conf, .args = {"-T"});
+    server_refuses(it, 0, "workers *= *2.*command line", .conf = conf, .args = {"-T"});
+    server_refuses(it, 0, "backlog *= *2048.*default", .conf = conf, .args = {"-T"});
+    server_refuses(it, 0, "is valid", .is_bare = true, .args = {"-t", "-c", it->servers->log});
+}
+
+static void startup__address_taken__69_and_first_unaffected(void **state)
+{
+    struct it *it = *state;
+    struct server *first = server_start(it, .conf = "");
+    server_refuses(it, 69, "address|in use", .args = {"-b", first->addr[0]});
+    server_refuses(it, 69, "192.0.2.1", .args = {"-b", "192.0.2.1:0"});
+    MUST(peer_is_served(first->addr[0], WAIT_MS), "the first is no longer served");
+}
+
+static void startup__pid_file_held__75_with_the_holder(void **state)
+{
+    struct it *it = *state;
+    char *path = it_path(it, "echo.pid"), holder[64];
+    struct server *first = server_start(it, .args = {"-p", path});
+    snprintf(holder, sizeof(holder), "^%d$", (int)first->pid);
+    MUST(it_file_has(path, holder), "the pid file does not hold %d", (int)first->pid);
+    snprintf(holder, sizeof(holder), "process %d", (int)first->pid);
+    server_refuses(it, 75, holder, .args = {"-p", path});
+    MUST(access(path, F_OK) == 0, "the pid file is gone");
+    MUST(peer_is_served(first->addr[0], WAIT_MS), "the first is no longer served");
+}
+
+static void startup__pid_file_of_the_dead__is_taken_over(void **state)
+{
+    struct it *it = *state;
+    char *path = it_path(it, "echo.pid"), own[64];
+    it_write(it, "echo.pid", "1\n");
+    struct server *s = server_start(it, .args = {"-p", path});
+    snprintf(own, sizeof(own), "^%d$", (int)s->pid);
+    MUST(it_file_has(path, own), "the pid file does not hold %d", (int)s->pid);
+}
+
+static void startup__pid_file_impossible__73_and_target_intact(void **state)
+{
+    struct it *it = *state;
+    char *link = it_path(it, "link"), *fifo = it_path(it, "fifo"), *dir = it_path(it, "dir");
+    it_write(it, "precious", "do not touch\n");
+    MUST(symlink(it_path(it, "precious"), link) == 0, "symlink: %s", strerror(errno));
+    MUST(mkfifo(fifo, 0600) == 0 && mkdir(dir, 0700) == 0, "fixtures: %s", strerror(errno));
+    server_refuses(it, 73, "symbolic link", .args = {"-p", link});
+    server_refuses(it, 73, "not a regular file", .args = {"-p", fifo});
+    server_refuses(it, 73, "directory", .args = {"-p", dir});
+    server_refuses(it, 73, "nowhere", .args = {"-p", "/nowhere/echo.pid"});
+    struct stat st;
+    MUST(it_file_has(it_path(it, "precious"), "^do not touch$"), "the target was changed");
+    MUST(lstat(link, &st) == 0 && S_ISLNK(st.st_mode), "the link is gone");
+    MUST(lstat(fifo, &st) == 0 && S_ISFIFO(st.st_mode), "the FIFO is gone");
+}
+
+static void startup__no_permission__77(void **state)
+{
+    struct it *it = *state;
+    if (geteuid() == 0) {
+        printf("# skipped: root may do everything\n");
+        skip();
+    }
+    server_refuses(it, 77, "denied", .args = {"-p", "/root/echo.pid"});
+}
+
+static void close_stdio(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+}
+
+static void startup__stdio_closed__no_client_gets_a_log_line(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "log: { level = \"debug\"; };", .in_child = close_stdio);
+    char list[4096];
+    proc_list_fds(server_worker(s, 0), list, sizeof(list));
+    MUST(strstr(list, "0 /dev/null") && strstr(list, "1 /dev/null") && strstr(list, "2 /dev/null"),
+         "0, 1 and 2 are:\n%s", list);
+    int fd = peer_connect(s->addr[0]);
+    server_signal(s, SIGUSR1);
+    peer_send_text(fd, "half");
+    server_signal(s, SIGTTIN);
+    server_wait_workers(s, 3);
+    peer_send_text(fd, "\r\n\r\n");
+    peer_expect_text(fd, "half\r\n\r\n");
+    peer_half_close(fd);
+    peer_expect_eof(fd);
+}
+
+static void open_fifty(void)
+{
+    for (int fd = 100; fd < 150; fd++)
+        dup2(2, fd);
+}
+
+/* What a worker may hold: nothing but this. */
+static bool is_listed(const char *link)
+{
+    static const char *const golden[] = {"/dev/null", "/log0", "socket:[", "anon_inode:[event",
+                                         "anon_inode:[timerfd"};
+    for (size_t i = 0; i < ARRAY_SIZE(golden); i++) {
+        if (strstr(link, golden[i]))
+            return true;
+    }
+    return false;
+}
+
+static void startup__inherited_descriptors__workers_hold_none(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "", .in_child = open_fifty);
+    char list[8192], *save;
+    size_t sockets = 0, all = 0;
+    proc_list_fds(server_worker(s, 0), list, sizeof(list));
+    printf("# a worker holds:\n%s", list);
+    for (char *line = strtok_r(list, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        MUST(atoi(line) < 100, "inherited: %s", line);
+        MUST(is_listed(line), "not on the list: %s", line);
+        sockets += strstr(line, "socket:[") != NULL;
+        all++;
+    }
+    MUST(sockets == 2, "%zu sockets; expected the listener and the mailbox", sockets);
+    MUST(all <= 12, "%zu descriptors", all);
+}
+
+static void startup__environment__does_not_steer(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(
+        it, .env = {"LIBEV_FLAGS=1", "LISTEN_PID=1", "LISTEN_FDS=3", "NOTIFY_SOCKET=/nowhere"});
+    MUST(proc_find_fd(server_worker(s, 0), "[eventpoll]") >= 0, "LIBEV_FLAGS chose the backend");
+    server_must_be_well(s, 2);
+}
+
+/* The launcher has ended; the daemon, an orphan, is ours now. */
+static void adopt_daemon(struct server *s, const char *pid_file)
+{
+    char text[32] = "";
+    FILE *f = fopen(pid_file, "re");
+    MUST(f && fgets(text, sizeof(text), f), "no pid file: %s", strerror(errno));
+    fclose(f);
+    s->pid = (pid_t)atoi(text);
+}
+
+static void startup__daemon__launcher_waits_until_it_serves(void **state)
+{
+    struct it *it = *state;
+    char conf[512], *pid_file = it_path(it, "echo.pid");
+    snprintf(conf, sizeof(conf), "log: { file = \"%s/server.log\"; };", it->dir);
+    struct server *s = server_spawn(it, .conf = conf, .args = {"-D", "-p", pid_file});
+    MUST(server_wait_exit(s, WAIT_MS) == 0, "the launcher fails");
+    adopt_daemon(s, pid_file);
+    server_wait_ready(s);
+    MUST(getsid(s->pid) == s->pid, "it has no session of its own");
+    MUST_COME(proc_find_fd(s->pid, "/log0") < 0, "it still holds the terminal");
+    MUST(proc_find_fd(server_worker(s, 0), "/log0") < 0, "a worker still holds the terminal");
+    server_must_be_well(s, 2);
+    server_stop_and_check(s, SIGTERM, 0);
+    MUST(it_file_has(it_path(it, "server.log"), "level=info .*stopped"), "no log");
+}
+
+static void startup__daemon_fails__launcher_says_so(void **state)
+{
+    struct it *it = *state;
+    char log[256];
+    snprintf(log, sizeof(log), "log: { file = \"%s/server.log\"; };", it->dir);
+    struct server *first = server_start(it, .conf = "");
+    server_refuses(it, 69, "cannot start", .conf = log, .is_daemon = true,
+                   .args = {"-D", "-b", first->addr[0]});
+    server_refuses(it, 73, "cannot start", .conf = log, .is_daemon = true,
+                   .args = {"-D", "-p", "/nowhere/echo.pid"});
+    server_refuses(it, 78, "backlog", .conf = "server: { backlog = 0; };", .is_daemon = true,
+                   .args = {"-D"});
+}
+
+static char run_dir[64];
+
+static void enter_dir(void)
+{
+    if (chdir(run_dir) < 0)
+        _exit(1);
+}
+
+static void startup__relative_path__found_again_by_a_reload(void **state)
+{
+    struct it *it = *state;
+    snprintf(run_dir, sizeof(run_dir), "%s", it->dir);
+    it_write(it, "here.conf", "server: { bind = [\"127.0.0.1:0\"]; }; arbiter: { workers = 1; };");
+    struct server *s = server_spawn(it, .is_bare = true, .in_child = enter_dir,
+                                    .args = {"-c", "here.conf", "--ready-fd", "3"});
+    server_wait_ready(s);
+    it_write(it, "here.conf", "server: { bind = [\"127.0.0.1:0\"]; }; arbiter: { workers = 3; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_workers(s, 3);
+}
+
+/* Let the @n-th @call of the start fail; false when it no longer has that many. */
+static bool fail_call(struct it *it, const char *call, unsigned n)
+{
+    char inject[128], trace[64];
+    snprintf(trace, sizeof(trace), "trace=%s", call);
+    snprintf(inject, sizeof(inject), "inject=%s:error=EPERM:when=%u", call, n);
+    struct server *s = server_spawn(
+        it, .wrapper = {"strace", "-qq", "-o", "/dev/null", "-e", trace, "-e", inject});
+    int code = -1;
+    if (server_is_ready_or_ended(s)) {
+        /* It serves all the same: the call was not needed, or there is no such call. */
+        pid_t child;
+        MUST(proc_children(s->pid, &child, 1) == 1, "strace has no child");
+        kill(child, SIGTERM);
+        code = server_wait_exit(s, WAIT_MS);
+        MUST(code == 0, "%s, %u: it serves, but ends with %d", call, n, code);
+    } else {
+        code = server_wait_exit(s, WAIT_MS);
+        MUST(code == 69 || code == 71 || code == 73 || code == 77, "%s, %u: exit code %d", call, n,
+             code);
+        MUST(server_log_count(s, "cannot start|echo-arbiter:") == 1,
+             "%s, %u: not one line that says why", call, n);
+    }
+    server_expect(s, ".");
+    it_wait_orphans(it);
+    const char *problems = server_problems(s);
+    MUST(!*problems, "%s, %u: %s", call, n, problems);
+    return code != 0;
+}
+
+static void startup__nth_call_fails__says_so_and_leaves_nothing(void **state)
+{
+    static const char *const calls[] = {"socket",      "bind",          "listen", "setsockopt",
+                                        "getsockname", "epoll_create1", "flock",  "memfd_create",
+                                        "socketpair",  "eventfd2",      "pipe2",  "ftruncate"};
+    struct it *it = *state;
+    it_need_strace(it);
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        unsigned n = 1, failed = 0;
+        for (; n <= 4; n++)
+            failed += fail_call(it, calls[i], n);
+        printf("# %s: %u of 4 failures refuse the start\n", calls[i], failed);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(startup__wrong_usage__64),
+        IT(startup__wrong_configuration__78_and_all_errors),
+        IT(startup__check__binds_nothing),
+        IT(startup__show__can_be_read_back),
+        IT(startup__address_taken__69_and_first_unaffected),
+        IT(startup__pid_file_held__75_with_the_holder),
+        IT(startup__pid_file_of_the_dead__is_taken_over),
+        IT(startup__pid_file_impossible__73_and_target_intact),
+        IT(startup__no_permission__77),
+        IT(startup__stdio_closed__no_client_gets_a_log_line),
+        IT(startup__inherited_descriptors__workers_hold_none),
+        IT(startup__environment__does_not_steer),
+        IT(startup__daemon__launcher_waits_until_it_serves),
+        IT(startup__daemon_fails__launcher_says_so),
+        IT(startup__relative_path__found_again_by_a_reload),
+        IT(startup__nth_call_fails__says_so_and_leaves_nothing),
+    };
+    return it_run(tests);
+}
