@@ -60,8 +60,8 @@ void columns_add(struct columns *t, const char *cell)
         t->is_broken = true;
         return;
     }
-    *width = MAX(*width, text_width(copy));
     t->cells[t->n_cells++] = human_clean(copy);
+    *width = MAX(*width, text_width(copy));
 }
 
 size_t columns_rows(const struct columns *t)

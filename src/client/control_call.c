@@ -76,7 +76,7 @@ int control_call_post(struct control_call *c, const char *command, const char *t
 
     json_decref(o);
     if (!text)
-        return -ENOMEM;
+        return -EILSEQ;
     free(c->out);
     c->out = text;
     c->out_len = strlen(text);

@@ -42,7 +42,7 @@ void control_call_close(struct control_call *c);
 /*
  * control_call_post - line one request up; sends nothing. The one before is forgotten.
  * @target  NULL = the arbiter.  @args  borrowed, NULL = none
- * Returns 0 or -ENOMEM.
+ * Returns 0 or -EILSEQ (a name is not UTF-8; or there is no memory).
  */
 int control_call_post(struct control_call *c, const char *command, const char *target,
                       json_t *args);

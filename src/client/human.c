@@ -97,12 +97,13 @@ char *human_duration(double seconds, char *buf)
 char *human_clean(char *text)
 {
     for (char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p;
+        unsigned char c = (unsigned char)*p, next = (unsigned char)p[1];
 
-        /* C1 controls are two bytes in UTF-8, the second of which is no letter without the first */
-        if (c < 0x20 || c == 0x7f ||
-            (c == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] < 0xa0))
-            *p = '?';
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0) /* a C1 control in UTF-8 */
+            *p++ = '?';
+        else if (c >= 0x20 && c != 0x7f)
+            continue;
+        *p = '?';
     }
     return text;
 }

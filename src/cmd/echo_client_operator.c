@@ -107,6 +107,9 @@ int operator_fail(const struct operator* o, int outcome)
     if (outcome == -EBADMSG || outcome == -EMSGSIZE) {
         text = "that is no answer to the request";
         exit_code = EX_PROTOCOL;
+    } else if (outcome == -EILSEQ) {
+        text = "not UTF-8";
+        exit_code = EX_USAGE;
     } else if (outcome == CALL_REFUSED) {
         text = "no server there";
     } else if (outcome == CALL_TIMEOUT) {

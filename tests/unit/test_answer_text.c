@@ -1,0 +1,395 @@
+/*
+ * The server's answers as people read them, to the character.
+ */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "client/answer_text.h"
+#include "client/info_text.h"
+#include "client/top_text.h"
+
+typedef int writer(FILE *f, const json_t *result);
+
+static json_t *load(const char *text)
+{
+    json_error_t error;
+    json_t *o = json_loads(text, JSON_DECODE_ANY, &error);
+
+    if (!o)
+        fail_msg("%s: %s", error.text, text);
+    return o;
+}
+
+static void check(writer *write, const char *answer, const char *expected)
+{
+    json_t *o = load(answer);
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    assert_int_equal(write(f, o), 0);
+    fclose(f);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(o);
+}
+
+static void check_refused(writer *write)
+{
+    static const char *const texts[] = {"null", "5", "\"text\"", "{}", "{\"workers\":5}"};
+    char buf[4096];
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        json_t *o = load(texts[i]);
+        FILE *f = fmemopen(buf, sizeof(buf), "w");
+
+        assert_non_null(f);
+        assert_int_equal(write(f, o), -EBADMSG);
+        fclose(f);
+        json_decref(o);
+    }
+}
+
+#define ARBITER                                                                                    \
+    "\"arbiter\":{\"pid\":70,\"version\":\"1.2\",\"state\":\"run\",\"uptime\":3700,"               \
+    "\"generation\":4,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":%s,"          \
+    "\"binds\":[\"127.0.0.1:80\",\"[::1]:80\"],\"config\":\"%s\"%s}"
+#define WORKERS                                                                                    \
+    "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"generation\":4,"             \
+    "\"uptime\":65,\"connections\":2,\"accepted\":10,\"requests\":1234567,\"bytes_in\":1500,"      \
+    "\"bytes_out\":1500,\"heartbeat_age\":0.25,\"lag_ms\":1.25},"                                  \
+    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"stopping\",\"generation\":3,\"uptime\":5}]"
+#define TOTALS                                                                                     \
+    "\"totals\":{\"connections\":2,\"accepted\":12,\"requests\":1234570,\"bytes_in\":1600,"        \
+    "\"bytes_out\":1600,\"closed_peer\":9,\"closed_quit\":0,\"closed_reset\":1,"                   \
+    "\"accept_pauses\":2,\"log_dropped\":0,\"scanned\":77}"
+
+static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text), "{" ARBITER "," WORKERS "," TOTALS "}", "false", "/etc/echo.conf",
+             "");
+    check(info_text_write, text,
+          "echo-arbiter 1.2, pid 70, run, up 1h 01m, generation 4, 3 reloads, 1 restart\n"
+          "serving 127.0.0.1:80, [::1]:80\n"
+          "config  /etc/echo.conf\n"
+          "\n"
+          "WORKER     PID  STATE     GEN      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
+          "   BEAT\n"
+          "worker.1    71  run         4  1m 05s      2        10  1.23M  1.50 kB  1.50 kB  1.2ms"
+          "  250ms\n"
+          "worker.2  1072  stopping    3    5.0s      0         0      0      0 B      0 B      -"
+          "      -\n"
+          "total                                      2        12  1.23M  1.60 kB  1.60 kB\n"
+          "(the total has what ended workers did, too)\n"
+          "closed  9 peer, 1 reset\n"
+          "also    2 accept_pauses\n");
+}
+
+static void info__degraded_with_notes_and_without_file__said(void **state UNUSED)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "",
+             ",\"notified\":{\"info\":{\"by\":\"\\u001b\"}}");
+    check(info_text_write, text,
+          "echo-arbiter 1.2, pid 70, run, up 1h 01m, generation 4, 3 reloads, 1 restart\n"
+          "DEGRADED: workers keep dying, fewer than the 2 wanted may run\n"
+          "serving 127.0.0.1:80, [::1]:80\n"
+          "config  built-in defaults and the command line\n"
+          "\n"
+          "WORKER  PID  STATE  GEN  UP  CONNS  ACCEPTED  MSGS   IN  OUT  LAG  BEAT\n"
+          "total                            0         0     0  0 B  0 B\n"
+          "(the total has what ended workers did, too)\n"
+          "note of arbiter: {\"info\":{\"by\":\"\\u001B\"}}\n");
+}
+
+static void info__of_another_shape__bad_message(void **state UNUSED)
+{
+    check_refused(info_text_write);
+}
+
+static void actors__each__a_line(void **state UNUSED)
+{
+    check(answer_text_actors,
+          "[{\"id\":\"arbiter\",\"pid\":7,\"state\":\"run\"},"
+          "{\"id\":\"worker.1\",\"pid\":12345,\"state\":\"starting\"},{}]",
+          "ACTOR       PID  STATE\n"
+          "arbiter       7  run\n"
+          "worker.1  12345  starting\n"
+          "?             ?  ?\n");
+    check_refused(answer_text_actors);
+}
+
+static void commands__table__arguments_explained_below(void **state UNUSED)
+{
+    check(answer_text_commands,
+          "[{\"name\":\"ping\",\"arbiter\":true,\"worker\":true,\"args\":[],\"help\":\"Answer\"},"
+          "{\"name\":\"kill_actor\",\"arbiter\":true,\"worker\":false,\"args\":["
+          "{\"name\":\"actor\",\"type\":\"string\",\"allowed\":\"a string\",\"required\":true,"
+          "\"help\":\"worker.N\"},"
+          "{\"name\":\"timeout\",\"type\":\"uint\",\"allowed\":\"a number\",\"required\":false,"
+          "\"help\":\"seconds\"}],\"help\":\"End one\"},"
+          "{\"name\":\"spin\",\"arbiter\":false,\"worker\":true,\"help\":\"Turn\"}]",
+          "COMMAND     ARGUMENTS          ACTORS   WHAT IT DOES\n"
+          "ping                           all      Answer\n"
+          "kill_actor  actor= [timeout=]  arbiter  End one\n"
+          "spin                           workers  Turn\n"
+          "\n"
+          "kill_actor: actor is a string: worker.N\n"
+          "kill_actor: timeout is a number: seconds\n");
+    check_refused(answer_text_commands);
+}
+
+static void reload__changes__old_and_new(void **state UNUSED)
+{
+    check(answer_text_reload,
+          "{\"generation\":5,\"took_ms\":12,\"changed\":[{\"key\":\"server.keep_alive\","
+          "\"old\":\"0\",\"new\":\"15\"},{\"key\":\"log.file\",\"old\":\"\",\"new\":\"\\n\"}],"
+          "\"workers\":[{\"id\":\"worker.1\",\"pid\":71}]}",
+          "reloaded: generation 5, 12 ms\n"
+          "  server.keep_alive: 0 -> 15\n"
+          "  log.file:  -> ?\n"
+          "  worker.1: pid 71\n");
+    check(answer_text_reload, "{\"generation\":6,\"took_ms\":1,\"changed\":[],\"workers\":[]}",
+          "reloaded: generation 6, 1 ms\n"
+          "  no key has changed\n");
+    check_refused(answer_text_reload);
+}
+
+static void value__of_each_kind__readable(void **state UNUSED)
+{
+    check(answer_text_value, "\"pong\"", "pong\n");
+    check(answer_text_value, "\"\"", "\n");
+    check(answer_text_value, "\"a\\u001b[2Jb\"", "\"a\\u001B[2Jb\"\n");
+    check(answer_text_value, "12", "12\n");
+    check(answer_text_value, "true", "true\n");
+    check(answer_text_value, "null", "null\n");
+    check(answer_text_value, "{\"a\":0.1,\"worker.1\":2}",
+          "{\n  \"a\": 0.1,\n  \"worker.1\": 2\n}\n");
+    check(answer_text_value, "{}", "{}\n");
+}
+
+static void value__map_of_workers__a_line_each_in_their_order(void **state UNUSED)
+{
+    check(answer_text_value,
+          "{\"worker.10\":\"pong\",\"worker.9\":{\"error\":{\"code\":\"gone\"}},"
+          "\"worker.1\":\"pong\"}",
+          "worker.1: pong\n"
+          "worker.9: {\"error\":{\"code\":\"gone\"}}\n"
+          "worker.10: pong\n");
+}
+
+/* ---- top ---- */
+
+static struct sample_worker workers[] = {
+    {.id = "worker.1",
+     .state = "run",
+     .pid = 71,
+     .generation = 4,
+     .uptime_s = 65,
+     .heartbeat_age_s = 0.25,
+     .lag_ms = 1.25,
+     .counts = {.connections = 2, .requests = 9},
+     .rate = {1234.5, 2000000, 1500000}},
+    {.id = "worker.2",
+     .state = "starting",
+     .pid = 1072,
+     .generation = 5,
+     .uptime_s = 0.5,
+     .heartbeat_age_s = NAN,
+     .lag_ms = NAN,
+     .rate = {NAN, NAN, NAN}},
+};
+static const struct sample sample = {
+    .taken_ns = 1,
+    .pid = 70,
+    .version = "1.2",
+    .state = "run",
+    .uptime_s = 3700,
+    .generation = 4,
+    .reloads = 3,
+    .restarts = 1,
+    .wanted = 2,
+    .totals = {.connections = 2, .requests = 10},
+    .rate = {1234.5, 2000000, 1500000},
+    .workers = workers,
+    .n_workers = 2,
+};
+
+static char *frame(const struct sample *s, const struct top_look *look)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    assert_int_equal(top_text_frame(f, s, look), 0);
+    fclose(f);
+    return text;
+}
+
+static void check_frame(const struct sample *s, struct top_look look, const char *expected)
+{
+    char *text = frame(s, &look);
+
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+#define HEAD                                                                                       \
+    "echo-arbiter 1.2  pid 70  run  up 1h 01m  generation 4  reloads 3  restarts 1\n"              \
+    "1 of 2 workers run  2 connections  1.23k messages/s  2.00 MB/s in  1.50 MB/s out\n"
+#define TITLES                                                                                     \
+    "WORKER    STATE      CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT      PID  GEN       UP"
+#define FIRST                                                                                      \
+    "worker.1  run            2   1.23k  2.00 MB  1.50 MB   1.2ms   250ms       71    4   1m 05s"
+#define SECOND                                                                                     \
+    "worker.2  starting       0       -        -        -       -       -     1072    5    500ms"
+
+static void frame__room_enough__all(void **state UNUSED)
+{
+    check_frame(&sample, (struct top_look){.width = 200, .height = 50},
+                HEAD "\n" TITLES "\n" FIRST "\n" SECOND);
+}
+
+static void frame__colours_and_trouble__only_around_whole_lines(void **state UNUSED)
+{
+    check_frame(
+        &sample,
+        (struct top_look){.width = 200, .height = 50, .has_colour = true, .trouble = "waiting"},
+        HEAD "\033[1;31mwaiting\033[0m\n\033[7m" TITLES "\033[0m\n" FIRST "\n" SECOND);
+    check_frame(&sample, (struct top_look){.width = 200, .height = 50, .trouble = "waiting"},
+                HEAD "waiting\n" TITLES "\n" FIRST "\n" SECOND);
+}
+
+static void frame__degraded__said(void **state UNUSED)
+{
+    struct sample s = sample;
+
+    s.is_degraded = true;
+    check_frame(&s, (struct top_look){.width = 200, .height = 50},
+                HEAD "DEGRADED: workers keep dying\n" TITLES "\n" FIRST "\n" SECOND);
+}
+
+static void frame__narrow__important_columns_whole(void **state UNUSED)
+{
+    check_frame(&sample, (struct top_look){.width = 33, .height = 50},
+                "echo-arbiter 1.2  pid 70  run  up\n"
+                "1 of 2 workers run  2 connections\n"
+                "\n"
+                "WORKER    STATE      CONNS\n"
+                "worker.1  run            2\n"
+                "worker.2  starting       0");
+}
+
+static void frame__low__rest_is_counted(void **state UNUSED)
+{
+    check_frame(&sample, (struct top_look){.width = 26, .height = 5},
+                "echo-arbiter 1.2  pid 70  \n"
+                "1 of 2 workers run  2 conn\n"
+                "\n"
+                "WORKER    STATE      CONNS\n"
+                "and 2 more");
+    check_frame(&sample, (struct top_look){.width = 26, .height = 1}, "echo-arbiter 1.2  pid 70  ");
+}
+
+/* Whatever the size: never more lines or characters than there are. */
+static void frame__any_size__fits(void **state UNUSED)
+{
+    for (size_t width = 1; width < 110; width++) {
+        for (size_t height = 1; height < 10; height++) {
+            struct top_look look = {
+                .width = width, .height = height, .trouble = "waiting \xc3\xa9"};
+            char *text = frame(&sample, &look);
+            size_t lines = 1, n = 0;
+
+            for (const char *p = text; *p; p++) {
+                if (*p == '\n') {
+                    lines++;
+                    n = 0;
+                } else {
+                    n += ((unsigned char)*p & 0xc0) != 0x80;
+                }
+                assert_true(n <= width);
+            }
+            assert_true(lines <= height);
+            free(text);
+        }
+    }
+}
+
+static void lines__sample__columns_of_plain_numbers(void **state UNUSED)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    top_text_lines(f, &sample, "10:20:30", true);
+    top_text_lines(f, &sample, "10:20:31", false);
+    fclose(f);
+#define LINES(time)                                                                                \
+    time                                                                                           \
+        " worker.1     run              -         2      1234.5      2.000      1.500      "       \
+        "1.25\n" time " worker.2     starting         -         0           -          -         " \
+                      " -         -\n" time                                                        \
+        " total        run              1         2      1234.5      2.000      1.500         -\n"
+    assert_string_equal(
+        text, "TIME     ACTOR        STATE     RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S"
+              "    LAG_MS\n" LINES("10:20:30") LINES("10:20:31"));
+    free(text);
+}
+
+static void json__sample__numbers_and_null(void **state UNUSED)
+{
+    json_t *o = top_text_json(&sample, 1000.5), *w;
+
+    assert_non_null(o);
+    assert_true(json_real_value(json_object_get(o, "time")) == 1000.5);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "arbiter"), "restarts")),
+                     1);
+    assert_true(json_real_value(json_object_get(json_object_get(o, "totals"), "requests_per_s")) ==
+                1234.5);
+    w = json_array_get(json_object_get(o, "workers"), 1);
+    assert_string_equal(json_string_value(json_object_get(w, "id")), "worker.2");
+    assert_true(json_is_null(json_object_get(w, "lag_ms")));
+    assert_true(json_is_null(json_object_get(w, "requests_per_s")));
+    assert_int_equal(json_integer_value(json_object_get(w, "connections")), 0);
+    json_decref(o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(info__two_workers__a_table_and_what_has_happened),
+        cmocka_unit_test(info__degraded_with_notes_and_without_file__said),
+        cmocka_unit_test(info__of_another_shape__bad_message),
+        cmocka_unit_test(actors__each__a_line),
+        cmocka_unit_test(commands__table__arguments_explained_below),
+        cmocka_unit_test(reload__changes__old_and_new),
+        cmocka_unit_test(value__of_each_kind__readable),
+        cmocka_unit_test(value__map_of_workers__a_line_each_in_their_order),
+        cmocka_unit_test(frame__room_enough__all),
+        cmocka_unit_test(frame__colours_and_trouble__only_around_whole_lines),
+        cmocka_unit_test(frame__degraded__said),
+        cmocka_unit_test(frame__narrow__important_columns_whole),
+        cmocka_unit_test(frame__low__rest_is_counted),
+        cmocka_unit_test(frame__any_size__fits),
+        cmocka_unit_test(lines__sample__columns_of_plain_numbers),
+        cmocka_unit_test(json__sample__numbers_and_null),
+    };
+
+    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
+}
