@@ -11,127 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fds.h"
 #include "base/util.h"
 #include "support/server.h"
+#include "support/tool.h"
 
-enum { ARGS_MAX = 12, OUTPUT_MAX = 8 << 20 };
-
-/* A run of the tool that has ended, or a part of one. */
-struct tool_run {
-    pid_t pid;
-    int code; /* exit code, or 128 + signal */
-    char *out, *err;
-    size_t out_len;
-};
-
-struct tool_io {
-    int in, out, err; /* -1 = closed */
-};
-
-static void move_fd(int from, int to)
-{
-    if (from < 0)
-        close(to);
-    else
-        dup2(from, to);
-}
-
-static pid_t tool_start(struct it *it, struct tool_io io, const char *const *args)
-{
-    const char *argv[ARGS_MAX + 2] = {it_build_path(it, "echo-client")};
-    pid_t pid;
-
-    for (size_t i = 0; args[i]; i++) {
-        MUST(i < ARGS_MAX, "too many arguments");
-        argv[i + 1] = args[i];
-    }
-    pid = fork();
-    MUST(pid >= 0, "fork: %s", strerror(errno));
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        signal(SIGPIPE, SIG_DFL);
-        signal(SIGINT, SIG_DFL);
-        move_fd(io.in, 0);
-        move_fd(io.out, 1);
-        move_fd(io.err, 2);
-        execv(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    return pid;
-}
-
-static int tool_wait(pid_t pid)
-{
-    int status;
-
-    if (!WAIT_UNTIL(waitpid(pid, &status, WNOHANG) == pid, WAIT_MS)) {
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        MUST(false, "echo-client does not end");
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static int temp_file(struct it *it, const char *name)
-{
-    int fd = open(it_path(it, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    MUST(fd >= 0, "%s: %s", name, strerror(errno));
-    return fd;
-}
-
-static char *read_back(int fd, size_t *ret_len)
-{
-    off_t len = lseek(fd, 0, SEEK_END);
-    char *text = peer_alloc((size_t)len + 1);
-
-    MUST(pread(fd, text, (size_t)len, 0) == len, "pread: %s", strerror(errno));
-    text[len] = '\0';
-    if (ret_len)
-        *ret_len = (size_t)len;
-    close(fd);
-    return text;
-}
-
-static struct tool_run tool_run(struct it *it, struct bytes in, const char *const *args)
-{
-    struct tool_io io = {temp_file(it, "in"), temp_file(it, "out"), temp_file(it, "err")};
-    struct tool_run r = {0};
-
-    MUST(write(io.in, in.data, in.len) == (ssize_t)in.len, "write: %s", strerror(errno));
-    lseek(io.in, 0, SEEK_SET);
-    r.pid = tool_start(it, io, args);
-    close(io.in);
-    r.code = tool_wait(r.pid);
-    r.out = read_back(io.out, &r.out_len);
-    r.err = read_back(io.err, NULL);
-    return r;
-}
-
-#define ARGS(...)        ((const char *const[]){__VA_ARGS__, NULL})
-#define RUN(it, in, ...) tool_run((it), (in), ARGS(__VA_ARGS__))
-#define NO_INPUT         BYTES("")
-
-static void must_print(const struct tool_run *r, const void *data, size_t len)
-{
-    MUST(r->code == 0, "exit code %d: %s", r->code, r->err);
-    MUST(r->err[0] == '\0', "said: %s", r->err);
-    MUST(r->out_len == len && memcmp(r->out, data, len) == 0, "printed %zu bytes, not %zu: %.200s",
-         r->out_len, len, r->out);
-}
-
-static void must_fail_with(const struct tool_run *r, int code, const char *text)
-{
-    MUST(r->code == code, "exit code %d, not %d: %s", r->code, code, r->err);
-    MUST(strstr(r->err, text), "does not say '%s': %s", text, r->err);
-    MUST(strchr(r->err, '\n') == r->err + strlen(r->err) - 1, "not one line: %s", r->err);
-}
+enum { OUTPUT_MAX = 8 << 20 };
 
 /* ---- servers that do what a case says ---- */
 
@@ -162,7 +50,7 @@ enum scripted_end { SCRIPTED_EOF, SCRIPTED_RESET, SCRIPTED_SILENCE };
 
 static struct tool_run run_scripted(struct it *it, const char *reply, enum scripted_end how)
 {
-    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
     struct tool_run r = {0};
     char addr[64];
     int listener = scripted_listen(addr), conn;
@@ -180,8 +68,8 @@ static struct tool_run run_scripted(struct it *it, const char *reply, enum scrip
         fds_close(&conn);
     }
     r.code = tool_wait(r.pid);
-    r.out = read_back(io.out, &r.out_len);
-    r.err = read_back(io.err, NULL);
+    r.out = tool_read_back(io.out, &r.out_len);
+    r.err = tool_read_back(io.err, NULL);
     fds_close(&conn);
     close(listener);
     return r;
@@ -195,13 +83,13 @@ static void client__words__a_line_each(void **state)
     struct server *s = server_start(it);
     struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "Hello!");
 
-    must_print(&r, "Hello!\n", 7);
+    tool_must_print(&r, "Hello!\n", 7);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "one", "", "two words");
-    must_print(&r, "one\n\ntwo words\n", 15);
+    tool_must_print(&r, "one\n\ntwo words\n", 15);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "send", "send", "--", "-x");
-    must_print(&r, "send\n-x\n", 8);
+    tool_must_print(&r, "send\n-x\n", 8);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "--", "send", "-x");
-    must_print(&r, "send\n-x\n", 8);
+    tool_must_print(&r, "send\n-x\n", 8);
 }
 
 static void client__lines__as_they_are(void **state)
@@ -231,9 +119,9 @@ static void client__lines__as_they_are(void **state)
 
             memcpy(want, in, inputs[i].len);
             want[inputs[i].len] = '\n';
-            must_print(&r, want, inputs[i].len + 1);
+            tool_must_print(&r, want, inputs[i].len + 1);
         } else {
-            must_print(&r, in, inputs[i].len);
+            tool_must_print(&r, in, inputs[i].len);
         }
     }
 }
@@ -255,7 +143,7 @@ static void client__many_and_long_lines__all_come_back(void **state)
         text[len++] = '\n';
     }
     r = tool_run(it, (struct bytes){text, len}, ARGS("-a", s->addr[0]));
-    must_print(&r, text, len);
+    tool_must_print(&r, text, len);
 }
 
 static void client__other_separator__same_as_the_servers(void **state)
@@ -265,11 +153,11 @@ static void client__other_separator__same_as_the_servers(void **state)
     struct server *raw = server_start(it, .conf = "server = { separator = \"\"; };");
     struct tool_run r = RUN(it, NO_INPUT, "-a", lines->addr[0], "--separator", "\\n", "a\r\n\r");
 
-    must_fail_with(&r, 65, "message 1: message would end early");
+    tool_must_fail(&r, 65, "message 1: message would end early");
     r = RUN(it, NO_INPUT, "-a", lines->addr[0], "--separator=\\x0a", "a\r\r", "b");
-    must_print(&r, "a\r\r\nb\n", 6);
+    tool_must_print(&r, "a\r\r\nb\n", 6);
     r = RUN(it, BYTES("QUIT\n\nanything\r\n"), "-a", raw->addr[0], "--separator=");
-    must_print(&r, "QUIT\n\nanything\r\n", 16);
+    tool_must_print(&r, "QUIT\n\nanything\r\n", 16);
 }
 
 static void client__message_with_separator__refused_after_what_precedes_it(void **state)
@@ -278,7 +166,7 @@ static void client__message_with_separator__refused_after_what_precedes_it(void 
     struct server *s = server_start(it);
     struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "one", "t\r\n\r\nwo", "three");
 
-    must_fail_with(&r, 65, "message 2: message would end early");
+    tool_must_fail(&r, 65, "message 2: message would end early");
     MUST(strcmp(r.out, "one\n") == 0, "printed: %s", r.out);
 }
 
@@ -299,7 +187,7 @@ static void client__every_form_of_address__connects(void **state)
     for (size_t i = 0; args[i]; i++) {
         struct tool_run r = RUN(it, NO_INPUT, "-a", args[i], "hello");
 
-        must_print(&r, "hello\n", 6);
+        tool_must_print(&r, "hello\n", 6);
     }
 }
 
@@ -310,7 +198,7 @@ static void client__json__an_object_a_line(void **state)
     struct tool_run r = RUN(it, NO_INPUT, "--json", "-a", s->addr[0], "a \"b\"", "\xff", "\r\n");
     json_t *o, *error;
 
-    must_fail_with(&r, 65, "message 3");
+    tool_must_fail(&r, 65, "message 3");
     o = json_loads(r.out, JSON_DISABLE_EOF_CHECK, NULL);
     assert_string_equal(json_string_value(json_object_get(o, "reply")), "a \"b\"");
     assert_int_equal(json_integer_value(json_object_get(o, "bytes")), 5);
@@ -362,12 +250,12 @@ static void client__nobody_listens__says_how_to_start_it(void **state)
 
     shutdown(bound, SHUT_RDWR); /* keeps the port, listens no more */
     r = RUN(it, NO_INPUT, "-a", addr, "x");
-    must_fail_with(&r, 69,
+    tool_must_fail(&r, 69,
                    "connection refused: is echo-arbiter running? start it with: "
                    "echo-arbiter -c echo.conf");
     MUST(strstr(r.err, addr), "does not name the address: %s", r.err);
     r = RUN(it, NO_INPUT, "-a", "unix:/nowhere/sock", "x");
-    must_fail_with(&r, 69, "unix:/nowhere/sock: connection refused");
+    tool_must_fail(&r, 69, "unix:/nowhere/sock: connection refused");
     close(bound);
 }
 
@@ -391,7 +279,7 @@ static void client__server_misbehaves__each_its_own_code_and_sentence(void **sta
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct tool_run r = run_scripted(it, rows[i].reply, rows[i].how);
 
-        must_fail_with(&r, rows[i].code, rows[i].text);
+        tool_must_fail(&r, rows[i].code, rows[i].text);
         MUST(r.out_len == 0, "row %zu printed: %s", i, r.out);
     }
 }
@@ -418,7 +306,7 @@ static void client__closed_between_lines__goes_on_with_a_new_connection(void **s
     struct it *it = *state;
     char addr[64];
     int listener = scripted_listen(addr), in[2], conn;
-    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
     pid_t pid;
 
     fcntl(listener, F_SETFL, O_NONBLOCK);
@@ -436,7 +324,7 @@ static void client__closed_between_lines__goes_on_with_a_new_connection(void **s
     }
     close(in[1]);
     assert_int_equal(tool_wait(pid), 0);
-    assert_string_equal(read_back(io.err, NULL), "");
+    assert_string_equal(tool_read_back(io.err, NULL), "");
     close(io.out);
     close(listener);
 }
@@ -453,17 +341,17 @@ static void client__output_fails__says_so_or_is_silent_for_a_closed_pipe(void **
 
     MUST(pipe2(pipe_fds, O_CLOEXEC) == 0, "pipe2");
     close(pipe_fds[0]);
-    io.err = temp_file(it, "err");
+    io.err = tool_file(it, "err");
     io.out = pipe_fds[1];
     assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 141);
-    assert_string_equal(read_back(io.err, NULL), "");
+    assert_string_equal(tool_read_back(io.err, NULL), "");
     close(pipe_fds[1]);
 
-    io.err = temp_file(it, "err");
+    io.err = tool_file(it, "err");
     io.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
     assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 74);
     close(io.out);
-    err = read_back(io.err, NULL);
+    err = tool_read_back(io.err, NULL);
     assert_string_equal(err, "echo-client: standard output: No space left on device\n");
 
     /* All of 0, 1, 2 closed: a socket must not become one of them. */
@@ -476,7 +364,7 @@ static void client__interrupted__ended_by_the_signal_with_all_replies_printed(vo
 {
     struct it *it = *state;
     struct server *s = server_start(it);
-    struct tool_io io = {-1, temp_file(it, "out"), temp_file(it, "err")};
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
     int in[2];
     pid_t pid;
 
@@ -488,20 +376,9 @@ static void client__interrupted__ended_by_the_signal_with_all_replies_printed(vo
     MUST_COME(lseek(io.out, 0, SEEK_END) == 8, "the replies are not printed");
     kill(pid, SIGINT);
     assert_int_equal(tool_wait(pid), 130);
-    assert_string_equal(read_back(io.out, NULL), "one\ntwo\n");
-    assert_string_equal(read_back(io.err, NULL), "");
+    assert_string_equal(tool_read_back(io.out, NULL), "one\ntwo\n");
+    assert_string_equal(tool_read_back(io.err, NULL), "");
     close(in[1]);
-}
-
-/* Read from a terminal until @text has come; the buffer holds all that came so far. */
-static void terminal_expect(int fd, char *buf, size_t size, const char *text)
-{
-    size_t len = strlen(buf);
-    ssize_t n;
-
-    MUST_COME((n = read(fd, buf + len, size - 1 - len), len += n > 0 ? (size_t)n : 0,
-               buf[len] = '\0', strstr(buf, text) != NULL),
-              "the terminal does not show '%s' but: %s", text, buf);
 }
 
 static void client__terminal__prompts_and_leaves_on_quit(void **state)
@@ -520,11 +397,11 @@ static void client__terminal__prompts_and_leaves_on_quit(void **state)
         _exit(127);
     }
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    terminal_expect(fd, buf, sizeof(buf), "> ");
+    tool_terminal_expect(fd, buf, sizeof(buf), "> ");
     MUST(write(fd, "hello\n", 6) == 6, "write");
-    terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
+    tool_terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
     MUST(write(fd, "QUIT\n", 5) == 5, "write");
-    terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
     assert_int_equal(tool_wait(pid), 0);
     MUST(!strchr(buf, '\033'), "escape codes: %s", buf);
     close(fd);
@@ -543,7 +420,7 @@ static void client__help_and_version__on_standard_output(void **state)
         MUST(strstr(r.out, texts[i]), "--help has no '%s': %s", texts[i], r.out);
     }
     r = RUN(it, NO_INPUT, "--version");
-    must_print(&r, "echo-client " ECHO_VERSION "\n", strlen("echo-client " ECHO_VERSION "\n"));
+    tool_must_print(&r, "echo-client " ECHO_VERSION "\n", strlen("echo-client " ECHO_VERSION "\n"));
 }
 
 int main(void)
