@@ -190,9 +190,13 @@ static void act(struct arbiter *a, const struct tr_action *action)
         break;
     case TR_RUN:
         children_tell(a, action->record, "run", NULL);
+        handover_soon(a);
         break;
     case TR_RETIRE:
-        children_tell(a, action->record, "stop", &is_graceful);
+        if (is_graceful && !a->is_stopping)
+            handover_retire(a, action->record);
+        else
+            children_tell(a, action->record, "stop", &is_graceful);
         break;
     case TR_KILL:
         kill_worker(a, action);
@@ -265,6 +269,7 @@ int arbiter_attach(struct arbiter *a)
     ev_timer_init(&a->alarm, on_alarm, 0., 0.);
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
+    handover_start(a);
     signals_ignore_strays();
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);

@@ -171,6 +171,12 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
 int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
                   json_t *args)
 {
+    return children_send_fds(a, record, command, id, args, NULL, 0);
+}
+
+int children_send_fds(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
+                      json_t *args, const int *fds, size_t n_fds)
+{
     struct child *c = &a->children[record];
     struct message m = {.sender = "arbiter", .id = id, .args = args};
     int rc = -EPIPE;
@@ -180,7 +186,7 @@ int children_send(struct arbiter *a, uint32_t record, const char *command, uint6
     log_debug(a->log, "message", F_STR("to", m.target), F_STR("command", command),
               F_UINT("id", id));
     if (c->pid)
-        rc = mailbox_send(&c->mailbox, &m, NULL, 0);
+        rc = mailbox_send(&c->mailbox, &m, fds, n_fds);
     if (rc < 0 && rc != -EPIPE)
         log_warning_limited(a->log, "mailbox: not sent", F_STR("worker", m.target),
                             F_STR("command", command), F_ERR(rc));

@@ -386,6 +386,8 @@ int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m)
         on_ready(a, c);
     else if (strcmp(m->command, "retiring") == 0)
         on_retiring(a, c, m->args);
+    else if (strcmp(m->command, "moved") == 0)
+        handover_on_moved(a, c, m->args);
     else
         on_request(a, c, m);
     return 0;

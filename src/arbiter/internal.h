@@ -44,6 +44,7 @@ struct child {
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
     bool is_killed; /* SIGKILL was ours */
+    unsigned n_gives; /* orders to give that it has not reported yet */
     struct mailbox mailbox;
 };
 
@@ -75,6 +76,7 @@ struct arbiter {
     uint32_t n_children_used; /* records at or above have never been used */
     struct transition *engine; /* owned */
     ev_timer alarm; /* the engine's next deadline */
+    ev_timer balance; /* looks whether connections should move */
     ev_timer housekeeping; /* closes the counts of repeated log lines */
     struct ev_signal *signals; /* owned: one a row of the table */
     struct reload reload;
@@ -132,6 +134,10 @@ void children_id(char *buf, size_t size, const struct child *c);
 int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
                   json_t *args);
 
+/* children_send_fds - the same with descriptors, borrowed, at most MAILBOX_FDS_MAX */
+int children_send_fds(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
+                      json_t *args, const int *fds, size_t n_fds);
+
 /* children_tell - send a command without arguments but `graceful`, if it is not NULL */
 void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
 
@@ -171,5 +177,20 @@ void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
 void reload_retry(struct arbiter *a);
 /* reload_cancel - stopping: forget it all */
 void reload_cancel(struct arbiter *a);
+
+/* handover.c */
+
+/* handover_start - timers; handover_fini - stop them */
+void handover_start(struct arbiter *a);
+void handover_fini(struct arbiter *a);
+
+/* handover_retire - tell @record to give its connections to those that stay, and to end */
+void handover_retire(struct arbiter *a, uint32_t record);
+
+/* handover_soon - the shares may have become uneven: look at once */
+void handover_soon(struct arbiter *a);
+
+/* handover_on_moved - a giver has finished */
+void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);
 
 #endif

@@ -112,6 +112,7 @@ static void fini(struct arbiter *a)
             waitpid(a->reload.parser, NULL, 0); /* killed just now: leave no zombie */
         answers_fini(a);
         control_close(a);
+        handover_fini(a);
         arbiter_detach_signals(a);
         ev_loop_destroy(a->loop);
     }

@@ -1,0 +1,182 @@
+/*
+ * The arbiter's part in a hand-over: it decides who gives to whom and introduces them by passing
+ * each an end of a fresh socket pair. What travels there it never sees.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arbiter/balance.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/util.h"
+
+/* How often the shares are looked at, and how soon after a change. */
+static const double balance_every_s = 2., balance_soon_s = 0.05;
+
+enum { TAKERS_MAX = MAILBOX_FDS_MAX };
+
+/* The workers that serve the live configuration, except @record; the least loaded first. */
+static size_t staying(const struct arbiter *a, uint32_t record, struct balance_load *loads)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct tr_proc *p = &a->engine->procs[i];
+
+        if (i == record || !a->children[i].pid || p->phase != TR_RUNNING ||
+            p->epoch != a->engine->live.epoch)
+            continue;
+        loads[n++] = (struct balance_load){i, counter_get(&a->scoreboard.records[i].connections)};
+    }
+    return n;
+}
+
+static int by_load(const void *x, const void *y)
+{
+    const struct balance_load *a = x, *b = y;
+
+    return (a->connections > b->connections) - (a->connections < b->connections);
+}
+
+/* The process that has taken the same slot keeps the shares as they were; else the least loaded
+ * share. */
+static size_t choose_takers(const struct arbiter *a, uint32_t record, uint32_t *takers)
+{
+    struct balance_load *loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
+    size_t n = loads ? staying(a, record, loads) : 0;
+    size_t n_takers = 0;
+
+    for (size_t i = 0; i < n && n_takers == 0; i++)
+        if (a->children[loads[i].record].slot == a->children[record].slot)
+            takers[n_takers++] = loads[i].record;
+    if (n_takers == 0 && n > 0) {
+        qsort(loads, n, sizeof(*loads), by_load);
+        while (n_takers < MIN(n, (size_t)TAKERS_MAX)) {
+            takers[n_takers] = loads[n_takers].record;
+            n_takers++;
+        }
+    }
+    free(loads);
+    return n_takers;
+}
+
+/* Tells @taker of a pair and returns the other end for @giver, or -errno. */
+static int introduce(struct arbiter *a, uint32_t giver, uint32_t taker)
+{
+    char id[32];
+    int ends[2];
+    int rc = mailbox_pair(ends);
+
+    if (rc < 0)
+        return rc;
+    children_id(id, sizeof(id), &a->children[giver]);
+    rc = children_send_fds(a, taker, "take", 0, json_pack("{s:s}", "from", id), &ends[1], 1);
+    fds_close(&ends[1]);
+    if (rc < 0) {
+        fds_close(&ends[0]);
+        return rc;
+    }
+    return ends[0];
+}
+
+/* @args is taken over; gets the list of those that could be introduced. Returns how many. */
+static size_t order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
+                    const uint32_t *takers, size_t n_takers)
+{
+    json_t *to = json_array();
+    int fds[TAKERS_MAX];
+    size_t n = 0;
+    char id[32];
+
+    for (size_t i = 0; i < n_takers; i++) {
+        int fd = introduce(a, giver, takers[i]);
+
+        if (fd < 0)
+            continue;
+        fds[n++] = fd;
+        children_id(id, sizeof(id), &a->children[takers[i]]);
+        json_array_append_new(to, json_string(id));
+    }
+    json_object_set_new(args, "to", to);
+    if (children_send_fds(a, giver, command, 0, args, fds, n) == 0 && n > 0)
+        a->children[giver].n_gives++;
+    for (size_t i = 0; i < n; i++)
+        fds_close(&fds[i]);
+    return n;
+}
+
+void handover_retire(struct arbiter *a, uint32_t record)
+{
+    uint32_t takers[TAKERS_MAX];
+    size_t n = choose_takers(a, record, takers);
+
+    order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n);
+}
+
+static bool is_moving(const struct arbiter *a)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->children[i].n_gives > 0)
+            return true;
+    return false;
+}
+
+/* One round at a time: the counts of a move under way would be counted twice. */
+static void balance(struct arbiter *a)
+{
+    struct balance_move moves[BALANCE_MOVES_MAX];
+    struct balance_load *loads;
+    size_t n;
+
+    if (a->is_stopping || a->engine->next.epoch || is_moving(a))
+        return;
+    loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
+    n = loads ? balance_plan(loads, staying(a, UINT32_MAX, loads), moves) : 0;
+    free(loads);
+    for (size_t i = 0; i < n; i++) {
+        log_debug(a->log, "balance", F_UINT("from_slot", a->children[moves[i].from].slot),
+                  F_UINT("to_slot", a->children[moves[i].to].slot),
+                  F_UINT("connections", moves[i].count));
+        order(a, moves[i].from, "give", json_pack("{s:I}", "count", (json_int_t)moves[i].count),
+              &moves[i].to, 1);
+    }
+}
+
+static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
+{
+    balance(ev_userdata(loop));
+}
+
+void handover_start(struct arbiter *a)
+{
+    ev_timer_init(&a->balance, on_balance, balance_every_s, balance_every_s);
+    ev_timer_start(a->loop, &a->balance);
+}
+
+void handover_soon(struct arbiter *a)
+{
+    ev_timer_stop(a->loop, &a->balance);
+    ev_timer_set(&a->balance, balance_soon_s, balance_every_s);
+    ev_timer_start(a->loop, &a->balance);
+}
+
+void handover_fini(struct arbiter *a)
+{
+    ev_timer_stop(a->loop, &a->balance);
+}
+
+void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
+{
+    char id[32];
+
+    if (c->n_gives > 0)
+        c->n_gives--;
+    children_id(id, sizeof(id), c);
+    log_debug(a->log, "connections moved", F_STR("from", id),
+              F_INT("count", json_integer_value(json_object_get(args, "count"))),
+              F_INT("refused", json_integer_value(json_object_get(args, "refused"))),
+              F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
+}
