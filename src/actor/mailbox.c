@@ -257,13 +257,20 @@ static int receive_one(int fd, char *data, struct message *ret_m, int *ret_fds, 
     int fds[MAILBOX_FDS_MAX];
     size_t n_fds = take_fds(&msg, fds);
     int r = RECEIVED_END;
-    if (n > 0 && (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+    bool is_cut = msg.msg_flags & MSG_CTRUNC;
+    if (n > 0 && ((msg.msg_flags & MSG_TRUNC) || (is_cut && n_fds == MAILBOX_FDS_MAX)))
         r = -EBADMSG;
     else if (n > 0)
         r = message_decode(data, (size_t)n, ret_m);
     if (r != 0) {
         close_fds(fds, n_fds);
         return r;
+    }
+    if (is_cut) {
+        /* This process has no room for all of them, no fault of the peer's: none is better than
+         * some. */
+        close_fds(fds, n_fds);
+        n_fds = 0;
     }
     memcpy(ret_fds, fds, sizeof(fds));
     *ret_n_fds = n_fds;

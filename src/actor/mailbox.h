@@ -16,10 +16,12 @@ struct mailbox;
 struct mailbox_item; /* one encoded message that waits to be sent */
 
 /*
- * on_message   @m borrowed for the call. @fds owned by the callee: it takes one by setting it to
- * -1, the mailbox closes the rest. on_close     @error 0 = end of file, -EBADMSG = the peer sent
- * nonsense, else -errno. Called once; the mailbox is stopped already. The owner may free the
- * mailbox after it has returned to its loop.
+ * on_message - @m borrowed for the call. @fds owned by the callee: it takes one by setting it to
+ * -1, the mailbox closes the rest. A process without room for all of them gets the message and
+ * none.
+ *
+ * on_close - @error 0 = end of file, -EBADMSG = the peer sent nonsense, else -errno. Called once;
+ * the mailbox is stopped already. The owner may free the mailbox after it has returned to its loop.
  */
 typedef void mailbox_on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds);
 typedef void mailbox_on_close(struct mailbox *mb, int error);

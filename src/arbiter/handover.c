@@ -18,7 +18,7 @@ static const double balance_every_s = 2., balance_soon_s = 0.05;
 
 enum { TAKERS_MAX = MAILBOX_FDS_MAX };
 
-/* The workers that serve the live configuration, except @record; the least loaded first. */
+/* The workers that serve the live configuration and have room, except @record. */
 static size_t staying(const struct arbiter *a, uint32_t record, struct balance_load *loads)
 {
     size_t n = 0;
@@ -27,7 +27,7 @@ static size_t staying(const struct arbiter *a, uint32_t record, struct balance_l
         const struct tr_proc *p = &a->engine->procs[i];
 
         if (i == record || !a->children[i].pid || p->phase != TR_RUNNING ||
-            p->epoch != a->engine->live.epoch)
+            p->epoch != a->engine->live.epoch || counter_get(&a->scoreboard.records[i].is_full))
             continue;
         loads[n++] = (struct balance_load){i, counter_get(&a->scoreboard.records[i].connections)};
     }

@@ -226,7 +226,7 @@ static void supervise__worker_gets_term__retires_and_is_replaced(void **state)
     struct server *s = server_start(it, .conf = "");
     pid_t old = server_worker(s, 0);
     kill(old, SIGTERM);
-    server_wait_log(s, "worker retires of its own accord\" .*reason=SIGTERM", 1);
+    server_wait_log(s, "worker asks to be replaced\" .*reason=SIGTERM", 1);
     server_wait_log(s, "worker ended\" .*kind=exit .*code=0 ", 1);
     MUST(!proc_is_alive(old), "the old one lives");
     server_must_be_well(s, 2);

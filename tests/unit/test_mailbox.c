@@ -459,6 +459,29 @@ static void check_nonsense(struct fixture *f)
     assert_int_equal(f->a.error, -EBADMSG);
 }
 
+/* Out of descriptors is this process's own trouble: the message comes, the descriptors do not. */
+static void mailbox__no_room_for_descriptors__message_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, low;
+    int fds[4] = {0, 1, 2, 0};
+    int lowest = dup(0);
+    send_raw_ping(f->peer, 1, fds, 4);
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = (rlim_t)lowest + 2; /* room for two of four */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    turn(f);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(f->a.n_messages, 1);
+    assert_int_equal(f->a.n_fds, 0);
+    assert_int_equal(f->a.n_closes, 0);
+    fds[0] = dup(0); /* the two that came have been closed again */
+    assert_int_equal(fds[0], lowest);
+    close(fds[0]);
+}
+
 static void mailbox__undecodable_with_descriptors__closed_and_freed(void **state)
 {
     struct fixture *f = *state;
@@ -552,6 +575,7 @@ int main(void)
         TEST(mailbox__peer_ends__messages_then_end_of_file_once),
         TEST(mailbox__peer_dies_without_reading__its_messages_still_come),
         TEST(mailbox__peer_dies_while_we_queue__end_of_file_once),
+        TEST(mailbox__no_room_for_descriptors__message_alone),
         TEST(mailbox__undecodable_with_descriptors__closed_and_freed),
         TEST(mailbox__datagram_too_long__closed),
         TEST(mailbox__too_many_descriptors__closed_and_freed),
