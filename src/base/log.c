@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <paths.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,25 +20,22 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-static const struct {
-    const char *name;
-    int priority; /* syslog's */
-} levels[] = {
-    [LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
-    [LOG_LEVEL_INFO] = {"info", LOG_INFO},
-    [LOG_LEVEL_WARNING] = {"warning", LOG_WARNING},
-    [LOG_LEVEL_ERROR] = {"error", LOG_ERR},
+static const char *const levels[] = {
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARNING] = "warning",
+    [LOG_LEVEL_ERROR] = "error",
 };
 
 const char *log_level_name(enum log_level level)
 {
-    return (unsigned)level < ARRAY_SIZE(levels) ? levels[level].name : "error";
+    return (unsigned)level < ARRAY_SIZE(levels) ? levels[level] : "error";
 }
 
 int log_level_parse(const char *text, enum log_level *ret)
 {
     for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
-        if (strcmp(text, levels[i].name) == 0) {
+        if (strcmp(text, levels[i]) == 0) {
             *ret = (enum log_level)i;
             return 0;
         }
@@ -89,19 +85,10 @@ static int open_file(const char *path)
     return fd < 0 ? -errno : fd;
 }
 
-static int syslog_address(const char *path, struct sockaddr_un *ret)
-{
-    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(ret->sun_path))
-        return -ENAMETOOLONG;
-    strcpy(ret->sun_path, path);
-    return 0;
-}
-
 static int open_syslog(struct log *log, const char *path)
 {
     struct sockaddr_un un;
-    int r = syslog_address(path, &un);
+    int r = log_syslog_address(path, &un);
     int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int fd = above_stdio(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
@@ -180,56 +167,6 @@ int log_reopen(struct log *log)
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-static ssize_t write_once(const struct log *log, const char *line, size_t len)
-{
-    struct pollfd p = {.fd = log->fd, .events = POLLOUT};
-    ssize_t n;
-
-    if (log->must_poll && (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT)))
-        return -1;
-    do
-        n = log->is_socket ? send(log->fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL)
-                           : write(log->fd, line, len);
-    while (n < 0 && errno == EINTR);
-    return n;
-}
-
-/* @line has a newline before its first byte, for the case that the last line broke off. */
-static bool write_stream(struct log *log, const char *line, size_t len)
-{
-    if (log->is_line_cut) {
-        line--;
-        len++;
-    }
-    ssize_t n = write_once(log, line, len);
-    if (n > 0)
-        log->is_line_cut = (size_t)n < len;
-    return n == (ssize_t)len;
-}
-
-/*
- * Spoken directly, because syslog(3) may block, hides its descriptor (a process that closes all
- * but what it knows would later send its log to whoever gets that number) and cannot say that a
- * line was lost. The daemon adds the time; sending by address survives the daemon's restart.
- */
-static bool write_syslog(const struct log *log, enum log_level level, const char *line, size_t len)
-{
-    struct sockaddr_un un;
-    char head[80];
-
-    if (syslog_address(log->path, &un) < 0)
-        return false;
-    int n = snprintf(head, sizeof(head), "<%d>%.48s[%d]: ", LOG_DAEMON | levels[level].priority,
-                     program_invocation_short_name, (int)getpid());
-    struct iovec iov[] = {
-        {.iov_base = head, .iov_len = (size_t)n},
-        {.iov_base = (void *)(uintptr_t)line, .iov_len = len - 1}, /* without the newline */
-    };
-    struct msghdr msg = {
-        .msg_name = &un, .msg_namelen = sizeof(un), .msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov)};
-    return sendmsg(log->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-}
-
 void log_emit(struct log *log, enum log_level level, const char *message,
               const struct log_field *fields)
 {
@@ -241,9 +178,7 @@ void log_emit(struct log *log, enum log_level level, const char *message,
     line[0] = '\n';
     size_t len = log_render(line + 1, sizeof(line) - 1, log->format, level, log->actor,
                             (int)getpid(), wall_ns, message, fields);
-    bool is_written =
-        log->is_syslog ? write_syslog(log, level, line + 1, len) : write_stream(log, line + 1, len);
-    if (!is_written && log->dropped)
+    if (!log_write_line(log, level, line + 1, len) && log->dropped)
         counter_add(log->dropped, 1);
 }
 

@@ -121,6 +121,17 @@ size_t log_render(char *buf, size_t size, enum log_format format, enum log_level
                   const char *actor, int pid, uint64_t wall_ns, const char *message,
                   const struct log_field *fields);
 
+/*
+ * log_write_line - a rendered line to its target; async-signal-safe
+ * @line  the byte before it is a newline, the last one as well
+ * Returns whether all of it was taken.
+ */
+bool log_write_line(struct log *log, enum log_level level, const char *line, size_t len);
+
+/* log_syslog_address - returns 0 or -ENAMETOOLONG */
+struct sockaddr_un;
+int log_syslog_address(const char *path, struct sockaddr_un *ret);
+
 /* log_level_name, log_level_parse - "debug", "info", "warning", "error"; parse gives -EINVAL */
 const char *log_level_name(enum log_level level);
 int log_level_parse(const char *text, enum log_level *ret);
