@@ -4,6 +4,7 @@
  */
 #include "base/title.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,11 +39,24 @@ static int copy_environment(void)
     return 0;
 }
 
+/* syslog's tag and backtraces name the program by what points into argv[0]. */
+static int copy_program_name(const char *path)
+{
+    char *copy = strdup(path), *slash;
+
+    if (!copy)
+        return -1;
+    slash = strrchr(copy, '/');
+    program_invocation_name = copy;
+    program_invocation_short_name = slash ? slash + 1 : copy;
+    return 0;
+}
+
 void title_init(int argc, char **argv)
 {
     char *end;
 
-    if (argc < 1)
+    if (argc < 1 || copy_program_name(argv[0]) < 0)
         return;
     end = end_of_strings(argc, argv);
     for (int i = 1; i < argc; i++) {
