@@ -22,6 +22,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "net/listener.h"
+#include "worker/fatal.h"
 #include "worker/internal.h"
 #include "worker/recycle.h"
 
@@ -219,7 +220,9 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     counter_set(&w.record->started_ns, clock_mono_ns());
     boot->log->dropped = &w.record->counters.log_dropped;
     signals_ignore_strays();
-    rc = worker_prepare(&w, binding);
+    rc = fatal_install(boot);
+    if (rc == 0)
+        rc = worker_prepare(&w, binding);
     if (rc < 0) {
         log_error(boot->log, "worker cannot begin", F_ERR(rc));
         return EX_OSERR;

@@ -4,7 +4,7 @@
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
- * (segv, abrt, fpe, exit0, exit3, spin) does that in the middle of serving.
+ * (segv, null, overflow, abrt, fpe, exit0, exit3, spin) does that in the middle of serving.
  */
 #include "cmd/worker_kind.h"
 
@@ -21,6 +21,7 @@
 #include "worker/worker.h"
 
 static struct protocol hooked;
+static volatile int *volatile nowhere;
 
 static void __attribute__((noreturn)) spin(void)
 {
@@ -28,10 +29,22 @@ static void __attribute__((noreturn)) spin(void)
         ;
 }
 
+/* As deep as the stack goes; the volatile reads keep the compiler from making a loop of it. */
+static unsigned overflow(volatile unsigned depth) // NOLINT(misc-no-recursion)
+{
+    volatile char block[4096] = {(char)depth};
+
+    return depth == 0 ? 0 : overflow(depth + 1) + (unsigned char)block[0];
+}
+
 static void fail(const char *kind)
 {
     if (strcmp(kind, "segv") == 0)
         raise(SIGSEGV);
+    else if (strcmp(kind, "null") == 0)
+        *nowhere = 1;
+    else if (strcmp(kind, "overflow") == 0)
+        overflow(1);
     else if (strcmp(kind, "abrt") == 0)
         abort();
     else if (strcmp(kind, "fpe") == 0)

@@ -1,0 +1,234 @@
+/*
+ * The handler for fatal signals. Runs in a worker that is broken: memory may be damaged, locks may
+ * be held, the loop may be anywhere. So it allocates nothing, takes no lock, and does first what
+ * matters most; if it gets stuck, the alarm ends it.
+ */
+#include "worker/fatal.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "actor/scoreboard.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/log_raw.h"
+#include "base/util.h"
+
+enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
+
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
+
+/* A handler is given no argument of ours. */
+static const struct actor_boot *fatal_boot;
+static const void *own_base; /* where this executable is loaded */
+
+uintptr_t fatal_pc(const ucontext_t *context UNUSED)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.pc;
+#else
+    return 0;
+#endif
+}
+
+static bool is_sent(const struct crash *c)
+{
+    return c->info->si_code <= 0; /* by kill, tgkill or sigqueue: no instruction is at fault */
+}
+
+static const char *signal_name(int signo)
+{
+    switch (signo) {
+    case SIGSEGV:
+        return "SEGV";
+    case SIGBUS:
+        return "BUS";
+    case SIGFPE:
+        return "FPE";
+    case SIGILL:
+        return "ILL";
+    case SIGABRT:
+        return "ABRT";
+    default:
+        return "SYS";
+    }
+}
+
+/* Whatever gets stuck below, the process ends: the default action, although all is blocked. */
+static void set_alarm(const struct crash *c UNUSED)
+{
+    struct sigaction sa = {.sa_handler = SIG_DFL};
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigaction(SIGALRM, &sa, NULL);
+    alarm(FATAL_PATIENCE_S);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void begin_line(struct log_raw *l, const struct crash *c, const char *message)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    log_raw_begin(l, c->boot->log, LOG_LEVEL_ERROR,
+                  (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec, (unsigned)getpid(),
+                  message);
+    log_raw_str(l, "signal", signal_name(c->signo));
+}
+
+static void end_line(struct log_raw *l, const struct crash *c)
+{
+    log_write_line(c->boot->log, LOG_LEVEL_ERROR, l->text + 1, log_raw_end(l));
+}
+
+static void log_crash(const struct crash *c)
+{
+    const struct score_record *r = &c->boot->scoreboard->records[c->boot->record];
+    struct log_raw l;
+
+    begin_line(&l, c, "worker crashes");
+    if (is_sent(c)) {
+        log_raw_uint(&l, "sent_by_pid", (uint64_t)c->info->si_pid);
+    } else {
+        log_raw_uint(&l, "code", (uint64_t)c->info->si_code);
+        log_raw_address(&l, "address", (uintptr_t)c->info->si_addr);
+    }
+    log_raw_address(&l, "pc", fatal_pc(c->context));
+    log_raw_uint(&l, "slot", c->boot->slot);
+    log_raw_uint(&l, "generation", c->boot->generation);
+    log_raw_uint(&l, "uptime_ms", (clock_mono_ns() - counter_get(&r->started_ns)) / 1000000u);
+    log_raw_uint(&l, "connections", counter_get(&r->connections));
+    log_raw_uint(&l, "requests", counter_get(&r->counters.requests));
+    end_line(&l, c);
+}
+
+/* The executable's own name as the linker knows it is where the process title stands by now. */
+static const char *module_name(const Dl_info *at)
+{
+    const char *slash;
+
+    if (!at->dli_fname)
+        return "?";
+    if (at->dli_fbase == own_base)
+        return program_invocation_short_name;
+    slash = strrchr(at->dli_fname, '/');
+    return slash ? slash + 1 : at->dli_fname;
+}
+
+/*
+ * "echo-arbiter+0x1234" or "libc.so.6(abort+0x12)": what addr2line and people understand. As
+ * backtrace_symbols_fd, dladdr takes only the linker's own lock, and that one is recursive.
+ */
+static char *put_frame(char *p, const char *end, void *address)
+{
+    const char *module;
+    Dl_info at;
+
+    if (!dladdr(address, &at))
+        at = (Dl_info){0};
+    if (end - p < 192)
+        return p;
+    module = module_name(&at);
+    p = mempcpy(p, module, strnlen(module, 64));
+    if (at.dli_sname) {
+        *p++ = '(';
+        p = mempcpy(p, at.dli_sname, strnlen(at.dli_sname, 64));
+    }
+    *p++ = '+';
+    p = log_raw_digits(
+        p, (uintptr_t)address - (uintptr_t)(at.dli_sname ? at.dli_saddr : at.dli_fbase), 16);
+    if (at.dli_sname)
+        *p++ = ')';
+    *p++ = ' ';
+    return p;
+}
+
+/* Last, because it is the most likely to fail: it walks the stack that may be what is broken. */
+static void log_stack(const struct crash *c)
+{
+    const uintptr_t pc = fatal_pc(c->context);
+    void *frames[FATAL_FRAMES_MAX];
+    char text[LOG_LINE_MAX - 512], *p = text;
+    struct log_raw l;
+    int n = backtrace(frames, FATAL_FRAMES_MAX), first = 0;
+
+    for (int i = 0; i < n; i++)
+        if ((uintptr_t)frames[i] == pc)
+            first = i; /* what is before it is this handler */
+    for (int i = first; i < n; i++)
+        p = put_frame(p, text + sizeof(text), frames[i]);
+    if (p > text)
+        p--;
+    *p = '\0';
+    begin_line(&l, c, "backtrace");
+    log_raw_str(&l, "frames", text);
+    end_line(&l, c);
+}
+
+/* In this order: the alarm before all else, the most fragile last. */
+static void (*const fatal_steps[])(const struct crash *c) = {
+    set_alarm,
+    log_crash,
+    log_stack,
+};
+
+/*
+ * The disposition is the default again. A signal that was sent is sent once more and arrives as
+ * this returns; an instruction that failed fails again, so that a core dump shows it.
+ */
+static void on_fatal(int signo, siginfo_t *info, void *context)
+{
+    const struct crash crash = {signo, info, context, fatal_boot};
+
+    for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
+        fatal_steps[i](&crash);
+    if (is_sent(&crash) || signo == SIGSYS)
+        raise(signo);
+}
+
+/* A stack of its own, for the case that the usual one is used up; below it a page that faults. */
+static int set_stack(void)
+{
+    char *p = mmap(NULL, GUARD_BYTES + STACK_BYTES, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+    stack_t stack = {.ss_sp = p + GUARD_BYTES, .ss_size = STACK_BYTES};
+
+    if (p == MAP_FAILED)
+        return -errno;
+    if (mprotect(p, GUARD_BYTES, PROT_NONE) < 0 || sigaltstack(&stack, NULL) < 0)
+        return -errno;
+    return 0;
+}
+
+int fatal_install(const struct actor_boot *boot)
+{
+    struct sigaction sa = {.sa_sigaction = on_fatal,
+                           .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
+    sigset_t ours;
+    Dl_info self;
+    void *frame;
+    int rc = set_stack();
+
+    if (rc < 0)
+        return rc;
+    fatal_boot = boot;
+    own_base = dladdr((void *)(uintptr_t)fatal_signals, &self) ? self.dli_fbase : NULL;
+    backtrace(&frame, 1); /* its first call loads a library */
+    sigemptyset(&ours);
+    sigfillset(&sa.sa_mask);
+    for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
+        sigaction(fatal_signals[i], &sa, NULL);
+        sigaddset(&ours, fatal_signals[i]);
+    }
+    sigprocmask(SIG_UNBLOCK, &ours, NULL);
+    return 0;
+}
