@@ -2,7 +2,7 @@
  * A test's surroundings: its directory, the programs beside the servers, and the last resort that
  * leaves nothing running. The test process is a subreaper: whoever loses its parent comes to it.
  */
-#include "support/server.h"
+#include "support/it.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/server.h"
 #include "support/server_internal.h"
 
 static struct it *current;
@@ -287,6 +289,13 @@ static bool has_orphans(struct it *it)
 void it_wait_orphans(struct it *it)
 {
     MUST_COME(!has_orphans(it), "orphans do not end");
+}
+
+void it_obey_permissions(void)
+{
+    /* Out of the bounding set, exec gives them to nobody. Who is not root has none to lose. */
+    prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE);
+    prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH);
 }
 
 bool it_is_sanitized(void)

@@ -1,8 +1,7 @@
 /*
  * The integration harness: real servers on ports that the kernel chooses, ready by descriptor, each
- * in its own process group, in a directory of the test's own. What every test must leave behind -
- * nothing - is asserted once, by server_stop_and_check and by the teardown (faults: oracles O3, O5,
- * O6). A test is a cmocka function whose *state is a `struct it`.
+ * in its own process group. What every test must leave behind - nothing - is asserted once, by
+ * server_stop_and_check and by the teardown (faults: oracles O3, O5, O6).
  */
 #ifndef SUPPORT_SERVER_H
 #define SUPPORT_SERVER_H
@@ -10,25 +9,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <sys/types.h>
-#include <cmocka.h>
 #include "actor/scoreboard.h"
+#include "support/it.h"
 #include "support/must.h"
 #include "support/peer.h"
 #include "support/proc.h"
 
 enum { SERVER_ADDRS_MAX = 8, SERVER_EXPECTED_MAX = 16, SERVER_WORKERS_MAX = 64 };
-
-struct it {
-    char dir[64]; /* the test's own; removed at the end */
-    struct server *servers; /* owned; all that it has started */
-    struct it_block *blocks; /* owned; released at the end */
-    const void *data; /* borrowed: the initial_state of the test */
-    pid_t tools[8]; /* strace and the like, still running */
-    bool has_failed; /* a MUST was broken */
-};
 
 struct server {
     struct server *next;
@@ -59,25 +47,6 @@ struct server_options {
     bool is_daemon; /* what it leaves when it fails is an orphan: reap it */
     bool is_bare; /* no -c, -b, -w, --ready-fd of the harness's */
 };
-
-#define IT(test)      cmocka_unit_test_setup_teardown(test, it_setup, it_teardown)
-#define it_run(tests) (it_init(), cmocka_run_group_tests_name(__FILE__, (tests), NULL, NULL))
-
-void it_init(void);
-int it_setup(void **state);
-int it_teardown(void **state);
-
-/* it_is_soak - many repetitions are wanted; it_seed - printed, or taken from SEED */
-bool it_is_soak(void);
-uint64_t it_seed(void);
-
-/* it_is_sanitized - built so: what is measured means nothing */
-bool it_is_sanitized(void);
-
-/* it_path - DIR/NAME, lives until the end of the test; it_write - that file, made anew */
-char *it_path(struct it *it, const char *name);
-void it_write(struct it *it, const char *name, const char *text);
-char *it_build_path(struct it *it, const char *name); /* below the build directory */
 
 /*
  * server_start - start and wait until it is ready and every worker accepts
@@ -114,7 +83,7 @@ size_t server_log_count(struct server *s, const char *pattern);
 void server_wait_log(struct server *s, const char *pattern, size_t n);
 void server_print_log(struct server *s, size_t max); /* its last @max bytes */
 
-/* server_worker_pids - children that serve or prepare, by slot. Returns how many. */
+/* server_worker_pids - children that serve or prepare, the oldest first. Returns how many. */
 size_t server_worker_pids(struct server *s, pid_t *ret);
 pid_t server_worker(struct server *s, size_t i); /* the i-th of them; breaks if there is none */
 
@@ -146,30 +115,5 @@ void server_stop_and_check(struct server *s, int signo, int exit_code);
 
 /* server_problems - the same checks for one that has ended, as text; "" = none */
 const char *server_problems(struct server *s);
-
-/* it_tool - run a program beside the server; its output goes to @log in dir */
-pid_t it_tool(struct it *it, const char *log, const char *const *argv);
-void it_tool_stop(struct it *it, pid_t pid);
-int it_tool_run(struct it *it, const char *log,
-                const char *const *argv); /* exit code, 128 + signal */
-
-/* it_wait_orphans - until no process is left but those that the test knows */
-void it_wait_orphans(struct it *it);
-
-/* it_file_has - a line that matches */
-bool it_file_has(const char *path, const char *pattern);
-
-/*
- * it_inject - strace @pid, attached on return
- * @trace   calls to be recorded, "accept4,epoll_wait"
- * @inject  "accept4:error=EMFILE:when=1+2", with calls of @trace
- */
-pid_t it_inject(struct it *it, pid_t pid, const char *trace, const char *inject);
-
-/* it_traced - lines that match in what was recorded of @pid so far */
-size_t it_traced(struct it *it, pid_t pid, const char *pattern);
-
-/* it_need_strace - skip the test, saying why, unless strace can be attached here */
-void it_need_strace(struct it *it);
 
 #endif
