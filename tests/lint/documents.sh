@@ -1,7 +1,7 @@
 #!/bin/bash
 # Documents against what they describe: documents.sh BUILD
-# Options of --help stand in the manual, the signal tables of README and manual say the same, files
-# that are linked exist, and nothing names a path of the machine it was written on.
+# Options and commands of --help stand in the manual, the signal tables of README and manual say the
+# same, files that are linked exist, and nothing names a path of the machine it was written on.
 set -u
 build=$1
 bad=0
@@ -27,6 +27,13 @@ options()
 }
 options "$build/echo-arbiter" man/echo-arbiter.8
 options "$build/echo-client" man/echo-client.1
+
+# Commands of --help stand in the manual.
+for command in $("$build/echo-client" --help |
+    sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p'); do
+    grep -qE -- "Cm $command( |\$)" man/echo-client.1 ||
+        complain "man/echo-client.1: command $command of --help is missing"
+done
 
 # Both tables as "NAME text" lines in plain words.
 plain()
