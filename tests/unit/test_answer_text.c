@@ -344,7 +344,7 @@ static void lines__sample__columns_of_plain_numbers(void **state UNUSED)
     time                                                                                           \
         " worker.1     run              -         2      1234.5      2.000      1.500      "       \
         "1.25\n" time " worker.2     starting         -         0           -          -         " \
-                      " -         -\n" time                                                        \
+        " -         -\n" time                                                                      \
         " total        run              1         2      1234.5      2.000      1.500         -\n"
     assert_string_equal(
         text, "TIME     ACTOR        STATE     RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S"
