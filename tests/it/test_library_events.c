@@ -224,10 +224,10 @@ static void one_mischief(enum arb_event_kind kind, enum deed deed, unsigned pipe
 
     rig_open(&r, 2, pipeline);
     assert_int_equal(arb_client_bind(r.client, kind, on_mischief, &m), ARB_OK);
+    if (kind == ARB_CONNECTION_LOST)
+        faulty_arm(r.server, FAULT_RESET, 2, 1);
     for (int i = 0; i < 7; i++)
         rig_start(&r, 0);
-    rig_turn(&r);
-    faulty_arm(r.server, kind == ARB_CONNECTION_LOST ? FAULT_RESET : FAULT_NONE, 2, 1);
     rig_drive(&r);
     assert_true(m.is_done);
     if (r.client && deed != CLOSE)

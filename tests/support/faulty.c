@@ -134,6 +134,7 @@ static void reply_with_fault(struct faulty *f, struct client *c, const uint8_t *
         break;
     }
     default:
+        put(c, m + k, n - k);
         break;
     }
 }
@@ -164,7 +165,8 @@ static void serve(struct faulty *f, struct client *c)
     if (c->fd < 0)
         return;
     c->len -= start;
-    memmove(c->buf, c->buf + start, c->len);
+    if (c->len > 0)
+        memmove(c->buf, c->buf + start, c->len);
 }
 
 /* Reads no more of a message than an early close wants to have read. */

@@ -98,5 +98,5 @@ void rig_must_be_well(struct rig *r)
     r->in_handler = NULL;
     assert_int_equal(arb_echo(r->client, "well?", 5, &reply), ARB_OK);
     arb_reply_free(&reply);
-    assert_int_equal(rig_in_use(r), 0);
+    MUST(rig_in_use(r) == 0, "in use: %u", rig_in_use(r));
 }
