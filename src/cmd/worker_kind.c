@@ -16,7 +16,8 @@ static int serve_echo(const struct actor_boot *boot)
 
     if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
         return EX_SOFTWARE;
-    return worker_main(boot, (struct protocol_binding){&echo_server_protocol, &rule});
+    return worker_main(boot, (struct protocol_binding){&echo_server_protocol, &rule,
+                                                       echo_rule_fingerprint(&rule)});
 }
 
 const struct actor_kind echo_worker_kind = {"worker", serve_echo};

@@ -72,7 +72,7 @@ void conn_set_fini(struct conn_set *set)
 }
 
 /* One last read answers what has already arrived; who is inside a message then goes on. */
-static void drain_one(struct conn *c)
+void conn_drain(struct conn *c)
 {
     if (c->phase != CONN_OPEN)
         return;
@@ -99,7 +99,7 @@ int conn_set_add(struct conn_set *set, int fd)
     ev_io_start(set->loop, &c->io);
     conn_settle(c);
     if (set->is_draining)
-        drain_one(c);
+        conn_drain(c);
     return 0;
 }
 
@@ -110,7 +110,7 @@ void conn_set_drain(struct conn_set *set)
     if (set->is_draining)
         return;
     list_for_each_safe (link, next, &set->all)
-        drain_one(conn_at(link));
+        conn_drain(conn_at(link));
     set->is_draining = true;
     set->is_attentive = true;
 }

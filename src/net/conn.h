@@ -59,7 +59,7 @@ struct conn_set {
     bool is_attentive; /* every answer has to be followed by a look at drain and keep_alive */
     /* Time. */
     uint64_t (*clock_ms)(void); /* monotonic; a test may put its own here after conn_set_init */
-    uint64_t base_ms; /* the time of tick 0 */
+    uint64_t base_ms; /* the time of tick 0; may be before the clock's own beginning */
     unsigned turn; /* of the loop, for which `tick` has been read */
     uint32_t tick; /* now, in units of CONN_TICK_MS */
     struct wheel wheel; /* all deadlines */

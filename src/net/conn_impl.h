@@ -7,7 +7,9 @@
 #define NET_CONN_IMPL_H
 
 #include "net/conn.h"
+#include "wire/handover.h"
 
+/* The numbers of phases and ends travel between workers of different versions: append only. */
 enum conn_phase {
     CONN_OPEN, /* reads and answers */
     CONN_DELIVERING, /* ends: `output` goes out, input is discarded */
@@ -29,6 +31,7 @@ enum conn_end {
     CONN_END_BUFFERED,
     CONN_END_DRAINED,
     CONN_END_CUT,
+    CONN_ENDS
 };
 
 /* Ten thousand of them wait for most of their lives: every byte counts. */
@@ -64,6 +67,12 @@ void conn_on_io(struct ev_loop *loop, ev_io *io, int revents);
 /* conn_read - one read, and whatever follows from it */
 void conn_read(struct conn *c);
 
+/* conn_events - what the state asks to be watched for */
+int conn_events(const struct conn *c);
+
+/* conn_rethink - let the protocol look at the whole tail again; it may have other rules now */
+void conn_rethink(struct conn *c);
+
 /* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
 void conn_settle(struct conn *c);
 
@@ -84,6 +93,53 @@ void conn_close(struct conn *c, enum conn_end end);
 /* conn_abort - as conn_close, with a reset: the peer does not take what it was sent */
 void conn_abort(struct conn *c, enum conn_end end);
 
+/* conn.c */
+
+/* conn_drain - see conn_set_drain; @c's part of it */
+void conn_drain(struct conn *c);
+
+/*
+ * conn_move.c: the way out to another process and in from one. A detached connection is in no list
+ * of the set and is neither watched nor timed: its link is the caller's. It counts in n_open until
+ * it is given away.
+ */
+
+/* conn_is_movable - could another process go on with it? */
+bool conn_is_movable(const struct conn *c);
+
+/* conn_detach - touch it no more */
+void conn_detach(struct conn *c);
+
+/*
+ * conn_export - all that the other process has to know; pointers into @c, and to @state
+ * @state  of PROTOCOL_STATE_MAX bytes
+ * Returns 0 or -ENOTSUP (the protocol could not save it).
+ */
+int conn_export(const struct conn *c, uint8_t *state, struct handover_record *ret);
+
+/* conn_resume - it is this set's to serve again */
+void conn_resume(struct conn *c);
+
+/* conn_give_away - it is served elsewhere: count it, free all but its descriptor */
+void conn_give_away(struct conn *c);
+
+/* conn_forget - close this process's copy of the descriptor and free @c */
+void conn_forget(struct conn *c);
+
+/*
+ * conn_import - a detached connection, not counted yet, with copies of the bytes of @record
+ * @is_same_rule  the giver's protocol had the same rules
+ * Returns 0, -ENOMEM, -ENOBUFS (max_buffered) or -EBADMSG; on failure @fd is still the caller's.
+ */
+int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
+                bool is_same_rule, struct conn **ret);
+
+/* conn_adopt - begin to serve what was imported; under other rules its tail is looked at anew */
+void conn_adopt(struct conn *c, bool is_same_rule);
+
+/* conn_drop - free what was imported and not adopted, and close its descriptor */
+void conn_drop(struct conn *c);
+
 /* conn_time.c: deadlines */
 
 void conn_time_init(struct conn_set *set);
@@ -91,6 +147,11 @@ void conn_time_fini(struct conn_set *set);
 
 /* conn_now - the tick of this turn of the loop */
 uint32_t conn_now(struct conn_set *set);
+
+/* conn_age_ms - of something that was at @tick; conn_tick_of_age - the reverse, as far as ticks go
+ */
+uint32_t conn_age_ms(struct conn_set *set, uint32_t tick);
+uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms);
 
 /* conn_deadline - the tick at which @c's patience ends, WHEEL_NONE for never */
 uint32_t conn_deadline(const struct conn *c);

@@ -243,6 +243,13 @@ void conn_read(struct conn *c)
     conn_serve(c);
 }
 
+void conn_rethink(struct conn *c)
+{
+    c->resume = 0;
+    if (c->phase == CONN_OPEN && c->tail.block)
+        conn_answer(c, conn_set_of(c), buffer_data(&c->tail), buffer_len(&c->tail));
+}
+
 static __attribute__((noinline)) void conn_flush(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
@@ -260,7 +267,7 @@ static __attribute__((noinline)) void conn_flush(struct conn *c)
     }
 }
 
-static int events_of(const struct conn *c)
+int conn_events(const struct conn *c)
 {
     switch (c->phase) {
     case CONN_OPEN:
@@ -279,9 +286,9 @@ void conn_settle(struct conn *c)
 
     if (unlikely(c->phase == CONN_CLOSED))
         return;
-    if (unlikely(events_of(c) != c->io.events)) {
+    if (unlikely(conn_events(c) != c->io.events)) {
         ev_io_stop(set->loop, &c->io);
-        ev_io_modify(&c->io, events_of(c));
+        ev_io_modify(&c->io, conn_events(c));
         ev_io_start(set->loop, &c->io);
     }
     if (is_idle && set->limits.keep_alive_ms == 0)

@@ -12,6 +12,9 @@
 /* Past the tick's edge, so that the timer never comes just before it. */
 enum { SLACK_MS = 2 };
 
+/* Ticks before the set began: what comes from another process is older than the set. */
+enum { PAST_TICKS = 1 << 24 };
+
 static void read_clock(struct conn_set *set)
 {
     set->turn = ev_iteration(set->loop);
@@ -33,6 +36,20 @@ static uint32_t after(uint32_t tick, uint64_t timeout_ms)
     if (timeout_ms == 0)
         return WHEEL_NONE;
     return ticks < WHEEL_NONE - tick ? tick + (uint32_t)ticks : WHEEL_NONE - 1;
+}
+
+uint32_t conn_age_ms(struct conn_set *set, uint32_t tick)
+{
+    const uint64_t ms = (uint64_t)(conn_now(set) - tick) * CONN_TICK_MS;
+
+    return (uint32_t)MIN(ms, (uint64_t)UINT32_MAX);
+}
+
+uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms)
+{
+    const uint32_t now = conn_now(set);
+
+    return now - MIN(now, age_ms / CONN_TICK_MS);
 }
 
 uint32_t conn_deadline(const struct conn *c)
@@ -120,7 +137,7 @@ static void on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
 void conn_time_init(struct conn_set *set)
 {
     set->clock_ms = clock_mono_ms;
-    set->base_ms = set->clock_ms();
+    set->base_ms = set->clock_ms() - (uint64_t)PAST_TICKS * CONN_TICK_MS;
     read_clock(set);
     set->sweep_tick = WHEEL_NONE;
     wheel_init(&set->wheel, 0);

@@ -40,12 +40,25 @@ struct protocol {
                                       size_t len, size_t resume);
     /* An idle connection (nothing unfinished) has no state: it may be rescued and handed over. */
     bool is_stateless_when_idle;
+    /*
+     * save - write what another process needs to go on with @state; restore - read it there
+     * Both or none: NULL = a connection with state is drained where it is. The bytes may come from
+     * another version of the protocol: say so in them.
+     * @size   PROTOCOL_STATE_MAX
+     * save returns the length; more than @size = it cannot be moved. restore returns 0 or -errno.
+     */
+    size_t (*save)(const void *context, uint64_t state, uint8_t *buf, size_t size);
+    int (*restore)(const void *context, const uint8_t *data, size_t len, uint64_t *ret_state);
 };
+
+enum { PROTOCOL_STATE_MAX = 4096 };
 
 /* A protocol with its context: what a worker serves. */
 struct protocol_binding {
     const struct protocol *protocol;
     const void *context; /* borrowed, outlives the worker's connections */
+    /* Of the context: equal ones mean the same rules, so that a `resume` of there holds here. */
+    uint64_t fingerprint;
 };
 
 #endif

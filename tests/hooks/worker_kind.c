@@ -105,7 +105,8 @@ static int serve_hooked(const struct actor_boot *boot)
     hooked.on_data = on_data;
     if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
         return EX_SOFTWARE;
-    return worker_main(boot, (struct protocol_binding){&hooked, &rule});
+    return worker_main(boot,
+                       (struct protocol_binding){&hooked, &rule, echo_rule_fingerprint(&rule)});
 }
 
 const struct actor_kind echo_worker_kind = {"worker", serve_hooked};

@@ -42,7 +42,7 @@ void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_messag
     assert_non_null(r->loop);
     assert_int_equal(echo_rule_init(&r->rule, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN, max_message), 0);
     assert_int_equal(conn_set_init(&r->set, r->loop,
-                                   (struct protocol_binding){&echo_server_protocol, &r->rule},
+                                   (struct protocol_binding){&echo_server_protocol, &r->rule, 0},
                                    limits ? limits : &none, &r->counters, on_closed),
                      0);
     rig_now_ms = 1000000;

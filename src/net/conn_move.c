@@ -1,0 +1,179 @@
+/*
+ * The way of a connection out to another process, and in from one. Runs in a worker; who owns it
+ * meanwhile is decided by net/transfer*.
+ */
+#include "net/conn_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+_Static_assert((int)CONN_OPEN == (int)HANDOVER_OPEN &&
+                   (int)CONN_DELIVERING == (int)HANDOVER_DELIVERING &&
+                   (int)CONN_LINGERING == (int)HANDOVER_LINGERING,
+               "phases travel as they are");
+_Static_assert((int)PROTOCOL_STATE_MAX == (int)HANDOVER_STATE_MAX, "states travel as they are");
+
+/* Of one that ends nothing but its bytes matter, and of an idle one perhaps nothing at all. */
+static bool has_state(const struct conn *c)
+{
+    const struct protocol *p = conn_set_of(c)->binding.protocol;
+
+    return c->phase == CONN_OPEN && (c->tail.block || !p->is_stateless_when_idle);
+}
+
+bool conn_is_movable(const struct conn *c)
+{
+    return conn_set_of(c)->binding.protocol->save || !has_state(c);
+}
+
+void conn_detach(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    ev_io_stop(set->loop, &c->io);
+    wheel_disarm(&set->wheel, &c->node);
+    list_remove(&c->link);
+}
+
+/* Without keep_alive nobody looks at when idleness began, and `since` is something else. */
+static uint32_t since_age_ms(const struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const bool is_idle = c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+
+    return is_idle && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
+}
+
+int conn_export(const struct conn *c, uint8_t *state, struct handover_record *ret)
+{
+    const struct protocol_binding *b = &conn_set_of(c)->binding;
+    size_t state_len = 0;
+
+    if (has_state(c))
+        state_len = b->protocol->save(b->context, c->state, state, PROTOCOL_STATE_MAX);
+    if (state_len > PROTOCOL_STATE_MAX)
+        return -ENOTSUP;
+    *ret = (struct handover_record){
+        .phase = (enum handover_phase)c->phase,
+        .end = c->end,
+        .is_eof = c->is_eof,
+        .is_paused = c->is_paused && c->output.block,
+        .since_age_ms = since_age_ms(c),
+        .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
+        .resume = MIN(c->resume, buffer_len(&c->tail)),
+        .tail = buffer_data(&c->tail),
+        .tail_len = buffer_len(&c->tail),
+        .output = buffer_data(&c->output),
+        .output_len = buffer_len(&c->output),
+        .state = state,
+        .state_len = (uint32_t)state_len,
+    };
+    return 0;
+}
+
+static void serve(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    list_append(&set->all, &c->link);
+    ev_io_set(&c->io, c->io.fd, conn_events(c));
+    ev_io_start(set->loop, &c->io);
+    conn_await_deadline(c);
+}
+
+void conn_resume(struct conn *c)
+{
+    serve(c);
+    if (conn_set_of(c)->is_draining)
+        conn_drain(c);
+}
+
+void conn_give_away(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    buffer_free(&c->tail, &set->pool);
+    buffer_free(&c->output, &set->pool);
+    set->n_open--;
+    counter_add(&set->counters->handed_out, 1);
+}
+
+void conn_forget(struct conn *c)
+{
+    close(c->io.fd);
+    free(c);
+}
+
+static int import_bytes(struct conn *c, const struct handover_record *r, bool is_same_rule)
+{
+    struct conn_set *set = conn_set_of(c);
+    const struct protocol_binding *b = &set->binding;
+    int rc;
+
+    if (r->end >= CONN_ENDS)
+        return -EBADMSG;
+    rc = buffer_append(&c->tail, &set->pool, r->tail, r->tail_len);
+    if (rc == 0)
+        rc = buffer_append(&c->output, &set->pool, r->output, r->output_len);
+    if (rc == 0 && has_state(c))
+        rc = b->protocol->restore
+                 ? b->protocol->restore(b->context, r->state, r->state_len, &c->state)
+                 : -EBADMSG;
+    c->resume = is_same_rule ? r->resume : 0;
+    return rc;
+}
+
+int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
+                bool is_same_rule, struct conn **ret)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    int rc;
+
+    if (!c)
+        return -ENOMEM;
+    ev_io_init(&c->io, conn_on_io, fd, EV_READ);
+    c->io.data = set;
+    wheel_node_init(&c->node);
+    list_init(&c->link);
+    c->phase = (uint8_t)record->phase;
+    c->end = record->end;
+    c->is_eof = record->is_eof;
+    c->is_paused = record->is_paused;
+    c->since = conn_tick_of_age(set, record->since_age_ms);
+    c->progress = conn_tick_of_age(set, record->progress_age_ms);
+    rc = import_bytes(c, record, is_same_rule);
+    if (rc < 0) {
+        c->io.fd = -1;
+        conn_drop(c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+void conn_adopt(struct conn *c, bool is_same_rule)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    set->n_open++;
+    counter_add(&set->counters->handed_in, 1);
+    serve(c);
+    if (!is_same_rule && c->phase == CONN_OPEN && c->tail.block) {
+        conn_rethink(c);
+        conn_settle(c);
+    }
+    if (set->is_draining)
+        conn_drain(c);
+}
+
+void conn_drop(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    buffer_free(&c->tail, &set->pool);
+    buffer_free(&c->output, &set->pool);
+    if (c->io.fd >= 0)
+        close(c->io.fd);
+    free(c);
+}

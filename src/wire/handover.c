@@ -1,0 +1,197 @@
+/*
+ * The codec of the hand-over. Pure; both ends of it are workers, perhaps of different versions.
+ */
+#include "wire/handover.h"
+
+#include <errno.h>
+
+enum { KIND_BATCH = 1, KIND_ANSWER = 2, FLAG_EOF = 1, FLAG_PAUSED = 2, HEAD_BYTES = 8 };
+
+static const uint32_t magic = 0x65766f6d; /* "move" */
+
+static void put(uint8_t *p, uint64_t v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static uint64_t get(const uint8_t *p, unsigned bytes)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < bytes; i++)
+        v |= (uint64_t)p[i] << (8 * i);
+    return v;
+}
+
+static void put_head(uint8_t *p, uint16_t kind)
+{
+    put(p, magic, 4);
+    put(p + 4, HANDOVER_VERSION, 2);
+    put(p + 6, kind, 2);
+}
+
+/* The version stands where every version has it, and decides what else there is. */
+static int get_head(const uint8_t *data, size_t len, uint16_t kind, size_t bytes)
+{
+    if (len < HEAD_BYTES || get(data, 4) != magic)
+        return -EBADMSG;
+    if (get(data + 4, 2) != HANDOVER_VERSION)
+        return -EPROTONOSUPPORT;
+    return get(data + 6, 2) == kind && len == bytes ? 0 : -EBADMSG;
+}
+
+void handover_put_batch(const struct handover_batch *batch, uint8_t buf[HANDOVER_BATCH_BYTES])
+{
+    put_head(buf, KIND_BATCH);
+    put(buf + 8, batch->id, 4);
+    put(buf + 12, batch->count, 4);
+    put(buf + 16, batch->bytes, 8);
+    put(buf + 24, batch->protocol, 8);
+    put(buf + 32, batch->fingerprint, 8);
+    put(buf + 40, 0, 8);
+}
+
+int handover_get_batch(const uint8_t *data, size_t len, struct handover_batch *ret)
+{
+    struct handover_batch b;
+    const int rc = get_head(data, len, KIND_BATCH, HANDOVER_BATCH_BYTES);
+
+    if (rc < 0)
+        return rc;
+    b.id = (uint32_t)get(data + 8, 4);
+    b.count = (uint32_t)get(data + 12, 4);
+    b.bytes = get(data + 16, 8);
+    b.protocol = get(data + 24, 8);
+    b.fingerprint = get(data + 32, 8);
+    if (b.id == 0 || b.count == 0 || b.count > HANDOVER_COUNT_MAX || get(data + 40, 8) != 0)
+        return -EBADMSG;
+    *ret = b;
+    return 0;
+}
+
+void handover_put_answer(const struct handover_answer *answer, uint8_t buf[HANDOVER_ANSWER_BYTES])
+{
+    put_head(buf, KIND_ANSWER);
+    put(buf + 8, answer->id, 4);
+    put(buf + 12, answer->verdict, 4);
+    put(buf + 16, answer->room, 4);
+}
+
+int handover_get_answer(const uint8_t *data, size_t len, struct handover_answer *ret)
+{
+    const int rc = get_head(data, len, KIND_ANSWER, HANDOVER_ANSWER_BYTES);
+    uint64_t verdict;
+
+    if (rc < 0)
+        return rc;
+    verdict = get(data + 12, 4);
+    if (verdict != HANDOVER_OK && verdict != HANDOVER_REFUSED)
+        return -EBADMSG;
+    ret->id = (uint32_t)get(data + 8, 4);
+    ret->verdict = (enum handover_verdict)verdict;
+    ret->room = (uint32_t)get(data + 16, 4);
+    return 0;
+}
+
+void handover_put_record(const struct handover_record *record, uint8_t buf[HANDOVER_RECORD_BYTES])
+{
+    put(buf, record->phase, 1);
+    put(buf + 1, record->end, 1);
+    put(buf + 2, (record->is_eof ? FLAG_EOF : 0u) | (record->is_paused ? FLAG_PAUSED : 0u), 2);
+    put(buf + 4, record->since_age_ms, 4);
+    put(buf + 8, record->progress_age_ms, 4);
+    put(buf + 12, record->state_len, 4);
+    put(buf + 16, record->resume, 8);
+    put(buf + 24, record->tail_len, 8);
+    put(buf + 32, record->output_len, 8);
+}
+
+/* What no connection is like: adopting it would leave somebody waiting for ever. */
+static bool is_possible(const struct handover_record *r)
+{
+    if (r->state_len > HANDOVER_STATE_MAX || r->resume > r->tail_len)
+        return false;
+    if (r->is_paused && r->output_len == 0)
+        return false;
+    switch (r->phase) {
+    case HANDOVER_OPEN:
+        return !r->is_eof;
+    case HANDOVER_DELIVERING:
+        return r->tail_len == 0 && r->output_len > 0;
+    case HANDOVER_LINGERING:
+        return r->tail_len == 0 && r->output_len == 0 && !r->is_eof;
+    default:
+        return false;
+    }
+}
+
+static int get_record(const uint8_t *p, struct handover_record *ret)
+{
+    const uint64_t flags = get(p + 2, 2);
+
+    *ret = (struct handover_record){
+        .phase = (enum handover_phase)p[0],
+        .end = p[1],
+        .is_eof = (flags & FLAG_EOF) != 0,
+        .is_paused = (flags & FLAG_PAUSED) != 0,
+        .since_age_ms = (uint32_t)get(p + 4, 4),
+        .progress_age_ms = (uint32_t)get(p + 8, 4),
+        .state_len = (uint32_t)get(p + 12, 4),
+        .resume = get(p + 16, 8),
+        .tail_len = get(p + 24, 8),
+        .output_len = get(p + 32, 8),
+    };
+    return (flags & ~(uint64_t)(FLAG_EOF | FLAG_PAUSED)) == 0 && is_possible(ret) ? 0 : -EBADMSG;
+}
+
+/* Takes @bytes of the bulk. Returns false if there are not so many. */
+static bool take(struct handover_cursor *c, uint64_t bytes, const uint8_t **ret)
+{
+    if (bytes > c->bytes - c->bulk)
+        return false;
+    *ret = c->data + c->bulk;
+    c->bulk += bytes;
+    return true;
+}
+
+static int next_record(struct handover_cursor *c, struct handover_record *ret)
+{
+    if (get_record(c->data + (size_t)c->next * HANDOVER_RECORD_BYTES, ret) < 0 ||
+        !take(c, ret->tail_len, &ret->tail) || !take(c, ret->output_len, &ret->output) ||
+        !take(c, ret->state_len, &ret->state))
+        return -EBADMSG;
+    c->next++;
+    return 0;
+}
+
+int handover_open(struct handover_cursor *c, const struct handover_batch *batch,
+                  const uint8_t *data, size_t len)
+{
+    const uint64_t records = (uint64_t)batch->count * HANDOVER_RECORD_BYTES;
+    const struct handover_cursor begin = {data, len, batch->count, 0, records};
+    struct handover_record r;
+
+    if (batch->bytes != len || records > len)
+        return -EBADMSG;
+    *c = begin;
+    while (c->next < c->count)
+        if (next_record(c, &r) < 0)
+            return -EBADMSG;
+    if (c->bulk != len)
+        return -EBADMSG;
+    *c = begin;
+    return 0;
+}
+
+bool handover_next(struct handover_cursor *c, struct handover_record *ret)
+{
+    return c->next < c->count && next_record(c, ret) == 0;
+}
+
+uint64_t handover_hash(uint64_t hash, const void *data, size_t len)
+{
+    for (const uint8_t *p = data; len > 0; p++, len--)
+        hash = (hash ^ *p) * UINT64_C(0x100000001b3);
+    return hash;
+}
