@@ -1,0 +1,400 @@
+/*
+ * Giving connections away. Runs in the worker that has them; see transfer.h.
+ *
+ * A descriptor that is closed here while the socket lives on elsewhere stays in the kernel's set
+ * of libev's, and each of its events would make libev build the set anew. So acknowledged ones are
+ * kept open, which lets libev take them out one by one, and closed together, with one new set.
+ */
+#include "net/transfer.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "net/conn_impl.h"
+#include "net/transfer_pack.h"
+#include "net/transfer_wire.h"
+
+enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16 };
+
+static struct conn *first_of(struct list *conns)
+{
+    return container_of(conns->next, struct conn, link);
+}
+
+static struct transfer_flight *flight_of(struct transfer_lane *lane, uint32_t id)
+{
+    return &lane->flights[id % TRANSFER_UNANSWERED_MAX];
+}
+
+static bool is_open(const struct transfer_lane *lane)
+{
+    return lane->rules.phase == GIVING_WAITING || lane->rules.phase == GIVING_OPEN;
+}
+
+static bool is_awaited(const struct transfer_lane *lane)
+{
+    return giving_unanswered(&lane->rules) > 0 || lane->rules.phase == GIVING_WAITING;
+}
+
+static bool is_slow(const struct transfer_lane *lane)
+{
+    return is_awaited(lane) && lane->quiet_pulses >= TRANSFER_SLOW_PULSES;
+}
+
+static bool has_more(const struct transfer_out *t)
+{
+    return t->left > 0 && t->to_look > 0;
+}
+
+/* What the taker has room for, less what is on its way to it. */
+static size_t room_of(struct transfer_lane *lane)
+{
+    size_t flying = 0;
+
+    for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)
+        flying += flight_of(lane, id)->count;
+    return lane->room > flying ? lane->room - flying : 0;
+}
+
+/* Parts what is left among the takers that still take, if possible among the quick ones. */
+static void share_out(struct transfer_out *t)
+{
+    size_t n = 0, n_quick = 0, i = 0;
+
+    t->is_share_due = false;
+    for (size_t k = 0; k < t->n_lanes; k++) {
+        n += is_open(&t->lanes[k]);
+        n_quick += is_open(&t->lanes[k]) && !is_slow(&t->lanes[k]);
+    }
+    for (size_t k = 0; k < t->n_lanes; k++) {
+        struct transfer_lane *lane = &t->lanes[k];
+        const size_t takers = n_quick ? n_quick : n;
+
+        lane->quota = 0;
+        if (!is_open(lane) || (n_quick > 0 && is_slow(lane)))
+            continue;
+        lane->quota = t->left / takers + (i < t->left % takers);
+        i++;
+    }
+}
+
+/* Ours again: looked at once more, if somebody else may want them. */
+static void resume(struct transfer_out *t, struct transfer_flight *f)
+{
+    while (!list_is_empty(&f->conns)) {
+        struct conn *c = first_of(&f->conns);
+
+        list_remove(&c->link);
+        t->to_look++;
+        conn_resume(c);
+    }
+    f->count = 0;
+}
+
+/* Until it is sent, it is served: a batch that cannot go now is dissolved. */
+static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
+{
+    struct transfer_flight *f = flight_of(lane, lane->rules.sent + 1);
+    const size_t room = MIN(lane->quota, room_of(lane));
+    int rc;
+
+    transfer_collect(t, f, MIN(room, (size_t)HANDOVER_COUNT_MAX));
+    if (f->count == 0)
+        return 0;
+    rc = transfer_post(t, lane, f);
+    if (rc < 0) {
+        resume(t, f);
+        return rc;
+    }
+    giving_sent(&lane->rules);
+    lane->quota -= f->count;
+    t->left -= f->count;
+    t->flight_bytes += f->bytes;
+    t->stuck_pulses = 0;
+    t->retry_ms = RETRY_MIN_MS;
+    return 0;
+}
+
+/* --- one taker -------------------------------------------------------------------------------- */
+
+static void watch(struct transfer_lane *lane, int events)
+{
+    struct ev_loop *loop = lane->owner->set->loop;
+
+    if (lane->fd < 0 || (lane->io.events & (EV_READ | EV_WRITE)) == events)
+        return;
+    ev_io_stop(loop, &lane->io);
+    ev_io_set(&lane->io, lane->fd, events);
+    ev_io_start(loop, &lane->io);
+}
+
+static void start_retry(struct transfer_out *t, unsigned ms)
+{
+    if (ev_is_active(&t->retry))
+        return;
+    ev_timer_set(&t->retry, ms / 1e3, 0.);
+    ev_timer_start(t->set->loop, &t->retry);
+}
+
+static void on_cannot_send(struct transfer_out *t, struct transfer_lane *lane, int error)
+{
+    switch (error) {
+    case -EPIPE:
+    case -ECONNRESET:
+    case -ENOTCONN: /* reading finds what it has answered, and the end */
+        giving_close(&lane->rules);
+        t->is_share_due = true;
+        return;
+    case -EAGAIN:
+        watch(lane, EV_READ | EV_WRITE);
+        break;
+    default: /* ETOOMANYREFS: all processes of the user count. No descriptor, no memory. */
+        break;
+    }
+    start_retry(t, t->retry_ms);
+    t->retry_ms = MIN(t->retry_ms * 2, (unsigned)RETRY_MAX_MS);
+}
+
+static void fill(struct transfer_out *t, struct transfer_lane *lane)
+{
+    while (giving_may_send(&lane->rules) && has_more(t) && lane->quota > 0 && room_of(lane) > 0 &&
+           t->flight_bytes < TRANSFER_FLIGHT_BYTES) {
+        const int rc = send_batch(t, lane);
+
+        if (rc < 0) {
+            on_cannot_send(t, lane, rc);
+            return;
+        }
+    }
+    if (lane->rules.phase == GIVING_OPEN && lane->room == 0 &&
+        giving_unanswered(&lane->rules) == 0) {
+        giving_close(&lane->rules);
+        t->is_share_due = true;
+    }
+}
+
+static void settle_flight(struct transfer_out *t, struct transfer_flight *f, enum giving_fate fate)
+{
+    t->flight_bytes -= f->bytes;
+    if (fate == GIVING_RESUME) {
+        t->left += f->count;
+        resume(t, f);
+        t->is_share_due = true;
+        return;
+    }
+    t->n_moved += f->count;
+    while (!list_is_empty(&f->conns)) {
+        struct conn *c = first_of(&f->conns);
+
+        conn_give_away(c);
+        list_remove(&c->link);
+        list_append(&t->gone, &c->link);
+    }
+}
+
+static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
+                      const struct transfer_datagram *d)
+{
+    struct transfer_flight *f = flight_of(lane, lane->rules.answered + 1);
+    const uint32_t count = f->count;
+    struct handover_answer answer;
+    enum giving_fate fate;
+
+    if (handover_get_answer(d->data, d->len, &answer) < 0) {
+        giving_close(&lane->rules);
+        t->is_share_due = true;
+        return;
+    }
+    fate = giving_answered(&lane->rules, answer.id, answer.verdict == HANDOVER_OK);
+    lane->room = answer.room;
+    lane->quiet_pulses = 0;
+    t->stuck_pulses = 0;
+    /* Refused for another reason than its size: more of the same would be refused as well. */
+    if (fate == GIVING_RESUME && answer.room >= count)
+        giving_close(&lane->rules);
+    if (fate != GIVING_NOTHING)
+        settle_flight(t, f, fate);
+    else if (!is_open(lane))
+        t->is_share_due = true;
+}
+
+static void close_lane(struct transfer_lane *lane)
+{
+    ev_io_stop(lane->owner->set->loop, &lane->io);
+    fds_close(&lane->fd);
+}
+
+static void on_end(struct transfer_out *t, struct transfer_lane *lane)
+{
+    close_lane(lane);
+    for (;;) {
+        struct transfer_flight *f = flight_of(lane, lane->rules.answered + 1);
+
+        if (giving_ended(&lane->rules) == GIVING_NOTHING)
+            break;
+        settle_flight(t, f, GIVING_RESUME);
+    }
+    t->is_share_due = true;
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
+
+/* One new set for all; a process that has nothing left pays nothing for it. */
+static void let_go(struct transfer_out *t)
+{
+    if (list_is_empty(&t->gone))
+        return;
+    while (!list_is_empty(&t->gone)) {
+        struct conn *c = first_of(&t->gone);
+
+        list_remove(&c->link);
+        conn_forget(c);
+    }
+    ev_loop_fork(t->set->loop);
+}
+
+static void finish(struct transfer_out *t)
+{
+    struct ev_loop *loop = t->set->loop;
+
+    for (size_t i = 0; i < t->n_lanes; i++)
+        close_lane(&t->lanes[i]);
+    ev_timer_stop(loop, &t->pulse);
+    ev_timer_stop(loop, &t->retry);
+    let_go(t);
+    transfer_scratch_free(t->scratch);
+    t->scratch = NULL;
+    t->took_ns = clock_mono_ns() - t->started_ns;
+    t->n_stayed = MIN(t->left, t->set->n_open);
+    t->is_done = true;
+}
+
+/* Sends what can be sent now, and sees whether that was all. */
+static void go_on(struct transfer_out *t)
+{
+    bool is_any_open = false, is_quick_awaited = false, is_unanswered = false;
+    bool is_filled = false;
+
+    if (t->is_done)
+        return;
+    while (t->is_share_due || !is_filled) {
+        if (t->is_share_due)
+            share_out(t);
+        for (size_t i = 0; i < t->n_lanes; i++)
+            fill(t, &t->lanes[i]);
+        is_filled = true;
+    }
+    for (size_t i = 0; i < t->n_lanes; i++) {
+        const struct transfer_lane *lane = &t->lanes[i];
+
+        is_any_open |= is_open(lane);
+        is_unanswered |= giving_unanswered(&lane->rules) > 0;
+        is_quick_awaited |= giving_unanswered(&lane->rules) > 0 && !is_slow(lane);
+    }
+    t->is_sending = is_quick_awaited || (has_more(t) && is_any_open);
+    if (!is_unanswered && !t->is_sending)
+        finish(t);
+    t->on_change(t);
+}
+
+static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
+{
+    struct transfer_lane *lane = container_of(io, struct transfer_lane, io);
+    struct transfer_out *t = lane->owner;
+    struct transfer_datagram d;
+    int rc = 0;
+
+    if (revents & EV_WRITE)
+        watch(lane, EV_READ);
+    for (int i = 0; i < ANSWERS_PER_EVENT && rc == 0; i++) {
+        rc = transfer_receive(lane->fd, &d);
+        if (rc == TRANSFER_END)
+            on_end(t, lane);
+        if (rc != 0)
+            break;
+        for (size_t k = 0; k < d.n_fds; k++)
+            fds_close(&d.fds[k]);
+        on_answer(t, lane, &d);
+    }
+    go_on(t);
+}
+
+static void on_retry(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    go_on(container_of(timer, struct transfer_out, retry));
+}
+
+static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct transfer_out *t = container_of(timer, struct transfer_out, pulse);
+    bool is_unanswered = false;
+
+    let_go(t);
+    for (size_t i = 0; i < t->n_lanes; i++) {
+        struct transfer_lane *lane = &t->lanes[i];
+
+        is_unanswered |= giving_unanswered(&lane->rules) > 0;
+        if (is_awaited(lane) && ++lane->quiet_pulses == TRANSFER_SLOW_PULSES)
+            t->is_share_due = true;
+    }
+    if (!is_unanswered && ++t->stuck_pulses >= TRANSFER_STUCK_PULSES)
+        for (size_t i = 0; i < t->n_lanes; i++)
+            giving_close(&t->lanes[i].rules);
+    go_on(t);
+}
+
+int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, size_t n_fds,
+                  size_t count, transfer_out_on_change *on_change)
+{
+    const size_t in_set = set->n_open;
+
+    assert(n_fds <= TRANSFER_LANES_MAX);
+    *t = (struct transfer_out){
+        .set = set,
+        .on_change = on_change,
+        .n_lanes = n_fds,
+        .retry_ms = RETRY_MIN_MS,
+        .left = MIN(count, in_set),
+        .to_look = in_set,
+        .started_ns = clock_mono_ns(),
+        .is_sending = true,
+    };
+    list_init(&t->gone);
+    ev_timer_init(&t->retry, on_retry, 0., 0.);
+    ev_timer_init(&t->pulse, on_pulse, TRANSFER_PULSE_MS / 1e3, TRANSFER_PULSE_MS / 1e3);
+    for (size_t i = 0; i < n_fds; i++) {
+        struct transfer_lane *lane = &t->lanes[i];
+
+        lane->owner = t;
+        lane->fd = fds[i];
+        ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
+        ev_io_start(set->loop, &lane->io);
+    }
+    t->scratch = transfer_scratch_new();
+    if (!t->scratch) {
+        transfer_out_fini(t);
+        return -ENOMEM;
+    }
+    t->is_share_due = true;
+    ev_timer_start(set->loop, &t->pulse);
+    start_retry(t, 0);
+    return 0;
+}
+
+void transfer_out_fini(struct transfer_out *t)
+{
+    for (size_t i = 0; i < t->n_lanes; i++) {
+        struct transfer_lane *lane = &t->lanes[i];
+
+        close_lane(lane);
+        for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)
+            settle_flight(t, flight_of(lane, id), GIVING_RELEASE);
+    }
+    ev_timer_stop(t->set->loop, &t->pulse);
+    ev_timer_stop(t->set->loop, &t->retry);
+    let_go(t);
+    transfer_scratch_free(t->scratch);
+    t->scratch = NULL;
+}

@@ -1,0 +1,188 @@
+/*
+ * Taking connections over. Runs in the worker that gets them; see transfer.h.
+ */
+#include "net/transfer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/fds.h"
+#include "net/conn_impl.h"
+#include "net/transfer_wire.h"
+
+static struct conn *first_of(struct list *conns)
+{
+    return container_of(conns->next, struct conn, link);
+}
+
+static size_t room_of(const struct transfer_in *t)
+{
+    const size_t room = t->max_open > t->set->n_open ? t->max_open - t->set->n_open : 0;
+
+    return t->is_closed ? 0 : MIN(room, (size_t)UINT32_MAX);
+}
+
+static int import_all(struct transfer_in *t, struct handover_cursor *cursor, int *fds,
+                      bool is_same_rule, struct list *conns)
+{
+    struct handover_record r;
+
+    for (; handover_next(cursor, &r); fds++) {
+        struct conn *c;
+        const int rc = conn_import(t->set, *fds, &r, is_same_rule, &c);
+
+        if (rc < 0)
+            return rc;
+        *fds = -1;
+        list_append(conns, &c->link);
+    }
+    return 0;
+}
+
+/* Is the batch whole and is there room for it? Then all of it is in @conns, detached. */
+static int import_batch(struct transfer_in *t, const struct handover_batch *batch,
+                        struct transfer_datagram *d, struct list *conns)
+{
+    const struct protocol_binding *b = &t->set->binding;
+    const char *name = b->protocol->name;
+    struct handover_cursor cursor;
+    const uint8_t *data;
+    int rc;
+
+    if (d->is_cut)
+        return -EMFILE;
+    if (d->n_fds != 1 + (size_t)batch->count)
+        return -EBADMSG;
+    if (batch->protocol != handover_hash(HANDOVER_HASH, name, strlen(name)))
+        return -EPROTOTYPE;
+    if (batch->count > room_of(t))
+        return -ENOSPC;
+    rc = transfer_map(d->fds[0], batch->bytes, &data);
+    if (rc < 0)
+        return rc;
+    rc = handover_open(&cursor, batch, data, batch->bytes);
+    if (rc == 0)
+        rc = import_all(t, &cursor, d->fds + 1, batch->fingerprint == b->fingerprint, conns);
+    munmap((void *)(uintptr_t)data, batch->bytes);
+    return rc;
+}
+
+static void drop_all(struct list *conns)
+{
+    while (!list_is_empty(conns)) {
+        struct conn *c = first_of(conns);
+
+        list_remove(&c->link);
+        conn_drop(c);
+    }
+}
+
+static void adopt_all(struct transfer_in *t, struct list *conns, bool is_same_rule)
+{
+    while (!list_is_empty(conns)) {
+        struct conn *c = first_of(conns);
+
+        list_remove(&c->link);
+        conn_adopt(c, is_same_rule);
+        t->n_taken++;
+    }
+}
+
+/* What a batch that lost descriptors on its way tells of the room for the next, its file apart. */
+static size_t room_by(const struct transfer_datagram *d)
+{
+    return d->n_fds > 2 ? d->n_fds - 2 : 0;
+}
+
+static enum taking_fate answer(struct transfer_in *t, uint32_t id, bool is_taken, size_t room)
+{
+    const struct handover_answer a = {id, is_taken ? HANDOVER_OK : HANDOVER_REFUSED,
+                                      (uint32_t)room};
+    uint8_t data[HANDOVER_ANSWER_BYTES];
+
+    handover_put_answer(&a, data);
+    return taking_answered(&t->rules, transfer_send(t->fd, data, sizeof(data), NULL, 0));
+}
+
+static void finish(struct transfer_in *t)
+{
+    ev_io_stop(t->set->loop, &t->io);
+    fds_close(&t->fd);
+    t->is_done = true;
+    t->on_change(t);
+}
+
+static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
+{
+    /* A batch that cannot be read is the next one: its sender has to hear that it is refused. */
+    struct handover_batch batch = {.id = t->rules.received + 1};
+    enum taking_fate fate = TAKING_DROP;
+    struct list conns;
+    size_t room;
+    int rc;
+
+    list_init(&conns);
+    rc = handover_get_batch(d->data, d->len, &batch);
+    if (rc == 0)
+        rc = import_batch(t, &batch, d, &conns);
+    if (rc < 0) {
+        drop_all(&conns);
+        t->n_refused += batch.count;
+        t->error = rc;
+    }
+    room = rc == 0 ? room_of(t) - batch.count : room_of(t);
+    if (d->is_cut)
+        room = MIN(room, room_by(d));
+    taking_received(&t->rules, batch.id, rc == 0);
+    if (t->rules.phase == TAKING_ANSWERING)
+        fate = answer(t, batch.id, rc == 0, room);
+    if (fate == TAKING_OWN)
+        adopt_all(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
+    drop_all(&conns);
+    if (fate == TAKING_DROP)
+        finish(t);
+    else if (fate == TAKING_OWN)
+        t->on_change(t);
+}
+
+static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
+{
+    struct transfer_in *t = container_of(io, struct transfer_in, io);
+    struct transfer_datagram d;
+    int rc;
+
+    if (t->rules.phase == TAKING_ENDED) {
+        finish(t);
+        return;
+    }
+    rc = transfer_receive(t->fd, &d);
+    if (rc == TRANSFER_END)
+        finish(t);
+    if (rc != 0)
+        return;
+    on_batch(t, &d);
+    for (size_t i = 0; i < d.n_fds; i++)
+        fds_close(&d.fds[i]);
+}
+
+void transfer_take(struct transfer_in *t, struct conn_set *set, int fd, size_t max_open,
+                   transfer_in_on_change *on_change)
+{
+    *t = (struct transfer_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
+    ev_io_init(&t->io, on_io, fd, EV_READ);
+    ev_io_start(set->loop, &t->io);
+    if (answer(t, 0, true, room_of(t)) == TAKING_DROP)
+        ev_feed_event(set->loop, &t->io, EV_READ);
+}
+
+void transfer_in_close(struct transfer_in *t)
+{
+    t->is_closed = true;
+}
+
+void transfer_in_fini(struct transfer_in *t)
+{
+    ev_io_stop(t->set->loop, &t->io);
+    fds_close(&t->fd);
+}

@@ -1,0 +1,45 @@
+/*
+ * Datagrams with descriptors over a pair: private to net/transfer*.c.
+ */
+#ifndef NET_TRANSFER_WIRE_H
+#define NET_TRANSFER_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+#include "wire/handover.h"
+
+enum { TRANSFER_FDS_MAX = HANDOVER_COUNT_MAX + 1 }; /* the memory file first */
+
+/* transfer_file - a sealed memory file of what @iov holds. Returns the descriptor or -errno. */
+int transfer_file(struct iovec *iov, int n_iov);
+
+/*
+ * transfer_map - map a file of another process
+ * Only one that is sealed, so that it neither shrinks nor changes while it is read.
+ * Returns 0, -EBADMSG or -errno; on 0 munmap(@ret, @bytes).
+ */
+int transfer_map(int fd, uint64_t bytes, const uint8_t **ret);
+
+/* transfer_send - one datagram, now. Returns 0 or -errno. */
+int transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
+
+enum { TRANSFER_END = 1 };
+
+struct transfer_datagram {
+    uint8_t data[64];
+    size_t len;
+    int fds[TRANSFER_FDS_MAX]; /* owned by the caller */
+    size_t n_fds;
+    bool is_cut; /* bytes or descriptors are missing */
+};
+
+/*
+ * transfer_receive - one datagram
+ * A dead peer's queue is read past ECONNRESET, which comes ahead of it.
+ * Returns 0, TRANSFER_END (end of file) or -errno (-EAGAIN: nothing now).
+ */
+int transfer_receive(int fd, struct transfer_datagram *ret);
+
+#endif
