@@ -248,14 +248,26 @@ void acceptor_on_closed(struct acceptor *a)
     }
 }
 
-void acceptor_fini(struct acceptor *a)
+void acceptor_on_moved(struct acceptor *a)
 {
-    if (!a->watches)
-        return;
+    acceptor_on_closed(a);
+    if (a->is_running && !ev_is_active(&a->pause) && a->conns->n_open >= a->max_connections)
+        pause_accepting(a);
+}
+
+void acceptor_stop(struct acceptor *a)
+{
     a->is_running = false;
     counter_set(&a->record->is_accepting, 0);
     stop_watches(a);
     ev_timer_stop(a->loop, &a->pause);
+}
+
+void acceptor_fini(struct acceptor *a)
+{
+    if (!a->watches)
+        return;
+    acceptor_stop(a);
     for (size_t i = 0; i < a->n_watches; i++)
         fds_close(&a->watches[i].listener->fd);
     /* The sockets live on elsewhere, so the kernel keeps them in our epoll set: make a new one. */

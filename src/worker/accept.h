@@ -63,6 +63,12 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
 /* acceptor_run - begin to accept */
 void acceptor_run(struct acceptor *a);
 
+/* acceptor_stop - accept no more, for good; the listeners stay open until acceptor_fini */
+void acceptor_stop(struct acceptor *a);
+
+/* acceptor_on_moved - connections have come from or gone to another worker */
+void acceptor_on_moved(struct acceptor *a);
+
 /* acceptor_on_closed - a connection is gone: publish it, and go on if this worker was full */
 void acceptor_on_closed(struct acceptor *a);
 

@@ -69,10 +69,27 @@ static json_t *do_stop(struct worker *w, const struct request *r)
 {
     json_t *graceful = json_object_get(r->args, "graceful");
 
-    if (!graceful || json_is_true(graceful))
-        worker_drain(w);
-    else
+    if (graceful && !json_is_true(graceful))
         worker_quit(w);
+    else if (r->n_fds > 0)
+        worker_hand_over(w, r->fds, r->n_fds);
+    else
+        worker_drain(w);
+    return NULL;
+}
+
+static json_t *do_take(struct worker *w, const struct request *r)
+{
+    if (r->n_fds > 0)
+        transfers_take(w, json_string_value(json_object_get(r->args, "from")), &r->fds[0]);
+    return NULL;
+}
+
+static json_t *do_give(struct worker *w, const struct request *r)
+{
+    json_t *count = json_object_get(r->args, "count");
+
+    transfers_give(w, r->fds, r->n_fds, count ? (size_t)json_integer_value(count) : SIZE_MAX);
     return NULL;
 }
 
@@ -102,7 +119,8 @@ static const struct {
     {"ping", do_ping},           {"echo", do_echo},
     {"info", do_info},           {"run", do_run},
     {"stop", do_stop},           {"reopen_logs", do_reopen_logs},
-    {"log_level", do_log_level},
+    {"log_level", do_log_level}, {"take", do_take},
+    {"give", do_give},
 };
 
 static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)

@@ -13,6 +13,7 @@
 #include "actor/scoreboard.h"
 #include "net/conn.h"
 #include "worker/accept.h"
+#include "worker/transfers.h"
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
@@ -21,6 +22,7 @@ struct worker {
     struct mailbox mailbox;
     struct conn_set conns;
     struct acceptor acceptor;
+    struct transfers transfers;
     ev_timer heartbeat; /* the least often that the record is touched */
     ev_check turn; /* touches it at each turn of the loop */
     ev_timer patience; /* end of the drain */
@@ -42,6 +44,13 @@ void worker_run(struct worker *w);
 /* worker_drain - accept no more, finish what is begun, then end; worker_quit - end at once */
 void worker_drain(struct worker *w);
 void worker_quit(struct worker *w);
+
+/* worker_hand_over - as worker_drain, but give all connections away over @fds, which are taken
+ * over, and drain only what nobody takes */
+void worker_hand_over(struct worker *w, int *fds, size_t n_fds);
+
+/* worker_on_moved - connections have come or gone, or will go no more */
+void worker_on_moved(struct worker *w);
 
 /* worker_ask_to_retire - ask the arbiter, once, for an heir; goes on serving until told to stop */
 void worker_ask_to_retire(struct worker *w, const char *reason);

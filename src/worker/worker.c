@@ -102,17 +102,45 @@ static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int r
     ev_break(w->loop, EVBREAK_ALL);
 }
 
+static void begin_to_leave(struct worker *w)
+{
+    w->is_draining = true;
+    worker_set_state(w, ACTOR_STOPPING);
+    acceptor_stop(&w->acceptor);
+    transfers_close(w);
+    ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
+    ev_timer_start(w->loop, &w->patience);
+}
+
+/* What nobody takes. */
+static void drain_rest(struct worker *w)
+{
+    acceptor_fini(&w->acceptor);
+    conn_set_drain(&w->conns);
+    leave_if_drained(w);
+}
+
 void worker_drain(struct worker *w)
 {
     if (w->is_draining)
         return;
-    w->is_draining = true;
-    worker_set_state(w, ACTOR_STOPPING);
-    acceptor_fini(&w->acceptor);
-    ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
-    ev_timer_start(w->loop, &w->patience);
-    conn_set_drain(&w->conns);
-    leave_if_drained(w);
+    begin_to_leave(w);
+    drain_rest(w);
+}
+
+void worker_hand_over(struct worker *w, int *fds, size_t n_fds)
+{
+    if (!w->is_draining)
+        begin_to_leave(w);
+    transfers_give(w, fds, n_fds, SIZE_MAX);
+    worker_on_moved(w);
+}
+
+void worker_on_moved(struct worker *w)
+{
+    acceptor_on_moved(&w->acceptor);
+    if (w->is_draining && !transfers_is_giving(w))
+        drain_rest(w);
 }
 
 /* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
@@ -207,6 +235,7 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     ev_timer_init(&w->patience, on_patience_ends, 0., 0.);
     ev_signal_init(&w->term, on_term, SIGTERM);
     ev_signal_start(w->loop, &w->term);
+    transfers_init(w);
     mailbox_start(&w->mailbox, w->loop, w->boot->mailbox_fd, on_message, on_mailbox_close);
     return 0;
 }
@@ -236,6 +265,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 
     worker_set_state(&w, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
+    transfers_fini(&w);
     conn_set_fini(&w.conns);
     mailbox_stop(&w.mailbox);
     ev_loop_destroy(w.loop);
