@@ -181,7 +181,8 @@ static json_t *describe_arg(const struct command_arg *a)
     static const char *const types[] = {[COMMAND_STRING] = "string",
                                         [COMMAND_UINT] = "uint",
                                         [COMMAND_BOOL] = "bool",
-                                        [COMMAND_OBJECT] = "object"};
+                                        [COMMAND_OBJECT] = "object",
+                                        [COMMAND_NAMES] = "names"};
     char allowed[64];
 
     say_allowed(a, allowed, sizeof(allowed));

@@ -229,6 +229,33 @@ static void actors_and_commands__listed(void **state)
     must_have(r.out, "scale: workers is a whole number from 1 to 1024");
 }
 
+/* What `call` reads its arguments by. */
+static void commands__each_argument__has_a_type(void **state)
+{
+    static const char *const types[] = {"string", "uint", "bool", "object", "names"};
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control_of(s), "--json", "commands");
+    json_t *o = printed_json(&r), *row, *arg;
+    size_t i, k, n = 0;
+
+    json_array_foreach(o, i, row)
+    {
+        json_array_foreach(json_object_get(row, "args"), k, arg)
+        {
+            const char *type = json_string_value(json_object_get(arg, "type"));
+            size_t t = 0;
+
+            while (t < ARRAY_SIZE(types) && (!type || strcmp(type, types[t]) != 0))
+                t++;
+            MUST(t < ARRAY_SIZE(types), "%s: of no type", json_dumps(row, 0));
+            n++;
+        }
+    }
+    MUST(n >= 8, "only %zu arguments", n);
+    json_decref(o);
+}
+
 /* ---- steering ---- */
 
 static void reload__good_file__says_what_has_changed(void **state)
@@ -787,6 +814,7 @@ int main(void)
         IT(call__refused__code_and_a_way_on),
         IT(call__refused_with_json__the_answer_as_it_came),
         IT(actors_and_commands__listed),
+        IT(commands__each_argument__has_a_type),
         IT(reload__good_file__says_what_has_changed),
         IT(reload__bad_file__78_with_every_reason_and_nothing_changed),
         IT(scale__up_and_down__done_when_it_says_so),

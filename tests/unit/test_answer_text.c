@@ -340,12 +340,12 @@ static void lines__sample__columns_of_plain_numbers(void **state UNUSED)
     top_text_lines(f, &sample, "10:20:30", true);
     top_text_lines(f, &sample, "10:20:31", false);
     fclose(f);
+/* clang-format off */
 #define LINES(time)                                                                                \
-    time                                                                                           \
-        " worker.1     run              -         2      1234.5      2.000      1.500      "       \
-        "1.25\n" time " worker.2     starting         -         0           -          -         " \
-        " -         -\n" time                                                                      \
-        " total        run              1         2      1234.5      2.000      1.500         -\n"
+    time " worker.1     run              -         2      1234.5      2.000      1.500      1.25\n" \
+    time " worker.2     starting         -         0           -          -          -         -\n" \
+    time " total        run              1         2      1234.5      2.000      1.500         -\n"
+    /* clang-format on */
     assert_string_equal(
         text, "TIME     ACTOR        STATE     RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S"
               "    LAG_MS\n" LINES("10:20:30") LINES("10:20:31"));
