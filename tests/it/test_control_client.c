@@ -308,10 +308,12 @@ static void scale__up_and_down__done_when_it_says_so(void **state)
     struct it *it = *state;
     struct server *s = server_start(it);
     char *control = control_of(s);
+    pid_t pids[SERVER_WORKERS_MAX];
     struct tool_run r = RUN(it, NO_INPUT, "-C", control, "scale", "3");
 
     tool_must_print(&r, "3 workers run\n", 14);
-    assert_int_equal(server_accepting(s), 3);
+    assert_int_equal(server_worker_pids(s, pids), 3);
+    server_wait_workers(s, 3); /* the third has been told to, which may still be on its way */
     r = RUN(it, NO_INPUT, "-C", control, "scale", "1");
     tool_must_print(&r, "1 worker runs\n", 14);
     server_wait_workers(s, 1);
