@@ -181,12 +181,13 @@ static void on_serving(const char *addresses, void *userdata)
 {
     struct readiness *r = userdata;
 
-    log_close(r->early); /* a daemon must not keep the terminal; readiness is the last step */
-    if (r->ready_fd >= 0) {
+    if (r->ready_fd >= 0)
         dprintf(r->ready_fd, "%s\n", addresses);
-        fds_close(&r->ready_fd);
-    }
+    log_close(r->early); /* a daemon must not keep the terminal */
     daemon_report(&r->launch, EX_OK);
+    /* The end of file is the last step. It may be 1 or 2, which must never be a client's socket. */
+    fds_close(&r->ready_fd);
+    fds_ensure_stdio();
 }
 
 static int serve(struct arguments *args, struct config *config)

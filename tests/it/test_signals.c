@@ -27,10 +27,13 @@ static void signals__ttin_ttou__scale_between_one_and_more(void **state)
     }
     server_signal(s, SIGTTOU);
     peer_echo(fd, "the first is still here");
+    server_signal(s, SIGHUP); /* once that is done, the signal before it has had its effect */
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_workers(s, 1);
     server_signal(s, SIGTTIN);
     server_wait_workers(s, 2);
     server_signal(s, SIGHUP);
-    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_log(s, "msg=\"reloaded\"", 2);
     server_wait_workers(s, 1); /* as the file says */
 }
 

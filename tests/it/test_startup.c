@@ -138,6 +138,24 @@ static void startup__stdio_closed__no_client_gets_a_log_line(void **state)
     peer_expect_eof(fd);
 }
 
+static void ready_on_stdout(void)
+{
+    dup2(3, 1);
+    close(3);
+}
+
+static void startup__ready_on_stdout__no_client_becomes_stdout(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_spawn(it, .is_bare = true, .in_child = ready_on_stdout,
+                                    .args = {"-b", "127.0.0.1:0", "-w", "1", "--ready-fd", "1"});
+    char list[4096];
+    MUST(server_is_ready_or_ended(s), "it does not become ready");
+    MUST_COME((proc_list_fds(s->pid, list, sizeof(list)), strstr(list, "1 /dev/null")),
+              "1 is no longer open:\n%s", list);
+    server_must_be_well(s, 1);
+}
+
 static void open_fifty(void)
 {
     for (int fd = 100; fd < 150; fd++)
@@ -304,6 +322,7 @@ int main(void)
         IT(startup__pid_file_impossible__73_and_target_intact),
         IT(startup__no_permission__77),
         IT(startup__stdio_closed__no_client_gets_a_log_line),
+        IT(startup__ready_on_stdout__no_client_becomes_stdout),
         IT(startup__inherited_descriptors__workers_hold_none),
         IT(startup__environment__does_not_steer),
         IT(startup__daemon__launcher_waits_until_it_serves),
