@@ -271,21 +271,29 @@ static int open_unix(struct listener *l, const struct failure *f, int *ret_lock)
 
 /* --- both ------------------------------------------------------------------------------------- */
 
-static int begin_to_listen(struct listener *l, const struct failure *f)
+static int learn_name(struct listener *l)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof(ss);
 
-    if (listen(l->fd, l->backlog) < 0)
-        return fail(f, &l->addr, "listen", errno);
     if (getsockname(l->fd, (struct sockaddr *)&ss, &len) < 0)
-        return fail(f, &l->addr, "getsockname", errno);
+        return -errno;
     addr_format((struct sockaddr *)&ss, len, l->bound);
     if (ss.ss_family == AF_INET)
         l->addr.port = ntohs(((struct sockaddr_in *)&ss)->sin_port);
     else if (ss.ss_family == AF_INET6)
         l->addr.port = ntohs(((struct sockaddr_in6 *)&ss)->sin6_port);
     return 0;
+}
+
+static int begin_to_listen(struct listener *l, const struct failure *f)
+{
+    int r = listen(l->fd, l->backlog) < 0 ? -errno : 0;
+
+    if (r < 0)
+        return fail(f, &l->addr, "listen", -r);
+    r = learn_name(l);
+    return r < 0 ? fail(f, &l->addr, "getsockname", -r) : 0;
 }
 
 int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
@@ -315,6 +323,49 @@ int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struc
     fds_close(&lock);
     if (r < 0) {
         listener_close(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+static int check_listening(int fd)
+{
+    int is_listening = 0;
+    socklen_t len = sizeof(is_listening);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0)
+        return -errno;
+    return is_listening ? 0 : -EINVAL;
+}
+
+int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
+                   struct listener **ret)
+{
+    char why[128];
+    const struct failure f = {.text = text, .why = why, .size = sizeof(why)};
+    const char *what;
+    struct listener *l = calloc(1, sizeof(*l));
+    int r = l && (l->text = strdup(text)) ? 0 : -ENOMEM;
+
+    if (r == 0)
+        r = addr_parse(text, &l->addr, &what);
+    if (r == 0 && l->addr.kind == ADDR_UNIX)
+        r = make_absolute(l, &f);
+    if (r == 0)
+        r = check_listening(fd);
+    if (r == 0) {
+        l->fd = fd;
+        l->backlog = backlog;
+        l->owner = is_owner ? getpid() : 0;
+        l->dev = dev;
+        l->ino = ino;
+        r = learn_name(l);
+    }
+    if (r < 0) {
+        if (l)
+            free(l->text);
+        free(l);
         return r;
     }
     *ret = l;
