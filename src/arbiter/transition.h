@@ -12,6 +12,7 @@
 #define ARBITER_TRANSITION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "arbiter/policy.h"
 
@@ -166,6 +167,24 @@ struct tr_action {
  */
 void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_records,
                      uint32_t random);
+
+/* A process that runs already when the engine begins: after an upgrade. */
+struct tr_adopted {
+    uint32_t record;
+    enum tr_role role; /* TR_LIVE, TR_HEIR or TR_NO_ROLE */
+    struct tr_proc proc;
+};
+
+/*
+ * transition_adopt - as transition_init, but @live has served, and these processes are there
+ * What is missing in @live is started at once: an upgrade forgives all deaths before it.
+ * Returns 0, or -EINVAL if that is nothing an engine could have come to; @t is undefined then.
+ */
+int transition_adopt(struct transition *t, const struct tr_set *live, uint32_t n_records,
+                     uint32_t random, const struct tr_adopted *procs, size_t n);
+
+/* transition_describe - the process of @record, as transition_adopt takes it; none if it is free */
+void transition_describe(const struct transition *t, uint32_t record, struct tr_adopted *ret);
 
 /* transition_event - something has happened. Events that make no sense now are ignored. */
 void transition_event(struct transition *t, uint64_t now_ms, const struct tr_event *ev);
