@@ -41,6 +41,8 @@ const struct command_row command_table[] = {
     {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
      {{"workers", COMMAND_UINT, true, 1, 1024, "processes that are wanted"}},
      "Change the number of workers; answers when they run"},
+    {"upgrade", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
+     "Execute the program at its path anew, in place; answers when it is done, or why not"},
     {"reopen_logs", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
      "Open the log file anew, after a rotation"},
     {"log_level", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,

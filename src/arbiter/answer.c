@@ -200,6 +200,7 @@ static void on_overdue(struct arbiter *a, struct answer *w)
         [ANSWER_READY] = "no answer",
         [ANSWER_RELOAD] = "the reload is not done yet",
         [ANSWER_NEXT_RELOAD] = "the reload is not done yet",
+        [ANSWER_UPGRADE] = "the upgrade is not done yet",
         [ANSWER_SCALE] = "the workers do not all run yet",
         [ANSWER_WORKERS] = "no reply from the worker",
     };

@@ -23,6 +23,7 @@ enum answer_wait {
     ANSWER_READY, /* nothing: it is being given */
     ANSWER_RELOAD, /* the reload under way */
     ANSWER_NEXT_RELOAD, /* the one after it */
+    ANSWER_UPGRADE, /* the upgrade under way */
     ANSWER_SCALE, /* `workers` processes run and none is too much */
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */

@@ -46,6 +46,7 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
     a->is_stopping = true;
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
+    upgrade_cancel(a);
     arbiter_event(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
 }
 
@@ -110,6 +111,7 @@ static const struct {
     {SIGTTIN, sig_more},
     {SIGTTOU, sig_fewer},
     {SIGUSR1, arbiter_reopen_logs},
+    {SIGUSR2, upgrade_request},
     {SIGCHLD, children_reap},
 };
 
@@ -176,6 +178,7 @@ static void give_up(struct arbiter *a)
     a->is_stopping = true;
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
+    upgrade_cancel(a);
     transition_event(a->engine, clock_mono_ms(),
                      &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
 }
@@ -202,10 +205,16 @@ static void act(struct arbiter *a, const struct tr_action *action)
         kill_worker(a, action);
         break;
     case TR_COMMIT:
-        reload_on_commit(a);
+        if (upgrade_is_changing(a))
+            upgrade_on_commit(a);
+        else
+            reload_on_commit(a);
         break;
     case TR_ROLLBACK:
-        reload_on_rollback(a, action);
+        if (upgrade_is_changing(a))
+            upgrade_on_rollback(a, action);
+        else
+            reload_on_rollback(a, action);
         break;
     case TR_SERVING:
         on_serving(a);
@@ -232,6 +241,7 @@ void arbiter_pump(struct arbiter *a)
         now_ms = clock_mono_ms();
     }
     reload_retry(a); /* what a request waits for is always something that the engine was told */
+    upgrade_retry(a);
     answers_on_settled(a);
     ev_timer_stop(a->loop, &a->alarm);
     deadline_ms = transition_deadline(a->engine);

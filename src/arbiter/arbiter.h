@@ -10,6 +10,12 @@
 #include "conf/config.h"
 #include "conf/config_file.h"
 
+/* The program that runs: what an upgrade executes anew. */
+struct arbiter_image {
+    const char *path; /* borrowed: of the executable, absolute */
+    char *const *argv; /* borrowed: of the first start */
+};
+
 struct arbiter_options {
     /* From the command line, borrowed; applied again at each reload. */
     const struct config_override *overrides;
@@ -19,6 +25,7 @@ struct arbiter_options {
     void *userdata; /* borrowed */
     /* What is forked into the slots; borrowed. */
     const struct actor_kind *worker;
+    const struct arbiter_image *image; /* borrowed */
 };
 
 /*
@@ -28,5 +35,33 @@ struct arbiter_options {
  * Returns the exit code (sysexits, see echo-arbiter(8)).
  */
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options);
+
+/* What the image before this one has left. */
+struct arbiter_legacy {
+    int state_fd; /* taken over */
+    int back_fd; /* taken over: its executable; -1 = there is no way back */
+    const char
+        *failed; /* borrowed: why an upgrade has come back to this image; NULL = it has not */
+};
+
+/*
+ * arbiter_adopt - go on where the image before this one has stopped, until stopped
+ * All signals are blocked. What goes wrong before it serves leads back to that image.
+ * @options  without overrides; on_serving is not called: it has served
+ * Returns as arbiter_run.
+ */
+int arbiter_adopt(const struct arbiter_legacy *legacy, struct log *log,
+                  const struct arbiter_options *options);
+
+/* What a program says on standard output in the dry run if it could; its version follows. */
+#define ARBITER_CAN_ADOPT "echo-arbiter can go on: version "
+
+/*
+ * arbiter_try_adopt - the dry run: could this program do that? The process has to end with _exit.
+ * @why  on failure: a sentence of at most ARBITER_WHY_LEN bytes
+ * Returns 0 or -errno.
+ */
+enum { ARBITER_WHY_LEN = 256 };
+int arbiter_try_adopt(int state_fd, const struct arbiter_options *options, char *why);
 
 #endif

@@ -220,6 +220,15 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
     kill(c->pid, SIGKILL);
 }
 
+void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
+{
+    c->arbiter = a;
+    if (mailbox_fd >= 0)
+        mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
+    else
+        c->mailbox.is_closed = true;
+}
+
 static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
 {
     uint64_t now_ms = clock_mono_ms();
@@ -276,8 +285,11 @@ void children_reap(struct arbiter *a)
             on_exit_of(a, c, status);
         else if (pid == a->reload.parser)
             reload_on_parser_exit(a, status);
+        else if (pid == a->upgrade.checker)
+            upgrade_on_check_exit(a, status);
         else
             log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
     }
     reload_retry(a);
+    upgrade_retry(a);
 }

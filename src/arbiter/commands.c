@@ -77,6 +77,19 @@ static void do_reload(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     reload_request(a);
 }
 
+static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    const char *obstacle = upgrade_obstacle(a);
+
+    if (obstacle) {
+        answer_error(a, w, a->is_stopping ? "stopping" : "busy", obstacle);
+        return;
+    }
+    answer_wait(a, w, ANSWER_UPGRADE,
+                2 * UPGRADE_CHECK_MS + a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
+    upgrade_request(a);
+}
+
 static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers)
 {
     if (a->is_stopping) {
@@ -208,19 +221,13 @@ static const struct {
     const char *name;
     arbiter_handler *handle;
 } handlers[] = {
-    {"ping", do_ping},
-    {"echo", do_echo},
-    {"info", do_info},
-    {"config", do_config},
-    {"stop", do_stop},
-    {"notify", do_notify},
-    {"spawn", do_spawn},
-    {"kill_actor", do_kill_actor},
-    {"reload", do_reload},
-    {"scale", do_scale},
-    {"reopen_logs", do_reopen_logs},
-    {"log_level", do_log_level},
-    {"actors", do_actors},
+    {"ping", do_ping},           {"echo", do_echo},
+    {"info", do_info},           {"config", do_config},
+    {"stop", do_stop},           {"notify", do_notify},
+    {"spawn", do_spawn},         {"kill_actor", do_kill_actor},
+    {"reload", do_reload},       {"scale", do_scale},
+    {"upgrade", do_upgrade},     {"reopen_logs", do_reopen_logs},
+    {"log_level", do_log_level}, {"actors", do_actors},
     {"commands", do_commands},
 };
 

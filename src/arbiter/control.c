@@ -218,20 +218,14 @@ static bool make_room(struct control *k)
     return false;
 }
 
-static void accept_client(struct arbiter *a, int fd)
+static struct control_client *client_new(struct arbiter *a, int fd)
 {
     struct control *k = &a->control;
-    struct control_client *c;
+    struct control_client *c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
 
-    if (!is_allowed(fd)) {
-        log_warning_limited(a->log, "control: a peer of another user is refused");
-        fds_close(&fd);
-        return;
-    }
-    c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
     if (!c) {
         fds_close(&fd);
-        return;
+        return NULL;
     }
     c->arbiter = a;
     c->since_ms = clock_mono_ms();
@@ -240,6 +234,17 @@ static void accept_client(struct arbiter *a, int fd)
     ev_io_init(&c->io, on_client, fd, EV_READ);
     ev_io_start(a->loop, &c->io);
     control_keep_time(a);
+    return c;
+}
+
+static void accept_client(struct arbiter *a, int fd)
+{
+    if (is_allowed(fd)) {
+        client_new(a, fd);
+        return;
+    }
+    log_warning_limited(a->log, "control: a peer of another user is refused");
+    fds_close(&fd);
 }
 
 static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
@@ -299,6 +304,15 @@ void control_keep_time(struct arbiter *a)
         ev_timer_again(a->loop, &a->control.sweep);
 }
 
+static void begin_to_accept(struct arbiter *a, const char *path)
+{
+    struct control *k = &a->control;
+
+    snprintf(k->path, sizeof(k->path), "%s", path);
+    ev_io_init(&k->io, on_acceptable, k->listener->fd, EV_READ);
+    ev_io_start(a->loop, &k->io);
+}
+
 static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_size)
 {
     struct control *k = &a->control;
@@ -308,13 +322,11 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
 
     snprintf(text, sizeof(text), "unix:%s", path);
     mask = umask(0177); /* from its first moment nobody else may connect */
-    rc = listener_open(text, 64, 0, &k->listener, why, why_size);
+    rc = listener_open(text, CONTROL_BACKLOG, 0, &k->listener, why, why_size);
     umask(mask);
     if (rc < 0)
         return rc;
-    snprintf(k->path, sizeof(k->path), "%s", path);
-    ev_io_init(&k->io, on_acceptable, k->listener->fd, EV_READ);
-    ev_io_start(a->loop, &k->io);
+    begin_to_accept(a, path);
     return 0;
 }
 
@@ -334,19 +346,55 @@ static void listen_at_default(struct arbiter *a)
         log_info(a->log, "no control socket", F_STR("reason", why));
 }
 
-int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size)
+static void init(struct control *k)
 {
-    struct control *k = &a->control;
-
     list_init(&k->clients);
     ev_init(&k->sweep, on_sweep);
     k->sweep.repeat = CONTROL_SWEEP_MS / 1e3;
+}
+
+int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size)
+{
+    init(&a->control);
     if (!*setting)
         return 0;
     if (strcmp(setting, "auto") != 0)
         return listen_at(a, setting, why, why_size);
     listen_at_default(a);
     return 0;
+}
+
+void control_adopt(struct arbiter *a, const char *path, const char *made_dir)
+{
+    struct control *k = &a->control;
+
+    init(k);
+    snprintf(k->made_dir, sizeof(k->made_dir), "%s", made_dir);
+    if (k->listener)
+        begin_to_accept(a, path);
+}
+
+struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+                                            size_t in_len, const void *out, size_t out_len)
+{
+    struct control_client *c = client_new(a, fd);
+
+    if (!c)
+        return NULL;
+    c->in = malloc(CONTROL_LINE_MAX);
+    c->out = malloc(out_len ? out_len : 1);
+    if (!c->in || !c->out) {
+        drop(c);
+        return NULL;
+    }
+    if (in_len)
+        memcpy(c->in, in, in_len);
+    if (out_len)
+        memcpy(c->out, out, out_len);
+    c->in_len = in_len;
+    c->out_len = out_len;
+    watch(c);
+    return c;
 }
 
 void control_close(struct arbiter *a)

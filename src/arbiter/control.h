@@ -15,6 +15,7 @@
 #include "base/runtime_path.h"
 
 enum {
+    CONTROL_BACKLOG = 64,
     CONTROL_CLIENTS_MAX = 64,
     CONTROL_LINE_MAX = 65536,
     CONTROL_OUTPUT_MAX = 4 << 20,
@@ -57,6 +58,17 @@ struct control {
  * Returns 0 or -errno, with @why.
  */
 int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
+
+/*
+ * control_adopt, control_adopt_client - go on with what an earlier image has left; the listener, if
+ * there is one, is in place
+ * @fd       taken over, also on failure
+ * @in,@out  borrowed; @in_len at most CONTROL_LINE_MAX
+ * The latter returns the client, to whom the caller adds its pending requests; NULL without memory.
+ */
+void control_adopt(struct arbiter *a, const char *path, const char *made_dir);
+struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+                                            size_t in_len, const void *out, size_t out_len);
 
 /* control_close - drop the clients, unlink the socket */
 void control_close(struct arbiter *a);

@@ -43,11 +43,22 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
     return 0;
 }
 
+/* A daemon has no stderr to write to. */
+static int open_log(struct generation *g, char *why, size_t why_size)
+{
+    const struct config *c = g->config;
+    const char *path = c->is_daemon && !*c->log_file ? "syslog" : c->log_file;
+    int rc = log_open(&g->log, path, c->log_level, c->log_format, "arbiter");
+
+    if (rc < 0)
+        snprintf(why, why_size, "log.file %s: %s", path, strerror(-rc));
+    return rc;
+}
+
 int generation_new(struct config *config, uint64_t epoch, struct generation *old,
                    struct generation **ret, char *why, size_t why_size)
 {
     struct generation *g = calloc(1, sizeof(*g));
-    const char *log_file; /* a daemon has no stderr to write to */
     int rc;
 
     if (!g) {
@@ -57,11 +68,8 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
     g->epoch = epoch;
     g->config = config;
     g->workers = config_effective_workers(config);
-    log_file = config->is_daemon && !*config->log_file ? "syslog" : config->log_file;
-    rc = log_open(&g->log, log_file, config->log_level, config->log_format, "arbiter");
-    if (rc < 0)
-        snprintf(why, why_size, "log.file %s: %s", log_file, strerror(-rc));
-    else
+    rc = open_log(g, why, why_size);
+    if (rc == 0)
         rc = open_listeners(g, old, why, why_size);
     if (rc < 0) {
         g->config = NULL; /* stays the caller's */
@@ -70,6 +78,46 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
     }
     *ret = g;
     return 0;
+}
+
+int generation_adopt(struct config *config, uint64_t epoch, struct listener **listeners, size_t n,
+                     struct generation **ret, char *why, size_t why_size)
+{
+    struct generation *g = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*g)) : NULL;
+    int rc;
+
+    if (!g) {
+        snprintf(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
+    g->epoch = epoch;
+    g->config = config;
+    g->workers = config_effective_workers(config);
+    rc = open_log(g, why, why_size);
+    if (rc < 0) {
+        g->config = NULL;
+        generation_free(g);
+        return rc;
+    }
+    for (; g->n_listeners < n; g->n_listeners++) {
+        g->listeners[g->n_listeners] = listeners[g->n_listeners];
+        g->listeners[g->n_listeners]->refs++;
+    }
+    *ret = g;
+    return 0;
+}
+
+void generation_commit(struct arbiter *a)
+{
+    struct generation *old = a->live;
+
+    a->live = a->next;
+    a->next = NULL;
+    a->log = &a->live->log;
+    for (size_t i = 0; i < a->live->n_listeners; i++)
+        if (a->live->listeners[i]->backlog != (int)a->live->config->backlog)
+            listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);
+    generation_free(old);
 }
 
 void generation_free(struct generation *g)

@@ -82,6 +82,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     set_uint(o, "generation", a->live->epoch);
     set_uint(o, "reloads", a->reloads);
     set_uint(o, "restarts", a->restarts);
+    set_uint(o, "upgrades", a->upgrades);
     set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));

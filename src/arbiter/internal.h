@@ -18,6 +18,7 @@
 #include "arbiter/control.h"
 #include "arbiter/pidfile.h"
 #include "arbiter/transition.h"
+#include "arbiter/upgrade.h"
 #include "base/log.h"
 #include "net/listener.h"
 
@@ -80,6 +81,7 @@ struct arbiter {
     ev_timer housekeeping; /* closes the counts of repeated log lines */
     struct ev_signal *signals; /* owned: one a row of the table */
     struct reload reload;
+    struct upgrade upgrade;
     struct pidfile pidfile;
     struct control control;
     struct list answers; /* owned; every asker that still waits */
@@ -91,9 +93,20 @@ struct arbiter {
     uint64_t started_ms;
     uint64_t reloads;
     uint64_t restarts; /* unplanned ends */
+    uint64_t upgrades;
     bool is_stopping;
     int exit_code;
 };
+
+/* startup.c */
+
+/* arbiter_init - the empty one; to be followed by arbiter_fini, whatever it says. Returns 0 or
+ * -ENOMEM. */
+int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options);
+void arbiter_fini(struct arbiter *a);
+
+/* arbiter_serve - unblock signals and run until stopped. Returns the exit code. */
+int arbiter_serve(struct arbiter *a);
 
 /* arbiter.c */
 
@@ -147,6 +160,10 @@ void children_tell_all(struct arbiter *a, const char *command);
 /* children_kill - SIGKILL, logged at @level with @why */
 void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why);
 
+/* children_adopt - go on with a process that an earlier image has forked; all but the mailbox is
+ * filled in. @mailbox_fd: taken over; -1 = closed */
+void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd);
+
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);
 
@@ -162,6 +179,17 @@ void children_reap(struct arbiter *a);
 int generation_new(struct config *config, uint64_t epoch, struct generation *old,
                    struct generation **ret, char *why, size_t why_size);
 
+/*
+ * generation_adopt - one that serves already; its listeners are there
+ * @config,@listeners  taken over on 0; the latter as by malloc, each with no reference yet
+ * Returns 0 or -errno with @why, and nothing is changed.
+ */
+int generation_adopt(struct config *config, uint64_t epoch, struct listener **listeners, size_t n,
+                     struct generation **ret, char *why, size_t why_size);
+
+/* generation_commit - the next one serves, the old one is freed */
+void generation_commit(struct arbiter *a);
+
 /* generation_free - close what no other generation holds. NULL is fine. */
 void generation_free(struct generation *g);
 
@@ -173,6 +201,8 @@ void reload_request(struct arbiter *a);
 void reload_on_parser_exit(struct arbiter *a, int status);
 void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
+/* reload_failure_text - for people */
+const char *reload_failure_text(enum tr_failure f);
 /* reload_retry - something has ended: is there a request that waits? */
 void reload_retry(struct arbiter *a);
 /* reload_cancel - stopping: forget it all */

@@ -214,7 +214,7 @@ void reload_retry(struct arbiter *a)
 {
     struct reload *r = &a->reload;
 
-    if (!r->is_again || r->is_active || r->parser || a->is_stopping)
+    if (!r->is_again || r->is_active || r->parser || a->is_stopping || upgrade_is_under_way(a))
         return;
     if (!transition_can_reload(a->engine, a->live->workers) ||
         transition_count(a->engine, TR_RETIRING) > 2 * a->live->workers)
@@ -251,20 +251,13 @@ static json_t *describe(struct arbiter *a, uint64_t took_ms)
 
 void reload_on_commit(struct arbiter *a)
 {
-    struct generation *old = a->live;
     uint64_t took_ms = clock_mono_ms() - a->reload.started_ms;
     json_t *body;
 
     if (!a->next)
         return;
-    a->live = a->next;
-    a->next = NULL;
-    a->log = &a->live->log;
+    generation_commit(a);
     a->reloads++;
-    for (size_t i = 0; i < a->live->n_listeners; i++)
-        if (a->live->listeners[i]->backlog != (int)a->live->config->backlog)
-            listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);
-    generation_free(old);
     log_info(a->log, "reloaded", F_UINT("generation", a->live->epoch),
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
     body = describe(a, took_ms);
@@ -273,7 +266,7 @@ void reload_on_commit(struct arbiter *a)
     finish(a);
 }
 
-static const char *failure_text(enum tr_failure f)
+const char *reload_failure_text(enum tr_failure f)
 {
     switch (f) {
     case TR_FAILURE_DIED:
@@ -298,7 +291,7 @@ void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
         finish(a);
         return;
     }
-    refuse(a, failure_text(action->failure));
+    refuse(a, reload_failure_text(action->failure));
 }
 
 void reload_cancel(struct arbiter *a)

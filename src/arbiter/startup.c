@@ -57,6 +57,30 @@ static int refuse_start(struct arbiter *a, int rc, const char *why)
     return exit_code_of(rc);
 }
 
+int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options)
+{
+    *a = (struct arbiter){
+        .options = options,
+        .log = log,
+        .started_ms = clock_mono_ms(),
+        .state = ACTOR_INACTIVE,
+        .pidfile = {.fd = -1},
+        .reload = {.fd = -1},
+        .scoreboard = {.fd = -1},
+    };
+    list_init(&a->answers);
+    a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    a->engine = calloc(1, sizeof(*a->engine));
+    a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
+    a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
+    a->notes = json_object();
+    if (upgrade_init(a, options->image->path) < 0 || !a->loop || !a->engine || !a->children ||
+        !a->requests || !a->notes)
+        return -ENOMEM;
+    ev_set_userdata(a->loop, a);
+    return 0;
+}
+
 /* Returns 0 or the exit code; what was made so far is undone by fini. */
 static int prepare(struct arbiter *a, struct config *config)
 {
@@ -64,16 +88,6 @@ static int prepare(struct arbiter *a, struct config *config)
     char why[512];
     int rc;
 
-    a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    a->engine = calloc(1, sizeof(*a->engine));
-    a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
-    a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
-    a->notes = json_object();
-    if (!a->loop || !a->engine || !a->children || !a->requests || !a->notes) {
-        config_free(config);
-        return refuse_start(a, -ENOMEM, "out of memory");
-    }
-    ev_set_userdata(a->loop, a);
     raise_descriptor_limit();
     /* First the pid file: it tells "already running" from "the address is taken". */
     rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
@@ -104,10 +118,11 @@ static int prepare(struct arbiter *a, struct config *config)
     return 0;
 }
 
-static void fini(struct arbiter *a)
+void arbiter_fini(struct arbiter *a)
 {
     if (a->loop) {
         reload_cancel(a);
+        upgrade_fini(a);
         if (a->reload.parser)
             waitpid(a->reload.parser, NULL, 0); /* killed just now: leave no zombie */
         answers_fini(a);
@@ -124,33 +139,35 @@ static void fini(struct arbiter *a)
     free(a->requests);
     json_decref(a->notes);
     free(a->engine);
+    generation_free(a->live);
+}
+
+int arbiter_serve(struct arbiter *a)
+{
+    signals_unblock_all();
+    arbiter_pump(a);
+    do
+        ev_run(a->loop, 0);
+    while (upgrade_step(a));
+    log_info(a->log, "stopped", F_UINT("uptime_ms", clock_mono_ms() - a->started_ms),
+             F_UINT("accepted", counter_get(&a->totals.accepted)),
+             F_UINT("requests", counter_get(&a->totals.requests)), F_INT("exit", a->exit_code));
+    return a->exit_code;
 }
 
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options)
 {
-    struct arbiter a = {
-        .options = options,
-        .log = log,
-        .started_ms = clock_mono_ms(),
-        .state = ACTOR_INACTIVE,
-        .pidfile = {.fd = -1},
-        .reload = {.fd = -1},
-        .scoreboard = {.fd = -1},
-    };
-    int rc;
+    struct arbiter a;
+    int rc = arbiter_init(&a, log, options);
 
-    list_init(&a.answers);
-    rc = prepare(&a, config);
-    if (rc == 0) {
-        signals_unblock_all();
-        arbiter_pump(&a);
-        ev_run(a.loop, 0);
-        rc = a.exit_code;
-        log_info(a.log, "stopped", F_UINT("uptime_ms", clock_mono_ms() - a.started_ms),
-                 F_UINT("accepted", counter_get(&a.totals.accepted)),
-                 F_UINT("requests", counter_get(&a.totals.requests)), F_INT("exit", rc));
+    if (rc < 0) {
+        config_free(config);
+        rc = refuse_start(&a, rc, "out of memory");
+    } else {
+        rc = prepare(&a, config);
+        if (rc == 0)
+            rc = arbiter_serve(&a);
     }
-    fini(&a);
-    generation_free(a.live);
+    arbiter_fini(&a);
     return rc;
 }

@@ -176,6 +176,20 @@ int answer_text_reload(FILE *f, const json_t *reload)
     return 0;
 }
 
+int answer_text_upgrade(FILE *f, const json_t *upgrade)
+{
+    const json_t *version = json_object_get(upgrade, "version");
+
+    if (!json_is_string(version) || !json_is_integer(json_object_get(upgrade, "generation")))
+        return -EBADMSG;
+    fputs("upgraded: version ", f);
+    answer_text_write_plain(f, version);
+    fprintf(f, ", generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
+            json_integer_value(json_object_get(upgrade, "generation")),
+            json_integer_value(json_object_get(upgrade, "took_ms")));
+    return 0;
+}
+
 /* A text stands for itself as long as a terminal can bear it, else it is quoted. */
 static int write_value(FILE *f, const json_t *value, size_t flags)
 {

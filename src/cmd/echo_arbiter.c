@@ -20,6 +20,7 @@
 #include "base/title.h"
 #include "base/util.h"
 #include "cmd/daemon.h"
+#include "cmd/image.h"
 #include "cmd/worker_kind.h"
 #include "conf/config.h"
 #include "conf/config_diff.h"
@@ -190,7 +191,34 @@ static void on_serving(const char *addresses, void *userdata)
     fds_ensure_stdio();
 }
 
-static int serve(struct arguments *args, struct config *config)
+/* The dry run's process is never unwound: what it has adopted is the arbiter's. */
+static void __attribute__((noreturn)) check(const struct image *image)
+{
+    const struct arbiter_options options = {.worker = &echo_worker_kind, .image = &image->program};
+    char why[ARBITER_WHY_LEN];
+    int rc = arbiter_try_adopt(image->legacy.state_fd, &options, why);
+
+    if (rc == 0)
+        dprintf(STDOUT_FILENO, ARBITER_CAN_ADOPT "%s\n", ECHO_VERSION);
+    else
+        dprintf(STDERR_FILENO, "%s\n", why);
+    _exit(rc == 0 ? EX_OK : EX_SOFTWARE);
+}
+
+/* Signals are blocked since the image before this one. */
+static int go_on(const struct image *image)
+{
+    const struct arbiter_options options = {.worker = &echo_worker_kind, .image = &image->program};
+    struct log log;
+    int rc;
+
+    log_open(&log, "", LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter");
+    rc = arbiter_adopt(&image->legacy, &log, &options);
+    log_close(&log);
+    return rc;
+}
+
+static int serve(struct arguments *args, const struct image *image, struct config *config)
 {
     struct log log;
     struct readiness readiness = {.ready_fd = args->ready_fd, .launch = {.fd = -1}, .early = &log};
@@ -200,6 +228,7 @@ static int serve(struct arguments *args, struct config *config)
         .on_serving = on_serving,
         .userdata = &readiness,
         .worker = &echo_worker_kind,
+        .image = &image->program,
     };
     int rc;
 
@@ -223,12 +252,20 @@ int main(int argc, char **argv)
     static const struct argp argp = {option_table, parse_option, NULL, doc, NULL, NULL, NULL};
     struct arguments args = {.ready_fd = -1};
     struct config *config = NULL;
+    struct image image;
     char *path;
     int rc;
 
     if (fds_ensure_stdio() < 0)
         return EX_OSERR;
+    rc = image_init(&image, argc, argv);
+    if (rc < 0)
+        return rc == -EINVAL ? EX_USAGE : EX_OSERR;
     title_init(argc, argv);
+    if (image.role == IMAGE_CHECK)
+        check(&image);
+    if (image.role == IMAGE_NEXT)
+        return go_on(&image);
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);
@@ -237,7 +274,7 @@ int main(int argc, char **argv)
         return EX_OSERR;
     rc = load(&args, path, &config);
     if (rc == EX_OK && args.action == ACTION_SERVE) {
-        rc = serve(&args, config);
+        rc = serve(&args, &image, config);
     } else if (rc == EX_OK) {
         if (args.action == ACTION_DUMP)
             config_dump(config, stdout);

@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run},
     {"reload", "", "read the configuration again; wait until it is done", reload_run},
     {"scale", "N", "change the number of workers; wait until they run", scale_run},
+    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run},
     {"stop", "[--now]", "stop the server; wait until it is gone", stop_run},
     {"log-level", "LEVEL", "change the log level until the next reload", log_level_run},
     {"reopen-logs", "", "open the log file anew", reopen_logs_run},

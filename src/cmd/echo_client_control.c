@@ -138,6 +138,16 @@ int reload_run(struct tool *t, int argc, char **argv)
     return ask_and_print(t, "reload", NULL, OPERATOR_SLOW_MS, answer_text_reload);
 }
 
+int upgrade_run(struct tool *t, int argc, char **argv)
+{
+    static const struct usage usage = {
+        .words = "upgrade",
+        .doc = "Let the server execute its program anew, in place, and wait until workers of the "
+               "new one have taken over."};
+    take_words(t, argc, argv, &usage);
+    return ask_and_print(t, "upgrade", NULL, OPERATOR_SLOW_MS, answer_text_upgrade);
+}
+
 static int write_scaled(FILE *f, const json_t *result)
 {
     json_int_t n = json_integer_value(json_object_get(result, "workers"));

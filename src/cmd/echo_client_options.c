@@ -24,7 +24,7 @@ static const struct argp_option options[] = {
      0},
     {"timeout", OPT_TIMEOUT, "SECONDS", 0,
      "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "
-     "stop: 60), 0 = never",
+     "upgrade, stop: 60), 0 = never",
      0},
     {"separator", OPT_SEPARATOR, "TEXT", 0,
      "what ends a message, with \\r \\n \\t \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw echo", 0},

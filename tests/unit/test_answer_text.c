@@ -152,6 +152,13 @@ static void commands__table__arguments_explained_below(void **state UNUSED)
     check_refused(answer_text_commands);
 }
 
+static void upgrade__done__version_and_generation(void **state UNUSED)
+{
+    check(answer_text_upgrade, "{\"version\":\"1.3\",\"generation\":7,\"took_ms\":28}",
+          "upgraded: version 1.3, generation 7, 28 ms\n");
+    check_refused(answer_text_upgrade);
+}
+
 static void reload__changes__old_and_new(void **state UNUSED)
 {
     check(answer_text_reload,
@@ -379,6 +386,7 @@ int main(void)
         cmocka_unit_test(actors__each__a_line),
         cmocka_unit_test(commands__table__arguments_explained_below),
         cmocka_unit_test(reload__changes__old_and_new),
+        cmocka_unit_test(upgrade__done__version_and_generation),
         cmocka_unit_test(value__of_each_kind__readable),
         cmocka_unit_test(value__map_of_workers__a_line_each_in_their_order),
         cmocka_unit_test(frame__room_enough__all),

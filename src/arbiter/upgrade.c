@@ -1,0 +1,377 @@
+/*
+ * The course of an upgrade, in the old image and in the new one. Runs in the arbiter; waits for
+ * nothing: the dry run is a child, and both leaps are made when the loop has been left.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "actor/command.h"
+#include "arbiter/upgrade_impl.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+/* ---- ends ---- */
+
+static void finish(struct arbiter *a, json_t *body)
+{
+    struct upgrade *u = &a->upgrade;
+
+    ev_timer_stop(a->loop, &u->timer);
+    fds_close(&u->back_fd);
+    u->phase = UPGRADE_NONE;
+    answers_give(a, ANSWER_UPGRADE, body);
+    json_decref(body);
+}
+
+static void refuse(struct arbiter *a, const char *why)
+{
+    log_error(a->log, "upgrade refused: nothing has changed", F_STR("reason", why));
+    finish(a, command_error("rollback", why));
+}
+
+const char *upgrade_obstacle(const struct arbiter *a)
+{
+    if (a->is_stopping)
+        return "the arbiter stops";
+    if (upgrade_is_under_way(a))
+        return "an upgrade is under way";
+    if (a->reload.is_active || a->reload.parser || a->reload.is_again)
+        return "a reload is under way";
+    if (!transition_can_reload(a->engine, a->engine->live.workers))
+        return "the workers are changing: try again in a moment";
+    return NULL;
+}
+
+bool upgrade_is_under_way(const struct arbiter *a)
+{
+    return a->upgrade.phase != UPGRADE_NONE || a->upgrade.checker;
+}
+
+bool upgrade_is_changing(const struct arbiter *a)
+{
+    return a->upgrade.phase == UPGRADE_CHANGING;
+}
+
+void upgrade_cancel(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+
+    u->is_again = false;
+    upgrade_check_kill(u);
+    if (u->phase == UPGRADE_CHECKING || u->phase == UPGRADE_DUE || u->phase == UPGRADE_RETURNING) {
+        log_info(a->log, "upgrade given up");
+        finish(a, command_error("stopping", "the arbiter stops"));
+    }
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
+{
+    struct upgrade *u = container_of(timer, struct upgrade, timer);
+
+    if (u->phase == UPGRADE_CHECKING) {
+        u->is_overdue = true;
+        upgrade_check_kill(u);
+    } else {
+        ev_break(loop, EVBREAK_ALL); /* the next try */
+    }
+}
+
+static void wait_ms(struct arbiter *a, unsigned ms)
+{
+    struct upgrade *u = &a->upgrade;
+
+    ev_timer_stop(a->loop, &u->timer);
+    ev_timer_set(&u->timer, ms / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &u->timer);
+}
+
+/* Both leaps are made outside of the loop; a timer, since it may not run yet. */
+static void leave_loop(struct arbiter *a)
+{
+    a->upgrade.deadline_ms = clock_mono_ms() + UPGRADE_CHECK_MS;
+    wait_ms(a, 0);
+}
+
+static void start(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    char why[256];
+    int rc;
+
+    u->is_again = false;
+    u->is_overdue = false;
+    u->asked_ms = clock_mono_ms();
+    u->phase = UPGRADE_CHECKING;
+    log_info(a->log, "upgrading: dry run", F_STR("path", u->path));
+    wait_ms(a, UPGRADE_CHECK_MS);
+    rc = upgrade_check_start(a);
+    if (rc == 0)
+        return;
+    snprintf(why, sizeof(why), "%s: %s", u->path, strerror(-rc));
+    refuse(a, why);
+}
+
+void upgrade_request(struct arbiter *a)
+{
+    if (a->is_stopping)
+        return;
+    a->upgrade.is_again = true;
+    upgrade_retry(a);
+}
+
+/* As with a reload, later requests coalesce. */
+void upgrade_retry(struct arbiter *a)
+{
+    if (a->upgrade.is_again && !upgrade_obstacle(a))
+        start(a);
+}
+
+void upgrade_on_check_exit(struct arbiter *a, int status)
+{
+    struct upgrade *u = &a->upgrade;
+    char text[768];
+    int rc;
+
+    u->checker = 0;
+    rc = upgrade_check_end(u, status, text, sizeof(text));
+    if (u->phase != UPGRADE_CHECKING)
+        return; /* cancelled */
+    ev_timer_stop(a->loop, &u->timer);
+    if (rc < 0) {
+        refuse(a, text);
+        return;
+    }
+    log_info(a->log, "upgrading: the dry run was successful", F_STR("version", text));
+    u->phase = UPGRADE_DUE;
+    leave_loop(a);
+}
+
+/* ---- the leaps ---- */
+
+static bool is_same_file(const struct stat *x, const struct stat *y)
+{
+    return x->st_dev == y->st_dev && x->st_ino == y->st_ino && x->st_size == y->st_size &&
+           x->st_mtim.tv_sec == y->st_mtim.tv_sec && x->st_mtim.tv_nsec == y->st_mtim.tv_nsec &&
+           x->st_ctim.tv_sec == y->st_ctim.tv_sec && x->st_ctim.tv_nsec == y->st_ctim.tv_nsec;
+}
+
+/* Messages that wait in a queue of ours would be lost. */
+static bool is_quiet(const struct arbiter *a)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && !a->children[i].mailbox.is_closed &&
+            a->children[i].mailbox.n_queued > 0)
+            return false;
+    return true;
+}
+
+/* What cannot travel hears it now. */
+static void dismiss(struct arbiter *a)
+{
+    json_t *body = command_error("busy", "an upgrade came in between: ask again");
+
+    answers_give(a, ANSWER_WORKERS, body);
+    answers_give(a, ANSWER_EXIT, body);
+    json_decref(body);
+}
+
+static int jump(struct arbiter *a, const struct upgrade_leap *how)
+{
+    struct upgrade_leap leap = *how;
+    struct upgrade_state s;
+    int rc;
+
+    dismiss(a);
+    rc = upgrade_snapshot(a, &s);
+    if (rc < 0)
+        return rc;
+    rc = upgrade_file_write(&s, &leap.state_fd);
+    if (rc == 0) {
+        rc = upgrade_leap(&leap, &s);
+        fds_close(&leap.state_fd);
+    }
+    upgrade_state_fini(&s);
+    return rc;
+}
+
+/* Returns the reason why it has not worked. */
+static const char *go_forward(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    struct upgrade_leap leap = {.path = u->path, .argv = a->options->image->argv};
+    struct stat st;
+    int rc;
+
+    if (stat(u->path, &st) < 0 || !is_same_file(&st, &u->candidate))
+        return "the program has changed since the dry run: ask again";
+    /* What runs now, whatever the path leads to by now. */
+    leap.back_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (leap.back_fd < 0)
+        return "/proc/self/exe cannot be opened, so there would be no way back";
+    log_info(a->log, "upgrading: executing the program");
+    rc = jump(a, &leap);
+    fds_close(&leap.back_fd);
+    return strerror(-rc);
+}
+
+static void go_back(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    const struct upgrade_leap leap = {
+        .program_fd = u->back_fd, .back_fd = -1, .failed = u->why, .argv = a->options->image->argv};
+    int rc;
+
+    log_warning(a->log, "upgrade: back to the old program", F_STR("reason", u->why));
+    rc = jump(a, &leap);
+    log_error(a->log, "upgrade: the old program cannot be executed: the new one stays", F_ERR(rc));
+    finish(a, command_error("internal", u->why));
+}
+
+static bool is_leap_due(const struct arbiter *a)
+{
+    return a->upgrade.phase == UPGRADE_DUE || a->upgrade.phase == UPGRADE_RETURNING;
+}
+
+bool upgrade_step(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    const char *why;
+    sigset_t mask;
+
+    if (a->engine->is_stopped || !is_leap_due(a))
+        return false;
+    /* From now on signals stay pending over the exec. Those that libev has taken already, and all
+     * that is readable, are handled first: they may even call it off. */
+    signals_block_all(&mask);
+    ev_run(a->loop, EVRUN_NOWAIT);
+    if (is_leap_due(a) && !is_quiet(a) && clock_mono_ms() < u->deadline_ms) {
+        wait_ms(a, UPGRADE_RETRY_MS);
+    } else if (u->phase == UPGRADE_DUE) {
+        why = is_quiet(a) ? go_forward(a) : "a worker does not take its messages";
+        refuse(a, why);
+    } else if (u->phase == UPGRADE_RETURNING) {
+        go_back(a);
+    }
+    signals_restore(&mask);
+    return !a->engine->is_stopped;
+}
+
+/* ---- the new image ---- */
+
+void upgrade_on_commit(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    const uint64_t took_ms = clock_mono_ms() - u->asked_ms;
+
+    generation_commit(a);
+    a->upgrades++;
+    log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION),
+             F_UINT("generation", a->live->epoch), F_UINT("workers", a->engine->live.workers),
+             F_UINT("took_ms", took_ms));
+    finish(a,
+           command_result(json_pack("{s:s,s:I,s:I}", "version", ECHO_VERSION, "generation",
+                                    (json_int_t)a->live->epoch, "took_ms", (json_int_t)took_ms)));
+}
+
+static void turn_back(struct arbiter *a, const char *why)
+{
+    struct upgrade *u = &a->upgrade;
+
+    snprintf(u->why, sizeof(u->why), "%s", why);
+    u->phase = UPGRADE_RETURNING;
+    leave_loop(a);
+}
+
+void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
+{
+    generation_free(a->next);
+    a->next = NULL;
+    if (action->failure == TR_FAILURE_STOPPED)
+        finish(a, command_error("stopping", "the arbiter stops"));
+    else
+        turn_back(a, reload_failure_text(action->failure));
+}
+
+/* The same configuration once more, for workers of this image. */
+static int prepare_next(struct arbiter *a, char *why, size_t size)
+{
+    struct upgrade_state s;
+    struct config *config = NULL;
+    int rc = upgrade_snapshot(a, &s);
+
+    if (rc < 0) {
+        snprintf(why, size, "out of memory");
+        return rc;
+    }
+    rc = upgrade_config(&s, &config, why);
+    upgrade_state_fini(&s);
+    if (rc == 0)
+        rc = generation_new(config, ++a->last_epoch, a->live, &a->next, why, size);
+    if (rc < 0) {
+        config_free(config);
+        return rc;
+    }
+    a->next->workers = a->engine->live.workers; /* as scaled */
+    a->next->log.level = a->live->log.level;
+    return 0;
+}
+
+void upgrade_resume(struct arbiter *a, const char *failed)
+{
+    struct tr_event ev = {.kind = TR_EV_RELOAD};
+    char why[STATE_WHY_LEN];
+
+    if (failed) {
+        refuse(a, failed);
+        return;
+    }
+    a->upgrade.phase = UPGRADE_CHANGING;
+    if (!transition_can_reload(a->engine, a->engine->live.workers)) {
+        turn_back(a, "there is no room for a second set of workers");
+        return;
+    }
+    if (prepare_next(a, why, sizeof(why)) < 0) {
+        turn_back(a, why);
+        return;
+    }
+    ev.set = (struct tr_set){
+        .epoch = a->next->epoch,
+        .workers = a->next->workers,
+        .boot_timeout_ms = a->next->config->boot_timeout_ms,
+        .exit_timeout_ms = a->next->config->exit_timeout_ms,
+    };
+    arbiter_event(a, &ev);
+}
+
+/* ---- life ---- */
+
+int upgrade_init(struct arbiter *a, const char *path)
+{
+    a->upgrade = (struct upgrade){.path = strdup(path), .checker_fd = -1, .back_fd = -1};
+    ev_timer_init(&a->upgrade.timer, on_timer, 0., 0.);
+    return a->upgrade.path ? 0 : -ENOMEM;
+}
+
+void upgrade_fini(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+
+    if (u->checker) {
+        upgrade_check_kill(u);
+        waitpid(u->checker, NULL, 0);
+        fds_close(&u->checker_fd);
+    }
+    fds_close(&u->back_fd);
+    free(u->path);
+    u->path = NULL;
+}

@@ -1,0 +1,93 @@
+/*
+ * Upgrade in place: the arbiter tries the program at its path in a dry run, executes it with the
+ * same pid and children, and the new image replaces the workers as a reload does. What fails before
+ * that leaves everything as it was; what fails in it ends with the old executable again.
+ */
+#ifndef ARBITER_UPGRADE_H
+#define ARBITER_UPGRADE_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct arbiter;
+struct tr_action;
+struct upgrade_state;
+
+enum { UPGRADE_CHECK_MS = 5000, UPGRADE_RETRY_MS = 50 };
+
+enum upgrade_phase {
+    UPGRADE_NONE,
+    UPGRADE_CHECKING, /* the old image: the dry run is under way */
+    UPGRADE_DUE, /* the old image: to be done outside of every callback */
+    UPGRADE_CHANGING, /* the new image: its workers start */
+    UPGRADE_RETURNING, /* the new image: back to the old one, outside of every callback */
+};
+
+struct upgrade {
+    enum upgrade_phase phase;
+    bool is_again; /* asked for while it could not be done */
+    char *path; /* owned: the executable's, absolute, as the first image was called */
+    struct stat candidate; /* what the dry run was made with */
+    pid_t checker; /* 0 = none; reaped by the sweep */
+    int checker_fd; /* owned: what it says; -1 = none */
+    bool is_overdue; /* the checker's time was up */
+    ev_timer timer; /* the dry run's deadline; then the next try at a leap */
+    uint64_t asked_ms;
+    uint64_t deadline_ms; /* of the tries */
+    int back_fd; /* owned: the old executable; -1 = there is no way back */
+    char why[256]; /* for the way back */
+};
+
+/* upgrade_init - @path is copied. Returns 0 or -ENOMEM. */
+int upgrade_init(struct arbiter *a, const char *path);
+void upgrade_fini(struct arbiter *a);
+
+/* upgrade_request - at once, or as soon as nothing else is under way; upgrade_retry - is it now? */
+void upgrade_request(struct arbiter *a);
+void upgrade_retry(struct arbiter *a);
+
+/* upgrade_obstacle - why one cannot begin now; NULL = it can */
+const char *upgrade_obstacle(const struct arbiter *a);
+
+/* upgrade_is_under_way - nothing else may begin */
+bool upgrade_is_under_way(const struct arbiter *a);
+
+/* upgrade_on_check_exit - the checker has been reaped */
+void upgrade_on_check_exit(struct arbiter *a, int status);
+
+/* upgrade_is_changing - the engine's next commit or rollback is the upgrade's */
+bool upgrade_is_changing(const struct arbiter *a);
+void upgrade_on_commit(struct arbiter *a);
+void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action);
+
+/* upgrade_cancel - stopping: forget it */
+void upgrade_cancel(struct arbiter *a);
+
+/*
+ * upgrade_step - the loop has been left: if that was for an upgrade, do it
+ * Does not return if it succeeds: this image ends. Returns whether to go on with the loop.
+ */
+bool upgrade_step(struct arbiter *a);
+
+/* ---- the new image ---- */
+
+/*
+ * upgrade_adopt - build @a from @s; signals are blocked, no watcher runs yet
+ * @why  on failure: a sentence of STATE_WHY_LEN bytes
+ * Returns 0 or -errno; every descriptor is still open then, and nobody has noticed anything.
+ */
+int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why);
+
+/* upgrade_attach - the watchers of what was adopted; cannot fail, and there is no way back */
+void upgrade_attach(struct arbiter *a, const struct upgrade_state *s);
+
+/*
+ * upgrade_resume - all watchers run: replace the workers, or say that it has failed
+ * @failed  why the other image went back to this one; NULL = it did not
+ */
+void upgrade_resume(struct arbiter *a, const char *failed);
+
+#endif

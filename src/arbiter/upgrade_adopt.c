@@ -1,0 +1,315 @@
+/*
+ * The arbiter from a state. What comes from outside is checked; nothing that others would notice
+ * happens before all of it is known to be sound.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arbiter/upgrade_impl.h"
+#include "base/clock.h"
+#include "base/util.h"
+
+static int complain(char *why, int rc, const char *what, const char *detail)
+{
+    snprintf(why, STATE_WHY_LEN, "%s: %s", what, detail ? detail : strerror(-rc));
+    return rc;
+}
+
+static int find(const char *const *names, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (names[i] && strcmp(names[i], text) == 0)
+            return (int)i;
+    return -1;
+}
+
+static int set_value(struct config *c, const struct state_value *v, char *why)
+{
+    struct config_origin origin = {v->line ? ORIGIN_FILE : ORIGIN_COMMAND_LINE, (unsigned)v->line};
+    int key = config_find(v->key);
+
+    if (key < 0)
+        return complain(why, -EINVAL, v->key, "this version has no such key");
+    return config_set(c, (enum config_key)key, v->text, origin, why, STATE_WHY_LEN);
+}
+
+int upgrade_config(const struct upgrade_state *s, struct config **ret, char *why)
+{
+    struct config *c = config_new();
+    int rc = 0;
+
+    if (!c)
+        return complain(why, -ENOMEM, "configuration", NULL);
+    if (strlen(s->config_path) >= sizeof(c->path))
+        rc = complain(why, -EINVAL, "configuration", "its path is too long");
+    else
+        strcpy(c->path, s->config_path);
+    for (size_t i = 0; rc == 0 && i < s->n_values; i++)
+        rc = set_value(c, &s->values[i], why);
+    if (rc == 0)
+        rc = config_check(c, why, STATE_WHY_LEN);
+    if (rc < 0) {
+        config_free(c);
+        return rc;
+    }
+    *ret = c;
+    return 0;
+}
+
+static void free_listeners(struct listener **listeners, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(listeners[i]->text); /* the descriptor stays, for the way back */
+        free(listeners[i]);
+    }
+}
+
+static int adopt_listeners(const struct upgrade_state *s, struct listener **listeners, char *why)
+{
+    if (s->n_listeners < 1 || s->n_listeners > CONFIG_BIND_MAX)
+        return complain(why, -EINVAL, "listeners", "too few or too many");
+    for (size_t i = 0; i < s->n_listeners; i++) {
+        const struct state_listener *l = &s->listeners[i];
+        int rc = listener_adopt(l->text, l->fd, (int)l->backlog, l->is_owner, (dev_t)l->dev,
+                                (ino_t)l->ino, &listeners[i]);
+
+        if (rc < 0) {
+            free_listeners(listeners, i);
+            return complain(why, rc, l->text, NULL);
+        }
+    }
+    return 0;
+}
+
+static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    struct listener *listeners[CONFIG_BIND_MAX];
+    struct config *config = NULL;
+    enum log_level level;
+    int rc;
+
+    if (log_level_parse(s->log_level, &level) < 0)
+        return complain(why, -EINVAL, "log_level", "there is no such level");
+    rc = upgrade_config(s, &config, why);
+    if (rc < 0)
+        return rc;
+    rc = adopt_listeners(s, listeners, why);
+    if (rc == 0) {
+        rc = generation_adopt(config, s->epoch, listeners, s->n_listeners, &a->live, why,
+                              STATE_WHY_LEN);
+        if (rc < 0)
+            free_listeners(listeners, s->n_listeners);
+    }
+    if (rc < 0) {
+        config_free(config);
+        return rc;
+    }
+    a->log = &a->live->log;
+    a->live->log.level = level;
+    a->live->workers = (unsigned)s->workers;
+    return 0;
+}
+
+static int read_proc(const struct state_child *c, struct tr_adopted *ret)
+{
+    int phase = find(upgrade_phase_names, ARRAY_SIZE(upgrade_phase_names), c->phase);
+    int role = find(upgrade_role_names, ARRAY_SIZE(upgrade_role_names), c->role);
+
+    if (phase < 0 || role < 0)
+        return -EINVAL;
+    *ret = (struct tr_adopted){
+        .record = (uint32_t)c->record,
+        .role = (enum tr_role)role,
+        .proc = {.phase = (enum tr_phase)phase,
+                 .wants_heir = c->wants_heir,
+                 .is_quick = c->is_quick,
+                 .is_overdue = c->is_overdue,
+                 .slot = (uint32_t)c->slot,
+                 .epoch = c->epoch,
+                 .exit_timeout_ms = c->exit_timeout_ms,
+                 .since_ms = c->since_ms,
+                 .deadline_ms = c->deadline_ms},
+    };
+    return 0;
+}
+
+static int adopt_engine(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    const struct tr_set live = {
+        .epoch = s->epoch,
+        .workers = (uint32_t)s->workers,
+        .boot_timeout_ms = a->live->config->boot_timeout_ms,
+        .exit_timeout_ms = a->live->config->exit_timeout_ms,
+    };
+    struct tr_adopted *procs = calloc(s->n_children + 1, sizeof(*procs));
+    int rc = procs ? 0 : -ENOMEM;
+
+    for (size_t i = 0; rc == 0 && i < s->n_children; i++)
+        rc = read_proc(&s->children[i], &procs[i]);
+    if (rc == 0)
+        rc = transition_adopt(a->engine, &live, TR_RECORDS_MAX, (uint32_t)clock_mono_ns(), procs,
+                              s->n_children);
+    free(procs);
+    return rc < 0 ? complain(why, rc, "children", "they do not fit together") : 0;
+}
+
+static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    for (size_t i = 0; i < s->n_children; i++) {
+        const struct state_child *from = &s->children[i];
+        struct child *c = &a->children[from->record];
+
+        if (from->pid == 0 || from->record >= a->scoreboard.n_records)
+            return complain(why, -EINVAL, "children", "one has no process or no record");
+        *c = (struct child){
+            .pid = (pid_t)from->pid,
+            .record = (uint32_t)from->record,
+            .slot = (uint32_t)from->slot,
+            .generation = from->generation,
+            .epoch = from->epoch,
+            .forked_ms = from->forked_ms,
+            .ready_ms = from->ready_ms,
+            .is_killed = from->is_killed,
+            .n_gives = (unsigned)from->n_gives,
+        };
+        a->n_children_used = MAX(a->n_children_used, c->record + 1);
+    }
+    for (size_t i = 0; i < s->n_slots; i++)
+        a->slot_generations[s->slots[i].slot] = s->slots[i].generation;
+    return 0;
+}
+
+/* A counter that this version does not have any more is nobody's loss. */
+static void adopt_totals(struct arbiter *a, const struct upgrade_state *s)
+{
+    for (size_t i = 0; i < s->n_totals; i++) {
+#define X(field, help)                                                                             \
+    if (strcmp(s->totals[i].name, #field) == 0)                                                    \
+        counter_set(&a->totals.field, s->totals[i].value);
+        COUNTERS(X)
+#undef X
+    }
+}
+
+static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    char *path = strdup(s->path);
+
+    if (!path)
+        return complain(why, -ENOMEM, "state", NULL);
+    free(a->upgrade.path);
+    a->upgrade.path = path;
+    a->started_ms = s->started_ms;
+    a->reloads = s->reloads;
+    a->restarts = s->restarts;
+    a->upgrades = s->upgrades;
+    a->last_epoch = s->last_epoch;
+    a->last_request = s->last_request;
+    a->reload.is_again = s->is_reload_due;
+    a->upgrade.is_again = s->is_upgrade_due;
+    a->upgrade.asked_ms = s->asked_ms;
+    json_object_update(a->notes, s->notes);
+    a->pidfile.fd = s->pid_file_fd;
+    snprintf(a->pidfile.path, sizeof(a->pidfile.path), "%s", s->pid_file);
+    return 0;
+}
+
+/* All of it must be there, and be what it is said to be, before anything is touched. */
+static int check_fds(const struct upgrade_state *s, char *why)
+{
+    size_t n;
+    int *fds;
+    int rc = upgrade_state_fds(s, &fds, &n);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (fcntl(fds[i], F_GETFD) < 0)
+            rc = complain(why, -EBADF, "descriptors", "one is not open");
+    if (rc == 0)
+        free(fds);
+    return rc;
+}
+
+static int check_texts(const struct upgrade_state *s, char *why)
+{
+    if (strlen(s->pid_file) >= sizeof(((struct pidfile *)NULL)->path) ||
+        strlen(s->control) >= RUNTIME_PATH_MAX || strlen(s->control_dir) >= RUNTIME_PATH_MAX)
+        return complain(why, -EINVAL, "paths", "one is too long");
+    if (!json_is_object(s->notes) || s->last_epoch < s->epoch)
+        return complain(why, -EINVAL, "state", "it does not fit together");
+    for (size_t i = 0; i < s->n_clients; i++)
+        if (s->clients[i].in.len > CONTROL_LINE_MAX)
+            return complain(why, -EINVAL, "clients", "a request is too long");
+    return 0;
+}
+
+static int adopt_control(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    char text[RUNTIME_PATH_MAX + 8];
+    int rc;
+
+    if (s->control_fd < 0)
+        return 0;
+    snprintf(text, sizeof(text), "unix:%s", s->control);
+    rc = listener_adopt(text, s->control_fd, CONTROL_BACKLOG, true, (dev_t)s->control_dev,
+                        (ino_t)s->control_ino, &a->control.listener);
+    return rc < 0 ? complain(why, rc, text, NULL) : 0;
+}
+
+int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    int rc = check_fds(s, why);
+
+    if (rc == 0)
+        rc = check_texts(s, why);
+    if (rc == 0)
+        rc = adopt_generation(a, s, why);
+    if (rc == 0 && (rc = scoreboard_attach(&a->scoreboard, s->scoreboard_fd)) < 0)
+        rc = complain(why, rc, "scoreboard", rc == -EINVAL ? "of another layout" : NULL);
+    if (rc == 0)
+        rc = adopt_engine(a, s, why);
+    if (rc == 0)
+        rc = adopt_children(a, s, why);
+    if (rc == 0)
+        rc = adopt_control(a, s, why);
+    if (rc == 0)
+        rc = adopt_facts(a, s, why);
+    if (rc == 0)
+        adopt_totals(a, s);
+    return rc;
+}
+
+/* ---- from here on there is an arbiter ---- */
+
+static void attach_client(struct arbiter *a, const struct state_client *sc)
+{
+    struct control_client *c =
+        control_adopt_client(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
+
+    for (size_t i = 0; c && i < sc->n_pending; i++) {
+        const struct state_pending *p = &sc->pending[i];
+        int wait = find(upgrade_wait_names, ARRAY_SIZE(upgrade_wait_names), p->wait);
+        struct answer *w = wait < 0 ? NULL : answer_new(a, c, p->id);
+
+        if (!w)
+            continue;
+        c->n_pending++;
+        w->wait = (enum answer_wait)wait;
+        w->deadline_ms = p->deadline_ms;
+    }
+}
+
+void upgrade_attach(struct arbiter *a, const struct upgrade_state *s)
+{
+    upgrade_pass_fds(s, false);
+    for (size_t i = 0; i < s->n_children; i++)
+        children_adopt(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
+    control_adopt(a, s->control, s->control_dir);
+    for (size_t i = 0; i < s->n_clients; i++)
+        attach_client(a, &s->clients[i]);
+}

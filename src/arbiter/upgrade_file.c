@@ -1,0 +1,149 @@
+/*
+ * The state on its way: a sealed memfd, and the exec that it is for.
+ */
+#include "arbiter/upgrade_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fds.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
+
+static int make_memfd(void)
+{
+    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = memfd_create("upgrade", flags | MFD_NOEXEC_SEAL);
+
+    if (fd < 0 && errno == EINVAL) /* Linux < 6.3 */
+        fd = memfd_create("upgrade", flags);
+    return fd < 0 ? -errno : fd;
+}
+
+int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
+{
+    char *text;
+    size_t len;
+    int fd, rc = upgrade_state_encode(s, &text, &len);
+
+    if (rc < 0)
+        return rc;
+    fd = len <= STATE_MAX_BYTES ? make_memfd() : -EFBIG;
+    rc = fd < 0 ? fd : fds_write_all(fd, text, len);
+    if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        rc = -errno;
+    free(text);
+    if (rc == 0)
+        *ret_fd = fd;
+    else
+        fds_close(&fd);
+    return rc;
+}
+
+/* What is sealed cannot change under our hands: the dry run and the real one read the same. */
+static int check_file(int fd, size_t *ret_len, char *why)
+{
+    const int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+
+    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0 || st.st_size == 0 ||
+        st.st_size > STATE_MAX_BYTES) {
+        snprintf(why, STATE_WHY_LEN, "descriptor %d holds no sealed state", fd);
+        return -EBADMSG;
+    }
+    *ret_len = (size_t)st.st_size;
+    return 0;
+}
+
+int upgrade_file_read(int fd, struct upgrade_state *ret, char *why)
+{
+    size_t len;
+    void *data;
+    int rc = check_file(fd, &len, why);
+
+    if (rc < 0)
+        return rc;
+    data = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) {
+        rc = -errno;
+        snprintf(why, STATE_WHY_LEN, "state: %s", strerror(-rc));
+        return rc;
+    }
+    rc = upgrade_state_decode(data, len, ret, why);
+    munmap(data, len);
+    return rc;
+}
+
+int upgrade_pass_fds(const struct upgrade_state *s, bool is_passed)
+{
+    size_t n;
+    int *fds;
+    int rc = upgrade_state_fds(s, &fds, &n);
+
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        fds_set_cloexec(fds[i], !is_passed);
+    free(fds);
+    return 0;
+}
+
+static char **build_argv(const struct upgrade_leap *leap, const char *adopt, const char *failed)
+{
+    size_t n = 0, at = 0;
+    char **argv;
+
+    while (leap->argv[n])
+        n++;
+    argv = calloc(n + 4, sizeof(*argv));
+    if (!argv)
+        return NULL;
+    argv[at++] = leap->argv[0];
+    argv[at++] = (char *)(uintptr_t)adopt;
+    if (failed)
+        argv[at++] = (char *)(uintptr_t)failed;
+    for (size_t i = 1; i < n; i++)
+        argv[at++] = leap->argv[i];
+    return argv;
+}
+
+int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s)
+{
+    char adopt[64], failed[STATE_WHY_LEN + 32];
+    char **argv;
+    int rc;
+
+    snprintf(adopt, sizeof(adopt), "--adopt=%d,%d", leap->state_fd, leap->back_fd);
+    snprintf(failed, sizeof(failed), "--adopt-failed=%s", leap->failed ? leap->failed : "");
+    argv = build_argv(leap, adopt, leap->failed ? failed : NULL);
+    rc = argv ? 0 : -ENOMEM;
+    if (rc == 0 && s)
+        rc = upgrade_pass_fds(s, true);
+    if (rc == 0) {
+        fds_set_cloexec(leap->state_fd, false);
+        if (leap->back_fd >= 0)
+            fds_set_cloexec(leap->back_fd, false);
+        if (leap->path)
+            execve(leap->path, argv, environ);
+        else
+            execveat(leap->program_fd, "", argv, environ, AT_EMPTY_PATH);
+        rc = -errno;
+        if (s)
+            upgrade_pass_fds(s, false);
+        fds_set_cloexec(leap->state_fd, true);
+        if (leap->back_fd >= 0)
+            fds_set_cloexec(leap->back_fd, true);
+    }
+    free(argv);
+    return rc;
+}
