@@ -600,6 +600,39 @@ static void top__server_restarts__waits_and_goes_on(void **state)
     close(io.out);
 }
 
+/* As a server does with clients that say nothing for long: between two views it is no news. */
+static void top__connection_dropped_between_views__connects_again_in_silence(void **state)
+{
+    struct it *it = *state;
+    char *path = it_path(it, "fake"), answer[256];
+    int listener = listen_at(path);
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    pid_t pid = tool_start(it, io, ARGS("-C", path, "--json", "top", "-n", "2", "-i", "0.1"));
+
+    for (int i = 1; i <= 3; i++) {
+        char request[64];
+        int conn = -1;
+
+        /* The request on the dropped connection is lost; the one after it has the next number. */
+        int id = i == 1 ? 1 : 2 * i - 1;
+
+        MUST_COME((conn = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0,
+                  "nobody connects");
+        snprintf(request, sizeof(request), "{\"command\":\"info\",\"id\":%d}\n", id);
+        peer_expect_text(conn, request);
+        snprintf(answer, sizeof(answer),
+                 "{\"id\":%d,\"result\":{\"arbiter\":{\"pid\":1},\"workers\":[],\"totals\":{}}}\n",
+                 id);
+        peer_send_text(conn, answer);
+        close(conn);
+    }
+    assert_int_equal(tool_wait(pid), 0);
+    assert_string_equal(tool_read_back(io.err, NULL), "");
+    assert_int_equal(count_lines(tool_read_back(io.out, NULL)), 2);
+    close(listener);
+    unlink(path);
+}
+
 static void top__server_gone_and_a_timeout_given__gives_up(void **state)
 {
     struct it *it = *state;
@@ -833,6 +866,7 @@ int main(void)
         IT(top__no_terminal__lines_of_each_worker_and_all),
         IT(top__json__an_object_a_view),
         IT(top__server_restarts__waits_and_goes_on),
+        IT(top__connection_dropped_between_views__connects_again_in_silence),
         IT(top__server_gone_and_a_timeout_given__gives_up),
         IT(top__terminal__drawn_in_place_until_q),
         IT(top__terminal_and_ctrl_c__ends_cleanly),
