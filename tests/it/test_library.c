@@ -198,7 +198,7 @@ static void call_start__two_hundred_over_a_pool_of_four__all_answered(void **sta
     o.pool_size = 4;
     client = client_of(server_start(*state), &o);
     for (int i = 0; i < 200; i++) {
-        char text[16];
+        char text[32];
 
         snprintf(text, sizeof(text), "call %d", i);
         start_text(client, text, &all);
