@@ -38,8 +38,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan fuzz soak bench install uninstall clean help
-INNER := all install _check _it _unit _lint _fuzz _soak _bench
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak bench install uninstall clean help
+INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _bench
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -48,6 +48,7 @@ help:
 	@echo 'make unit, it   only the unit tests, only the integration tests'
 	@echo 'make lint       format, static analysis, layers, manuals, documents against tables'
 	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
+	@echo 'make memcheck   the tests of libarbiter under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make bench      this server against the frozen floor (QUICK=1: at most 3 minutes)'
@@ -79,6 +80,10 @@ asan:
 ubsan:
 	$(call need,check)
 	@$(sub) B='$(B)/$(if $(SAN),san,ubsan)' SAN='$(or $(SAN),undefined)' _check
+
+memcheck:
+	$(call need,check memcheck)
+	@$(sub) _memcheck
 
 fuzz:
 	$(call need,clang)
@@ -230,14 +235,20 @@ $(BENCH): %: %.o $(B)/link.txt
 
 .PHONY: $(filter _%,$(INNER))
 _check: $(BIN) $(HOOKED) $(TESTS)
-	@tests/run.sh $(B) $(TESTS)
+	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(TESTS)
 _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
 _it: $(BIN) $(HOOKED) $(IT)
-	@tests/run.sh $(B) $(IT)
+	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(IT)
+# What these start is not looked at: only the library, in the test's own process.
+MEMCHECK := $(filter %/test_pool %/test_deadlines,$(UNIT)) \
+            $(filter-out %_install,$(filter $(B)/tests/it/test_library%,$(IT)))
+_memcheck: $(BIN) $(MEMCHECK)
+	@TEST_WRAPPER='valgrind -q --leak-check=full --errors-for-leak-kinds=all --error-exitcode=9' \
+	    tests/run.sh $(B) $(MEMCHECK)
 _soak: $(BIN) $(HOOKED) $(IT)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
-	    ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
+	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
 _lint: all

@@ -44,7 +44,8 @@ run_one()
         { timeout -k 10 "$limit" "$program" "tests/fuzz/$name.in"; } >"$log" 2>&1 </dev/null || rc=$?
         [ $rc = 0 ] && passed=1 || failed=1
     else
-        { timeout -k 10 "$limit" "$program"; } >"$log" 2>&1 </dev/null || rc=$?
+        # shellcheck disable=SC2086 # a command with its arguments
+        { timeout -k 10 "$limit" ${TEST_WRAPPER-} "$program"; } >"$log" 2>&1 </dev/null || rc=$?
         read -r passed failed skipped < <(count "$log" $rc)
     fi
     local text="$passed passed"

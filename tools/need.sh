@@ -14,7 +14,10 @@ build libjansson-dev  h jansson.h
 check libcmocka-dev   h cmocka.h
 check strace          c strace
 check procps          c ps
+check g++             c g++
+check binutils        c nm
 bench strace          c strace
+memcheck valgrind     c valgrind
 clang clang           c clang
 clang libclang-rt-dev r libclang_rt.fuzzer
 lint clang-format     c clang-format

@@ -58,6 +58,16 @@ if [ -f README.md ] && [ -f man/echo-arbiter.8 ]; then
 $difference"
 fi
 
+# The library: every status in the manual, and the example is the one that is tested.
+while read -r status; do
+    [ "$status" = ARB_OK ] || grep -q "^.It Dv $status\$" man/libarbiter.3 ||
+        complain "man/libarbiter.3: $status of include/arbiter/status.h is missing"
+done < <(grep -oE '^ *ARB_[A-Z_]+ =' include/arbiter/status.h | tr -d ' =')
+difference=$(diff <(sed '1,/^#include/ { /^#include/!d }' examples/hello.c) \
+    <(sed -n '/^\.Bd -literal$/,/^\.Ed/p' man/libarbiter.3 | sed '1d;$d;s/\\e/\\/g')) ||
+    complain "the examples of examples/hello.c (<) and man/libarbiter.3 (>) differ:
+$difference"
+
 # Links of the markdown files.
 while IFS=: read -r file target; do
     target=${target#](}

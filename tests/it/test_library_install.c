@@ -1,0 +1,171 @@
+/*
+ * The library as its users meet it: `make install` below an empty directory, a program that knows
+ * nothing but pkg-config, headers for C99 and C++, and no symbol that is not arb_*.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server.h"
+
+/* What every script below can use; a fresh make must not hear of the one that runs the tests. */
+static const char prelude[] =
+    "set -eu\n"
+    "unset MAKELEVEL MFLAGS\n"
+    "export MAKEFLAGS=\"$(printf '%s' \"${MAKEFLAGS-}\" | sed 's/--jobserver-[a-z]*=[^ ]*//g')\"\n"
+    "BUILD=${BUILD%/.} BUILD=${BUILD#\"$PWD/\"}\n" /* as make knows it: nothing is built again */
+    "export PKG_CONFIG_LIBDIR=\"$DEST/usr/local/lib/pkgconfig\" PKG_CONFIG_SYSROOT_DIR=\"$DEST\"\n"
+    "export LD_LIBRARY_PATH=\"$DEST/usr/local/lib\"\n"
+    "lib=\"$DEST/usr/local/lib\" CC=\"${ECHO_CC:-cc}\"\n";
+
+static int run(struct it *it, const char *script)
+{
+    char *text = NULL;
+    int status = -1;
+    pid_t pid;
+
+    MUST(asprintf(&text, "%s%s", prelude, script) > 0, "no memory");
+    pid = fork();
+    if (pid == 0) {
+        setenv("DEST", it_path(it, "dest"), 1);
+        setenv("BUILD", it_build_path(it, "."), 1);
+        setenv("LOG", it_path(it, "log"), 1);
+        MUST(freopen(it_path(it, "log"), "a", stdout) && dup2(1, 2) == 2, "log");
+        execl("/bin/sh", "sh", "-c", text, (char *)NULL);
+        _exit(127);
+    }
+    MUST(pid > 0 && waitpid(pid, &status, 0) == pid, "sh");
+    free(text);
+    return status;
+}
+
+static void must_run(struct it *it, const char *script)
+{
+    char line[512];
+    FILE *f;
+
+    if (run(it, script) == 0)
+        return;
+    f = fopen(it_path(it, "log"), "re");
+    while (f && fgets(line, sizeof(line), f))
+        fprintf(stderr, "# %s", line);
+    if (f)
+        fclose(f);
+    MUST(false, "this failed: %s", script);
+}
+
+static void install(struct it *it)
+{
+    must_run(it, "make --no-print-directory install B=\"$BUILD\" DESTDIR=\"$DEST\"");
+}
+
+static void must_say(struct it *it, const char *name, const char *want)
+{
+    char text[256] = "";
+    FILE *f = fopen(it_path(it, name), "re");
+    size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+
+    if (f)
+        fclose(f);
+    MUST(n == strlen(want) && !memcmp(text, want, n), "it said \"%s\", not \"%s\"", text, want);
+}
+
+static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+
+    install(it);
+    setenv("ADDR", s->addr[0], 1);
+    must_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
+                 "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/hello\"\n"
+                 "\"$DEST/hello\" \"$ADDR\" >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "Hello!\n");
+    must_run(it,
+             "$CC -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
+             "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/hello++\"\n"
+             "\"$DEST/hello++\" \"$ADDR\" >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "Hello!\n");
+    must_run(it,
+             "$CC examples/hello.c $(pkg-config --cflags arbiter) -o \"$DEST/hello-static\" \\\n"
+             "    \"$lib/libarbiter.a\" $(pkg-config --libs --static arbiter |\n"
+             "    sed 's/-larbiter//')\n"
+             "unset LD_LIBRARY_PATH\n"
+             "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "Hello!\n");
+}
+
+static void install__headers__each_alone_in_c99_and_cpp(void **state)
+{
+    struct it *it = *state;
+
+    install(it);
+    must_run(
+        it,
+        "for header in \"$DEST\"/usr/local/include/arbiter/*.h; do\n"
+        "    header=${header##*/}\n"
+        "    for language in 'c -std=c99' 'c -std=c11' 'c++ -std=c++11' 'c++ -std=c++20'; do\n"
+        "        printf '#include <arbiter/%s>\\n#include <arbiter/%s>\\n' $header $header |\n"
+        "            $CC -x $language -pedantic-errors -Wall -Wextra -Wundef -Wshadow -Werror \\\n"
+        "            $(pkg-config --cflags arbiter) -fsyntax-only -\n"
+        "    done\n"
+        "done\n");
+}
+
+static void install__symbols__only_arb(void **state)
+{
+    struct it *it = *state;
+
+    if (it_is_sanitized()) {
+        printf("# skipped: a sanitizer adds symbols of its own\n");
+        skip();
+    }
+    install(it);
+    must_run(
+        it,
+        "nm -D --defined-only \"$lib/libarbiter.so.0\" >\"$DEST/shared\"\n"
+        "nm -g --defined-only \"$lib/libarbiter.a\" | grep -E ' [A-Z] ' >\"$DEST/static\"\n"
+        "for list in shared static; do\n"
+        "    ! grep -vE ' T arb_[a-z_]+$' \"$DEST/$list\"\n"
+        "    sed 's/.* //' \"$DEST/$list\" | sort >\"$DEST/$list.names\"\n"
+        "done\n"
+        "cmp \"$DEST/shared.names\" \"$DEST/static.names\"\n"
+        /* What the headers declare is there, and what is there is declared. */
+        "cat \"$DEST\"/usr/local/include/arbiter/*.h | tr '\\n' ' ' | tr -s ' ' |\n"
+        "    grep -oE 'ARB_EXPORT [^;(]*\\(' | grep -oE 'arb_[a-z_]+\\(' | tr -d '(' | sort \\\n"
+        "    >\"$DEST/declared\"\n"
+        "diff \"$DEST/declared\" \"$DEST/shared.names\"\n"
+        /* Nothing in it can end the process, print, or change a signal. */
+        "nm -D --undefined-only \"$lib/libarbiter.so.0\" | sed 's/.* //; s/@.*//' \\\n"
+        "    >\"$DEST/used\"\n"
+        "! grep -xE "
+        "'exit|_exit|abort|printf|puts|perror|write|signal|sigaction|raise|kill|environ|getenv|"
+        "setlocale|srand|rand' \"$DEST/used\"\n"
+        "readelf -d \"$lib/libarbiter.so\" | grep -q 'soname: .libarbiter.so.0.'\n");
+}
+
+static void uninstall__after_install__nothing_left(void **state)
+{
+    struct it *it = *state;
+
+    install(it);
+    must_run(it, "test -x \"$DEST/usr/local/bin/echo-client\"\n"
+                 "test -f \"$DEST/usr/local/share/man/man3/libarbiter.3\"\n"
+                 "make --no-print-directory uninstall B=\"$BUILD\" DESTDIR=\"$DEST\"\n"
+                 "! find \"$DEST\" ! -type d | grep .\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(install__a_program_of_twenty_lines__builds_and_runs),
+        IT(install__headers__each_alone_in_c99_and_cpp),
+        IT(install__symbols__only_arb),
+        IT(uninstall__after_install__nothing_left),
+    };
+
+    return it_run(tests);
+}
