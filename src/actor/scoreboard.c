@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/util.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -71,10 +72,7 @@ int scoreboard_open(struct scoreboard *sb, uint32_t n_records)
         fds_close(&fd);
         return r;
     }
-    sb->header->magic = SCOREBOARD_MAGIC;
-    sb->header->version = SCOREBOARD_VERSION;
-    sb->header->record_bytes = sizeof(struct score_record);
-    sb->header->n_records = n_records;
+    scoreboard_restate_header(sb, 0);
     return 0;
 }
 
@@ -139,7 +137,7 @@ static void record_reset(struct score_record *r)
     counter_set(&r->heartbeat_ns, 0);
     counter_set(&r->started_ns, 0);
     counter_set(&r->connections, 0);
-    counter_set(&r->recent_closes, 0);
+    counter_set(&r->lag_ns, 0);
     counter_set(&r->is_full, 0);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
@@ -164,42 +162,83 @@ struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, ui
     return r;
 }
 
-void scoreboard_release(struct scoreboard *sb, uint32_t index, struct counters *totals)
+void scoreboard_release(struct scoreboard *sb, uint32_t index)
 {
     assert(index < sb->n_records);
-    struct score_record *r = &sb->records[index];
-#define X(field, help) counter_add(&totals->field, counter_get(&r->counters.field));
-    COUNTERS(X)
-#undef X
-    record_reset(r);
+    record_reset(&sb->records[index]);
+}
+
+bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t generation,
+                        enum actor_state state)
+{
+    const bool is_same = counter_get(&r->slot) == slot &&
+                         counter_get(&r->generation) == generation &&
+                         counter_get(&r->state) == state;
+
+    counter_set(&r->slot, slot);
+    counter_set(&r->generation, generation);
+    counter_set(&r->state, state);
+    counter_set(&r->pid, (uint64_t)getpid());
+    return !is_same;
+}
+
+void scoreboard_restate_header(struct scoreboard *sb, uint32_t high)
+{
+    struct scoreboard_header *h = sb->header;
+
+    h->magic = SCOREBOARD_MAGIC;
+    h->version = SCOREBOARD_VERSION;
+    h->record_bytes = sizeof(struct score_record);
+    h->n_records = sb->n_records;
+    counter_set(&h->high, high);
+}
+
+uint64_t scoreboard_connections(const struct score_record *r)
+{
+    const uint64_t n = counter_get(&r->connections);
+
+    return n <= SCOREBOARD_CONNECTIONS_MAX ? n : 0;
+}
+
+/* A sibling may have beaten after @now_ns was taken, but not long after. */
+bool scoreboard_is_possible(const struct score_record *r, uint64_t now_ns)
+{
+    static const uint64_t second = 1000000000u;
+
+    return counter_get(&r->slot) <= SCOREBOARD_RECORDS_MAX &&
+           counter_get(&r->state) < ACTOR_STATES && counter_get(&r->is_full) <= 1 &&
+           counter_get(&r->is_accepting) <= 1 &&
+           counter_get(&r->connections) <= SCOREBOARD_CONNECTIONS_MAX &&
+           counter_get(&r->heartbeat_ns) <= now_ns + second;
 }
 
 uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t now_ns,
-                          uint64_t fresh_ns, int *ret_all_full)
+                          uint64_t fresh_ns, bool *ret_others_full)
 {
+    const uint64_t high = counter_get(&sb->header->high);
     uint64_t least = UINT64_MAX;
-    bool is_all_full = true;
-    uint64_t high = counter_get(&sb->header->high);
+    bool has_room = false;
+    bool is_lie = self >= high || self >= sb->n_records || !counter_get(&sb->records[self].slot);
 
     for (uint32_t i = 0; i < sb->n_records && i < high; i++) {
         const struct score_record *r = &sb->records[i];
-        if (!counter_get(&r->slot) || !counter_get(&r->is_accepting) || counter_get(&r->is_full))
+        uint64_t heartbeat_ns = counter_get(&r->heartbeat_ns);
+
+        if (i == self || !counter_get(&r->slot))
             continue;
-        if (i == self) {
-            is_all_full = false;
+        if (!scoreboard_is_possible(r, now_ns)) {
+            is_lie = true;
             continue;
         }
-        /* A sibling may have written after @now_ns was taken: then it is fresh. One that hangs
-         * will not take anybody, however much room it has. */
-        uint64_t heartbeat = counter_get(&r->heartbeat_ns);
-        if (heartbeat < now_ns && now_ns - heartbeat > fresh_ns)
+        if (!counter_get(&r->is_accepting) || counter_get(&r->is_full))
             continue;
-        is_all_full = false;
-        uint64_t connections = counter_get(&r->connections);
-        if (connections < least)
-            least = connections;
+        /* One that hangs will not take anybody, however much room it has. */
+        if (heartbeat_ns < now_ns && now_ns - heartbeat_ns > fresh_ns)
+            continue;
+        has_room = true;
+        least = MIN(least, counter_get(&r->connections));
     }
-    if (ret_all_full)
-        *ret_all_full = is_all_full;
+    if (ret_others_full)
+        *ret_others_full = !has_room && !is_lie;
     return least;
 }

@@ -1,11 +1,15 @@
 /*
  * Shared memory (a memfd, so that it survives exec): one cache-aligned record a process, written by
- * that process alone; only `pid`, `slot`, `generation` and the reset are the arbiter's, before the
- * fork.
+ * that process alone; `pid` and the reset are the arbiter's, before the fork.
+ *
+ * All of it is writable for every process, also for one that has gone mad. So what is read here is
+ * data like a peer's: readers check it, decide nothing by it that cannot be undone, and keep what
+ * they must know for sure in memory of their own.
  */
 #ifndef ACTOR_SCOREBOARD_H
 #define ACTOR_SCOREBOARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "actor/state.h"
 #include "base/counters.h"
@@ -13,20 +17,21 @@
 #define SCOREBOARD_MAGIC   UINT64_C(0x6563686f73636f72) /* "echoscor" */
 #define SCOREBOARD_VERSION 1
 
-enum { SCOREBOARD_RECORDS_MAX = 65536 };
+enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };
 
 struct score_record {
-    _Alignas(64) counter_t state; /* enum actor_state */
-    counter_t slot; /* 0 = the record is free */
-    counter_t generation;
-    counter_t pid;
-    counter_t heartbeat_ns; /* CLOCK_MONOTONIC, each turn of the loop and at least once a second */
-    counter_t started_ns;
+    /* What siblings look at when they accept. */
+    _Alignas(64) counter_t slot; /* 0 = the record is free */
+    counter_t state; /* enum actor_state */
+    counter_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second */
     counter_t connections; /* open now, lingering ones included */
-    counter_t recent_closes; /* closes in the last 100 ms, for the accept gate */
     counter_t is_full; /* 1 = cannot take another connection */
     counter_t is_accepting; /* 1 = told to run, not draining */
-    _Alignas(64) struct counters counters;
+    counter_t generation;
+    counter_t pid;
+    _Alignas(64) counter_t started_ns;
+    counter_t lag_ns; /* how late the loop was at most, in the last second or two */
+    struct counters counters;
 };
 
 struct scoreboard_header {
@@ -58,13 +63,31 @@ void scoreboard_close(struct scoreboard *sb);
 struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
                                        uint64_t generation);
 
-/* scoreboard_release - the process is gone: add its counters to @totals, free the record */
-void scoreboard_release(struct scoreboard *sb, uint32_t index, struct counters *totals);
+/* scoreboard_release - the process is gone: free the record, whose counters have been read */
+void scoreboard_release(struct scoreboard *sb, uint32_t index);
 
-/* scoreboard_least - the least `connections` of any other accepting, not full record with a
- * heartbeat not older than @fresh_ns; UINT64_MAX if there is none. @ret_all_full: no such record,
- * nor @self, has room. */
+/*
+ * scoreboard_restate - the process of a record says again who it is
+ * Returns whether somebody else had written something different.
+ */
+bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t generation,
+                        enum actor_state state);
+
+/* scoreboard_restate_header - the arbiter says again what the header must say; @high as there */
+void scoreboard_restate_header(struct scoreboard *sb, uint32_t high);
+
+/* scoreboard_connections - as the record says, 0 if that cannot be */
+uint64_t scoreboard_connections(const struct score_record *r);
+
+/* scoreboard_is_possible - can a worker in its right mind have written this? */
+bool scoreboard_is_possible(const struct score_record *r, uint64_t now_ns);
+
+/*
+ * scoreboard_least - the least `connections` of any other accepting, not full record with a
+ * heartbeat not older than @fresh_ns; UINT64_MAX if there is none
+ * @ret_others_full  no such record has room, and nothing that was read is impossible. May be NULL.
+ */
 uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t now_ns,
-                          uint64_t fresh_ns, int *ret_all_full);
+                          uint64_t fresh_ns, bool *ret_others_full);
 
 #endif

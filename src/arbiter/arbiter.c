@@ -280,6 +280,7 @@ int arbiter_attach(struct arbiter *a)
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
     handover_start(a);
+    hang_start(a);
     signals_ignore_strays();
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);

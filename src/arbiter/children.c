@@ -147,6 +147,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .forked_ms = clock_mono_ms(),
     };
     scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
+    hang_watch(c, g->config->timeout_ms);
     fill_boot(a, &boot, c, g);
     boot.mailbox_fd = ends[1];
     signals_block_all(&mask);
@@ -158,7 +159,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     fds_close(&ends[1]);
     if (pid < 0) {
         fds_close(&ends[0]);
-        scoreboard_release(&a->scoreboard, c->record, &a->totals);
+        scoreboard_release(&a->scoreboard, c->record);
         return rc;
     }
     c->pid = pid;
@@ -259,7 +260,8 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     log_exit(a, c, status, is_planned);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
-    scoreboard_release(&a->scoreboard, c->record, &a->totals);
+    hang_on_exit(a, c);
+    scoreboard_release(&a->scoreboard, c->record);
     answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);

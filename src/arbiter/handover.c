@@ -29,7 +29,7 @@ static size_t staying(const struct arbiter *a, uint32_t record, struct balance_l
         if (i == record || !a->children[i].pid || p->phase != TR_RUNNING ||
             p->epoch != a->engine->live.epoch || counter_get(&a->scoreboard.records[i].is_full))
             continue;
-        loads[n++] = (struct balance_load){i, counter_get(&a->scoreboard.records[i].connections)};
+        loads[n++] = (struct balance_load){i, scoreboard_connections(&a->scoreboard.records[i])};
     }
     return n;
 }

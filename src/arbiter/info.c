@@ -23,17 +23,22 @@ static void set_counters(json_t *object, const struct counters *c)
 #undef X
 }
 
-static void add_counters(struct counters *sum, const struct counters *c)
+/* A heartbeat that is impossible is as old as the last possible one. */
+static uint64_t heartbeat_age_ns(const struct child *c, uint64_t heartbeat_ns, uint64_t now_ns)
 {
-#define X(field, help) counter_add(&sum->field, counter_get(&c->field));
-    COUNTERS(X)
-#undef X
+    static const uint64_t second = 1000000000;
+
+    /* It may have beaten since @now_ns was taken. */
+    if (heartbeat_ns < c->watch.since_ns || heartbeat_ns > now_ns + second)
+        heartbeat_ns = c->watch.since_ns;
+    return heartbeat_ns < now_ns ? now_ns - heartbeat_ns : 0;
 }
 
 static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_t now_ns)
 {
+    const struct counters *sum = &c->tally.sum;
     const struct score_record *r = &a->scoreboard.records[c->record];
-    const uint64_t beat_ns = counter_get(&r->heartbeat_ns);
+    const uint64_t age_ns = heartbeat_age_ns(c, counter_get(&r->heartbeat_ns), now_ns);
     json_t *w = json_object(), *counters = json_object();
     char id[32];
 
@@ -45,17 +50,16 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     json_object_set_new(w, "state",
                         json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
     json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
-    set_uint(w, "connections", counter_get(&r->connections));
-    set_uint(w, "accepted", counter_get(&r->counters.accepted));
-    set_uint(w, "requests", counter_get(&r->counters.requests));
-    set_uint(w, "bytes_in", counter_get(&r->counters.bytes_in));
-    set_uint(w, "bytes_out", counter_get(&r->counters.bytes_out));
-    set_uint(w, "handed_in", counter_get(&r->counters.handed_in));
-    set_uint(w, "handed_out", counter_get(&r->counters.handed_out));
-    json_object_set_new(
-        w, "heartbeat_age",
-        json_real(beat_ns && beat_ns < now_ns ? (double)(now_ns - beat_ns) / 1e9 : 0.));
-    set_counters(counters, &r->counters);
+    set_uint(w, "connections", scoreboard_connections(r));
+    set_uint(w, "accepted", counter_get(&sum->accepted));
+    set_uint(w, "requests", counter_get(&sum->requests));
+    set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
+    set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
+    set_uint(w, "handed_in", counter_get(&sum->handed_in));
+    set_uint(w, "handed_out", counter_get(&sum->handed_out));
+    json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
+    json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
+    set_counters(counters, sum);
     json_object_set_new(w, "counters", counters);
     if (json_object_get(a->notes, id))
         json_object_set(w, "notified", json_object_get(a->notes, id));
@@ -124,13 +128,14 @@ json_t *info_arbiter(struct arbiter *a)
     size_t n;
     const struct child **list = living(a, &n);
 
-    add_counters(&sum, &a->totals);
+    counters_sum(&sum, &a->totals);
     for (size_t i = 0; i < n; i++) {
         const struct score_record *r = &a->scoreboard.records[list[i]->record];
 
+        tally_take(&a->children[list[i]->record].tally, &r->counters, now_ns);
         json_array_append_new(workers, describe_worker(a, list[i], now_ns));
-        add_counters(&sum, &r->counters);
-        connections += counter_get(&r->connections);
+        counters_sum(&sum, &list[i]->tally.sum);
+        connections += scoreboard_connections(r);
     }
     free(list);
     set_uint(totals, "connections", connections);

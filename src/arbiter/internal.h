@@ -17,8 +17,10 @@
 #include "arbiter/arbiter.h"
 #include "arbiter/control.h"
 #include "arbiter/pidfile.h"
+#include "arbiter/tally.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade.h"
+#include "arbiter/watchdog.h"
 #include "base/log.h"
 #include "net/listener.h"
 
@@ -45,6 +47,8 @@ struct child {
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
     bool is_killed; /* SIGKILL was ours */
+    struct watch watch;
+    struct tally tally;
     unsigned n_gives; /* orders to give that it has not reported yet */
     struct mailbox mailbox;
 };
@@ -78,6 +82,8 @@ struct arbiter {
     struct transition *engine; /* owned */
     ev_timer alarm; /* the engine's next deadline */
     ev_timer balance; /* looks whether connections should move */
+    ev_timer watch; /* the watchdog's next look */
+    struct watchdog watchdog;
     ev_timer housekeeping; /* closes the counts of repeated log lines */
     struct ev_signal *signals; /* owned: one a row of the table */
     struct reload reload;
@@ -166,6 +172,17 @@ void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd);
 
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);
+
+/* hang.c */
+
+/* hang_start - begin to look at the workers */
+void hang_start(struct arbiter *a);
+
+/* hang_watch - a process that has just been forked, or adopted, is watched from now on */
+void hang_watch(struct child *c, uint64_t timeout_ms);
+
+/* hang_on_exit - it is gone: what it has counted belongs to the dead */
+void hang_on_exit(struct arbiter *a, struct child *c);
 
 /* generation.c */
 

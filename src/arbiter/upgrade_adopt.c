@@ -178,6 +178,8 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .is_killed = from->is_killed,
             .n_gives = (unsigned)from->n_gives,
         };
+        /* How often one of an older configuration beats is not known; exit_timeout bounds it. */
+        hang_watch(c, c->epoch == a->live->epoch ? a->live->config->timeout_ms : UINT32_MAX);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
     }
     for (size_t i = 0; i < s->n_slots; i++)

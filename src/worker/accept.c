@@ -46,10 +46,23 @@ static uint64_t recent_closes(struct acceptor *a, uint64_t now_ns)
     return a->window_before + (a->conns->n_closes - a->window_base);
 }
 
-static void publish(struct acceptor *a)
+void acceptor_publish(struct acceptor *a)
 {
     counter_set(&a->record->connections, a->conns->n_open);
-    counter_set(&a->record->is_full, a->conns->n_open >= a->max_connections);
+    counter_set(&a->record->is_full, a->is_full);
+    counter_set(&a->record->is_accepting, a->is_running);
+}
+
+/* The number of connections has changed: there is room if there may be one more. */
+static void update(struct acceptor *a)
+{
+    a->is_full = a->conns->n_open >= a->max_connections;
+    acceptor_publish(a);
+}
+
+void acceptor_distrust(struct acceptor *a)
+{
+    a->trust_ns = clock_mono_ns() + ACCEPT_DISTRUST_MS * UINT64_C(1000000);
 }
 
 static void stop_watches(struct acceptor *a)
@@ -79,8 +92,10 @@ static void pause_accepting(struct acceptor *a)
 static void on_out_of_resources(struct acceptor *a, int error)
 {
     /* Only a lack of descriptors is this worker's own; memory is short for everybody. */
-    if (error == EMFILE)
-        counter_set(&a->record->is_full, 1);
+    if (error == EMFILE) {
+        a->is_full = true;
+        acceptor_publish(a);
+    }
     log_warning_limited(a->log, "accepting pauses", F_STR("error", strerror(error)),
                         F_UINT("connections", a->conns->n_open));
     pause_accepting(a);
@@ -96,7 +111,7 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
         a->pause_ms = ACCEPT_PAUSE_MIN_MS;
         if (conn_set_add(a->conns, fd) < 0)
             on_out_of_resources(a, ENOMEM);
-        publish(a);
+        update(a);
         if (a->conns->n_open >= a->max_connections && !ev_is_active(&a->pause))
             pause_accepting(a);
         return 0;
@@ -178,12 +193,13 @@ static void refuse_some(struct acceptor *a)
 static void on_pause_end(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct acceptor *a = container_of(timer, struct acceptor, pause);
-    int is_all_full = 0;
+    const uint64_t now_ns = clock_mono_ns();
+    bool are_others_full = false;
 
-    /* is_full stays set while asking: it says what this worker's last attempt said. */
-    scoreboard_least(a->scoreboard, a->index, clock_mono_ns(), ACCEPT_FRESH_MS * UINT64_C(1000000),
-                     &is_all_full);
-    if (is_all_full) {
+    scoreboard_least(a->scoreboard, a->index, now_ns, ACCEPT_FRESH_MS * UINT64_C(1000000),
+                     &are_others_full);
+    /* is_full still says what this worker's last attempt said. */
+    if (a->is_full && are_others_full && now_ns >= a->trust_ns) {
         log_warning_limited(a->log, "all workers are full: clients are turned away",
                             F_UINT("connections", a->conns->n_open));
         refuse_some(a);
@@ -235,13 +251,13 @@ void acceptor_run(struct acceptor *a)
     if (a->is_running || !a->watches)
         return;
     a->is_running = true;
-    counter_set(&a->record->is_accepting, 1);
+    acceptor_publish(a);
     start_watches(a);
 }
 
 void acceptor_on_closed(struct acceptor *a)
 {
-    publish(a);
+    update(a);
     if (a->is_running && ev_is_active(&a->pause) && a->conns->n_open < a->max_connections) {
         ev_timer_stop(a->loop, &a->pause);
         start_watches(a);
@@ -258,7 +274,7 @@ void acceptor_on_moved(struct acceptor *a)
 void acceptor_stop(struct acceptor *a)
 {
     a->is_running = false;
-    counter_set(&a->record->is_accepting, 0);
+    acceptor_publish(a);
     stop_watches(a);
     ev_timer_stop(a->loop, &a->pause);
 }

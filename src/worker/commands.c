@@ -46,8 +46,7 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     set_uint(o, "slot", w->boot->slot);
     set_uint(o, "generation", w->boot->generation);
     set_uint(o, "pid", (uint64_t)getpid());
-    json_object_set_new(o, "state",
-                        json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
+    json_object_set_new(o, "state", json_string(actor_state_name(w->state)));
     json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
     set_uint(o, "connections", w->conns.n_open);
     set_uint(o, "max_connections", w->boot->max_connections);

@@ -13,6 +13,7 @@
 #include "actor/scoreboard.h"
 #include "net/conn.h"
 #include "worker/accept.h"
+#include "worker/heartbeat.h"
 #include "worker/transfers.h"
 
 struct worker {
@@ -23,11 +24,11 @@ struct worker {
     struct conn_set conns;
     struct acceptor acceptor;
     struct transfers transfers;
-    ev_timer heartbeat; /* the least often that the record is touched */
-    ev_check turn; /* touches it at each turn of the loop */
+    struct heartbeat heartbeat;
     ev_timer patience; /* end of the drain */
     ev_signal term;
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
+    enum actor_state state; /* the record has a copy */
     bool has_asked; /* to be replaced */
     bool is_draining;
 };

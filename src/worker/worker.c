@@ -26,27 +26,38 @@
 #include "worker/internal.h"
 #include "worker/recycle.h"
 
-static void beat(struct worker *w)
+static void on_beat(struct heartbeat *h)
 {
-    counter_set(&w->record->heartbeat_ns, clock_mono_ns());
+    struct worker *w = container_of(h, struct worker, heartbeat);
+
+    if (counter_get(&w->record->counters.requests) >= w->max_requests)
+        worker_ask_to_retire(w, "max_requests");
 }
 
-static void on_heartbeat(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+/*
+ * The scoreboard is writable for every worker. What this one says there about itself is said again
+ * each second, so that a sibling that has written over it does not speak for this one for long.
+ */
+static void restate(struct worker *w)
 {
-    struct worker *w = container_of(timer, struct worker, heartbeat);
+    const struct actor_boot *boot = w->boot;
 
+    if (scoreboard_restate(w->record, boot->slot, boot->generation, w->state)) {
+        log_warning_limited(boot->log, "the scoreboard was written over by somebody else",
+                            F_UINT("record", boot->record));
+        acceptor_distrust(&w->acceptor);
+    }
+    acceptor_publish(&w->acceptor);
+}
+
+static void on_second(struct heartbeat *h)
+{
+    struct worker *w = container_of(h, struct worker, heartbeat);
+
+    restate(w);
     log_flush_causes(w->boot->log, clock_mono_ms());
     if (w->boot->config->max_memory && recycle_resident_bytes() >= w->boot->config->max_memory)
         worker_ask_to_retire(w, "max_memory");
-}
-
-static void on_turn(struct ev_loop *loop UNUSED, ev_check *check, int revents UNUSED)
-{
-    struct worker *w = container_of(check, struct worker, turn);
-
-    beat(w);
-    if (counter_get(&w->record->counters.requests) >= w->max_requests)
-        worker_ask_to_retire(w, "max_requests");
 }
 
 void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
@@ -67,13 +78,14 @@ void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *arg
 
 void worker_set_state(struct worker *w, enum actor_state state)
 {
-    const enum actor_state from = (enum actor_state)counter_get(&w->record->state);
+    const enum actor_state from = w->state;
 
     if (from == state)
         return;
     assert(actor_state_may_follow(from, state));
     log_debug(w->boot->log, "state", F_STR("from", actor_state_name(from)),
               F_STR("to", actor_state_name(state)));
+    w->state = state;
     counter_set(&w->record->state, state);
     title_set(w->boot->id, actor_state_name(state));
 }
@@ -163,7 +175,7 @@ void worker_ask_to_retire(struct worker *w, const char *reason)
     w->has_asked = true;
     worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", reason));
     /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */
-    if (counter_get(&w->record->state) != ACTOR_RUN)
+    if (w->state != ACTOR_RUN)
         worker_drain(w);
 }
 
@@ -228,10 +240,6 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     rc = acceptor_init(&w->acceptor, w->boot, w->loop, &w->conns);
     if (rc < 0)
         return rc;
-    ev_timer_init(&w->heartbeat, on_heartbeat, 1., 1.);
-    ev_timer_start(w->loop, &w->heartbeat);
-    ev_check_init(&w->turn, on_turn);
-    ev_check_start(w->loop, &w->turn);
     ev_timer_init(&w->patience, on_patience_ends, 0., 0.);
     ev_signal_init(&w->term, on_term, SIGTERM);
     ev_signal_start(w->loop, &w->term);
@@ -242,7 +250,12 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
 
 int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 {
-    struct worker w = {.boot = boot, .record = &boot->scoreboard->records[boot->record]};
+    struct worker w = {
+        .boot = boot,
+        .record = &boot->scoreboard->records[boot->record],
+        .state = ACTOR_INACTIVE,
+        .heartbeat = {.on_beat = on_beat, .on_second = on_second},
+    };
     int rc;
 
     worker_set_state(&w, ACTOR_STARTING);
@@ -258,7 +271,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     }
     w.max_requests =
         recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
-    beat(&w);
+    heartbeat_start(&w.heartbeat, w.loop, w.record, boot->config->timeout_ms);
     signals_unblock_all();
     worker_tell(&w, "ready", 0, NULL);
     ev_run(w.loop, 0);

@@ -180,11 +180,9 @@ static void scoreboard_attach__anything_wrong__refused(void **state UNUSED)
     assert_int_equal(scoreboard_attach(&other, -1), -EBADF);
 }
 
-static void scoreboard_release__used__counted_once_and_free(void **state UNUSED)
+static void scoreboard_release__used__free_and_zero_for_the_next(void **state UNUSED)
 {
     struct scoreboard sb;
-    struct counters totals;
-    memset(&totals, 0, sizeof(totals));
     assert_int_equal(scoreboard_open(&sb, 2), 0);
     for (unsigned round = 1; round <= 2; round++) {
         struct score_record *r = scoreboard_assign(&sb, 1, 4, round);
@@ -200,16 +198,39 @@ static void scoreboard_release__used__counted_once_and_free(void **state UNUSED)
 #undef X
         counter_set(&r->connections, 5);
         counter_set(&r->is_accepting, 1);
-        scoreboard_release(&sb, 1, &totals);
-        n = 1;
-#define X(field, help) assert_int_equal(counter_get(&totals.field), round *n++);
-        COUNTERS(X)
-#undef X
+        counter_set(&r->lag_ns, 1);
+        scoreboard_release(&sb, 1);
         assert_int_equal(counter_get(&r->slot), 0);
         assert_int_equal(counter_get(&r->state), ACTOR_INITIAL);
         assert_int_equal(counter_get(&r->connections), 0);
         assert_int_equal(counter_get(&r->is_accepting), 0);
+        assert_int_equal(counter_get(&r->lag_ns), 0);
     }
+    scoreboard_close(&sb);
+}
+
+static void scoreboard_restate__written_over__true_again_and_noticed(void **state UNUSED)
+{
+    struct scoreboard sb;
+    assert_int_equal(scoreboard_open(&sb, 2), 0);
+    struct score_record *r = scoreboard_assign(&sb, 0, 4, 9);
+    assert_true(scoreboard_restate(r, 4, 9, ACTOR_RUN)); /* it was inactive */
+    assert_false(scoreboard_restate(r, 4, 9, ACTOR_RUN));
+    memset(r, 0xa5, sizeof(*r));
+    assert_true(scoreboard_restate(r, 4, 9, ACTOR_RUN));
+    assert_int_equal(counter_get(&r->slot), 4);
+    assert_int_equal(counter_get(&r->generation), 9);
+    assert_int_equal(counter_get(&r->state), ACTOR_RUN);
+    assert_int_equal(counter_get(&r->pid), getpid());
+    assert_false(scoreboard_restate(r, 4, 9, ACTOR_RUN));
+
+    memset(sb.header, 0xa5, sizeof(*sb.header));
+    scoreboard_restate_header(&sb, 1);
+    assert_int_equal(counter_get(&sb.header->high), 1);
+    struct scoreboard other;
+    assert_int_equal(scoreboard_attach(&other, dup(sb.fd)), 0);
+    assert_int_equal(other.n_records, 2);
+    scoreboard_close(&other);
     scoreboard_close(&sb);
 }
 
@@ -225,21 +246,31 @@ static void four(struct scoreboard *sb)
     }
 }
 
-static void check_least(const struct scoreboard *sb, uint32_t self, uint64_t least, int all_full)
+static void check_least(const struct scoreboard *sb, uint32_t self, uint64_t least, bool are_full)
 {
-    int is_all_full = -1;
-    uint64_t got = scoreboard_least(sb, self, second + 100, 1000, &is_all_full);
+    bool are_others_full = !are_full;
+    uint64_t got = scoreboard_least(sb, self, second + 100, 1000, &are_others_full);
     assert_int_equal(got, least);
-    assert_int_equal(is_all_full, all_full);
+    assert_int_equal(are_others_full, are_full);
+    assert_int_equal(scoreboard_least(sb, self, second + 100, 1000, NULL), least);
 }
 
 static void scoreboard_least__others__without_self(void **state UNUSED)
 {
     struct scoreboard sb;
     four(&sb);
-    check_least(&sb, 0, 20, 0);
-    check_least(&sb, 1, 10, 0);
-    check_least(&sb, 7, 10, 0);
+    check_least(&sb, 0, 20, false);
+    check_least(&sb, 1, 10, false);
+    check_least(&sb, 7, 10, false);
+    scoreboard_close(&sb);
+}
+
+static void scoreboard_least__alone__others_are_full(void **state UNUSED)
+{
+    struct scoreboard sb;
+    assert_int_equal(scoreboard_open(&sb, 8), 0);
+    scoreboard_assign(&sb, 0, 1, 1);
+    check_least(&sb, 0, UINT64_MAX, true);
     scoreboard_close(&sb);
 }
 
@@ -248,35 +279,34 @@ static void scoreboard_least__not_able__passed_over(void **state UNUSED)
     struct scoreboard sb;
     four(&sb);
     counter_set(&sb.records[0].is_full, 1);
-    check_least(&sb, 3, 20, 0);
+    check_least(&sb, 3, 20, false);
     counter_set(&sb.records[1].is_accepting, 0);
-    check_least(&sb, 3, 30, 0);
+    check_least(&sb, 3, 30, false);
     counter_set(&sb.records[2].slot, 0);
-    check_least(&sb, 3, UINT64_MAX, 0); /* self has room */
+    check_least(&sb, 3, UINT64_MAX, true); /* what self has, self knows */
+    check_least(&sb, 0, 40, false);
     counter_set(&sb.records[3].is_full, 1);
-    check_least(&sb, 3, UINT64_MAX, 1);
-    check_least(&sb, 0, UINT64_MAX, 1);
+    check_least(&sb, 0, UINT64_MAX, true);
     counter_set(&sb.records[1].is_accepting, 1);
-    check_least(&sb, 3, 20, 0);
+    check_least(&sb, 3, 20, false);
     scoreboard_close(&sb);
 }
 
 static void scoreboard_least__heartbeat__fresh_stale_or_ahead(void **state UNUSED)
 {
     struct scoreboard sb;
-    int all_full;
+    bool are_full;
     four(&sb);
     counter_set(&sb.records[0].heartbeat_ns, 2 * second); /* written after the caller looked */
-    assert_int_equal(scoreboard_least(&sb, 3, second + 1000, 1000, &all_full), 10);
-    assert_int_equal(scoreboard_least(&sb, 3, second + 1001, 1000, &all_full), 10);
+    assert_int_equal(scoreboard_least(&sb, 3, second + 1000, 1000, &are_full), 10);
+    assert_int_equal(scoreboard_least(&sb, 3, second + 1001, 1000, &are_full), 10);
+    assert_false(are_full);
     counter_set(&sb.records[0].heartbeat_ns, 1);
-    assert_int_equal(scoreboard_least(&sb, 3, second + 1000, 1000, &all_full), 20);
-    assert_int_equal(scoreboard_least(&sb, 3, second + 1001, 1000, &all_full), UINT64_MAX);
-    assert_int_equal(all_full, 0);
+    assert_int_equal(scoreboard_least(&sb, 3, second + 1000, 1000, &are_full), 20);
+    assert_false(are_full);
     /* Whoever hangs has no room for anybody. */
-    counter_set(&sb.records[3].is_full, 1);
-    assert_int_equal(scoreboard_least(&sb, 3, second + 1001, 1000, &all_full), UINT64_MAX);
-    assert_int_equal(all_full, 1);
+    assert_int_equal(scoreboard_least(&sb, 3, second + 1001, 1000, &are_full), UINT64_MAX);
+    assert_true(are_full);
     scoreboard_close(&sb);
 }
 
@@ -287,13 +317,55 @@ static void scoreboard_least__above_high__not_read(void **state UNUSED)
     counter_set(&sb.records[6].slot, 7);
     counter_set(&sb.records[6].is_accepting, 1);
     counter_set(&sb.records[6].heartbeat_ns, second);
-    check_least(&sb, 7, 10, 0);
+    check_least(&sb, 7, 10, false);
     counter_set(&sb.header->high, 7);
-    check_least(&sb, 7, 0, 0);
+    check_least(&sb, 7, 0, false);
     /* A `high` beyond the records is not believed. */
     counter_set(&sb.header->high, UINT64_MAX);
-    check_least(&sb, 7, 0, 0);
+    check_least(&sb, 7, 0, false);
     scoreboard_close(&sb);
+}
+
+/* Whatever stands there, nobody hears "the others are full" unless it can be true. */
+static void scoreboard_least__impossible_values__nobody_is_called_full(void **state UNUSED)
+{
+    static const struct {
+        size_t offset;
+        uint64_t value;
+    } rows[] = {
+        {offsetof(struct score_record, slot), UINT64_MAX},
+        {offsetof(struct score_record, state), ACTOR_STATES},
+        {offsetof(struct score_record, state), UINT64_MAX},
+        {offsetof(struct score_record, heartbeat_ns), 3 * UINT64_C(1000000000)},
+        {offsetof(struct score_record, heartbeat_ns), UINT64_MAX},
+        {offsetof(struct score_record, connections), UINT64_C(1) << 31},
+        {offsetof(struct score_record, is_full), 2},
+        {offsetof(struct score_record, is_accepting), 2},
+        {offsetof(struct score_record, is_accepting), UINT64_MAX},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct scoreboard sb;
+        four(&sb);
+        for (int k = 0; k < 3; k++)
+            counter_set(&sb.records[k].is_full, 1);
+        check_least(&sb, 3, UINT64_MAX, true);
+        counter_set((counter_t *)((char *)&sb.records[1] + rows[i].offset), rows[i].value);
+        check_least(&sb, 3, UINT64_MAX, false);
+        scoreboard_close(&sb);
+    }
+}
+
+static void scoreboard_least__all_written_over__nobody_is_called_full(void **state UNUSED)
+{
+    static const int patterns[] = {0x00, 0x01, 0x55, 0xff};
+    for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+        struct scoreboard sb;
+        four(&sb);
+        memset(sb.header, patterns[i], sizeof(*sb.header) + 8 * sizeof(*sb.records));
+        check_least(&sb, 3, UINT64_MAX, false);
+        check_least(&sb, UINT32_MAX, UINT64_MAX, false);
+        scoreboard_close(&sb);
+    }
 }
 
 int main(void)
@@ -304,11 +376,15 @@ int main(void)
         cmocka_unit_test(scoreboard_attach__same_memory__seen_by_both),
         cmocka_unit_test(scoreboard_attach__written_by_a_child__seen_here),
         cmocka_unit_test(scoreboard_attach__anything_wrong__refused),
-        cmocka_unit_test(scoreboard_release__used__counted_once_and_free),
+        cmocka_unit_test(scoreboard_release__used__free_and_zero_for_the_next),
+        cmocka_unit_test(scoreboard_restate__written_over__true_again_and_noticed),
         cmocka_unit_test(scoreboard_least__others__without_self),
+        cmocka_unit_test(scoreboard_least__alone__others_are_full),
         cmocka_unit_test(scoreboard_least__not_able__passed_over),
         cmocka_unit_test(scoreboard_least__heartbeat__fresh_stale_or_ahead),
         cmocka_unit_test(scoreboard_least__above_high__not_read),
+        cmocka_unit_test(scoreboard_least__impossible_values__nobody_is_called_full),
+        cmocka_unit_test(scoreboard_least__all_written_over__nobody_is_called_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,113 @@
+/*
+ * The arbiter's regular look at its workers: what they have counted, and whether they still turn.
+ * One that does not is aborted, so that its own handler says where it is, and killed if that takes
+ * too long. Its end is then an end like any other.
+ */
+#include "arbiter/internal.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include "arbiter/evidence.h"
+#include "base/clock.h"
+#include "base/util.h"
+
+static uint64_t boot_clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* SIGCONT after SIGABRT: a stopped process handles nothing. */
+static void abort_worker(struct arbiter *a, const struct child *c)
+{
+    struct evidence e;
+    char id[32];
+
+    children_id(id, sizeof(id), c);
+    evidence_take(&e, c->pid);
+    log_warning(a->log, "worker hangs: aborting it", F_STR("worker", id),
+                F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
+                F_UINT("generation", c->generation),
+                F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
+                F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
+                F_STR("wchan", e.wchan), F_STR("stack", e.stack),
+                F_UINT("connections", scoreboard_connections(&a->scoreboard.records[c->record])),
+                F_UINT("requests", counter_get(&c->tally.sum.requests)));
+    kill(c->pid, SIGABRT);
+    kill(c->pid, SIGCONT);
+}
+
+/* The time before it is ready has its own limit, and one that is killed has none left. */
+static bool is_judged(const struct arbiter *a, const struct child *c)
+{
+    const enum tr_phase phase = a->engine->procs[c->record].phase;
+
+    return phase == TR_READY || phase == TR_RUNNING || phase == TR_RETIRING;
+}
+
+static void judge(struct arbiter *a, struct child *c)
+{
+    const struct score_record *r = &a->scoreboard.records[c->record];
+
+    switch (watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
+    case WATCHDOG_ABORT:
+        abort_worker(a, c);
+        break;
+    case WATCHDOG_KILL:
+        children_kill(a, c->record, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");
+        break;
+    case WATCHDOG_FINE:
+    case WATCHDOG_SUSPECT:
+    case WATCHDOG_ABORTED:
+        break;
+    }
+}
+
+static void look(struct arbiter *a)
+{
+    const uint64_t now_ns = clock_mono_ns();
+    const uint64_t idle_ms = a->live->config->timeout_ms / WATCHDOG_LOOKS_A_TIMEOUT;
+
+    scoreboard_restate_header(&a->scoreboard, a->n_children_used);
+    watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        struct child *c = &a->children[i];
+
+        if (!c->pid)
+            continue;
+        tally_take(&c->tally, &a->scoreboard.records[i].counters, now_ns);
+        if (is_judged(a, c))
+            judge(a, c);
+    }
+}
+
+static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
+{
+    struct arbiter *a = ev_userdata(loop);
+
+    look(a);
+    ev_now_update(loop);
+    ev_timer_set(timer, (double)watchdog_plan(&a->watchdog) / 1e9, 0.);
+    ev_timer_start(loop, timer);
+}
+
+void hang_start(struct arbiter *a)
+{
+    ev_timer_init(&a->watch, on_look, 0., 0.);
+    on_look(a->loop, &a->watch, 0);
+}
+
+void hang_watch(struct child *c, uint64_t timeout_ms)
+{
+    tally_init(&c->tally, c->forked_ms * 1000000);
+    watch_init(&c->watch, timeout_ms, clock_mono_ns());
+}
+
+void hang_on_exit(struct arbiter *a, struct child *c)
+{
+    tally_take(&c->tally, &a->scoreboard.records[c->record].counters, clock_mono_ns());
+    counters_sum(&a->totals, &c->tally.sum);
+}
