@@ -208,6 +208,7 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
+LIBS_test_conn_faults := $(LIBS_test_conn_calls)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
 $(IT): | $(BIN) $(LIBRARY) $(HOOKED) $(TOOLS)

@@ -117,7 +117,7 @@ static __attribute__((noinline)) void conn_leave(struct conn *c, const struct pr
     struct conn_set *set = conn_set_of(c);
     int rc = 0;
 
-    c->resume = r->consumed < len ? r->resume : 0;
+    c->resume = r->resume;
     if (r->consumed >= USUAL_MIN_BYTES)
         learn_usual(c, r->consumed, r->messages);
     if (sent < r->reply_len)

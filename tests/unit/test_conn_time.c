@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include "base/clock.h"
 #include "base/util.h"
+#include "net/conn_impl.h"
 #include "support/conn_rig.h"
 
 enum { MIB = 1 << 20, LATE_MS = 2 * CONN_TICK_MS };
@@ -54,6 +55,26 @@ static void conn__message_drips__ended_message_timeout_after_its_first_byte(void
     rig_pass(&rig, 999);
     rig_expect_nothing(&rig, fd);
     rig_pass(&rig, 1 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_message_timeout, 1);
+}
+
+/* Each piece is longer than the room that the tail has. */
+static void conn__message_grows__still_timed_from_its_first_byte(void **state UNUSED)
+{
+    static const char piece[5000];
+    int fd;
+
+    start(0, 30000, 0);
+    fd = rig_connect(&rig);
+    for (int i = 0; i < 30; i++) {
+        rig_send(&rig, fd, piece, sizeof(piece));
+        rig_pass(&rig, 1000);
+    }
+    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, LATE_MS);
     rig_expect_eof(&rig, fd);
     close(fd);
     rig_run(&rig);
@@ -119,21 +140,27 @@ static size_t fill(int fd, uint8_t *data, size_t len)
 static void conn__peer_takes_nothing__reset_after_write_timeout(void **state UNUSED)
 {
     uint8_t *data = malloc(32 * MIB);
+    size_t got = 0;
     ssize_t n;
     int fd;
 
     start(0, 0, 30000);
     fd = rig_connect_tcp(&rig);
-    assert_true(fill(fd, data, 32 * MIB) < 32 * MIB);
+    rig_pass(&rig, 100000);
+    /* One message, so that nothing is left unread: only its reply is stuck. */
+    memset(data, 'x', 15 * MIB);
+    memcpy(data + 15 * MIB, "\r\n\r\n", 4);
+    rig_send(&rig, fd, data, 15 * MIB + 4);
     rig_pass(&rig, 30000);
     assert_int_equal(rig.set.n_open, 1);
     rig_pass(&rig, LATE_MS);
     rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
     assert_int_equal(rig.set.pool.used_bytes, 0);
     while ((n = recv(fd, data, 32 * MIB, 0)) > 0)
-        ;
+        got += (size_t)n;
     assert_int_equal(n, -1);
     assert_int_equal(errno, ECONNRESET);
+    assert_true(got < 15 * MIB);
     free(data);
     close(fd);
 }
@@ -162,30 +189,53 @@ static void conn__peer_takes_a_little__write_timeout_begins_anew(void **state UN
     close(fd);
 }
 
-static void conn__not_read_because_of_its_output__message_time_stands_still(void **state UNUSED)
+static void conn__output_not_taken__not_idle(void **state UNUSED)
 {
     uint8_t *data = malloc(8 * MIB);
-    ssize_t n;
+    int fd;
+
+    start(1000, 0, 0);
+    fd = rig_connect(&rig);
+    memset(data, 'x', MIB);
+    memcpy(data + MIB, "\r\n\r\n", 4);
+    rig_send(&rig, fd, data, MIB + 4);
+    rig_pass(&rig, 60000);
+    rig_expect(&rig, fd, data, MIB + 4);
+    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, 1000 + LATE_MS);
+    rig_expect_eof(&rig, fd);
+    free(data);
+    close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_keep_alive, 1);
+}
+
+static void conn__not_read_because_of_its_output__message_time_stands_still(void **state UNUSED)
+{
+    const size_t len = 700000 + 4;
+    uint8_t *data = malloc(len + 4);
+    struct conn *c;
     int fd;
 
     start(0, 10000, 0);
     fd = rig_connect(&rig);
-    assert_true(fill(fd, data, 8 * MIB) < 8 * MIB);
+    c = container_of(rig.set.all.next, struct conn, link);
+    memset(data, 'x', len);
+    memcpy(data + len - 4, "\r\n\r\npart", 8);
+    rig_send(&rig, fd, data, len + 4);
+    assert_true(c->is_paused && buffer_len(&c->tail) == 4);
     rig_pass(&rig, 60000);
-    assert_int_equal(rig.set.n_open, 1);
-    do {
-        n = recv(fd, data, 8 * MIB, 0);
-        rig_run(&rig);
-    } while (n > 0);
+    rig_expect(&rig, fd, data, len);
+    assert_false(c->is_paused);
+    /* Now it can go on, and has its time again. */
     rig_pass(&rig, 9999);
-    assert_int_equal(rig.set.n_closes, 0);
     rig_expect_nothing(&rig, fd);
-    rig_send(&rig, fd, "\r\n\r\n", 4);
-    assert_true(recv(fd, data, 8 * MIB, 0) >= 4);
-    rig_pass(&rig, 60000);
-    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, 1 + LATE_MS);
+    rig_expect_eof(&rig, fd);
     free(data);
     close(fd);
+    rig_run(&rig);
+    rig_expect_closed(&rig, &rig.counters.closed_message_timeout, 1);
 }
 
 static void conn__peer_never_closes__linger_ends(void **state UNUSED)
@@ -194,6 +244,7 @@ static void conn__peer_never_closes__linger_ends(void **state UNUSED)
 
     start(0, 0, 0);
     fd = rig_connect_tcp(&rig);
+    rig_pass(&rig, 100000);
     rig_send_text(&rig, fd, "QUIT\r\n\r\n");
     rig_expect_text(&rig, fd, "QUIT\r\n\r\n");
     rig_expect_eof(&rig, fd);
@@ -236,15 +287,23 @@ static void conn__nothing_to_wait_for__no_timer(void **state UNUSED)
     rig_send_text(&rig, fd, "x\r\n\r\n");
     rig_expect_text(&rig, fd, "x\r\n\r\n");
     assert_false(ev_is_active(&rig.set.sweep));
+    rig_pass(&rig, 1000000);
     rig_send_text(&rig, fd, "x");
     assert_true(ev_is_active(&rig.set.sweep));
+    assert_true(rig.set.sweep_tick >= rig.set.tick + 300);
     rig_send_text(&rig, fd, "\r\n\r\n");
     rig_expect_text(&rig, fd, "x\r\n\r\n");
     /* It hangs where it was, looks once, and that is all. */
     rig_pass(&rig, 30000 + LATE_MS);
     assert_false(ev_is_active(&rig.set.sweep));
     assert_int_equal(rig.set.n_closes, 0);
+    /* A connection that goes takes its deadline along. */
+    rig_send_text(&rig, fd, "x");
     close(fd);
+    rig_run(&rig);
+    assert_int_equal(wheel_next(&rig.set.wheel), WHEEL_NONE);
+    rig_pass(&rig, 60000);
+    rig_expect_closed(&rig, &rig.counters.closed_partial, 1);
 }
 
 /* The real clock and the real timer: the deadlines come without help, and few wake-ups do it. */
@@ -278,10 +337,12 @@ int main(void)
 #define TEST(f) cmocka_unit_test_teardown(f, teardown)
     const struct CMUnitTest tests[] = {
         TEST(conn__message_drips__ended_message_timeout_after_its_first_byte),
+        TEST(conn__message_grows__still_timed_from_its_first_byte),
         TEST(conn__next_message_begins_in_the_same_read__has_its_own_time),
         TEST(conn__idle_past_keep_alive__half_closed),
         TEST(conn__peer_takes_nothing__reset_after_write_timeout),
         TEST(conn__peer_takes_a_little__write_timeout_begins_anew),
+        TEST(conn__output_not_taken__not_idle),
         TEST(conn__not_read_because_of_its_output__message_time_stands_still),
         TEST(conn__peer_never_closes__linger_ends),
         TEST(conn__timeout_beyond_the_wheel__neither_early_nor_forgotten),

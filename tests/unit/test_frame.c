@@ -77,6 +77,18 @@ static void frame_scan__raw__all_complete(void **state UNUSED)
     assert_int_equal(f.complete + f.messages + f.resume, 0);
 }
 
+static void frame_scan__no_quit_and_empty_messages__goes_on(void **state UNUSED)
+{
+    struct frame_result f;
+    struct frame_rule r;
+
+    assert_int_equal(frame_rule_init(&r, "\n", 1, 9, NULL, 0), 0);
+    f = frame_scan(&r, (const uint8_t *)"\n\nQUIT\n", 7, 0);
+    assert_int_equal(f.verdict, FRAME_PENDING);
+    assert_int_equal(f.complete, 7);
+    assert_int_equal(f.messages, 3);
+}
+
 static const struct {
     const char *data;
     size_t max_message;
@@ -224,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frame_rule_init__too_long__refused_and_untouched),
         cmocka_unit_test(frame_scan__raw__all_complete),
+        cmocka_unit_test(frame_scan__no_quit_and_empty_messages__goes_on),
         cmocka_unit_test(frame_scan__table__as_written),
         cmocka_unit_test(frame_scan__all_short_texts__as_naive),
         cmocka_unit_test(frame_scan__separator_anywhere__found_at_its_place),
