@@ -281,10 +281,10 @@ int arbiter_attach(struct arbiter *a)
     ev_timer_start(a->loop, &a->housekeeping);
     handover_start(a);
     hang_start(a);
-    signals_ignore_strays();
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);
         ev_signal_start(a->loop, &a->signals[i]);
     }
+    signals_ignore_strays(); /* after the others, of which some may be pending over an exec */
     return 0;
 }

@@ -52,8 +52,9 @@ static int fork_checker(struct arbiter *a, const struct upgrade_state *s, int st
     int ends[2];
     pid_t pid;
 
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+    if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
+    fds_set_nonblock(ends[0]);
     signals_block_all(&mask);
     pid = fork();
     if (pid == 0)

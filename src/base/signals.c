@@ -65,9 +65,16 @@ static bool is_left_alone(int signo)
     }
 }
 
+static bool has_handler(int signo)
+{
+    struct sigaction sa;
+
+    return sigaction(signo, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL && sa.sa_handler != SIG_IGN;
+}
+
 void signals_ignore_strays(void)
 {
     for (int signo = 1; signo < NSIG; signo++)
-        if (!is_left_alone(signo))
+        if (!is_left_alone(signo) && !has_handler(signo))
             set_disposition(signo, SIG_IGN);
 }

@@ -32,7 +32,9 @@ static void build_argv(struct server *s, const struct server_options *o, const c
     size_t n = 0;
     const char *conf = o->conf ? o->conf : "";
     add_args(argv, &n, o->wrapper, ARRAY_SIZE(o->wrapper));
-    argv[n++] = it_build_path(s->it, o->binary ? o->binary : "echo-arbiter");
+    argv[n++] = o->binary && o->binary[0] == '/'
+                    ? o->binary
+                    : it_build_path(s->it, o->binary ? o->binary : "echo-arbiter");
     if (!o->is_bare) {
         static const char *const ready[] = {"--ready-fd", "3"};
         static const char *const bind[] = {"-b", "127.0.0.1:0"};

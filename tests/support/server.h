@@ -41,7 +41,7 @@ struct server_options {
     const char *conf; /* text of echo.conf; NULL = an empty one */
     const char *args[12]; /* further arguments */
     const char *env[6]; /* NAME=VALUE */
-    const char *binary; /* below the build directory; NULL = echo-arbiter */
+    const char *binary; /* a path, or below the build directory; NULL = echo-arbiter */
     const char *wrapper[8]; /* a command that starts it */
     void (*in_child)(void); /* between fork and exec */
     bool is_daemon; /* what it leaves when it fails is an orphan: reap it */
