@@ -116,7 +116,7 @@ void handover_retire(struct arbiter *a, uint32_t record)
     order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n);
 }
 
-static bool is_moving(const struct arbiter *a)
+bool handover_is_moving(const struct arbiter *a)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && a->children[i].n_gives > 0)
@@ -131,7 +131,7 @@ static void balance(struct arbiter *a)
     struct balance_load *loads;
     size_t n;
 
-    if (a->is_stopping || a->engine->next.epoch || is_moving(a))
+    if (a->is_stopping || a->engine->next.epoch || handover_is_moving(a))
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
     n = loads ? balance_plan(loads, staying(a, UINT32_MAX, loads), moves) : 0;
@@ -179,4 +179,5 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", json_integer_value(json_object_get(args, "refused"))),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
+    reload_retry(a);
 }

@@ -225,6 +225,9 @@ void reload_retry(struct arbiter *a);
 /* reload_cancel - stopping: forget it all */
 void reload_cancel(struct arbiter *a);
 
+/* reload_fini - cancel, and leave neither a zombie nor memory */
+void reload_fini(struct arbiter *a);
+
 /* handover.c */
 
 /* handover_start - timers; handover_fini - stop them */
@@ -233,6 +236,9 @@ void handover_fini(struct arbiter *a);
 
 /* handover_retire - tell @record to give its connections to those that stay, and to end */
 void handover_retire(struct arbiter *a, uint32_t record);
+
+/* handover_is_moving - is any worker giving connections away? */
+bool handover_is_moving(const struct arbiter *a);
 
 /* handover_soon - the shares may have become uneven: look at once */
 void handover_soon(struct arbiter *a);

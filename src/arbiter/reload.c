@@ -208,15 +208,17 @@ void reload_request(struct arbiter *a)
     reload_retry(a);
 }
 
-/* One parser and one transition at a time, and no more than two retiring sets: later requests
- * coalesce. */
+/*
+ * One parser and one transition at a time, and no more than two retiring sets: later requests
+ * coalesce. Who takes connections must not be retired before it has them, or they find nobody.
+ */
 void reload_retry(struct arbiter *a)
 {
     struct reload *r = &a->reload;
 
     if (!r->is_again || r->is_active || r->parser || a->is_stopping || upgrade_is_under_way(a))
         return;
-    if (!transition_can_reload(a->engine, a->live->workers) ||
+    if (handover_is_moving(a) || !transition_can_reload(a->engine, a->live->workers) ||
         transition_count(a->engine, TR_RETIRING) > 2 * a->live->workers)
         return;
     start(a);
@@ -300,4 +302,13 @@ void reload_cancel(struct arbiter *a)
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
     close_answer(a);
+}
+
+void reload_fini(struct arbiter *a)
+{
+    reload_cancel(a);
+    if (a->reload.parser)
+        waitpid(a->reload.parser, NULL, 0); /* killed just now */
+    json_decref(a->reload.changes);
+    a->reload.changes = NULL;
 }

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <sysexits.h>
 
 #include "base/clock.h"
@@ -121,10 +120,8 @@ static int prepare(struct arbiter *a, struct config *config)
 void arbiter_fini(struct arbiter *a)
 {
     if (a->loop) {
-        reload_cancel(a);
+        reload_fini(a);
         upgrade_fini(a);
-        if (a->reload.parser)
-            waitpid(a->reload.parser, NULL, 0); /* killed just now: leave no zombie */
         answers_fini(a);
         control_close(a);
         handover_fini(a);

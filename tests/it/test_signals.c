@@ -24,6 +24,7 @@ static void signals__ttin_ttou__scale_between_one_and_more(void **state)
     for (size_t n = 2; n >= 1; n--) {
         server_signal(s, SIGTTOU);
         server_wait_workers(s, n);
+        peer_echo(fd, "moved, if need be");
     }
     server_signal(s, SIGTTOU);
     peer_echo(fd, "the first is still here");
@@ -101,7 +102,12 @@ static void signals__storm_in_random_order__nothing_dies(void **state)
     for (size_t k = 0; k < n; k++)
         kill(pids[k], SIGCONT);
     load_finish(l);
-    MUST(load_report(l)->refused == 0 && load_report(l)->reset == 0, "connections were lost");
+    load_print(l, "signal storm");
+    const struct load_report *r = load_report(l);
+    /* Scaled and reloaded all at once, a worker may find nobody to give its connections to; it then
+     * says so and ends them between messages. */
+    server_expect(s, "connections refused\" ");
+    MUST(r->refused + r->reset + r->ended_inside == 0, "see above");
     load_free(l);
     size_t reloads = server_log_count(s, "msg=\"reloaded\"");
     server_signal(s, SIGHUP);
