@@ -46,15 +46,27 @@ void watchdog_look(struct watchdog *d, uint64_t mono_ns, uint64_t boot_ns, uint6
     look_again_in(d, MIN(idle_ms, (uint64_t)WATCHDOG_LOOK_MAX_MS) * ms);
 }
 
-static bool has_grace(const struct watchdog *d, const struct watch *w)
+/* Time in which the judge did not run is not held against the worker, and after a suspend or a
+ * stall it has all its time again; but only so often, or a machine that is always late would shield
+ * one that hangs. */
+static void forgive(const struct watchdog *d, struct watch *w)
 {
-    if (w->n_graces >= WATCHDOG_GRACES_MAX)
-        return false;
-    return d->was_suspended || d->late_ns > MIN(step_ns(w), WATCHDOG_LATE_MS * ms);
+    const bool is_late = d->late_ns > MIN(step_ns(w), WATCHDOG_LATE_MS * ms);
+
+    if (!d->was_suspended && !is_late)
+        return;
+    if (w->n_graces < WATCHDOG_GRACES_MAX) {
+        w->n_graces++;
+        w->since_ns = d->now_ns;
+        w->suspected_ns = 0;
+        return;
+    }
+    w->since_ns = MIN(w->since_ns + d->late_ns, d->now_ns);
+    if (w->suspected_ns)
+        w->suspected_ns = MIN(w->suspected_ns + d->late_ns, d->now_ns);
 }
 
-static enum watchdog_verdict on_sign_of_life(struct watchdog *d, struct watch *w,
-                                             uint64_t heartbeat_ns)
+static void hear(const struct watchdog *d, struct watch *w, uint64_t heartbeat_ns)
 {
     const bool is_possible = heartbeat_ns >= w->since_ns && heartbeat_ns <= d->now_ns;
 
@@ -62,8 +74,6 @@ static enum watchdog_verdict on_sign_of_life(struct watchdog *d, struct watch *w
     w->heartbeat_ns = heartbeat_ns;
     w->suspected_ns = 0;
     w->n_graces = 0;
-    look_again_at(d, MIN(w->since_ns + w->timeout_ns, d->now_ns + step_ns(w)));
-    return WATCHDOG_FINE;
 }
 
 static enum watchdog_verdict on_aborted(struct watchdog *d, struct watch *w)
@@ -98,12 +108,8 @@ enum watchdog_verdict watchdog_judge(struct watchdog *d, struct watch *w, uint64
     if (w->aborted_ns)
         return on_aborted(d, w);
     if (heartbeat_ns != w->heartbeat_ns)
-        return on_sign_of_life(d, w, heartbeat_ns);
-    if (has_grace(d, w)) {
-        w->n_graces++;
-        w->since_ns = d->now_ns;
-        w->suspected_ns = 0;
-    }
+        hear(d, w, heartbeat_ns);
+    forgive(d, w); /* also one that was heard: that may have been before the stall */
     if (watch_silence_ns(d, w) >= w->timeout_ns)
         return on_long_silence(d, w);
     look_again_at(d, MIN(w->since_ns + w->timeout_ns, d->now_ns + step_ns(w)));

@@ -1,0 +1,138 @@
+/*
+ * Counters from memory that anybody can write over: exact while nobody does, never decreasing and
+ * never exploding whatever anybody does.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+#include "arbiter/tally.h"
+#include "base/util.h"
+#include "support/must.h"
+
+static const uint64_t second = 1000000000;
+
+static void tally__counts_up__exact(void **state UNUSED)
+{
+    struct counters shared = {0};
+    struct tally t;
+    uint64_t seed = 3, now = 77 * second, requests = 0;
+
+    tally_init(&t, now);
+    for (int i = 0; i < 1000; i++) {
+        uint64_t n = rng_below(&seed, 1000000);
+
+        requests += n;
+        counter_add(&shared.requests, n);
+        counter_add(&shared.accepted, 1);
+        now += rng_below(&seed, 3 * second);
+        tally_take(&t, &shared, now);
+        tally_take(&t, &shared, now); /* once more adds nothing */
+        assert_int_equal(counter_get(&t.sum.requests), requests);
+        assert_int_equal(counter_get(&t.sum.accepted), i + 1);
+        assert_int_equal(counter_get(&t.sum.bytes_in), 0);
+    }
+}
+
+static void tally__each_counter__has_its_own_sum(void **state UNUSED)
+{
+    struct counters shared = {0};
+    struct tally t;
+    uint64_t n = 1;
+
+    tally_init(&t, 0);
+#define X(field, help) counter_set(&shared.field, n++);
+    COUNTERS(X)
+#undef X
+    tally_take(&t, &shared, 1);
+    n = 1;
+#define X(field, help) assert_int_equal(counter_get(&t.sum.field), n++);
+    COUNTERS(X)
+#undef X
+    struct counters sum = {0};
+    counters_sum(&sum, &t.sum);
+    counters_sum(&sum, &t.sum);
+    n = 1;
+#define X(field, help) assert_int_equal(counter_get(&sum.field), 2 * n++);
+    COUNTERS(X)
+#undef X
+}
+
+/* As fast as any machine, for as long as any machine. */
+static void tally__a_terabyte_a_second_for_weeks__believed(void **state UNUSED)
+{
+    struct counters shared = {0};
+    struct tally t;
+    const uint64_t seconds = 40 * 86400;
+
+    tally_init(&t, 5);
+    counter_set(&shared.bytes_in, TALLY_MAX_A_SECOND);
+    tally_take(&t, &shared, 6);
+    assert_int_equal(counter_get(&t.sum.bytes_in), TALLY_MAX_A_SECOND);
+    counter_add(&shared.bytes_in, seconds * TALLY_MAX_A_SECOND);
+    tally_take(&t, &shared, 6 + seconds * second);
+    assert_int_equal(counter_get(&t.sum.bytes_in), (seconds + 1) * TALLY_MAX_A_SECOND);
+}
+
+static void tally__written_over__what_was_counted_stays_and_what_follows_counts(void **state UNUSED)
+{
+    static const uint64_t patterns[] = {0,
+                                        UINT64_C(0x0101010101010101),
+                                        UINT64_C(0xa5a5a5a5a5a5a5a5),
+                                        UINT64_MAX,
+                                        UINT64_MAX - 3,
+                                        UINT64_C(1) << 63,
+                                        UINT64_C(999)};
+
+    for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+        struct counters shared = {0};
+        struct tally t;
+        uint64_t now = second;
+
+        tally_init(&t, now);
+        counter_set(&shared.requests, 1000);
+        tally_take(&t, &shared, now += second);
+        counter_set(&shared.requests, patterns[i]);
+        tally_take(&t, &shared, now += second);
+        assert_int_equal(counter_get(&t.sum.requests), 1000);
+        /* The worker goes on counting from what it finds there, also over the edge. */
+        counter_add(&shared.requests, 5);
+        tally_take(&t, &shared, now += second);
+        assert_int_equal(counter_get(&t.sum.requests), 1005);
+        counter_add(&shared.requests, 7);
+        tally_take(&t, &shared, now += second);
+        assert_int_equal(counter_get(&t.sum.requests), 1012);
+    }
+}
+
+static void tally__random_garbage__never_down_never_more_than_possible(void **state UNUSED)
+{
+    uint64_t seed = 17, now = 0, before = 0;
+    struct counters shared = {0};
+    struct tally t;
+
+    tally_init(&t, now);
+    for (int i = 0; i < 100000; i++) {
+        counter_set(&shared.requests, rng_next(&seed) >> rng_below(&seed, 64));
+        now += second;
+        tally_take(&t, &shared, now);
+        uint64_t sum = counter_get(&t.sum.requests);
+        assert_true(sum >= before && sum - before <= 2 * TALLY_MAX_A_SECOND);
+        before = sum;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tally__counts_up__exact),
+        cmocka_unit_test(tally__each_counter__has_its_own_sum),
+        cmocka_unit_test(tally__a_terabyte_a_second_for_weeks__believed),
+        cmocka_unit_test(tally__written_over__what_was_counted_stays_and_what_follows_counts),
+        cmocka_unit_test(tally__random_garbage__never_down_never_more_than_possible),
+    };
+
+    return cmocka_run_group_tests_name("tally", tests, NULL, NULL);
+}
