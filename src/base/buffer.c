@@ -107,8 +107,7 @@ static void pool_give(struct buffer_pool *pool, struct buffer_block *block)
     unsigned i;
 
     pool->used_bytes -= size;
-    if (size <= largest_kept && pool->n_kept[i = class_of(size)] < BUFFER_KEEP &&
-        pool->used_bytes + pool->kept_bytes + size <= pool->limit_bytes) {
+    if (size <= largest_kept && pool->n_kept[i = class_of(size)] < BUFFER_KEEP) {
         pool->kept[i][pool->n_kept[i]++] = block;
         pool->kept_bytes += size;
     } else {

@@ -112,6 +112,26 @@ static void buffer_reserve__large_one_near_the_limit__all_that_is_left(void **st
     buffer_pool_fini(&pool);
 }
 
+static void buffer_reserve__no_growth_left__moves_to_the_front(void **state UNUSED)
+{
+    struct buffer_pool pool;
+    struct buffer b = {0};
+    char text[900];
+
+    memset(text, 'a', sizeof(text));
+    memset(text + 100, 'b', 800);
+    buffer_pool_init(&pool, BUFFER_MIN_BYTES);
+    assert_int_equal(buffer_append(&b, &pool, text, sizeof(text)), 0);
+    buffer_consume(&b, &pool, 100);
+    assert_int_equal(buffer_reserve(&b, &pool, 150), 0);
+    assert_true(buffer_room(&b) >= 150);
+    assert_int_equal(buffer_len(&b), 800);
+    assert_memory_equal(buffer_data(&b), text + 100, 800);
+    assert_int_equal(buffer_reserve(&b, &pool, 300), -ENOBUFS);
+    buffer_free(&b, &pool);
+    buffer_pool_fini(&pool);
+}
+
 static void buffer_append__appended_and_consumed__moves_each_byte_few_times(void **state UNUSED)
 {
     struct buffer_pool pool;
@@ -186,6 +206,7 @@ int main(void)
         cmocka_unit_test(buffer_free__many_of_a_size__few_kept),
         cmocka_unit_test(buffer_reserve__limit__refused_and_unchanged),
         cmocka_unit_test(buffer_reserve__large_one_near_the_limit__all_that_is_left),
+        cmocka_unit_test(buffer_reserve__no_growth_left__moves_to_the_front),
         cmocka_unit_test(buffer_append__appended_and_consumed__moves_each_byte_few_times),
         cmocka_unit_test(buffer__random_steps__as_the_naive_queue),
     };

@@ -13,7 +13,6 @@ static struct wheel wheel;
 
 static void wheel_next__empty__none(void **state UNUSED)
 {
-
     wheel_init(&wheel, 7);
     assert_int_equal(wheel_next(&wheel), WHEEL_NONE);
     assert_null(wheel_take(&wheel, 1000000));
@@ -79,6 +78,7 @@ static void wheel_take__armed_inside_the_loop__comes_out_later(void **state UNUS
     wheel_arm(&wheel, &a, 5);
     wheel_arm(&wheel, &b, 5);
     assert_ptr_equal(wheel_take(&wheel, 5), &a);
+    assert_int_equal(wheel_next(&wheel), 5); /* b is due */
     wheel_arm(&wheel, &a, 0);
     assert_int_equal(a.tick, 6);
     /* A whole turn later is the bucket that is being emptied. */
