@@ -116,6 +116,13 @@ struct audit_result {
 /* audit_result - so far, or final; the totals are a copy */
 struct audit_result audit_result(const struct audit *a);
 
+/* audit_waiting - connections that have waited for a reply since before @before_ns, not one byte
+ * coming; @ret_since_ns (may be NULL, untouched if none): the longest of them since then */
+unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns);
+
+/* audit_talking - connections that are there now */
+unsigned audit_talking(const struct audit *a);
+
 /*
  * audit_run_blocking - all of it on a loop of its own, until the options' duration or messages
  * @ret  on 0: owned by the caller, audit_free(). Returns as audit_start. Blocks.

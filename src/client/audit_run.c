@@ -207,6 +207,38 @@ struct audit_result audit_result(const struct audit *a)
     return r;
 }
 
+static bool is_there(const struct lane *l)
+{
+    return l->state == LANE_TALKING || l->state == LANE_ENDING;
+}
+
+unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns)
+{
+    uint64_t since = UINT64_MAX;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++) {
+        const struct lane *l = &a->lanes[i];
+
+        if (!is_there(l) || l->check.waiting_ns == 0 || l->check.waiting_ns >= before_ns)
+            continue;
+        since = MIN(since, l->check.waiting_ns);
+        n++;
+    }
+    if (n > 0 && ret_since_ns)
+        *ret_since_ns = since;
+    return n;
+}
+
+unsigned audit_talking(const struct audit *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++)
+        n += is_there(&a->lanes[i]);
+    return n;
+}
+
 int audit_run_blocking(const struct audit_options *o, struct audit **ret)
 {
     struct ev_loop *loop;

@@ -15,18 +15,19 @@
 
 /* The first row is what happens without a command. */
 static const struct command commands[] = {
-    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run},
-    {"info", "", "show the arbiter, its workers and what they have done", info_run},
-    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run},
-    {"actors", "", "list every actor with its process and state", actors_run},
-    {"commands", "", "list what can be asked of an actor with call", commands_run},
-    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run},
-    {"reload", "", "read the configuration again; wait until it is done", reload_run},
-    {"scale", "N", "change the number of workers; wait until they run", scale_run},
-    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run},
-    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run},
-    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run},
-    {"reopen-logs", "", "open the log file anew", reopen_logs_run},
+    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL},
+    {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options},
+    {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL},
+    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options},
+    {"actors", "", "list every actor with its process and state", actors_run, NULL},
+    {"commands", "", "list what can be asked of an actor with call", commands_run, NULL},
+    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run, NULL},
+    {"reload", "", "read the configuration again; wait until it is done", reload_run, NULL},
+    {"scale", "N", "change the number of workers; wait until they run", scale_run, NULL},
+    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL},
+    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, top_argp_options},
+    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL},
+    {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL},
 };
 
 const char *argp_program_version = "echo-client " ECHO_VERSION;
@@ -133,10 +134,10 @@ static const char doc[] =
     "  echo-client info\n"
     "  echo-client call worker.1 ping\n"
     "\n"
-    "Exit status: 0 every message came back, 64 usage, 65 a message that cannot be\n"
-    "sent, 68 unknown host, 69 refused or unreachable, 70 failed in the server,\n"
-    "74 input or output, 75 timeout, 76 connection closed or wrong reply,\n"
-    "77 not allowed, 78 configuration refused.";
+    "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
+    "64 usage, 65 a message that cannot be sent, 68 unknown host, 69 refused or\n"
+    "unreachable, 70 failed in the server, 74 input or output, 75 timeout,\n"
+    "76 connection closed or wrong reply, 77 not allowed, 78 configuration refused.";
 
 /* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
 static void guard_stdio(void)

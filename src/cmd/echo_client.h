@@ -33,12 +33,25 @@ struct command {
     const char *help; /* one line */
     /* @argv[0] is the program, the rest the command's own words. Returns the exit code. */
     int (*run)(struct tool *t, int argc, char **argv);
+    const struct argp_option *options; /* of its own; NULL = none */
 };
 
 /* The options of every command; an argp child whose input is a `struct tool`. */
 extern const struct argp tool_argp;
 
+/*
+ * tool_parse - the words of a command whose parser hands its `struct tool` to child 0
+ * @own  its options, parser and texts. Exits with 64 on an error, with 0 after --help.
+ */
+void tool_parse(const struct argp *own, int argc, char **argv, void *input);
+
 int send_run(struct tool *t, int argc, char **argv);
+
+/* Measuring and proving; see echo_client_<name>.c. */
+int audit_run(struct tool *t, int argc, char **argv);
+extern const struct argp_option audit_argp_options[];
+extern const struct argp_option top_argp_options[];
+extern const struct argp_option stop_argp_options[];
 
 /* Over the control socket. */
 int info_run(struct tool *t, int argc, char **argv);

@@ -218,7 +218,7 @@ int reopen_logs_run(struct tool *t, int argc, char **argv)
 
 /* ---- stop ---- */
 
-static const struct argp_option stop_options[] = {
+const struct argp_option stop_argp_options[] = {
     {"now", OPT_NOW, NULL, 0, "at once: cut the connections instead of draining them", 0}, {0}};
 
 static int print_stopped(const struct operator* o)
@@ -240,7 +240,7 @@ int stop_run(struct tool *t, int argc, char **argv)
         .words = "stop [--now]",
         .doc = "Stop the server and wait until it is gone: every message that is on its way is "
                "still answered, within arbiter.exit_timeout.",
-        .options = stop_options};
+        .options = stop_argp_options};
     struct words w = take_words(t, argc, argv, &usage);
     struct operator o;
     json_t *args = json_pack("{s:b}", "graceful", !w.is_now), *result = NULL;

@@ -101,3 +101,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp tool_argp = {.options = options, .parser = parse_option};
+
+void tool_parse(const struct argp *own, int argc, char **argv, void *input)
+{
+    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    struct argp argp = *own;
+
+    argp.children = children;
+    argp_parse(&argp, argc, argv, 0, NULL, input);
+}

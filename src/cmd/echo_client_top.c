@@ -267,7 +267,7 @@ static int run(struct top *t)
 
 enum { MIN_INTERVAL_MS = 100, MAX_INTERVAL_MS = 3600000 };
 
-static const struct argp_option options[] = {
+const struct argp_option top_argp_options[] = {
     {"count", 'n', "COUNT", 0, "show so many views, then end; default: no end", 0},
     {"interval", 'i', "SECONDS", 0, "from one view to the next, from 0.1 to 3600; default 1", 0},
     {0},
@@ -301,7 +301,7 @@ int top_run(struct tool *tool, int argc, char **argv)
 {
     const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
     const struct argp argp = {
-        .options = options,
+        .options = top_argp_options,
         .parser = parse_top,
         .args_doc = "top",
         .doc = "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for "

@@ -1,0 +1,100 @@
+/*
+ * A line that is written over, signals, descriptors. Only the tool.
+ */
+#include "cmd/echo_client_live.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+enum { FILES_RESERVE = 32 };
+
+void live_init(struct live *l)
+{
+    const char *term = getenv("TERM");
+
+    *l =
+        (struct live){.is_on = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0};
+}
+
+void live_show(struct live *l, const char *format, ...)
+{
+    struct winsize size;
+    char text[512];
+    size_t width = 79;
+    va_list ap;
+
+    if (!l->is_on)
+        return;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+        width = size.ws_col - 1u; /* a full line would wrap */
+    va_start(ap, format);
+    vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    text[MIN(width, sizeof(text) - 1)] = '\0';
+    fprintf(stderr, "\r%s\033[K", text);
+    fflush(stderr);
+    l->is_shown = true;
+}
+
+void live_clear(struct live *l)
+{
+    if (l->is_shown)
+        fputs("\r\033[K", stderr);
+    l->is_shown = false;
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
+{
+    struct stopper *s = w->data;
+    bool is_second = s->signo != 0;
+
+    (void)loop;
+    (void)revents;
+    if (!is_second)
+        s->signo = w->signum;
+    s->on_stop(s, is_second);
+}
+
+void stopper_start(struct stopper *s, struct ev_loop *loop,
+                   void (*on_stop)(struct stopper *s, bool is_second))
+{
+    s->signo = 0;
+    s->on_stop = on_stop;
+    ev_signal_init(&s->interrupted, on_signal, SIGINT);
+    ev_signal_init(&s->terminated, on_signal, SIGTERM);
+    s->interrupted.data = s->terminated.data = s;
+    ev_signal_start(loop, &s->interrupted);
+    ev_signal_start(loop, &s->terminated);
+}
+
+void stopper_stop(struct stopper *s, struct ev_loop *loop)
+{
+    ev_signal_stop(loop, &s->interrupted);
+    ev_signal_stop(loop, &s->terminated);
+}
+
+int stopper_exit(const struct stopper *s, int rc)
+{
+    return s->signo ? 128 + s->signo : rc;
+}
+
+uint64_t files_allow(uint64_t n)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return n;
+    if (r.rlim_cur < n + FILES_RESERVE && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = MIN((rlim_t)(n + FILES_RESERVE), r.rlim_max);
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+    return r.rlim_cur > FILES_RESERVE ? MIN(n, (uint64_t)r.rlim_cur - FILES_RESERVE) : 0;
+}

@@ -1,0 +1,47 @@
+/*
+ * What the commands that run for a while share: one line that is written over again and again on a
+ * terminal, and signals that end them with a summary.
+ */
+#ifndef CMD_ECHO_CLIENT_LIVE_H
+#define CMD_ECHO_CLIENT_LIVE_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- the line; only where the standard error is a terminal that can be written over ---- */
+
+struct live {
+    bool is_on;
+    bool is_shown;
+};
+
+void live_init(struct live *l);
+
+/* live_show - in place of what is there, cut to the width of the terminal */
+void live_show(struct live *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* live_clear - before anything else is written */
+void live_clear(struct live *l);
+
+/* ---- signals: the first SIGINT or SIGTERM ends it in order, the second at once ---- */
+
+struct stopper {
+    ev_signal interrupted, terminated;
+    int signo; /* the first that came; 0 = none */
+    /* @is_second: in no order any more. Called in the loop. */
+    void (*on_stop)(struct stopper *s, bool is_second);
+};
+
+void stopper_start(struct stopper *s, struct ev_loop *loop,
+                   void (*on_stop)(struct stopper *s, bool is_second));
+void stopper_stop(struct stopper *s, struct ev_loop *loop);
+
+/* stopper_exit - the exit code: @rc, or 128 + the signal that ended it */
+int stopper_exit(const struct stopper *s, int rc);
+
+/* files_allow - raise this process's limit of descriptors so that it may have @n more than a few.
+ * Returns how many it may have. */
+uint64_t files_allow(uint64_t n);
+
+#endif
