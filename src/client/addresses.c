@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/outcome.h"
+
 int addresses_resolve(void *userdata, const char *host, unsigned short port,
                       struct arb_address *ret, int max)
 {
@@ -90,10 +92,7 @@ int addresses_find(const struct addr *a, arb_resolver *resolver, void *userdata,
     else if ((n = addr_to_sockaddr(a, &found.all[0].sa, &found.all[0].len)) == 0)
         n = 1;
     if (n <= 0)
-        return n == 0         ? ARB_UNRESOLVED
-               : n == -EAGAIN ? ARB_NO_RESOLVER
-               : n == -ENOMEM ? ARB_NOMEM
-                              : n;
+        return n == 0 ? ARB_UNRESOLVED : n == -EAGAIN ? ARB_NO_RESOLVER : call_outcome_of(-n);
     found.n = n;
     interleave(&found, ret);
     return 0;

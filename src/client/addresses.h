@@ -24,7 +24,7 @@ int addresses_resolve(void *userdata, const char *host, unsigned short port,
  * (RFC 8305, section 4)
  * @resolver  NULL = addresses_resolve; called with @userdata for names only. Blocks with it.
  * @ret       untouched on failure
- * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, ARB_NOMEM or -errno.
+ * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, ARB_NOMEM, ARB_TIMEOUT (the resolver's) or -errno.
  */
 int addresses_find(const struct addr *a, arb_resolver *resolver, void *userdata,
                    struct addresses *ret);

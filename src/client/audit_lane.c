@@ -145,17 +145,17 @@ static void not_connected(struct lane *l, int error)
             lane_start(l, LANE_BUSY_RETRY_MS);
         return;
     }
-    if (dial_outcome(error) == CALL_REFUSED)
+    if (call_outcome_of(error) == CALL_REFUSED)
         l->tally->counts.refused++;
     else
         l->tally->counts.unconnected++;
-    l->address = (l->address + 1) % l->audit->n_addresses;
+    l->address = (l->address + 1) % (unsigned)l->audit->addresses.n;
     go_on(l, true);
 }
 
 static void connect_now(struct lane *l)
 {
-    const struct dial_address *to = &l->audit->addresses[l->address];
+    const struct arb_address *to = &l->audit->addresses.all[l->address];
     int one = 1;
 
     l->moved_ns = clock_mono_ns();

@@ -51,8 +51,7 @@ struct audit {
     struct frame_rule rule;
     audit_on_done *on_done;
     void *userdata;
-    struct dial_address addresses[DIAL_ADDRESSES_MAX];
-    unsigned n_addresses;
+    struct addresses addresses;
     struct buffer_pool pool;
     struct lane *lanes; /* owned, options.lanes of them */
     struct audit_tally *tallies; /* owned, one a lane */

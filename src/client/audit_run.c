@@ -54,15 +54,10 @@ static int find_addresses(struct audit *a)
 {
     struct addr addr;
     const char *why;
-    int n;
 
     if (addr_parse(a->options.address, &addr, &why))
         return -EINVAL;
-    n = dial_addresses(&addr, NULL, DIAL_FOREVER, a->addresses);
-    if (n <= 0)
-        return n == 0 ? CALL_UNKNOWN_HOST : n == -EAGAIN ? CALL_NO_RESOLVER : n;
-    a->n_addresses = (unsigned)n;
-    return 0;
+    return dial_addresses(&addr, NULL, DIAL_FOREVER, &a->addresses);
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/status.h"
+#include "client/outcome.h"
 
 struct attempt {
     struct reactor_io io;
@@ -125,7 +125,7 @@ static void on_attempt(struct reactor_io *io)
         succeed(c, (int)(a - c->attempts));
         return;
     }
-    c->status = status_of_errno(error);
+    c->status = call_outcome_of(error);
     attempt_end(a);
     try_next(c);
 }
@@ -181,7 +181,7 @@ static void try_next(struct connector *c)
             try_again_in(c, CONNECTOR_RETRY_MS);
             return;
         }
-        c->status = status_of_errno(error);
+        c->status = call_outcome_of(error);
     }
     if (c->n_open == 0)
         c->on_done(c, c->status, -1, -1);

@@ -6,7 +6,6 @@
 #include "client/dial.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -26,44 +25,8 @@ struct lookup {
     char host[sizeof(((struct addr *)0)->host)];
     uint16_t port;
     int n; /* as dial_resolve returns */
-    struct dial_address found[DIAL_ADDRESSES_MAX];
+    struct arb_address found[ADDRESSES_MAX];
 };
-
-static int outcome_of_failure(int rc)
-{
-    switch (rc) {
-    case EAI_MEMORY:
-        return -ENOMEM;
-    case EAI_SYSTEM:
-        return errno ? -errno : -EIO;
-    case EAI_AGAIN:
-        return -EAGAIN;
-    default:
-        return 0;
-    }
-}
-
-static int resolve_now(const char *host, uint16_t port, struct dial_address *ret, int max)
-{
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *all = NULL;
-    char service[8];
-    int rc, n = 0;
-
-    snprintf(service, sizeof(service), "%u", port);
-    rc = getaddrinfo(host, service, &hints, &all);
-    if (rc != 0)
-        return outcome_of_failure(rc);
-    for (struct addrinfo *ai = all; ai && n < max; ai = ai->ai_next) {
-        if (ai->ai_addrlen > sizeof(ret[n].sa))
-            continue;
-        memcpy(&ret[n].sa, ai->ai_addr, ai->ai_addrlen);
-        ret[n++].len = ai->ai_addrlen;
-    }
-    freeaddrinfo(all);
-    return n;
-}
 
 /* Called with the lock, gives it back. */
 static void let_go(struct lookup *l)
@@ -81,7 +44,7 @@ static void let_go(struct lookup *l)
 static void *resolve_thread(void *arg)
 {
     struct lookup *l = arg;
-    int n = resolve_now(l->host, l->port, l->found, DIAL_ADDRESSES_MAX);
+    int n = addresses_resolve(NULL, l->host, l->port, l->found, ADDRESSES_MAX);
 
     pthread_mutex_lock(&l->lock);
     l->n = n;
@@ -121,7 +84,7 @@ static struct lookup *lookup_new(const char *host, uint16_t port)
     return l;
 }
 
-int dial_resolve(const char *host, uint16_t port, uint64_t deadline_ns, struct dial_address *ret,
+int dial_resolve(const char *host, uint16_t port, uint64_t deadline_ns, struct arb_address *ret,
                  int max)
 {
     struct timespec until = {.tv_sec = (time_t)(deadline_ns / 1000000000u),
@@ -130,7 +93,7 @@ int dial_resolve(const char *host, uint16_t port, uint64_t deadline_ns, struct d
     int rc;
 
     if (deadline_ns == DIAL_FOREVER)
-        return resolve_now(host, port, ret, max);
+        return addresses_resolve(NULL, host, port, ret, max);
     l = lookup_new(host, port);
     if (!l)
         return -ENOMEM;

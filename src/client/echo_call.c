@@ -134,7 +134,7 @@ static int call_new(struct arb_client *client, const void *message, size_t len,
     int rc = exchange_check(r, message, len);
 
     if (rc)
-        return rc == CALL_TOO_LONG ? ARB_TOO_LONG : ARB_SEPARATOR;
+        return rc;
     call = malloc(sizeof(*call) + len + r->separator_len);
     if (!call)
         return ARB_NOMEM;

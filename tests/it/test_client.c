@@ -211,7 +211,7 @@ static void client__json__an_object_a_line(void **state)
     r.out = strchr(r.out, '\n') + 1;
     o = json_loads(r.out, 0, NULL);
     error = json_object_get(o, "error");
-    assert_string_equal(json_string_value(json_object_get(error, "code")), "has_separator");
+    assert_string_equal(json_string_value(json_object_get(error, "code")), "separator");
     assert_non_null(strstr(json_string_value(json_object_get(error, "message")), "message 3"));
     json_decref(o);
 }

@@ -41,10 +41,10 @@ static int listen_on_loopback(int backlog, uint16_t *ret_port)
     return fd;
 }
 
-static struct dial_address loopback(uint16_t port)
+static struct arb_address loopback(uint16_t port)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct dial_address a = {.len = sizeof(sa)};
+    struct arb_address a = {.len = sizeof(sa)};
 
     sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     memcpy(&a.sa, &sa, sizeof(sa));
@@ -73,7 +73,7 @@ struct silent {
 static uint16_t silent_start(struct silent *s)
 {
     uint16_t port;
-    struct dial_address to;
+    struct arb_address to;
 
     s->fds[0] = listen_on_loopback(0, &port);
     to = loopback(port);
@@ -93,10 +93,10 @@ static void silent_stop(struct silent *s)
 
 /* ---- the resolver's seam ---- */
 
-static struct dial_address answers[3];
+static struct arb_address answers[3];
 static int n_answers;
 
-static int fake_resolver(const char *host, uint16_t port, struct dial_address *ret, int max)
+static int fake_resolver(const char *host, uint16_t port, struct arb_address *ret, int max)
 {
     assert_string_equal(host, "echo.example");
     assert_int_equal(port, 8060);
@@ -139,14 +139,14 @@ static void dial_resolve__each_answer__addresses_or_why_not(void **state)
     static const struct {
         int rc, n;
     } rows[] = {{0, 1}, {EAI_NONAME, 0}, {EAI_AGAIN, -EAGAIN}, {EAI_MEMORY, -ENOMEM}};
-    struct dial_address found[4];
+    struct arb_address found[4];
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         resolver_rc = rows[i].rc;
         for (int has_deadline = 0; has_deadline <= 1; has_deadline++) {
             uint64_t deadline = call_deadline(has_deadline ? LONG_MS : 0);
-            struct dial_address want = loopback(8060);
+            struct arb_address want = loopback(8060);
 
             assert_int_equal(dial_resolve("echo.example", 8060, deadline, found, 4), rows[i].n);
             if (rows[i].n == 1)
@@ -159,7 +159,7 @@ static void dial_resolve__each_answer__addresses_or_why_not(void **state)
 static void dial_resolve__no_answer__timeout_and_the_late_answer_is_dropped(void **state)
 {
     struct addr a = {.kind = ADDR_HOST, .port = 8060, .host = "echo.example"};
-    struct dial_address found[4];
+    struct arb_address found[4];
     int fd;
 
     (void)state;
@@ -195,7 +195,7 @@ static void dial__name_unknown__unknown_host(void **state)
     n_answers = -EAGAIN;
     assert_int_equal(dial_name(LONG_MS, &fd), CALL_NO_RESOLVER);
     n_answers = -ENOMEM;
-    assert_int_equal(dial_name(LONG_MS, &fd), -ENOMEM);
+    assert_int_equal(dial_name(LONG_MS, &fd), CALL_NO_MEMORY);
     assert_int_equal(fd, 12345);
 }
 
