@@ -247,25 +247,15 @@ static int serve(struct arguments *args, const struct image *image, struct confi
     return rc;
 }
 
-int main(int argc, char **argv)
+/* A start by somebody, with arguments. */
+static int begin(const struct image *image, int argc, char **argv)
 {
     static const struct argp argp = {option_table, parse_option, NULL, doc, NULL, NULL, NULL};
     struct arguments args = {.ready_fd = -1};
     struct config *config = NULL;
-    struct image image;
     char *path;
     int rc;
 
-    if (fds_ensure_stdio() < 0)
-        return EX_OSERR;
-    rc = image_init(&image, argc, argv);
-    if (rc < 0)
-        return rc == -EINVAL ? EX_USAGE : EX_OSERR;
-    title_init(argc, argv);
-    if (image.role == IMAGE_CHECK)
-        check(&image);
-    if (image.role == IMAGE_NEXT)
-        return go_on(&image);
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);
@@ -274,7 +264,7 @@ int main(int argc, char **argv)
         return EX_OSERR;
     rc = load(&args, path, &config);
     if (rc == EX_OK && args.action == ACTION_SERVE) {
-        rc = serve(&args, &image, config);
+        rc = serve(&args, image, config);
     } else if (rc == EX_OK) {
         if (args.action == ACTION_DUMP)
             config_dump(config, stdout);
@@ -285,5 +275,25 @@ int main(int argc, char **argv)
             rc = EX_IOERR;
     }
     free(path);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct image image;
+    int rc;
+
+    if (fds_ensure_stdio() < 0)
+        return EX_OSERR;
+    rc = image_init(&image, argc, argv);
+    if (rc < 0) {
+        image_fini(&image);
+        return rc == -EINVAL ? EX_USAGE : EX_OSERR;
+    }
+    title_init(argc, argv);
+    if (image.role == IMAGE_CHECK)
+        check(&image);
+    rc = image.role == IMAGE_NEXT ? go_on(&image) : begin(&image, argc, argv);
+    image_fini(&image);
     return rc;
 }

@@ -148,3 +148,15 @@ int image_init(struct image *image, int argc, char **argv)
     image->program.path = resolve(argc > 0 ? argv[0] : "echo-arbiter");
     return image->program.path ? 0 : -ENOMEM;
 }
+
+void image_fini(struct image *image)
+{
+    char **argv = (char **)(uintptr_t)image->program.argv;
+
+    for (size_t i = 0; argv && argv[i]; i++)
+        free(argv[i]);
+    free(argv);
+    free((char *)(uintptr_t)image->program.path);
+    free((char *)(uintptr_t)image->legacy.failed);
+    *image = (struct image){.legacy = {.state_fd = -1, .back_fd = -1}};
+}

@@ -25,4 +25,7 @@ struct image {
  */
 int image_init(struct image *image, int argc, char **argv);
 
+/* image_fini - also of one that image_init could not finish */
+void image_fini(struct image *image);
+
 #endif
