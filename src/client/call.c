@@ -115,17 +115,21 @@ static int receive_some(struct call *c)
     return 0;
 }
 
-/* Wait until the socket can do something: 0, CALL_TIMEOUT or -errno. */
-static int wait_ready(struct call *c, uint64_t deadline_ns)
+short call_events(const struct call *c)
 {
-    struct pollfd p = {.fd = c->fd, .events = POLLIN};
-    uint64_t now = clock_mono_ns();
-    int ms = -1, rc;
     size_t len;
 
     exchange_output(&c->exchange, &len);
-    if (len > 0 && !c->is_deaf)
-        p.events |= POLLOUT;
+    return len > 0 && !c->is_deaf ? POLLIN | POLLOUT : POLLIN;
+}
+
+/* Wait until the socket can do something: 0, CALL_TIMEOUT or -errno. */
+static int wait_ready(struct call *c, uint64_t deadline_ns)
+{
+    struct pollfd p = {.fd = c->fd, .events = call_events(c)};
+    uint64_t now = clock_mono_ns();
+    int ms = -1, rc;
+
     if (deadline_ns != CALL_FOREVER) {
         if (now >= deadline_ns)
             return CALL_TIMEOUT;
@@ -153,6 +157,24 @@ int call_wait(struct call *c, uint64_t deadline_ns, const uint8_t **ret_reply, s
             rc = receive_some(c);
         if (rc)
             break;
+    }
+    if (rc != 0 && rc != CALL_PENDING && c->outcome == 0)
+        c->outcome = rc;
+    return rc;
+}
+
+int call_advance(struct call *c, const uint8_t **ret_reply, size_t *ret_len)
+{
+    int rc = exchange_take(&c->exchange, ret_reply, ret_len);
+
+    if (rc == CALL_PENDING && c->exchange.n_outstanding > 0) {
+        rc = c->outcome;
+        if (rc == 0)
+            rc = send_some(c);
+        if (rc == 0)
+            rc = receive_some(c);
+        if (rc == 0)
+            rc = exchange_take(&c->exchange, ret_reply, ret_len);
     }
     if (rc != 0 && rc != CALL_PENDING && c->outcome == 0)
         c->outcome = rc;

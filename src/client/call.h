@@ -55,6 +55,13 @@ int call_post(struct call *c, const void *message, size_t len);
  */
 int call_wait(struct call *c, uint64_t deadline_ns, const uint8_t **ret_reply, size_t *ret_len);
 
+/*
+ * call_advance - as call_wait, but only what can be done without waiting
+ * CALL_PENDING with something outstanding: go on when poll(2) has one of call_events.
+ */
+int call_advance(struct call *c, const uint8_t **ret_reply, size_t *ret_len);
+short call_events(const struct call *c);
+
 /* call_exchange - call_post and call_wait; returns what they return. Blocks. */
 int call_exchange(struct call *c, const void *message, size_t len, uint64_t deadline_ns,
                   const uint8_t **ret_reply, size_t *ret_len);

@@ -16,6 +16,8 @@
 /* The first row is what happens without a command. */
 static const struct command commands[] = {
     {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL},
+    {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?", ping_run,
+     ping_argp_options},
     {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options},
     {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options},
@@ -134,10 +136,11 @@ static const char doc[] =
     "  echo-client info\n"
     "  echo-client call worker.1 ping\n"
     "\n"
-    "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
-    "64 usage, 65 a message that cannot be sent, 68 unknown host, 69 refused or\n"
-    "unreachable, 70 failed in the server, 74 input or output, 75 timeout,\n"
-    "76 connection closed or wrong reply, 77 not allowed, 78 configuration refused.";
+    "Exit status: 0 every message came back, 1 messages were lost (ping) or a limit\n"
+    "was broken (audit, bench), 64 usage, 65 a message that cannot be sent,\n"
+    "68 unknown host, 69 refused or unreachable, 70 failed in the server, 74 input or\n"
+    "output, 75 timeout, 76 connection closed or wrong reply, 77 not allowed,\n"
+    "78 configuration refused.";
 
 /* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
 static void guard_stdio(void)

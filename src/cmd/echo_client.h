@@ -48,7 +48,9 @@ void tool_parse(const struct argp *own, int argc, char **argv, void *input);
 int send_run(struct tool *t, int argc, char **argv);
 
 /* Measuring and proving; see echo_client_<name>.c. */
+int ping_run(struct tool *t, int argc, char **argv);
 int audit_run(struct tool *t, int argc, char **argv);
+extern const struct argp_option ping_argp_options[];
 extern const struct argp_option audit_argp_options[];
 extern const struct argp_option top_argp_options[];
 extern const struct argp_option stop_argp_options[];

@@ -1,0 +1,155 @@
+/*
+ * echo-client ping: against the server, a stopped one, and nobody.
+ */
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/server.h"
+#include "support/tool.h"
+
+static void ping__count__a_line_each_and_the_summary(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r =
+        RUN(it, NO_INPUT, "-a", s->addr[0], "ping", "-n", "3", "-i", "0", "-s", "1000");
+
+    MUST(r.code == 0 && r.err[0] == '\0', "exit code %d: %s", r.code, r.err);
+    MUST(strstr(r.out, "1000 bytes from ") == r.out, "says: %s", r.out);
+    MUST(strstr(r.out, ": seq=3 time="), "says: %s", r.out);
+    MUST(!strstr(r.out, ": seq=4"), "says: %s", r.out);
+    MUST(strstr(r.out, "3 messages sent, 3 echoed, 0% lost, 1 connection, time "), "says: %s",
+         r.out);
+    MUST(strstr(r.out, "\nconnect min/avg/max/mdev = "), "says: %s", r.out);
+    MUST(strstr(r.out, "\nround trip min/avg/max/mdev = "), "says: %s", r.out);
+}
+
+static void ping__json__an_object_a_line(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "ping", "-n", "2", "-i", "0");
+    size_t n = 0;
+
+    MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
+    for (char *line = strtok(r.out, "\n"); line; line = strtok(NULL, "\n"), n++) {
+        json_t *o = json_loads(line, 0, NULL), *summary;
+
+        MUST(o, "no JSON: %s", line);
+        summary = json_object_get(o, "summary");
+        if (n < 2)
+            MUST(json_integer_value(json_object_get(o, "seq")) == (json_int_t)n + 1 &&
+                     json_integer_value(json_object_get(o, "bytes")) == 64 &&
+                     json_is_real(json_object_get(o, "time_ms")),
+                 "says: %s", line);
+        else
+            MUST(json_integer_value(json_object_get(summary, "sent")) == 2 &&
+                     json_integer_value(json_object_get(summary, "echoed")) == 2 &&
+                     json_is_real(
+                         json_object_get(json_object_get(summary, "round_trip_ms"), "mdev")),
+                 "says: %s", line);
+        json_decref(o);
+    }
+    MUST(n == 3, "%zu lines", n);
+}
+
+/* The worker of our connection dies between two messages, or with one: it goes on. */
+static void ping__worker_killed__a_new_connection(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    uint64_t before = server_counter(s, requests);
+    pid_t pid = tool_start(it, io, ARGS("-a", s->addr[0], "ping", "-i", "10ms"));
+    char *out;
+    int code;
+
+    server_expect(s, "worker died.*kind=signal");
+    MUST_COME(server_counter(s, requests) > before + 3, "no messages");
+    kill(server_worker(s, 0), SIGKILL);
+    server_wait_log(s, "worker died.*kind=signal", 1);
+    server_wait_workers(s, 1);
+    before = server_counter(s, requests);
+    MUST_COME(server_counter(s, requests) > before + 3, "no more messages");
+    kill(pid, SIGINT);
+    code = tool_wait(pid);
+    out = tool_read_back(io.out, NULL);
+    close(io.err);
+    MUST(code == 130, "exit code %d", code);
+    MUST(strstr(out, " 2 connections, time "), "says: %s", out);
+}
+
+/* Waiting for a reply or for a connection must not make it deaf to Ctrl-C. */
+static void ping__silent_server__interrupted_at_once(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    pid_t worker = server_worker(s, 0), pid;
+    char *out;
+    int code;
+
+    kill(worker, SIGSTOP);
+    pid = tool_start(it, io, ARGS("-a", s->addr[0], "--timeout", "0", "ping"));
+    MUST_COME(proc_find_fd(pid, "signalfd") >= 0, "does not begin");
+    kill(pid, SIGINT);
+    code = tool_wait(pid);
+    kill(worker, SIGCONT);
+    out = tool_read_back(io.out, NULL);
+    close(io.err);
+    MUST(code == 130, "exit code %d", code);
+    MUST(strstr(out, "0 messages sent, 0 echoed"), "says: %s", out);
+}
+
+static void ping__too_late__lost_and_said(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
+    pid_t worker = server_worker(s, 0);
+    struct tool_run r;
+
+    kill(worker, SIGSTOP);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "--timeout", "0.1", "ping", "-n", "2", "-i", "0");
+    kill(worker, SIGCONT);
+    MUST(r.code == 75, "exit code %d", r.code);
+    MUST(strstr(r.out, "seq=1 timed out\n"), "says: %s", r.out);
+    MUST(strstr(r.out, "2 messages sent, 0 echoed, 100% lost"), "says: %s", r.out);
+}
+
+static void ping__nobody__refused(void **state)
+{
+    struct tool_run r = RUN(*state, NO_INPUT, "-a", "127.0.0.1:1", "ping", "-n", "2", "-i", "1ms");
+
+    MUST(r.code == 69, "exit code %d", r.code);
+    MUST(strstr(r.out, "seq=2 connection refused\n"), "says: %s", r.out);
+}
+
+static void ping__wrong_words__usage(void **state)
+{
+    static const char *const bad[][2] = {
+        {"-n", "0"}, {"-n", "x"}, {"-i", "-1"}, {"-s", "15"}, {"word", NULL}};
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct tool_run r = RUN(*state, NO_INPUT, "ping", bad[i][0], bad[i][1]);
+
+        MUST(r.code == 64 && r.err[0], "%s: exit code %d", bad[i][0], r.code);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(ping__count__a_line_each_and_the_summary),
+        IT(ping__json__an_object_a_line),
+        IT(ping__worker_killed__a_new_connection),
+        IT(ping__silent_server__interrupted_at_once),
+        IT(ping__too_late__lost_and_said),
+        IT(ping__nobody__refused),
+        IT(ping__wrong_words__usage),
+    };
+
+    return it_run(tests);
+}
