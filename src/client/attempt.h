@@ -13,7 +13,7 @@
  *          the caller; non-blocking, close-on-exec, TCP_NODELAY
  * Returns 0, CALL_PENDING, as dial(), or -EAGAIN (a unix socket whose accept queue is full).
  */
-int attempt_start(const struct dial_address *to, const struct dial_address *from, int *ret_fd);
+int attempt_start(const struct arb_address *to, const struct arb_address *from, int *ret_fd);
 
 /* attempt_finish - it became writable. Returns 0, or why not (close it). */
 int attempt_finish(int fd);

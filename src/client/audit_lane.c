@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "client/connector.h"
 
 enum { LANE_BUSY_RETRY_MS = 10 }; /* a unix socket whose accept queue is full */
 
@@ -183,6 +184,8 @@ static void on_connecting(struct lane *l)
 
     if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
+    if (error == 0 && connector_is_self(l->fd))
+        error = ECONNREFUSED;
     if (error)
         not_connected(l, error);
     else

@@ -36,8 +36,7 @@ struct pinging {
     uint64_t count; /* 0 = no end */
     uint64_t interval_ms;
     uint64_t size;
-    struct dial_address addresses[DIAL_ADDRESSES_MAX];
-    int n_addresses;
+    struct addresses addresses;
     struct call call;
     char *message; /* owned, size bytes */
     int signal_fd; /* owned */
@@ -78,7 +77,7 @@ static int wait_for(struct pinging *p, int fd, short events, uint64_t deadline_n
 
 /* ---- one message ---- */
 
-static int connect_to(struct pinging *p, const struct dial_address *to, uint64_t deadline_ns)
+static int connect_to(struct pinging *p, const struct arb_address *to, uint64_t deadline_ns)
 {
     int fd = -1, rc = attempt_start(to, NULL, &fd);
 
@@ -101,10 +100,10 @@ static int ensure_connected(struct pinging *p, uint64_t deadline_ns)
 
     if (call_is_usable(&p->call))
         return 0;
-    for (int i = 0; i < p->n_addresses; i++) {
+    for (int i = 0; i < p->addresses.n; i++) {
         uint64_t start = clock_mono_ns();
 
-        rc = connect_to(p, &p->addresses[i], deadline_ns);
+        rc = connect_to(p, &p->addresses.all[i], deadline_ns);
         if (rc == 0) {
             p->n_connects++;
             ping_times_add(&p->connect_times, clock_mono_ns() - start);
@@ -273,29 +272,14 @@ static int exit_code(const struct pinging *p)
     return p->n_echoed > 0 ? EXIT_LOST : call_outcome_exit(p->last_outcome);
 }
 
-static int find_addresses(struct pinging *p)
-{
-    int n =
-        dial_addresses(&p->tool->address, NULL, call_deadline(p->tool->timeout_ms), p->addresses);
-
-    p->n_addresses = n;
-    if (n > 0)
-        return 0;
-    return fail_outcome(p->tool, NULL,
-                        n == 0            ? CALL_UNKNOWN_HOST
-                        : n == -EAGAIN    ? CALL_NO_RESOLVER
-                        : n == -ETIMEDOUT ? CALL_TIMEOUT
-                                          : n);
-}
-
 static int run(struct pinging *p)
 {
     sigset_t set;
-    int rc = find_addresses(p);
+    int rc =
+        dial_addresses(&p->tool->address, NULL, call_deadline(p->tool->timeout_ms), &p->addresses);
 
-    if (rc)
-        return rc;
-    rc = exchange_check(&p->call.exchange.rule, p->message, p->size);
+    if (rc == 0)
+        rc = exchange_check(&p->call.exchange.rule, p->message, p->size);
     if (rc)
         return fail_outcome(p->tool, NULL, rc);
     sigemptyset(&set);
