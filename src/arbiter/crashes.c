@@ -1,0 +1,146 @@
+/*
+ * The last crashes. Runs in the arbiter.
+ */
+#include "arbiter/crashes.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/util.h"
+
+static void check_lengths(struct crash_record *r)
+{
+    r->payload_len = MIN(r->payload_len, (uint64_t)CRASH_PAYLOAD_MAX);
+    r->n_frames = MIN(r->n_frames, (uint64_t)CRASH_FRAMES_MAX);
+}
+
+static const char *signal_name(const struct crash_record *r)
+{
+    const char *name = r->signo < NSIG ? sigabbrev_np((int)r->signo) : NULL;
+
+    return name ? name : "?";
+}
+
+/* Printable bytes as they are, the others as \xHH: JSON and the log take no others. */
+static const char *escape(const struct crash_record *r, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (size_t i = 0; i < r->payload_len && len + 5 < size; i++) {
+        const uint8_t byte = r->payload[i];
+        const bool is_plain = byte >= ' ' && byte < 0x7f && byte != '\\';
+
+        len += (size_t)snprintf(buf + len, size - len, is_plain ? "%c" : "\\x%02x", byte);
+    }
+    return buf;
+}
+
+void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
+                  const struct crash_record *r)
+{
+    struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
+    char payload[4 * CRASH_PAYLOAD_MAX + 8];
+    struct timespec now;
+
+    if (r->signo == 0)
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *e = (struct crash_entry){
+        .number = ++c->n,
+        .wall_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
+        .slot = slot,
+        .generation = generation,
+        .pid = pid,
+        .record = *r,
+    };
+    check_lengths(&e->record);
+    log_warning_limited(log, "crash", F_UINT("slot", slot), F_UINT("number", e->number),
+                        F_INT("worker_pid", pid), F_STR("signal", signal_name(&e->record)),
+                        F_UINT("rescued", e->record.rescued), F_INT("fd", e->record.fd),
+                        F_STR("payload", escape(&e->record, payload, sizeof(payload))));
+}
+
+static void set_hex(json_t *o, const char *key, uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "0x%llx", (unsigned long long)value);
+    json_object_set_new(o, key, json_string(text));
+}
+
+static void set_uint(json_t *o, const char *key, uint64_t value)
+{
+    json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+static json_t *describe(const struct crash_entry *e)
+{
+    const struct crash_record *r = &e->record;
+    json_t *o = json_object();
+    char text[4 * CRASH_PAYLOAD_MAX + 8];
+    time_t seconds = (time_t)(e->wall_ns / 1000000000u);
+    struct tm tm;
+
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
+    set_uint(o, "number", e->number);
+    json_object_set_new(o, "time", json_string(text));
+    set_uint(o, "slot", e->slot);
+    set_uint(o, "generation", e->generation);
+    set_uint(o, "pid", (uint64_t)e->pid);
+    json_object_set_new(o, "signal", json_string(signal_name(r)));
+    json_object_set_new(o, "code", json_integer(r->code));
+    if (r->code <= 0)
+        set_uint(o, "sent_by_pid", r->sender_pid);
+    else
+        set_hex(o, "address", r->address);
+    set_hex(o, "pc", r->pc);
+    set_hex(o, "sp", r->sp);
+    json_object_set_new(o, "fd", json_integer(r->fd));
+    set_uint(o, "requests", r->requests);
+    set_uint(o, "connections", r->connections);
+    set_uint(o, "uptime_ms", r->uptime_ms);
+    set_uint(o, "rescued", r->rescued);
+    if (r->payload_len)
+        json_object_set_new(o, "payload", json_string(escape(r, text, sizeof(text))));
+    return o;
+}
+
+static const struct crash_entry *find(const struct crashes *c, uint64_t number)
+{
+    if (number == 0 || number > c->n || number + CRASHES_KEPT <= c->n)
+        return NULL;
+    return &c->last[(number - 1) % CRASHES_KEPT];
+}
+
+json_t *crashes_list(const struct crashes *c)
+{
+    json_t *list = json_array();
+    const uint64_t first = c->n > CRASHES_KEPT ? c->n - CRASHES_KEPT + 1 : 1;
+
+    for (uint64_t number = first; number <= c->n; number++)
+        json_array_append_new(list, describe(find(c, number)));
+    return list;
+}
+
+json_t *crashes_show(const struct crashes *c, uint64_t number)
+{
+    const struct crash_entry *e = find(c, number);
+    json_t *o, *frames;
+
+    if (!e)
+        return NULL;
+    o = describe(e);
+    frames = json_array();
+    for (uint64_t i = 0; i < e->record.n_frames; i++) {
+        char text[24];
+
+        snprintf(text, sizeof(text), "0x%llx", (unsigned long long)e->record.frames[i]);
+        json_array_append_new(frames, json_string(text));
+    }
+    json_object_set_new(o, "frames", frames);
+    return o;
+}

@@ -1,0 +1,45 @@
+/*
+ * The last crashes of workers, for the log and for `crashes`. Runs in the arbiter.
+ */
+#ifndef ARBITER_CRASHES_H
+#define ARBITER_CRASHES_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "actor/crash.h"
+
+enum { CRASHES_KEPT = 16 };
+
+struct log;
+
+/* A record with what the arbiter knows of the process. */
+struct crash_entry {
+    uint64_t number; /* from 1; 0 = none */
+    uint64_t wall_ns;
+    uint32_t slot;
+    uint64_t generation;
+    pid_t pid;
+    struct crash_record record; /* checked: every length is within its array */
+};
+
+struct crashes {
+    uint64_t n; /* that there have been */
+    struct crash_entry last[CRASHES_KEPT]; /* number n is at (n - 1) % CRASHES_KEPT */
+};
+
+/*
+ * crashes_note - a process has died of a fatal signal
+ * @r  borrowed, untrusted: a process that went mad may have written anything there
+ * Keeps and logs it. Does nothing if the process could not write a record.
+ */
+void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
+                  const struct crash_record *r);
+
+/* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no such number */
+json_t *crashes_list(const struct crashes *c);
+json_t *crashes_show(const struct crashes *c, uint64_t number);
+
+#endif

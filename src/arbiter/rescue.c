@@ -1,0 +1,63 @@
+/*
+ * The arbiter's part in a rescue: it keeps a socket pair a slot, so that what a crashing worker sends
+ * outlives it, and sees that somebody takes it out. What is in it the arbiter never reads.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/fds.h"
+
+int rescue_open(struct arbiter *a, uint32_t slot)
+{
+    int *pair = a->rescue[slot].ends;
+
+    if (a->rescue[slot].is_open)
+        return 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    a->rescue[slot].is_open = true;
+    return 0;
+}
+
+/* The first other worker that serves, or -1. */
+static int64_t find_adopter(const struct arbiter *a, uint32_t record)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (i != record && a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING)
+            return i;
+    return -1;
+}
+
+static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->children[i].slot == slot &&
+            a->engine->procs[i].phase != TR_RETIRING && a->engine->procs[i].phase != TR_KILLED)
+            return true;
+    return false;
+}
+
+void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
+{
+    int64_t adopter;
+
+    if (a->is_stopping || !a->rescue[slot].is_open || is_slot_filled(a, slot))
+        return;
+    adopter = find_adopter(a, record);
+    if (adopter >= 0)
+        children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &a->rescue[slot].ends[0], 1);
+}
+
+void rescue_fini(struct arbiter *a)
+{
+    for (uint32_t slot = 0; a->rescue && slot <= TR_SLOTS_MAX; slot++) {
+        if (!a->rescue[slot].is_open)
+            continue;
+        fds_close(&a->rescue[slot].ends[0]);
+        fds_close(&a->rescue[slot].ends[1]);
+    }
+    free(a->rescue);
+}

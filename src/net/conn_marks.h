@@ -1,0 +1,17 @@
+/*
+ * One byte a descriptor: may a dying process give this connection away? Written before and after the
+ * connection is touched, read by a fatal-signal handler of the same process, which may interrupt anything.
+ */
+#ifndef NET_CONN_MARKS_H
+#define NET_CONN_MARKS_H
+
+#include <stdint.h>
+
+enum conn_mark {
+    CONN_MARK_FREE, /* no connection, or not this process's any more */
+    CONN_MARK_IDLE, /* nothing read that is not answered in full: another process can go on */
+    CONN_MARK_BUSY, /* in the middle of something */
+    CONN_MARK_MOVING, /* on its way to another process */
+};
+
+#endif

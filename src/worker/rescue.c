@@ -1,0 +1,166 @@
+/*
+ * The rescue of idle connections. The sending half runs in a fatal-signal handler, the taking half in a worker's
+ * loop.
+ */
+#include "worker/rescue.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fds.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/conn_marks.h"
+
+/* A small payload: it is what the kernel's queue is measured by. */
+struct rescue_datagram {
+    uint32_t n_fds;
+};
+
+union rescue_control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(RESCUE_BATCH * sizeof(int))];
+};
+
+/* Returns 0 or the errno of sendmsg. */
+static int send_batch(int fd, const int *fds, uint32_t n)
+{
+    struct rescue_datagram head = {n};
+    struct iovec iov = {&head, sizeof(head)};
+    union rescue_control control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n * sizeof(int));
+    memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
+}
+
+/* A full queue empties only if somebody takes from it now; descriptors in flight count against the user. */
+static int send_patiently(int fd, const int *fds, uint32_t n)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    int error = send_batch(fd, fds, n);
+
+    for (int waited_ms = 0; waited_ms < RESCUE_PATIENCE_MS; waited_ms += 10) {
+        if (error != EAGAIN && error != ETOOMANYREFS && error != ENOBUFS && error != EINTR)
+            break;
+        /* Too many in flight: the socket is writable all the while, and poll returns at once. */
+        poll(error == EAGAIN ? &p : NULL, error == EAGAIN ? 1 : 0, 10);
+        error = send_batch(fd, fds, n);
+    }
+    return error;
+}
+
+uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
+{
+    int fds[RESCUE_BATCH];
+    uint32_t n = 0, sent = 0;
+
+    for (size_t i = 0; i < n_marks; i++) {
+        if (marks[i] == CONN_MARK_IDLE)
+            fds[n++] = (int)i;
+        if (n < RESCUE_BATCH && (i + 1 < n_marks || n == 0))
+            continue;
+        if (send_patiently(fd, fds, n) != 0)
+            break;
+        sent += n;
+        n = 0;
+    }
+    return sent;
+}
+
+/* What comes is data: only a connected stream socket is adopted. */
+static bool is_connection(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(int);
+    int type = 0;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+        return false;
+    len = sizeof(peer);
+    /* The peer may have ended it in the meantime: its end of file is to be read as usual. */
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || errno == ENOTCONN;
+}
+
+static void adopt(struct rescue *r, int fd)
+{
+    if (!is_connection(fd)) {
+        fds_close(&fd);
+    } else if (conn_set_add(r->conns, fd) == 0) {
+        counter_add(&r->conns->counters->rescued, 1);
+        r->n_adopted++;
+    }
+}
+
+/* Returns whether there may be more. */
+static bool take_batch(struct rescue *r)
+{
+    struct rescue_datagram head;
+    struct iovec iov = {&head, sizeof(head)};
+    union rescue_control control;
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    ssize_t n = recvmsg(r->io.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (n <= 0)
+        return false;
+    if (msg.msg_flags & MSG_CTRUNC)
+        log_warning_limited(r->log, "rescue: no descriptors left for all connections");
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+        const size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        for (size_t i = 0; c->cmsg_type == SCM_RIGHTS && i < n_fds; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+            adopt(r, fd);
+        }
+    }
+    return true;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
+{
+    struct rescue *r = container_of(io, struct rescue, io);
+    bool is_more = true;
+
+    for (int i = 0; is_more && i < RESCUE_DATAGRAMS_A_WAKE; i++)
+        is_more = take_batch(r);
+    if (is_more || r->n_adopted == 0)
+        return;
+    log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
+    r->n_adopted = 0;
+    (void)loop;
+}
+
+void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
+                  struct log *log)
+{
+    rescue_stop(r, loop);
+    if (fd < 0)
+        return;
+    r->conns = conns;
+    r->log = log;
+    ev_io_init(&r->io, on_readable, fd, EV_READ);
+    ev_io_start(loop, &r->io);
+}
+
+void rescue_stop(struct rescue *r, struct ev_loop *loop)
+{
+    if (!r->conns)
+        return;
+    ev_io_stop(loop, &r->io);
+    fds_close(&r->io.fd);
+    r->conns = NULL;
+}

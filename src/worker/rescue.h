@@ -1,0 +1,37 @@
+/*
+ * The rescue: a worker that crashes or hangs sends its idle connections, from its fatal-signal
+ * handler, into a socket pair that the arbiter keeps; whoever fills its slot next takes them out.
+ * What is in the middle of a message is lost with the process.
+ */
+#ifndef WORKER_RESCUE_H
+#define WORKER_RESCUE_H
+
+#include <ev.h>
+#include <stdint.h>
+
+#include "net/conn.h"
+
+enum { RESCUE_BATCH = 252, RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
+
+/*
+ * rescue_send - send every descriptor that @marks calls idle, in batches
+ * Async-signal-safe: allocates nothing, takes no lock; gives up when nothing moves for RESCUE_PATIENCE_MS.
+ * @fd      the writing end, not blocking
+ * Returns the number of descriptors that were sent.
+ */
+uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks);
+
+/* Adopts what comes out of a slot's pair. */
+struct rescue {
+    ev_io io;
+    struct conn_set *conns; /* borrowed */
+    struct log *log; /* borrowed */
+    uint64_t n_adopted; /* since the last line in the log */
+};
+
+/* rescue_start - watch @fd, owned; rescue_stop - no more, and close it; both idempotent */
+void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
+                  struct log *log);
+void rescue_stop(struct rescue *r, struct ev_loop *loop);
+
+#endif
