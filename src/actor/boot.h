@@ -24,6 +24,8 @@ struct actor_boot {
     struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
+    int rescue_recv_fd; /* what a crashed predecessor in this slot has sent; owned; -1 = none */
+    int rescue_send_fd; /* for the fatal-signal handler; owned; -1 = none */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
     struct log *log; /* inherited; the actor sets log->actor */
 };

@@ -1,6 +1,7 @@
 /*
- * What a crashing worker leaves behind about itself: written once by its fatal-signal handler into its scoreboard
- * record, read by the arbiter when the process is gone. Fixed sizes; the reader checks them.
+ * What a crashing worker leaves behind about itself: written once by its fatal-signal handler into
+ * its scoreboard record, read by the arbiter when the process is gone. Fixed sizes; the reader
+ * checks them.
  */
 #ifndef ACTOR_CRASH_H
 #define ACTOR_CRASH_H

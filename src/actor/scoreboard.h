@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "actor/crash.h"
 #include "actor/state.h"
 #include "base/counters.h"
 
@@ -32,6 +33,7 @@ struct score_record {
     _Alignas(64) counter_t started_ns;
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
     struct counters counters;
+    struct crash_record crash; /* all zero while it lives */
 };
 
 struct scoreboard_header {

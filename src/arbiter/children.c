@@ -58,7 +58,7 @@ static unsigned effective_max_connections(struct arbiter *a, const struct genera
 static void __attribute__((noreturn))
 become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
 {
-    int keep[CONFIG_BIND_MAX + 2];
+    int keep[CONFIG_BIND_MAX + 4];
     size_t n_keep = 0;
 
     arbiter_detach_signals(a);
@@ -69,6 +69,8 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = g->log.fd;
+    keep[n_keep++] = boot->rescue_recv_fd;
+    keep[n_keep++] = boot->rescue_send_fd;
     for (size_t i = 0; i < g->n_listeners; i++)
         keep[n_keep++] = g->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
@@ -87,6 +89,8 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .generation = c->generation,
         .arbiter_pid = getpid(),
         .config = g->config,
+        .rescue_recv_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[0] : -1,
+        .rescue_send_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[1] : -1,
         .listeners = g->listeners,
         .n_listeners = g->n_listeners,
         .scoreboard = &a->scoreboard,
@@ -148,6 +152,9 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     };
     scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
     hang_watch(c, g->config->timeout_ms);
+    rc = rescue_open(a, c->slot);
+    if (rc < 0)
+        log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", c->slot), F_ERR(rc));
     fill_boot(a, &boot, c, g);
     boot.mailbox_fd = ends[1];
     signals_block_all(&mask);
@@ -251,6 +258,7 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
 static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->record);
+    const uint32_t slot = c->slot;
     const struct tr_event ev = {
         .kind = TR_EV_EXITED,
         .record = c->record,
@@ -258,6 +266,9 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     };
 
     log_exit(a, c, status, is_planned);
+    if (WIFSIGNALED(status))
+        crashes_note(a->crashes, a->log, c->slot, c->generation, c->pid,
+                     &a->scoreboard.records[c->record].crash);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
     hang_on_exit(a, c);
@@ -265,6 +276,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);
+    rescue_on_exit(a, ev.record, slot);
 }
 
 static struct child *find_child(struct arbiter *a, pid_t pid)

@@ -47,6 +47,18 @@ static void do_actors(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     answer_ok(a, w, info_actors(a));
 }
 
+static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
+{
+    json_t *show = json_object_get(args, "show");
+    json_t *found = show ? crashes_show(a->crashes, (uint64_t)json_integer_value(show))
+                         : crashes_list(a->crashes);
+
+    if (found)
+        answer_ok(a, w, found);
+    else
+        answer_error(a, w, "bad_argument", "there is no crash of that number: ask for crashes");
+}
+
 static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
     answer_ok(a, w, command_list(COMMAND_BY_OPERATOR));
@@ -228,7 +240,7 @@ static const struct {
     {"reload", do_reload},       {"scale", do_scale},
     {"upgrade", do_upgrade},     {"reopen_logs", do_reopen_logs},
     {"log_level", do_log_level}, {"actors", do_actors},
-    {"commands", do_commands},
+    {"crashes", do_crashes},     {"commands", do_commands},
 };
 
 static void handle(struct arbiter *a, struct answer *w, const char *name, json_t *args)

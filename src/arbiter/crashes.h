@@ -38,7 +38,8 @@ struct crashes {
 void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
                   const struct crash_record *r);
 
-/* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no such number */
+/* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no
+ * such number */
 json_t *crashes_list(const struct crashes *c);
 json_t *crashes_show(const struct crashes *c, uint64_t number);
 

@@ -16,6 +16,7 @@
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
 #include "arbiter/control.h"
+#include "arbiter/crashes.h"
 #include "arbiter/pidfile.h"
 #include "arbiter/tally.h"
 #include "arbiter/transition.h"
@@ -53,6 +54,12 @@ struct child {
     struct mailbox mailbox;
 };
 
+/* The pair of a slot, from its first process on. */
+struct rescue_pair {
+    bool is_open;
+    int ends[2]; /* owned: the reading one, the writing one */
+};
+
 /* A reload between SIGHUP and its commit or rollback. */
 struct reload {
     bool is_again; /* asked for while one was under way, or while there was no room */
@@ -79,6 +86,8 @@ struct arbiter {
     uint64_t slot_generations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* records at or above have never been used */
+    struct rescue_pair *rescue; /* owned, by slot */
+    struct crashes *crashes; /* owned */
     struct transition *engine; /* owned */
     ev_timer alarm; /* the engine's next deadline */
     ev_timer balance; /* looks whether connections should move */
@@ -227,6 +236,16 @@ void reload_cancel(struct arbiter *a);
 
 /* reload_fini - cancel, and leave neither a zombie nor memory */
 void reload_fini(struct arbiter *a);
+
+/* rescue.c */
+
+/* rescue_open - see that the slot has a pair. Returns 0 or -errno. */
+int rescue_open(struct arbiter *a, uint32_t slot);
+
+/* rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
+ */
+void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot);
+void rescue_fini(struct arbiter *a);
 
 /* handover.c */
 

@@ -73,8 +73,10 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
     a->notes = json_object();
+    a->rescue = calloc(TR_SLOTS_MAX + 1, sizeof(*a->rescue));
+    a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->loop || !a->engine || !a->children ||
-        !a->requests || !a->notes)
+        !a->requests || !a->notes || !a->rescue || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     return 0;
@@ -134,6 +136,8 @@ void arbiter_fini(struct arbiter *a)
     free(a->signals);
     free(a->children);
     free(a->requests);
+    free(a->crashes);
+    rescue_fini(a);
     json_decref(a->notes);
     free(a->engine);
     generation_free(a->live);

@@ -141,6 +141,11 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .reload = RELOAD_ARBITER, .initial = "text",
         .allowed = "\"text\" or \"json\"",
         .help = "KEY=VALUE text, or a JSON object a line" },
+    [CONFIG_CRASH_PAYLOAD] = {
+        .name = "log.crash_payload", BOOLEAN(has_crash_payload),
+        .reload = RELOAD_WORKERS, .initial = "false",
+        .allowed = "true or false",
+        .help = "keep up to 256 bytes of the message that a worker crashed on" },
 };
 /* clang-format on */
 

@@ -16,7 +16,7 @@ enum config_key {
     CONFIG_TIMEOUT,    CONFIG_CONTROL, CONFIG_PID_FILE, CONFIG_DAEMON,
     CONFIG_BIND, CONFIG_BACKLOG, CONFIG_KEEP_ALIVE, CONFIG_MESSAGE_TIMEOUT, CONFIG_WRITE_TIMEOUT,
     CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED, CONFIG_MAX_CONNECTIONS, CONFIG_SEPARATOR,
-    CONFIG_LOG_LEVEL, CONFIG_LOG_FILE, CONFIG_LOG_FORMAT,
+    CONFIG_LOG_LEVEL, CONFIG_LOG_FILE, CONFIG_LOG_FORMAT, CONFIG_CRASH_PAYLOAD,
     CONFIG_KEYS
 };
 /* clang-format on */
@@ -64,6 +64,7 @@ struct config {
     enum log_level log_level;
     char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */
     enum log_format log_format;
+    bool has_crash_payload;
 
     char path[CONFIG_PATH_MAX]; /* absolute path of the file, "" = built-in defaults only */
     struct config_origin origin[CONFIG_KEYS];

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, MARKS_MAX = 1 << 24 };
 
 static struct conn *conn_at(struct list *link)
 {
@@ -25,6 +27,24 @@ static void bury(struct conn_set *set)
     }
 }
 
+/* A byte for each descriptor that this process may have; untouched pages cost nothing. */
+static int marks_init(struct conn_set *set)
+{
+    struct rlimit rl;
+    void *memory;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        return -errno;
+    set->n_marks = (size_t)MIN(rl.rlim_cur, (rlim_t)MARKS_MAX);
+    memory = mmap(NULL, set->n_marks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    set->marks = memory;
+    set->idle_mark =
+        set->binding.protocol->is_stateless_when_idle ? CONN_MARK_IDLE : CONN_MARK_BUSY;
+    return 0;
+}
+
 /* Between the turns of the loop no callback holds a connection. */
 static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
 {
@@ -37,6 +57,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
                   conn_set_on_closed *on_closed)
 {
     uint8_t *memory = aligned_alloc(PAGE, CONN_HEAD_BYTES + CONN_READ_BYTES);
+    int rc;
 
     if (!memory)
         return -ENOMEM;
@@ -54,7 +75,10 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
     ev_prepare_init(&set->reaper, on_prepare);
     set->reaper.data = set;
     conn_time_init(set);
-    return 0;
+    rc = marks_init(set);
+    if (rc < 0)
+        conn_set_fini(set);
+    return rc;
 }
 
 void conn_set_fini(struct conn_set *set)
@@ -67,6 +91,8 @@ void conn_set_fini(struct conn_set *set)
     ev_prepare_stop(set->loop, &set->reaper);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);
+    if (set->marks)
+        munmap(set->marks, set->n_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
 }
@@ -85,7 +111,7 @@ void conn_drain(struct conn *c)
 
 int conn_set_add(struct conn_set *set, int fd)
 {
-    struct conn *c = calloc(1, sizeof(*c));
+    struct conn *c = (size_t)fd < set->n_marks ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c) {
         close(fd);

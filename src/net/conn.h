@@ -49,6 +49,14 @@ struct conn_set {
     struct counters *counters; /* borrowed: this process's own record */
     conn_set_on_closed *on_closed;
     struct buffer_pool pool;
+    uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
+    size_t n_marks; /* descriptors from here on are not served */
+    uint8_t idle_mark; /* what an idle connection is marked as: it depends on the protocol */
+    struct {
+        const uint8_t *data; /* what the protocol looks at now; NULL = nothing */
+        size_t len;
+        int fd;
+    } serving;
     uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all, CONN_HEAD_BYTES owned in front */
     struct list all; /* every open connection, oldest first */
     struct list dead; /* closed ones, freed by `reaper` outside of their callbacks */

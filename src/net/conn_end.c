@@ -34,6 +34,7 @@ void conn_close(struct conn *c, enum conn_end end)
 
     assert(c->phase != CONN_CLOSED);
     c->phase = CONN_CLOSED;
+    conn_mark(c, CONN_MARK_FREE);
     counter_add((counter_t *)((char *)set->counters + counter_of[end]), 1);
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
@@ -82,6 +83,7 @@ void conn_end(struct conn *c, enum conn_end end)
 {
     assert(c->phase == CONN_OPEN);
     c->phase = CONN_DELIVERING;
+    conn_mark(c, CONN_MARK_BUSY);
     c->end = (uint8_t)end;
     buffer_free(&c->tail, &conn_set_of(c)->pool);
     if (!c->output.block)

@@ -7,6 +7,7 @@
 #define NET_CONN_IMPL_H
 
 #include "net/conn.h"
+#include "net/conn_marks.h"
 #include "wire/handover.h"
 
 /* The numbers of phases and ends travel between workers of different versions: append only. */
@@ -57,6 +58,20 @@ _Static_assert(sizeof(struct conn) <= 152, "an idle connection is a promise of t
 static inline struct conn_set *conn_set_of(const struct conn *c)
 {
     return c->io.data;
+}
+
+/* Nothing read that is not answered, nothing answered that is not sent. */
+static inline bool conn_is_idle(const struct conn *c)
+{
+    return c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+}
+
+/* Plain stores: the one other reader is a handler that interrupts this very process. */
+static inline void conn_mark(const struct conn *c, enum conn_mark mark)
+{
+    volatile uint8_t *marks = conn_set_of(c)->marks;
+
+    marks[c->io.fd] = (uint8_t)mark;
 }
 
 /* conn_io.c: the way of the bytes */

@@ -141,9 +141,14 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
 {
     struct counters *counters = set->counters;
     const struct protocol_binding *p = &set->binding;
-    const struct protocol_result r =
-        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    struct protocol_result r;
     size_t sent = 0;
+
+    set->serving.len = len;
+    set->serving.fd = c->io.fd;
+    set->serving.data = data;
+    r = p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    set->serving.data = NULL;
 
     counter_add(&counters->requests, r.messages);
     counter_add(&counters->scanned, r.scanned);
@@ -282,7 +287,7 @@ int conn_events(const struct conn *c)
 void conn_settle(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
-    const bool is_idle = c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+    const bool is_idle = conn_is_idle(c);
 
     if (unlikely(c->phase == CONN_CLOSED))
         return;
@@ -291,6 +296,8 @@ void conn_settle(struct conn *c)
         ev_io_modify(&c->io, conn_events(c));
         ev_io_start(set->loop, &c->io);
     }
+    if (is_idle)
+        conn_mark(c, set->idle_mark);
     if (is_idle && set->limits.keep_alive_ms == 0)
         return;
     if (is_idle)
@@ -302,9 +309,12 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     struct conn *c = container_of(io, struct conn, io);
 
+    conn_mark(c, CONN_MARK_BUSY);
     if (unlikely(revents & EV_WRITE) && c->output.block)
         conn_flush(c);
-    if (likely(revents & EV_READ) && likely(c->phase != CONN_CLOSED) && likely(conn_serve(c)))
+    if (likely(revents & EV_READ) && likely(c->phase != CONN_CLOSED) && likely(conn_serve(c))) {
+        conn_mark(c, conn_set_of(c)->idle_mark);
         return;
+    }
     conn_settle(c);
 }

@@ -1,6 +1,7 @@
 /*
- * One byte a descriptor: may a dying process give this connection away? Written before and after the
- * connection is touched, read by a fatal-signal handler of the same process, which may interrupt anything.
+ * One byte a descriptor: may a dying process give this connection away? Written before and after
+ * the connection is touched, read by a fatal-signal handler of the same process, which may
+ * interrupt anything.
  */
 #ifndef NET_CONN_MARKS_H
 #define NET_CONN_MARKS_H

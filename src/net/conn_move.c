@@ -34,15 +34,14 @@ void conn_detach(struct conn *c)
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
     list_remove(&c->link);
+    conn_mark(c, CONN_MARK_MOVING);
 }
 
 /* Without keep_alive nobody looks at when idleness began, and `since` is something else. */
 static uint32_t since_age_ms(const struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
-    const bool is_idle = c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
-
-    return is_idle && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
+    return conn_is_idle(c) && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
 }
 
 int conn_export(const struct conn *c, uint8_t *state, struct handover_record *ret)
@@ -77,6 +76,7 @@ static void serve(struct conn *c)
     struct conn_set *set = conn_set_of(c);
 
     list_append(&set->all, &c->link);
+    conn_mark(c, conn_is_idle(c) ? set->idle_mark : CONN_MARK_BUSY);
     ev_io_set(&c->io, c->io.fd, conn_events(c));
     ev_io_start(set->loop, &c->io);
     conn_await_deadline(c);
@@ -101,6 +101,7 @@ void conn_give_away(struct conn *c)
 
 void conn_forget(struct conn *c)
 {
+    conn_mark(c, CONN_MARK_FREE);
     close(c->io.fd);
     free(c);
 }
@@ -127,7 +128,7 @@ static int import_bytes(struct conn *c, const struct handover_record *r, bool is
 int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
                 bool is_same_rule, struct conn **ret)
 {
-    struct conn *c = calloc(1, sizeof(*c));
+    struct conn *c = (size_t)fd < set->n_marks ? calloc(1, sizeof(*c)) : NULL;
     int rc;
 
     if (!c)

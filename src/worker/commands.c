@@ -58,6 +58,15 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     return o;
 }
 
+static json_t *do_adopt(struct worker *w, const struct request *r)
+{
+    if (r->n_fds < 1 || w->is_draining)
+        return NULL;
+    rescue_start(&w->foreign, w->loop, r->fds[0], &w->conns, w->boot->log, true);
+    r->fds[0] = -1;
+    return json_true();
+}
+
 static json_t *do_run(struct worker *w, const struct request *r UNUSED)
 {
     worker_run(w);
@@ -119,7 +128,7 @@ static const struct {
     {"info", do_info},           {"run", do_run},
     {"stop", do_stop},           {"reopen_logs", do_reopen_logs},
     {"log_level", do_log_level}, {"take", do_take},
-    {"give", do_give},
+    {"give", do_give},           {"adopt", do_adopt},
 };
 
 static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)

@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "base/log_raw.h"
 #include "base/util.h"
+#include "conf/config.h"
+#include "worker/rescue.h"
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
 
@@ -25,6 +27,7 @@ static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SI
 
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
+static const struct conn_set *fatal_conns;
 static const void *own_base; /* where this executable is loaded */
 
 uintptr_t fatal_pc(const ucontext_t *context UNUSED)
@@ -33,6 +36,17 @@ uintptr_t fatal_pc(const ucontext_t *context UNUSED)
     return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
 #elif defined(__aarch64__)
     return (uintptr_t)context->uc_mcontext.pc;
+#else
+    return 0;
+#endif
+}
+
+static uintptr_t fatal_sp(const ucontext_t *context UNUSED)
+{
+#if defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.sp;
 #else
     return 0;
 #endif
@@ -72,6 +86,54 @@ static void set_alarm(const struct crash *c UNUSED)
     sigaction(SIGALRM, &sa, NULL);
     alarm(FATAL_PATIENCE_S);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static struct crash_record *record_of(const struct crash *c)
+{
+    return &c->boot->scoreboard->records[c->boot->record].crash;
+}
+
+static void rescue_idle(const struct crash *c)
+{
+    if (c->boot->rescue_send_fd >= 0)
+        record_of(c)->rescued =
+            rescue_send(c->boot->rescue_send_fd, c->conns->marks, c->conns->n_marks);
+}
+
+static void record_payload(const struct crash *c, struct crash_record *r)
+{
+    r->payload_len = MIN(c->conns->serving.len, (size_t)CRASH_PAYLOAD_MAX);
+    memcpy(r->payload, c->conns->serving.data, r->payload_len);
+}
+
+static void record_crash(const struct crash *c)
+{
+    const struct score_record *score = &c->boot->scoreboard->records[c->boot->record];
+    struct crash_record *r = record_of(c);
+
+    r->code = c->info->si_code;
+    r->sender_pid = is_sent(c) ? (uint64_t)c->info->si_pid : 0;
+    r->address = is_sent(c) ? 0 : (uint64_t)(uintptr_t)c->info->si_addr;
+    r->pc = fatal_pc(c->context);
+    r->sp = fatal_sp(c->context);
+    r->fd = c->conns->serving.data ? c->conns->serving.fd : -1;
+    r->requests = counter_get(&score->counters.requests);
+    r->connections = counter_get(&score->connections);
+    r->uptime_ms = (clock_mono_ns() - counter_get(&score->started_ns)) / 1000000u;
+    if (c->boot->config->has_crash_payload && c->conns->serving.data)
+        record_payload(c, r);
+    r->signo = (uint64_t)c->signo;
+}
+
+static void record_stack(const struct crash *c)
+{
+    struct crash_record *r = record_of(c);
+    void *frames[CRASH_FRAMES_MAX];
+    const int n = backtrace(frames, CRASH_FRAMES_MAX);
+
+    for (int i = 0; i < n; i++)
+        r->frames[i] = (uintptr_t)frames[i];
+    r->n_frames = (uint64_t)n;
 }
 
 static void begin_line(struct log_raw *l, const struct crash *c, const char *message)
@@ -176,9 +238,7 @@ static void log_stack(const struct crash *c)
 
 /* In this order: the alarm before all else, the most fragile last. */
 static void (*const fatal_steps[])(const struct crash *c) = {
-    set_alarm,
-    log_crash,
-    log_stack,
+    set_alarm, rescue_idle, record_crash, log_crash, record_stack, log_stack,
 };
 
 /*
@@ -187,7 +247,7 @@ static void (*const fatal_steps[])(const struct crash *c) = {
  */
 static void on_fatal(int signo, siginfo_t *info, void *context)
 {
-    const struct crash crash = {signo, info, context, fatal_boot};
+    const struct crash crash = {signo, info, context, fatal_boot, fatal_conns};
 
     for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
         fatal_steps[i](&crash);
@@ -209,7 +269,7 @@ static int set_stack(void)
     return 0;
 }
 
-int fatal_install(const struct actor_boot *boot)
+int fatal_install(const struct actor_boot *boot, const struct conn_set *conns)
 {
     struct sigaction sa = {.sa_sigaction = on_fatal,
                            .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
@@ -221,6 +281,7 @@ int fatal_install(const struct actor_boot *boot)
     if (rc < 0)
         return rc;
     fatal_boot = boot;
+    fatal_conns = conns;
     own_base = dladdr((void *)(uintptr_t)fatal_signals, &self) ? self.dli_fbase : NULL;
     backtrace(&frame, 1); /* its first call loads a library */
     sigemptyset(&ours);

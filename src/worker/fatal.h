@@ -9,6 +9,7 @@
 #include <ucontext.h>
 
 #include "actor/boot.h"
+#include "net/conn.h"
 
 enum { FATAL_FRAMES_MAX = 48, FATAL_PATIENCE_S = 2 };
 
@@ -18,14 +19,15 @@ struct crash {
     const siginfo_t *info;
     const ucontext_t *context;
     const struct actor_boot *boot;
+    const struct conn_set *conns;
 };
 
 /*
  * fatal_install - handle SEGV, BUS, FPE, ILL, ABRT and SYS from now on, and let them through
- * @boot  borrowed for the life of the process
+ * @boot,@conns  borrowed for the life of the process
  * Once a process. Returns 0 or -errno.
  */
-int fatal_install(const struct actor_boot *boot);
+int fatal_install(const struct actor_boot *boot, const struct conn_set *conns);
 
 /* fatal_pc - the program counter in @context; 0 on a machine that we do not know */
 uintptr_t fatal_pc(const ucontext_t *context);

@@ -14,6 +14,7 @@
 #include "net/conn.h"
 #include "worker/accept.h"
 #include "worker/heartbeat.h"
+#include "worker/rescue.h"
 #include "worker/transfers.h"
 
 struct worker {
@@ -25,6 +26,8 @@ struct worker {
     struct acceptor acceptor;
     struct transfers transfers;
     struct heartbeat heartbeat;
+    struct rescue rescue; /* of this slot */
+    struct rescue foreign; /* of a slot that nobody fills any more */
     ev_timer patience; /* end of the drain */
     ev_signal term;
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */

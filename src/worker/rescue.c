@@ -1,6 +1,6 @@
 /*
- * The rescue of idle connections. The sending half runs in a fatal-signal handler, the taking half in a worker's
- * loop.
+ * The rescue of idle connections. The sending half runs in a fatal-signal handler, the taking half
+ * in a worker's loop.
  */
 #include "worker/rescue.h"
 
@@ -43,7 +43,8 @@ static int send_batch(int fd, const int *fds, uint32_t n)
     return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
-/* A full queue empties only if somebody takes from it now; descriptors in flight count against the user. */
+/* A full queue empties only if somebody takes from it now; descriptors in flight count against the
+ * user. */
 static int send_patiently(int fd, const int *fds, uint32_t n)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -137,21 +138,24 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
 
     for (int i = 0; is_more && i < RESCUE_DATAGRAMS_A_WAKE; i++)
         is_more = take_batch(r);
-    if (is_more || r->n_adopted == 0)
+    if (is_more)
         return;
-    log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
+    if (r->n_adopted > 0)
+        log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
     r->n_adopted = 0;
-    (void)loop;
+    if (r->is_once)
+        rescue_stop(r, loop);
 }
 
 void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
-                  struct log *log)
+                  struct log *log, bool is_once)
 {
     rescue_stop(r, loop);
     if (fd < 0)
         return;
     r->conns = conns;
     r->log = log;
+    r->is_once = is_once;
     ev_io_init(&r->io, on_readable, fd, EV_READ);
     ev_io_start(loop, &r->io);
 }

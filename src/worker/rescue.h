@@ -15,7 +15,8 @@ enum { RESCUE_BATCH = 252, RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4
 
 /*
  * rescue_send - send every descriptor that @marks calls idle, in batches
- * Async-signal-safe: allocates nothing, takes no lock; gives up when nothing moves for RESCUE_PATIENCE_MS.
+ * Async-signal-safe: allocates nothing, takes no lock; gives up when nothing moves for
+ * RESCUE_PATIENCE_MS.
  * @fd      the writing end, not blocking
  * Returns the number of descriptors that were sent.
  */
@@ -26,12 +27,14 @@ struct rescue {
     ev_io io;
     struct conn_set *conns; /* borrowed */
     struct log *log; /* borrowed */
+    bool is_once; /* the senders are gone: what is there now is all */
     uint64_t n_adopted; /* since the last line in the log */
 };
 
-/* rescue_start - watch @fd, owned; rescue_stop - no more, and close it; both idempotent */
+/* rescue_start - watch @fd, owned; with @is_once only until it is empty. rescue_stop - no more, and
+ * close it. Both are idempotent. */
 void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
-                  struct log *log);
+                  struct log *log, bool is_once);
 void rescue_stop(struct rescue *r, struct ev_loop *loop);
 
 #endif

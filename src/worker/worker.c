@@ -119,6 +119,8 @@ static void begin_to_leave(struct worker *w)
     w->is_draining = true;
     worker_set_state(w, ACTOR_STOPPING);
     acceptor_stop(&w->acceptor);
+    rescue_stop(&w->rescue, w->loop);
+    rescue_stop(&w->foreign, w->loop);
     transfers_close(w);
     ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
     ev_timer_start(w->loop, &w->patience);
@@ -197,6 +199,7 @@ void worker_run(struct worker *w)
     if (w->is_draining)
         return;
     worker_set_state(w, ACTOR_RUN);
+    rescue_start(&w->rescue, w->loop, w->boot->rescue_recv_fd, &w->conns, w->boot->log, false);
     acceptor_run(&w->acceptor);
 }
 
@@ -262,7 +265,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     counter_set(&w.record->started_ns, clock_mono_ns());
     boot->log->dropped = &w.record->counters.log_dropped;
     signals_ignore_strays();
-    rc = fatal_install(boot);
+    rc = fatal_install(boot, &w.conns);
     if (rc == 0)
         rc = worker_prepare(&w, binding);
     if (rc < 0) {
@@ -279,6 +282,8 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     worker_set_state(&w, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
     transfers_fini(&w);
+    rescue_stop(&w.rescue, w.loop);
+    rescue_stop(&w.foreign, w.loop);
     conn_set_fini(&w.conns);
     mailbox_stop(&w.mailbox);
     ev_loop_destroy(w.loop);

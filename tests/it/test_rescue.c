@@ -1,0 +1,137 @@
+/*
+ * The rescue: a worker that crashes costs the connection that it was serving, not those that were
+ * idle.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "support/server.h"
+
+enum { PEERS_MAX = 5000 };
+
+static int fds[PEERS_MAX];
+
+static int n_peers(void)
+{
+    return it_is_soak() ? PEERS_MAX : 1000;
+}
+
+static struct server *start_crashing(struct it *it, const char *conf)
+{
+    /* A sanitizer's own handler would come before the worker's. */
+    struct server *s = server_start(
+        it, .conf = conf, .binary = "test/echo-arbiter",
+        .env = {"ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0:abort_on_error=1",
+                "UBSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0"});
+
+    server_expect(s, "worker crashes|backtrace|msg=\"crash\"|worker died");
+    return s;
+}
+
+static void connect_all(struct server *s)
+{
+    for (int i = 0; i < n_peers(); i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < n_peers(); i++)
+        peer_echo(fds[i], "before");
+}
+
+/* Every peer that was idle is served by whoever has it now; prints how long that took. */
+static void must_all_be_served(const char *title)
+{
+    uint64_t begin = clock_mono_ms();
+
+    for (int i = 0; i < n_peers(); i++)
+        peer_echo(fds[i], "after");
+    printf("# %s: %d connections served again %llu ms later\n", title, n_peers(),
+           (unsigned long long)(clock_mono_ms() - begin));
+}
+
+static void poison(struct server *s, const char *kind)
+{
+    char text[64];
+    int fd = peer_connect(s->addr[0]);
+
+    snprintf(text, sizeof(text),
+             "\x01"
+             "crash %s\r\n\r\n",
+             kind);
+    peer_send_text(fd, text);
+    MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the poisoned connection lives on");
+}
+
+static void rescue__poison_message__costs_its_own_connection_only(void **state)
+{
+    static const char *const kinds[] = {"segv", "abrt", "fpe"};
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 1; };");
+
+    connect_all(s);
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        poison(s, kinds[i]);
+        must_all_be_served(kinds[i]);
+    }
+    MUST(server_counter(s, rescued) >= (uint64_t)n_peers(), "the connections were not rescued");
+    MUST(server_log_count(s, "msg=\"crash\" .*rescued=[0-9]+") >= 1, "the crash is not logged");
+}
+
+static void rescue__killed_by_signal_from_outside__idle_ones_live_on(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "");
+
+    connect_all(s);
+    server_must_idle(s); /* the last reply is out before the worker calls itself idle */
+    kill(server_worker(s, 0), SIGSEGV);
+    server_wait_log(s, "worker died", 1);
+    must_all_be_served("SIGSEGV");
+}
+
+static void rescue__busy_ones__end_visibly(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 1; };");
+    int busy = peer_connect(s->addr[0]), idle = peer_connect(s->addr[0]);
+
+    peer_echo(idle, "before");
+    peer_send_text(busy, "half a message");
+    peer_pause_until_acked(busy);
+    peer_echo(idle, "and the half is read too");
+    kill(server_worker(s, 0), SIGABRT);
+    MUST(peer_drain(busy, WAIT_MS, NULL) != PEER_SILENT, "a busy connection is silent");
+    peer_echo(idle, "after");
+}
+
+static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "");
+
+    connect_all(s);
+    /* Stopped, it cannot hand over; then it dies with its slot gone. */
+    pid_t last = server_slot_pid(s, 2);
+    kill(last, SIGSTOP);
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    kill(last, SIGABRT);
+    kill(last, SIGCONT);
+    must_all_be_served("slot removed");
+    server_signal(s, SIGTTIN); /* as many descriptors as before */
+    server_wait_workers(s, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(rescue__poison_message__costs_its_own_connection_only),
+        IT(rescue__killed_by_signal_from_outside__idle_ones_live_on),
+        IT(rescue__busy_ones__end_visibly),
+        IT(rescue__slot_is_removed_while_it_crashes__another_adopts),
+    };
+
+    return it_run(tests);
+}
