@@ -31,6 +31,25 @@ static int64_t find_adopter(const struct arbiter *a, uint32_t record)
     return -1;
 }
 
+static void close_pair(struct rescue_pair *p)
+{
+    if (!p->is_open)
+        return;
+    p->is_open = false;
+    fds_close(&p->ends[0]);
+    fds_close(&p->ends[1]);
+}
+
+static bool is_slot_used(const struct arbiter *a, uint32_t slot)
+{
+    if (slot <= arbiter_wanted_workers(a) || slot <= a->engine->live.workers)
+        return true;
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->children[i].slot == slot)
+            return true;
+    return false;
+}
+
 static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
@@ -42,22 +61,21 @@ static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 
 void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
 {
+    struct rescue_pair *p = &a->rescue[slot];
     int64_t adopter;
 
-    if (a->is_stopping || !a->rescue[slot].is_open || is_slot_filled(a, slot))
+    if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
     adopter = find_adopter(a, record);
     if (adopter >= 0)
-        children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &a->rescue[slot].ends[0], 1);
+        children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &p->ends[0], 1);
+    if (!is_slot_used(a, slot))
+        close_pair(p);
 }
 
 void rescue_fini(struct arbiter *a)
 {
-    for (uint32_t slot = 0; a->rescue && slot <= TR_SLOTS_MAX; slot++) {
-        if (!a->rescue[slot].is_open)
-            continue;
-        fds_close(&a->rescue[slot].ends[0]);
-        fds_close(&a->rescue[slot].ends[1]);
-    }
+    for (uint32_t slot = 0; a->rescue && slot <= TR_SLOTS_MAX; slot++)
+        close_pair(&a->rescue[slot]);
     free(a->rescue);
 }
