@@ -259,6 +259,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->record);
     const uint32_t slot = c->slot;
+    const bool has_sent = a->scoreboard.records[c->record].crash.rescued > 0;
     const struct tr_event ev = {
         .kind = TR_EV_EXITED,
         .record = c->record,
@@ -276,7 +277,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);
-    rescue_on_exit(a, ev.record, slot);
+    rescue_on_exit(a, ev.record, slot, has_sent);
 }
 
 static struct child *find_child(struct arbiter *a, pid_t pid)

@@ -59,7 +59,7 @@ static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
     return false;
 }
 
-void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
+void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot, bool has_sent)
 {
     struct rescue_pair *p = &a->rescue[slot];
     int64_t adopter;
@@ -67,7 +67,7 @@ void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
     adopter = find_adopter(a, record);
-    if (adopter >= 0)
+    if (adopter >= 0 && has_sent)
         children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &p->ends[0], 1);
     if (!is_slot_used(a, slot))
         close_pair(p);

@@ -120,7 +120,7 @@ static void record_crash(const struct crash *c)
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
     r->uptime_ms = (clock_mono_ns() - counter_get(&score->started_ns)) / 1000000u;
-    if (c->boot->config->has_crash_payload && c->conns->serving.data)
+    if (c->conns->serving.data && c->boot->config->has_crash_payload)
         record_payload(c, r);
     r->signo = (uint64_t)c->signo;
 }

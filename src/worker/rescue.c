@@ -158,6 +158,7 @@ void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_se
     r->is_once = is_once;
     ev_io_init(&r->io, on_readable, fd, EV_READ);
     ev_io_start(loop, &r->io);
+    ev_feed_event(loop, &r->io, EV_READ); /* if nothing is there, nothing will tell */
 }
 
 void rescue_stop(struct rescue *r, struct ev_loop *loop)

@@ -188,8 +188,9 @@ static void startup__inherited_descriptors__workers_hold_none(void **state)
         sockets += strstr(line, "socket:[") != NULL;
         all++;
     }
-    MUST(sockets == 2, "%zu sockets; expected the listener and the mailbox", sockets);
-    MUST(all <= 12, "%zu descriptors", all);
+    MUST(sockets == 4, "%zu sockets; expected listener, mailbox and both ends of the rescue pair",
+         sockets);
+    MUST(all <= 14, "%zu descriptors", all);
 }
 
 static void startup__environment__does_not_steer(void **state)

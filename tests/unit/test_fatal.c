@@ -117,13 +117,19 @@ static pid_t start_crash(void (*crash)(void))
     assert_true(pid >= 0);
     if (pid == 0) {
         static struct actor_boot boot;
+        static struct conn_set conns; /* none open */
 
-        boot = (struct actor_boot){
-            .id = "worker.3", .slot = 3, .generation = 9, .scoreboard = &board, .log = &worker_log};
+        boot = (struct actor_boot){.id = "worker.3",
+                                   .slot = 3,
+                                   .generation = 9,
+                                   .scoreboard = &board,
+                                   .log = &worker_log,
+                                   .rescue_recv_fd = -1,
+                                   .rescue_send_fd = -1};
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signals_block_all(&(sigset_t){0});
         signals_ignore_strays();
-        if (fatal_install(&boot) < 0)
+        if (fatal_install(&boot, &conns) < 0)
             _exit(100);
         crash();
         _exit(101);
