@@ -113,6 +113,7 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
     struct server *s = start_crashing(it, "");
 
     connect_all(s);
+    server_must_idle(s);
     /* Stopped, it cannot hand over; then it dies with its slot gone. */
     pid_t last = server_slot_pid(s, 2);
     kill(last, SIGSTOP);
