@@ -27,7 +27,8 @@ static size_t staying(const struct arbiter *a, uint32_t record, struct balance_l
         const struct tr_proc *p = &a->engine->procs[i];
 
         if (i == record || !a->children[i].pid || p->phase != TR_RUNNING ||
-            p->epoch != a->engine->live.epoch || counter_get(&a->scoreboard.records[i].is_full))
+            p->epoch != a->engine->live.epoch || transition_is_planned(a->engine, i) ||
+            counter_get(&a->scoreboard.records[i].is_full))
             continue;
         loads[n++] = (struct balance_load){i, scoreboard_connections(&a->scoreboard.records[i])};
     }
