@@ -24,6 +24,7 @@ enum {
     TRANSFER_PULSE_MS = 100,
     TRANSFER_SLOW_PULSES = 5, /* without an answer: other takers get the rest */
     TRANSFER_STUCK_PULSES = 50, /* without anything: give up what is not sent */
+    TRANSFER_UNWANTED_MAX = 64, /* single connections refused in a row: the taker wants none */
 };
 
 /* --- giving ----------------------------------------------------------------------------------- */
@@ -48,9 +49,11 @@ struct transfer_lane {
     int fd; /* owned; -1 = over */
     struct giving rules;
     struct transfer_flight flights[TRANSFER_UNANSWERED_MAX]; /* of batch id modulo that */
+    size_t n_given; /* connections sent, and not refused or come back */
     size_t quota; /* of `left`: to be sent this way */
     uint32_t room; /* what the taker said last */
     unsigned quiet_pulses; /* since it said something */
+    unsigned n_unwanted; /* single connections refused one after the other */
 };
 
 struct transfer_out {
@@ -65,12 +68,13 @@ struct transfer_out {
     unsigned retry_ms;
     unsigned stuck_pulses; /* since something has moved */
     size_t left; /* still to be sent */
-    size_t to_look; /* connections not looked at yet */
+    size_t batch_max; /* connections; smaller after a refusal that their number does not explain */
     uint64_t flight_bytes; /* of all flights */
     uint64_t n_moved; /* acknowledged */
     uint64_t n_stayed; /* were to be moved and were not: refused, or not movable */
     uint64_t started_ns;
     uint64_t took_ns; /* when it is done */
+    bool is_exhausted; /* there is none that could be sent */
     bool is_share_due; /* the quotas have to be parted anew */
     bool is_sending; /* there may be more to send */
     bool is_done; /* every batch is answered: transfer_out_fini, outside of on_change */

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "net/conn_impl.h"
-#include "net/transfer_pack.h"
+#include "net/transfer_impl.h"
 #include "net/transfer_wire.h"
 
 enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16 };
@@ -23,29 +23,9 @@ static struct conn *first_of(struct list *conns)
     return container_of(conns->next, struct conn, link);
 }
 
-static struct transfer_flight *flight_of(struct transfer_lane *lane, uint32_t id)
-{
-    return &lane->flights[id % TRANSFER_UNANSWERED_MAX];
-}
-
-static bool is_open(const struct transfer_lane *lane)
-{
-    return lane->rules.phase == GIVING_WAITING || lane->rules.phase == GIVING_OPEN;
-}
-
-static bool is_awaited(const struct transfer_lane *lane)
-{
-    return giving_unanswered(&lane->rules) > 0 || lane->rules.phase == GIVING_WAITING;
-}
-
-static bool is_slow(const struct transfer_lane *lane)
-{
-    return is_awaited(lane) && lane->quiet_pulses >= TRANSFER_SLOW_PULSES;
-}
-
 static bool has_more(const struct transfer_out *t)
 {
-    return t->left > 0 && t->to_look > 0;
+    return t->left > 0 && !t->is_exhausted;
 }
 
 /* What the taker has room for, less what is on its way to it. */
@@ -54,53 +34,31 @@ static size_t room_of(struct transfer_lane *lane)
     size_t flying = 0;
 
     for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)
-        flying += flight_of(lane, id)->count;
+        flying += lane_flight(lane, id)->count;
     return lane->room > flying ? lane->room - flying : 0;
 }
 
-/* Parts what is left among the takers that still take, if possible among the quick ones. */
-static void share_out(struct transfer_out *t)
-{
-    size_t n = 0, n_quick = 0, i = 0;
-
-    t->is_share_due = false;
-    for (size_t k = 0; k < t->n_lanes; k++) {
-        n += is_open(&t->lanes[k]);
-        n_quick += is_open(&t->lanes[k]) && !is_slow(&t->lanes[k]);
-    }
-    for (size_t k = 0; k < t->n_lanes; k++) {
-        struct transfer_lane *lane = &t->lanes[k];
-        const size_t takers = n_quick ? n_quick : n;
-
-        lane->quota = 0;
-        if (!is_open(lane) || (n_quick > 0 && is_slow(lane)))
-            continue;
-        lane->quota = t->left / takers + (i < t->left % takers);
-        i++;
-    }
-}
-
-/* Ours again: looked at once more, if somebody else may want them. */
+/* Ours again; perhaps another taker wants them. */
 static void resume(struct transfer_out *t, struct transfer_flight *f)
 {
     while (!list_is_empty(&f->conns)) {
         struct conn *c = first_of(&f->conns);
 
         list_remove(&c->link);
-        t->to_look++;
         conn_resume(c);
     }
     f->count = 0;
+    t->is_exhausted = false;
 }
 
 /* Until it is sent, it is served: a batch that cannot go now is dissolved. */
 static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
 {
-    struct transfer_flight *f = flight_of(lane, lane->rules.sent + 1);
+    struct transfer_flight *f = lane_flight(lane, lane->rules.sent + 1);
     const size_t room = MIN(lane->quota, room_of(lane));
     int rc;
 
-    transfer_collect(t, f, MIN(room, (size_t)HANDOVER_COUNT_MAX));
+    transfer_collect(t, f, MIN(room, t->batch_max));
     if (f->count == 0)
         return 0;
     rc = transfer_post(t, lane, f);
@@ -110,6 +68,7 @@ static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
     }
     giving_sent(&lane->rules);
     lane->quota -= f->count;
+    lane->n_given += f->count;
     t->left -= f->count;
     t->flight_bytes += f->bytes;
     t->stuck_pulses = 0;
@@ -175,16 +134,21 @@ static void fill(struct transfer_out *t, struct transfer_lane *lane)
     }
 }
 
-static void settle_flight(struct transfer_out *t, struct transfer_flight *f, enum giving_fate fate)
+static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_fate fate)
 {
+    struct transfer_out *t = lane->owner;
+    struct transfer_flight *f = lane_flight(lane, id);
+
     t->flight_bytes -= f->bytes;
     if (fate == GIVING_RESUME) {
         t->left += f->count;
+        lane->n_given -= f->count;
         resume(t, f);
         t->is_share_due = true;
         return;
     }
     t->n_moved += f->count;
+    t->batch_max = MIN(t->batch_max * 2, (size_t)HANDOVER_COUNT_MAX);
     while (!list_is_empty(&f->conns)) {
         struct conn *c = first_of(&f->conns);
 
@@ -194,11 +158,20 @@ static void settle_flight(struct transfer_out *t, struct transfer_flight *f, enu
     }
 }
 
+/* Not for lack of room for so many: there is one among them that the taker cannot have. */
+static void on_unwanted(struct transfer_out *t, struct transfer_lane *lane, uint32_t count)
+{
+    if (count > 1)
+        t->batch_max = MIN(t->batch_max, (size_t)count / 2);
+    else if (++lane->n_unwanted >= TRANSFER_UNWANTED_MAX)
+        giving_close(&lane->rules);
+}
+
 static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
                       const struct transfer_datagram *d)
 {
-    struct transfer_flight *f = flight_of(lane, lane->rules.answered + 1);
-    const uint32_t count = f->count;
+    const uint32_t oldest = lane->rules.answered + 1;
+    const uint32_t count = lane_flight(lane, oldest)->count;
     struct handover_answer answer;
     enum giving_fate fate;
 
@@ -209,14 +182,16 @@ static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
     }
     fate = giving_answered(&lane->rules, answer.id, answer.verdict == HANDOVER_OK);
     lane->room = answer.room;
+    t->is_share_due |= lane_is_slow(lane); /* it is back */
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;
-    /* Refused for another reason than its size: more of the same would be refused as well. */
+    if (fate == GIVING_RELEASE)
+        lane->n_unwanted = 0;
     if (fate == GIVING_RESUME && answer.room >= count)
-        giving_close(&lane->rules);
+        on_unwanted(t, lane, count);
     if (fate != GIVING_NOTHING)
-        settle_flight(t, f, fate);
-    else if (!is_open(lane))
+        settle_flight(lane, oldest, fate);
+    else if (!lane_is_open(lane))
         t->is_share_due = true;
 }
 
@@ -230,11 +205,11 @@ static void on_end(struct transfer_out *t, struct transfer_lane *lane)
 {
     close_lane(lane);
     for (;;) {
-        struct transfer_flight *f = flight_of(lane, lane->rules.answered + 1);
+        const uint32_t oldest = lane->rules.answered + 1;
 
         if (giving_ended(&lane->rules) == GIVING_NOTHING)
             break;
-        settle_flight(t, f, GIVING_RESUME);
+        settle_flight(lane, oldest, GIVING_RESUME);
     }
     t->is_share_due = true;
 }
@@ -281,7 +256,7 @@ static void go_on(struct transfer_out *t)
         return;
     while (t->is_share_due || !is_filled) {
         if (t->is_share_due)
-            share_out(t);
+            transfer_share_out(t);
         for (size_t i = 0; i < t->n_lanes; i++)
             fill(t, &t->lanes[i]);
         is_filled = true;
@@ -289,9 +264,9 @@ static void go_on(struct transfer_out *t)
     for (size_t i = 0; i < t->n_lanes; i++) {
         const struct transfer_lane *lane = &t->lanes[i];
 
-        is_any_open |= is_open(lane);
+        is_any_open |= lane_is_open(lane);
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
-        is_quick_awaited |= giving_unanswered(&lane->rules) > 0 && !is_slow(lane);
+        is_quick_awaited |= giving_unanswered(&lane->rules) > 0 && !lane_is_slow(lane);
     }
     t->is_sending = is_quick_awaited || (has_more(t) && is_any_open);
     if (!is_unanswered && !t->is_sending)
@@ -336,7 +311,7 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
         struct transfer_lane *lane = &t->lanes[i];
 
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
-        if (is_awaited(lane) && ++lane->quiet_pulses == TRANSFER_SLOW_PULSES)
+        if (lane_is_awaited(lane) && ++lane->quiet_pulses == TRANSFER_SLOW_PULSES)
             t->is_share_due = true;
     }
     if (!is_unanswered && ++t->stuck_pulses >= TRANSFER_STUCK_PULSES)
@@ -348,16 +323,14 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
 int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, size_t n_fds,
                   size_t count, transfer_out_on_change *on_change)
 {
-    const size_t in_set = set->n_open;
-
     assert(n_fds <= TRANSFER_LANES_MAX);
     *t = (struct transfer_out){
         .set = set,
         .on_change = on_change,
         .n_lanes = n_fds,
         .retry_ms = RETRY_MIN_MS,
-        .left = MIN(count, in_set),
-        .to_look = in_set,
+        .left = MIN(count, set->n_open),
+        .batch_max = HANDOVER_COUNT_MAX,
         .started_ns = clock_mono_ns(),
         .is_sending = true,
     };
@@ -390,7 +363,7 @@ void transfer_out_fini(struct transfer_out *t)
 
         close_lane(lane);
         for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)
-            settle_flight(t, flight_of(lane, id), GIVING_RELEASE);
+            settle_flight(lane, id, GIVING_RELEASE);
     }
     ev_timer_stop(t->set->loop, &t->pulse);
     ev_timer_stop(t->set->loop, &t->retry);

@@ -2,7 +2,7 @@
  * Putting a batch together: records, bytes and descriptors of as many connections as fit. Runs in
  * the worker that gives them away.
  */
-#include "net/transfer_pack.h"
+#include "net/transfer_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +77,7 @@ void transfer_collect(struct transfer_out *t, struct transfer_flight *f, size_t 
     f->bytes = 0;
     t->scratch->n_iov = 1;
     t->scratch->states_len = 0;
-    for (; f->count < max && t->to_look > 0 && !list_is_empty(all); t->to_look--) {
+    for (size_t n = t->set->n_open; f->count < max && n > 0 && !list_is_empty(all); n--) {
         struct conn *c = container_of(all->next, struct conn, link);
         const int rc = add_conn(t, f, c);
 
@@ -88,8 +88,7 @@ void transfer_collect(struct transfer_out *t, struct transfer_flight *f, size_t 
             list_append(all, &c->link);
         }
     }
-    if (list_is_empty(all))
-        t->to_look = 0;
+    t->is_exhausted = f->count == 0;
 }
 
 int transfer_post(struct transfer_out *t, const struct transfer_lane *lane,

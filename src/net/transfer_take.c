@@ -132,6 +132,8 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
         t->error = rc;
     }
     room = rc == 0 ? room_of(t) - batch.count : room_of(t);
+    if (rc == -EPROTONOSUPPORT || rc == -EPROTOTYPE)
+        room = 0; /* nor anything else from there */
     if (d->is_cut)
         room = MIN(room, room_by(d));
     taking_received(&t->rules, batch.id, rc == 0);

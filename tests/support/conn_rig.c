@@ -47,7 +47,7 @@ void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_messag
                      0);
     rig_now_ms = 1000000;
     r->set.clock_ms = rig_clock;
-    r->set.base_ms = rig_now_ms;
+    r->set.base_ms = rig_now_ms - (UINT64_C(1) << 24) * CONN_TICK_MS; /* there is a past */
     r->set.turn = ~0u;
 }
 

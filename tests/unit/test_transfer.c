@@ -1,0 +1,735 @@
+/*
+ * Connections that move between two sets: what travels, what is refused, and how it is shared out.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/util.h"
+#include "echo/echo.h"
+#include "support/transfer_rig.h"
+
+enum { MIB = 1 << 20, PLENTY = 20000 };
+
+static struct transfer_rig t;
+
+static int setup_with(size_t n_takers, const struct conn_limits *limits)
+{
+    transfer_rig_init(&t, n_takers, limits);
+    return 0;
+}
+
+static int setup(void **state UNUSED)
+{
+    return setup_with(1, NULL);
+}
+
+static int setup_three(void **state UNUSED)
+{
+    return setup_with(3, NULL);
+}
+
+static int teardown(void **state UNUSED)
+{
+    transfer_rig_fini(&t);
+    return 0;
+}
+
+static void move(size_t count)
+{
+    for (size_t i = 0; i < t.n_takers; i++)
+        taker_takes(&t.takers[i], PLENTY);
+    giver_gives(&t, count);
+    transfer_rig_run(&t);
+}
+
+static struct rig *taker(void)
+{
+    return &t.takers[0].rig;
+}
+
+static void expect_moved(size_t n, size_t stayed)
+{
+    size_t taken = 0;
+
+    assert_int_equal(t.out.n_moved, n);
+    assert_int_equal(t.out.n_stayed, stayed);
+    assert_int_equal(counter_get(&t.giver.counters.handed_out), n);
+    for (size_t i = 0; i < t.n_takers; i++)
+        if (t.takers[i].rig.loop)
+            taken += counter_get(&t.takers[i].rig.counters.handed_in);
+    assert_int_equal(taken, n);
+}
+
+static uint8_t *payload(size_t n)
+{
+    uint8_t *p = malloc(n + 4);
+
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = (uint8_t)('a' + (i * 2654435761u >> 16) % 23);
+    memcpy(p + n, "\r\n\r\n", 4);
+    return p;
+}
+
+/* --- what travels ----------------------------------------------------------------------------- */
+
+static void transfer__600_idle__all_live_on_and_the_giver_has_none(void **state UNUSED)
+{
+    const int tcp = rig_connect_tcp(&t.giver);
+
+    transfer_rig_connect(&t, 600);
+    rig_run(&t.giver);
+    move(SIZE_MAX);
+    expect_moved(601, 0);
+    assert_int_equal(t.giver.set.n_open, 0);
+    assert_int_equal(taker()->set.n_open, 601);
+    giver_dies(&t);
+    transfer_rig_expect_echoes(&t, 600);
+    assert_true(transfer_rig_echo(&t, tcp));
+    close(tcp);
+}
+
+static void transfer__message_arrives_on_the_way__answered_once_by_the_taker(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+
+    taker_takes(&t.takers[0], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver); /* sent */
+    assert_int_equal(send(fd, "on the way\r\n\r\n", 14, 0), 14);
+    rig_expect_nothing(&t.giver, fd);
+    assert_int_equal(counter_get(&t.giver.counters.bytes_in), 0);
+    assert_int_equal(t.giver.set.n_open, 1); /* until it is answered, it is counted here */
+    transfer_rig_run(&t);
+    rig_expect_text(taker(), fd, "on the way\r\n\r\n");
+    rig_expect_nothing(taker(), fd);
+    close(fd);
+}
+
+static void transfer__half_of_1_mib__finished_on_the_taker_without_a_rescan(void **state UNUSED)
+{
+    uint8_t *data = payload(MIB);
+    const int fd = rig_connect(&t.giver);
+    uint64_t scanned;
+
+    rig_send(&t.giver, fd, data, MIB / 2 + 1);
+    move(SIZE_MAX);
+    expect_moved(1, 0);
+    assert_int_equal(t.giver.set.pool.used_bytes, 0);
+    rig_send(taker(), fd, data + MIB / 2 + 1, MIB / 2 + 3);
+    rig_expect(taker(), fd, data, MIB + 4);
+    scanned = counter_get(&taker()->counters.scanned);
+    assert_in_range(scanned, MIB / 2, MIB / 2 + 65536);
+    assert_int_equal(counter_get(&taker()->counters.requests), 1);
+    free(data);
+    close(fd);
+}
+
+/* Cut inside the separator, at every place of it. */
+static void transfer__separator_cut_by_the_move__found(void **state UNUSED)
+{
+    int fds[5];
+
+    for (size_t i = 0; i < 5; i++) {
+        fds[i] = rig_connect(&t.giver);
+        rig_send(&t.giver, fds[i], "cut\r\n\r\n", 3 + i);
+    }
+    rig_expect_text(&t.giver, fds[4], "cut\r\n\r\n");
+    move(SIZE_MAX);
+    for (size_t i = 0; i < 5; i++) {
+        rig_send_text(taker(), fds[i], &"\r\n\r\nnext\r\n\r\n"[i]);
+        if (i < 4)
+            rig_expect_text(taker(), fds[i], "cut\r\n\r\n");
+        rig_expect_text(taker(), fds[i], "next\r\n\r\n");
+        close(fds[i]);
+    }
+}
+
+static void transfer__unsent_output__goes_on_from_the_taker(void **state UNUSED)
+{
+    const size_t len = 4 * MIB;
+    uint8_t *data = payload(len);
+    const int fd = rig_connect(&t.giver);
+    size_t sent;
+
+    for (size_t i = 1000; i < len; i += 5000)
+        memcpy(data + i, "\r\n\r\n", 4);
+    sent = rig_offer(&t.giver, fd, data, len + 4);
+    assert_true(sent < len && t.giver.set.pool.used_bytes > CONN_HIGH_WATER);
+    move(SIZE_MAX);
+    expect_moved(1, 0);
+    assert_int_equal(t.giver.set.pool.used_bytes, 0);
+    sent = (sent - 1004) / 5000 * 5000 + 1004;
+    rig_expect(taker(), fd, data, sent);
+    assert_int_equal(
+        counter_get(&t.giver.counters.bytes_out) + counter_get(&taker()->counters.bytes_out), sent);
+    free(data);
+    close(fd);
+}
+
+static void transfer__larger_than_a_batch__travels_alone(void **state UNUSED)
+{
+    uint8_t *data = payload(3 * MIB);
+    int fds[6];
+
+    for (int i = 0; i < 6; i++) {
+        fds[i] = rig_connect(&t.giver);
+        rig_send(&t.giver, fds[i], data, i % 2 ? 3 * MIB - 7 : 700000);
+    }
+    move(SIZE_MAX);
+    expect_moved(6, 0);
+    for (int i = 0; i < 6; i++) {
+        const size_t had = i % 2 ? 3 * MIB - 7 : 700000;
+
+        rig_send(taker(), fds[i], data + had, 3 * MIB + 4 - had);
+        rig_expect(taker(), fds[i], data, 3 * MIB + 4);
+        close(fds[i]);
+    }
+    free(data);
+}
+
+static void transfer__half_closed_peer_with_unread_replies__all_delivered(void **state UNUSED)
+{
+    const size_t len = 3 * MIB;
+    uint8_t *data = payload(len);
+    const int fd = rig_connect(&t.giver);
+    size_t sent;
+
+    for (size_t i = 1000; i < len; i += 5000)
+        memcpy(data + i, "\r\n\r\n", 4);
+    sent = rig_offer(&t.giver, fd, data, len);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    rig_run(&t.giver);
+    assert_int_equal(t.giver.set.n_open, 1);
+    move(SIZE_MAX);
+    expect_moved(1, 0);
+    rig_expect(taker(), fd, data, (sent - 1004) / 5000 * 5000 + 1004);
+    rig_expect_eof(taker(), fd);
+    free(data);
+    close(fd);
+}
+
+static void transfer__quit_behind_unread_replies__delivered_then_closed(void **state UNUSED)
+{
+    uint8_t *data = payload(2 * MIB);
+    const int fd = rig_connect(&t.giver);
+
+    rig_send(&t.giver, fd, data, 2 * MIB + 4);
+    rig_send_text(&t.giver, fd, "QUIT\r\n\r\n");
+    move(SIZE_MAX);
+    expect_moved(1, 0);
+    rig_expect(taker(), fd, data, 2 * MIB + 4);
+    rig_expect_text(taker(), fd, "QUIT\r\n\r\n");
+    rig_expect_eof(taker(), fd);
+    close(fd);
+    rig_run(taker());
+    rig_expect_closed(taker(), &taker()->counters.closed_quit, 1);
+    free(data);
+}
+
+static void transfer__lingering__ends_at_the_same_time_as_without_the_move(void **state UNUSED)
+{
+    const int patient = rig_connect(&t.giver), quick = rig_connect(&t.giver);
+
+    rig_send_text(&t.giver, patient, "QUIT\r\n\r\n");
+    rig_send_text(&t.giver, quick, "QUIT\r\n\r\n");
+    rig_pass(&t.giver, CONN_LINGER_MS - 500);
+    assert_int_equal(t.giver.set.n_open, 2);
+    move(SIZE_MAX);
+    expect_moved(2, 0);
+    close(quick);
+    rig_run(taker());
+    assert_int_equal(counter_get(&taker()->counters.closed_quit), 1);
+    rig_pass(taker(), 300);
+    assert_int_equal(taker()->set.n_open, 1);
+    rig_pass(taker(), 500);
+    assert_int_equal(taker()->set.n_open, 0);
+    assert_int_equal(counter_get(&taker()->counters.linger_expired), 1);
+    close(patient);
+}
+
+/* --- deadlines -------------------------------------------------------------------------------- */
+
+static void transfer__message_half_its_time_old__rest_of_it_on_the_taker(void **state UNUSED)
+{
+    const struct conn_limits limits = {.message_timeout_ms = 30000, .max_buffered = MIB};
+    int fd;
+
+    transfer_rig_fini(&t);
+    setup_with(1, &limits);
+    fd = rig_connect(&t.giver);
+    rig_send_text(&t.giver, fd, "slow");
+    rig_pass(&t.giver, 20000);
+    move(SIZE_MAX);
+    rig_pass(taker(), 9500);
+    assert_int_equal(taker()->set.n_open, 1);
+    rig_pass(taker(), 1000);
+    rig_expect_eof(taker(), fd);
+    close(fd);
+    rig_run(taker());
+    rig_expect_closed(taker(), &taker()->counters.closed_message_timeout, 1);
+}
+
+static void transfer__unread_reply__its_deadline_travels(void **state UNUSED)
+{
+    const struct conn_limits limits = {.write_timeout_ms = 10000, .max_buffered = 16 * MIB};
+    uint8_t *data = payload(2 * MIB);
+    int fd;
+
+    transfer_rig_fini(&t);
+    setup_with(1, &limits);
+    fd = rig_connect(&t.giver);
+    rig_send(&t.giver, fd, data, 2 * MIB + 4);
+    rig_pass(&t.giver, 6000);
+    assert_int_equal(t.giver.set.n_open, 1);
+    move(SIZE_MAX);
+    rig_pass(taker(), 3500);
+    assert_int_equal(taker()->set.n_open, 1);
+    rig_pass(taker(), 1000);
+    rig_expect_closed(taker(), &taker()->counters.closed_write_timeout, 1);
+    free(data);
+    close(fd);
+}
+
+static void transfer__keep_alive__idleness_counts_on(void **state UNUSED)
+{
+    const struct conn_limits limits = {.keep_alive_ms = 10000, .max_buffered = MIB};
+    int fd;
+
+    transfer_rig_fini(&t);
+    setup_with(1, &limits);
+    fd = rig_connect(&t.giver);
+    rig_pass(&t.giver, 6000);
+    move(SIZE_MAX);
+    rig_pass(taker(), 3500);
+    assert_int_equal(taker()->set.n_open, 1);
+    rig_pass(taker(), 1000);
+    rig_expect_eof(taker(), fd);
+    close(fd);
+}
+
+static void transfer__keep_alive_is_new_on_the_taker__begins_with_the_move(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+
+    taker()->set.limits.keep_alive_ms = 10000;
+    taker()->set.is_attentive = true;
+    rig_send_text(&t.giver, fd, "part");
+    rig_send_text(&t.giver, fd, "\r\n\r\n");
+    rig_expect_text(&t.giver, fd, "part\r\n\r\n");
+    rig_pass(&t.giver, 1000000);
+    move(SIZE_MAX);
+    rig_pass(taker(), 9000);
+    assert_int_equal(taker()->set.n_open, 1);
+    rig_pass(taker(), 1500);
+    rig_expect_eof(taker(), fd);
+    close(fd);
+}
+
+/* --- other rules, other protocols ------------------------------------------------------------- */
+
+static void use_separator(struct rig *r, const char *separator)
+{
+    assert_int_equal(echo_rule_init(&r->rule, separator, strlen(separator), 1000), 0);
+    r->set.binding.fingerprint = echo_rule_fingerprint(&r->rule);
+}
+
+static void transfer__other_separator__tail_is_looked_at_anew(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver), idle = rig_connect(&t.giver);
+
+    use_separator(&t.giver, "\r\n\r\n");
+    use_separator(taker(), "\n");
+    rig_send_text(&t.giver, fd, "one\ntwo\nthr");
+    move(SIZE_MAX);
+    rig_expect_text(taker(), fd, "one\ntwo\n");
+    rig_expect_nothing(taker(), fd);
+    rig_send_text(taker(), fd, "ee\n");
+    rig_expect_text(taker(), fd, "three\n");
+    rig_send_text(taker(), idle, "x\n");
+    rig_expect_text(taker(), idle, "x\n");
+    close(fd);
+    close(idle);
+}
+
+static void transfer__smaller_max_message__tail_above_it_is_closed(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+    uint8_t *data = payload(5000);
+
+    use_separator(taker(), "\r\n\r\n");
+    rig_send(&t.giver, fd, data, 5000);
+    move(SIZE_MAX);
+    rig_expect_eof(taker(), fd);
+    close(fd);
+    rig_run(taker());
+    rig_expect_closed(taker(), &taker()->counters.closed_too_big, 1);
+    free(data);
+}
+
+/* A protocol that counts: the reply to each byte is how many have come. */
+static struct protocol_result count_on_data(const void *context UNUSED, uint64_t *state,
+                                            const uint8_t *data UNUSED, size_t len,
+                                            size_t resume UNUSED)
+{
+    static uint8_t reply[1];
+
+    *state += len;
+    reply[0] = (uint8_t)('0' + *state % 10);
+    return (struct protocol_result){
+        .consumed = len, .reply = reply, .reply_len = 1, .messages = len};
+}
+
+static size_t count_save(const void *context UNUSED, uint64_t state, uint8_t *buf, size_t size)
+{
+    if (state == 7)
+        return size + 1; /* it cannot be moved now */
+    memcpy(buf, &state, sizeof(state));
+    return sizeof(state);
+}
+
+static int count_restore(const void *context UNUSED, const uint8_t *data, size_t len,
+                         uint64_t *ret_state)
+{
+    if (len != sizeof(*ret_state))
+        return -EBADMSG;
+    memcpy(ret_state, data, len);
+    return 0;
+}
+
+static const struct protocol counting = {
+    .name = "count", .on_data = count_on_data, .save = count_save, .restore = count_restore};
+static const struct protocol counting_fixed = {.name = "count", .on_data = count_on_data};
+
+static void transfer__protocol_with_state__goes_on_with_it(void **state UNUSED)
+{
+    int fds[300], odd;
+
+    t.giver.set.binding.protocol = &counting;
+    taker()->set.binding.protocol = &counting;
+    odd = rig_connect(&t.giver);
+    rig_send_text(&t.giver, odd, "1234567");
+    rig_expect_text(&t.giver, odd, "7");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = rig_connect(&t.giver);
+        rig_send_text(&t.giver, fds[i], "abc");
+        rig_expect_text(&t.giver, fds[i], "3");
+    }
+    move(SIZE_MAX);
+    expect_moved(ARRAY_SIZE(fds), 1);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        rig_send_text(taker(), fds[i], "d");
+        rig_expect_text(taker(), fds[i], "4");
+        close(fds[i]);
+    }
+    rig_send_text(&t.giver, odd, "8");
+    rig_expect_text(&t.giver, odd, "8");
+    close(odd);
+}
+
+static void transfer__protocol_that_cannot_save__stays_and_is_served(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+
+    t.giver.set.binding.protocol = &counting_fixed;
+    taker()->set.binding.protocol = &counting_fixed;
+    rig_send_text(&t.giver, fd, "abc");
+    move(SIZE_MAX);
+    expect_moved(0, 1);
+    rig_send_text(&t.giver, fd, "d");
+    rig_expect_text(&t.giver, fd, "34");
+    close(fd);
+}
+
+static void transfer__idle_is_stateless_and_no_save__only_idle_ones_move(void **state UNUSED)
+{
+    struct protocol bare = echo_server_protocol;
+    const int idle = rig_connect(&t.giver), busy = rig_connect(&t.giver);
+
+    bare.save = NULL;
+    bare.restore = NULL;
+    t.giver.set.binding.protocol = &bare;
+    taker()->set.binding.protocol = &bare;
+    rig_send_text(&t.giver, busy, "half");
+    move(SIZE_MAX);
+    expect_moved(1, 1);
+    rig_send_text(taker(), idle, "x\r\n\r\n");
+    rig_expect_text(taker(), idle, "x\r\n\r\n");
+    rig_send_text(&t.giver, busy, "\r\n\r\n");
+    rig_expect_text(&t.giver, busy, "half\r\n\r\n");
+    close(idle);
+    close(busy);
+    transfer_rig_settle(&t);
+}
+
+static void transfer__another_protocol__refused_at_once(void **state UNUSED)
+{
+    taker()->set.binding.protocol = &counting;
+    transfer_rig_connect(&t, 300);
+    move(SIZE_MAX);
+    expect_moved(0, 300);
+    assert_int_equal(t.takers[0].in.error, -EPROTOTYPE);
+    transfer_rig_expect_echoes(&t, 300);
+}
+
+/* --- refusals --------------------------------------------------------------------------------- */
+
+static void transfer__room_for_100_of_252__100_move_and_the_rest_stay(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 252);
+    taker_takes(&t.takers[0], 100);
+    giver_gives(&t, SIZE_MAX);
+    transfer_rig_run(&t);
+    expect_moved(100, 152);
+    assert_int_equal(taker()->set.n_open, 100);
+    assert_int_equal(t.giver.set.n_open, 152);
+    transfer_rig_expect_echoes(&t, 252);
+}
+
+/* The room was there when the taker said so, and is gone when the batches come. */
+static void transfer__room_gone_meanwhile__refused_ones_stay(void **state UNUSED)
+{
+    int late[400];
+
+    transfer_rig_connect(&t, 600);
+    taker_takes(&t.takers[0], 700);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver); /* three batches are on their way */
+    for (size_t i = 0; i < ARRAY_SIZE(late); i++)
+        late[i] = rig_connect(taker());
+    transfer_rig_run(&t);
+    expect_moved(300, 300);
+    assert_int_equal(t.takers[0].in.error, -ENOSPC);
+    assert_int_equal(taker()->set.n_open, 700);
+    transfer_rig_expect_echoes(&t, 600);
+    for (size_t i = 0; i < ARRAY_SIZE(late); i++)
+        close(late[i]);
+}
+
+static void transfer__one_does_not_fit_in_max_buffered__all_others_move(void **state UNUSED)
+{
+    uint8_t *data = payload(100000);
+    int fat;
+
+    transfer_rig_connect(&t, 100);
+    fat = rig_connect(&t.giver);
+    transfer_rig_connect(&t, 200);
+    rig_send(&t.giver, fat, data, 100000);
+    taker()->set.pool.limit_bytes = 65536;
+    move(SIZE_MAX);
+    expect_moved(300, 1);
+    assert_int_equal(t.takers[0].in.error, -ENOBUFS);
+    assert_int_equal(t.giver.set.n_open, 1);
+    transfer_rig_expect_echoes(&t, 300);
+    rig_send(&t.giver, fat, data + 100000, 4);
+    rig_expect(&t.giver, fat, data, 100004);
+    free(data);
+    close(fat);
+}
+
+static void transfer__taker_closes_itself_meanwhile__the_rest_stays(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 600);
+    taker_takes(&t.takers[0], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver);
+    taker_turns(&t.takers[0]); /* one batch */
+    transfer_in_close(&t.takers[0].in);
+    transfer_rig_run(&t);
+    expect_moved(252, 348);
+    transfer_rig_expect_echoes(&t, 600);
+}
+
+/* --- sharing out ------------------------------------------------------------------------------ */
+
+static void expect_shares(size_t a, size_t b, size_t c)
+{
+    assert_int_equal(t.takers[0].rig.set.n_open, a);
+    assert_int_equal(t.takers[1].rig.set.n_open, b);
+    assert_int_equal(t.takers[2].rig.set.n_open, c);
+}
+
+static void transfer__three_takers__even_shares(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 1000);
+    move(SIZE_MAX);
+    expect_moved(1000, 0);
+    expect_shares(334, 333, 333);
+    transfer_rig_expect_echoes(&t, 1000);
+}
+
+static void transfer__count__so_many_and_the_rest_is_served(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 1000);
+    move(301);
+    expect_moved(301, 0);
+    expect_shares(101, 100, 100);
+    assert_int_equal(t.giver.set.n_open, 699);
+    transfer_rig_expect_echoes(&t, 1000);
+}
+
+static void transfer__one_of_three_is_full__the_others_take_its_share(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 900);
+    taker_takes(&t.takers[0], PLENTY);
+    taker_takes(&t.takers[1], 50);
+    taker_takes(&t.takers[2], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    transfer_rig_run(&t);
+    expect_moved(900, 0);
+    expect_shares(425, 50, 425);
+}
+
+static void transfer__one_of_three_never_takes__the_others_get_all(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 900);
+    taker_dies(&t.takers[1]);
+    taker_takes(&t.takers[0], PLENTY);
+    taker_takes(&t.takers[2], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    transfer_rig_run(&t);
+    expect_moved(900, 0);
+    assert_int_equal(t.takers[0].rig.set.n_open, 450);
+    transfer_rig_expect_echoes(&t, 900);
+}
+
+/* One is alive and does not answer: it keeps what it was sent, and the others get the rest. */
+static void transfer__one_of_three_hangs__the_others_get_what_it_was_not_sent(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 6000);
+    for (size_t i = 0; i < 3; i++)
+        taker_takes(&t.takers[i], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    while (t.out.is_sending) {
+        giver_turns(&t);
+        taker_turns(&t.takers[0]);
+        taker_turns(&t.takers[2]);
+    }
+    assert_false(t.out.is_done);
+    assert_int_equal(t.out.n_moved, 6000 - 4 * 252);
+    assert_int_equal(t.giver.set.n_open, 4 * 252);
+    transfer_rig_run(&t);
+    expect_moved(6000, 0);
+    transfer_rig_expect_echoes(&t, 6000);
+}
+
+static void transfer__nobody_to_take__done_at_once(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 3);
+    taker_dies(&t.takers[0]);
+    giver_gives(&t, SIZE_MAX);
+    transfer_rig_run(&t);
+    expect_moved(0, 3);
+    transfer_rig_expect_echoes(&t, 3);
+}
+
+static void transfer__nothing_to_give__done_at_once(void **state UNUSED)
+{
+    move(SIZE_MAX);
+    expect_moved(0, 0);
+}
+
+/* --- a drain meanwhile ------------------------------------------------------------------------ */
+
+static void transfer__drain_while_on_the_way__refused_ones_are_drained(void **state UNUSED)
+{
+    transfer_rig_connect(&t, 10);
+    taker_takes(&t.takers[0], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver);
+    conn_set_drain(&t.giver.set);
+    taker_dies(&t.takers[0]);
+    transfer_rig_run(&t);
+    for (size_t i = 0; i < 10; i++)
+        rig_expect_eof(&t.giver, t.peers[i]);
+}
+
+/* --- what libev keeps ------------------------------------------------------------------------- */
+
+/* Sockets in all the epoll sets of this process. */
+static size_t watched(void)
+{
+    size_t n = 0;
+
+    for (int fd = 3; fd < 100; fd++) {
+        char path[64], line[128];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+        f = fopen(path, "re");
+        while (f && fgets(line, sizeof(line), f))
+            n += strncmp(line, "tfd:", 4) == 0;
+        if (f)
+            fclose(f);
+    }
+    return n;
+}
+
+static void transfer__giver_lives_on__nothing_stale_in_its_epoll_set(void **state UNUSED)
+{
+    size_t before;
+
+    transfer_rig_settle(&t);
+    before = watched();
+    transfer_rig_connect(&t, 500);
+    rig_run(&t.giver);
+    assert_int_equal(watched(), before + 500);
+    move(400);
+    transfer_rig_settle(&t);
+    /* The two ends of the pair were watched as well. */
+    assert_int_equal(watched(), before + 500);
+    transfer_rig_expect_echoes(&t, 500);
+}
+
+#define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define THREE(f) cmocka_unit_test_setup_teardown(f, setup_three, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(transfer__600_idle__all_live_on_and_the_giver_has_none),
+        TEST(transfer__message_arrives_on_the_way__answered_once_by_the_taker),
+        TEST(transfer__half_of_1_mib__finished_on_the_taker_without_a_rescan),
+        TEST(transfer__separator_cut_by_the_move__found),
+        TEST(transfer__unsent_output__goes_on_from_the_taker),
+        TEST(transfer__larger_than_a_batch__travels_alone),
+        TEST(transfer__half_closed_peer_with_unread_replies__all_delivered),
+        TEST(transfer__quit_behind_unread_replies__delivered_then_closed),
+        TEST(transfer__lingering__ends_at_the_same_time_as_without_the_move),
+        TEST(transfer__message_half_its_time_old__rest_of_it_on_the_taker),
+        TEST(transfer__unread_reply__its_deadline_travels),
+        TEST(transfer__keep_alive__idleness_counts_on),
+        TEST(transfer__keep_alive_is_new_on_the_taker__begins_with_the_move),
+        TEST(transfer__other_separator__tail_is_looked_at_anew),
+        TEST(transfer__smaller_max_message__tail_above_it_is_closed),
+        TEST(transfer__protocol_with_state__goes_on_with_it),
+        TEST(transfer__protocol_that_cannot_save__stays_and_is_served),
+        TEST(transfer__idle_is_stateless_and_no_save__only_idle_ones_move),
+        TEST(transfer__another_protocol__refused_at_once),
+        TEST(transfer__room_for_100_of_252__100_move_and_the_rest_stay),
+        TEST(transfer__room_gone_meanwhile__refused_ones_stay),
+        TEST(transfer__one_does_not_fit_in_max_buffered__all_others_move),
+        TEST(transfer__taker_closes_itself_meanwhile__the_rest_stays),
+        THREE(transfer__three_takers__even_shares),
+        THREE(transfer__count__so_many_and_the_rest_is_served),
+        THREE(transfer__one_of_three_is_full__the_others_take_its_share),
+        THREE(transfer__one_of_three_never_takes__the_others_get_all),
+        THREE(transfer__one_of_three_hangs__the_others_get_what_it_was_not_sent),
+        TEST(transfer__nobody_to_take__done_at_once),
+        TEST(transfer__nothing_to_give__done_at_once),
+        TEST(transfer__drain_while_on_the_way__refused_ones_are_drained),
+        TEST(transfer__giver_lives_on__nothing_stale_in_its_epoll_set),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
