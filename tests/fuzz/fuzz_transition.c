@@ -90,7 +90,9 @@ static void take(uint8_t what, uint8_t arg)
         all_of((enum tr_phase)(arg % TR_PHASES), TR_EV_EXITED);
         break;
     default: /* rarely, or little else would be seen */
-        if (arg < 16)
+        if (what & 32)
+            tr_model_upgrade(&model);
+        else if (arg < 16)
             tr_model_event(&model,
                            &(struct tr_event){.kind = TR_EV_STOP, .is_quick = arg % 2 != 0});
         else

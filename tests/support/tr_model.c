@@ -514,6 +514,25 @@ void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record)
     tr_model_event(m, &(struct tr_event){.kind = kind, .record = record});
 }
 
+void tr_model_upgrade(struct tr_model *m)
+{
+    static struct tr_adopted procs[TR_RECORDS_MAX];
+    static struct transition fresh;
+    size_t n = 0;
+
+    if (!m->is_serving || m->next.epoch || m->is_stopping || m->broken[0])
+        return;
+    for (uint32_t i = 0; i < m->n_records; i++) {
+        transition_describe(&m->engine, i, &procs[n]);
+        n += procs[n].proc.phase != TR_FREE;
+    }
+    promise(
+        m, transition_adopt(&fresh, &m->live, m->n_records, (uint32_t)m->now_ms + 1, procs, n) == 0,
+        "what the engine has cannot be adopted");
+    m->engine = fresh;
+    drain(m);
+}
+
 void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed,
                    tr_model_listener *on_action, void *userdata)
 {

@@ -64,6 +64,12 @@ void tr_model_event(struct tr_model *m, const struct tr_event *ev);
 /* tr_model_advance - let time pass, with a tick at each deadline on the way */
 void tr_model_advance(struct tr_model *m, uint64_t to_ms);
 
+/*
+ * tr_model_upgrade - let a new engine adopt what the old one has, as over an exec
+ * Does nothing during the first start, a reload or a stop: then there is no upgrade.
+ */
+void tr_model_upgrade(struct tr_model *m);
+
 /* tr_model_set - a set for a reload: a new epoch, with the first one's timeouts */
 struct tr_set tr_model_set(struct tr_model *m, uint32_t workers);
 

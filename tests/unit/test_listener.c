@@ -570,6 +570,62 @@ static void listener_open__unix_race_for_a_stale_file__one_winner(void **state U
     assert_int_equal(winners, 1);
 }
 
+/* What an exec leaves of it: the descriptor, and the facts of the socket file. */
+static struct listener *adopt(struct listener *l)
+{
+    struct listener *again = NULL;
+    const int r = listener_adopt(l->text, l->fd, l->backlog, l->owner == getpid(), l->dev, l->ino,
+                                 &again);
+
+    assert_int_equal(r, 0);
+    assert_int_equal(again->fd, l->fd);
+    assert_string_equal(again->bound, l->bound);
+    free(l->text);
+    free(l);
+    return again;
+}
+
+static void listener_adopt__tcp__same_address_and_port(void **state UNUSED)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+    const unsigned port = l->addr.port;
+
+    l = adopt(l);
+    assert_int_equal(l->addr.port, port);
+    assert_string_equal(l->text, "127.0.0.1:0");
+    int fd = connect_port(AF_INET, port);
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    assert_int_equal(listener_set_backlog(l, 5), 0);
+    listener_close(l);
+}
+
+static void listener_adopt__unix__file_is_still_ours_to_remove(void **state UNUSED)
+{
+    struct listener *l = adopt(must_open(text_of("s")));
+
+    assert_int_equal(access(path_of("s"), F_OK), 0);
+    listener_close(l);
+    assert_int_equal(access(path_of("s"), F_OK), -1);
+}
+
+static void listener_adopt__not_such_a_socket__refused(void **state UNUSED)
+{
+    struct listener *l = (struct listener *)&l;
+    int pair[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(listener_adopt(":1", pair[0], 1, false, 0, 0, &l), -EINVAL);
+    assert_int_equal(listener_adopt(":1", null, 1, false, 0, 0, &l), -ENOTSOCK);
+    assert_int_equal(listener_adopt(":1", -1, 1, false, 0, 0, &l), -EBADF);
+    assert_int_equal(listener_adopt("nonsense", pair[0], 1, false, 0, 0, &l), -EINVAL);
+    assert_ptr_equal(l, &l);
+    assert_true(fcntl(pair[0], F_GETFD) >= 0);
+    fds_close(&pair[0]);
+    fds_close(&pair[1]);
+    fds_close(&null);
+}
+
 #define IN_DIR(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
 
 int main(void)
@@ -595,6 +651,9 @@ int main(void)
         IN_DIR(listener_open__unix_stale_of_another_user__untouched),
         IN_DIR(listener_open__unix_directory_locked__refused_soon),
         IN_DIR(listener_open__unix_race_for_a_stale_file__one_winner),
+        cmocka_unit_test(listener_adopt__tcp__same_address_and_port),
+        IN_DIR(listener_adopt__unix__file_is_still_ours_to_remove),
+        cmocka_unit_test(listener_adopt__not_such_a_socket__refused),
         IN_DIR(listener_close__unix_replaced_by_another__left_alone),
         IN_DIR(listener_close__unix_in_a_child__file_stays),
     };

@@ -63,6 +63,9 @@ static void random_request(struct tr_sim *s)
         tr_model_kind(m, (enum tr_event_kind)tr_sim_random(s, TR_EV_STOP),
                       tr_sim_random(s, m->n_records));
         break;
+    case 6:
+        tr_model_upgrade(m);
+        break;
     default:
         break;
     }
