@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
-#include "net/conn_impl.h"
+#include "net/conn_move.h"
 #include "net/transfer_impl.h"
 #include "net/transfer_wire.h"
 

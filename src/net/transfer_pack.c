@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/fds.h"
-#include "net/conn_impl.h"
+#include "net/conn_move.h"
 #include "net/transfer_wire.h"
 
 enum { STATES_BYTES = 65536 };

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/fds.h"
-#include "net/conn_impl.h"
+#include "net/conn_move.h"
 #include "net/transfer_wire.h"
 
 static struct conn *first_of(struct list *conns)
