@@ -18,6 +18,8 @@ static const struct command commands[] = {
     {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL},
     {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?", ping_run,
      ping_argp_options},
+    {"bench", "[OPTION...]", "how many messages a second, and how fast?", bench_run,
+     bench_argp_options},
     {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options},
     {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options},

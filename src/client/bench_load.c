@@ -1,0 +1,424 @@
+/*
+ * The loop of one thread: connect, write what is due, compare what comes, again.
+ */
+#include "client/bench_load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/util.h"
+#include "client/attempt.h"
+#include "client/loopback.h"
+
+enum {
+    EVENTS = 256,
+    BUFFER_BYTES = 1 << 20,
+    SWEEP_MS = 20,
+    RETRY_MS = 50,
+    LATE_NS = 1000000,
+    SCRIPTS_BYTES = 32 << 20,
+    SCRIPTS_MAX = 1021,
+};
+
+#define MS UINT64_C(1000000)
+
+static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_ns);
+
+static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_ns);
+
+/* ---- the open loop: message k is due at start + k / rate, on link k % n ---- */
+
+static uint64_t due_ns(const struct bench_load *l, uint64_t k)
+{
+    return l->start_ns + (uint64_t)((double)k * 1e9 / l->rate);
+}
+
+static bool has_next_due(const struct bench_load *l)
+{
+    return l->rate > 0 && !l->is_ending && (l->count == 0 || l->next_k < l->count);
+}
+
+static void take_due(struct bench_load *l, uint64_t now_ns)
+{
+    while (has_next_due(l) && due_ns(l, l->next_k) <= now_ns) {
+        struct bench_link *k = &l->links[l->next_k++ % l->n_links];
+
+        k->n_due++;
+        l->n_open++;
+        if (k->fd >= 0 && !k->is_connecting)
+            link_push(l, k, now_ns);
+    }
+}
+
+static bool may_begin(const struct bench_load *l, const struct bench_link *k)
+{
+    if (k->is_replacing || k->outstanding >= l->options->depth)
+        return false;
+    if (l->rate > 0)
+        return k->n_due > 0;
+    return !l->is_ending && (l->count == 0 || l->n_begun < l->count);
+}
+
+/* ---- connections ---- */
+
+static void watch(struct bench_load *l, struct bench_link *k, int op, bool is_writing)
+{
+    struct epoll_event e = {.events = EPOLLIN | (is_writing ? EPOLLOUT : 0u), .data.ptr = k};
+
+    k->is_writing = is_writing;
+    if (epoll_ctl(l->ep, op, k->fd, &e) < 0)
+        l->error = -errno;
+}
+
+static void link_close(struct bench_link *k, uint64_t retry_ns)
+{
+    fds_close(&k->fd);
+    k->send_at = k->due = 0;
+    k->base = k->sent = k->received = k->unsent = k->n_begun = 0;
+    k->outstanding = 0;
+    k->is_connecting = k->is_replacing = false;
+    k->retry_ns = retry_ns;
+}
+
+static void not_connected(struct bench_load *l, struct bench_link *k, int outcome)
+{
+    link_close(k, clock_mono_ns() + RETRY_MS * MS);
+    if (outcome == -EAGAIN) /* a unix socket's accept queue is full */
+        return;
+    l->counts.refused++;
+    l->last_failure = outcome;
+    k->address = (k->address + 1) % (unsigned)l->options->to.n;
+}
+
+static void connected(struct bench_load *l, struct bench_link *k)
+{
+    uint64_t now_ns = clock_mono_ns();
+
+    k->is_connecting = false;
+    l->counts.connected++;
+    l->n_window_connected += now_ns >= l->window_ns && now_ns <= l->end_ns;
+    hist_add(&l->connects, now_ns - k->moved_ns, 1);
+    k->moved_ns = k->free_ns = now_ns;
+    link_push(l, k, now_ns);
+}
+
+static void link_connect(struct bench_load *l, struct bench_link *k)
+{
+    const struct arb_address *to = &l->options->to.all[k->address];
+    struct arb_address from;
+    bool has_from = l->options->churn > 0 && loopback_is_v4(to);
+    int rc;
+
+    k->moved_ns = clock_mono_ns();
+    /* A port that has just been used stays taken for a while: change the address instead. */
+    if (has_from)
+        loopback_source(l->source++, &from);
+    rc = attempt_start(to, has_from ? &from : NULL, &k->fd);
+    if (rc != 0 && rc != CALL_PENDING) {
+        not_connected(l, k, rc);
+        return;
+    }
+    k->is_connecting = rc == CALL_PENDING;
+    watch(l, k, EPOLL_CTL_ADD, k->is_connecting);
+    if (rc == 0)
+        connected(l, k);
+}
+
+static void link_lost(struct bench_load *l, struct bench_link *k, uint64_t *counter)
+{
+    (*counter)++;
+    l->counts.unfinished += k->outstanding;
+    l->n_open -= k->outstanding;
+    link_close(k, clock_mono_ns() + RETRY_MS * MS);
+}
+
+/* ---- messages ---- */
+
+static void begin_messages(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
+{
+    const struct bench_options *o = l->options;
+
+    if (k->outstanding == 0)
+        k->moved_ns = now_ns;
+    while (may_begin(l, k)) {
+        uint32_t at = (uint32_t)(k->n_begun % o->depth);
+        uint64_t from_ns = now_ns;
+
+        if (l->rate > 0) {
+            from_ns = due_ns(l, k->due_k);
+            /* Late because of us, not because there was no room. */
+            l->counts.late += now_ns > MAX(from_ns, k->free_ns) + LATE_NS;
+            k->due_k += l->n_links;
+            k->n_due--;
+        } else {
+            l->n_open++;
+        }
+        k->began_ns[at] = from_ns;
+        k->unsent += k->script->ends[at] - (at ? k->script->ends[at - 1] : 0);
+        k->outstanding++;
+        k->n_begun++;
+        l->n_begun++;
+        k->is_replacing = o->churn && k->n_begun == o->churn;
+    }
+}
+
+/* All that is begun in one call, unless the cycle ends in between. */
+static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
+{
+    begin_messages(l, k, now_ns);
+    while (k->unsent > 0) {
+        size_t len = MIN(k->unsent, (uint64_t)(k->script->len - k->send_at));
+        ssize_t n = send(k->fd, k->script->bytes + k->send_at, len, MSG_NOSIGNAL);
+
+        if (n < 0)
+            break; /* what broke it, reading will tell */
+        k->unsent -= (uint64_t)n;
+        k->sent += (uint64_t)n;
+        k->send_at += (uint32_t)n;
+        if (k->send_at == k->script->len)
+            k->send_at = 0;
+        if ((size_t)n < len)
+            break;
+    }
+    if ((k->unsent > 0) != k->is_writing)
+        watch(l, k, EPOLL_CTL_MOD, k->unsent > 0);
+}
+
+/* The messages that are whole now. */
+static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
+{
+    const struct bench_script *s = k->script;
+
+    while (k->outstanding > 0 && k->received >= k->base + s->ends[k->due]) {
+        uint64_t began_ns = k->began_ns[k->due];
+
+        if (began_ns >= l->window_ns) {
+            hist_add(&l->latency, now_ns - began_ns, 1);
+            l->counts.messages++;
+            l->counts.bytes += s->ends[k->due] - (k->due ? s->ends[k->due - 1] : 0);
+        }
+        l->n_window += now_ns >= l->window_ns && now_ns <= l->end_ns;
+        k->outstanding--;
+        l->n_open--;
+        if (++k->due == l->options->depth) {
+            k->due = 0;
+            k->base += s->len;
+        }
+    }
+    k->free_ns = k->moved_ns = l->last_ns = now_ns;
+}
+
+/* Is it what was sent, and no more? At most one cycle is under way, so it ends once in between. */
+static bool is_right(const struct bench_link *k, const uint8_t *data, size_t n)
+{
+    const struct bench_script *s = k->script;
+    size_t at = (size_t)(k->received - k->base), part = MIN(n, s->len - at);
+
+    return n <= k->sent - k->received && memcmp(data, s->bytes + at, part) == 0 &&
+           memcmp(data + part, s->bytes, n - part) == 0;
+}
+
+static void link_read(struct bench_load *l, struct bench_link *k)
+{
+    ssize_t n = recv(k->fd, l->buffer, BUFFER_BYTES, 0);
+    uint64_t now_ns;
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        link_lost(l, k, n == 0 ? &l->counts.closed : &l->counts.reset);
+        return;
+    }
+    if (!is_right(k, l->buffer, (size_t)n)) {
+        link_lost(l, k, &l->counts.wrong);
+        return;
+    }
+    now_ns = clock_mono_ns();
+    k->received += (uint64_t)n;
+    take_echoed(l, k, now_ns);
+    if (k->is_replacing && k->outstanding == 0) {
+        link_close(k, 0);
+        link_connect(l, k);
+    } else {
+        link_push(l, k, now_ns);
+    }
+}
+
+static void link_event(struct bench_load *l, struct bench_link *k, uint32_t events)
+{
+    int rc;
+
+    if (k->is_connecting) {
+        rc = attempt_finish(k->fd);
+        if (rc)
+            not_connected(l, k, rc);
+        else
+            connected(l, k);
+        return;
+    }
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        link_read(l, k);
+    else
+        link_push(l, k, clock_mono_ns());
+}
+
+/* ---- the loop ---- */
+
+static void sweep(struct bench_load *l, uint64_t now_ns)
+{
+    uint64_t timeout_ns = l->options->timeout_ms * MS;
+
+    l->next_sweep_ns = now_ns + SWEEP_MS * MS;
+    for (unsigned i = 0; i < l->n_links; i++) {
+        struct bench_link *k = &l->links[i];
+        bool is_late = timeout_ns && now_ns > k->moved_ns && now_ns - k->moved_ns >= timeout_ns;
+
+        if (k->fd < 0 && now_ns >= k->retry_ns)
+            link_connect(l, k);
+        else if (k->fd >= 0 && k->is_connecting && is_late)
+            not_connected(l, k, CALL_TIMEOUT);
+        else if (k->fd >= 0 && k->outstanding > 0 && is_late)
+            link_lost(l, k, &l->counts.timeout);
+    }
+}
+
+/* What is due or under way at the end is waited for, so that a stall at the end is not hidden. */
+static void end(struct bench_load *l, uint64_t now_ns, uint64_t patience_ms)
+{
+    if (l->is_ending)
+        return;
+    l->is_ending = true;
+    l->end_ns = MIN(l->end_ns, now_ns);
+    l->deadline_ns = now_ns + (patience_ms ? patience_ms : 10000) * MS;
+}
+
+static bool is_over(struct bench_load *l, uint64_t now_ns)
+{
+    bool has_all = l->count > 0 && (l->rate > 0 ? l->next_k : l->n_begun) >= l->count;
+
+    if (atomic_load_explicit(l->is_stopping, memory_order_relaxed))
+        end(l, now_ns, MIN(l->options->timeout_ms, (uint64_t)1000));
+    if (now_ns >= l->end_ns)
+        end(l, now_ns, l->options->timeout_ms);
+    if (l->is_ending && now_ns >= l->deadline_ns) {
+        l->counts.unfinished += l->n_open;
+        return true;
+    }
+    return l->error || ((l->is_ending || has_all) && l->n_open == 0);
+}
+
+/* Until when at most: the timer wakes us for what is due, milliseconds are fine for the rest. */
+static int set_alarm(struct bench_load *l, uint64_t now_ns)
+{
+    struct itimerspec t = {0};
+    uint64_t at_ns;
+
+    if (!has_next_due(l))
+        return SWEEP_MS;
+    at_ns = due_ns(l, l->next_k);
+    if (at_ns <= now_ns)
+        return 0;
+    t.it_value.tv_sec = (time_t)(at_ns / 1000000000u);
+    t.it_value.tv_nsec = (long)(at_ns % 1000000000u);
+    timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &t, NULL);
+    return SWEEP_MS;
+}
+
+void bench_load_run(struct bench_load *l)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t now_ns = clock_mono_ns();
+    int n;
+
+    for (unsigned i = 0; i < l->n_links; i++)
+        link_connect(l, &l->links[i]);
+    while (!is_over(l, now_ns)) {
+        n = epoll_wait(l->ep, events, EVENTS, set_alarm(l, now_ns));
+        for (int i = 0; i < n; i++)
+            if (events[i].data.ptr)
+                link_event(l, events[i].data.ptr, events[i].events);
+        now_ns = clock_mono_ns();
+        take_due(l, now_ns);
+        if (now_ns >= l->next_sweep_ns)
+            sweep(l, now_ns);
+    }
+    if (l->last_ns && l->last_ns < l->end_ns)
+        l->end_ns = l->last_ns; /* all were sent before their time was over */
+    l->is_done = true;
+}
+
+/* ---- memory ---- */
+
+static int make_scripts(struct bench_load *l)
+{
+    const struct bench_options *o = l->options;
+    uint64_t cycle = o->depth * (o->size_max + o->separator_len);
+    uint64_t n = MIN(MAX(SCRIPTS_BYTES / cycle, (uint64_t)1), (uint64_t)SCRIPTS_MAX);
+    int rc = 0;
+
+    l->n_scripts = (unsigned)MIN(n, (uint64_t)l->n_links);
+    l->scripts = calloc(l->n_scripts, sizeof(*l->scripts));
+    if (!l->scripts)
+        return -ENOMEM;
+    for (unsigned i = 0; rc == 0 && i < l->n_scripts; i++)
+        rc = bench_script_init(&l->scripts[i], o, (uint64_t)l->index << 32 | i);
+    return rc;
+}
+
+static int watch_timer(struct bench_load *l)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+
+    l->ep = epoll_create1(EPOLL_CLOEXEC);
+    l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (l->ep < 0 || l->timer < 0 || epoll_ctl(l->ep, EPOLL_CTL_ADD, l->timer, &e) < 0)
+        return -errno;
+    return 0;
+}
+
+int bench_load_init(struct bench_load *l)
+{
+    int rc = watch_timer(l);
+
+    if (rc == 0)
+        rc = hist_init(&l->latency);
+    if (rc == 0)
+        rc = hist_init(&l->connects);
+    l->buffer = malloc(BUFFER_BYTES);
+    l->links = calloc(l->n_links, sizeof(*l->links));
+    l->began = calloc((size_t)l->n_links * l->options->depth, sizeof(*l->began));
+    if (rc == 0)
+        rc = l->buffer && l->links && l->began ? make_scripts(l) : -ENOMEM;
+    for (unsigned i = 0; rc == 0 && i < l->n_links; i++)
+        l->links[i] = (struct bench_link){
+            .fd = -1,
+            .script = &l->scripts[i % l->n_scripts],
+            .began_ns = l->began + (size_t)i * l->options->depth,
+            .due_k = i,
+        };
+    return rc;
+}
+
+void bench_load_fini(struct bench_load *l)
+{
+    for (unsigned i = 0; l->links && i < l->n_links; i++)
+        fds_close(&l->links[i].fd);
+    for (unsigned i = 0; l->scripts && i < l->n_scripts; i++) {
+        free(l->scripts[i].bytes);
+        free(l->scripts[i].ends);
+    }
+    free(l->scripts);
+    free(l->links);
+    free(l->began);
+    free(l->buffer);
+    hist_fini(&l->latency);
+    hist_fini(&l->connects);
+    fds_close(&l->timer);
+    fds_close(&l->ep);
+}

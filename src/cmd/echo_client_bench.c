@@ -1,0 +1,373 @@
+/*
+ * echo-client bench: options, a line while it runs, the result, and whether it is good enough.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/num.h"
+#include "base/util.h"
+#include "client/bench.h"
+#include "client/dial.h"
+#include "client/human.h"
+#include "client/quantity.h"
+#include "cmd/echo_client.h"
+#include "cmd/echo_client_live.h"
+
+enum {
+    EXIT_WORSE = 1,
+    SHOWN_MS = 200,
+    MAX_SIZE = 1 << 28,
+    MAX_MS = 1000000000,
+    DEFAULT_MS = 10000,
+    DEFAULT_WARMUP_MS = 500,
+};
+
+struct benching {
+    struct tool *tool;
+    struct bench_options options;
+    bool has_depth, has_time, has_warmup;
+    double max_regress; /* percent */
+    json_t *before; /* owned; NULL = nothing to compare with */
+    struct live live;
+    int signo;
+};
+
+/* ---- while it runs ---- */
+
+static void show(struct benching *b, struct bench *bench, struct bench_counts *before,
+                 uint64_t started_ns)
+{
+    struct bench_counts c = bench_counts(bench);
+    char time[HUMAN_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
+    uint64_t broken = c.closed + c.reset + c.timeout + c.wrong + c.refused;
+
+    live_show(&b->live, "%s  %s/s  %s/s  %" PRIu64 " failures%s",
+              human_duration((double)(clock_mono_ns() - started_ns) / 1e9, time),
+              human_rate((double)(c.messages - before->messages) * 1000 / SHOWN_MS, rate),
+              human_byte_rate((double)(c.bytes - before->bytes) * 1000 / SHOWN_MS, bytes), broken,
+              c.late > before->late ? "  THE GENERATOR IS LATE" : "");
+    *before = c;
+}
+
+/* The threads work; here we wait for their end, or for a signal that brings it about. */
+static void watch(struct benching *b, struct bench *bench, int signal_fd)
+{
+    struct pollfd p = {.fd = signal_fd, .events = POLLIN};
+    struct bench_counts before = {0};
+    struct signalfd_siginfo info;
+    uint64_t started_ns = clock_mono_ns(), shown_ns = started_ns;
+
+    while (!bench_is_done(bench)) {
+        if (poll(&p, 1, SHOWN_MS / 10) > 0 && read(signal_fd, &info, sizeof(info)) > 0) {
+            if (b->signo)
+                _exit(128 + b->signo); /* a second one: no patience left */
+            b->signo = (int)info.ssi_signo;
+            bench_stop(bench);
+        }
+        if (clock_mono_ns() - shown_ns >= SHOWN_MS * UINT64_C(1000000)) {
+            show(b, bench, &before, started_ns);
+            shown_ns = clock_mono_ns();
+        }
+    }
+    live_clear(&b->live);
+}
+
+/* ---- the end ---- */
+
+static int print_text(struct benching *b, const struct bench_result *r, int *ret_worse)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    int rc;
+
+    if (!f)
+        return EX_OSERR;
+    if (!b->tool->is_json) {
+        fprintf(f, "%s: ", b->tool->address_text);
+        bench_text_write(f, &b->options, r);
+    }
+    if (b->before)
+        *ret_worse = bench_compare(f, b->before, r, b->max_regress);
+    fclose(f);
+    /* With --json the standard output has nothing but JSON. */
+    rc = b->tool->is_json ? 0 : out_line(text, len ? len - 1 : 0);
+    if (b->tool->is_json && len > 0)
+        fputs(text, stderr);
+    free(text);
+    return rc;
+}
+
+static int print_json(struct benching *b, const struct bench_result *r)
+{
+    json_t *o = bench_json(&b->options, r);
+    char *text;
+    int rc;
+
+    json_object_set_new(o, "address", json_string(b->tool->address_text));
+    text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    rc = text ? out_line(text, strlen(text)) : EX_OSERR;
+    free(text);
+    json_decref(o);
+    return rc;
+}
+
+static void warn(const struct benching *b, const struct bench_result *r)
+{
+    if (bench_has_fallen_behind(&b->options, r))
+        fprintf(stderr,
+                "echo-client: bench: THE GENERATOR FELL BEHIND: %" PRIu64
+                " messages were sent more than 1 ms late through no fault of the server; do not "
+                "trust the times: lower --rate, or add --threads\n",
+                r->counts.late);
+}
+
+static int finish(struct benching *b, const struct bench_result *r)
+{
+    int rc, worse = 0;
+
+    if (r->counts.messages == 0 && r->counts.connected == 0 && r->last_failure)
+        return fail_outcome(b->tool, NULL, r->last_failure);
+    rc = print_text(b, r, &worse);
+    if (rc == 0 && b->tool->is_json)
+        rc = print_json(b, r);
+    if (rc == 0)
+        rc = out_flush();
+    warn(b, r);
+    if (rc)
+        return rc;
+    if (b->signo)
+        return 128 + b->signo;
+    if (r->counts.messages == 0)
+        return fail_outcome(b->tool, "not one message came back",
+                            r->counts.wrong ? CALL_MISMATCH : CALL_TIMEOUT);
+    return worse ? EXIT_WORSE : 0;
+}
+
+static int run(struct benching *b)
+{
+    struct bench *bench;
+    struct bench_result result;
+    sigset_t set;
+    int signal_fd,
+        rc = dial_addresses(&b->tool->address, NULL,
+                            b->tool->timeout_ms ? clock_mono_ns() + b->tool->timeout_ms * 1000000
+                                                : DIAL_FOREVER,
+                            &b->options.to);
+
+    if (rc)
+        return fail_outcome(b->tool, NULL, rc);
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    rc = signal_fd < 0 ? -errno : bench_start(&b->options, &bench);
+    if (rc == 0) {
+        watch(b, bench, signal_fd);
+        rc = bench_finish(bench, &result);
+    }
+    fds_close(&signal_fd);
+    if (rc)
+        return fail_outcome(b->tool, NULL, rc);
+    rc = finish(b, &result);
+    bench_result_fini(&result);
+    return rc;
+}
+
+/* ---- the command line ---- */
+
+enum { OPT_RATE = 1000, OPT_CHURN, OPT_THREADS, OPT_WARMUP, OPT_COMPARE, OPT_MAX_REGRESS };
+
+const struct argp_option bench_argp_options[] = {
+    {"connections", 'c', "N", 0, "connections at once; default 64", 0},
+    {"depth", 'd', "N", 0, "messages under way on each; default 1, with --rate 64", 0},
+    {"size", 's', "MIN-MAX", 0, "bytes of a message; default 64", 0},
+    {"time", 't', "TIME", 0, "how long, warm-up included; default 10s", 0},
+    {"count", 'n', "N", 0, "end after so many messages in all", 0},
+    {"rate", OPT_RATE, "N", 0,
+     "open loop: so many messages a second in all, timed from when they were due", 0},
+    {"churn", OPT_CHURN, "N", 0, "a new connection after every N messages", 0},
+    {"threads", OPT_THREADS, "N", 0, "generator threads; default 1", 0},
+    {"warmup", OPT_WARMUP, "TIME", 0, "not measured; default 500ms, with -n 0", 0},
+    {"compare", OPT_COMPARE, "FILE", 0, "an earlier output of --json: exit with 1 if worse", 0},
+    {"max-regress", OPT_MAX_REGRESS, "P%", 0,
+     "how much messages/s, 50 % and 99 % may be worse; default 5%", 0},
+    {0},
+};
+
+static uint64_t number(const char *option, const char *arg, uint64_t max, struct argp_state *state)
+{
+    uint64_t n = 1;
+
+    if (num_parse_u64(arg, 1, max, &n))
+        argp_error(state, "%s %s: a number from 1 to %" PRIu64, option, arg, max);
+    return n;
+}
+
+static uint64_t duration(const char *option, const char *arg, uint64_t min_ms,
+                         struct argp_state *state)
+{
+    uint64_t ms = min_ms;
+
+    if (quantity_ms(arg, min_ms, MAX_MS, &ms))
+        argp_error(state, "%s %s: a time like 200ms, 2, 30s or 10m", option, arg);
+    return ms;
+}
+
+static void set_size(struct benching *b, const char *arg, struct argp_state *state)
+{
+    struct quantity_range range = {1, 1};
+
+    if (quantity_size_range(arg, 0, MAX_SIZE, &range))
+        argp_error(state, "-s %s: sizes like 64 or 64-16KiB", arg);
+    b->options.size_min = range.min;
+    b->options.size_max = range.max;
+}
+
+static void load_before(struct benching *b, const char *path, struct argp_state *state)
+{
+    json_error_t e;
+
+    json_decref(b->before);
+    b->before = json_load_file(path, 0, &e);
+    if (!b->before)
+        argp_error(state, "--compare %s: %s", path, e.text);
+    else if (!json_is_number(json_object_get(b->before, "rate")) ||
+             !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "99")))
+        argp_error(state, "--compare %s: it is no output of: echo-client --json bench", path);
+}
+
+static void set_regress(struct benching *b, const char *arg, struct argp_state *state)
+{
+    struct quantity_share share = {0};
+
+    if (quantity_share(arg, &share))
+        argp_error(state, "--max-regress %s: a share like 5%%", arg);
+    b->max_regress = share.is_percent ? share.percent : (double)share.count;
+}
+
+static void check(struct benching *b, struct argp_state *state)
+{
+    struct bench_options *o = &b->options;
+
+    memcpy(o->separator, b->tool->separator, b->tool->separator_len);
+    o->separator_len = b->tool->separator_len;
+    o->timeout_ms = b->tool->timeout_ms;
+    if (!b->has_depth && o->rate > 0)
+        o->depth = 64;
+    if (o->size_min + o->separator_len == 0)
+        argp_error(state, "-s 0: without a separator there is nothing to send");
+    if ((o->size_max + o->separator_len) * o->depth > MAX_SIZE * UINT64_C(4))
+        argp_error(state, "-s and -d: more than 1 GiB under way on a connection");
+    if (!b->has_time && o->count)
+        o->duration_ms = 0;
+    if (!b->has_warmup && (o->count || o->duration_ms <= 2 * DEFAULT_WARMUP_MS))
+        o->warmup_ms = o->count ? 0 : o->duration_ms / 10;
+    if (o->duration_ms && o->warmup_ms >= o->duration_ms)
+        argp_error(state, "--warmup: it takes all of the time (-t)");
+    o->threads = MIN(o->threads, o->connections);
+}
+
+static error_t parse_bench(int key, char *arg, struct argp_state *state)
+{
+    struct benching *b = state->input;
+    struct bench_options *o = &b->options;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = b->tool;
+        return 0;
+    case 'c':
+        o->connections = (unsigned)number("-c", arg, BENCH_CONNECTIONS_MAX, state);
+        return 0;
+    case 'd':
+        o->depth = (unsigned)number("-d", arg, BENCH_DEPTH_MAX, state);
+        b->has_depth = true;
+        return 0;
+    case 's':
+        set_size(b, arg, state);
+        return 0;
+    case 't':
+        o->duration_ms = duration("-t", arg, 10, state);
+        b->has_time = true;
+        return 0;
+    case 'n':
+        o->count = number("-n", arg, UINT64_C(1) << 50, state);
+        return 0;
+    case OPT_RATE:
+        o->rate = (double)number("--rate", arg, 100000000, state);
+        return 0;
+    case OPT_CHURN:
+        o->churn = (unsigned)number("--churn", arg, UINT32_MAX / 2, state);
+        return 0;
+    case OPT_THREADS:
+        o->threads = (unsigned)number("--threads", arg, BENCH_THREADS_MAX, state);
+        return 0;
+    case OPT_WARMUP:
+        o->warmup_ms = duration("--warmup", arg, 0, state);
+        b->has_warmup = true;
+        return 0;
+    case OPT_COMPARE:
+        load_before(b, arg, state);
+        return 0;
+    case OPT_MAX_REGRESS:
+        set_regress(b, arg, state);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "bench has no words: %s", arg);
+        return 0;
+    case ARGP_KEY_END:
+        check(b, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int bench_run(struct tool *t, int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = bench_argp_options,
+        .parser = parse_bench,
+        .args_doc = "bench",
+        .doc = "Measure how many messages a second a server echoes and how long each takes, for 10 "
+               "seconds if nothing else is said. Ctrl-C ends it with what it has. Exit status 1: "
+               "worse than --compare allows.",
+    };
+    struct benching b = {
+        .tool = t,
+        .max_regress = 5,
+        .options = {.connections = 64,
+                    .depth = 1,
+                    .threads = 1,
+                    .size_min = 64,
+                    .size_max = 64,
+                    .duration_ms = DEFAULT_MS,
+                    .warmup_ms = DEFAULT_WARMUP_MS},
+    };
+    int rc;
+
+    tool_parse(&argp, argc, argv, &b);
+    if (files_allow(b.options.connections) < b.options.connections) {
+        fprintf(stderr,
+                "echo-client: bench: %u connections need more descriptors than this shell "
+                "allows: see ulimit -n\n",
+                b.options.connections);
+        json_decref(b.before);
+        return EX_OSERR;
+    }
+    live_init(&b.live);
+    rc = run(&b);
+    json_decref(b.before);
+    return rc;
+}
