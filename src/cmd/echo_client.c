@@ -21,6 +21,8 @@ static const struct command commands[] = {
     {"bench", "[OPTION...]", "how many messages a second, and how fast?", bench_run,
      bench_argp_options},
     {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options},
+    {"hold", "[-c N] [-t TIME] [--probe MIN-MAX]", "leave connections idle; what cuts them?",
+     hold_run, hold_argp_options},
     {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options},
     {"actors", "", "list every actor with its process and state", actors_run, NULL},
@@ -138,11 +140,11 @@ static const char doc[] =
     "  echo-client info\n"
     "  echo-client call worker.1 ping\n"
     "\n"
-    "Exit status: 0 every message came back, 1 messages were lost (ping) or a limit\n"
-    "was broken (audit, bench), 64 usage, 65 a message that cannot be sent,\n"
-    "68 unknown host, 69 refused or unreachable, 70 failed in the server, 74 input or\n"
-    "output, 75 timeout, 76 connection closed or wrong reply, 77 not allowed,\n"
-    "78 configuration refused.";
+    "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
+    "messages were lost (ping) or connections cut (hold), 64 usage, 65 a message that\n"
+    "cannot be sent, 68 unknown host, 69 refused or unreachable, 70 failed in the\n"
+    "server, 74 input or output, 75 timeout, 76 connection closed or wrong reply,\n"
+    "77 not allowed, 78 configuration refused.";
 
 /* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
 static void guard_stdio(void)

@@ -50,9 +50,11 @@ int send_run(struct tool *t, int argc, char **argv);
 /* Measuring and proving; see echo_client_<name>.c. */
 int ping_run(struct tool *t, int argc, char **argv);
 int bench_run(struct tool *t, int argc, char **argv);
+int hold_run(struct tool *t, int argc, char **argv);
 int audit_run(struct tool *t, int argc, char **argv);
 extern const struct argp_option ping_argp_options[];
 extern const struct argp_option bench_argp_options[];
+extern const struct argp_option hold_argp_options[];
 extern const struct argp_option audit_argp_options[];
 extern const struct argp_option top_argp_options[];
 extern const struct argp_option stop_argp_options[];
