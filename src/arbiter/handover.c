@@ -18,15 +18,16 @@ static const double balance_every_s = 2., balance_soon_s = 0.05;
 
 enum { TAKERS_MAX = MAILBOX_FDS_MAX };
 
-/* The workers that serve the live configuration and have room, except @record. */
-static size_t staying(const struct arbiter *a, uint32_t record, struct balance_load *loads)
+/* The workers that serve the live configuration and have room, except @except. */
+static size_t staying(const struct arbiter *a, const struct child *except,
+                      struct balance_load *loads)
 {
     size_t n = 0;
 
     for (uint32_t i = 0; i < a->n_children_used; i++) {
         const struct tr_proc *p = &a->engine->procs[i];
 
-        if (i == record || !a->children[i].pid || p->phase != TR_RUNNING ||
+        if (&a->children[i] == except || !a->children[i].pid || p->phase != TR_RUNNING ||
             p->epoch != a->engine->live.epoch || transition_is_planned(a->engine, i) ||
             counter_get(&a->scoreboard.records[i].is_full))
             continue;
@@ -47,7 +48,7 @@ static int by_load(const void *x, const void *y)
 static size_t choose_takers(const struct arbiter *a, uint32_t record, uint32_t *takers)
 {
     struct balance_load *loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
-    size_t n = loads ? staying(a, record, loads) : 0;
+    size_t n = loads ? staying(a, &a->children[record], loads) : 0;
     size_t n_takers = 0;
 
     for (size_t i = 0; i < n && n_takers == 0; i++)
@@ -135,7 +136,7 @@ static void balance(struct arbiter *a)
     if (a->is_stopping || a->engine->next.epoch || handover_is_moving(a))
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
-    n = loads ? balance_plan(loads, staying(a, UINT32_MAX, loads), moves) : 0;
+    n = loads ? balance_plan(loads, staying(a, NULL, loads), moves) : 0;
     free(loads);
     for (size_t i = 0; i < n; i++) {
         log_debug(a->log, "balance", F_UINT("from_slot", a->children[moves[i].from].slot),

@@ -243,8 +243,8 @@ void reload_fini(struct arbiter *a);
 int rescue_open(struct arbiter *a, uint32_t slot);
 
 /*
- * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts what
- * the dead one @has_sent
+ * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
+ * what the dead one @has_sent
  */
 void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot, bool has_sent);
 void rescue_fini(struct arbiter *a);

@@ -21,9 +21,9 @@ void signals_default_all(void);
 
 /*
  * signals_ignore_strays - ignore what nobody uses and what would kill a process by default
- * Left alone: faults (SEGV, ABRT …), job control (TSTP, CONT), CHLD and TERM, whatever has a handler,
- * and whatever a loop attaches itself to afterwards. To ignore a signal drops one that is pending:
- * who wants those of before attaches first.
+ * Left alone: faults (SEGV, ABRT …), job control (TSTP, CONT), CHLD and TERM, whatever has a
+ * handler, and whatever a loop attaches itself to afterwards. To ignore a signal drops one that is
+ * pending: who wants those of before attaches first.
  */
 void signals_ignore_strays(void);
 

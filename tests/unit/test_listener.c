@@ -574,8 +574,8 @@ static void listener_open__unix_race_for_a_stale_file__one_winner(void **state U
 static struct listener *adopt(struct listener *l)
 {
     struct listener *again = NULL;
-    const int r = listener_adopt(l->text, l->fd, l->backlog, l->owner == getpid(), l->dev, l->ino,
-                                 &again);
+    const int r =
+        listener_adopt(l->text, l->fd, l->backlog, l->owner == getpid(), l->dev, l->ino, &again);
 
     assert_int_equal(r, 0);
     assert_int_equal(again->fd, l->fd);
