@@ -182,8 +182,61 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
         hang_watch(c, c->epoch == a->live->epoch ? a->live->config->timeout_ms : UINT32_MAX);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
     }
-    for (size_t i = 0; i < s->n_slots; i++)
-        a->slot_generations[s->slots[i].slot] = s->slots[i].generation;
+    return 0;
+}
+
+static void adopt_slots(struct arbiter *a, const struct upgrade_state *s)
+{
+    for (size_t i = 0; i < s->n_slots; i++) {
+        const struct state_slot *from = &s->slots[i];
+        const bool is_open = from->rescue_recv_fd >= 0 && from->rescue_send_fd >= 0;
+
+        a->slot_generations[from->slot] = from->generation;
+        a->rescue[from->slot] =
+            (struct rescue_pair){is_open, {from->rescue_recv_fd, from->rescue_send_fd}};
+    }
+}
+
+static void adopt_crash(struct crashes *all, const struct state_crash *c)
+{
+    struct crash_entry *e = &all->last[(c->number - 1) % CRASHES_KEPT];
+
+    *e = (struct crash_entry){
+        .number = c->number,
+        .wall_ns = c->wall_ns,
+        .slot = (uint32_t)c->slot,
+        .generation = c->generation,
+        .pid = (pid_t)c->pid,
+        .record = {.signo = c->signo,
+                   .code = (int64_t)c->code,
+                   .sender_pid = c->sender_pid,
+                   .address = c->address,
+                   .pc = c->pc,
+                   .sp = c->sp,
+                   .fd = (int64_t)c->fd,
+                   .requests = c->requests,
+                   .connections = c->connections,
+                   .uptime_ms = c->uptime_ms,
+                   .rescued = c->rescued,
+                   .payload_len = c->payload.len,
+                   .n_frames = c->n_frames},
+    };
+    if (c->payload.len)
+        memcpy(e->record.payload, c->payload.data, c->payload.len);
+    for (size_t i = 0; i < c->n_frames; i++)
+        e->record.frames[i] = c->frames[i].value;
+}
+
+/* The last ones, without a gap. */
+static int adopt_crashes(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    for (size_t i = 0; i < s->n_crashes; i++) {
+        if (s->n_crashes > s->crash_count ||
+            s->crashes[i].number != s->crash_count - s->n_crashes + i + 1)
+            return complain(why, -EINVAL, "crashes", "they do not follow each other");
+        adopt_crash(a->crashes, &s->crashes[i]);
+    }
+    a->crashes->n = s->crash_count;
     return 0;
 }
 
@@ -280,10 +333,14 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
     if (rc == 0)
         rc = adopt_control(a, s, why);
     if (rc == 0)
-        rc = adopt_facts(a, s, why);
+        rc = adopt_crashes(a, s, why);
     if (rc == 0)
-        adopt_totals(a, s);
-    return rc;
+        rc = adopt_facts(a, s, why);
+    if (rc < 0)
+        return rc;
+    adopt_totals(a, s);
+    adopt_slots(a, s);
+    return 0;
 }
 
 /* ---- from here on there is an arbiter ---- */

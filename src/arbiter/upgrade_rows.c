@@ -3,6 +3,8 @@
  */
 #include "arbiter/upgrade_rows.h"
 
+#include "actor/crash.h"
+#include "arbiter/crashes.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade_state.h"
 #include "base/util.h"
@@ -34,8 +36,8 @@ static const struct row listener_rows[] = {
     ROW(state_listener, fd, FD, 0),
     ROW(state_listener, backlog, UINT, INT32_MAX),
     ROW(state_listener, is_owner, BOOL, 0),
-    ROW(state_listener, dev, UINT, ANY_U64),
-    ROW(state_listener, ino, UINT, ANY_U64),
+    ROW(state_listener, dev, WORD, 0),
+    ROW(state_listener, ino, WORD, 0),
 };
 static const struct row child_rows[] = {
     ROW(state_child, pid, UINT, INT32_MAX),
@@ -64,6 +66,11 @@ static const struct row total_rows[] = {
 static const struct row slot_rows[] = {
     ROW(state_slot, slot, UINT, TR_SLOTS_MAX),
     ROW(state_slot, generation, UINT, ANY_U64),
+    ROW(state_slot, rescue_recv_fd, MAYBE_FD, 0),
+    ROW(state_slot, rescue_send_fd, MAYBE_FD, 0),
+};
+static const struct row word_rows[] = {
+    ROW(state_word, value, WORD, 0),
 };
 static const struct row pending_rows[] = {
     ROW(state_pending, id, JSON, 0),
@@ -76,6 +83,29 @@ static const struct table children = TABLE(state_child, child_rows);
 static const struct table totals = TABLE(state_total, total_rows);
 static const struct table slots = TABLE(state_slot, slot_rows);
 static const struct table pendings = TABLE(state_pending, pending_rows);
+static const struct table words = TABLE(state_word, word_rows);
+
+static const struct row crash_rows[] = {
+    ROW(state_crash, number, UINT, ANY_U64),
+    ROW(state_crash, wall_ns, UINT, ANY_U64),
+    ROW(state_crash, slot, UINT, TR_SLOTS_MAX),
+    ROW(state_crash, generation, UINT, ANY_U64),
+    ROW(state_crash, pid, UINT, INT32_MAX),
+    ROW(state_crash, signo, WORD, 0),
+    ROW(state_crash, code, WORD, 0),
+    ROW(state_crash, sender_pid, WORD, 0),
+    ROW(state_crash, address, WORD, 0),
+    ROW(state_crash, pc, WORD, 0),
+    ROW(state_crash, sp, WORD, 0),
+    ROW(state_crash, fd, WORD, 0),
+    ROW(state_crash, requests, WORD, 0),
+    ROW(state_crash, connections, WORD, 0),
+    ROW(state_crash, uptime_ms, WORD, 0),
+    ROW(state_crash, rescued, WORD, 0),
+    ROW(state_crash, payload, BYTES, CRASH_PAYLOAD_MAX),
+    LIST_ROW(state_crash, frames, CRASH_FRAMES_MAX, &words),
+};
+static const struct table crashes = TABLE(state_crash, crash_rows);
 
 static const struct row client_rows[] = {
     ROW(state_client, fd, FD, 0),
@@ -105,6 +135,8 @@ static const struct row state_rows[] = {
     LIST_ROW(upgrade_state, listeners, LIST_MAX, &listeners),
     LIST_ROW(upgrade_state, children, TR_RECORDS_MAX, &children),
     LIST_ROW(upgrade_state, slots, TR_SLOTS_MAX, &slots),
+    ROW(upgrade_state, crash_count, UINT, ANY_U64),
+    LIST_ROW(upgrade_state, crashes, CRASHES_KEPT, &crashes),
     LIST_ROW(upgrade_state, totals, LIST_MAX, &totals),
     ROW(upgrade_state, scoreboard_fd, FD, 0),
     ROW(upgrade_state, pid_file_fd, MAYBE_FD, 0),
@@ -112,8 +144,8 @@ static const struct row state_rows[] = {
     ROW(upgrade_state, control_fd, MAYBE_FD, 0),
     ROW(upgrade_state, control, TEXT, 0),
     ROW(upgrade_state, control_dir, TEXT, 0),
-    ROW(upgrade_state, control_dev, UINT, ANY_U64),
-    ROW(upgrade_state, control_ino, UINT, ANY_U64),
+    ROW(upgrade_state, control_dev, WORD, 0),
+    ROW(upgrade_state, control_ino, WORD, 0),
     LIST_ROW(upgrade_state, clients, LIST_MAX, &clients),
     ROW(upgrade_state, last_request, UINT, ANY_U64),
     ROW(upgrade_state, notes, JSON, 0),

@@ -10,6 +10,7 @@
 
 enum kind {
     UINT, /* uint64_t, 0..max */
+    WORD, /* uint64_t, any bits */
     BOOL,
     TEXT, /* char * */
     BYTES, /* struct state_bytes, at most max; any */

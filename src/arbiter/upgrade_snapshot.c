@@ -140,10 +140,63 @@ static void add_children(struct builder *b)
     for (uint32_t i = 0; s->children && i < a->n_children_used; i++)
         if (a->children[i].pid)
             add_child(b, &a->children[i]);
+}
+
+static void add_slots(struct builder *b)
+{
+    const struct arbiter *a = b->a;
+    struct upgrade_state *s = b->s;
+
     s->slots = list(b, TR_SLOTS_MAX, sizeof(*s->slots));
-    for (uint32_t slot = 1; s->slots && slot <= TR_SLOTS_MAX; slot++)
+    for (uint32_t slot = 1; s->slots && slot <= TR_SLOTS_MAX; slot++) {
+        const struct rescue_pair *p = &a->rescue[slot];
+
         if (a->slot_generations[slot])
-            s->slots[s->n_slots++] = (struct state_slot){slot, a->slot_generations[slot]};
+            s->slots[s->n_slots++] =
+                (struct state_slot){.slot = slot,
+                                    .generation = a->slot_generations[slot],
+                                    .rescue_recv_fd = p->is_open ? p->ends[0] : -1,
+                                    .rescue_send_fd = p->is_open ? p->ends[1] : -1};
+    }
+}
+
+static void add_crash(struct builder *b, const struct crash_entry *e)
+{
+    const struct crash_record *r = &e->record;
+    struct state_crash *c = &b->s->crashes[b->s->n_crashes++];
+
+    *c = (struct state_crash){
+        .number = e->number,
+        .wall_ns = e->wall_ns,
+        .slot = e->slot,
+        .generation = e->generation,
+        .pid = (uint64_t)e->pid,
+        .signo = r->signo,
+        .code = (uint64_t)r->code,
+        .sender_pid = r->sender_pid,
+        .address = r->address,
+        .pc = r->pc,
+        .sp = r->sp,
+        .fd = (uint64_t)r->fd,
+        .requests = r->requests,
+        .connections = r->connections,
+        .uptime_ms = r->uptime_ms,
+        .rescued = r->rescued,
+        .payload = copy_bytes(b, r->payload, r->payload_len),
+        .frames = list(b, r->n_frames, sizeof(*c->frames)),
+    };
+    for (; c->frames && c->n_frames < r->n_frames; c->n_frames++)
+        c->frames[c->n_frames].value = r->frames[c->n_frames];
+}
+
+static void add_crashes(struct builder *b)
+{
+    const struct crashes *c = b->a->crashes;
+
+    b->s->crash_count = c->n;
+    b->s->crashes = list(b, CRASHES_KEPT, sizeof(*b->s->crashes));
+    for (uint64_t i = c->n > CRASHES_KEPT ? c->n - CRASHES_KEPT : 0; b->s->crashes && i < c->n; i++)
+        add_crash(b, &c->last[i % CRASHES_KEPT]);
 }
 
 static void add_totals(struct builder *b)
@@ -231,6 +284,8 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
     add_config(&b);
     add_listeners(&b);
     add_children(&b);
+    add_slots(&b);
+    add_crashes(&b);
     add_totals(&b);
     add_control(&b);
     if (b.has_failed) {

@@ -75,6 +75,8 @@ static json_t *write_member(const struct row *row, const void *base)
     switch (row->kind) {
     case UINT:
         return json_integer((json_int_t)MIN(MEMBER(uint64_t, base, row->offset), UINT_BOUND));
+    case WORD:
+        return json_integer((json_int_t)MEMBER(uint64_t, base, row->offset));
     case BOOL:
         return json_boolean(MEMBER(bool, base, row->offset));
     case TEXT:
@@ -137,6 +139,14 @@ static int read_uint(const struct row *row, const json_t *value, void *base, cha
     if (!json_is_integer(value) || n < 0 || (uint64_t)n > row->max)
         return complain(why, row->name, "not a number in its range");
     MEMBER(uint64_t, base, row->offset) = (uint64_t)n;
+    return 0;
+}
+
+static int read_word(const struct row *row, const json_t *value, void *base, char *why)
+{
+    if (!json_is_integer(value))
+        return complain(why, row->name, "not a whole number");
+    MEMBER(uint64_t, base, row->offset) = (uint64_t)json_integer_value(value);
     return 0;
 }
 
@@ -231,6 +241,8 @@ static int read_member(const struct row *row, json_t *value, void *base, char *w
     switch (row->kind) {
     case UINT:
         return read_uint(row, value, base, why);
+    case WORD:
+        return read_word(row, value, base, why);
     case BOOL:
         if (!json_is_boolean(value))
             return complain(why, row->name, "neither true nor false");

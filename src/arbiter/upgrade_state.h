@@ -48,8 +48,28 @@ struct state_total {
     uint64_t value;
 };
 
+struct state_bytes {
+    uint8_t *data;
+    size_t len;
+};
+
 struct state_slot {
     uint64_t slot, generation;
+    int rescue_recv_fd, rescue_send_fd; /* -1 = it has no pair */
+};
+
+struct state_word {
+    uint64_t value;
+};
+
+/* A crash_entry; what is signed there is the same bits here. */
+struct state_crash {
+    uint64_t number, wall_ns, slot, generation, pid;
+    uint64_t signo, code, sender_pid, address, pc, sp, fd;
+    uint64_t requests, connections, uptime_ms, rescued;
+    struct state_bytes payload;
+    struct state_word *frames;
+    size_t n_frames;
 };
 
 /* A request whose answer comes later. */
@@ -57,11 +77,6 @@ struct state_pending {
     json_t *id;
     char *wait; /* "upgrade", "reload", "scale" */
     uint64_t deadline_ms;
-};
-
-struct state_bytes {
-    uint8_t *data;
-    size_t len;
 };
 
 struct state_client {
@@ -90,6 +105,9 @@ struct upgrade_state {
     size_t n_children;
     struct state_slot *slots;
     size_t n_slots;
+    uint64_t crash_count; /* of all times */
+    struct state_crash *crashes; /* the last ones, oldest first */
+    size_t n_crashes;
     struct state_total *totals;
     size_t n_totals;
     int scoreboard_fd;

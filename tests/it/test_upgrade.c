@@ -282,6 +282,43 @@ static void upgrade__control_client_and_notes__go_on(void **state)
     peer_close(fd);
 }
 
+/* What a worker of the first image crashed of is remembered, and the second one's is rescued too.
+ */
+static void upgrade__crashes_before_and_after__kept_and_rescued(void **state)
+{
+    enum { IDLE = 20 };
+    struct it *it = *state;
+    struct server *s = start(it, "arbiter: { workers = 1; };");
+    int idle[IDLE];
+    struct tool_run r;
+    json_t *crashes;
+    server_expect(s, "crash|worker died|caught|signal|backtrace|stack");
+    for (size_t i = 0; i < IDLE; i++)
+        peer_echo(idle[i] = peer_connect(s->addr[0]), "before");
+    for (size_t n = 1; n <= 2; n++) {
+        server_must_idle(s); /* the worker has seen that its replies are out */
+        kill(server_worker(s, 0), SIGSEGV);
+        server_wait_log(s, "worker died.*signal=SEGV", n);
+        server_wait_workers(s, 1);
+        for (size_t i = 0; i < IDLE; i++)
+            peer_echo(idle[i], "after a crash");
+        upgrade(s, 1);
+        for (size_t i = 0; i < IDLE; i++)
+            peer_echo(idle[i], "after an upgrade");
+    }
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "--json", "call", "arbiter", "crashes");
+    crashes = json_loads(r.out, 0, NULL);
+    MUST(json_array_size(crashes) == 2, "%zu crashes", json_array_size(crashes));
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *c = json_array_get(crashes, i);
+        MUST(json_integer_value(json_object_get(c, "number")) == (json_int_t)i + 1 &&
+                 strcmp(json_string_value(json_object_get(c, "signal")), "SEGV") == 0 &&
+                 json_integer_value(json_object_get(c, "rescued")) == IDLE,
+             "crash %zu is told wrongly", i + 1);
+    }
+    json_decref(crashes);
+}
+
 /* ---- bad ones ---- */
 
 static void upgrade__bad_program__nothing_changes(void **state)
@@ -518,6 +555,7 @@ int main(void)
         IT(upgrade__again_and_again__no_descriptor_is_left),
         IT(upgrade__scaled_and_on_the_command_line__both_hold),
         IT(upgrade__control_client_and_notes__go_on),
+        IT(upgrade__crashes_before_and_after__kept_and_rescued),
         IT(upgrade__bad_program__nothing_changes),
         IT(upgrade__new_workers_fail__back_to_the_old_program),
         IT(upgrade__new_program_cannot_begin__back_to_the_old_one),
