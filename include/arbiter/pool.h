@@ -32,6 +32,7 @@ struct arb_pool_member {
     unsigned leases; /* how many hold it now; more than one only if it is shared */
     int state;
     int is_retired; /* takes no new lease, is closed after the last one */
+    int is_fresh; /* opened for a waiter, not leased yet */
 };
 
 struct arb_pool_waiter;
@@ -53,7 +54,10 @@ struct arb_pool_ops {
      * called some time after open has returned, or a status for the first waiter.
      */
     int (*open)(void *context, struct arb_pool_member **ret);
-    /* is_usable - is an idle member still good? What is not is closed and not handed out. */
+    /*
+     * is_usable - is a member that has been idle still good? What is not is closed and not handed
+     * out; one that has just been opened for a waiter is not asked for.
+     */
     int (*is_usable)(void *context, struct arb_pool_member *member);
     /* close - the pool has let go of it, open or still opening; it is the caller's again */
     void (*close)(void *context, struct arb_pool_member *member);

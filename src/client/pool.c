@@ -99,7 +99,7 @@ static struct arb_pool_member *take_idle(struct arb_pool *p)
     while (!is_empty(&p->lists[STATE_IDLE])) {
         struct arb_pool_member *m = member_of(p->lists[STATE_IDLE].next);
 
-        if (p->ops->is_usable(p->context, m))
+        if (m->is_fresh || p->ops->is_usable(p->context, m))
             return m;
         /* The check itself may have reported it lost. */
         if (m->state == STATE_IDLE)
@@ -156,6 +156,7 @@ static bool serve_one(struct arb_pool *p)
         return false;
     if (m->state == STATE_IDLE)
         member_move(p, m, STATE_LEASED);
+    m->is_fresh = 0;
     m->leases++;
     waiter_answer(p, first_waiter(p), m, ARB_OK);
     return true;
@@ -259,6 +260,9 @@ void arb_pool_opened(struct arb_pool *p, struct arb_pool_member *m)
 {
     assert(m->state == STATE_OPENING);
     p->sessions++;
+    /* Not checked by who has waited for it: if it is bad from the beginning, so will be the next.
+     */
+    m->is_fresh = p->n_waiters > 0;
     member_move(p, m, STATE_IDLE);
     pump(p);
 }

@@ -103,6 +103,21 @@ static void call__ten_over_one_connection__served_in_order(void **state UNUSED)
     rig_close(&r);
 }
 
+static void call__reply_comes_twice__who_waits_gets_another_connection(void **state UNUSED)
+{
+    struct rig r;
+
+    rig_open(&r, 1, 1);
+    faulty_arm(r.server, FAULT_TWICE, 0, 1);
+    for (int i = 0; i < 3; i++)
+        rig_start(&r, 0);
+    rig_drive(&r);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(r.status[i], ARB_OK);
+    assert_int_equal(faulty_accepted(r.server), 2);
+    rig_close(&r);
+}
+
 static void call_start__more_than_allowed__queue_full(void **state UNUSED)
 {
     struct arb_client_options o;
@@ -286,6 +301,7 @@ int main(void)
         cmocka_unit_test(call__deadline_while_receiving__connection_not_reused),
         cmocka_unit_test(echo__deadline_while_sending__timeout),
         cmocka_unit_test(call__ten_over_one_connection__served_in_order),
+        cmocka_unit_test(call__reply_comes_twice__who_waits_gets_another_connection),
         cmocka_unit_test(call_start__more_than_allowed__queue_full),
         cmocka_unit_test(call_start__bad_options__invalid),
         cmocka_unit_test(client_new__bad_options__invalid),

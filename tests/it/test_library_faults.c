@@ -3,7 +3,9 @@
  * block, calls on a loop and pipelined calls: each ends with the status that says what happened,
  * and the next call is served as if nothing had been.
  */
+#include <arpa/inet.h>
 #include <ev.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -11,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include <arbiter/arbiter.h>
 #include "base/util.h"
@@ -261,6 +265,86 @@ static void echo__large_reply_cut_off__lost(void **state UNUSED)
     free(message);
 }
 
+static void *greet(void *arg)
+{
+    int listener = *(int *)arg, fd;
+
+    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+        send(fd, "220 welcome\r\n", 13, MSG_NOSIGNAL);
+        shutdown(fd, SHUT_WR);
+        while (recv(fd, (char[64]){0}, 64, 0) > 0)
+            ;
+        close(fd);
+    }
+    return NULL;
+}
+
+static int new_listener(char *addr, size_t size)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof(sa);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&sa, len), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&sa, &len), 0);
+    snprintf(addr, size, "127.0.0.1:%u", ntohs(sa.sin_port));
+    return listener;
+}
+
+/* A server of another protocol that speaks first: told once, not tried for ever. */
+static void echo__server_speaks_first__mismatch(void **state UNUSED)
+{
+    char addr[64];
+    int listener = new_listener(addr, sizeof(addr));
+    struct arb_client *client = NULL;
+    struct arb_reply reply;
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, greet, &listener), 0);
+    assert_int_equal(arb_client_new(addr, NULL, &client), ARB_OK);
+    for (unsigned i = 1; i <= 5; i++) {
+        assert_int_equal(arb_echo(client, MESSAGE, MESSAGE_LEN, &reply), ARB_MISMATCH);
+        assert_int_equal(arb_pool_sessions(arb_client_pool(client)), i);
+    }
+    arb_client_free(client);
+    shutdown(listener, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(listener);
+}
+
+/* The peer sends what it cannot have read yet: all of the reply, before it reads a byte. */
+static void *speak_early(void *arg)
+{
+    int listener = *(int *)arg, fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    static const char block[65536];
+
+    while (send(fd, block, sizeof(block), MSG_NOSIGNAL) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static void echo__reply_ahead_of_its_message__unexpected(void **state UNUSED)
+{
+    enum { SIZE = 16 << 20 };
+    char *message = calloc(1, SIZE), addr[64];
+    int listener = new_listener(addr, sizeof(addr));
+    struct arb_client *client = NULL;
+    struct arb_reply reply;
+    pthread_t thread;
+
+    assert_non_null(message);
+    assert_int_equal(pthread_create(&thread, NULL, speak_early, &listener), 0);
+    assert_int_equal(arb_client_new(addr, NULL, &client), ARB_OK);
+    assert_int_equal(arb_echo(client, message, SIZE, &reply), ARB_UNEXPECTED);
+    assert_int_equal(arb_pool_available(arb_client_pool(client)), 0);
+    arb_client_free(client);
+    pthread_join(thread, NULL);
+    close(listener);
+    free(message);
+}
+
 /* ---- several replies on one connection ---- */
 
 /* Four calls whose messages the server has read, and to none of which it has replied. */
@@ -373,6 +457,8 @@ int main(void)
         cmocka_unit_test(call_start__fault_at_every_byte_pipelining__typed_error),
         cmocka_unit_test(echo__server_stops_reading_at_every_byte__lost),
         cmocka_unit_test(echo__large_reply_cut_off__lost),
+        cmocka_unit_test(echo__server_speaks_first__mismatch),
+        cmocka_unit_test(echo__reply_ahead_of_its_message__unexpected),
         cmocka_unit_test(call_start__fault_in_front_of_others__each_its_own_status),
         cmocka_unit_test(call_start__lost_in_front_of_others_retry_allowed__others_sent_again),
         cmocka_unit_test(echo__every_reply_lost_retries_allowed__they_have_an_end),

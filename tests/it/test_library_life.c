@@ -361,11 +361,32 @@ static void echo__broken_connections__no_signal_is_touched(void **state UNUSED)
     rig_close(&r);
     sigaction(SIGPIPE, NULL, &after);
     assert_ptr_equal(after.sa_handler, on_signal);
-    signal(SIGPIPE, SIG_DFL); /* from here on one would kill */
-    rig_open(&r, 1, 1);
-    faulty_arm(r.server, FAULT_EARLY_CLOSE, 1, 1);
-    assert_true(arb_echo(r.client, "x", 1, &reply) != ARB_OK);
-    rig_close(&r);
+}
+
+/* On a unix socket the very first write after the peer's close is a broken pipe. */
+static void echo__peer_gone_while_sending__no_signal(void **state UNUSED)
+{
+    enum { SIZE = 4 << 20 };
+    char path[100], *message = calloc(1, SIZE);
+    struct arb_client *client = NULL;
+    struct arb_reply reply;
+    struct faulty *server;
+
+    assert_non_null(message);
+    snprintf(path, sizeof(path), "/tmp/test_library_life.%d", (int)getpid());
+    server = faulty_start(path);
+    signal(SIGPIPE, SIG_DFL); /* one would kill */
+    assert_int_equal(arb_client_new(faulty_addr(server), NULL, &client), ARB_OK);
+    for (size_t i = 0; i < 5; i++) {
+        int status;
+
+        faulty_arm(server, FAULT_EARLY_CLOSE, i, 1);
+        status = arb_echo(client, message, SIZE, &reply);
+        assert_true(status == ARB_CLOSED || status == ARB_RESET);
+    }
+    arb_client_free(client);
+    faulty_stop(server);
+    free(message);
 }
 
 int main(void)
@@ -385,6 +406,7 @@ int main(void)
         cmocka_unit_test(client__after_fork__the_child_needs_its_own),
         cmocka_unit_test(client__one_a_thread__independent),
         cmocka_unit_test(echo__broken_connections__no_signal_is_touched),
+        cmocka_unit_test(echo__peer_gone_while_sending__no_signal),
     };
 
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);

@@ -323,6 +323,19 @@ static void pool_acquire__idle_ones_dead__closed_and_replaced(void **state UNUSE
     finish();
 }
 
+static void pool_opened__dead_from_the_beginning__handed_out_once(void **state UNUSED)
+{
+    begin(1, 1);
+    come('a');
+    rig.things[0].is_unusable = true;
+    opened(1); /* else it would be opened and closed for ever */
+    assert_trace("open1 a=1 ");
+    leave('a');
+    come('b');
+    assert_trace("close1 open1 ");
+    finish();
+}
+
 static void pool_cancel__waiting__told_and_its_opening_closed(void **state UNUSED)
 {
     begin(3, 1);
@@ -663,6 +676,7 @@ int main(void)
         cmocka_unit_test(pool_failed__more_opening_than_needed__nobody_told),
         cmocka_unit_test(pool_open__refused_at_once__every_waiter_told),
         cmocka_unit_test(pool_acquire__idle_ones_dead__closed_and_replaced),
+        cmocka_unit_test(pool_opened__dead_from_the_beginning__handed_out_once),
         cmocka_unit_test(pool_cancel__waiting__told_and_its_opening_closed),
         cmocka_unit_test(pool_cancel__queue_behind_a_full_pool__others_keep_their_turn),
         cmocka_unit_test(pool_lost__waiters__another_is_opened),
