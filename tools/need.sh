@@ -3,7 +3,7 @@
 # Says nothing and does nothing when nothing is missing. -n only tells, and fails if any is.
 set -u
 
-# group, package, how to see that it is there (c = command, h = header)
+# group, package, how to see that it is there (c = command, h = header, l = library)
 table='
 build gcc             c gcc
 build libc6-dev       h stdio.h
@@ -16,7 +16,9 @@ check strace          c strace
 check procps          c ps
 check g++             c g++
 check binutils        c nm
+check libfaketime     l faketime/libfaketime.so.1
 bench strace          c strace
+bench valgrind        c valgrind
 memcheck valgrind     c valgrind
 clang clang           c clang
 clang libclang-rt-dev r libclang_rt.fuzzer
@@ -32,6 +34,10 @@ there()
     case $1 in
     c) command -v "$2" >/dev/null 2>&1 ;;
     h) for dir in /usr/include /usr/include/*-linux-gnu /usr/local/include; do
+            [ -e "$dir/$2" ] && return 0
+        done
+        return 1 ;;
+    l) for dir in /usr/lib/*-linux-gnu /usr/lib /usr/lib64; do
             [ -e "$dir/$2" ] && return 0
         done
         return 1 ;;

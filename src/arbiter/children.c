@@ -255,6 +255,16 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
             F_STR("was", c->ready_ms ? "ready" : "booting"));
 }
 
+/* Its handler names the signal that it dies of, unless it was ended because it got stuck. Anything
+ * else was written there by somebody else. */
+static bool has_crash_record(const struct arbiter *a, const struct child *c, int signo)
+{
+    const uint64_t written = a->scoreboard.records[c->record].crash.signo;
+
+    return written == (uint64_t)signo || (written == SIGABRT && c->watch.aborted_ns) ||
+           (signo == SIGALRM && written < NSIG);
+}
+
 static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->record);
@@ -267,7 +277,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     };
 
     log_exit(a, c, status, is_planned);
-    if (WIFSIGNALED(status))
+    if (WIFSIGNALED(status) && has_crash_record(a, c, WTERMSIG(status)))
         crashes_note(a->crashes, a->log, c->slot, c->generation, c->pid,
                      &a->scoreboard.records[c->record].crash);
     a->restarts += !is_planned;

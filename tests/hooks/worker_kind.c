@@ -4,7 +4,8 @@
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
- * (segv, null, overflow, abrt, fpe, exit0, exit3, spin) does that in the middle of serving.
+ * (segv, null, overflow, abrt, fpe, exit0, exit3, spin, deaf: spin without SIGABRT) does that in
+ * the middle of serving; scribbleXX fills the scoreboard with the byte XX and goes on.
  */
 #include "cmd/worker_kind.h"
 
@@ -15,6 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "actor/scoreboard.h"
 #include "base/signals.h"
 #include "conf/config.h"
 #include "echo/echo.h"
@@ -22,6 +24,7 @@
 
 static struct protocol hooked;
 static volatile int *volatile nowhere;
+static struct scoreboard *scoreboard;
 
 static void __attribute__((noreturn)) spin(void)
 {
@@ -35,6 +38,23 @@ static unsigned overflow(volatile unsigned depth) // NOLINT(misc-no-recursion)
     volatile char block[4096] = {(char)depth};
 
     return depth == 0 ? 0 : overflow(depth + 1) + (unsigned char)block[0];
+}
+
+static void spin_deaf(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    spin();
+}
+
+static void scribble(const char *hex)
+{
+    const size_t size =
+        sizeof(*scoreboard->header) + scoreboard->n_records * sizeof(*scoreboard->records);
+
+    memset(scoreboard->header, (int)strtoul(hex, NULL, 16), size);
 }
 
 static void fail(const char *kind)
@@ -55,6 +75,10 @@ static void fail(const char *kind)
         _exit(3);
     else if (strcmp(kind, "spin") == 0)
         spin();
+    else if (strcmp(kind, "deaf") == 0)
+        spin_deaf();
+    else if (strncmp(kind, "scribble", 8) == 0)
+        scribble(kind + 8);
 }
 
 static struct protocol_result on_data(const void *context, uint64_t *state, const uint8_t *data,
@@ -101,6 +125,7 @@ static int serve_hooked(const struct actor_boot *boot)
     struct frame_rule rule;
 
     fail_before_ready(boot);
+    scoreboard = boot->scoreboard;
     hooked = echo_server_protocol;
     hooked.on_data = on_data;
     if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)

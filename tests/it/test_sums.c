@@ -1,0 +1,268 @@
+/*
+ * What the scoreboard says: sums that match what clients counted, whoever dies in between, and a
+ * worker that writes over all of it.
+ */
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "support/server.h"
+#include "support/tool.h"
+
+static char *control_of(struct server *s)
+{
+    size_t size = strlen(s->run) + sizeof("/control");
+    char *path = peer_alloc(size);
+
+    snprintf(path, size, "%s/control", s->run);
+    return path;
+}
+
+/* What `echo-client info` prints, for json_decref. */
+static json_t *info_of(struct server *s)
+{
+    struct tool_run r = RUN(s->it, NO_INPUT, "-C", control_of(s), "info", "--json");
+    json_t *o;
+
+    MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
+    o = json_loads(r.out, 0, NULL);
+    MUST(o, "no JSON: %s", r.out);
+    return o;
+}
+
+static uint64_t total(const json_t *info, const char *name)
+{
+    json_t *value = json_object_get(json_object_get(info, "totals"), name);
+
+    MUST(json_is_integer(value) && json_integer_value(value) >= 0, "total %s", name);
+    return (uint64_t)json_integer_value(value);
+}
+
+#define COUNTER_NAME(field, help) #field,
+static const char *const counter_names[] = {COUNTERS(COUNTER_NAME)};
+
+/* No total is less than it was. @before is dropped. */
+static json_t *must_not_decrease(struct server *s, json_t *before)
+{
+    json_t *now = info_of(s);
+
+    for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
+        MUST(total(now, counter_names[i]) >= total(before, counter_names[i]),
+             "%s went down from %llu to %llu", counter_names[i],
+             (unsigned long long)total(before, counter_names[i]),
+             (unsigned long long)total(now, counter_names[i]));
+    json_decref(before);
+    return now;
+}
+
+struct count {
+    uint64_t connections, messages, bytes;
+};
+
+/* Some clients, each a few messages and then the end; all is counted here. */
+static void some_traffic(struct server *s, struct count *c, uint64_t *seed)
+{
+    enum { CLIENTS = 12 };
+    int fds[CLIENTS];
+
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = peer_connect(s->addr[0]);
+        c->connections++;
+    }
+    for (int i = 0; i < 5 * CLIENTS; i++) {
+        char text[64];
+        int len = snprintf(text, sizeof(text), "message %llu",
+                           (unsigned long long)rng_below(seed, UINT64_C(1) << 40));
+
+        peer_echo(fds[rng_below(seed, CLIENTS)], text);
+        c->messages++;
+        c->bytes += (uint64_t)len + 4;
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        peer_close(fds[i]);
+    MUST_COME(server_gauge(s, connections) == 0, "connections stay");
+}
+
+static void must_match(const json_t *info, const struct count *c)
+{
+    MUST(total(info, "accepted") == c->connections, "accepted %llu of %llu",
+         (unsigned long long)total(info, "accepted"), (unsigned long long)c->connections);
+    MUST(total(info, "requests") == c->messages, "requests %llu of %llu",
+         (unsigned long long)total(info, "requests"), (unsigned long long)c->messages);
+    MUST(total(info, "bytes_in") == c->bytes, "bytes_in %llu of %llu",
+         (unsigned long long)total(info, "bytes_in"), (unsigned long long)c->bytes);
+    MUST(total(info, "bytes_out") == c->bytes, "bytes_out %llu of %llu",
+         (unsigned long long)total(info, "bytes_out"), (unsigned long long)c->bytes);
+    MUST(total(info, "closed_peer") == c->connections, "closed_peer %llu of %llu",
+         (unsigned long long)total(info, "closed_peer"), (unsigned long long)c->connections);
+    MUST(total(info, "connections") == 0, "connections");
+}
+
+static void sums__twenty_workers_killed__sums_as_the_clients_counted(void **state)
+{
+    enum { WORKERS = 4, KILLS = 20 };
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 4; };");
+    struct count counted = {0};
+    uint64_t seed = it_seed();
+    json_t *info = info_of(s);
+
+    server_expect(s, "worker died\" .*(signal=KILL|repeated=)");
+    for (int i = 0; i < KILLS; i++) {
+        some_traffic(s, &counted, &seed);
+        /* In turn, so that no slot waits long for its next process. */
+        pid_t victim = server_slot_pid(s, (uint32_t)(i % WORKERS) + 1);
+        kill(victim, SIGKILL);
+        MUST_COME(!proc_is_alive(victim) && !server_record(s, victim), "%d lives", (int)victim);
+        info = must_not_decrease(s, info);
+        server_wait_workers(s, WORKERS);
+    }
+    some_traffic(s, &counted, &seed);
+    info = must_not_decrease(s, info);
+    must_match(info, &counted);
+    MUST(json_integer_value(json_object_get(json_object_get(info, "arbiter"), "restarts")) == KILLS,
+         "restarts");
+    json_decref(info);
+}
+
+static void sums__reloads_and_scaling__sums_as_the_clients_counted(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    struct count counted = {0};
+    uint64_t seed = it_seed();
+    json_t *info = info_of(s);
+
+    for (size_t i = 1; i <= 5; i++) {
+        some_traffic(s, &counted, &seed);
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "reloaded\" ", i);
+        info = must_not_decrease(s, info);
+        server_signal(s, i % 2 ? SIGTTIN : SIGTTOU);
+        server_wait_log(s, "scaling\" ", i);
+    }
+    some_traffic(s, &counted, &seed);
+    info = must_not_decrease(s, info);
+    must_match(info, &counted);
+    json_decref(info);
+}
+
+/* The one whose connection @fd is. */
+static pid_t server_of(struct server *s, int *ret_fd)
+{
+    pid_t pids[SERVER_WORKERS_MAX];
+    uint64_t before[SERVER_WORKERS_MAX];
+    size_t n = server_worker_pids(s, pids);
+
+    for (size_t i = 0; i < n; i++)
+        before[i] = counter_get(&server_record(s, pids[i])->connections);
+    *ret_fd = peer_connect(s->addr[0]);
+    peer_echo(*ret_fd, "who are you");
+    for (size_t i = 0; i < n; i++)
+        if (counter_get(&server_record(s, pids[i])->connections) > before[i])
+            return pids[i];
+    must_fail(__FILE__, __LINE__, "nobody has it");
+}
+
+/* Whatever is written there: everybody goes on accepting, nobody is turned away, the arbiter
+ * lives, and what was counted before stays counted. */
+static void sums__a_worker_writes_over_all_of_it__siblings_and_arbiter_go_on(void **state)
+{
+    static const char *const patterns[] = {"00", "01", "55", "a5", "ff"};
+    struct it *it = *state;
+    struct server *s = server_start(it, .binary = "test/echo-arbiter",
+                                    .conf = "arbiter = { workers = 3; timeout = 2; };");
+    struct count counted = {0};
+    uint64_t seed = it_seed();
+    json_t *info;
+
+    server_expect(s, "the scoreboard was written over by somebody else\" ");
+    server_expect(s, "worker died\" .*(signal=KILL|repeated=)");
+    some_traffic(s, &counted, &seed);
+    info = info_of(s);
+    must_match(info, &counted);
+    for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+        char text[32];
+        int fd;
+        pid_t culprit = server_of(s, &fd);
+
+        snprintf(text, sizeof(text),
+                 "\x01"
+                 "crash scribble%s",
+                 patterns[i]);
+        peer_echo(fd, text);
+        info = must_not_decrease(s, info);
+        for (int k = 0; k < 40; k++)
+            MUST(peer_is_served(s->addr[0], WAIT_MS), "pattern %s: client %d", patterns[i], k);
+        info = must_not_decrease(s, info);
+        /* It heals, and what is counted from here on is counted again. */
+        server_wait_workers(s, 3);
+        kill(culprit, SIGKILL);
+        MUST_COME(!proc_is_alive(culprit), "%d lives", (int)culprit);
+        server_wait_workers(s, 3);
+        info = must_not_decrease(s, info);
+        uint64_t before = total(info, "requests");
+        MUST(before < 10000, "%llu requests from nowhere", (unsigned long long)before);
+        some_traffic(s, &counted, &seed);
+        info = must_not_decrease(s, info);
+        MUST(total(info, "requests") == before + 60, "%llu requests of 60",
+             (unsigned long long)(total(info, "requests") - before));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
+        MUST(total(info, counter_names[i]) < 1000000, "%s exploded", counter_names[i]);
+    MUST(total(info, "closed_refused") == 0, "clients were turned away");
+    MUST(server_log_count(s, "hangs") == 0, "somebody was aborted");
+    MUST(server_log_count(s, "written over") > 0, "nobody has noticed");
+    json_decref(info);
+    server_must_be_well(s, 3);
+}
+
+/* A full worker must not believe that the others are full as well. */
+static void sums__written_over_while_one_is_full__nobody_turned_away(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .binary = "test/echo-arbiter",
+                                    .conf = "server = { max_connections = 6; };");
+    int fds[11], fd = -1;
+    pid_t owners[11], full = 0, roomy = 0;
+    json_t *info;
+
+    server_expect(s, "the scoreboard was written over by somebody else\" ");
+    /* 11 of 12 places: one worker is full, and it is not the one that will be told to scribble. */
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        owners[i] = server_of(s, &fds[i]);
+    for (size_t i = 0; i < 2; i++) {
+        pid_t pid = server_worker(s, i);
+
+        *(counter_get(&server_record(s, pid)->is_full) ? &full : &roomy) = pid;
+    }
+    MUST(full && roomy, "not one full and one with room");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        if (owners[i] == roomy)
+            fd = fds[i];
+    for (int round = 0; round < 5; round++) {
+        peer_echo(fd, "\x01"
+                      "crash scribble01");
+        /* Longer than the pause after which a full worker looks who else is. */
+        uint64_t until = clock_mono_ms() + 700;
+        while (clock_mono_ms() < until)
+            MUST(peer_is_served(s->addr[0], WAIT_MS), "round %d", round);
+    }
+    info = info_of(s);
+    MUST(total(info, "closed_refused") == 0, "clients were turned away");
+    json_decref(info);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(sums__twenty_workers_killed__sums_as_the_clients_counted),
+        IT(sums__reloads_and_scaling__sums_as_the_clients_counted),
+        IT(sums__a_worker_writes_over_all_of_it__siblings_and_arbiter_go_on),
+        IT(sums__written_over_while_one_is_full__nobody_turned_away),
+    };
+
+    return it_run(tests);
+}
