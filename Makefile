@@ -259,6 +259,7 @@ _lint: all
 	@tests/lint/run.sh $(B)
 _bench: $(BIN) $(BENCH)
 	@QUICK='$(QUICK)' tests/bench/bench.sh $(B)
+	@tests/bench/bench_scoreboard.sh $(B)
 
 endif
 
