@@ -215,7 +215,7 @@ $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
 $(IT): | $(BIN) $(LIBRARY) $(HOOKED) $(TOOLS)
 
-$(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/link.txt
+$(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
 ifeq ($(findstring fuzzer,$(SAN)),)

@@ -2,7 +2,7 @@
  * The conformance table against the server, over TCP and over a unix socket; and the table itself
  * against a reference server, which is right, and against that server's faults.
  */
-#include "support/conformance.h"
+#include "client/conformance.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,8 +72,15 @@ static void against_reference(void **state)
     const char *ref[] = {it_build_path(it, "tests/refserver"), "-m", "65536", "-f", r->fault, NULL};
     it_tool(it, "refserver.log", ref);
     wait_address(it, addr, sizeof(addr));
-    const char *run[] = {
-        it_build_path(it, "tests/conformance"), "-m", "65536", "-w", "1500", addr, number, NULL};
+    const char *run[] = {it_build_path(it, "echo-client"),
+                         "--timeout",
+                         "1.5",
+                         "conformance",
+                         "-m",
+                         "65536",
+                         addr,
+                         number,
+                         NULL};
     int code = it_tool_run(it, "conformance.log", run);
     int is_right = !strcmp(r->fault, "none");
     MUST(code == !is_right, "case %u says %d of a server with fault '%s'", r->number, code,

@@ -1,7 +1,7 @@
 /*
  * The way out of a broken case.
  */
-#include "support/must.h"
+#include "client/must.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /*
  * Conformance: how conversations end - half-close, QUIT, the limit, resets.
  */
-#include "support/conformance.h"
+#include "client/conformance.h"
 
 #include <string.h>
 
-#include "support/must.h"
-#include "support/peer.h"
+#include "client/must.h"
+#include "client/peer.h"
 
 #define SEP     "\r\n\r\n"
 #define SEP_LEN ((size_t)4)

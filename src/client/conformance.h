@@ -3,8 +3,8 @@
  * the leftmost "\r\n\r\n" and comes back; QUIT comes back and ends the conversation. Knows nothing
  * of the server but its address and its limit. A broken case leaves through must_fail.
  */
-#ifndef SUPPORT_CONFORMANCE_H
-#define SUPPORT_CONFORMANCE_H
+#ifndef CLIENT_CONFORMANCE_H
+#define CLIENT_CONFORMANCE_H
 
 #include <stddef.h>
 #include <stdint.h>

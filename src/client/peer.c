@@ -1,7 +1,7 @@
 /*
- * The raw peer. Test process only.
+ * The raw peer. The tool that tries a server, and the tests.
  */
-#include "support/peer.h"
+#include "client/peer.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "support/must.h"
+#include "client/must.h"
 
 enum { PEERS_MAX = 65536 };
 

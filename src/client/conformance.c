@@ -1,7 +1,7 @@
 /*
  * The table of the conformance cases; the cases are in conformance_{frames,ends}.c.
  */
-#include "support/conformance.h"
+#include "client/conformance.h"
 
 #include "base/util.h"
 
