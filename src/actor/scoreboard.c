@@ -142,6 +142,7 @@ static void record_reset(struct score_record *r)
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
+    memset(&r->crash, 0, sizeof(r->crash));
 }
 
 struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,

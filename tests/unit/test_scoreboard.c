@@ -192,6 +192,8 @@ static void scoreboard_release__used__free_and_zero_for_the_next(void **state UN
 #define X(field, help) assert_int_equal(counter_get(&r->counters.field), 0);
         COUNTERS(X)
 #undef X
+        assert_true(r->crash.signo == 0 && r->crash.rescued == 0 && r->crash.n_frames == 0);
+        r->crash = (struct crash_record){.signo = 11, .rescued = 3, .n_frames = 2};
         uint64_t n = 1;
 #define X(field, help) counter_set(&r->counters.field, n++);
         COUNTERS(X)
