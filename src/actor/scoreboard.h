@@ -55,6 +55,10 @@ struct scoreboard {
  * 1..SCOREBOARD_RECORDS_MAX) or -errno. */
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records);
 
+/* scoreboard_layout - another number for each layout of a record: names and places of all that is in it
+ */
+uint64_t scoreboard_layout(void);
+
 /* scoreboard_attach - map an existing one (tests, upgrade); takes @fd over on 0. Returns 0, -EINVAL
  * or -errno. */
 int scoreboard_attach(struct scoreboard *sb, int fd);

@@ -66,6 +66,15 @@ static void judge(struct arbiter *a, struct child *c)
     }
 }
 
+void hang_count(struct arbiter *a)
+{
+    const uint64_t now_ns = clock_mono_ns();
+
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid)
+            tally_take(&a->children[i].tally, &a->scoreboard.records[i].counters, now_ns);
+}
+
 static void look(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
@@ -73,15 +82,10 @@ static void look(struct arbiter *a)
 
     scoreboard_restate_header(&a->scoreboard, a->n_children_used);
     watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        struct child *c = &a->children[i];
-
-        if (!c->pid)
-            continue;
-        tally_take(&c->tally, &a->scoreboard.records[i].counters, now_ns);
-        if (is_judged(a, c))
-            judge(a, c);
-    }
+    hang_count(a);
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && is_judged(a, &a->children[i]))
+            judge(a, &a->children[i]);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)

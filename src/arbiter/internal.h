@@ -187,6 +187,9 @@ void children_reap(struct arbiter *a);
 /* hang_start - begin to look at the workers */
 void hang_start(struct arbiter *a);
 
+/* hang_count - what all workers have counted until now */
+void hang_count(struct arbiter *a);
+
 /* hang_watch - a process that has just been forked, or adopted, is watched from now on */
 void hang_watch(struct child *c, uint64_t timeout_ms);
 

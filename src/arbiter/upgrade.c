@@ -27,6 +27,7 @@ static void finish(struct arbiter *a, json_t *body)
 
     ev_timer_stop(a->loop, &u->timer);
     fds_close(&u->back_fd);
+    fds_close(&u->board_fd);
     u->phase = UPGRADE_NONE;
     answers_give(a, ANSWER_UPGRADE, body);
     json_decref(body);
@@ -192,6 +193,7 @@ static int jump(struct arbiter *a, const struct upgrade_leap *how)
     int rc;
 
     dismiss(a);
+    hang_count(a);
     rc = upgrade_snapshot(a, &s);
     if (rc < 0)
         return rc;
@@ -357,7 +359,8 @@ void upgrade_resume(struct arbiter *a, const char *failed)
 
 int upgrade_init(struct arbiter *a, const char *path)
 {
-    a->upgrade = (struct upgrade){.path = strdup(path), .checker_fd = -1, .back_fd = -1};
+    a->upgrade =
+        (struct upgrade){.path = strdup(path), .checker_fd = -1, .back_fd = -1, .board_fd = -1};
     ev_timer_init(&a->upgrade.timer, on_timer, 0., 0.);
     return a->upgrade.path ? 0 : -ENOMEM;
 }
@@ -372,6 +375,7 @@ void upgrade_fini(struct arbiter *a)
         fds_close(&u->checker_fd);
     }
     fds_close(&u->back_fd);
+    fds_close(&u->board_fd);
     free(u->path);
     u->path = NULL;
 }

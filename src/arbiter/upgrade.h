@@ -38,6 +38,8 @@ struct upgrade {
     uint64_t asked_ms;
     uint64_t deadline_ms; /* of the tries */
     int back_fd; /* owned: the old executable; -1 = there is no way back */
+    int board_fd; /* owned: the old scoreboard, if it has another layout; for the way back; or -1 */
+    uint64_t board_layout;
     char why[256]; /* for the way back */
 };
 

@@ -159,6 +159,64 @@ static int adopt_engine(struct arbiter *a, const struct upgrade_state *s, char *
     return rc < 0 ? complain(why, rc, "children", "they do not fit together") : 0;
 }
 
+/* To at least what is listed. A counter that this version does not have is nobody's loss. */
+static void raise_counters(struct counters *c, const struct state_total *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+#define X(field, help)                                                                             \
+    if (strcmp(list[i].name, #field) == 0 && list[i].value > counter_get(&c->field))               \
+        counter_set(&c->field, list[i].value);
+        COUNTERS(X)
+#undef X
+    }
+}
+
+static bool is_legible(const struct upgrade_state *s)
+{
+    return s->scoreboard_layout == scoreboard_layout();
+}
+
+/*
+ * Records of another layout cannot be read. Then there is a new scoreboard, and the old image's
+ * processes, which go on with theirs until they retire, stand in it with what they had counted.
+ */
+static int adopt_scoreboard(struct arbiter *a, const struct upgrade_state *s, char *why)
+{
+    int rc;
+
+    if (is_legible(s)) {
+        rc = scoreboard_attach(&a->scoreboard, s->scoreboard_fd);
+    } else {
+        rc = scoreboard_open(&a->scoreboard, TR_RECORDS_MAX);
+        a->upgrade.board_fd = s->scoreboard_fd;
+        a->upgrade.board_layout = s->scoreboard_layout;
+    }
+    return rc < 0 ? complain(why, rc, "scoreboard", NULL) : 0;
+}
+
+/* What is not known of it: how often one of an older configuration beats, or one that cannot be
+ * seen beats at all. exit_timeout bounds both. */
+static uint64_t timeout_of(const struct arbiter *a, const struct child *c,
+                           const struct upgrade_state *s)
+{
+    return is_legible(s) && c->epoch == a->live->epoch ? a->live->config->timeout_ms : UINT32_MAX;
+}
+
+static void adopt_record(struct arbiter *a, struct child *c, const struct state_child *from,
+                         const struct upgrade_state *s)
+{
+    struct score_record *r = &a->scoreboard.records[c->record];
+
+    if (!is_legible(s)) {
+        scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
+        counter_set(&r->pid, (uint64_t)c->pid);
+        counter_set(&r->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
+    }
+    hang_watch(c, timeout_of(a, c, s));
+    tally_take(&c->tally, &r->counters, clock_mono_ns());
+    raise_counters(&c->tally.sum, from->counters, from->n_counters);
+}
+
 static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     for (size_t i = 0; i < s->n_children; i++) {
@@ -178,8 +236,7 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .is_killed = from->is_killed,
             .n_gives = (unsigned)from->n_gives,
         };
-        /* How often one of an older configuration beats is not known; exit_timeout bounds it. */
-        hang_watch(c, c->epoch == a->live->epoch ? a->live->config->timeout_ms : UINT32_MAX);
+        adopt_record(a, c, from, s);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
     }
     return 0;
@@ -238,18 +295,6 @@ static int adopt_crashes(struct arbiter *a, const struct upgrade_state *s, char 
     }
     a->crashes->n = s->crash_count;
     return 0;
-}
-
-/* A counter that this version does not have any more is nobody's loss. */
-static void adopt_totals(struct arbiter *a, const struct upgrade_state *s)
-{
-    for (size_t i = 0; i < s->n_totals; i++) {
-#define X(field, help)                                                                             \
-    if (strcmp(s->totals[i].name, #field) == 0)                                                    \
-        counter_set(&a->totals.field, s->totals[i].value);
-        COUNTERS(X)
-#undef X
-    }
 }
 
 static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *why)
@@ -324,8 +369,8 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
         rc = check_texts(s, why);
     if (rc == 0)
         rc = adopt_generation(a, s, why);
-    if (rc == 0 && (rc = scoreboard_attach(&a->scoreboard, s->scoreboard_fd)) < 0)
-        rc = complain(why, rc, "scoreboard", rc == -EINVAL ? "of another layout" : NULL);
+    if (rc == 0)
+        rc = adopt_scoreboard(a, s, why);
     if (rc == 0)
         rc = adopt_engine(a, s, why);
     if (rc == 0)
@@ -338,7 +383,7 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
         rc = adopt_facts(a, s, why);
     if (rc < 0)
         return rc;
-    adopt_totals(a, s);
+    raise_counters(&a->totals, s->totals, s->n_totals);
     adopt_slots(a, s);
     return 0;
 }

@@ -39,6 +39,12 @@ static const struct row listener_rows[] = {
     ROW(state_listener, dev, WORD, 0),
     ROW(state_listener, ino, WORD, 0),
 };
+static const struct row total_rows[] = {
+    ROW(state_total, name, TEXT, 0),
+    ROW(state_total, value, UINT, ANY_U64),
+};
+static const struct table totals = TABLE(state_total, total_rows);
+
 static const struct row child_rows[] = {
     ROW(state_child, pid, UINT, INT32_MAX),
     ROW(state_child, record, UINT, TR_RECORDS_MAX - 1),
@@ -58,10 +64,7 @@ static const struct row child_rows[] = {
     ROW(state_child, exit_timeout_ms, UINT, ANY_U64),
     ROW(state_child, since_ms, UINT, ANY_U64),
     ROW(state_child, deadline_ms, UINT, ANY_U64),
-};
-static const struct row total_rows[] = {
-    ROW(state_total, name, TEXT, 0),
-    ROW(state_total, value, UINT, ANY_U64),
+    LIST_ROW(state_child, counters, LIST_MAX, &totals),
 };
 static const struct row slot_rows[] = {
     ROW(state_slot, slot, UINT, TR_SLOTS_MAX),
@@ -80,7 +83,6 @@ static const struct row pending_rows[] = {
 static const struct table values = TABLE(state_value, value_rows);
 static const struct table listeners = TABLE(state_listener, listener_rows);
 static const struct table children = TABLE(state_child, child_rows);
-static const struct table totals = TABLE(state_total, total_rows);
 static const struct table slots = TABLE(state_slot, slot_rows);
 static const struct table pendings = TABLE(state_pending, pending_rows);
 static const struct table words = TABLE(state_word, word_rows);
@@ -139,6 +141,7 @@ static const struct row state_rows[] = {
     LIST_ROW(upgrade_state, crashes, CRASHES_KEPT, &crashes),
     LIST_ROW(upgrade_state, totals, LIST_MAX, &totals),
     ROW(upgrade_state, scoreboard_fd, FD, 0),
+    ROW(upgrade_state, scoreboard_layout, WORD, 0),
     ROW(upgrade_state, pid_file_fd, MAYBE_FD, 0),
     ROW(upgrade_state, pid_file, TEXT, 0),
     ROW(upgrade_state, control_fd, MAYBE_FD, 0),

@@ -104,12 +104,27 @@ static void add_listeners(struct builder *b)
     }
 }
 
+static struct state_total *list_counters(struct builder *b, const struct counters *c, size_t *ret_n)
+{
+    struct state_total *items = list(b, sizeof(*c) / sizeof(counter_t), sizeof(*items));
+    size_t n = 0;
+
+    if (!items)
+        return NULL;
+#define X(field, help) items[n++] = (struct state_total){copy(b, #field), counter_get(&c->field)};
+    COUNTERS(X)
+#undef X
+    *ret_n = n;
+    return items;
+}
+
 static void add_child(struct builder *b, const struct child *c)
 {
+    struct state_child *to = &b->s->children[b->s->n_children++];
     struct tr_adopted e;
 
     transition_describe(b->a->engine, c->record, &e);
-    b->s->children[b->s->n_children++] = (struct state_child){
+    *to = (struct state_child){
         .pid = (uint64_t)c->pid,
         .record = c->record,
         .slot = c->slot,
@@ -129,6 +144,7 @@ static void add_child(struct builder *b, const struct child *c)
         .since_ms = e.proc.since_ms,
         .deadline_ms = e.proc.deadline_ms,
     };
+    to->counters = list_counters(b, &c->tally.sum, &to->n_counters);
 }
 
 static void add_children(struct builder *b)
@@ -199,20 +215,6 @@ static void add_crashes(struct builder *b)
         add_crash(b, &c->last[i % CRASHES_KEPT]);
 }
 
-static void add_totals(struct builder *b)
-{
-    struct upgrade_state *s = b->s;
-
-    s->totals = list(b, sizeof(struct counters) / sizeof(counter_t), sizeof(*s->totals));
-    if (!s->totals)
-        return;
-#define X(field, help)                                                                             \
-    s->totals[s->n_totals++] =                                                                     \
-        (struct state_total){copy(b, #field), counter_get(&b->a->totals.field)};
-    COUNTERS(X)
-#undef X
-}
-
 static void add_pending(struct builder *b, struct state_client *sc, const struct control_client *c)
 {
     struct list *link;
@@ -259,19 +261,21 @@ static void add_control(struct builder *b)
 
 int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
 {
+    const struct upgrade *u = &a->upgrade;
     struct upgrade_state s = {
         .pid = (uint64_t)getpid(),
         .started_ms = a->started_ms,
-        .asked_ms = a->upgrade.asked_ms,
+        .asked_ms = u->asked_ms,
         .reloads = a->reloads,
         .restarts = a->restarts,
         .upgrades = a->upgrades,
         .is_reload_due = a->reload.is_again,
-        .is_upgrade_due = a->upgrade.is_again,
+        .is_upgrade_due = u->is_again,
         .epoch = a->live->epoch,
         .last_epoch = a->last_epoch,
         .workers = a->engine->live.workers,
-        .scoreboard_fd = a->scoreboard.fd,
+        .scoreboard_fd = u->board_fd >= 0 ? u->board_fd : a->scoreboard.fd,
+        .scoreboard_layout = u->board_fd >= 0 ? u->board_layout : scoreboard_layout(),
         .pid_file_fd = a->pidfile.fd,
         .last_request = a->last_request,
         .notes = json_incref(a->notes),
@@ -279,14 +283,14 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
     struct builder b = {a, &s, false};
 
     s.version = copy(&b, ECHO_VERSION);
-    s.path = copy(&b, a->upgrade.path);
+    s.path = copy(&b, u->path);
     s.pid_file = copy(&b, a->pidfile.path);
     add_config(&b);
     add_listeners(&b);
     add_children(&b);
     add_slots(&b);
     add_crashes(&b);
-    add_totals(&b);
+    s.totals = list_counters(&b, &a->totals, &s.n_totals);
     add_control(&b);
     if (b.has_failed) {
         upgrade_state_fini(&s);

@@ -31,6 +31,12 @@ struct state_listener {
     uint64_t dev, ino;
 };
 
+/* A counter, by its name. */
+struct state_total {
+    char *name;
+    uint64_t value;
+};
+
 struct state_child {
     uint64_t pid, record, slot, generation, epoch;
     uint64_t forked_ms, ready_ms;
@@ -40,12 +46,8 @@ struct state_child {
     char *phase, *role; /* of the engine, by name */
     bool wants_heir, is_quick, is_overdue;
     uint64_t exit_timeout_ms, since_ms, deadline_ms;
-};
-
-/* Something that is kept for each of many: a total by its counter's name, processes by slot. */
-struct state_total {
-    char *name;
-    uint64_t value;
+    struct state_total *counters; /* what it had counted */
+    size_t n_counters;
 };
 
 struct state_bytes {
@@ -111,6 +113,7 @@ struct upgrade_state {
     struct state_total *totals;
     size_t n_totals;
     int scoreboard_fd;
+    uint64_t scoreboard_layout;
     int pid_file_fd; /* -1 = none */
     char *pid_file;
     int control_fd; /* -1 = none */

@@ -83,13 +83,14 @@ static struct server *start(struct it *it, const char *conf)
     return server_start(it, .conf = conf, .binary = it_path(it, "echo-arbiter"));
 }
 
-/* One whose new workers do what the file "hook" says. */
-static struct server *start_hooked(struct it *it, const char *conf)
+/* @program below the build directory. New workers of the test build do what the file "hook" says.
+ */
+static struct server *start_with_hook(struct it *it, const char *program, const char *conf)
 {
     size_t size = strlen(it_path(it, "hook")) + 32;
     char *env = peer_alloc(size);
     snprintf(env, size, "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
-    install(it, it_build_path(it, "test/echo-arbiter"), 0);
+    install(it, it_build_path(it, program), 0);
     return server_start(it, .conf = conf, .env = {env}, .binary = it_path(it, "echo-arbiter"));
 }
 
@@ -319,6 +320,50 @@ static void upgrade__crashes_before_and_after__kept_and_rescued(void **state)
     json_decref(crashes);
 }
 
+/* What is said of the workers, by somebody who can read their records. */
+static void must_have_counted(struct server *s, size_t workers, json_int_t requests)
+{
+    json_t *info = result_of(s, "info");
+    MUST(json_array_size(json_object_get(info, "workers")) >= workers, "too few workers");
+    MUST(number(info, "totals", "requests") >= requests, "%lld requests, there were %lld",
+         (long long)number(info, "totals", "requests"), (long long)requests);
+    json_decref(info);
+}
+
+/* The test build says that its records are others. There and back, and half there and back. */
+static void upgrade__records_of_another_layout__connections_and_totals_go_on(void **state)
+{
+    enum { IDLE = 20, ROUNDS = 3 };
+    struct it *it = *state;
+    struct server *s = start_with_hook(it, "echo-arbiter", "arbiter: { boot_timeout = 2; };");
+    int idle[IDLE];
+    json_int_t requests = 0;
+    server_expect(s, REFUSED);
+    server_expect(s, "back to the old program|worker (killed|died)|crash|backtrace");
+    for (size_t i = 0; i < IDLE; i++)
+        idle[i] = peer_connect(s->addr[0]);
+    for (int round = 0; round < ROUNDS; round++) {
+        install(it, it_build_path(it, "test/echo-arbiter"), 0);
+        it_write(it, "hook", "crash 0");
+        must_be_refused(s, 78, "a new worker");
+        unlink(it_path(it, "hook"));
+        for (size_t i = 0; i < IDLE; i++, requests++)
+            peer_echo(idle[i], "after half of one");
+        must_have_counted(s, 2, requests - IDLE);
+        json_decref(result_of(s, "upgrade"));
+        must_have_counted(s, 2, requests);
+        for (size_t i = 0; i < IDLE; i++)
+            peer_echo(idle[i], "there");
+        install(it, it_build_path(it, "echo-arbiter"), 0);
+        json_decref(result_of(s, "upgrade"));
+        must_have_counted(s, 2, requests);
+        for (size_t i = 0; i < IDLE; i++)
+            peer_echo(idle[i], "and back");
+    }
+    scoreboard_close(&s->board); /* the harness has looked at the first one until now */
+    server_wait_workers(s, 2);
+}
+
 /* ---- bad ones ---- */
 
 static void upgrade__bad_program__nothing_changes(void **state)
@@ -373,7 +418,7 @@ static void upgrade__new_workers_fail__back_to_the_old_program(void **state)
 {
     static const char *const hooks[] = {"crash 0", "exit 2", "hang 1"};
     struct it *it = *state;
-    struct server *s = start_hooked(it, "arbiter: { boot_timeout = 1; };");
+    struct server *s = start_with_hook(it, "test/echo-arbiter", "arbiter: { boot_timeout = 1; };");
     int fd = peer_connect(s->addr[0]);
     pid_t worker = server_worker(s, 0);
     server_expect(s, REFUSED);
@@ -556,6 +601,7 @@ int main(void)
         IT(upgrade__scaled_and_on_the_command_line__both_hold),
         IT(upgrade__control_client_and_notes__go_on),
         IT(upgrade__crashes_before_and_after__kept_and_rescued),
+        IT(upgrade__records_of_another_layout__connections_and_totals_go_on),
         IT(upgrade__bad_program__nothing_changes),
         IT(upgrade__new_workers_fail__back_to_the_old_program),
         IT(upgrade__new_program_cannot_begin__back_to_the_old_one),

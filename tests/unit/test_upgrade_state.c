@@ -47,6 +47,7 @@ static struct upgrade_state sample(void)
         .totals = calloc(1, sizeof(*s.totals)),
         .n_totals = 1,
         .scoreboard_fd = 7,
+        .scoreboard_layout = UINT64_MAX,
         .pid_file_fd = -1,
         .pid_file = strdup(""),
         .control_fd = 8,
@@ -73,6 +74,9 @@ static struct upgrade_state sample(void)
                                              .phase = strdup("running"),
                                              .role = strdup("live"),
                                              .deadline_ms = UINT64_MAX - 1};
+    s.children[0].counters = calloc(1, sizeof(struct state_total));
+    s.children[0].n_counters = 1;
+    s.children[0].counters[0] = (struct state_total){strdup("accepted"), 3};
     s.slots[0] = (struct state_slot){1, 9, 15, 16};
     s.crashes[0] = (struct state_crash){
         .number = 18, .signo = 11, .address = UINT64_MAX - 5, .fd = (uint64_t)-1, .n_frames = 1};

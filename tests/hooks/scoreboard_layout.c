@@ -1,0 +1,10 @@
+/*
+ * The test build claims to have another layout than the shipped one, so that an upgrade from one to
+ * the other is tried.
+ */
+#include "actor/scoreboard.h"
+
+uint64_t scoreboard_layout(void)
+{
+    return 1;
+}
