@@ -25,6 +25,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "support/conn_rig.h"
+#include "support/must.h"
 #include "net/transfer.h"
 #include "wire/handover.h"
 
@@ -108,6 +109,25 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
     return n;
 }
 
+struct scene {
+    int clients[CLIENTS];
+    int sockets[CLIENTS];
+    int pair[2];
+    pid_t giver, taker;
+    rlim_t giver_fds, taker_fds; /* 0 = as many as there are */
+    bool is_nobody; /* the giver is an ordinary user */
+};
+
+static struct scene scene;
+
+static void limit_fds(rlim_t n)
+{
+    const struct rlimit rl = {n, n};
+
+    if (n > 0 && setrlimit(RLIMIT_NOFILE, &rl) < 0)
+        abort();
+}
+
 /* --- the two workers -------------------------------------------------------------------------- */
 
 static void on_given(struct transfer_out *t)
@@ -141,6 +161,7 @@ static void __attribute__((noreturn)) give(int fd, const int *sockets)
     for (unsigned i = 0; i < CLIENTS; i++)
         if (conn_set_add(&r.set, sockets[i]) < 0)
             abort();
+    limit_fds(scene.giver_fds);
     if (transfer_give(&out, &r.set, &fd, 1, SIZE_MAX, on_given) < 0)
         abort();
     serve(&r);
@@ -161,17 +182,6 @@ static void __attribute__((noreturn)) take(int fd, bool is_waiting)
 /* --- the clients and the test ------------------------------------------------------------------
  */
 
-struct scene {
-    int clients[CLIENTS];
-    int sockets[CLIENTS];
-    int pair[2];
-    pid_t giver, taker;
-    rlim_t giver_fds, taker_fds; /* 0 = as many as there are */
-    bool is_nobody; /* the giver is an ordinary user */
-};
-
-static struct scene scene;
-
 static void close_all(int *fds, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -179,14 +189,6 @@ static void close_all(int *fds, size_t n)
             close(fds[i]);
         fds[i] = -1;
     }
-}
-
-static void limit_fds(rlim_t n)
-{
-    const struct rlimit rl = {n, n};
-
-    if (n > 0 && setrlimit(RLIMIT_NOFILE, &rl) < 0)
-        abort();
 }
 
 static pid_t start(enum side side)
@@ -213,7 +215,6 @@ static pid_t start(enum side side)
     }
     if (scene.is_nobody && getuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) < 0)
         abort();
-    limit_fds(scene.giver_fds);
     give(scene.pair[GIVER], scene.sockets);
 }
 
@@ -249,7 +250,7 @@ static void await_death(pid_t *pid)
 {
     int status;
 
-    assert_int_equal(waitpid(*pid, &status, 0), *pid);
+    assert_true(WAIT_UNTIL(waitpid(*pid, &status, WNOHANG) == *pid, PATIENCE_MS));
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     *pid = 0;
 }
@@ -317,6 +318,11 @@ static void await_killing(void)
 
     await_death(victim ? &scene.giver : &scene.taker);
     assert_true(shared->is_killed); /* at the point, and not somewhere else */
+}
+
+static void await_done(void)
+{
+    assert_true(WAIT_UNTIL(shared->is_done, PATIENCE_MS));
 }
 
 static int setup(void **state UNUSED)
@@ -389,8 +395,7 @@ static void transfer__nobody_killed__all_move(void **state UNUSED)
 {
     begin();
     assert_int_equal(count_echoes(), CLIENTS);
-    while (!shared->is_done)
-        poll(NULL, 0, 1);
+    await_done();
     assert_int_equal(shared->n_moved, CLIENTS);
     end_worker(&scene.giver);
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -408,8 +413,7 @@ static void transfer__taker_short_of_descriptors__cut_batches_stay(void **state 
     scene.taker_fds = 110;
     begin();
     assert_int_equal(count_echoes(), CLIENTS);
-    while (!shared->is_done)
-        poll(NULL, 0, 1);
+    await_done();
     assert_int_equal(shared->taker_error, -EMFILE);
     assert_in_range(shared->n_moved, 50, 110);
     assert_int_equal(shared->n_moved + shared->n_stayed, CLIENTS);
@@ -421,8 +425,7 @@ static void transfer__ordinary_user_with_200_in_flight__waits_and_all_move(void 
     scene.is_nobody = true;
     scene.giver_fds = 200;
     begin();
-    while (!shared->is_done)
-        poll(NULL, 0, 1);
+    await_done();
     assert_true(shared->n_too_many_refs > 0);
     assert_int_equal(shared->n_moved, CLIENTS);
     assert_int_equal(count_echoes(), CLIENTS);
