@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MARKS_MAX = 1 << 24 };
+enum { PAGE = 4096, MARKS_MIN = 1 << 16, MARKS_MAX = 1 << 24 };
 
 static struct conn *conn_at(struct list *link)
 {
@@ -36,6 +36,7 @@ static int marks_init(struct conn_set *set)
     if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
         return -errno;
     set->n_marks = (size_t)MIN(rl.rlim_cur, (rlim_t)MARKS_MAX);
+    set->n_marks = MAX(set->n_marks, (size_t)MARKS_MIN); /* the limit may rise, or have fallen */
     memory = mmap(NULL, set->n_marks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -errno;
