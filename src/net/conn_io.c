@@ -141,15 +141,14 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
 {
     struct counters *counters = set->counters;
     const struct protocol_binding *p = &set->binding;
-    struct protocol_result r;
     size_t sent = 0;
 
     set->serving.len = len;
     set->serving.fd = c->io.fd;
     set->serving.data = data;
-    r = p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    const struct protocol_result r =
+        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
     set->serving.data = NULL;
-
     counter_add(&counters->requests, r.messages);
     counter_add(&counters->scanned, r.scanned);
     if (likely(r.reply_len > 0) && likely(!c->output.block)) {
@@ -178,6 +177,21 @@ static __attribute__((noinline)) void conn_no_bytes(struct conn *c, ssize_t n)
         conn_end(c, c->tail.block ? CONN_END_PARTIAL : CONN_END_PEER);
     else if (c->phase == CONN_LINGERING)
         conn_close(c, c->end);
+}
+
+/* The input of a connection that ends is nobody's. */
+static __attribute__((noinline)) void conn_discard(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    ssize_t n;
+
+    if (c->phase == CONN_CLOSED)
+        return;
+    n = recv(c->io.fd, set->read_buffer, CONN_READ_BYTES, 0);
+    if (n > 0)
+        counter_add(&set->counters->bytes_in, (uint64_t)n);
+    else
+        conn_no_bytes(c, n);
 }
 
 /* More of a message: into the tail's own room, and what does not fit there into the shared buffer.
@@ -228,6 +242,10 @@ static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
     struct conn_set *set = conn_set_of(c);
     ssize_t n;
 
+    if (unlikely(c->phase != CONN_OPEN)) {
+        conn_discard(c);
+        return false;
+    }
     if (unlikely(c->tail.block)) {
         conn_read_more(c);
         return false;
@@ -238,8 +256,6 @@ static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
         return false;
     }
     counter_add(&set->counters->bytes_in, (uint64_t)n);
-    if (unlikely(c->phase != CONN_OPEN))
-        return false;
     return conn_answer(c, set, set->read_buffer, (size_t)n);
 }
 
@@ -312,7 +328,7 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     conn_mark(c, CONN_MARK_BUSY);
     if (unlikely(revents & EV_WRITE) && c->output.block)
         conn_flush(c);
-    if (likely(revents & EV_READ) && likely(c->phase != CONN_CLOSED) && likely(conn_serve(c))) {
+    if (likely(revents & EV_READ) && likely(conn_serve(c))) {
         conn_mark(c, conn_set_of(c)->idle_mark);
         return;
     }

@@ -21,10 +21,10 @@ struct protocol_result {
     enum protocol_verdict verdict;
     size_t consumed; /* bytes of @data that are finished with: a prefix of whole messages */
     size_t resume; /* handed back as @resume with the rest; 0 if there is none */
-    const uint8_t *reply; /* may point into @data (an echo copies nothing) */
-    size_t reply_len;
     uint64_t messages; /* complete ones in @consumed */
     uint64_t scanned; /* bytes examined, for the counter */
+    const uint8_t *reply; /* may point into @data (an echo copies nothing) */
+    size_t reply_len;
 };
 
 struct protocol {
