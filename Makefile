@@ -205,7 +205,7 @@ HOOKED  := $(B)/test/echo-arbiter
 $(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
 $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 	@mkdir -p $(@D)
-	$(call link)
+	$(call link,$(if $(filter %/echo-client,$@),$(PROBED_EDIT)))
 
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)

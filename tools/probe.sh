@@ -23,3 +23,4 @@ done
 echo
 echo "PROBED_CFLAGS := $(pkg-config --cflags libconfig jansson)"
 echo "PROBED_LIBS := $(pkg-config --libs libconfig jansson)"
+echo "PROBED_EDIT := $(pkg-config --libs libedit)"

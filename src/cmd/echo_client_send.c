@@ -15,6 +15,7 @@
 #include "client/call.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
+#include "cmd/echo_client_prompt.h"
 #include "echo/echo.h"
 
 /* Far above any server's max_message: a bound for our own memory. */
@@ -163,42 +164,32 @@ static int send_lines(struct sending *s, struct lines *l)
     return rc;
 }
 
-static void prompt(void)
-{
-    fputs("> ", stdout);
-    fflush(stdout);
-}
-
 /* A failed message does not end the prompt: the next one gets a new connection. */
-static int send_prompt(struct sending *s, struct lines *l)
+static int send_prompt(struct sending *s)
 {
-    const char *line;
+    struct prompt *p;
+    const char *message;
     size_t len;
     int rc = ensure_connected(s);
 
     if (rc)
         return rc;
+    p = prompt_open();
+    if (!p)
+        return fail(s, -ENOMEM);
     s->unit = "line";
-    while (!s->call.exchange.is_over) {
-        while (lines_take(l, &line, &len) && !s->call.exchange.is_over) {
-            rc = push(s, line, len);
-            if (rc == 0)
-                rc = take_all(s);
-            if (rc == EXIT_PIPE || rc == EX_IOERR)
-                return rc;
-            if (rc) {
-                call_close(&s->call);
-                s->n = 0;
-            }
-        }
-        if (l->is_end || s->call.exchange.is_over)
+    while (!s->call.exchange.is_over && prompt_read(p, &message, &len)) {
+        rc = push(s, message, len);
+        if (rc == 0)
+            rc = take_all(s);
+        if (rc == EXIT_PIPE || rc == EX_IOERR)
             break;
-        prompt();
-        if (lines_fill(l, MESSAGE_MAX))
-            return EX_IOERR;
+        if (rc) {
+            call_close(&s->call);
+            s->n = 0;
+        }
     }
-    if (l->is_end)
-        out_line("", 0);
+    prompt_close(p);
     return rc;
 }
 
@@ -209,7 +200,7 @@ static int send_input(struct sending *s)
 
     lines_init(&l, STDIN_FILENO);
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
-        rc = send_prompt(s, &l);
+        rc = send_prompt(s);
     else
         rc = send_lines(s, &l);
     lines_fini(&l);

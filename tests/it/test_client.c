@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fds.h"
@@ -381,30 +382,89 @@ static void client__interrupted__ended_by_the_signal_with_all_replies_printed(vo
     close(in[1]);
 }
 
+/* The tool on a terminal of its own, with its state in the test's directory. */
+static pid_t start_on_terminal(struct it *it, struct server *s, const char *term, int *ret_fd)
+{
+    char *tool = it_build_path(it, "echo-client");
+    struct winsize no_columns = {0};
+    pid_t pid = forkpty(ret_fd, NULL, NULL, &no_columns);
+
+    MUST(pid >= 0, "forkpty: %s", strerror(errno));
+    if (pid == 0) {
+        setenv("XDG_STATE_HOME", it_path(it, "state"), 1);
+        setenv("HOME", it->dir, 1);
+        setenv("TERM", term, 1);
+        execl(tool, tool, "-a", s->addr[0], NULL);
+        _exit(127);
+    }
+    fcntl(*ret_fd, F_SETFL, O_NONBLOCK);
+    return pid;
+}
+
+static void must_type(int fd, const char *text)
+{
+    MUST(write(fd, text, strlen(text)) == (ssize_t)strlen(text), "write");
+}
+
 static void client__terminal__prompts_and_leaves_on_quit(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it);
-    char *tool = it_build_path(it, "echo-client");
-    struct winsize no_columns = {0};
     char buf[4096] = "";
     int fd;
-    pid_t pid = forkpty(&fd, NULL, NULL, &no_columns);
+    pid_t pid = start_on_terminal(it, s, "dumb", &fd);
 
-    MUST(pid >= 0, "forkpty: %s", strerror(errno));
-    if (pid == 0) {
-        execl(tool, tool, "-a", s->addr[0], NULL);
-        _exit(127);
-    }
-    fcntl(fd, F_SETFL, O_NONBLOCK);
     tool_terminal_expect(fd, buf, sizeof(buf), "> ");
-    MUST(write(fd, "hello\n", 6) == 6, "write");
+    must_type(fd, "hello\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
-    MUST(write(fd, "QUIT\n", 5) == 5, "write");
+    must_type(fd, "QUIT\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
     assert_int_equal(tool_wait(pid), 0);
     MUST(!strchr(buf, '\033'), "escape codes: %s", buf);
     close(fd);
+}
+
+/* Lines that go on, escapes, a mistake, commands completed, an end of file; and the history. */
+static void client__terminal__edits_completes_and_remembers(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char buf[8192] = "", *path = it_path(it, "state/echo-client/history");
+    struct stat st;
+    int fd;
+    pid_t pid = start_on_terminal(it, s, "dumb", &fd);
+
+    tool_terminal_expect(fd, buf, sizeof(buf), "> ");
+    must_type(fd, "one\\\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "\n. ");
+    must_type(fd, "two\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "two\r\none\r\ntwo\r\n> ");
+    must_type(fd, "a\\tb\\x41\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "a\tbA\r\n");
+    must_type(fd, "c:\\dir\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "a \\ itself is \\\\\r\n");
+    must_type(fd, "/he\t\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "A line is a message.");
+    must_type(fd, "//slash\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "\n/slash\r\n");
+    must_type(fd, "\004");
+    assert_int_equal(tool_wait(pid), 0);
+    close(fd);
+    MUST(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode & 0777);
+    MUST(it_file_has(path, "slash") && it_file_has(path, "two"), "the history has no lines");
+
+    /* The next one remembers: the line before last comes back with two keys up. */
+    buf[0] = '\0';
+    pid = start_on_terminal(it, s, "vt100", &fd);
+    tool_terminal_expect(fd, buf, sizeof(buf), "> ");
+    must_type(fd, "\020\n"); /* Ctrl-P, the line before */
+    tool_terminal_expect(fd, buf, sizeof(buf), "\n/slash\r\n");
+    must_type(fd, "/quit\n");
+    assert_int_equal(tool_wait(pid), 0);
+    close(fd);
+    unlink(path);
+    rmdir(it_path(it, "state/echo-client"));
+    rmdir(it_path(it, "state"));
 }
 
 static void client__help_and_version__on_standard_output(void **state)
@@ -441,6 +501,7 @@ int main(void)
         IT(client__output_fails__says_so_or_is_silent_for_a_closed_pipe),
         IT(client__interrupted__ended_by_the_signal_with_all_replies_printed),
         IT(client__terminal__prompts_and_leaves_on_quit),
+        IT(client__terminal__edits_completes_and_remembers),
         IT(client__help_and_version__on_standard_output),
     };
 
