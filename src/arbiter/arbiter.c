@@ -47,6 +47,7 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
     upgrade_cancel(a);
+    handover_retry(a);
     arbiter_event(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
 }
 

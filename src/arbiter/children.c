@@ -288,6 +288,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     c->pid = 0;
     arbiter_event(a, &ev);
     rescue_on_exit(a, ev.record, slot, has_sent);
+    handover_retry(a);
 }
 
 static struct child *find_child(struct arbiter *a, pid_t pid)

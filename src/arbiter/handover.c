@@ -84,6 +84,27 @@ static int introduce(struct arbiter *a, uint32_t giver, uint32_t taker)
     return ends[0];
 }
 
+static void note_taker(struct child *giver, uint32_t taker)
+{
+    if (giver->n_gives == 0)
+        giver->n_takers = 0;
+    if (giver->n_takers < ARRAY_SIZE(giver->takers))
+        giver->takers[giver->n_takers++] = taker;
+}
+
+/* Does anybody give to @record now? */
+static bool is_taking(const struct arbiter *a, uint32_t record)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        for (size_t k = 0; c->pid && c->n_gives > 0 && k < c->n_takers; k++)
+            if (c->takers[k] == record)
+                return true;
+    }
+    return false;
+}
+
 /* @args is taken over; gets the list of those that could be introduced. Returns how many. */
 static size_t order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
                     const uint32_t *takers, size_t n_takers)
@@ -101,6 +122,7 @@ static size_t order(struct arbiter *a, uint32_t giver, const char *command, json
         fds[n++] = fd;
         children_id(id, sizeof(id), &a->children[takers[i]]);
         json_array_append_new(to, json_string(id));
+        note_taker(&a->children[giver], takers[i]);
     }
     json_object_set_new(args, "to", to);
     if (children_send_fds(a, giver, command, 0, args, fds, n) == 0 && n > 0)
@@ -113,9 +135,32 @@ static size_t order(struct arbiter *a, uint32_t giver, const char *command, json
 void handover_retire(struct arbiter *a, uint32_t record)
 {
     uint32_t takers[TAKERS_MAX];
-    size_t n = choose_takers(a, record, takers);
+    size_t n;
 
+    /* It could only send back what it is given now, to one that may have to retire as well. */
+    a->children[record].must_retire = is_taking(a, record);
+    if (a->children[record].must_retire)
+        return;
+    n = choose_takers(a, record, takers);
     order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n);
+}
+
+void handover_retry(struct arbiter *a)
+{
+    const bool graceful = true;
+
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        struct child *c = &a->children[i];
+
+        if (!c->pid || !c->must_retire)
+            continue;
+        if (!a->is_stopping) {
+            handover_retire(a, i);
+        } else {
+            c->must_retire = false;
+            children_tell(a, i, "stop", &graceful);
+        }
+    }
 }
 
 bool handover_is_moving(const struct arbiter *a)
@@ -181,5 +226,6 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", json_integer_value(json_object_get(args, "refused"))),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
+    handover_retry(a);
     reload_retry(a);
 }

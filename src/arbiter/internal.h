@@ -50,6 +50,10 @@ struct child {
     bool is_killed; /* SIGKILL was ours */
     struct watch watch;
     struct tally tally;
+    bool must_retire; /* once those that give to it now have finished */
+    uint32_t
+        takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to, the first n_takers */
+    size_t n_takers;
     unsigned n_gives; /* orders to give that it has not reported yet */
     struct mailbox mailbox;
 };
@@ -260,6 +264,9 @@ void handover_fini(struct arbiter *a);
 
 /* handover_retire - tell @record to give its connections to those that stay, and to end */
 void handover_retire(struct arbiter *a, uint32_t record);
+
+/* handover_retry - something has finished: tell those that had to wait for it to retire */
+void handover_retry(struct arbiter *a);
 
 /* handover_is_moving - is any worker giving connections away? */
 bool handover_is_moving(const struct arbiter *a);

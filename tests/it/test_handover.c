@@ -166,6 +166,31 @@ handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact(void
     }
 }
 
+/* One change after the other, without waiting for what the one before moves. */
+static void handover__changes_overtake_each_other__nothing_lost(void **state)
+{
+    static const int storm[] = {SIGHUP,  SIGTTOU, SIGTTIN, SIGHUP, SIGHUP,
+                                SIGTTIN, SIGTTOU, SIGTTOU, SIGTTIN};
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    enum { PEERS = 50 };
+    int fds[PEERS];
+
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int round = 0; round < (it_is_soak() ? 50 : 8); round++) {
+        for (size_t i = 0; i < ARRAY_SIZE(storm); i++) {
+            server_signal(s, storm[i]);
+            peer_echo(fds[i], "between two changes");
+        }
+        for (int i = 0; i < PEERS; i++)
+            peer_echo(fds[i], "still here");
+    }
+    server_configure(s, "");
+    server_signal(s, SIGHUP);
+    server_wait_workers(s, 2);
+}
+
 struct shares {
     uint64_t least, most;
 };
@@ -234,6 +259,7 @@ int main(void)
         IT(handover__recycling__nothing_lost_and_no_crash_counted),
         IT(handover__worker_gets_term__nothing_lost),
         IT(handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact),
+        IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__grown_from_two_to_four__shares_become_even),
     };
 
