@@ -245,7 +245,7 @@ _it: $(BIN) $(HOOKED) $(IT)
 	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(IT)
 # What these start is not looked at: only the library, in the test's own process. (In a forked child the
 # stacks of the other threads are "possibly" lost.)
-MEMCHECK := $(filter %/test_pool %/test_deadlines,$(UNIT)) \
+MEMCHECK := $(filter %/test_pool %/test_pool_storm %/test_deadlines,$(UNIT)) \
             $(filter-out %_install,$(filter $(B)/tests/it/test_library%,$(IT)))
 _memcheck: $(BIN) $(MEMCHECK)
 	@TEST_WRAPPER='valgrind -q --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=9' \

@@ -49,10 +49,6 @@ done < <(grep -nE '^[[:space:]]*#[[:space:]]*include' -r src --include='*.[ch]')
 while IFS=: read -r file line text; do
     complain "$file" "$line" "an installed header includes ${text##* }"
 done < <(grep -nE '#[[:space:]]*include[[:space:]]*"' -r include --include='*.h' 2>/dev/null)
-for header in include/*/*.h; do
-    [ ! -e "src/${header#include/}" ] ||
-        echo "hint: ${header#include/} is both in include and in src: the first -I decides"
-done
 
 # Pure rooms know no loop, socket or time.
 while IFS=: read -r file line text; do
