@@ -54,7 +54,7 @@ static void client_free(struct control_client *c)
 static void watch(struct control_client *c)
 {
     const int events =
-        (c->n_pending < CONTROL_PENDING_MAX ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
+        (c->n_pending < CONTROL_PENDING_MAX && !c->is_eof ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
 
     if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
         return;
@@ -80,6 +80,13 @@ static void flush(struct control_client *c)
     }
 }
 
+/* Half-closed, and every answer is out. */
+static void drop_if_served(struct control_client *c)
+{
+    if (c->is_eof && c->n_pending == 0 && c->out_len == 0)
+        drop(c);
+}
+
 static void send_line(struct control_client *c, const char *text, size_t len)
 {
     char *grown;
@@ -97,6 +104,7 @@ static void send_line(struct control_client *c, const char *text, size_t len)
     c->out[c->out_len + len] = '\n';
     c->out_len += len + 1;
     flush(c);
+    drop_if_served(c);
     watch(c);
 }
 
@@ -177,7 +185,12 @@ static void read_some(struct control_client *c)
         c->in_len += (size_t)n;
         touch(c);
         take_lines(c);
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (n == 0) {
+        c->is_eof = true;
+        if (c->in_len > 0)
+            on_line(c, c->in, c->in_len); /* the last line may have no end */
+        c->in_len = 0;
+    } else if (errno != EAGAIN && errno != EINTR) {
         drop(c);
     }
 }
@@ -190,6 +203,7 @@ static void on_client(struct ev_loop *loop UNUSED, ev_io *io, int revents)
         flush(c);
     if ((revents & EV_READ) && !c->is_dead)
         read_some(c);
+    drop_if_served(c);
     watch(c);
 }
 
@@ -324,6 +338,12 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
     mask = umask(0177); /* from its first moment nobody else may connect */
     rc = listener_open(text, CONTROL_BACKLOG, 0, &k->listener, why, why_size);
     umask(mask);
+    if (rc == -EADDRINUSE) {
+        snprintf(why, why_size,
+                 "arbiter.control %s: another server has it: stop that one or choose another path",
+                 path);
+        rc = -EBUSY;
+    }
     if (rc < 0)
         return rc;
     begin_to_accept(a, path);

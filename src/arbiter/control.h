@@ -38,6 +38,7 @@ struct control_client {
     size_t out_len;
     unsigned n_pending; /* requests without an answer yet */
     uint64_t since_ms; /* last byte read, or written while some are unsent */
+    bool is_eof; /* it asks no more; what it has asked is still answered */
     bool is_dead; /* freed at the next sweep or callback's end */
 };
 

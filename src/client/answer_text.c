@@ -36,6 +36,31 @@ static void add_plain(struct columns *t, const json_t *o, const char *key)
     free(text);
 }
 
+/* All of them as a table, or one with whatever is known of it. */
+int answer_text_crashes(FILE *f, const json_t *crashes)
+{
+    static const struct column columns[] = {
+        {"NUMBER", true, 0},  {"TIME", false, 0},     {"SLOT", true, 0},    {"PID", true, 0},
+        {"SIGNAL", false, 0}, {"UPTIME_MS", true, 0}, {"RESCUED", true, 0}, {"PC", false, 0}};
+    static const char *const keys[] = {"number", "time",      "slot",    "pid",
+                                       "signal", "uptime_ms", "rescued", "pc"};
+    struct columns t;
+    const json_t *row;
+    size_t i;
+
+    if (json_is_object(crashes))
+        return json_dumpf(crashes, f, JSON_INDENT(2)) < 0 || fputc('\n', f) == EOF ? -EIO : 0;
+    if (!json_is_array(crashes))
+        return -EBADMSG;
+    columns_init(&t, columns, ARRAY_SIZE(columns));
+    json_array_foreach(crashes, i, row)
+    {
+        for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+            add_plain(&t, row, keys[k]);
+    }
+    return columns_finish(&t, f);
+}
+
 int answer_text_actors(FILE *f, const json_t *actors)
 {
     static const struct column columns[] = {

@@ -9,13 +9,14 @@
 #include <stdio.h>
 
 /*
- * answer_text_actors, _commands, _reload, _upgrade - the result of that command
+ * answer_text_actors, _commands, _reload, _upgrade, _crashes - the result of that command
  * Return 0, -EBADMSG (that is no such result) or -ENOMEM.
  */
 int answer_text_actors(FILE *f, const json_t *actors);
 int answer_text_commands(FILE *f, const json_t *commands);
 int answer_text_reload(FILE *f, const json_t *reload);
 int answer_text_upgrade(FILE *f, const json_t *upgrade);
+int answer_text_crashes(FILE *f, const json_t *crashes);
 
 /*
  * answer_text_value - any result: a text as it is, anything else as JSON, a map of workers a line

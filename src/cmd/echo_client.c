@@ -33,6 +33,8 @@ static const struct command commands[] = {
     {"reload", "", "read the configuration again; wait until it is done", reload_run, NULL},
     {"scale", "N", "change the number of workers; wait until they run", scale_run, NULL},
     {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL},
+    {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", crashes_run,
+     NULL},
     {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, top_argp_options},
     {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL},
     {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL},

@@ -70,6 +70,7 @@ int call_run(struct tool *t, int argc, char **argv);
 int reload_run(struct tool *t, int argc, char **argv);
 int scale_run(struct tool *t, int argc, char **argv);
 int upgrade_run(struct tool *t, int argc, char **argv);
+int crashes_run(struct tool *t, int argc, char **argv);
 int stop_run(struct tool *t, int argc, char **argv);
 int log_level_run(struct tool *t, int argc, char **argv);
 int reopen_logs_run(struct tool *t, int argc, char **argv);

@@ -148,6 +148,26 @@ int upgrade_run(struct tool *t, int argc, char **argv)
     return ask_and_print(t, "upgrade", NULL, OPERATOR_SLOW_MS, answer_text_upgrade);
 }
 
+int crashes_run(struct tool *t, int argc, char **argv)
+{
+    static const struct usage usage = {
+        .words = "crashes [show NUMBER]",
+        .doc = "List the last crashes of workers, or show one with its call stack.",
+        .max = 2};
+    struct words w = take_words(t, argc, argv, &usage);
+    uint64_t number;
+
+    if (w.n == 0)
+        return ask_and_print(t, "crashes", NULL, 0, answer_text_crashes);
+    if (w.n != 2 || strcmp(w.word[0], "show") != 0 ||
+        num_parse_u64(w.word[1], 1, UINT32_MAX, &number)) {
+        fprintf(stderr, "echo-client: it is written: crashes, or crashes show NUMBER\n");
+        return EX_USAGE;
+    }
+    return ask_and_print(t, "crashes", json_pack("{s:I}", "show", (json_int_t)number), 0,
+                         answer_text_crashes);
+}
+
 static int write_scaled(FILE *f, const json_t *result)
 {
     json_int_t n = json_integer_value(json_object_get(result, "workers"));
