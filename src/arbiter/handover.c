@@ -228,4 +228,5 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
     handover_retry(a);
     reload_retry(a);
+    upgrade_retry(a);
 }

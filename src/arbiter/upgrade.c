@@ -130,10 +130,11 @@ void upgrade_request(struct arbiter *a)
     upgrade_retry(a);
 }
 
-/* As with a reload, later requests coalesce. */
+/* As with a reload, later requests coalesce, and whoever is to retire has first received what is on
+ * its way to it. */
 void upgrade_retry(struct arbiter *a)
 {
-    if (a->upgrade.is_again && !upgrade_obstacle(a))
+    if (a->upgrade.is_again && !upgrade_obstacle(a) && !handover_is_moving(a))
         start(a);
 }
 
@@ -256,7 +257,8 @@ bool upgrade_step(struct arbiter *a)
      * that is readable, are handled first: they may even call it off. */
     signals_block_all(&mask);
     ev_run(a->loop, EVRUN_NOWAIT);
-    if (is_leap_due(a) && !is_quiet(a) && clock_mono_ms() < u->deadline_ms) {
+    if (is_leap_due(a) && (!is_quiet(a) || handover_is_moving(a)) &&
+        clock_mono_ms() < u->deadline_ms) {
         wait_ms(a, UPGRADE_RETRY_MS);
     } else if (u->phase == UPGRADE_DUE) {
         why = is_quiet(a) ? go_forward(a) : "a worker does not take its messages";
