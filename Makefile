@@ -14,6 +14,8 @@ mandir      ?= $(prefix)/share/man
 docdir      ?= $(prefix)/share/doc/echo-arbiter
 includedir  ?= $(prefix)/include
 libdir      ?= $(prefix)/lib
+bashdir     ?= $(prefix)/share/bash-completion/completions
+zshdir      ?= $(prefix)/share/zsh/site-functions
 B           ?= build
 ifeq ($(origin CC),default)
 CC          := gcc
@@ -127,7 +129,11 @@ LIB_SRC := $(patsubst %,src/client/%.c,addresses connection connector deadlines 
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter.a
 
-all: $(BIN) $(LIBRARY)
+all: $(BIN) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
+
+# What the shells know of the tool is what it knows of itself.
+$(B)/echo-client.bash $(B)/echo-client.zsh: $(B)/echo-client
+	$(Q)$< --completion $(subst .,,$(suffix $@)) >$@
 
 ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOALS)),)
 
@@ -213,7 +219,7 @@ LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN) $(LIBRARY) $(HOOKED) $(TOOLS)
+$(IT): | $(BIN) $(B)/echo-client.bash $(LIBRARY) $(HOOKED) $(TOOLS)
 
 $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)
@@ -295,11 +301,14 @@ install: all
 	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libarbiter.so
 	install -m 644 $(B)/libarbiter.a $(DESTDIR)$(libdir)/
+	install -D -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
+	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
 	$(file >$(B)/arbiter.pc,$(PKGCONFIG))
 	install -m 644 $(B)/arbiter.pc $(DESTDIR)$(libdir)/pkgconfig/
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
+	rm -f $(DESTDIR)$(bashdir)/echo-client $(DESTDIR)$(zshdir)/_echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))

@@ -35,7 +35,7 @@ static const struct command commands[] = {
     {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL},
     {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", crashes_run,
      NULL},
-    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, top_argp_options},
+    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, stop_argp_options},
     {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL},
     {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL},
 };
@@ -81,15 +81,20 @@ static void take_words(struct main_input *in, struct argp_state *state)
     state->next = state->argc;
 }
 
+enum { OPT_COMPLETION = 2000 };
+
 static error_t parse_main(int key, char *arg, struct argp_state *state)
 {
     struct main_input *in = state->input;
 
-    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &in->tool;
         return 0;
+    case OPT_COMPLETION:
+        if (completion_write(stdout, arg, commands, ARRAY_SIZE(commands)))
+            argp_error(state, "--completion %s: bash or zsh", arg);
+        exit(out_flush());
     case ARGP_KEY_ARG:
         take_words(in, state);
         return 0;
@@ -163,7 +168,10 @@ int main(int argc, char **argv)
 {
     static char *no_words[] = {NULL, NULL};
     const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    static const struct argp_option options[] = {
+        {"completion", OPT_COMPLETION, "SHELL", OPTION_HIDDEN, NULL, 0}, {0}};
     const struct argp main_argp = {
+        .options = options,
         .parser = parse_main,
         .args_doc = "[send] MESSAGE...\n< FILE",
         .doc = doc,

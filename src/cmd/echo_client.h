@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "base/addr.h"
 #include "wire/frame.h"
 
@@ -44,6 +45,9 @@ extern const struct argp tool_argp;
  * @own  its options, parser and texts. Exits with 64 on an error, with 0 after --help.
  */
 void tool_parse(const struct argp *own, int argc, char **argv, void *input);
+
+/* completion_write - for "bash" or "zsh", from the table. Returns 0, or -1 for another shell. */
+int completion_write(FILE *f, const char *shell, const struct command *commands, size_t n);
 
 int send_run(struct tool *t, int argc, char **argv);
 

@@ -1,0 +1,182 @@
+/*
+ * Completion for shells, written from the tables of commands and options: what --help knows, they
+ * know. A hidden option prints it; make install puts it where the shells look.
+ */
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "cmd/echo_client.h"
+
+/* Each as "-x --long". */
+static void write_options(FILE *f, const struct argp_option *o, const char *separator)
+{
+    for (; o && (o->name || o->key); o++) {
+        if (o->flags & OPTION_HIDDEN)
+            continue;
+        if (o->key > ' ' && o->key < 0x7f)
+            fprintf(f, "%s-%c", separator, o->key);
+        if (o->name)
+            fprintf(f, "%s--%s", separator, o->name);
+    }
+}
+
+/* Options that take a value: the word after one of them is no command. */
+static void write_takers(FILE *f, const struct argp_option *o)
+{
+    const char *bar = "";
+
+    for (; o && (o->name || o->key); o++) {
+        if (!o->arg || (o->flags & OPTION_HIDDEN))
+            continue;
+        if (o->key > ' ' && o->key < 0x7f) {
+            fprintf(f, "%s-%c", bar, o->key);
+            bar = "|";
+        }
+        if (o->name) {
+            fprintf(f, "%s--%s", bar, o->name);
+            bar = "|";
+        }
+    }
+}
+
+static void write_bash(FILE *f, const struct command *commands, size_t n)
+{
+    fputs("# bash completion of echo-client, generated from its tables\n"
+          "_echo_client()\n"
+          "{\n"
+          "    local current=${COMP_WORDS[COMP_CWORD]} command= word i\n"
+          "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+          "        word=${COMP_WORDS[i]}\n"
+          "        case $word in\n"
+          "        --) return ;;\n"
+          "        ",
+          f);
+    write_takers(f, tool_argp.options);
+    fputs(") i=$((i + 1)) ;;\n"
+          "        -*) ;;\n"
+          "        *) command=$word; break ;;\n"
+          "        esac\n"
+          "    done\n"
+          "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n"
+          "    -C|--control|--compare) COMPREPLY=($(compgen -f -- \"$current\")); return ;;\n"
+          "    esac\n"
+          "    local options='--help --version",
+          f);
+    write_options(f, tool_argp.options, " ");
+    fputs("'\n"
+          "    case $command in\n"
+          "    '') options+=' ",
+          f);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "%s%s", i ? " " : "", commands[i].name);
+    fputs("' ;;\n", f);
+    for (size_t i = 0; i < n; i++) {
+        if (!commands[i].options)
+            continue;
+        fprintf(f, "    %s) options+='", commands[i].name);
+        write_options(f, commands[i].options, " ");
+        fputs("' ;;\n", f);
+    }
+    fputs("    esac\n"
+          "    COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n"
+          "}\n"
+          "complete -F _echo_client echo-client\n",
+          f);
+}
+
+/* A text inside '…[…]…' of zsh's _arguments. */
+static void write_zsh_text(FILE *f, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '\'')
+            fputs("'\\''", f);
+        else if (strchr("[]:\\", *text))
+            fprintf(f, "\\%c", *text);
+        else
+            fputc(*text, f);
+    }
+}
+
+static void write_zsh_option(FILE *f, const char *indent, const char *dashes,
+                             const struct argp_option *o, bool is_short)
+{
+    fprintf(f, " \\\n%s'%s", indent, dashes);
+    if (is_short)
+        fputc(o->key, f);
+    else
+        fprintf(f, "%s%s", o->name, o->arg ? "=" : "");
+    fputc('[', f);
+    write_zsh_text(f, o->doc);
+    fputc(']', f);
+    if (o->arg) {
+        fputc(':', f);
+        write_zsh_text(f, o->arg);
+        fputs(strcmp(o->arg, "PATH") == 0 || strcmp(o->arg, "FILE") == 0 ? ":_files" : ":", f);
+    }
+    fputc('\'', f);
+}
+
+static void write_zsh_options(FILE *f, const char *indent, const struct argp_option *o)
+{
+    for (; o && (o->name || o->key); o++) {
+        if (o->flags & OPTION_HIDDEN)
+            continue;
+        if (o->key > ' ' && o->key < 0x7f)
+            write_zsh_option(f, indent, "-", o, true);
+        if (o->name)
+            write_zsh_option(f, indent, "--", o, false);
+    }
+}
+
+static void write_zsh(FILE *f, const struct command *commands, size_t n)
+{
+    fputs("#compdef echo-client\n"
+          "# zsh completion of echo-client, generated from its tables\n"
+          "_echo_client_commands()\n"
+          "{\n"
+          "    local -a commands=(",
+          f);
+    for (size_t i = 0; i < n; i++) {
+        fprintf(f, "\n        '%s:", commands[i].name);
+        write_zsh_text(f, commands[i].help);
+        fputc('\'', f);
+    }
+    fputs("\n    )\n"
+          "    _describe command commands\n"
+          "}\n"
+          "_echo_client()\n"
+          "{\n"
+          "    local state line\n"
+          "    _arguments -C",
+          f);
+    write_zsh_options(f, "        ", tool_argp.options);
+    fputs(" \\\n        '1: :_echo_client_commands' '*:: :->words'\n"
+          "    [[ $state == words ]] || return\n"
+          "    case $line[1] in\n",
+          f);
+    for (size_t i = 0; i < n; i++) {
+        if (!commands[i].options)
+            continue;
+        fprintf(f, "    %s) _arguments", commands[i].name);
+        write_zsh_options(f, "        ", commands[i].options);
+        write_zsh_options(f, "        ", tool_argp.options);
+        fputs(" ;;\n", f);
+    }
+    fputs("    esac\n"
+          "}\n"
+          "_echo_client \"$@\"\n",
+          f);
+}
+
+int completion_write(FILE *f, const char *shell, const struct command *commands, size_t n)
+{
+    if (strcmp(shell, "bash") == 0)
+        write_bash(f, commands, n);
+    else if (strcmp(shell, "zsh") == 0)
+        write_zsh(f, commands, n);
+    else
+        return -1;
+    return 0;
+}
