@@ -57,7 +57,7 @@ static void hold__probe__finds_the_limit(void **state)
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "server = { keep_alive = 1; };");
     struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "hold", "-c", "6", "--probe",
-                            "100ms-5s", "-q");
+                            "100ms-30s", "-q");
     json_t *o = json_loads(r.out, 0, NULL), *summary = json_object_get(o, "summary"), *limit;
 
     MUST(r.code == 1, "exit code %d: %s%s", r.code, r.out, r.err);
