@@ -55,7 +55,8 @@ struct scoreboard {
  * 1..SCOREBOARD_RECORDS_MAX) or -errno. */
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records);
 
-/* scoreboard_layout - another number for each layout of a record: names and places of all that is in it
+/* scoreboard_layout - another number for each layout of a record: names and places of all that is
+ * in it
  */
 uint64_t scoreboard_layout(void);
 

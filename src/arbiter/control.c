@@ -53,8 +53,8 @@ static void client_free(struct control_client *c)
 
 static void watch(struct control_client *c)
 {
-    const int events =
-        (c->n_pending < CONTROL_PENDING_MAX && !c->is_eof ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
+    const int events = (c->n_pending < CONTROL_PENDING_MAX && !c->is_eof ? EV_READ : 0) |
+                       (c->out_len ? EV_WRITE : 0);
 
     if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
         return;
