@@ -30,8 +30,6 @@ enum {
 
 static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_ns);
 
-static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_ns);
-
 /* ---- the open loop: message k is due at start + k / rate, on link k % n ---- */
 
 static uint64_t due_ns(const struct bench_load *l, uint64_t k)

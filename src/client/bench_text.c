@@ -62,7 +62,7 @@ static uint64_t next_step(uint64_t step)
 /* How many values there are up to each round step. */
 static void write_plot(FILE *f, const struct hist *h)
 {
-    uint64_t tops[PLOT_ROWS], rows[PLOT_ROWS], most = 1, top = 1, above = h->n;
+    uint64_t tops[PLOT_ROWS] = {0}, rows[PLOT_ROWS] = {0}, most = 1, top = 1, above = h->n;
     unsigned n = 0;
 
     while (top < h->min)

@@ -69,7 +69,7 @@ static int read_range(const char *text, read_one *read, uint64_t min, uint64_t m
                       struct quantity_range *ret)
 {
     const char *dash = strchr(text, '-');
-    struct quantity_range range;
+    struct quantity_range range = {0};
     char low[TEXT_MAX];
     int rc;
 

@@ -55,6 +55,11 @@ static void hold__worker_killed__each_cut_told(void **state)
 static void hold__probe__finds_the_limit(void **state)
 {
     struct it *it = *state;
+
+    if (!it_is_soak()) {
+        print_message("skipped: its pauses are real time; ECHO_PROFILE=soak runs it\n");
+        skip();
+    }
     struct server *s = server_start(it, .conf = "server = { keep_alive = 1; };");
     struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "hold", "-c", "6", "--probe",
                             "100ms-30s", "-q");

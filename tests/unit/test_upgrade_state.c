@@ -84,8 +84,8 @@ static struct upgrade_state sample(void)
     s.crashes[0].frames[0].value = UINT64_C(1) << 63;
     s.totals[0] = (struct state_total){strdup("requests"), UINT32_MAX};
     s.clients[0].fd = 14;
-    s.clients[0].in =
-        (struct state_bytes){memcpy(malloc(sizeof(bytes)), bytes, sizeof(bytes)), sizeof(bytes)};
+    s.clients[0].in = (struct state_bytes){malloc(sizeof(bytes)), sizeof(bytes)};
+    memcpy(s.clients[0].in.data, bytes, sizeof(bytes));
     s.clients[0].pending = calloc(1, sizeof(struct state_pending));
     s.clients[0].n_pending = 1;
     s.clients[0].pending[0] = (struct state_pending){json_string("id"), strdup("upgrade"), 77};
