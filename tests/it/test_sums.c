@@ -149,6 +149,27 @@ static void sums__reloads_and_scaling__sums_as_the_clients_counted(void **state)
     json_decref(info);
 }
 
+/* Also what living workers had counted when the arbiter became another program. */
+static void sums__upgrades__sums_as_the_clients_counted(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    struct count counted = {0};
+    uint64_t seed = it_seed();
+    json_t *info = info_of(s);
+
+    for (size_t i = 1; i <= 3; i++) {
+        some_traffic(s, &counted, &seed);
+        server_signal(s, SIGUSR2);
+        server_wait_log(s, "msg=\"upgraded\"", i);
+        info = must_not_decrease(s, info);
+    }
+    some_traffic(s, &counted, &seed);
+    info = must_not_decrease(s, info);
+    must_match(info, &counted);
+    json_decref(info);
+}
+
 /* The one whose connection @fd is. */
 static pid_t server_of(struct server *s, int *ret_fd)
 {
@@ -260,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(sums__twenty_workers_killed__sums_as_the_clients_counted),
         IT(sums__reloads_and_scaling__sums_as_the_clients_counted),
+        IT(sums__upgrades__sums_as_the_clients_counted),
         IT(sums__a_worker_writes_over_all_of_it__siblings_and_arbiter_go_on),
         IT(sums__written_over_while_one_is_full__nobody_turned_away),
     };
