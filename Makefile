@@ -40,8 +40,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak bench install uninstall clean help
-INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _bench
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench install uninstall clean help
+INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -53,6 +53,7 @@ help:
 	@echo 'make memcheck   the tests of libarbiter under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
+	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
 	@echo 'make bench      this server against the frozen floor (QUICK=1: at most 3 minutes)'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
@@ -94,6 +95,10 @@ fuzz:
 soak:
 	$(call need,check)
 	@$(sub) _soak
+
+prove:
+	$(call need,check)
+	@$(sub) _prove
 
 bench:
 	$(call need,bench)
@@ -259,6 +264,10 @@ _memcheck: $(BIN) $(MEMCHECK)
 _soak: $(BIN) $(HOOKED) $(IT)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
+# Connections outlive processes: the same tests as in `check`, at full length.
+PROOFS  := $(filter %/test_handover %/test_rescue %/test_upgrade,$(IT))
+_prove: $(BIN) $(HOOKED) $(PROOFS)
+	@ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(PROOFS)
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
 _lint: all

@@ -105,7 +105,9 @@ static void handover__recycling__nothing_lost_and_no_crash_counted(void **state)
     struct audit_options o = traffic(s);
     struct audit_thread *t = audit_thread_start(&o);
 
-    server_wait_log(s, "asks to be replaced\" .*reason=max_requests", it_is_soak() ? 50 : 3);
+    /* One at a time, each after a second of service at least. */
+    for (size_t n = 1; n <= (it_is_soak() ? 30 : 3); n++)
+        server_wait_log(s, "asks to be replaced\" .*reason=max_requests", n);
     server_wait_log(s, "worker ended\"", 2);
     audit_thread_wait_echoed(t, 300);
     struct audit_tally tally = audit_thread_stop(t, "recycling");
