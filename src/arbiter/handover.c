@@ -16,7 +16,7 @@
 /* How often the shares are looked at, and how soon after a change. */
 static const double balance_every_s = 2., balance_soon_s = 0.05;
 
-enum { TAKERS_MAX = MAILBOX_FDS_MAX };
+enum { TAKERS_MAX = MAILBOX_FDS_MAX, OFFERS_MAX = 64 };
 
 /* The workers that serve the live configuration and have room, except @except. */
 static size_t staying(const struct arbiter *a, const struct child *except,
@@ -105,7 +105,8 @@ static bool is_taking(const struct arbiter *a, uint32_t record)
     return false;
 }
 
-/* @args is taken over; gets the list of those that could be introduced. Returns how many. */
+/* @args is taken over; gets the list of those that could be introduced. Returns how many: none, and
+ * nothing is said, if all of them are about to be found dead. */
 static size_t order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
                     const uint32_t *takers, size_t n_takers)
 {
@@ -124,6 +125,11 @@ static size_t order(struct arbiter *a, uint32_t giver, const char *command, json
         json_array_append_new(to, json_string(id));
         note_taker(&a->children[giver], takers[i]);
     }
+    if (n == 0 && n_takers > 0) {
+        json_decref(to);
+        json_decref(args);
+        return 0;
+    }
     json_object_set_new(args, "to", to);
     if (children_send_fds(a, giver, command, 0, args, fds, n) == 0 && n > 0)
         a->children[giver].n_gives++;
@@ -132,9 +138,25 @@ static size_t order(struct arbiter *a, uint32_t giver, const char *command, json
     return n;
 }
 
+/* Nobody can take now, but somebody is about to: worth waiting for, while there is time to drain.
+ */
+static bool is_help_coming(const struct arbiter *a, uint32_t record)
+{
+    const struct tr_proc *p = &a->engine->procs[record];
+    uint32_t n = 0;
+
+    if (clock_mono_ms() - p->since_ms > p->exit_timeout_ms / 2)
+        return false;
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
+             a->engine->procs[i].epoch == a->engine->live.epoch &&
+             !transition_is_planned(a->engine, i);
+    return n < a->engine->live.workers;
+}
+
 void handover_retire(struct arbiter *a, uint32_t record)
 {
-    uint32_t takers[TAKERS_MAX];
+    uint32_t takers[TAKERS_MAX] = {0};
     size_t n;
 
     /* It could only send back what it is given now, to one that may have to retire as well. */
@@ -142,7 +164,14 @@ void handover_retire(struct arbiter *a, uint32_t record)
     if (a->children[record].must_retire)
         return;
     n = choose_takers(a, record, takers);
-    order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n);
+    if (n == 0 && is_help_coming(a, record)) {
+        a->children[record].must_retire = true;
+        return;
+    }
+    if (order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) == 0 && n > 0) {
+        a->children[record].must_retire = true;
+        handover_soon(a);
+    }
 }
 
 void handover_retry(struct arbiter *a)
@@ -194,6 +223,7 @@ static void balance(struct arbiter *a)
 
 static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
 {
+    handover_retry(ev_userdata(loop));
     balance(ev_userdata(loop));
 }
 
@@ -215,8 +245,27 @@ void handover_fini(struct arbiter *a)
     ev_timer_stop(a->loop, &a->balance);
 }
 
+/* What a retiring worker could not give, because a taker died or had no room, others may take. */
+static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
+{
+    const bool graceful = true;
+
+    if (a->engine->procs[c->record].phase != TR_RETIRING || c->must_retire)
+        return;
+    if (a->is_stopping || c->n_offers++ >= OFFERS_MAX) {
+        children_tell(a, c->record, "stop", &graceful);
+    } else if (has_moved) {
+        handover_retire(a, c->record);
+    } else {
+        /* The same again would have the same end: a taker may be dead and not yet reaped. */
+        c->must_retire = true;
+        handover_soon(a);
+    }
+}
+
 void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
 {
+    const json_int_t refused = json_integer_value(json_object_get(args, "refused"));
     char id[32];
 
     if (c->n_gives > 0)
@@ -224,8 +273,10 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
     children_id(id, sizeof(id), c);
     log_debug(a->log, "connections moved", F_STR("from", id),
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
-              F_INT("refused", json_integer_value(json_object_get(args, "refused"))),
+              F_INT("refused", refused),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
+    if (refused > 0)
+        offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
     handover_retry(a);
     reload_retry(a);
     upgrade_retry(a);

@@ -50,10 +50,11 @@ struct child {
     bool is_killed; /* SIGKILL was ours */
     struct watch watch;
     struct tally tally;
-    bool must_retire; /* once those that give to it now have finished */
+    bool must_retire; /* once those that give to it have finished, or somebody can take */
     uint32_t
         takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to, the first n_takers */
     size_t n_takers;
+    unsigned n_offers; /* to take what it could not give when it retired */
     unsigned n_gives; /* orders to give that it has not reported yet */
     struct mailbox mailbox;
 };

@@ -74,6 +74,7 @@ struct transfer_out {
     uint64_t n_stayed; /* were to be moved and were not: refused, or not movable */
     uint64_t started_ns;
     uint64_t took_ns; /* when it is done */
+    bool is_all; /* nobody is to stay */
     bool is_exhausted; /* there is none that could be sent */
     bool is_share_due; /* the quotas have to be parted anew */
     bool is_sending; /* there may be more to send */
@@ -81,7 +82,7 @@ struct transfer_out {
 };
 
 /*
- * transfer_give - begin to move @count connections (at most what there is) of @set, spread evenly
+ * transfer_give - begin to move @count connections of @set, SIZE_MAX for all, spread evenly
  * @t    zeroed by this call; has to stay where it is until transfer_out_fini
  * @fds  taken over, whatever is returned; at most TRANSFER_LANES_MAX
  * Connections that cannot be moved, or are refused, stay with @set, which goes on serving them.

@@ -242,7 +242,7 @@ static void finish(struct transfer_out *t)
     transfer_scratch_free(t->scratch);
     t->scratch = NULL;
     t->took_ns = clock_mono_ns() - t->started_ns;
-    t->n_stayed = MIN(t->left, t->set->n_open);
+    t->n_stayed = t->is_all ? t->set->n_open : MIN(t->left, t->set->n_open);
     t->is_done = true;
 }
 
@@ -330,6 +330,7 @@ int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, 
         .n_lanes = n_fds,
         .retry_ms = RETRY_MIN_MS,
         .left = MIN(count, set->n_open),
+        .is_all = count == SIZE_MAX,
         .batch_max = HANDOVER_COUNT_MAX,
         .started_ns = clock_mono_ns(),
         .is_sending = true,

@@ -49,8 +49,9 @@ void worker_run(struct worker *w);
 void worker_drain(struct worker *w);
 void worker_quit(struct worker *w);
 
-/* worker_hand_over - as worker_drain, but give all connections away over @fds, which are taken
- * over, and drain only what nobody takes */
+/* worker_hand_over - accept no more, give all connections away over @fds, which are taken over, and
+ * end; with what stays go on serving until the arbiter, who is told, says drain or hand over again
+ */
 void worker_hand_over(struct worker *w, int *fds, size_t n_fds);
 
 /* worker_on_moved - connections have come or gone, or will go no more */

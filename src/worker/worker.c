@@ -136,9 +136,8 @@ static void drain_rest(struct worker *w)
 
 void worker_drain(struct worker *w)
 {
-    if (w->is_draining)
-        return;
-    begin_to_leave(w);
+    if (!w->is_draining)
+        begin_to_leave(w);
     drain_rest(w);
 }
 
@@ -154,7 +153,8 @@ void worker_on_moved(struct worker *w)
 {
     acceptor_on_moved(&w->acceptor);
     if (w->is_draining && !transfers_is_giving(w))
-        drain_rest(w);
+        acceptor_fini(&w->acceptor);
+    leave_if_drained(w);
 }
 
 /* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
