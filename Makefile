@@ -266,7 +266,10 @@ _soak: $(BIN) $(HOOKED) $(IT)
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
 # Connections outlive processes: the same tests as in `check`, at full length.
 PROOFS  := $(filter %/test_handover %/test_rescue %/test_upgrade,$(IT))
-_prove: $(BIN) $(HOOKED) $(PROOFS)
+MOVING  := $(B)/tests/bench/bench_transfer
+_prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
+	@$(MOVING)
+	@[ "$$(id -u)" != 0 ] || $(MOVING) 10000 5 65534
 	@ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(PROOFS)
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
@@ -275,6 +278,7 @@ _lint: all
 _bench: $(BIN) $(BENCH)
 	@QUICK='$(QUICK)' tests/bench/bench.sh $(B)
 	@tests/bench/bench_scoreboard.sh $(B)
+	@$(MOVING)
 
 endif
 

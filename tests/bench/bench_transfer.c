@@ -202,9 +202,22 @@ static unsigned number(const char *text, unsigned max)
     return (unsigned)n;
 }
 
+/* The clients' ends are all in one process. */
+static unsigned at_most_descriptors(unsigned n)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+        bench_die("getrlimit");
+    rl.rlim_cur = rl.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_max < 128)
+        bench_die("RLIMIT_NOFILE");
+    return n + 64 <= rl.rlim_max ? n : (unsigned)rl.rlim_max - 64;
+}
+
 int main(int argc, char **argv)
 {
-    const unsigned n = argc > 1 ? number(argv[1], 1000000) : 10000;
+    const unsigned n = at_most_descriptors(argc > 1 ? number(argv[1], 1000000) : 10000);
     const unsigned rounds = argc > 2 ? number(argv[2], ROUNDS_MAX) : 5;
     struct round all[ROUNDS_MAX];
     int *clients = calloc(n, sizeof(*clients));
