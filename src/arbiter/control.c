@@ -83,7 +83,7 @@ static void flush(struct control_client *c)
 /* Half-closed, and every answer is out. */
 static void drop_if_served(struct control_client *c)
 {
-    if (c->is_eof && c->n_pending == 0 && c->out_len == 0)
+    if (c->is_eof && c->n_pending == 0 && c->out_len == 0 && c->in_len == 0)
         drop(c);
 }
 
@@ -135,18 +135,18 @@ static void on_line(struct control_client *c, const char *line, size_t len)
 
     id = json_is_integer(id) || json_is_string(id) ? json_incref(id) : json_null();
     w = answer_new(a, c, id);
-    json_decref(id);
     c->n_pending++;
     if (!w) {
         json_t *body = command_error("busy", "too many requests are waiting: try again");
 
-        control_answer(c, NULL, body);
+        control_answer(c, id, body);
         json_decref(body);
     } else if (!json_is_object(request)) {
         answer_error(a, w, "bad_request", request ? "a request is a JSON object" : error.text);
     } else {
         commands_dispatch(a, w, request);
     }
+    json_decref(id);
     json_decref(request);
 }
 
@@ -187,9 +187,11 @@ static void read_some(struct control_client *c)
         take_lines(c);
     } else if (n == 0) {
         c->is_eof = true;
-        if (c->in_len > 0)
+        take_lines(c);
+        if (c->in_len > 0 && !memchr(c->in, '\n', c->in_len)) {
             on_line(c, c->in, c->in_len); /* the last line may have no end */
-        c->in_len = 0;
+            c->in_len = 0;
+        }
     } else if (errno != EAGAIN && errno != EINTR) {
         drop(c);
     }
@@ -301,10 +303,11 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
 
         if (!c->is_dead && is_overdue(c, now_ms))
             drop(c);
+        if (!c->is_dead && c->in_len > 0 && c->n_pending < CONTROL_PENDING_MAX)
+            take_lines(c);
+        drop_if_served(c);
         if (c->is_dead)
             client_free(c);
-        else if (c->in_len > 0 && c->n_pending < CONTROL_PENDING_MAX)
-            take_lines(c);
     }
     if (k->listener && !ev_is_active(&k->io))
         ev_io_start(loop, &k->io);

@@ -32,6 +32,7 @@ struct worker {
     ev_signal term;
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
     enum actor_state state; /* the record has a copy */
+    bool has_been_termed; /* a second SIGTERM is for at once */
     bool has_asked; /* to be replaced */
     bool is_draining;
 };

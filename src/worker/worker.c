@@ -187,9 +187,10 @@ static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents 
 
     if (getppid() != w->boot->arbiter_pid) {
         become_orphan(w);
-    } else if (w->has_asked || w->is_draining) {
+    } else if (w->has_been_termed) {
         ev_break(loop, EVBREAK_ALL);
     } else {
+        w->has_been_termed = true;
         worker_ask_to_retire(w, "SIGTERM");
     }
 }
