@@ -278,7 +278,7 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     struct transfer_lane *lane = container_of(io, struct transfer_lane, io);
     struct transfer_out *t = lane->owner;
-    struct transfer_datagram d;
+    struct transfer_datagram d = {.n_fds = 0};
     int rc = 0;
 
     if (revents & EV_WRITE)

@@ -151,7 +151,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
 static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct transfer_in *t = container_of(io, struct transfer_in, io);
-    struct transfer_datagram d;
+    struct transfer_datagram d = {.n_fds = 0};
     int rc;
 
     if (t->rules.phase == TAKING_ENDED) {

@@ -1,0 +1,180 @@
+/*
+ * Conversations that go on while their connections move back and forth between two workers all the
+ * time: whatever is cut by a move, every byte comes back, once and in order.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/util.h"
+#include "net/transfer.h"
+#include "support/conn_rig.h"
+#include "support/must.h"
+
+enum { CLIENTS = 40, STREAM_MAX = 1 << 18, SENDERS = 8 };
+
+struct client {
+    int fd;
+    uint8_t *stream; /* what it sends: whole messages */
+    size_t len, sent, got;
+};
+
+static struct client clients[CLIENTS];
+static struct rig rigs[2];
+static struct transfer_out out;
+static struct transfer_in in;
+static uint64_t rng;
+static size_t n_moved, n_transfers;
+
+static void on_given(struct transfer_out *t)
+{
+    (void)t;
+}
+
+static void on_taken(struct transfer_in *t)
+{
+    (void)t;
+}
+
+static void converse(struct client *c)
+{
+    const size_t portion = (size_t)1 << rng_below(&rng, 18);
+    uint8_t buf[65536];
+    ssize_t n = 0;
+
+    if (c->sent < c->len && rng_below(&rng, 2))
+        n = send(c->fd, c->stream + c->sent, MIN(c->len - c->sent, portion), MSG_NOSIGNAL);
+    assert_true(n >= 0 || errno == EAGAIN);
+    c->sent += n > 0 ? (size_t)n : 0;
+    /* Sometimes it does not read for long, so that its output piles up. */
+    if (rng_below(&rng, 4))
+        return;
+    n = recv(c->fd, buf, MIN(sizeof(buf), portion), 0);
+    assert_true(n > 0 || (n < 0 && errno == EAGAIN));
+    if (n < 0)
+        return;
+    assert_true(c->got + (size_t)n <= c->sent);
+    assert_memory_equal(buf, c->stream + c->got, (size_t)n);
+    c->got += (size_t)n;
+}
+
+static void turn(void)
+{
+    for (unsigned i = 0; i < SENDERS; i++)
+        converse(&clients[rng_below(&rng, CLIENTS)]);
+    if (rng_below(&rng, 2))
+        ev_run(rigs[0].loop, EVRUN_NOWAIT);
+    if (rng_below(&rng, 2))
+        ev_run(rigs[1].loop, EVRUN_NOWAIT);
+}
+
+static void move(struct rig *from, struct rig *to)
+{
+    const uint64_t end_ms = clock_mono_ms() + 20000;
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                     0);
+    /* Under another name for the same rules each tail is looked at from its beginning. */
+    to->set.binding.fingerprint = rng_below(&rng, 8) == 0;
+    from->set.binding.fingerprint = rng_below(&rng, 8) == 0;
+    transfer_take(&in, &to->set, pair[1], 1 + rng_below(&rng, 2 * CLIENTS), on_taken);
+    assert_int_equal(
+        transfer_give(&out, &from->set, pair, 1, 1 + rng_below(&rng, CLIENTS), on_given), 0);
+    while (!out.is_done || !in.is_done) {
+        assert_true(clock_mono_ms() < end_ms);
+        turn();
+    }
+    n_moved += out.n_moved;
+    n_transfers++;
+    transfer_out_fini(&out);
+    transfer_in_fini(&in);
+    assert_int_equal(rigs[0].set.n_open + rigs[1].set.n_open, CLIENTS);
+}
+
+static uint8_t *compose(size_t *ret_len)
+{
+    /* The separator behind "\r\n" would begin two bytes earlier, and leave two behind. */
+    static const uint8_t last[] = "a\r\n\r\n";
+    uint8_t *stream = malloc(STREAM_MAX + sizeof(last));
+    const size_t longest = (size_t)1 << rng_below(&rng, 18);
+    size_t len = 0;
+
+    assert_non_null(stream);
+    for (;;) {
+        const size_t n = rng_below(&rng, longest);
+
+        if (len + n + 4 > STREAM_MAX || len > longest * 200)
+            break;
+        for (size_t i = 0; i < n; i++)
+            stream[len++] = (uint8_t) "abc\r\n"[rng_below(&rng, 5)];
+        memcpy(stream + len, "\r\n\r\n", 4);
+        len += 4;
+    }
+    memcpy(stream + len, last, sizeof(last) - 1);
+    *ret_len = len + sizeof(last) - 1;
+    return stream;
+}
+
+static bool is_all_got(void)
+{
+    for (unsigned i = 0; i < CLIENTS; i++)
+        if (clients[i].got < clients[i].len)
+            return false;
+    return true;
+}
+
+static void storm(uint64_t seed)
+{
+    size_t total = 0;
+
+    rng = seed;
+    for (int i = 0; i < 2; i++)
+        rig_init(&rigs[i], NULL, STREAM_MAX);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        struct client *c = &clients[i];
+
+        *c = (struct client){.fd = rig_connect(&rigs[i % 2])};
+        c->stream = compose(&c->len);
+        total += c->len;
+    }
+    while (!is_all_got()) {
+        const unsigned from = (unsigned)rng_below(&rng, 2);
+
+        for (uint64_t n = rng_below(&rng, 20); n > 0; n--)
+            turn();
+        move(&rigs[from], &rigs[!from]);
+    }
+    assert_int_equal(
+        counter_get(&rigs[0].counters.bytes_out) + counter_get(&rigs[1].counters.bytes_out), total);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        close(clients[i].fd);
+        free(clients[i].stream);
+    }
+    for (int i = 0; i < 2; i++)
+        rig_fini(&rigs[i]);
+}
+
+static void transfer__conversations_while_moving_for_ever__bytes_exact(void **state UNUSED)
+{
+    n_moved = n_transfers = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        storm(seed);
+    print_message("%zu transfers, %zu connections moved\n", n_transfers, n_moved);
+    assert_true(n_moved > 5000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(transfer__conversations_while_moving_for_ever__bytes_exact),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
