@@ -5,6 +5,7 @@
 #define CLIENT_TEXT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,5 +21,11 @@ int text_unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len);
  * under "@key_base64". Returns 0 or -ENOMEM.
  */
 int text_set_json(json_t *object, const char *key, const void *data, size_t len);
+
+/*
+ * text_is_slip - could somebody who meant @word have typed @text? Letters of either case; a swap
+ * of neighbours is likely, another letter less so, and a short word is soon another one.
+ */
+bool text_is_slip(const char *text, const char *word);
 
 #endif

@@ -10,34 +10,39 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "client/text.h"
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 
 /* The first row is what happens without a command. */
 static const struct command commands[] = {
-    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL},
+    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL,
+     false},
     {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?", ping_run,
-     ping_argp_options},
+     ping_argp_options, false},
     {"bench", "[OPTION...]", "how many messages a second, and how fast?", bench_run,
-     bench_argp_options},
-    {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options},
+     bench_argp_options, false},
+    {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options,
+     false},
     {"hold", "[-c N] [-t TIME] [--probe MIN-MAX]", "leave connections idle; what cuts them?",
-     hold_run, hold_argp_options},
+     hold_run, hold_argp_options, false},
     {"conformance", "[ADDR] [NUMBER...]", "hold a server against the protocol, case by case",
-     conformance_run, conformance_argp_options},
-    {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL},
-    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options},
-    {"actors", "", "list every actor with its process and state", actors_run, NULL},
-    {"commands", "", "list what can be asked of an actor with call", commands_run, NULL},
-    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run, NULL},
-    {"reload", "", "read the configuration again; wait until it is done", reload_run, NULL},
-    {"scale", "N", "change the number of workers; wait until they run", scale_run, NULL},
-    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL},
-    {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", crashes_run,
-     NULL},
-    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, stop_argp_options},
-    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL},
-    {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL},
+     conformance_run, conformance_argp_options, false},
+    {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL, true},
+    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options, true},
+    {"actors", "", "list every actor with its process and state", actors_run, NULL, true},
+    {"commands", "", "list what can be asked of an actor with call", commands_run, NULL, true},
+    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run, NULL, true},
+    {"reload", "", "read the configuration again; wait until it is done", reload_run, NULL, true},
+    {"scale", "N", "change the number of workers; wait until they run", scale_run, NULL, true},
+    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL,
+     true},
+    {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", crashes_run, NULL,
+     true},
+    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, stop_argp_options,
+     true},
+    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL, true},
+    {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL, true},
 };
 
 const char *argp_program_version = "echo-client " ECHO_VERSION;
@@ -58,6 +63,22 @@ static const struct command *command_find(const char *name)
     return NULL;
 }
 
+/* A word that was meant for a command must not be sent as a message, unnoticed. */
+static void check_word(const struct main_input *in, struct argp_state *state, const char *word)
+{
+    static const char advice[] = "to send it as a message use: echo-client send";
+
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        if (text_is_slip(word, commands[i].name))
+            argp_error(state, "%s: no command; did you mean %s? %s %s", word, commands[i].name,
+                       advice, word);
+    if (strcmp(word, "help") == 0)
+        argp_error(state, "%s: no command; did you mean --help? %s %s", word, advice, word);
+    if (in->tool.control && !in->tool.has_address)
+        argp_error(state, "-C %s: %s is no command; %s %s without -C", in->tool.control, word,
+                   advice, word);
+}
+
 /*
  * The first word ends the main options. It is a command's name or, for the default command, its
  * first argument; the word before it makes room for the program's name, which argp wants first.
@@ -72,6 +93,8 @@ static void take_words(struct main_input *in, struct argp_state *state)
         in->command = found;
         in->argv = state->argv + first;
     } else {
+        if (!is_quoted)
+            check_word(in, state, state->argv[first]);
         in->argv = state->argv + first - (is_quoted ? 2 : 1);
         if (is_quoted)
             in->argv[1] = (char *)"--";
@@ -97,6 +120,11 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
         exit(out_flush());
     case ARGP_KEY_ARG:
         take_words(in, state);
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        if (in->tool.control && !in->tool.has_address)
+            argp_error(state, "-C %s: what shall the server do? Name a command like info or reload",
+                       in->tool.control);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -185,6 +213,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     no_words[0] = argv[0];
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &in);
+    in.tool.command = in.command;
     rc = in.command->run(&in.tool, in.argc, in.argv);
     rc_flush = rc == EXIT_PIPE ? 0 : out_flush();
     /* What stdio could not write it shall not try again. */

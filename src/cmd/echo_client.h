@@ -13,6 +13,8 @@
 #include "base/addr.h"
 #include "wire/frame.h"
 
+struct command;
+
 /* Ended by a closed pipe: what a shell shows for SIGPIPE. */
 enum { EXIT_PIPE = 141 };
 
@@ -20,6 +22,8 @@ struct tool {
     const char *address_text; /* borrowed, as written */
     struct addr address;
     const char *control; /* borrowed: the control socket's path; NULL = the default one */
+    const struct command *command; /* what is run; NULL = not known yet */
+    bool has_address; /* it was given */
     uint64_t timeout_ms; /* 0 = none */
     bool has_timeout; /* it was given: commands that take longer have another default */
     uint8_t separator[FRAME_SEPARATOR_MAX];
@@ -35,6 +39,7 @@ struct command {
     /* @argv[0] is the program, the rest the command's own words. Returns the exit code. */
     int (*run)(struct tool *t, int argc, char **argv);
     const struct argp_option *options; /* of its own; NULL = none */
+    bool is_steering; /* asks over the control socket, else it talks to the address */
 };
 
 /* The options of every command; an argp child whose input is a `struct tool`. */

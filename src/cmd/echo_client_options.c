@@ -65,6 +65,20 @@ static const char *set_control(const char *arg, struct argp_state *state)
     return path;
 }
 
+/* Each way has its commands: what was aimed at one must not go, unseen, the other. */
+static void check_way(const struct tool *t, struct argp_state *state)
+{
+    if (!t->command)
+        return;
+    if (t->command->is_steering && t->has_address && !t->control)
+        argp_error(state, "-a %s: %s asks over the control socket of this machine: -C PATH",
+                   t->address_text, t->command->name);
+    if (!t->command->is_steering && t->control && !t->has_address)
+        argp_error(state,
+                   "-C %s: for commands like info and reload; %s goes to an address: -a ADDR",
+                   t->control, t->command->name);
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct tool *t = state->input;
@@ -76,6 +90,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'a':
         t->address_text = arg;
+        t->has_address = true;
         if (addr_parse(arg, &t->address, &why))
             argp_error(state, "-a %s: %s", arg, why);
         else if (t->address.kind != ADDR_UNIX && t->address.port == 0)
@@ -94,6 +109,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_JSON:
         t->is_json = true;
+        return 0;
+    case ARGP_KEY_SUCCESS:
+        check_way(t, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -222,7 +222,7 @@ static void client__json__an_object_a_line(void **state)
 static void client__bad_command_line__usage(void **state)
 {
     struct it *it = *state;
-    static const char *const rows[][4] = {
+    static const char *const rows[][5] = {
         {"--bogus"},
         {"-a", "nonsense", "x"},
         {"-a", "127.0.0.1:0", "x"},
@@ -231,6 +231,15 @@ static void client__bad_command_line__usage(void **state)
         {"--separator", "\\q", "x"},
         {"--separator", "12345678901234567", "x"},
         {"send", "--bogus"},
+        {"-C", "/x"},
+        {"-C", "/x", "Hello!"},
+        {"-C", "/x", "ping"},
+        {"send", "-C", "/x", "Hello!"},
+        {"-a", ":80", "info"},
+        {"reload", "-a", ":80"},
+        {"relaod"},
+        {"-a", ":80", "scael", "4"},
+        {"help"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -240,6 +249,26 @@ static void client__bad_command_line__usage(void **state)
         MUST(strstr(r.err, "echo-client --help"), "row %zu says no way on: %s", i, r.err);
         MUST(r.out_len == 0, "row %zu printed: %s", i, r.out);
     }
+}
+
+/* A command with a slip is no message, unless that is said. */
+static void client__word_like_a_command__asked_back(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "relaod", "now");
+
+    assert_int_equal(r.code, 64);
+    MUST(strstr(r.err, "did you mean reload? to send it as a message use: echo-client send relaod"),
+         "says: %s", r.err);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "send", "relaod");
+    tool_must_print(&r, "relaod\n", 7);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "--", "relaod");
+    tool_must_print(&r, "relaod\n", 7);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "pong", "relaod");
+    tool_must_print(&r, "pong\nrelaod\n", 12);
+    r = RUN(it, NO_INPUT, "-C", "/nowhere", "-a", s->addr[0], "both are given");
+    tool_must_print(&r, "both are given\n", 15);
 }
 
 static void client__nobody_listens__says_how_to_start_it(void **state)
@@ -528,6 +557,7 @@ int main(void)
         IT(client__every_form_of_address__connects),
         IT(client__json__an_object_a_line),
         IT(client__bad_command_line__usage),
+        IT(client__word_like_a_command__asked_back),
         IT(client__nobody_listens__says_how_to_start_it),
         IT(client__server_misbehaves__each_its_own_code_and_sentence),
         IT(client__longer_than_the_server_takes__closed_with_a_hint),

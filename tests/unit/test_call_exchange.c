@@ -294,6 +294,37 @@ static void text_unescape__table__bytes_or_refused(void **state)
     }
 }
 
+static void text_is_slip__table__likely_or_not(void **state)
+{
+    static const struct {
+        const char *text, *word;
+        bool is_slip;
+    } rows[] = {
+        {"relaod", "reload", true},
+        {"Reload", "reload", true},
+        {"reolda", "reload", true},
+        {"reloadd", "reload", true},
+        {"eload", "reload", true},
+        {"upload", "reload", false},
+        {"road", "reload", false},
+        {"tpo", "top", true},
+        {"to", "top", false},
+        {"pnig", "ping", true},
+        {"pong", "ping", false},
+        {"scael", "scale", true},
+        {"scal", "scale", true},
+        {"calls", "scale", false},
+        {"confromanse", "conformance", true},
+        {"", "top", false},
+        {"a word of many letters", "top", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (text_is_slip(rows[i].text, rows[i].word) != rows[i].is_slip)
+            fail_msg("'%s' for '%s'", rows[i].text, rows[i].word);
+}
+
 static void text_set_json__table__text_or_base64(void **state)
 {
     static const struct {
@@ -352,6 +383,7 @@ int main(void)
         cmocka_unit_test(exchange_post__after_quit__closed),
         cmocka_unit_test(exchange_sent__piece_by_piece__the_rest_stays),
         cmocka_unit_test(text_unescape__table__bytes_or_refused),
+        cmocka_unit_test(text_is_slip__table__likely_or_not),
         cmocka_unit_test(text_set_json__table__text_or_base64),
         cmocka_unit_test(call_outcome__each__has_its_words_and_a_code),
     };
