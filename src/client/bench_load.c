@@ -54,13 +54,19 @@ static void take_due(struct bench_load *l, uint64_t now_ns)
     }
 }
 
-static bool may_begin(const struct bench_load *l, const struct bench_link *k)
+/* How many messages may begin now. */
+static uint64_t room(const struct bench_load *l, const struct bench_link *k)
 {
-    if (k->is_replacing || k->outstanding >= l->options->depth)
-        return false;
+    const struct bench_options *o = l->options;
+    uint64_t n = o->depth - k->outstanding;
+
+    if (o->churn)
+        n = MIN(n, o->churn - k->n_begun);
     if (l->rate > 0)
-        return k->n_due > 0;
-    return !l->is_ending && (l->count == 0 || l->n_begun < l->count);
+        return MIN(n, k->n_due);
+    if (l->is_ending)
+        return 0;
+    return l->count ? MIN(n, l->count - l->n_begun) : n;
 }
 
 /* ---- connections ---- */
@@ -77,7 +83,7 @@ static void watch(struct bench_load *l, struct bench_link *k, int op, bool is_wr
 static void link_close(struct bench_link *k, uint64_t retry_ns)
 {
     fds_close(&k->fd);
-    k->send_at = k->due = 0;
+    k->send_at = k->begin = k->due = 0;
     k->base = k->sent = k->received = k->unsent = k->n_begun = 0;
     k->outstanding = 0;
     k->is_connecting = k->is_replacing = false;
@@ -138,32 +144,37 @@ static void link_lost(struct bench_load *l, struct bench_link *k, uint64_t *coun
 
 /* ---- messages ---- */
 
+/* The oldest message that is due: its time began then. */
+static uint64_t take_oldest(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
+{
+    const uint64_t from_ns = due_ns(l, k->due_k);
+
+    /* Late because of us, not because there was no room. */
+    l->counts.late += now_ns > MAX(from_ns, k->free_ns) + LATE_NS;
+    k->due_k += l->n_links;
+    k->n_due--;
+    return from_ns;
+}
+
 static void begin_messages(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
 {
     const struct bench_options *o = l->options;
+    const uint64_t n = room(l, k);
 
     if (k->outstanding == 0)
         k->moved_ns = now_ns;
-    while (may_begin(l, k)) {
-        uint32_t at = (uint32_t)(k->n_begun % o->depth);
-        uint64_t from_ns = now_ns;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint32_t *bounds = k->script->bounds + k->begin;
 
-        if (l->rate > 0) {
-            from_ns = due_ns(l, k->due_k);
-            /* Late because of us, not because there was no room. */
-            l->counts.late += now_ns > MAX(from_ns, k->free_ns) + LATE_NS;
-            k->due_k += l->n_links;
-            k->n_due--;
-        } else {
-            l->n_open++;
-        }
-        k->began_ns[at] = from_ns;
-        k->unsent += k->script->ends[at] - (at ? k->script->ends[at - 1] : 0);
-        k->outstanding++;
-        k->n_begun++;
-        l->n_begun++;
-        k->is_replacing = o->churn && k->n_begun == o->churn;
+        k->began_ns[k->begin] = l->rate > 0 ? take_oldest(l, k, now_ns) : now_ns;
+        k->unsent += bounds[1] - bounds[0];
+        k->begin = k->begin + 1 == o->depth ? 0 : k->begin + 1;
     }
+    k->outstanding += (unsigned)n;
+    k->n_begun += n;
+    l->n_begun += n;
+    l->n_open += l->rate > 0 ? 0 : n;
+    k->is_replacing = o->churn && k->n_begun == o->churn;
 }
 
 /* All that is begun in one call, unless the cycle ends in between. */
@@ -188,26 +199,36 @@ static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_n
         watch(l, k, EPOLL_CTL_MOD, k->unsent > 0);
 }
 
-/* The messages that are whole now. */
+static bool has_echo(const struct bench_link *k)
+{
+    return k->outstanding > 0 && k->received >= k->base + k->script->bounds[k->due + 1];
+}
+
+/* The messages that are whole now; those that began together count together. */
 static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
 {
-    const struct bench_script *s = k->script;
+    const uint32_t *bounds = k->script->bounds;
 
-    while (k->outstanding > 0 && k->received >= k->base + s->ends[k->due]) {
-        uint64_t began_ns = k->began_ns[k->due];
+    while (has_echo(k)) {
+        const uint64_t began_ns = k->began_ns[k->due];
+        uint64_t n = 0, bytes = 0;
 
+        do {
+            bytes += bounds[k->due + 1] - bounds[k->due];
+            n++;
+            k->outstanding--;
+            if (++k->due == l->options->depth) {
+                k->due = 0;
+                k->base += k->script->len;
+            }
+        } while (has_echo(k) && k->began_ns[k->due] == began_ns);
         if (began_ns >= l->window_ns) {
-            hist_add(&l->latency, now_ns - began_ns, 1);
-            l->counts.messages++;
-            l->counts.bytes += s->ends[k->due] - (k->due ? s->ends[k->due - 1] : 0);
+            hist_add(&l->latency, now_ns - began_ns, n);
+            l->counts.messages += n;
+            l->counts.bytes += bytes;
         }
-        l->n_window += now_ns >= l->window_ns && now_ns <= l->end_ns;
-        k->outstanding--;
-        l->n_open--;
-        if (++k->due == l->options->depth) {
-            k->due = 0;
-            k->base += s->len;
-        }
+        l->n_window += now_ns >= l->window_ns && now_ns <= l->end_ns ? n : 0;
+        l->n_open -= n;
     }
     k->free_ns = k->moved_ns = l->last_ns = now_ns;
 }
@@ -409,7 +430,7 @@ void bench_load_fini(struct bench_load *l)
         fds_close(&l->links[i].fd);
     for (unsigned i = 0; l->scripts && i < l->n_scripts; i++) {
         free(l->scripts[i].bytes);
-        free(l->scripts[i].ends);
+        free(l->scripts[i].bounds);
     }
     free(l->scripts);
     free(l->links);

@@ -10,8 +10,8 @@
 
 /* A cycle of messages that a connection sends again and again. */
 struct bench_script {
-    uint8_t *bytes; /* owned: `n` messages one after the other */
-    uint32_t *ends; /* owned: offsets behind each */
+    uint8_t *bytes; /* owned: `depth` messages one after the other */
+    uint32_t *bounds; /* owned: where each begins, and the end of the last */
     uint32_t len;
 };
 
@@ -22,13 +22,14 @@ struct bench_link {
     bool is_replacing; /* its churn is over: no more messages */
     const struct bench_script *script; /* borrowed */
     uint32_t send_at; /* offset in the cycle of the next byte to write */
+    uint32_t begin; /* message of the cycle that is sent next */
     uint32_t due; /* message of the cycle that comes back next */
     uint64_t base; /* bytes of the whole cycles before that message */
     uint64_t sent, received; /* bytes on this connection */
     uint64_t unsent; /* bytes of begun messages that are not written yet */
     uint64_t n_begun; /* messages on this connection */
     unsigned outstanding; /* … of which so many are not echoed */
-    uint64_t *began_ns; /* borrowed, `depth` of them, by n_begun */
+    uint64_t *began_ns; /* borrowed, `depth` of them, by the place in the cycle */
     uint64_t due_k, n_due; /* open loop: the oldest message that is due and not begun; how many */
     uint64_t moved_ns; /* last progress, for the timeout */
     uint64_t free_ns; /* since when there is room for another message */

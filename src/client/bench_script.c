@@ -43,14 +43,14 @@ int bench_script_init(struct bench_script *s, const struct bench_options *o, uin
     size_t n_letters = letters_for(o, letters), total = 0;
     uint64_t rng = seed;
 
-    s->ends = malloc(o->depth * sizeof(*s->ends));
-    if (!s->ends)
+    s->bounds = calloc((size_t)o->depth + 1, sizeof(*s->bounds));
+    if (!s->bounds)
         return -ENOMEM;
     for (unsigned i = 0; i < o->depth; i++) {
         total += random_size(o, &rng) + o->separator_len;
         if (total > UINT32_MAX / 2)
             return -ENOMEM;
-        s->ends[i] = (uint32_t)total;
+        s->bounds[i + 1] = (uint32_t)total;
     }
     s->len = (uint32_t)total;
     s->bytes = malloc(MAX(total, (size_t)1));
@@ -59,6 +59,6 @@ int bench_script_init(struct bench_script *s, const struct bench_options *o, uin
     for (size_t i = 0; i < total; i++)
         s->bytes[i] = (uint8_t)letters[audit_random(&rng) % n_letters];
     for (unsigned i = 0; i < o->depth; i++)
-        memcpy(s->bytes + s->ends[i] - o->separator_len, o->separator, o->separator_len);
+        memcpy(s->bytes + s->bounds[i + 1] - o->separator_len, o->separator, o->separator_len);
     return 0;
 }
