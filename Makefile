@@ -129,7 +129,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
 # The client library: these sources and no others, in objects of their own.
 LIB_SRC := $(patsubst %,src/client/%.c,addresses connection connector deadlines echo_call echo_client \
-             echo_owner echo_sync events exchange_check outcome pool reactor) \
+             echo_owner echo_sync events exchange_check outcome pool reactor resolve) \
            src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter.a
@@ -298,7 +298,7 @@ Name: arbiter
 Description: client library for echo-arbiter: a connection pool, blocking and asynchronous calls
 Version: $(VERSION)
 Libs: -L$${libdir} -larbiter
-Libs.private: -lev
+Libs.private: -lev -pthread
 Cflags: -I$${includedir}
 endef
 

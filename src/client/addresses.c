@@ -5,43 +5,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "client/outcome.h"
-
-int addresses_resolve(void *userdata, const char *host, unsigned short port,
-                      struct arb_address *ret, int max)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *all = NULL;
-    char service[8];
-    int rc, n = 0;
-
-    (void)userdata;
-    snprintf(service, sizeof(service), "%hu", port);
-    hints.ai_flags = AI_NUMERICSERV;
-    rc = getaddrinfo(host, service, &hints, &all);
-    if (rc == EAI_MEMORY)
-        return -ENOMEM;
-    if (rc == EAI_SYSTEM)
-        return errno ? -errno : -EIO;
-    if (rc == EAI_AGAIN)
-        return -EAGAIN;
-    if (rc != 0)
-        return 0;
-    for (struct addrinfo *ai = all; ai && n < max; ai = ai->ai_next) {
-        if (ai->ai_addrlen > sizeof(ret[n].sa))
-            continue;
-        memcpy(&ret[n].sa, ai->ai_addr, ai->ai_addrlen);
-        ret[n++].len = ai->ai_addrlen;
-    }
-    freeaddrinfo(all);
-    return n;
-}
+#include "client/resolve.h"
 
 static int loopback(uint16_t port, struct arb_address *ret)
 {
@@ -79,16 +48,17 @@ static void interleave(const struct addresses *from, struct addresses *ret)
 }
 
 int addresses_find(const struct addr *a, arb_resolver *resolver, void *userdata,
-                   struct addresses *ret)
+                   uint64_t deadline_ns, struct addresses *ret)
 {
     struct addresses found = {0};
     int n = 1;
 
     if (a->kind == ADDR_ANY)
         n = loopback(a->port, found.all);
+    else if (a->kind == ADDR_HOST && resolver)
+        n = resolver(userdata, a->host, a->port, found.all, ADDRESSES_MAX);
     else if (a->kind == ADDR_HOST)
-        n = (resolver ? resolver : addresses_resolve)(userdata, a->host, a->port, found.all,
-                                                      ADDRESSES_MAX);
+        n = resolve(a->host, a->port, deadline_ns, found.all, ADDRESSES_MAX);
     else if ((n = addr_to_sockaddr(a, &found.all[0].sa, &found.all[0].len)) == 0)
         n = 1;
     if (n <= 0)

@@ -54,10 +54,11 @@ static int find_addresses(struct audit *a)
 {
     struct addr addr;
     const char *why;
+    uint64_t deadline_ns = clock_mono_ns() + (uint64_t)a->options.connect_timeout_ms * 1000000;
 
     if (addr_parse(a->options.address, &addr, &why))
         return -EINVAL;
-    return dial_addresses(&addr, NULL, DIAL_FOREVER, &a->addresses);
+    return addresses_find(&addr, NULL, NULL, deadline_ns, &a->addresses);
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)

@@ -51,13 +51,12 @@ int call_adopt(struct call *c, int fd)
     return 0;
 }
 
-int call_connect(struct call *c, const struct addr *a, dial_resolver *resolver,
-                 uint64_t deadline_ns)
+int call_connect(struct call *c, const struct addr *a, uint64_t deadline_ns)
 {
     int rc;
 
     call_close(c);
-    rc = dial(a, resolver, deadline_ns, &c->fd);
+    rc = dial(a, NULL, deadline_ns, &c->fd);
     if (rc)
         return rc;
     c->outcome = 0;

@@ -35,8 +35,7 @@ void call_fini(struct call *c);
 uint64_t call_deadline(uint64_t timeout_ms);
 
 /* call_connect - a fresh connection (an old one is closed first). Returns as dial(). Blocks. */
-int call_connect(struct call *c, const struct addr *a, dial_resolver *resolver,
-                 uint64_t deadline_ns);
+int call_connect(struct call *c, const struct addr *a, uint64_t deadline_ns);
 
 /* call_adopt - take over a connected stream socket instead. Returns 0 or -errno (@fd untouched). */
 int call_adopt(struct call *c, int fd);

@@ -9,34 +9,10 @@
 #include "base/util.h"
 #include "client/connector.h"
 
-/* Who is asked, and until when; an arb_resolver's userdata. */
-struct question {
-    dial_resolver *resolver;
-    uint64_t deadline_ns;
-};
-
 struct dialled {
     bool is_done;
     int outcome, fd;
 };
-
-static int ask(void *userdata, const char *host, unsigned short port, struct arb_address *ret,
-               int max)
-{
-    const struct question *q = userdata;
-
-    if (q->resolver)
-        return q->resolver(host, port, ret, max);
-    return dial_resolve(host, port, q->deadline_ns, ret, max);
-}
-
-int dial_addresses(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns,
-                   struct addresses *ret)
-{
-    struct question q = {resolver, deadline_ns};
-
-    return addresses_find(a, ask, &q, ret);
-}
 
 static void on_dialled(struct connector *c, int status, int fd, int address)
 {
@@ -65,13 +41,13 @@ static int wait_for(struct reactor *r, const struct dialled *d, uint64_t deadlin
     return d->outcome;
 }
 
-int dial(const struct addr *a, dial_resolver *resolver, uint64_t deadline_ns, int *ret_fd)
+int dial(const struct addr *a, arb_resolver *resolver, uint64_t deadline_ns, int *ret_fd)
 {
     struct dialled d = {.fd = -1};
     struct addresses to;
     struct connector *c;
     struct reactor r;
-    int rc = dial_addresses(a, resolver, deadline_ns, &to);
+    int rc = addresses_find(a, resolver, NULL, deadline_ns, &to);
 
     if (rc)
         return rc;

@@ -180,7 +180,7 @@ void client_leave_quietly(struct arb_client *client)
 static int find_addresses(struct arb_client *client, struct addresses *ret)
 {
     return addresses_find(&client->address, client->options.resolver, client->options.resolver_data,
-                          ret);
+                          client_deadline(client->options.timeout_ms), ret);
 }
 
 static int client_init(struct arb_client *client, const char *address)

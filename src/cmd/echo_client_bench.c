@@ -16,7 +16,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/bench.h"
-#include "client/dial.h"
+#include "client/call.h"
 #include "client/human.h"
 #include "client/quantity.h"
 #include "cmd/echo_client.h"
@@ -158,11 +158,8 @@ static int run(struct benching *b)
     struct bench *bench;
     struct bench_result result;
     sigset_t set;
-    int signal_fd,
-        rc = dial_addresses(&b->tool->address, NULL,
-                            b->tool->timeout_ms ? clock_mono_ns() + b->tool->timeout_ms * 1000000
-                                                : DIAL_FOREVER,
-                            &b->options.to);
+    int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL,
+                                       call_deadline(b->tool->timeout_ms), &b->options.to);
 
     if (rc)
         return fail_outcome(b->tool, NULL, rc);

@@ -17,7 +17,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/conformance.h"
-#include "client/dial.h"
+#include "client/call.h"
 #include "client/must.h"
 #include "client/peer.h"
 #include "cmd/echo_client.h"
@@ -124,9 +124,8 @@ static int ensure_reachable(struct conforming *c)
 {
     struct sockaddr_storage sa = {0};
     socklen_t len = sizeof(sa);
-    uint64_t ms = c->tool->timeout_ms;
-    int fd = -1,
-        rc = dial(&c->tool->address, NULL, ms ? clock_mono_ns() + ms * 1000000 : DIAL_FOREVER, &fd);
+    int fd = -1;
+    int rc = dial(&c->tool->address, NULL, call_deadline(c->tool->timeout_ms), &fd);
 
     if (rc)
         return fail_outcome(c->tool, NULL, rc);

@@ -17,7 +17,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/attempt.h"
-#include "client/dial.h"
+#include "client/call.h"
 #include "client/hold.h"
 #include "client/human.h"
 #include "client/loopback.h"
@@ -395,9 +395,8 @@ static int finish(struct holding *h)
 
 static int run(struct holding *h)
 {
-    uint64_t deadline_ns =
-        h->tool->timeout_ms ? clock_mono_ns() + h->tool->timeout_ms * 1000000 : DIAL_FOREVER;
-    int rc = dial_addresses(&h->tool->address, NULL, deadline_ns, &h->to);
+    int rc =
+        addresses_find(&h->tool->address, NULL, NULL, call_deadline(h->tool->timeout_ms), &h->to);
 
     if (rc)
         return fail_outcome(h->tool, NULL, rc);

@@ -275,8 +275,8 @@ static int exit_code(const struct pinging *p)
 static int run(struct pinging *p)
 {
     sigset_t set;
-    int rc =
-        dial_addresses(&p->tool->address, NULL, call_deadline(p->tool->timeout_ms), &p->addresses);
+    int rc = addresses_find(&p->tool->address, NULL, NULL, call_deadline(p->tool->timeout_ms),
+                            &p->addresses);
 
     if (rc == 0)
         rc = exchange_check(&p->call.exchange.rule, p->message, p->size);

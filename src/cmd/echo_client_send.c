@@ -96,7 +96,7 @@ static int ensure_connected(struct sending *s)
 
     if (call_is_usable(&s->call))
         return 0;
-    rc = call_connect(&s->call, &s->tool->address, NULL, call_deadline(s->tool->timeout_ms));
+    rc = call_connect(&s->call, &s->tool->address, call_deadline(s->tool->timeout_ms));
     return rc ? fail_outcome(s->tool, NULL, rc) : 0;
 }
 

@@ -326,7 +326,7 @@ static void addresses_find__two_families__they_take_turns(void **state UNUSED)
         names.all[i].sa.ss_family = (sa_family_t)given[i + 1];
         names.all[i].len = (socklen_t)i;
     }
-    assert_int_equal(addresses_find(&a, resolve, &names, &all), 0);
+    assert_int_equal(addresses_find(&a, resolve, &names, DEADLINE_NEVER, &all), 0);
     assert_int_equal(all.n, 4);
     for (int i = 0; i < all.n; i++)
         assert_int_equal(all.all[i].sa.ss_family, wanted[i]);

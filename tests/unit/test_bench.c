@@ -38,7 +38,7 @@ static struct bench_options options_for(const char *address)
     const char *why;
 
     assert_int_equal(addr_parse(address, &a, &why), 0);
-    assert_int_equal(dial_addresses(&a, NULL, DIAL_FOREVER, &o.to), 0);
+    assert_int_equal(addresses_find(&a, NULL, NULL, DEADLINE_NEVER, &o.to), 0);
     return o;
 }
 

@@ -4,7 +4,6 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -96,77 +95,16 @@ static void silent_stop(struct silent *s)
 static struct arb_address answers[3];
 static int n_answers;
 
-static int fake_resolver(const char *host, uint16_t port, struct arb_address *ret, int max)
+static int fake_resolver(void *userdata, const char *host, uint16_t port, struct arb_address *ret,
+                         int max)
 {
+    assert_null(userdata);
     assert_string_equal(host, "echo.example");
     assert_int_equal(port, 8060);
     assert_true(max >= 3);
     if (n_answers > 0)
         memcpy(ret, answers, (size_t)n_answers * sizeof(*ret));
     return n_answers;
-}
-
-/* ---- the system's resolver, in its place: static linking takes this one ---- */
-
-static pthread_mutex_t resolver_lock = PTHREAD_MUTEX_INITIALIZER;
-static int resolver_rc;
-
-int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                struct addrinfo **ret)
-{
-    static struct sockaddr_in sa = {.sin_family = AF_INET};
-    static struct addrinfo one = {.ai_addrlen = sizeof(sa)};
-
-    assert_string_equal(host, "echo.example");
-    assert_string_equal(service, "8060");
-    assert_int_equal(hints->ai_socktype, SOCK_STREAM);
-    pthread_mutex_lock(&resolver_lock); /* held by a test: no name server answers */
-    sa.sin_port = htons(8060);
-    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    one.ai_addr = (struct sockaddr *)&sa;
-    *ret = &one;
-    pthread_mutex_unlock(&resolver_lock);
-    return resolver_rc;
-}
-
-void freeaddrinfo(struct addrinfo *all)
-{
-    assert_non_null(all);
-}
-
-static void dial_resolve__each_answer__addresses_or_why_not(void **state)
-{
-    static const struct {
-        int rc, n;
-    } rows[] = {{0, 1}, {EAI_NONAME, 0}, {EAI_AGAIN, -EAGAIN}, {EAI_MEMORY, -ENOMEM}};
-    struct arb_address found[4];
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        resolver_rc = rows[i].rc;
-        for (int has_deadline = 0; has_deadline <= 1; has_deadline++) {
-            uint64_t deadline = call_deadline(has_deadline ? LONG_MS : 0);
-            struct arb_address want = loopback(8060);
-
-            assert_int_equal(dial_resolve("echo.example", 8060, deadline, found, 4), rows[i].n);
-            if (rows[i].n == 1)
-                assert_memory_equal(&found[0].sa, &want.sa, want.len);
-        }
-    }
-    resolver_rc = 0;
-}
-
-static void dial_resolve__no_answer__timeout_and_the_late_answer_is_dropped(void **state)
-{
-    struct addr a = {.kind = ADDR_HOST, .port = 8060, .host = "echo.example"};
-    struct arb_address found[4];
-    int fd;
-
-    (void)state;
-    pthread_mutex_lock(&resolver_lock);
-    assert_int_equal(dial(&a, NULL, call_deadline(20), &fd), CALL_TIMEOUT);
-    pthread_mutex_unlock(&resolver_lock);
-    assert_int_equal(dial_resolve("echo.example", 8060, call_deadline(LONG_MS), found, 4), 1);
 }
 
 static int dial_name(uint64_t timeout_ms, int *ret_fd)
@@ -514,8 +452,6 @@ static void call_wait__full_window__replies_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dial_resolve__each_answer__addresses_or_why_not),
-        cmocka_unit_test(dial_resolve__no_answer__timeout_and_the_late_answer_is_dropped),
         cmocka_unit_test(dial__name_unknown__unknown_host),
         cmocka_unit_test(dial__first_address_refuses__the_next_is_taken),
         cmocka_unit_test(dial__first_address_is_silent__the_next_is_taken),
