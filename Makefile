@@ -40,8 +40,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench install uninstall clean help
-INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale install uninstall clean help
+INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -55,6 +55,7 @@ help:
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
 	@echo 'make bench      this server against the frozen floor (QUICK=1: at most 3 minutes)'
+	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
@@ -100,9 +101,9 @@ prove:
 	$(call need,check)
 	@$(sub) _prove
 
-bench:
+bench bench-scale:
 	$(call need,bench)
-	@$(sub) _bench
+	@$(sub) _$@
 
 clean:
 	rm -rf $(B)
@@ -279,6 +280,8 @@ _bench: $(BIN) $(BENCH)
 	@QUICK='$(QUICK)' tests/bench/bench.sh $(B)
 	@tests/bench/bench_scoreboard.sh $(B)
 	@$(MOVING)
+_bench-scale: $(BIN) $(B)/tests/bench/scale
+	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)
 
 endif
 
