@@ -277,11 +277,12 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
     return false;
 }
 
-/* One heir at a time, and none while a reload replaces everybody anyway. */
+/* One heir at a time, none before the last one's predecessor is gone, and none while a reload
+ * replaces everybody anyway. */
 static bool step_heir(struct transition *t, uint64_t now_ms, struct tr_action *a)
 {
     if (t->pass.is_due || t->mode != TR_MODE_SERVE || t->next.epoch || t->pass.heirs > 0 ||
-        t->pass.retiree == 0 || t->n[TR_FREE] == 0)
+        t->n[TR_RETIRING] > 0 || t->pass.retiree == 0 || t->n[TR_FREE] == 0)
         return false;
     t->pass.heirs++;
     return spawn(t, now_ms, TR_HEIR, t->procs[t->pass.retiree - 1].slot, a);

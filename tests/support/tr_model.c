@@ -121,6 +121,7 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
         promise(m, old->wants_heir && old->phase == TR_RUNNING, "an heir that nobody wants");
         promise(m, m->now_ms >= old->since_ms + TR_RECYCLE_MIN_MS, "an heir too soon");
         promise(m, !m->next.epoch, "an heir during a reload");
+        promise(m, tr_model_count(m, TR_RETIRING) == 0, "an heir while another one retires");
     }
     p->wants_heir = p->is_replaced = false;
     p->slot = a->slot;

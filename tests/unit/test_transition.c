@@ -250,7 +250,8 @@ static void transition__recycle_of_all__one_heir_at_a_time(void **state UNUSED)
 {
     begin_serving();
     PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "recycle 1", ""},
-         {2005, "ready 2", "run:2 retire:0 spawn:3@2"}, {2006, "ready 3", "run:3 retire:1"});
+         {2005, "ready 2", "run:2 retire:0"}, {2020, "exit 0", "spawn:0@2"},
+         {2021, "ready 0", "run:0 retire:1"});
 }
 
 static void transition__recycle_after_a_moment__waits_for_a_second_of_service(void **state UNUSED)
