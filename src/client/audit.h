@@ -49,10 +49,11 @@ struct audit_options {
 
     unsigned churn_lanes; /* connect, churn_messages, half-close, end of file, again */
     unsigned churn_messages; /* >= 1 */
+    unsigned churn_every_ms; /* a lane connects so often, unless it is late; 0 = at once again */
     unsigned slow_lanes; /* always in the middle of a message of slow_size */
     size_t slow_size;
     unsigned slow_pieces; /* in so many pieces … */
-    unsigned slow_gap_ms; /* … with such pauses between them */
+    unsigned slow_gap_min_ms, slow_gap_max_ms; /* … with such pauses between them */
 
     unsigned depth; /* outstanding messages a connection, 1..AUDIT_DEPTH_MAX */
     unsigned think_min_ms,
@@ -69,6 +70,9 @@ struct audit_options {
 
     uint8_t separator[FRAME_SEPARATOR_MAX];
     size_t separator_len; /* not raw; not of the header's characters alone */
+
+    audit_on_echoed *on_echoed; /* may be NULL */
+    void *on_echoed_data;
 };
 
 /* audit_options_init - sane defaults: 16 lanes, 32 KiB at most, depth 4, 10..50 ms, until stopped
@@ -120,8 +124,10 @@ struct audit_result audit_result(const struct audit *a);
  * coming; @ret_since_ns (may be NULL, untouched if none): the longest of them since then */
 unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns);
 
-/* audit_talking - connections that are there now */
+/* audit_talking - connections that are there now; audit_inside - those that are in the middle of
+ * sending a message */
 unsigned audit_talking(const struct audit *a);
+unsigned audit_inside(const struct audit *a);
 
 /*
  * audit_run_blocking - all of it on a loop of its own, until the options' duration or messages

@@ -119,7 +119,7 @@ void audit_check_written(struct audit_check *c, size_t n, uint64_t now_ns)
     for (; c->n_begun < c->n_queued && entry_start(c, c->n_begun) < c->written_bytes; c->n_begun++)
         c->counts->sent++;
     while (c->n_written < c->n_begun && entry(c, c->n_written)->end <= c->written_bytes) {
-        c->n_written++;
+        entry(c, c->n_written++)->written_ns = now_ns;
         if (c->waiting_ns == 0)
             c->waiting_ns = now_ns;
     }
@@ -213,6 +213,8 @@ static void judge_named(struct audit_check *c, uint32_t sequence, const uint8_t 
             c->counts->echoed++;
         else
             COUNT_INCIDENT(c, reordered, sequence, now_ns);
+        if (c->on_echoed)
+            c->on_echoed(c->on_echoed_data, entry(c, sequence)->written_ns, now_ns);
         set_done(c, sequence);
     }
 }

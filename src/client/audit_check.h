@@ -74,9 +74,13 @@ struct audit_incidents {
     struct audit_incident kept[AUDIT_INCIDENTS_MAX];
 };
 
+/* A message came back as it was sent: its last byte was written and read at these times. */
+typedef void audit_on_echoed(void *data, uint64_t written_ns, uint64_t now_ns);
+
 /* A queued message until its fate is known. */
 struct audit_entry {
     uint64_t end; /* offset in the stream of the byte after its separator */
+    uint64_t written_ns; /* its last byte */
     uint32_t size; /* without the separator */
     bool is_done;
 };
@@ -87,6 +91,8 @@ struct audit_check {
     struct audit_counts *counts; /* borrowed: the lane's */
     struct audit_stall *stall; /* borrowed: the lane's longest */
     struct audit_incidents *incidents; /* borrowed, may be NULL */
+    audit_on_echoed *on_echoed; /* may be NULL */
+    void *on_echoed_data;
     uint32_t lane; /* for incidents */
     uint16_t port; /* for incidents */
     uint8_t *expected; /* borrowed: @expected_size bytes to write a message into */

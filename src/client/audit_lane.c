@@ -60,6 +60,18 @@ static void set_done(struct lane *l)
     audit_lane_done(l->audit);
 }
 
+/* How long until this lane's next connection is due; late ones are not made up for. */
+static unsigned until_due_ms(struct lane *l)
+{
+    const uint64_t now_ns = clock_mono_ns(),
+                   every_ns = l->audit->options.churn_every_ms * UINT64_C(1000000);
+
+    if (l->kind != LANE_CHURNING || every_ns == 0)
+        return 0;
+    l->due_ns = MAX(l->due_ns + every_ns, now_ns);
+    return (unsigned)((l->due_ns - now_ns) / 1000000);
+}
+
 /* What follows a connection, or the failure to get one. */
 static void go_on(struct lane *l, bool is_failure)
 {
@@ -69,7 +81,7 @@ static void go_on(struct lane *l, bool is_failure)
     if (l->audit->is_stopping || l->n_left == 0 || (is_failure && !o->is_reconnecting))
         set_done(l);
     else
-        lane_start(l, is_failure ? o->reconnect_ms : 0);
+        lane_start(l, is_failure ? o->reconnect_ms : until_due_ms(l));
 }
 
 void lane_over(struct lane *l, enum audit_end how)
@@ -115,6 +127,8 @@ static void connected(struct lane *l)
         .counts = &l->tally->counts,
         .stall = &l->tally->stall,
         .incidents = &a->incidents,
+        .on_echoed = a->options.on_echoed,
+        .on_echoed_data = a->options.on_echoed_data,
         .lane = l->index,
         .port = own_port(l->fd),
         .expected = a->expected,
@@ -241,6 +255,9 @@ void lane_init(struct lane *l, struct audit *a, unsigned index)
                                                        : LANE_LONG;
     l->random = o->seed ^ ((uint64_t)o->run << 32 | index);
     l->n_left = o->messages ? o->messages : UINT64_MAX;
+    l->due_ns = a->started_ns;
+    if (o->churn_lanes > 0) /* evenly over the time of one round */
+        l->due_ns += index * (o->churn_every_ms * UINT64_C(1000000) / o->churn_lanes);
     ev_init(&l->io, on_io);
     ev_init(&l->timer, on_timer);
 }

@@ -38,6 +38,7 @@ struct lane {
     uint64_t n_left_here; /* … on this connection */
     uint64_t random;
     uint64_t moved_ns; /* last time that anything moved */
+    uint64_t due_ns; /* churning at a rate: when the next connection is due */
     unsigned address; /* which of the audit's addresses */
     bool is_due; /* a message's time has come (with pauses between messages) */
     bool is_shut; /* our half-close is done */

@@ -22,7 +22,8 @@ void audit_options_init(struct audit_options *o, const char *address)
         .churn_messages = 10,
         .slow_size = 1 << 20,
         .slow_pieces = 64,
-        .slow_gap_ms = 20,
+        .slow_gap_min_ms = 20,
+        .slow_gap_max_ms = 20,
         .depth = 4,
         .think_min_ms = 10,
         .think_max_ms = 50,
@@ -44,9 +45,9 @@ static bool is_valid(const struct audit_options *o)
            o->churn_lanes <= o->lanes && o->slow_lanes <= o->lanes - o->churn_lanes &&
            o->churn_messages >= 1 && o->slow_pieces >= 1 && o->slow_size >= AUDIT_HEADER_BYTES &&
            o->slow_size <= UINT32_MAX / 2 && o->depth >= 1 && o->depth <= AUDIT_DEPTH_MAX &&
-           o->think_min_ms <= o->think_max_ms && o->size_min >= AUDIT_HEADER_BYTES &&
-           o->size_min <= o->size_max && o->size_max <= UINT32_MAX / 2 &&
-           o->separator_len <= sizeof(o->separator) &&
+           o->think_min_ms <= o->think_max_ms && o->slow_gap_min_ms <= o->slow_gap_max_ms &&
+           o->size_min >= AUDIT_HEADER_BYTES && o->size_min <= o->size_max &&
+           o->size_max <= UINT32_MAX / 2 && o->separator_len <= sizeof(o->separator) &&
            audit_separator_is_fit(o->separator, o->separator_len);
 }
 
@@ -232,6 +233,15 @@ unsigned audit_talking(const struct audit *a)
 
     for (unsigned i = 0; i < a->options.lanes; i++)
         n += is_there(&a->lanes[i]);
+    return n;
+}
+
+unsigned audit_inside(const struct audit *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++)
+        n += is_there(&a->lanes[i]) && a->lanes[i].check.n_begun > a->lanes[i].check.n_written;
     return n;
 }
 

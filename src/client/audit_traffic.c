@@ -79,7 +79,8 @@ static int write_some(struct lane *l)
             buffer_consume(&l->out, &l->audit->pool, (size_t)n);
             l->may_write -= l->kind == LANE_SLOW ? (size_t)n : 0;
             if (l->kind == LANE_SLOW && l->may_write == 0 && buffer_len(&l->out) > 0)
-                lane_set_timer(l, l->audit->options.slow_gap_ms);
+                lane_set_timer(l, lane_random(l, l->audit->options.slow_gap_min_ms,
+                                              l->audit->options.slow_gap_max_ms));
         } else if (errno == EAGAIN) {
             return 0;
         } else if (errno == EPIPE || errno == ECONNRESET) {

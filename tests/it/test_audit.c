@@ -20,7 +20,7 @@ static struct audit_options mixed(struct server *s)
     o.slow_lanes = 4;
     o.slow_size = 200000;
     o.slow_pieces = 20;
-    o.slow_gap_ms = 5;
+    o.slow_gap_min_ms = o.slow_gap_max_ms = 5;
     o.think_min_ms = 1;
     o.think_max_ms = 10;
     return o;

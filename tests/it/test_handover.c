@@ -30,7 +30,7 @@ static struct audit_options traffic(struct server *s)
     o.slow_lanes = lanes / 2;
     o.slow_size = 100000;
     o.slow_pieces = 20;
-    o.slow_gap_ms = 10;
+    o.slow_gap_min_ms = o.slow_gap_max_ms = 10;
     o.think_min_ms = 10;
     o.think_max_ms = 50;
     return o;

@@ -96,7 +96,7 @@ static void audit__honest_server__all_echoed_in_the_planned_connections(void **s
     b->options.slow_lanes = 3;
     b->options.slow_size = 100000;
     b->options.slow_pieces = 7;
-    b->options.slow_gap_ms = 1;
+    b->options.slow_gap_min_ms = b->options.slow_gap_max_ms = 1;
     c = run(b);
     assert_int_equal(c.sent, 12 * 40);
     assert_int_equal(c.echoed, 12 * 40);
@@ -106,6 +106,38 @@ static void audit__honest_server__all_echoed_in_the_planned_connections(void **s
     assert_in_range(c.bytes_sent, 3 * 40 * 100000, UINT64_MAX);
     assert_true(audit_counts_is_o1(&c) && audit_counts_is_o2(&c));
     assert_int_equal(audit_result(b->audit).incidents->n_all, 0);
+}
+
+/* Four connections on each of three lanes, begun 20 ms apart at least: not faster than that. */
+static void audit__connections_at_a_rate__not_before_they_are_due(void **state)
+{
+    struct bench *b = *state;
+    struct audit_counts c;
+
+    prepare(b, TOY_HONEST, 0);
+    b->options.lanes = b->options.churn_lanes = 3;
+    b->options.churn_messages = 10;
+    b->options.churn_every_ms = 20;
+    c = run(b);
+    assert_int_equal(c.connected, 3 * 4);
+    assert_int_equal(c.finished, c.connected);
+    assert_in_range(audit_result(b->audit).duration_ns, 3 * 20 * 1000000, UINT64_MAX);
+}
+
+static void audit_inside__slow_lanes__while_a_message_is_sent_in_part(void **state)
+{
+    struct bench *b = *state;
+
+    prepare(b, TOY_HONEST, 0);
+    b->options.slow_lanes = 5;
+    b->options.slow_size = 1000;
+    b->options.slow_pieces = 2;
+    b->options.slow_gap_min_ms = b->options.slow_gap_max_ms = 60000;
+    start(b);
+    while (audit_result(b->audit).total.counts.finished < 3)
+        ev_run(b->loop, EVRUN_ONCE);
+    assert_int_equal(audit_inside(b->audit), 5);
+    assert_int_equal(audit_talking(b->audit), 5);
 }
 
 static void audit__pauses_between_messages__all_echoed(void **state)
@@ -269,7 +301,7 @@ static void audit_stop__in_full_traffic__nothing_fails(void **state)
     b->options.slow_lanes = 2;
     b->options.slow_size = 20000;
     b->options.slow_pieces = 5;
-    b->options.slow_gap_ms = 2;
+    b->options.slow_gap_min_ms = b->options.slow_gap_max_ms = 2;
     start(b);
     ev_check_init(&s.check, on_turn);
     ev_check_start(b->loop, &s.check);
@@ -319,6 +351,7 @@ static void audit_start__bad_option__refused(void **state)
     REFUSED(b->options.depth = 0);
     REFUSED(b->options.depth = AUDIT_DEPTH_MAX + 1);
     REFUSED(b->options.think_min_ms = 9);
+    REFUSED(b->options.slow_gap_min_ms = b->options.slow_gap_max_ms + 1);
     REFUSED(b->options.size_min = AUDIT_HEADER_BYTES - 1);
     REFUSED(b->options.size_max = AUDIT_HEADER_BYTES, b->options.size_min++);
     REFUSED(b->options.separator_len = 0);
@@ -377,6 +410,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_BENCH(audit__honest_server__all_echoed_in_the_planned_connections),
+        WITH_BENCH(audit__connections_at_a_rate__not_before_they_are_due),
+        WITH_BENCH(audit_inside__slow_lanes__while_a_message_is_sent_in_part),
         WITH_BENCH(audit__pauses_between_messages__all_echoed),
         WITH_BENCH(audit__other_separators__all_echoed),
         WITH_BENCH(audit__server_closes__visibly_failed_and_accounted),

@@ -391,6 +391,38 @@ static void audit_check__stall__longest_wait_without_a_byte(void **state)
     assert_int_equal(b->stall.at_ns, b->now - 90);
 }
 
+struct echoed {
+    unsigned n;
+    uint64_t written_ns, now_ns; /* of the last one */
+};
+
+static void on_echoed(void *data, uint64_t written_ns, uint64_t now_ns)
+{
+    struct echoed *e = data;
+
+    *e = (struct echoed){e->n + 1, written_ns, now_ns};
+}
+
+static void audit_check__echoed__told_from_the_last_byte_out_to_the_last_byte_in(void **state)
+{
+    struct bench *b = *state;
+    struct echoed e = {0};
+
+    b->check.on_echoed = on_echoed;
+    b->check.on_echoed_data = &e;
+    audit_check_queued(&b->check, SIZE);
+    audit_check_queued(&b->check, SIZE);
+    audit_check_written(&b->check, WIRE - 1, 100);
+    audit_check_written(&b->check, 2, 250);
+    audit_check_written(&b->check, WIRE - 1, 300);
+    b->now = 400;
+    echo(b, 0);
+    assert_true(e.n == 1 && e.written_ns == 250 && e.now_ns == 400);
+    b->now = 900;
+    frame(b, message(b, 1), SIZE - 1); /* not as it was sent */
+    assert_int_equal(e.n, 1);
+}
+
 static void audit_check__many_incidents__all_counted_some_kept(void **state)
 {
     struct bench *b = *state;
@@ -542,6 +574,7 @@ int main(void)
         WITH_BENCH(audit_check__tail_after_all_replies__foreign),
         WITH_BENCH(audit_check_room__outstanding__bounded_by_the_depth),
         WITH_BENCH(audit_check__stall__longest_wait_without_a_byte),
+        WITH_BENCH(audit_check__echoed__told_from_the_last_byte_out_to_the_last_byte_in),
         WITH_BENCH(audit_check__many_incidents__all_counted_some_kept),
         cmocka_unit_test(audit_check__random_histories__exact_numbers),
     };
