@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "actor/command.h"
-#include "arbiter/control.h"
+#include "arbiter/control_client.h"
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -55,7 +55,7 @@ void answer_give(struct arbiter *a, struct answer *w, json_t *body)
     if (!body)
         body = command_error("internal", "out of memory");
     if (w->client)
-        control_answer(w->client, w->id, body);
+        control_client_answer(w->client, w->id, body);
     else if (w->message_id)
         give_to_worker(a, w, body);
     json_decref(body);

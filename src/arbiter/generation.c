@@ -23,6 +23,19 @@ static void release_listener(struct listener *l)
         listener_close(l);
 }
 
+void generation_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
+{
+    char where[CONFIG_WHERE_LEN], reason[CONFIG_WHY_LEN];
+
+    snprintf(reason, sizeof(reason), "%s", why);
+    if (c->origin[key].kind == ORIGIN_FILE)
+        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where), config_keys[key].name,
+                 reason);
+    else
+        snprintf(why, why_size, "%s%s: %s", config_keys[key].name,
+                 key == CONFIG_BIND ? " (-b)" : "", reason);
+}
+
 static int open_listeners(struct generation *g, struct generation *old, char *why, size_t why_size)
 {
     const struct config *c = g->config;
@@ -33,8 +46,10 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
         if (!l) {
             int rc = listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms, &l,
                                    why, why_size);
-            if (rc < 0)
+            if (rc < 0) {
+                generation_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;
+            }
             l->refs = 0;
         }
         l->refs++;
@@ -50,8 +65,11 @@ static int open_log(struct generation *g, char *why, size_t why_size)
     const char *path = c->is_daemon && !*c->log_file ? "syslog" : c->log_file;
     int rc = log_open(&g->log, path, c->log_level, c->log_format, "arbiter");
 
-    if (rc < 0)
-        snprintf(why, why_size, "log.file %s: %s", path, strerror(-rc));
+    if (rc < 0) {
+        snprintf(why, why_size, "%s: %s%s", path, strerror(-rc),
+                 strcmp(path, "syslog") == 0 ? "; no syslog daemon listens: name a file" : "");
+        generation_name_key(c, CONFIG_LOG_FILE, why, why_size);
+    }
     return rc;
 }
 

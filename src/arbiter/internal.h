@@ -227,6 +227,10 @@ void generation_commit(struct arbiter *a);
 /* generation_free - close what no other generation holds. NULL is fine. */
 void generation_free(struct generation *g);
 
+/* generation_name_key - put before @why which key it is about, and where that is set: a file's
+ * line, or the option that sets it */
+void generation_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
+
 /* generation_addresses - the bound addresses, space separated */
 void generation_addresses(const struct generation *g, char *buf, size_t size);
 

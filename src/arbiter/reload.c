@@ -84,7 +84,7 @@ static void log_change(const struct config_row *row, const char *old_text, const
 static void prepare(struct arbiter *a, struct config *config)
 {
     const struct config_row *restart_key = NULL;
-    char why[512];
+    char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
     config_diff(a->live->config, config, on_restart_key, &restart_key);

@@ -86,7 +86,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
 static int prepare(struct arbiter *a, struct config *config)
 {
     struct tr_set first;
-    char why[512];
+    char why[CONFIG_WHY_LEN];
     int rc;
 
     raise_descriptor_limit();

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arbiter/control_client.h"
 #include "arbiter/upgrade_impl.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -393,7 +394,7 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
 static void attach_client(struct arbiter *a, const struct state_client *sc)
 {
     struct control_client *c =
-        control_adopt_client(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
+        control_client_adopt(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
 
     for (size_t i = 0; c && i < sc->n_pending; i++) {
         const struct state_pending *p = &sc->pending[i];

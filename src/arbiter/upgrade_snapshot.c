@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arbiter/control_client.h"
 #include "arbiter/upgrade_impl.h"
 #include "base/util.h"
 
@@ -249,7 +250,7 @@ static void add_control(struct builder *b)
         const struct control_client *c = container_of(link, struct control_client, link);
         struct state_client *sc = &s->clients[s->n_clients];
 
-        if (c->is_dead || s->n_clients == k->n_clients)
+        if (c->is_dead || c->refused_ms || s->n_clients == k->n_clients)
             continue;
         sc->fd = c->io.fd;
         sc->in = copy_bytes(b, c->in, c->in_len);

@@ -35,14 +35,12 @@ static const struct {
     bool is_low_port;
     const char *hint;
 } hints[] = {
-    {EADDRINUSE, false, false,
-     "another server listens there: stop it or choose another port with -b"},
-    {EADDRINUSE, true, false,
-     "another server listens there: stop it or choose another path with -b"},
+    {EADDRINUSE, false, false, "another server listens there: stop it or choose another port"},
+    {EADDRINUSE, true, false, "another server listens there: stop it or choose another path"},
     {EADDRNOTAVAIL, false, false,
      "no interface of this machine has that address: see `ip address`"},
     {EACCES, false, true,
-     "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one with -b"},
+     "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher one"},
     {EACCES, true, false,
      "this user may not do that in the directory: change its mode or choose another path"},
     {EAFNOSUPPORT, false, false, "this kernel has no IPv6: use a v4 address"},

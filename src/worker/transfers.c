@@ -107,7 +107,10 @@ static void on_taken(struct transfer_in *in)
                   F_UINT("count", in->n_taken), F_UINT("refused", in->n_refused));
         if (in->n_refused > 0)
             log_warning_limited(w->boot->log, "connections refused", F_STR("from", t->from),
-                                F_UINT("count", in->n_refused), F_ERR(in->error));
+                                F_UINT("count", in->n_refused),
+                                F_STR("error", in->error == -ENOSPC
+                                                   ? "this worker has no room for them"
+                                                   : strerror(-in->error)));
         retire(t);
     }
     worker_on_moved(w);
