@@ -225,7 +225,7 @@ LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN) $(B)/echo-client.bash $(LIBRARY) $(HOOKED) $(TOOLS)
+$(IT): | $(BIN) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
 
 $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)

@@ -41,26 +41,40 @@ static void write_takers(FILE *f, const struct argp_option *o)
     }
 }
 
+/* bash breaks words at ':' and '=' too: what belongs together is put together again. */
+static const char bash_words[] =
+    "    local words=() word command= is_broken= i\n"
+    "    for ((i = 0; i <= COMP_CWORD; i++)); do\n"
+    "        word=${COMP_WORDS[i]}\n"
+    "        if [[ $is_broken || ($i -gt 0 && $word == [:=]*) ]]; then words[-1]+=$word\n"
+    "        else words+=(\"$word\"); fi\n"
+    "        [[ $word == *[:=] ]] && is_broken=1 || is_broken=\n"
+    "    done\n"
+    "    local current=${words[-1]} last=$((${#words[@]} - 1))\n";
+
 static void write_bash(FILE *f, const struct command *commands, size_t n)
 {
-    fputs("# bash completion of echo-client, generated from its tables\n"
-          "_echo_client()\n"
-          "{\n"
-          "    local current=${COMP_WORDS[COMP_CWORD]} command= word i\n"
-          "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
-          "        word=${COMP_WORDS[i]}\n"
-          "        case $word in\n"
-          "        --) return ;;\n"
-          "        ",
-          f);
+    fprintf(f,
+            "# bash completion of echo-client, generated from its tables\n"
+            "_echo_client()\n"
+            "{\n"
+            "%s"
+            "    for ((i = 1; i < last; i++)); do\n"
+            "        word=${words[i]}\n"
+            "        case $word in\n"
+            "        --) return ;;\n"
+            "        ",
+            bash_words);
     write_takers(f, tool_argp.options);
     fputs(") i=$((i + 1)) ;;\n"
           "        -*) ;;\n"
           "        *) command=$word; break ;;\n"
           "        esac\n"
           "    done\n"
-          "    case ${COMP_WORDS[COMP_CWORD - 1]} in\n"
-          "    -C|--control|--compare) COMPREPLY=($(compgen -f -- \"$current\")); return ;;\n"
+          "    case ${words[last - 1]}=$current in\n"
+          "    -C=*|--control=*|--compare=*|*=--control=*|*=--compare=*)\n"
+          "        COMPREPLY=($(compgen -f -- \"${current#--*=}\")); return ;;\n"
+          "    *=-*=*) return ;;\n"
           "    esac\n"
           "    local options='--help --version",
           f);
@@ -99,10 +113,10 @@ static void write_zsh_text(FILE *f, const char *text)
     }
 }
 
-static void write_zsh_option(FILE *f, const char *indent, const char *dashes,
-                             const struct argp_option *o, bool is_short)
+static void write_zsh_option(FILE *f, const char *dashes, const struct argp_option *o,
+                             bool is_short)
 {
-    fprintf(f, " \\\n%s'%s", indent, dashes);
+    fprintf(f, "\n        '%s", dashes);
     if (is_short)
         fputc(o->key, f);
     else
@@ -118,15 +132,15 @@ static void write_zsh_option(FILE *f, const char *indent, const char *dashes,
     fputc('\'', f);
 }
 
-static void write_zsh_options(FILE *f, const char *indent, const struct argp_option *o)
+static void write_zsh_options(FILE *f, const struct argp_option *o)
 {
     for (; o && (o->name || o->key); o++) {
         if (o->flags & OPTION_HIDDEN)
             continue;
         if (o->key > ' ' && o->key < 0x7f)
-            write_zsh_option(f, indent, "-", o, true);
+            write_zsh_option(f, "-", o, true);
         if (o->name)
-            write_zsh_option(f, indent, "--", o, false);
+            write_zsh_option(f, "--", o, false);
     }
 }
 
@@ -149,22 +163,23 @@ static void write_zsh(FILE *f, const struct command *commands, size_t n)
           "_echo_client()\n"
           "{\n"
           "    local state line\n"
-          "    _arguments -C",
+          "    local -a own common=(",
           f);
-    write_zsh_options(f, "        ", tool_argp.options);
-    fputs(" \\\n        '1: :_echo_client_commands' '*:: :->words'\n"
+    write_zsh_options(f, tool_argp.options);
+    fputs("\n        '--help[what there is]' '--version[which one it is]')\n"
+          "    _arguments -C $common '1: :_echo_client_commands' '*:: :->words'\n"
           "    [[ $state == words ]] || return\n"
           "    case $line[1] in\n",
           f);
     for (size_t i = 0; i < n; i++) {
         if (!commands[i].options)
             continue;
-        fprintf(f, "    %s) _arguments", commands[i].name);
-        write_zsh_options(f, "        ", commands[i].options);
-        write_zsh_options(f, "        ", tool_argp.options);
-        fputs(" ;;\n", f);
+        fprintf(f, "    %s) own=(", commands[i].name);
+        write_zsh_options(f, commands[i].options);
+        fputs(") ;;\n", f);
     }
     fputs("    esac\n"
+          "    _arguments $own $common\n"
           "}\n"
           "_echo_client \"$@\"\n",
           f);

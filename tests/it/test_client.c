@@ -496,40 +496,6 @@ static void client__terminal__edits_completes_and_remembers(void **state)
     rmdir(it_path(it, "state"));
 }
 
-/* What bash offers for a line, one word a line. */
-static const char *complete_in_bash(struct it *it, const char *words, int last)
-{
-    char script[1024];
-    const char *argv[] = {"bash", "-c", script, NULL};
-    int fd;
-
-    snprintf(script, sizeof(script),
-             "source '%s'; COMP_WORDS=(echo-client %s); COMP_CWORD=%d; _echo_client; "
-             "printf '%%s\\n' \"${COMPREPLY[@]}\"",
-             it_build_path(it, "echo-client.bash"), words, last);
-    unlink(it_path(it, "offered"));
-    MUST(it_tool_run(it, "offered", argv) == 0, "bash fails");
-    fd = open(it_path(it, "offered"), O_RDONLY | O_CLOEXEC);
-    return tool_read_back(fd, NULL);
-}
-
-static void client__completion__what_help_knows(void **state)
-{
-    struct it *it = *state;
-    struct tool_run r = RUN(it, NO_INPUT, "--completion", "zsh");
-
-    assert_int_equal(r.code, 0);
-    MUST(strstr(r.out, "#compdef echo-client\n") == r.out && strstr(r.out, "'--max-stall=["),
-         "says: %s", r.out);
-    assert_string_equal(complete_in_bash(it, "aud", 1), "audit\n");
-    assert_string_equal(complete_in_bash(it, "-a :80 conf", 3), "conformance\n");
-    assert_string_equal(complete_in_bash(it, "audit --max-", 2), "--max-loss\n--max-stall\n");
-    assert_string_equal(complete_in_bash(it, "--json stop --n", 3), "--now\n");
-    assert_string_equal(complete_in_bash(it, "ping --timeo", 2), "--timeout\n");
-    r = RUN(it, NO_INPUT, "--completion", "tcsh");
-    assert_int_equal(r.code, 64);
-}
-
 static void client__help_and_version__on_standard_output(void **state)
 {
     struct it *it = *state;
@@ -566,7 +532,6 @@ int main(void)
         IT(client__interrupted__ended_by_the_signal_with_all_replies_printed),
         IT(client__terminal__prompts_and_leaves_on_quit),
         IT(client__terminal__edits_completes_and_remembers),
-        IT(client__completion__what_help_knows),
         IT(client__help_and_version__on_standard_output),
     };
 

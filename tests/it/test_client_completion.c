@@ -1,0 +1,147 @@
+/*
+ * The generated completion in real shells, each on a terminal of its own, as somebody types there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pty.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server.h"
+#include "support/tool.h"
+
+#define PROMPT "ready> "
+
+/* What is typed, a tab at the end, and what then stands there. */
+static const struct {
+    const char *typed, *shown;
+} lines[] = {
+    {"echo-client aud", "echo-client audit"},
+    {"echo-client --js", "echo-client --json"},
+    {"echo-client --vers", "echo-client --version"},
+    {"echo-client -a :80 --timeout 2 conf", "--timeout 2 conformance"},
+    {"echo-client audit --max-st", "audit --max-stall"},
+    {"echo-client --json stop --n", "stop --now"},
+    {"echo-client reload --ti", "reload --timeout"},
+    {"echo-client -C ./a-f", "-C ./a-file"},
+    {"echo-client bench --compare ./a-f", "--compare ./a-file"},
+    {"echo-client --control=./a-f", "--control=./a-file"},
+    {"echo-client --timeout=2 -a 127.0.0.1:80 ben", "127.0.0.1:80 bench"},
+    {"echo-client --address=unix:/x hol", "unix:/x hold"},
+};
+
+struct shell {
+    pid_t pid;
+    int fd;
+    char buf[16384];
+};
+
+static void must_type(struct shell *sh, const char *text)
+{
+    sh->buf[0] = '\0';
+    MUST(write(sh->fd, text, strlen(text)) == (ssize_t)strlen(text), "write");
+}
+
+static void must_show(struct shell *sh, const char *text)
+{
+    tool_terminal_expect(sh->fd, sh->buf, sizeof(sh->buf), text);
+}
+
+/* Its own files are not read: what it knows is what @setup tells it. */
+static void shell_open(struct it *it, struct shell *sh, const char *const *argv, const char *setup)
+{
+    struct winsize wide = {.ws_row = 50, .ws_col = 200};
+
+    sh->pid = forkpty(&sh->fd, NULL, NULL, &wide);
+    MUST(sh->pid >= 0, "forkpty: %s", strerror(errno));
+    if (sh->pid == 0) {
+        setenv("HOME", it->dir, 1);
+        setenv("TERM", "dumb", 1);
+        setenv("PS1", PROMPT, 1);
+        if (chdir(it->dir) == 0)
+            execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    fcntl(sh->fd, F_SETFL, O_NONBLOCK);
+    sh->buf[0] = '\0';
+    must_show(sh, PROMPT);
+    must_type(sh, setup);
+    must_show(sh, "set-up");
+    must_show(sh, PROMPT);
+}
+
+static void shell_close(struct shell *sh)
+{
+    must_type(sh, "exit\n");
+    tool_wait(sh->pid);
+    close(sh->fd);
+}
+
+static void must_complete(struct it *it, const char *const *argv, const char *setup)
+{
+    struct shell sh;
+    char typed[128];
+
+    it_write(it, "a-file", "");
+    shell_open(it, &sh, argv, setup);
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        snprintf(typed, sizeof(typed), "%s\t", lines[i].typed);
+        must_type(&sh, typed);
+        must_show(&sh, lines[i].shown);
+        must_type(&sh, "\025\n"); /* the line away, and a new one */
+        must_show(&sh, PROMPT);
+    }
+    must_type(&sh, "echo-client audit --max-\t\t"); /* more than one: a list */
+    must_show(&sh, "--max-loss");
+    must_show(&sh, "--max-stall");
+    must_type(&sh, "\025\n");
+    must_show(&sh, PROMPT);
+    shell_close(&sh);
+}
+
+static void completion__bash__as_typed(void **state)
+{
+    struct it *it = *state;
+    char *setup = peer_alloc(512);
+
+    snprintf(setup, 512, "source '%s'; printf 'set%%s\\n' -up\n",
+             it_build_path(it, "echo-client.bash"));
+    must_complete(it, ARGS("bash", "--norc", "--noprofile", "-i"), setup);
+}
+
+static void completion__zsh__as_typed(void **state)
+{
+    struct it *it = *state;
+
+    if (system("command -v zsh >/dev/null") != 0) {
+        print_message("skipped: there is no zsh here; apt-get install zsh\n");
+        skip();
+    }
+    MUST(symlink(it_build_path(it, "echo-client.zsh"), it_path(it, "_echo-client")) == 0,
+         "symlink: %s", strerror(errno));
+    must_complete(it, ARGS("zsh", "-f", "-i"),
+                  "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; setopt no_beep; "
+                  "printf 'set%s\\n' -up\n");
+}
+
+static void completion__another_shell__usage(void **state)
+{
+    struct it *it = *state;
+    struct tool_run r = RUN(it, NO_INPUT, "--completion", "tcsh");
+
+    assert_int_equal(r.code, 64);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(completion__bash__as_typed),
+        IT(completion__zsh__as_typed),
+        IT(completion__another_shell__usage),
+    };
+
+    return it_run(tests);
+}
