@@ -6,10 +6,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/cpus.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config_type.h"
@@ -29,6 +29,7 @@
 #define LEVEL(field)    .type = &config_type_level, .offset = FIELD(field, enum log_level)
 #define FORMAT(field)   .type = &config_type_format, .offset = FIELD(field, enum log_format)
 #define BYTES(field)    .type = &config_type_bytes, .offset = offsetof(struct config, field)
+#define CPUS(field)     .type = &config_type_cpus, .offset = FIELD(field, enum config_affinity)
 #define BIND(field)     .type = &config_type_bind, .offset = offsetof(struct config, field)
 
 enum { DAY_MS = 86400000, BUFFERED_PER_MESSAGE = 4 };
@@ -40,6 +41,11 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .reload = RELOAD_ARBITER, .initial = "0",
         .allowed = "a whole number from 0 to 1024",
         .help = "worker processes; 0 = one for each CPU that the server may use" },
+    [CONFIG_CPU_AFFINITY] = {
+        .name = "arbiter.cpu_affinity", CPUS(cpu_affinity),
+        .reload = RELOAD_WORKERS, .initial = "off",
+        .allowed = "\"off\", \"auto\", or numbers of CPUs that the server may use, such as \"0,2-5\"",
+        .help = "one CPU for each worker: off, one after the other of all, or of a list" },
     [CONFIG_BOOT_TIMEOUT] = {
         .name = "arbiter.boot_timeout", DURATION(boot_timeout_ms), .min = 100, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "10",
@@ -280,25 +286,50 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
     return 0;
 }
 
+/* A list may be right on another machine, or before the server was confined. */
+static int check_cpus(const struct config *c, char *why, size_t why_size)
+{
+    char where[CONFIG_WHERE_LEN], text[CPUS_TEXT_LEN];
+    cpu_set_t allowed, both;
+    unsigned cpu = 0;
+
+    if (c->cpu_affinity != AFFINITY_LIST || cpus_allowed(&allowed) < 0)
+        return 0;
+    CPU_AND(&both, &c->cpus, &allowed);
+    if (CPU_EQUAL(&both, &c->cpus))
+        return 0;
+    while (!CPU_ISSET(cpu, &c->cpus) || CPU_ISSET(cpu, &allowed))
+        cpu++;
+    snprintf(why, why_size, "%s: %s: CPU %u is none that the server may use, allowed: %s",
+             config_where(c, CONFIG_CPU_AFFINITY, where), config_keys[CONFIG_CPU_AFFINITY].name,
+             cpu, cpus_format(&allowed, text));
+    return -EINVAL;
+}
+
 int config_check(const struct config *c, char *why, size_t why_size)
 {
     int r = check_sizes(c, why, why_size);
 
-    return r < 0 ? r : check_paths(c, why, why_size);
+    if (r == 0)
+        r = check_paths(c, why, why_size);
+    return r < 0 ? r : check_cpus(c, why, why_size);
 }
 
 unsigned config_effective_workers(const struct config *c)
 {
-    unsigned max = (unsigned)config_keys[CONFIG_WORKERS].max, n = 0;
+    const unsigned max = (unsigned)config_keys[CONFIG_WORKERS].max;
+    cpu_set_t cpus = c->cpus;
 
-    /* The kernel refuses a mask smaller than its own: try larger ones. */
-    for (unsigned cpus = 1024; !c->workers && n == 0 && cpus <= 1024 * 64; cpus *= 2) {
-        size_t size = CPU_ALLOC_SIZE(cpus);
-        cpu_set_t *set = CPU_ALLOC(cpus);
+    if (c->workers)
+        return MIN(c->workers, max);
+    if (c->cpu_affinity != AFFINITY_LIST && cpus_allowed(&cpus) < 0)
+        return 1;
+    return MIN(MAX((unsigned)CPU_COUNT(&cpus), 1u), max);
+}
 
-        if (set && sched_getaffinity(0, size, set) == 0)
-            n = (unsigned)CPU_COUNT_S(size, set);
-        CPU_FREE(set);
-    }
-    return c->workers ? c->workers : MIN(MAX(n, 1u), max);
+int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot)
+{
+    if (c->cpu_affinity == AFFINITY_OFF)
+        return -1;
+    return cpus_nth(c->cpu_affinity == AFFINITY_LIST ? &c->cpus : allowed, slot - 1);
 }

@@ -5,6 +5,7 @@
 #ifndef CONF_CONFIG_H
 #define CONF_CONFIG_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,8 +13,8 @@
 
 /* clang-format off */
 enum config_key {
-    CONFIG_WORKERS, CONFIG_BOOT_TIMEOUT, CONFIG_EXIT_TIMEOUT, CONFIG_MAX_REQUESTS, CONFIG_MAX_MEMORY,
-    CONFIG_TIMEOUT,    CONFIG_CONTROL, CONFIG_PID_FILE, CONFIG_DAEMON,
+    CONFIG_WORKERS, CONFIG_CPU_AFFINITY, CONFIG_BOOT_TIMEOUT, CONFIG_EXIT_TIMEOUT, CONFIG_MAX_REQUESTS,
+    CONFIG_MAX_MEMORY, CONFIG_TIMEOUT, CONFIG_CONTROL, CONFIG_PID_FILE, CONFIG_DAEMON,
     CONFIG_BIND, CONFIG_BACKLOG, CONFIG_KEEP_ALIVE, CONFIG_MESSAGE_TIMEOUT, CONFIG_WRITE_TIMEOUT,
     CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED, CONFIG_MAX_CONNECTIONS, CONFIG_SEPARATOR,
     CONFIG_LOG_LEVEL, CONFIG_LOG_FILE, CONFIG_LOG_FORMAT, CONFIG_CRASH_PAYLOAD,
@@ -30,6 +31,8 @@ enum config_reload {
     RELOAD_RESTART, /* needs a new start: a reload that changes it is refused */
 };
 
+enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
+
 enum config_origin_kind { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_COMMAND_LINE };
 
 struct config_origin {
@@ -39,7 +42,9 @@ struct config_origin {
 
 struct config {
     /* arbiter.* */
-    unsigned workers; /* 0 = one per CPU of the affinity mask */
+    unsigned workers; /* 0 = one per CPU of the affinity mask, or of `cpus` */
+    enum config_affinity cpu_affinity;
+    cpu_set_t cpus; /* AFFINITY_LIST: not empty */
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
     unsigned max_requests; /* 0 = never */
@@ -119,7 +124,10 @@ int config_check(const struct config *c, char *why, size_t why_size);
 enum { CONFIG_WHERE_LEN = CONFIG_PATH_MAX + 16, CONFIG_WHY_LEN = 1024 };
 const char *config_where(const struct config *c, enum config_key key, char *buf);
 
-/* config_effective_workers - workers, with 0 resolved by the affinity mask */
+/* config_effective_workers - workers, with 0 resolved by the list of CPUs or the affinity mask */
 unsigned config_effective_workers(const struct config *c);
+
+/* config_cpu - the CPU for the worker of @slot (1..N) if this process may use @allowed; -1 = any */
+int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot);
 
 #endif

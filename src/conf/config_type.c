@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/cpus.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config_path.h"
@@ -262,9 +263,35 @@ static char *bytes_get(const struct config *c, const struct config_row *row UNUS
     return strdup(config_escape(c->separator, c->separator_len, buf));
 }
 
+/* A mode, or a list, which is a mode of its own. */
+static int cpus_set(struct config *c, const struct config_row *row, const char *text, char *problem,
+                    size_t size)
+{
+    int r;
+
+    if (choice_set(c, row, text, NULL, 0) == 0)
+        return 0;
+    r = cpus_parse(text, &c->cpus);
+    if (r == -ERANGE)
+        return refuse(problem, size, text, "has a number that is out of range");
+    if (r < 0)
+        return refuse(problem, size, text, "is no list of CPUs");
+    c->cpu_affinity = AFFINITY_LIST;
+    return 0;
+}
+
+static char *cpus_get(const struct config *c, const struct config_row *row)
+{
+    char text[CPUS_TEXT_LEN];
+
+    return c->cpu_affinity == AFFINITY_LIST ? strdup(cpus_format(&c->cpus, text))
+                                            : choice_get(c, row);
+}
+
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const log_places[] = {"syslog", NULL};
 static const char *const control_places[] = {"auto", NULL};
+static const char *const affinities[] = {"off", "auto", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
 const struct config_type config_type_count = {SYNTAX_NUMBER, NULL, count_set, count_get};
@@ -277,4 +304,5 @@ const struct config_type config_type_control = {SYNTAX_STRING, control_places, c
                                                 path_get};
 const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
 const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
+const struct config_type config_type_cpus = {SYNTAX_STRING, affinities, cpus_set, cpus_get};
 const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};

@@ -40,6 +40,7 @@ extern const struct config_type config_type_control; /* the same, "auto" is no p
 extern const struct config_type config_type_level; /* enum log_level */
 extern const struct config_type config_type_format; /* enum log_format */
 extern const struct config_type config_type_bytes; /* separator and separator_len */
+extern const struct config_type config_type_cpus; /* enum config_affinity and cpus */
 extern const struct config_type config_type_bind; /* bind and n_bind */
 
 /*

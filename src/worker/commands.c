@@ -8,6 +8,7 @@
 
 #include "actor/command.h"
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -41,12 +42,16 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     const struct score_record *r = w->record;
     const uint64_t uptime_ns = clock_mono_ns() - counter_get(&r->started_ns);
     json_t *o = json_object(), *counters = json_object();
+    char text[CPUS_TEXT_LEN];
+    cpu_set_t cpus;
 
     json_object_set_new(o, "id", json_string(w->boot->id));
     set_uint(o, "slot", w->boot->slot);
     set_uint(o, "generation", w->boot->generation);
     set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "state", json_string(actor_state_name(w->state)));
+    if (cpus_allowed(&cpus) == 0)
+        json_object_set_new(o, "cpus", json_string(cpus_format(&cpus, text)));
     json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
     set_uint(o, "connections", w->conns.n_open);
     set_uint(o, "max_connections", w->boot->max_connections);

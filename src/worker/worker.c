@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/title.h"
@@ -223,6 +224,26 @@ static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
     become_orphan(container_of(mb, struct worker, mailbox));
 }
 
+/* Before memory is touched, so that it is near that CPU. */
+static void pin(const struct actor_boot *boot)
+{
+    cpu_set_t cpus;
+    int cpu = -1, rc;
+
+    if (boot->config->cpu_affinity == AFFINITY_OFF)
+        return;
+    rc = cpus_allowed(&cpus);
+    if (rc == 0) {
+        cpu = config_cpu(boot->config, &cpus, boot->slot);
+        CPU_ZERO(&cpus);
+        CPU_SET((size_t)cpu, &cpus);
+        rc = sched_setaffinity(0, sizeof(cpus), &cpus) < 0 ? -errno : 0;
+    }
+    /* The list was right when it was read; it serves all the same. */
+    if (rc < 0)
+        log_warning(boot->log, "arbiter.cpu_affinity: not pinned", F_INT("cpu", cpu), F_ERR(rc));
+}
+
 static int worker_prepare(struct worker *w, struct protocol_binding binding)
 {
     const struct config *c = w->boot->config;
@@ -262,6 +283,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     };
     int rc;
 
+    pin(boot);
     worker_set_state(&w, ACTOR_STARTING);
     counter_set(&w.record->started_ns, clock_mono_ns());
     boot->log->dropped = &w.record->counters.log_dropped;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cpus.h"
 #include "base/util.h"
 #include "support/load.h"
 #include "support/server.h"
@@ -331,6 +332,50 @@ static void reload__check_of_the_file_meanwhile__no_effect(void **state)
     load_free(l);
 }
 
+/* Worker @i must be on CPU @cpu alone. */
+static void must_be_pinned(struct server *s, uint32_t slot, int cpu)
+{
+    cpu_set_t cpus;
+
+    MUST(sched_getaffinity(server_slot_pid(s, slot), sizeof(cpus), &cpus) == 0, "getaffinity: %s",
+         strerror(errno));
+    MUST(CPU_COUNT(&cpus) == 1 && CPU_ISSET((size_t)cpu, &cpus), "worker.%u is not on CPU %d", slot,
+         cpu);
+}
+
+static void reload__cpu_affinity__workers_are_pinned_and_let_go(void **state)
+{
+    struct it *it = *state;
+    char conf[128];
+    cpu_set_t allowed, cpus;
+
+    MUST(cpus_allowed(&allowed) == 0, "getaffinity");
+    struct server *s =
+        server_start(it, .conf = "arbiter: { workers = 3; cpu_affinity = \"auto\"; };");
+    for (uint32_t slot = 1; slot <= 3; slot++)
+        must_be_pinned(s, slot, cpus_nth(&allowed, slot - 1));
+    const int last = cpus_nth(&allowed, (unsigned)CPU_COUNT(&allowed) - 1);
+    snprintf(conf, sizeof(conf), "arbiter: { workers = 2; cpu_affinity = \"%d\"; };", last);
+    server_configure(s, conf);
+    reload(s, 2);
+    must_be_pinned(s, 1, last);
+    must_be_pinned(s, 2, last);
+    server_configure(s, "arbiter: { cpu_affinity = \"1023\"; };");
+    if (!CPU_ISSET(1023, &allowed)) {
+        server_expect(s, REFUSED);
+        server_expect(s, "level=error .*msg=\"configuration\"");
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "arbiter.cpu_affinity: CPU 1023 is none that the server may use", 1);
+        server_wait_log(s, REFUSED, 1);
+        must_be_pinned(s, 2, last);
+    }
+    server_configure(s, "arbiter: { workers = 1; };");
+    reload(s, 1);
+    MUST(sched_getaffinity(server_slot_pid(s, 1), sizeof(cpus), &cpus) == 0, "getaffinity");
+    MUST(CPU_EQUAL(&cpus, &allowed), "still pinned");
+    server_must_be_well(s, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +392,7 @@ int main(void)
         IT(reload__address_taken__rolls_back),
         IT(reload__new_workers_crash__rolls_back),
         IT(reload__check_of_the_file_meanwhile__no_effect),
+        IT(reload__cpu_affinity__workers_are_pinned_and_let_go),
     };
     return it_run(tests);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/cpus.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config_diff.h"
@@ -160,7 +161,7 @@ static void table__choices__all_named_in_allowed(void **state UNUSED)
             expect_accepted(c, (enum config_key)key, *choices, *choices);
         }
     }
-    assert_int_equal(n, 4 + 2 + 2); /* levels, formats, places that are no path */
+    assert_int_equal(n, 4 + 2 + 2 + 2); /* levels, formats, places that are no path, affinities */
     assert_int_equal(c->log_level, LOG_LEVEL_ERROR);
     assert_int_equal(c->log_format, LOG_FORMAT_JSON);
     for (int level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++)
@@ -521,6 +522,67 @@ static void config_where__each_origin__named(void **state UNUSED)
     config_free(c);
 }
 
+static void config_set__cpus__a_mode_or_a_list(void **state UNUSED)
+{
+    struct config *c = new_config();
+
+    expect_accepted(c, CONFIG_CPU_AFFINITY, "3,0-1", "0-1,3");
+    assert_int_equal(c->cpu_affinity, AFFINITY_LIST);
+    expect_refused(c, CONFIG_CPU_AFFINITY, "on", "\"on\" is no list of CPUs");
+    expect_refused(c, CONFIG_CPU_AFFINITY, "", "\"\" is no list of CPUs");
+    expect_refused(c, CONFIG_CPU_AFFINITY, "auto,1", "\"auto,1\" is no list of CPUs");
+    expect_refused(c, CONFIG_CPU_AFFINITY, "0,4096",
+                   "\"0,4096\" has a number that is out of range");
+    expect_accepted(c, CONFIG_CPU_AFFINITY, "auto", "auto");
+    expect_accepted(c, CONFIG_CPU_AFFINITY, "off", "off");
+    config_free(c);
+}
+
+static void config_check__cpu_that_is_not_allowed__named_with_those_that_are(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[CONFIG_WHY_LEN], expected[CONFIG_WHY_LEN], text[CPUS_TEXT_LEN];
+    cpu_set_t allowed;
+    unsigned other = 0;
+
+    assert_int_equal(cpus_allowed(&allowed), 0);
+    cpus_format(&allowed, text);
+    set(c, CONFIG_CPU_AFFINITY, text);
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    while (CPU_ISSET(other, &allowed))
+        other++;
+    CPU_SET(other, &allowed);
+    set(c, CONFIG_CPU_AFFINITY, cpus_format(&allowed, text));
+    CPU_CLR(other, &allowed);
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    snprintf(expected, sizeof(expected),
+             "command line: arbiter.cpu_affinity: CPU %u is none that the server may use, "
+             "allowed: %.99s",
+             other, cpus_format(&allowed, text));
+    assert_string_equal(why, expected);
+    config_free(c);
+}
+
+static void config_cpu__slots__go_round_the_allowed_or_the_listed(void **state UNUSED)
+{
+    static const int of_auto[] = {1, 2, 3, 9, 1}, of_list[] = {2, 9, 2, 9, 2};
+    struct config *c = new_config();
+    cpu_set_t allowed;
+
+    assert_int_equal(cpus_parse("1-3,9", &allowed), 0);
+    assert_int_equal(config_cpu(c, &allowed, 1), -1);
+    for (unsigned i = 0; i < ARRAY_SIZE(of_auto); i++) {
+        set(c, CONFIG_CPU_AFFINITY, "auto");
+        assert_int_equal(config_cpu(c, &allowed, i + 1), of_auto[i]);
+        set(c, CONFIG_CPU_AFFINITY, "2,9");
+        assert_int_equal(config_cpu(c, &allowed, i + 1), of_list[i]);
+    }
+    assert_int_equal(config_effective_workers(c), 2);
+    set(c, CONFIG_WORKERS, "5");
+    assert_int_equal(config_effective_workers(c), 5);
+    config_free(c);
+}
+
 static void config_effective_workers__zero__one_for_each_cpu_of_the_mask(void **state UNUSED)
 {
     struct config *c = new_config();
@@ -622,6 +684,9 @@ int main(void)
         cmocka_unit_test(config_check__message_larger_than_buffers__names_both),
         cmocka_unit_test(config_check__files_of_two_uses__refused),
         cmocka_unit_test(config_where__each_origin__named),
+        cmocka_unit_test(config_set__cpus__a_mode_or_a_list),
+        cmocka_unit_test(config_check__cpu_that_is_not_allowed__named_with_those_that_are),
+        cmocka_unit_test(config_cpu__slots__go_round_the_allowed_or_the_listed),
         cmocka_unit_test(config_effective_workers__zero__one_for_each_cpu_of_the_mask),
         cmocka_unit_test(config_diff__changed_keys__told_in_table_order),
         cmocka_unit_test(config_dump__origins_and_quotes__in_the_files_syntax),

@@ -338,7 +338,7 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"log={};\nlog={};", ":2: log: given twice"},
         {"lag={};", ":1: lag: unknown group, allowed: arbiter, server, log"},
         {"arbiter={tineout=30;};",
-         ":1: arbiter.tineout: unknown key, allowed: workers, boot_timeout"},
+         ":1: arbiter.tineout: unknown key, allowed: workers, cpu_affinity, boot_timeout"},
         {"Arbiter={workers=4;};", ":1: Arbiter: unknown group"},
         {"arbiter={workers=\"4\";};", ":1: arbiter.workers: \"4\" is a string, allowed: a whole "
                                       "number from 0 to 1024, without quotes"},

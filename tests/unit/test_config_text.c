@@ -83,7 +83,7 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
         {"arbiter={workers=1;};", 0, {NULL}, "arbiter={workers=1;};"},
         {"arbiter={workerz=1;};",
          0,
-         {"F:1: arbiter.workerz: unknown key, allowed: workers, boot_"},
+         {"F:1: arbiter.workerz: unknown key, allowed: workers, cpu_affinity, boot_"},
          "arbiter={          };"},
         {"arbiter={a=1;b=2 c=3,workers=4;d=5};",
          0,
