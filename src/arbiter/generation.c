@@ -132,6 +132,8 @@ void generation_commit(struct arbiter *a)
     a->live = a->next;
     a->next = NULL;
     a->log = &a->live->log;
+    a->log->dropped = &a->totals.log_dropped;
+    a->log->lost = old->log.lost;
     for (size_t i = 0; i < a->live->n_listeners; i++)
         if (a->live->listeners[i]->backlog != (int)a->live->config->backlog)
             listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);

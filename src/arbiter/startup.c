@@ -99,6 +99,7 @@ static int prepare(struct arbiter *a, struct config *config)
         return refuse_start(a, rc, why);
     }
     a->log = &a->live->log;
+    a->log->dropped = &a->totals.log_dropped;
     rc = scoreboard_open(&a->scoreboard, TR_RECORDS_MAX);
     if (rc < 0)
         return refuse_start(a, rc, "scoreboard");

@@ -112,6 +112,7 @@ static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, ch
         return rc;
     }
     a->log = &a->live->log;
+    a->log->dropped = &a->totals.log_dropped;
     a->live->log.level = level;
     a->live->workers = (unsigned)s->workers;
     return 0;

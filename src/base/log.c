@@ -167,8 +167,8 @@ int log_reopen(struct log *log)
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-void log_emit(struct log *log, enum log_level level, const char *message,
-              const struct log_field *fields)
+static bool emit(struct log *log, enum log_level level, const char *message,
+                 const struct log_field *fields)
 {
     char line[1 + LOG_LINE_MAX];
     struct timespec ts;
@@ -178,8 +178,31 @@ void log_emit(struct log *log, enum log_level level, const char *message,
     line[0] = '\n';
     size_t len = log_render(line + 1, sizeof(line) - 1, log->format, level, log->actor,
                             (int)getpid(), wall_ns, message, fields);
-    if (!log_write_line(log, level, line + 1, len) && log->dropped)
+    if (log_write_line(log, level, line + 1, len))
+        return true;
+    log->lost++;
+    if (log->dropped)
         counter_add(log->dropped, 1);
+    return false;
+}
+
+/* It takes lines again: the gap is marked, no more often than any other cause. */
+static void say_lost(struct log *log)
+{
+    const uint64_t now_ms = clock_mono_ms(), lost = log->lost;
+
+    if (log->lost_said_ms && now_ms - log->lost_said_ms < LOG_WINDOW_MS)
+        return;
+    log->lost_said_ms = now_ms;
+    if (emit(log, LOG_LEVEL_WARNING, "log: lines were lost", LOG_FIELDS_(F_UINT("count", lost))))
+        log->lost -= lost;
+}
+
+void log_emit(struct log *log, enum log_level level, const char *message,
+              const struct log_field *fields)
+{
+    if (emit(log, level, message, fields) && log->lost > 0)
+        say_lost(log);
 }
 
 /* --- causes that repeat ----------------------------------------------------------------------- */
@@ -303,6 +326,7 @@ void log_forked(struct log *log, const char *actor)
 {
     snprintf(log->actor, sizeof(log->actor), "%s", actor);
     memset(log->causes, 0, sizeof(log->causes));
+    log->lost = log->lost_said_ms = 0;
 }
 
 void log_close(struct log *log)

@@ -1,8 +1,8 @@
 /*
  * One log a process: levels, text (logfmt) or JSON lines, to stderr, a file or syslog.
- * A line is one write; a log that cannot take it (full pipe, full disk) loses the line and counts
- * it. Values are escaped here and nowhere else, so that no peer can forge a line or steer a
- * terminal.
+ * A line is one write; a log that cannot take it (full pipe, full disk) loses the line, counts it,
+ * and says so when it takes lines again. Values are escaped here and nowhere else, so that no peer
+ * can forge a line or steer a terminal.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -40,6 +40,8 @@ struct log {
     char path[512]; /* the file, or syslog's socket; "" = stderr */
     char actor[32]; /* who writes: "arbiter", "worker.2" */
     counter_t *dropped; /* borrowed; may be NULL */
+    uint64_t lost; /* dropped since the log last said so */
+    uint64_t lost_said_ms; /* 0 = never */
     struct log_cause causes[LOG_CAUSES];
 };
 

@@ -51,7 +51,8 @@ int it_tool_run(struct it *it, const char *log,
 /* it_wait_orphans - until no process is left but those that the test knows */
 void it_wait_orphans(struct it *it);
 
-/* it_file_has - a line that matches */
+/* it_count_lines - that match; it_file_has - at least one does */
+size_t it_count_lines(const char *path, const char *pattern);
 bool it_file_has(const char *path, const char *pattern);
 
 /*

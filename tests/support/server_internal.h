@@ -15,9 +15,8 @@ struct it_block {
 /* it_alloc - zeroed, until the end of the test */
 void *it_alloc(struct it *it, size_t size);
 
-/* it_read - a whole file, terminated, owned by the caller; it_count_lines - that match */
+/* it_read - a whole file, terminated, owned by the caller */
 char *it_read(const char *path);
-size_t it_count_lines(const char *path, const char *pattern);
 
 /* it_knows - a server or a tool that the test has started */
 bool it_knows(const struct it *it, pid_t pid);

@@ -439,20 +439,46 @@ static void log_emit__short_write__the_next_line_begins_anew(void **state UNUSED
     limit.rlim_cur = strlen(contents(file)) + 40;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
     log_info(&lg, "broken");
-    log_info(&lg, "lost"); /* EFBIG: nothing of it is written */
+    log_info(&lg, "gone"); /* EFBIG: nothing of it is written */
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
     assert_int_equal(counter_get(&dropped), 2);
     log_info(&lg, "anew");
     log_info(&lg, "and on");
     const char *text = contents(file);
     assert_int_equal(counter_get(&dropped), 2);
-    assert_int_equal(count(text, "\n"), 4);
-    assert_int_equal(count(text, "\nts="), 3);
+    assert_int_equal(count(text, "\n"), 5);
+    assert_int_equal(count(text, "\nts="), 4);
     assert_null(strstr(text, "broken"));
-    assert_null(strstr(text, "lost"));
+    assert_null(strstr(text, "gone"));
     assert_non_null(strstr(text, "msg=\"anew\"\nts="));
+    assert_non_null(strstr(text, "level=warning "));
+    assert_non_null(strstr(text, "msg=\"log: lines were lost\" count=2\nts="));
     assert_non_null(strstr(text, "msg=\"and on\"\n"));
     signal(SIGXFSZ, SIG_DFL);
+}
+
+static void drop_one_of_two(const char *name)
+{
+    int fd = lg.fd;
+    lg.fd = -1;
+    log_info(&lg, "dropped");
+    lg.fd = fd;
+    log_info(&lg, name);
+}
+
+static void log_emit__lines_lost_again_and_again__said_once_a_window(void **state UNUSED)
+{
+    open_log_file();
+    for (int i = 0; i < 10; i++)
+        drop_one_of_two("first window");
+    assert_int_equal(count(contents(file), "lines were lost"), 1);
+    assert_int_equal(count(contents(file), "lines were lost\" count=1\n"), 1);
+    lg.lost_said_ms -= LOG_WINDOW_MS;
+    log_info(&lg, "second window");
+    assert_int_equal(count(contents(file), "lines were lost\" count=9\n"), 1);
+    log_info(&lg, "nothing is lost any more");
+    assert_int_equal(count(contents(file), "lines were lost"), 2);
+    assert_int_equal(counter_get(&dropped), 10);
 }
 
 static void log_emit__syslog__priority_tag_and_no_newline(void **state UNUSED)
@@ -624,6 +650,7 @@ int main(void)
         IN_DIR(log_emit__disk_full__dropped_and_counted),
         IN_DIR(log_emit__closed__dropped_and_counted),
         IN_DIR(log_emit__short_write__the_next_line_begins_anew),
+        IN_DIR(log_emit__lines_lost_again_and_again__said_once_a_window),
         IN_DIR(log_emit__syslog__priority_tag_and_no_newline),
         IN_DIR(log_emit_limited__a_storm__one_line_a_window_with_counts),
         IN_DIR(log_flush_causes__window_over__count_then_silence),
