@@ -193,11 +193,12 @@ static void act(struct arbiter *a, const struct tr_action *action)
         spawn(a, action);
         break;
     case TR_RUN:
-        children_tell(a, action->record, "run", NULL);
+        if (children_tell(a, action->record, "run", NULL) < 0)
+            children_kill(a, action->record, LOG_LEVEL_WARNING, "it cannot be told to run");
         handover_soon(a);
         break;
     case TR_RETIRE:
-        if (is_graceful && !a->is_stopping)
+        if (is_graceful)
             handover_retire(a, action->record);
         else
             children_tell(a, action->record, "stop", &is_graceful);

@@ -113,6 +113,9 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
     struct child *c = container_of(mb, struct child, mailbox);
     struct arbiter *a = c->arbiter;
 
+    /* What it said before it was killed is worth no more than why it was killed. */
+    if (c->is_killed)
+        return;
     log_debug(a->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
               F_UINT("id", m->id));
     if (!is_from(c, m))
@@ -125,9 +128,10 @@ static void on_mailbox_close(struct mailbox *mb, int error)
 {
     struct child *c = container_of(mb, struct child, mailbox);
 
+    /* End of file: it is about to exit, or has; the sweep tells how. */
+    c->mute_ms = clock_mono_ms();
     if (error)
         children_kill(c->arbiter, c->record, LOG_LEVEL_WARNING, "its mailbox broke");
-    /* End of file: it is about to exit, or has; the sweep tells how. */
 }
 
 int children_spawn(struct arbiter *a, const struct tr_action *action)
@@ -202,10 +206,10 @@ int children_send_fds(struct arbiter *a, uint32_t record, const char *command, u
     return rc;
 }
 
-void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
+int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
 {
-    children_send(a, record, command, 0,
-                  graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
+    return children_send(a, record, command, 0,
+                         graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
 }
 
 void children_tell_all(struct arbiter *a, const char *command)
@@ -221,11 +225,11 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
 
     if (!c->pid)
         return;
+    c->is_killed = true;
+    kill(c->pid, SIGKILL);
     children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, "worker killed", F_STR("worker", id),
             F_INT("worker_pid", c->pid), F_STR("why", why));
-    c->is_killed = true;
-    kill(c->pid, SIGKILL);
 }
 
 void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
@@ -234,7 +238,7 @@ void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
     if (mailbox_fd >= 0)
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
     else
-        c->mailbox.is_closed = true;
+        c->mailbox.is_closed = true, c->mute_ms = clock_mono_ms();
 }
 
 static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
@@ -274,6 +278,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
         .kind = TR_EV_EXITED,
         .record = c->record,
         .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
+        .is_missed = has_sent,
     };
 
     log_exit(a, c, status, is_planned);

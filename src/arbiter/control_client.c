@@ -276,7 +276,7 @@ struct control_client *control_client_adopt(struct arbiter *a, int fd, const voi
         return NULL;
     c->in = malloc(CONTROL_LINE_MAX);
     c->out = malloc(out_len ? out_len : 1);
-    if (!c->in || !c->out) {
+    if (!c->in || !c->out || in_len > CONTROL_LINE_MAX || out_len > CONTROL_OUTPUT_MAX) {
         control_client_drop(c);
         return NULL;
     }

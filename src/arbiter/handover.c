@@ -16,7 +16,7 @@
 /* How often the shares are looked at, and how soon after a change. */
 static const double balance_every_s = 2., balance_soon_s = 0.05;
 
-enum { TAKERS_MAX = MAILBOX_FDS_MAX, OFFERS_MAX = 64 };
+enum { TAKERS_MAX = MAILBOX_FDS_MAX, OFFERS_MAX = 64, PATIENCE_MS = 2000 };
 
 /* The workers that serve the live configuration and have room, except @except. */
 static size_t staying(const struct arbiter *a, const struct child *except,
@@ -105,16 +105,20 @@ static bool is_taking(const struct arbiter *a, uint32_t record)
     return false;
 }
 
-/* @args is taken over; gets the list of those that could be introduced. Returns how many: none, and
- * nothing is said, if all of them are about to be found dead. */
-static size_t order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
-                    const uint32_t *takers, size_t n_takers)
+/* @args is taken over; gets the list of those that could be introduced. Returns 0, or -errno and
+ * nothing is said: all of them are about to be found dead, or @giver is. */
+static int order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
+                 const uint32_t *takers, size_t n_takers)
 {
+    const struct mailbox *mailbox = &a->children[giver].mailbox;
     json_t *to = json_array();
     int fds[TAKERS_MAX];
     size_t n = 0;
     char id[32];
+    int rc;
 
+    if (mailbox->is_closed || mailbox->n_queued >= MAILBOX_QUEUE_MAX)
+        n_takers = 0; /* it will not hear of them */
     for (size_t i = 0; i < n_takers; i++) {
         int fd = introduce(a, giver, takers[i]);
 
@@ -128,25 +132,32 @@ static size_t order(struct arbiter *a, uint32_t giver, const char *command, json
     if (n == 0 && n_takers > 0) {
         json_decref(to);
         json_decref(args);
-        return 0;
+        return -ESRCH;
     }
     json_object_set_new(args, "to", to);
-    if (children_send_fds(a, giver, command, 0, args, fds, n) == 0 && n > 0)
+    rc = children_send_fds(a, giver, command, 0, args, fds, n);
+    if (rc == 0 && n > 0) {
         a->children[giver].n_gives++;
+        a->children[giver].gave_ms = clock_mono_ms();
+    }
     for (size_t i = 0; i < n; i++)
         fds_close(&fds[i]);
-    return n;
+    return rc;
 }
 
-/* Nobody can take now, but somebody is about to: worth waiting for, while there is time to drain.
- */
-static bool is_help_coming(const struct arbiter *a, uint32_t record)
+/* Its retirement may wait for others, but not for ever. */
+static bool is_time_left(const struct arbiter *a, uint32_t record)
 {
     const struct tr_proc *p = &a->engine->procs[record];
+
+    return clock_mono_ms() - p->since_ms <= p->exit_timeout_ms / 2;
+}
+
+/* Nobody can take now, but somebody is about to. */
+static bool is_help_coming(const struct arbiter *a)
+{
     uint32_t n = 0;
 
-    if (clock_mono_ms() - p->since_ms > p->exit_timeout_ms / 2)
-        return false;
     for (uint32_t i = 0; i < a->n_children_used; i++)
         n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
              a->engine->procs[i].epoch == a->engine->live.epoch &&
@@ -154,50 +165,65 @@ static bool is_help_coming(const struct arbiter *a, uint32_t record)
     return n < a->engine->live.workers;
 }
 
+/* Tells @c to end: its time to do so begins when it hears of it for the first time. */
+static void tell_to_retire(struct arbiter *a, struct child *c, const uint32_t *takers, size_t n)
+{
+    const bool had_to_wait = c->must_retire;
+
+    c->must_retire = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
+    if (c->must_retire) {
+        handover_soon(a);
+        return;
+    }
+    if (had_to_wait && !c->is_retiring)
+        transition_event(a->engine, clock_mono_ms(),
+                         &(struct tr_event){.kind = TR_EV_TOLD, .record = c->record});
+    c->is_retiring = true;
+}
+
 void handover_retire(struct arbiter *a, uint32_t record)
 {
+    struct child *c = &a->children[record];
     uint32_t takers[TAKERS_MAX] = {0};
-    size_t n;
+    size_t n = 0;
 
-    /* It could only send back what it is given now, to one that may have to retire as well. */
-    a->children[record].must_retire = is_taking(a, record);
-    if (a->children[record].must_retire)
-        return;
-    n = choose_takers(a, record, takers);
-    if (n == 0 && is_help_coming(a, record)) {
-        a->children[record].must_retire = true;
-        return;
+    if (!a->is_stopping) {
+        const bool may_wait = is_time_left(a, record);
+
+        n = choose_takers(a, record, takers);
+        /* What it is given now it could only send back, to one that may have to retire as well. */
+        if (may_wait && (is_taking(a, record) || (n == 0 && is_help_coming(a)))) {
+            c->must_retire = true;
+            return;
+        }
     }
-    if (order(a, record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) == 0 && n > 0) {
-        a->children[record].must_retire = true;
-        handover_soon(a);
-    }
+    tell_to_retire(a, c, takers, n);
 }
 
 void handover_retry(struct arbiter *a)
 {
-    const bool graceful = true;
-
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        struct child *c = &a->children[i];
-
-        if (!c->pid || !c->must_retire)
-            continue;
-        if (!a->is_stopping) {
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->children[i].must_retire)
             handover_retire(a, i);
-        } else {
-            c->must_retire = false;
-            children_tell(a, i, "stop", &graceful);
-        }
+}
+
+/* Has anybody been told to give at @since_ms or later, and not come to an end yet? */
+static bool is_giving_since(const struct arbiter *a, uint64_t since_ms)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        if (c->pid && c->n_gives > 0 && c->gave_ms >= since_ms)
+            return true;
     }
+    return false;
 }
 
 bool handover_is_moving(const struct arbiter *a)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].n_gives > 0)
-            return true;
-    return false;
+    const uint64_t now_ms = clock_mono_ms();
+
+    return is_giving_since(a, now_ms - MIN(now_ms, (uint64_t)PATIENCE_MS));
 }
 
 /* One round at a time: the counts of a move under way would be counted twice. */
@@ -207,7 +233,7 @@ static void balance(struct arbiter *a)
     struct balance_load *loads;
     size_t n;
 
-    if (a->is_stopping || a->engine->next.epoch || handover_is_moving(a))
+    if (a->is_stopping || a->engine->next.epoch || is_giving_since(a, 0))
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
     n = loads ? balance_plan(loads, staying(a, NULL, loads), moves) : 0;
@@ -223,8 +249,12 @@ static void balance(struct arbiter *a)
 
 static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
 {
-    handover_retry(ev_userdata(loop));
-    balance(ev_userdata(loop));
+    struct arbiter *a = ev_userdata(loop);
+
+    handover_retry(a);
+    balance(a);
+    reload_retry(a);
+    upgrade_retry(a);
 }
 
 void handover_start(struct arbiter *a)
@@ -248,13 +278,11 @@ void handover_fini(struct arbiter *a)
 /* What a retiring worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
-    const bool graceful = true;
-
     if (a->engine->procs[c->record].phase != TR_RETIRING || c->must_retire)
         return;
-    if (a->is_stopping || c->n_offers++ >= OFFERS_MAX) {
-        children_tell(a, c->record, "stop", &graceful);
-    } else if (has_moved) {
+    if (c->n_offers++ >= OFFERS_MAX) {
+        tell_to_retire(a, c, NULL, 0);
+    } else if (has_moved || a->is_stopping) {
         handover_retire(a, c->record);
     } else {
         /* The same again would have the same end: a taker may be dead and not yet reaped. */

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/util.h"
 
+enum { MUTE_GRACE_MS = 5000 };
+
 static uint64_t boot_clock_ns(void)
 {
     struct timespec ts;
@@ -21,16 +23,15 @@ static uint64_t boot_clock_ns(void)
 }
 
 /* SIGCONT after SIGABRT: a stopped process handles nothing. */
-static void abort_worker(struct arbiter *a, const struct child *c)
+static void abort_worker(struct arbiter *a, const struct child *c, const char *why)
 {
     struct evidence e;
     char id[32];
 
     children_id(id, sizeof(id), c);
     evidence_take(&e, c->pid);
-    log_warning(a->log, "worker hangs: aborting it", F_STR("worker", id),
-                F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
-                F_UINT("generation", c->generation),
+    log_warning(a->log, why, F_STR("worker", id), F_INT("worker_pid", c->pid),
+                F_UINT("slot", c->slot), F_UINT("generation", c->generation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
                 F_STR("wchan", e.wchan), F_STR("stack", e.stack),
@@ -48,13 +49,22 @@ static bool is_judged(const struct arbiter *a, const struct child *c)
     return phase == TR_READY || phase == TR_RUNNING || phase == TR_RETIRING;
 }
 
+/* Nobody can tell it anything any more. Aborted, it leaves its connections to be rescued. */
+static bool is_mute(const struct child *c)
+{
+    return c->mute_ms && clock_mono_ms() - c->mute_ms >= MUTE_GRACE_MS;
+}
+
 static void judge(struct arbiter *a, struct child *c)
 {
     const struct score_record *r = &a->scoreboard.records[c->record];
 
-    switch (watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
+    switch (is_mute(c) ? watchdog_condemn(&a->watchdog, &c->watch)
+                       : watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
     case WATCHDOG_ABORT:
-        abort_worker(a, c);
+        abort_worker(a, c,
+                     is_mute(c) ? "worker has closed its mailbox and lives on: aborting it"
+                                : "worker hangs: aborting it");
         break;
     case WATCHDOG_KILL:
         children_kill(a, c->record, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");

@@ -50,12 +50,15 @@ struct child {
     bool is_killed; /* SIGKILL was ours */
     struct watch watch;
     struct tally tally;
+    uint64_t mute_ms; /* when it closed its mailbox; 0 = not */
     bool must_retire; /* once those that give to it have finished, or somebody can take */
+    bool is_retiring; /* has been told so */
     uint32_t
         takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to, the first n_takers */
     size_t n_takers;
     unsigned n_offers; /* to take what it could not give when it retired */
     unsigned n_gives; /* orders to give that it has not reported yet */
+    uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
 };
 
@@ -171,8 +174,9 @@ int children_send(struct arbiter *a, uint32_t record, const char *command, uint6
 int children_send_fds(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
                       json_t *args, const int *fds, size_t n_fds);
 
-/* children_tell - send a command without arguments but `graceful`, if it is not NULL */
-void children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
+/* children_tell - send a command without arguments but `graceful`, if it is not NULL. Returns as
+ * children_send. */
+int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
 
 /* children_tell_all - to every process */
 void children_tell_all(struct arbiter *a, const char *command);
@@ -273,7 +277,8 @@ void handover_retire(struct arbiter *a, uint32_t record);
 /* handover_retry - something has finished: tell those that had to wait for it to retire */
 void handover_retry(struct arbiter *a);
 
-/* handover_is_moving - is any worker giving connections away? */
+/* handover_is_moving - is any worker giving connections away? One whom something holds up is not
+ * waited for. */
 bool handover_is_moving(const struct arbiter *a);
 
 /* handover_soon - the shares may have become uneven: look at once */

@@ -65,6 +65,20 @@ void policy_on_death(struct policy *p, struct policy_budget *b, uint64_t now_ms,
     p->last_restart_ms = MAX(p->not_before_ms, (uint64_t)1);
 }
 
+void policy_hasten(struct policy *p, uint64_t now_ms)
+{
+    if (p->early_deaths || p->not_before_ms <= now_ms || p->n_hasty >= POLICY_HASTE_MAX)
+        return;
+    p->n_hasty++;
+    p->not_before_ms = now_ms;
+    p->last_restart_ms = MAX(now_ms, (uint64_t)1);
+}
+
+void policy_on_commit(struct policy *p)
+{
+    *p = (struct policy){.last_restart_ms = p->last_restart_ms, .n_hasty = p->n_hasty};
+}
+
 void policy_on_fork_failure(struct policy *p, uint64_t now_ms, uint32_t random)
 {
     policy_back_off(p, now_ms, random);

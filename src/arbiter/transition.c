@@ -69,6 +69,13 @@ static void on_retiring(struct transition *t, uint64_t now_ms, const struct tr_e
     proc_retire(t, ev->record, now_ms);
 }
 
+static void on_told(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
+{
+    const struct tr_proc *p = &t->procs[ev->record];
+    if (p->phase == TR_RETIRING && !p->is_quick)
+        proc_time_to_retire(t, ev->record, now_ms);
+}
+
 static void on_recycle(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
@@ -82,7 +89,7 @@ static void on_exited(struct transition *t, uint64_t now_ms, const struct tr_eve
     if (t->procs[ev->record].phase == TR_FREE)
         return;
     if (role == TR_LIVE || role == TR_HEIR || (role == TR_NEXT && t->is_commit_due))
-        slot_on_death(t, ev->record, now_ms, ev->was_killed);
+        slot_on_death(t, ev->record, now_ms, ev->was_killed, ev->is_missed);
     else if (role == TR_NEXT)
         next_fail(t, TR_FAILURE_DIED, ev->record);
     proc_free(t, ev->record);
@@ -114,15 +121,11 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
 {
     typedef void handler(struct transition *, uint64_t, const struct tr_event *);
     static handler *const handlers[] = {
-        [TR_EV_TICK] = on_tick,
-        [TR_EV_RELOAD] = on_reload,
-        [TR_EV_SCALE] = on_scale,
-        [TR_EV_READY] = on_ready,
-        [TR_EV_RETIRING] = on_retiring,
-        [TR_EV_RECYCLE] = on_recycle,
-        [TR_EV_EXITED] = on_exited,
-        [TR_EV_STOP] = on_stop,
-        [TR_EV_FORK_FAILED] = on_fork_failed,
+        [TR_EV_TICK] = on_tick,         [TR_EV_RELOAD] = on_reload,
+        [TR_EV_SCALE] = on_scale,       [TR_EV_READY] = on_ready,
+        [TR_EV_RETIRING] = on_retiring, [TR_EV_TOLD] = on_told,
+        [TR_EV_RECYCLE] = on_recycle,   [TR_EV_EXITED] = on_exited,
+        [TR_EV_STOP] = on_stop,         [TR_EV_FORK_FAILED] = on_fork_failed,
     };
     if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->record >= t->n_records)
         return;

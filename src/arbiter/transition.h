@@ -113,6 +113,7 @@ enum tr_event_kind {
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
     TR_EV_READY, /* @record said so */
     TR_EV_RETIRING, /* @record drains of its own accord: replace it, planned */
+    TR_EV_TOLD, /* @record, retiring, could be told so only now: its time begins anew */
     TR_EV_RECYCLE, /* @record serves and wants to be replaced: first an heir, then its end */
     TR_EV_EXITED, /* @record has been reaped */
     TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
@@ -125,6 +126,7 @@ struct tr_event {
     uint32_t workers;
     bool is_quick;
     bool was_killed; /* of TR_EV_EXITED: SIGKILL from outside, which says nothing about @record */
+    bool is_missed; /* of TR_EV_EXITED: connections wait for who comes next */
     struct tr_set set;
 };
 

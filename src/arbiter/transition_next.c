@@ -95,7 +95,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struc
         t->pass.is_due = true; /* those that the pass has left behind are to be taken back too */
     } else {
         t->pass.is_due = true; /* an heir's slot backs off too */
-        slot_on_death(t, record, now_ms, false);
+        slot_on_death(t, record, now_ms, false, false);
     }
     return kill_it(t, now_ms, record, TR_KILL_BOOT_TIMEOUT, a);
 }
@@ -208,7 +208,7 @@ static void commit(struct transition *t)
         if (slot > t->live.workers)
             t->slots[slot] = (struct policy){0};
         else if (t->holder[TR_LIVE][slot])
-            t->slots[slot] = (struct policy){.last_restart_ms = t->slots[slot].last_restart_ms};
+            policy_on_commit(&t->slots[slot]);
     }
 }
 

@@ -72,19 +72,28 @@ uint32_t proc_alloc(struct transition *t)
     return record;
 }
 
-void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms)
+void proc_time_to_retire(struct transition *t, uint32_t record, uint64_t now_ms)
 {
     struct tr_proc *p = &t->procs[record];
-    proc_release(t, record);
-    proc_enter(t, record, TR_RETIRING, now_ms,
-               deadline_after(now_ms, deadline_after(p->exit_timeout_ms, TR_KILL_GRACE_MS)));
+    p->deadline_ms = deadline_after(now_ms, deadline_after(p->exit_timeout_ms, TR_KILL_GRACE_MS));
 }
 
-void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless)
+void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms)
+{
+    proc_release(t, record);
+    proc_enter(t, record, TR_RETIRING, now_ms, 0);
+    proc_time_to_retire(t, record, now_ms);
+}
+
+void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless,
+                   bool is_missed)
 {
     const struct tr_proc *p = &t->procs[record];
-    policy_on_death(&t->slots[p->slot], &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
+    struct policy *policy = &t->slots[p->slot];
+    policy_on_death(policy, &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
                     next_random(t));
+    if (is_missed)
+        policy_hasten(policy, now_ms);
 }
 
 void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms)

@@ -27,14 +27,19 @@ void proc_release(struct transition *t, uint32_t record);
 /* proc_retire - release it to drain within the exit timeout that it was started with */
 void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms);
 
+/* proc_time_to_retire - the exit timeout of one that retires begins now */
+void proc_time_to_retire(struct transition *t, uint32_t record, uint64_t now_ms);
+
 /* proc_free - there is no such process (any more) */
 void proc_free(struct transition *t, uint32_t record);
 
 /*
  * slot_on_death, slot_on_false_start - tell the policy of the slot of @record
  * @is_blameless  not held against it that it was not ready: as a death in service
+ * @is_missed     connections wait for its successor
  */
-void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless);
+void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless,
+                   bool is_missed);
 void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms);
 
 /* next_fail - a rollback is due because of @record; the first failure counts */

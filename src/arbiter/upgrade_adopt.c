@@ -237,6 +237,8 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
             .n_gives = (unsigned)from->n_gives,
+            /* Perhaps it had to wait: it does no harm to say it twice. */
+            .must_retire = strcmp(from->phase, upgrade_phase_names[TR_RETIRING]) == 0,
         };
         adopt_record(a, c, from, s);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
@@ -345,8 +347,8 @@ static int check_texts(const struct upgrade_state *s, char *why)
     if (!json_is_object(s->notes) || s->last_epoch < s->epoch)
         return complain(why, -EINVAL, "state", "it does not fit together");
     for (size_t i = 0; i < s->n_clients; i++)
-        if (s->clients[i].in.len > CONTROL_LINE_MAX)
-            return complain(why, -EINVAL, "clients", "a request is too long");
+        if (s->clients[i].in.len > CONTROL_LINE_MAX || s->clients[i].out.len > CONTROL_OUTPUT_MAX)
+            return complain(why, -EINVAL, "clients", "a request or an answer is too long");
     return 0;
 }
 
@@ -397,7 +399,7 @@ static void attach_client(struct arbiter *a, const struct state_client *sc)
     struct control_client *c =
         control_client_adopt(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
 
-    for (size_t i = 0; c && i < sc->n_pending; i++) {
+    for (size_t i = 0; c && i < MIN(sc->n_pending, (size_t)CONTROL_PENDING_MAX); i++) {
         const struct state_pending *p = &sc->pending[i];
         int wait = find(upgrade_wait_names, ARRAY_SIZE(upgrade_wait_names), p->wait);
         struct answer *w = wait < 0 ? NULL : answer_new(a, c, p->id);

@@ -88,6 +88,15 @@ static enum watchdog_verdict on_aborted(struct watchdog *d, struct watch *w)
     return WATCHDOG_KILL;
 }
 
+enum watchdog_verdict watchdog_condemn(struct watchdog *d, struct watch *w)
+{
+    if (w->aborted_ns)
+        return on_aborted(d, w);
+    w->aborted_ns = d->now_ns;
+    look_again_in(d, WATCHDOG_KILL_MS * ms);
+    return WATCHDOG_ABORT;
+}
+
 static enum watchdog_verdict on_long_silence(struct watchdog *d, struct watch *w)
 {
     const uint64_t confirm_ns = MIN(WATCHDOG_CONFIRM_MS * ms, step_ns(w));
@@ -98,9 +107,7 @@ static enum watchdog_verdict on_long_silence(struct watchdog *d, struct watch *w
         look_again_at(d, w->suspected_ns + confirm_ns);
         return WATCHDOG_SUSPECT;
     }
-    w->aborted_ns = d->now_ns;
-    look_again_in(d, WATCHDOG_KILL_MS * ms);
-    return WATCHDOG_ABORT;
+    return watchdog_condemn(d, w);
 }
 
 enum watchdog_verdict watchdog_judge(struct watchdog *d, struct watch *w, uint64_t heartbeat_ns)

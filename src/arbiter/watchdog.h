@@ -65,6 +65,12 @@ uint64_t watch_silence_ns(const struct watchdog *d, const struct watch *w);
 void watchdog_look(struct watchdog *d, uint64_t mono_ns, uint64_t boot_ns, uint64_t idle_ms);
 enum watchdog_verdict watchdog_judge(struct watchdog *d, struct watch *w, uint64_t heartbeat_ns);
 
+/*
+ * watchdog_condemn - abort one that turns its loop, but may not any longer
+ * Returns WATCHDOG_ABORT, the first time, or as watchdog_judge from then on.
+ */
+enum watchdog_verdict watchdog_condemn(struct watchdog *d, struct watch *w);
+
 /* watchdog_plan - the look is over. Returns the time until the next one. */
 uint64_t watchdog_plan(struct watchdog *d);
 

@@ -67,6 +67,7 @@ static json_t *do_adopt(struct worker *w, const struct request *r)
 {
     if (r->n_fds < 1 || w->is_draining)
         return NULL;
+    rescue_finish(&w->foreign, w->loop); /* of another slot, perhaps */
     rescue_start(&w->foreign, w->loop, r->fds[0], &w->conns, w->boot->log, true);
     r->fds[0] = -1;
     return json_true();
@@ -82,9 +83,11 @@ static json_t *do_stop(struct worker *w, const struct request *r)
 {
     json_t *graceful = json_object_get(r->args, "graceful");
 
+    /* Without room for the descriptors nothing can be given now: the arbiter hears that, and offers
+     * again. */
     if (graceful && !json_is_true(graceful))
         worker_quit(w);
-    else if (r->n_fds > 0)
+    else if (json_array_size(json_object_get(r->args, "to")) > 0)
         worker_hand_over(w, r->fds, r->n_fds);
     else
         worker_drain(w);

@@ -34,6 +34,7 @@ struct worker {
     enum actor_state state; /* the record has a copy */
     bool has_been_termed; /* a second SIGTERM is for at once */
     bool has_asked; /* to be replaced */
+    bool is_cut_off; /* the mailbox is closed */
     bool is_draining;
 };
 
@@ -61,8 +62,9 @@ void worker_on_moved(struct worker *w);
 /* worker_ask_to_retire - ask the arbiter, once, for an heir; goes on serving until told to stop */
 void worker_ask_to_retire(struct worker *w, const char *reason);
 
-/* worker_tell - a message to the arbiter; @args is taken over, NULL = none */
-void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args);
+/* worker_tell - a message to the arbiter; @args is taken over, NULL = none. Returns 0 or -errno,
+ * logged. */
+int worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args);
 
 /* commands.c */
 

@@ -131,6 +131,13 @@ static bool take_batch(struct rescue *r)
     return true;
 }
 
+static void log_adopted(struct rescue *r)
+{
+    if (r->n_adopted > 0)
+        log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
+    r->n_adopted = 0;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
 {
     struct rescue *r = container_of(io, struct rescue, io);
@@ -140,9 +147,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
         is_more = take_batch(r);
     if (is_more)
         return;
-    if (r->n_adopted > 0)
-        log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
-    r->n_adopted = 0;
+    log_adopted(r);
     if (r->is_once)
         rescue_stop(r, loop);
 }
@@ -168,4 +173,14 @@ void rescue_stop(struct rescue *r, struct ev_loop *loop)
     ev_io_stop(loop, &r->io);
     fds_close(&r->io.fd);
     r->conns = NULL;
+}
+
+void rescue_finish(struct rescue *r, struct ev_loop *loop)
+{
+    if (!r->conns)
+        return;
+    while (take_batch(r))
+        ;
+    log_adopted(r);
+    rescue_stop(r, loop);
 }

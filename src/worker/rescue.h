@@ -31,10 +31,14 @@ struct rescue {
     uint64_t n_adopted; /* since the last line in the log */
 };
 
-/* rescue_start - watch @fd, owned; with @is_once only until it is empty. rescue_stop - no more, and
- * close it. Both are idempotent. */
+/*
+ * rescue_start - watch @fd, owned; with @is_once only until it is empty
+ * rescue_stop - no more, and close it; rescue_finish - after taking what is there
+ * All are idempotent.
+ */
 void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
                   struct log *log, bool is_once);
 void rescue_stop(struct rescue *r, struct ev_loop *loop);
+void rescue_finish(struct rescue *r, struct ev_loop *loop);
 
 #endif

@@ -78,11 +78,30 @@ static void retire(struct transfer *t)
     ev_prepare_start(w->loop, &w->transfers.reaper);
 }
 
-static void tell_moved(struct worker *w, uint64_t count, uint64_t stayed, uint64_t took_ns)
+static int tell_moved(struct worker *w, uint64_t count, uint64_t stayed, uint64_t took_ns)
 {
-    worker_tell(w, "moved", 0,
-                json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
-                          (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000)));
+    return worker_tell(w, "moved", 0,
+                       json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
+                                 (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000)));
+}
+
+/* The arbiter waits for it: it is kept until it is said. */
+static void tell_given(struct transfer *t)
+{
+    const struct transfer_out *out = &t->out;
+    const int rc = tell_moved(t->worker, out->n_moved, out->n_stayed, out->took_ns);
+
+    if (rc == 0 || rc == -EPIPE)
+        retire(t);
+}
+
+void transfers_tell(struct worker *w)
+{
+    struct list *link, *next;
+
+    list_for_each_safe (link, next, &w->transfers.gives)
+        if (transfer_at(link)->out.is_done)
+            tell_given(transfer_at(link));
 }
 
 static void on_given(struct transfer_out *out)
@@ -90,10 +109,8 @@ static void on_given(struct transfer_out *out)
     struct transfer *t = container_of(out, struct transfer, out);
     struct worker *w = t->worker;
 
-    if (out->is_done) {
-        tell_moved(w, out->n_moved, out->n_stayed, out->took_ns);
-        retire(t);
-    }
+    if (out->is_done)
+        tell_given(t);
     worker_on_moved(w);
 }
 

@@ -38,6 +38,9 @@ void transfers_take(struct worker *w, const char *from, int *fd);
  */
 void transfers_give(struct worker *w, int *fds, size_t n_fds, size_t count);
 
+/* transfers_tell - say again what could not be said */
+void transfers_tell(struct worker *w);
+
 /* transfers_is_giving - something is, or will be, sent that nobody has answered yet. A taker that
  * has fallen silent is not waited for. */
 bool transfers_is_giving(const struct worker *w);

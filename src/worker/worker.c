@@ -27,12 +27,35 @@
 #include "worker/internal.h"
 #include "worker/recycle.h"
 
+/* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
+ */
+static void become_orphan(struct worker *w)
+{
+    if (!w->is_draining)
+        log_warning(w->boot->log, "the arbiter is gone: draining",
+                    F_UINT("connections", w->conns.n_open));
+    for (size_t i = 0; i < w->boot->n_listeners; i++)
+        if (w->boot->listeners[i]->fd >= 0)
+            shutdown(w->boot->listeners[i]->fd, SHUT_RDWR);
+    worker_drain(w);
+}
+
+static bool is_orphan(const struct worker *w)
+{
+    return getppid() != w->boot->arbiter_pid;
+}
+
 static void on_beat(struct heartbeat *h)
 {
     struct worker *w = container_of(h, struct worker, heartbeat);
 
+    if (w->is_cut_off && is_orphan(w))
+        become_orphan(w);
+    if (w->has_been_termed)
+        worker_ask_to_retire(w, "SIGTERM");
     if (counter_get(&w->record->counters.requests) >= w->max_requests)
         worker_ask_to_retire(w, "max_requests");
+    transfers_tell(w);
 }
 
 /*
@@ -61,7 +84,7 @@ static void on_second(struct heartbeat *h)
         worker_ask_to_retire(w, "max_memory");
 }
 
-void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
+int worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
 {
     struct message m = {.id = id, .target = "arbiter", .args = args};
     int rc;
@@ -75,6 +98,7 @@ void worker_tell(struct worker *w, const char *command, uint64_t id, json_t *arg
         log_warning_limited(w->boot->log, "mailbox: not sent", F_STR("command", command),
                             F_ERR(rc));
     message_fini(&m);
+    return rc;
 }
 
 void worker_set_state(struct worker *w, enum actor_state state)
@@ -121,7 +145,7 @@ static void begin_to_leave(struct worker *w)
     worker_set_state(w, ACTOR_STOPPING);
     acceptor_stop(&w->acceptor);
     rescue_stop(&w->rescue, w->loop);
-    rescue_stop(&w->foreign, w->loop);
+    rescue_finish(&w->foreign, w->loop);
     transfers_close(w);
     ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
     ev_timer_start(w->loop, &w->patience);
@@ -158,25 +182,14 @@ void worker_on_moved(struct worker *w)
     leave_if_drained(w);
 }
 
-/* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
- */
-static void become_orphan(struct worker *w)
-{
-    if (!w->is_draining)
-        log_warning(w->boot->log, "the arbiter is gone: draining",
-                    F_UINT("connections", w->conns.n_open));
-    for (size_t i = 0; i < w->boot->n_listeners; i++)
-        if (w->boot->listeners[i]->fd >= 0)
-            shutdown(w->boot->listeners[i]->fd, SHUT_RDWR);
-    worker_drain(w);
-}
-
 void worker_ask_to_retire(struct worker *w, const char *reason)
 {
     if (w->has_asked || w->is_draining)
         return;
-    w->has_asked = true;
-    worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", reason));
+    /* If it cannot be said now, the next heartbeat says it. */
+    w->has_asked = worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", reason)) == 0;
+    if (!w->has_asked)
+        return;
     /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */
     if (w->state != ACTOR_RUN)
         worker_drain(w);
@@ -186,7 +199,7 @@ static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents 
 {
     struct worker *w = container_of(signal, struct worker, term);
 
-    if (getppid() != w->boot->arbiter_pid) {
+    if (is_orphan(w)) {
         become_orphan(w);
     } else if (w->has_been_termed) {
         ev_break(loop, EVBREAK_ALL);
@@ -219,9 +232,20 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n
     worker_command(w, m, fds, n_fds);
 }
 
+/*
+ * A process that ends closes its descriptors before its children have another parent: SIGTERM
+ * follows, or the next heartbeat sees it. Else it is this one alone that is cut off, and the
+ * listeners are not its to shut down: it serves what it has until the arbiter ends it, so that
+ * its connections are rescued.
+ */
 static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
 {
-    become_orphan(container_of(mb, struct worker, mailbox));
+    struct worker *w = container_of(mb, struct worker, mailbox);
+
+    w->is_cut_off = true;
+    acceptor_stop(&w->acceptor);
+    if (is_orphan(w))
+        become_orphan(w);
 }
 
 /* Before memory is touched, so that it is near that CPU. */

@@ -450,6 +450,10 @@ static void note(struct tr_model *m, const struct tr_event *ev)
                 promote_heir(m, p);
         }
         break;
+    case TR_EV_TOLD:
+        if (p->phase == TR_RETIRING && !p->is_quick)
+            retire(m, p);
+        break;
     case TR_EV_RECYCLE:
         p->wants_heir |= p->phase == TR_RUNNING && is_of(p, &m->live);
         break;

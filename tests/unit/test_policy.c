@@ -43,6 +43,40 @@ static void policy_on_death__again_in_service__once_a_second(void **state UNUSED
     }
 }
 
+/* In the long run still one a second, and a few more. */
+static void policy_hasten__a_few_times__then_the_interval_again(void **state UNUSED)
+{
+    struct policy p = {0};
+    uint64_t now_ms = 5000;
+    unsigned n_at_once = 0;
+
+    policy_budget_init(&budget, 1);
+    for (unsigned i = 0; i < 20; i++) {
+        policy_on_death(&p, &budget, now_ms, true, 0);
+        policy_hasten(&p, now_ms);
+        n_at_once += p.not_before_ms == now_ms;
+        now_ms = p.not_before_ms + 1;
+        policy_on_commit(&p);
+    }
+    assert_int_equal(n_at_once, 1 + POLICY_HASTE_MAX);
+    assert_true(now_ms >= 5000 + (20 - n_at_once) * POLICY_SERVICE_INTERVAL_MS);
+    policy_on_good_service(&p, &budget);
+    policy_on_death(&p, &budget, 50000, true, 0);
+    policy_on_death(&p, &budget, 50001, true, 0);
+    policy_hasten(&p, 50001);
+    assert_int_equal(p.not_before_ms, 50001);
+}
+
+static void policy_hasten__dies_before_ready__backs_off_all_the_same(void **state UNUSED)
+{
+    struct policy p = {0};
+
+    policy_budget_init(&budget, 1);
+    policy_on_death(&p, &budget, 5000, false, 0);
+    policy_hasten(&p, 5000);
+    assert_int_equal(p.not_before_ms, 5000 + POLICY_BACKOFF_MIN_MS);
+}
+
 static void policy_on_good_service__all_is_forgiven(void **state UNUSED)
 {
     struct policy p = {0};
@@ -165,6 +199,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(policy_on_death__first_in_service__at_once),
         cmocka_unit_test(policy_on_death__again_in_service__once_a_second),
+        cmocka_unit_test(policy_hasten__a_few_times__then_the_interval_again),
+        cmocka_unit_test(policy_hasten__dies_before_ready__backs_off_all_the_same),
         cmocka_unit_test(policy_on_good_service__all_is_forgiven),
         cmocka_unit_test(policy_on_death__in_service_at_time_zero__remembered),
         cmocka_unit_test(policy_on_death__before_ready__doubles_between_bounds),

@@ -32,6 +32,8 @@ static void feed(struct tr_model *m, const char *text)
         {"ready", {.kind = TR_EV_READY}},
         {"exit", {.kind = TR_EV_EXITED}},
         {"retiring", {.kind = TR_EV_RETIRING}},
+        {"told", {.kind = TR_EV_TOLD}},
+        {"missed", {.kind = TR_EV_EXITED, .is_missed = true}},
         {"recycle", {.kind = TR_EV_RECYCLE}},
         {"fork-fails", {.kind = TR_EV_FORK_FAILED}},
         {"scale", {.kind = TR_EV_SCALE}},
@@ -244,6 +246,31 @@ static void transition__recycle__heir_serves_before_the_old_one_retires(void **s
     PLAY({2001, "ready 2", "run:2 retire:0"});
     assert_true(transition_is_planned(&model.engine, 0));
     PLAY({2002, "exit 0", ""}, {2003, "recycle 0", ""}, {2004, "recycle 9", ""});
+}
+
+static void transition__retires_and_is_told_later__has_its_time_from_then_on(void **state UNUSED)
+{
+    begin_serving();
+    PLAY({100, "scale 1", "retire:1"}, {2000, "told 0", ""}, {2100, "told 1", ""});
+    assert_int_equal(transition_deadline(&model.engine), 2100 + 3000 + TR_KILL_GRACE_MS);
+    PLAY({5599, "", ""}, {5600, "", "kill:1/exit"}, {5600, "told 1", ""}, {5700, "exit 1", ""});
+    /* A stop's own deadline is nobody's to move. */
+    PLAY({6000, "stop", "retire:0"}, {7000, "told 0", ""}, {9499, "", ""},
+         {9500, "", "kill:0/exit"});
+}
+
+/* Connections that only its successor can serve. */
+static void transition__missed__replaced_at_once_a_few_times(void **state UNUSED)
+{
+    begin(1, 8);
+    PLAY({10, "ready 0", "run:0 serving"}, {500, "missed 0", "spawn:0@1"},
+         {510, "ready 0", "run:0"});
+    PLAY({600, "missed 0", "spawn:0@1"}, {610, "ready 0", "run:0"});
+    PLAY({700, "missed 0", "spawn:0@1"}, {710, "ready 0", "run:0"});
+    PLAY({800, "missed 0", "spawn:0@1"}, {810, "ready 0", "run:0"});
+    PLAY({1000, "missed 0", ""}, {1799, "", ""});
+    assert_in_range(transition_deadline(&model.engine), 1800, 1800 + POLICY_SERVICE_JITTER_MS);
+    PLAY({2100, "", "spawn:0@1"}, {2101, "missed 0", ""}); /* it was not ready */
 }
 
 static void transition__recycle_of_all__one_heir_at_a_time(void **state UNUSED)
@@ -714,6 +741,8 @@ int main(void)
         cmocka_unit_test(transition__ten_seconds_in_service__forgiven_with_one_wake),
         cmocka_unit_test(transition__retires_of_its_own_accord__replaced_at_once_unpunished),
         cmocka_unit_test(transition__recycle__heir_serves_before_the_old_one_retires),
+        cmocka_unit_test(transition__retires_and_is_told_later__has_its_time_from_then_on),
+        cmocka_unit_test(transition__missed__replaced_at_once_a_few_times),
         cmocka_unit_test(transition__recycle_of_all__one_heir_at_a_time),
         cmocka_unit_test(transition__recycle_after_a_moment__waits_for_a_second_of_service),
         cmocka_unit_test(transition__old_one_dies_before_its_heir_serves__heir_has_the_slot),

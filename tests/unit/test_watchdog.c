@@ -290,6 +290,30 @@ static void watchdog__first_look_long_after_the_fork__not_held_against_it(void *
     assert_int_equal(watchdog_plan(&dog), 250 * ms);
 }
 
+static void watchdog__condemned__aborted_once_then_killed_however_it_beats(void **state UNUSED)
+{
+    struct watchdog dog = {0};
+    struct watch watch;
+    unsigned n_kills = 0;
+
+    watch_init(&watch, 30000, 1000 * ms);
+    watchdog_look(&dog, 1000 * ms, 1000 * ms, 7500);
+    assert_int_equal(watchdog_judge(&dog, &watch, 999 * ms), WATCHDOG_FINE);
+    watchdog_look(&dog, 2000 * ms, 2000 * ms, 7500);
+    assert_int_equal(watchdog_condemn(&dog, &watch), WATCHDOG_ABORT);
+    assert_int_equal(watchdog_plan(&dog), WATCHDOG_KILL_MS * ms);
+    for (uint64_t t = 2100; t < 5000; t += 100) {
+        watchdog_look(&dog, t * ms, t * ms, 7500);
+        const enum watchdog_verdict v =
+            t % 200 ? watchdog_condemn(&dog, &watch) : watchdog_judge(&dog, &watch, t * ms);
+
+        assert_int_equal(v, n_kills == 0 && t >= 2000 + WATCHDOG_KILL_MS ? WATCHDOG_KILL
+                                                                         : WATCHDOG_ABORTED);
+        n_kills += v == WATCHDOG_KILL;
+    }
+    assert_int_equal(n_kills, 1);
+}
+
 static void watchdog__nobody_to_judge__looks_as_often_as_told(void **state UNUSED)
 {
     struct watchdog dog = {0};
@@ -314,6 +338,7 @@ int main(void)
         cmocka_unit_test(watchdog__long_starvation_of_all__nobody_aborted),
         cmocka_unit_test(watchdog__impossible_heartbeats__silence_counts_from_the_change),
         cmocka_unit_test(watchdog__first_look_long_after_the_fork__not_held_against_it),
+        cmocka_unit_test(watchdog__condemned__aborted_once_then_killed_however_it_beats),
         cmocka_unit_test(watchdog__nobody_to_judge__looks_as_often_as_told),
     };
 
