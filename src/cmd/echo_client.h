@@ -6,6 +6,7 @@
 #define CMD_ECHO_CLIENT_H
 
 #include <argp.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,6 +88,9 @@ int reopen_logs_run(struct tool *t, int argc, char **argv);
 /* ---- output: each returns 0 or an exit code (EXIT_PIPE, 74), reported already ---- */
 
 int out_line(const void *data, size_t len);
+int out_print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* as a line */
+/* out_json - as a line; @o is freed, NULL = there was no memory for it */
+int out_json(json_t *o);
 int out_flush(void);
 
 /* ---- errors ---- */

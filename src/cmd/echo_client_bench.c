@@ -110,15 +110,9 @@ static int print_text(struct benching *b, const struct bench_result *r, int *ret
 static int print_json(struct benching *b, const struct bench_result *r)
 {
     json_t *o = bench_json(&b->options, r);
-    char *text;
-    int rc;
 
     json_object_set_new(o, "address", json_string(b->tool->address_text));
-    text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    rc = text ? out_line(text, strlen(text)) : EX_OSERR;
-    free(text);
-    json_decref(o);
-    return rc;
+    return out_json(o);
 }
 
 static void warn(const struct benching *b, const struct bench_result *r)

@@ -73,34 +73,22 @@ static enum verdict try_case(const struct conforming *c, const struct conformanc
     return reason[0] ? FAILED : PASSED;
 }
 
-static int print_json(json_t *o)
-{
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    int rc = text ? out_line(text, strlen(text)) : EX_OSERR;
-
-    free(text);
-    json_decref(o);
-    return rc ? rc : out_flush();
-}
-
 static int print_case(const struct conforming *c, const struct conformance_case *k,
                       enum verdict verdict, uint64_t ms)
 {
     static const char *const names[] = {"passed", "failed", "skipped"};
-    char text[1024];
-    int len;
+    int rc;
 
     if (c->tool->is_json)
-        return print_json(json_pack("{s:i, s:s, s:s, s:I, s:s*}", "case", (int)k->number, "title",
-                                    k->title, "verdict", names[verdict], "ms", (json_int_t)ms,
-                                    "why", reason[0] ? reason : NULL));
-    len =
-        snprintf(text, sizeof(text), "%sok %u - %s%s%s", verdict == FAILED ? "not " : "", k->number,
-                 k->title, verdict == SKIPPED ? " # SKIP " : "", verdict == SKIPPED ? reason : "");
-    if (verdict == FAILED)
-        len += snprintf(text + len, sizeof(text) - (size_t)len, "\n# %s", reason);
-    len = out_line(text, (size_t)len);
-    return len ? len : out_flush();
+        rc = out_json(json_pack("{s:i, s:s, s:s, s:I, s:s*}", "case", (int)k->number, "title",
+                                k->title, "verdict", names[verdict], "ms", (json_int_t)ms, "why",
+                                reason[0] ? reason : NULL));
+    else if (verdict == FAILED)
+        rc = out_print("not ok %u - %s\n# %s", k->number, k->title, reason);
+    else
+        rc = out_print("ok %u - %s%s%s", k->number, k->title, verdict == SKIPPED ? " # SKIP " : "",
+                       verdict == SKIPPED ? reason : "");
+    return rc ? rc : out_flush();
 }
 
 static int list_cases(const struct conforming *c)
@@ -109,12 +97,9 @@ static int list_cases(const struct conforming *c)
 
     for (size_t i = 0; rc == 0 && i < conformance_n_cases; i++) {
         const struct conformance_case *k = &conformance_cases[i];
-        char text[256];
-        int len = snprintf(text, sizeof(text), "%2u  %s%s", k->number, k->title,
-                           k->needs_max_message ? " (-m)" : "");
 
         if (is_wanted(c, k->number))
-            rc = out_line(text, (size_t)len);
+            rc = out_print("%2u  %s%s", k->number, k->title, k->needs_max_message ? " (-m)" : "");
     }
     return rc;
 }

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -28,6 +30,27 @@ int out_line(const void *data, size_t len)
     return 0;
 }
 
+int out_print(const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vprintf(format, args);
+    va_end(args);
+    return n < 0 ? out_failed() : out_line("", 0);
+}
+
+int out_json(json_t *o)
+{
+    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    int rc = text ? out_line(text, strlen(text)) : EX_OSERR;
+
+    free(text);
+    json_decref(o);
+    return rc;
+}
+
 int out_flush(void)
 {
     return fflush(stdout) == 0 ? 0 : out_failed();
@@ -48,14 +71,8 @@ static const char *const advice[CALL_OUTCOMES_N] = {
 
 static void fail_json(int outcome, const char *message)
 {
-    json_t *o = json_pack("{s:{s:s, s:s}}", "error", "code", call_outcome_name(outcome), "message",
-                          message);
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-
-    if (text)
-        out_line(text, strlen(text));
-    free(text);
-    json_decref(o);
+    out_json(json_pack("{s:{s:s, s:s}}", "error", "code", call_outcome_name(outcome), "message",
+                       message));
 }
 
 int fail_outcome(const struct tool *t, const char *what, int outcome)

@@ -144,43 +144,30 @@ static int exchange(struct pinging *p, uint64_t *ret_ns)
 
 /* ---- what is printed ---- */
 
-static int print_json(json_t *o)
-{
-    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    int rc = text ? out_line(text, strlen(text)) : EX_OSERR;
-
-    free(text);
-    json_decref(o);
-    return rc ? rc : out_flush();
-}
-
 static int print_reply(const struct pinging *p, uint64_t ns)
 {
-    char text[512];
-    int len;
+    int rc;
 
     if (p->tool->is_json)
-        return print_json(json_pack("{s:I, s:I, s:f}", "seq", (json_int_t)p->n_sent, "bytes",
-                                    (json_int_t)p->size, "time_ms", (double)ns / 1e6));
-    len = snprintf(text, sizeof(text), "%" PRIu64 " bytes from %s: seq=%" PRIu64 " time=%.3f ms",
-                   p->size, p->tool->address_text, p->n_sent, (double)ns / 1e6);
-    len = out_line(text, (size_t)MIN(len, (int)sizeof(text) - 1));
-    return len ? len : out_flush();
+        rc = out_json(json_pack("{s:I, s:I, s:f}", "seq", (json_int_t)p->n_sent, "bytes",
+                                (json_int_t)p->size, "time_ms", (double)ns / 1e6));
+    else
+        rc = out_print("%" PRIu64 " bytes from %s: seq=%" PRIu64 " time=%.3f ms", p->size,
+                       p->tool->address_text, p->n_sent, (double)ns / 1e6);
+    return rc ? rc : out_flush();
 }
 
 static int print_loss(const struct pinging *p, int outcome)
 {
-    char text[512];
-    int len;
+    const char *text = call_outcome_text(outcome);
+    int rc;
 
     if (p->tool->is_json)
-        return print_json(json_pack("{s:I, s:{s:s, s:s}}", "seq", (json_int_t)p->n_sent, "error",
-                                    "code", call_outcome_name(outcome), "message",
-                                    call_outcome_text(outcome)));
-    len = snprintf(text, sizeof(text), "from %s: seq=%" PRIu64 " %s", p->tool->address_text,
-                   p->n_sent, call_outcome_text(outcome));
-    len = out_line(text, (size_t)MIN(len, (int)sizeof(text) - 1));
-    return len ? len : out_flush();
+        rc = out_json(json_pack("{s:I, s:{s:s, s:s}}", "seq", (json_int_t)p->n_sent, "error",
+                                "code", call_outcome_name(outcome), "message", text));
+    else
+        rc = out_print("from %s: seq=%" PRIu64 " %s", p->tool->address_text, p->n_sent, text);
+    return rc ? rc : out_flush();
 }
 
 static json_t *times_json(const struct ping_times *t)
@@ -192,38 +179,28 @@ static json_t *times_json(const struct ping_times *t)
 
 static int print_times(const char *title, const struct ping_times *t)
 {
-    char text[160];
-
     if (t->n == 0)
         return 0;
-    snprintf(text, sizeof(text), "%s min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", title,
-             (double)t->min_ns / 1e6, t->mean_ns / 1e6, (double)t->max_ns / 1e6,
-             ping_times_mdev(t) / 1e6);
-    return out_line(text, strlen(text));
+    return out_print("%s min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", title, (double)t->min_ns / 1e6,
+                     t->mean_ns / 1e6, (double)t->max_ns / 1e6, ping_times_mdev(t) / 1e6);
 }
 
 static int print_summary(const struct pinging *p)
 {
     double ms = (double)(clock_mono_ns() - p->started_ns) / 1e6;
-    char text[512];
+    double lost = ping_lost_percent(p->n_sent, p->n_echoed);
     int rc;
 
     if (p->tool->is_json)
-        return print_json(json_pack("{s:{s:I, s:I, s:f, s:f, s:I, s:o, s:o}}", "summary", "sent",
-                                    (json_int_t)p->n_sent, "echoed", (json_int_t)p->n_echoed,
-                                    "lost_percent", ping_lost_percent(p->n_sent, p->n_echoed),
-                                    "duration_ms", ms, "connections", (json_int_t)p->n_connects,
-                                    "connect_ms", times_json(&p->connect_times), "round_trip_ms",
-                                    times_json(&p->round_trips)));
-    snprintf(text, sizeof(text), "\n--- %s echo statistics ---", p->tool->address_text);
-    rc = out_line(text, strlen(text));
-    snprintf(text, sizeof(text),
-             "%" PRIu64 " messages sent, %" PRIu64 " echoed, %.6g%% lost, %" PRIu64
-             " connection%s, time %.0f ms",
-             p->n_sent, p->n_echoed, ping_lost_percent(p->n_sent, p->n_echoed), p->n_connects,
-             p->n_connects == 1 ? "" : "s", ms);
-    if (rc == 0)
-        rc = out_line(text, strlen(text));
+        return out_json(json_pack(
+            "{s:{s:I, s:I, s:f, s:f, s:I, s:o, s:o}}", "summary", "sent", (json_int_t)p->n_sent,
+            "echoed", (json_int_t)p->n_echoed, "lost_percent", lost, "duration_ms", ms,
+            "connections", (json_int_t)p->n_connects, "connect_ms", times_json(&p->connect_times),
+            "round_trip_ms", times_json(&p->round_trips)));
+    rc = out_print("\n--- %s echo statistics ---\n%" PRIu64 " messages sent, %" PRIu64
+                   " echoed, %.6g%% lost, %" PRIu64 " connection%s, time %.0f ms",
+                   p->tool->address_text, p->n_sent, p->n_echoed, lost, p->n_connects,
+                   p->n_connects == 1 ? "" : "s", ms);
     if (rc == 0)
         rc = print_times("connect", &p->connect_times);
     return rc ? rc : print_times("round trip", &p->round_trips);

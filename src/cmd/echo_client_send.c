@@ -49,16 +49,12 @@ static int print_json(const struct awaited *a)
 {
     double ms = (double)(clock_mono_ns() - a->posted_ns) / 1e6;
     json_t *o = json_pack("{s:I, s:f}", "bytes", (json_int_t)a->len, "time_ms", ms);
-    char *text = NULL;
-    int rc = EX_OSERR;
 
-    if (o && text_set_json(o, "reply", a->data, a->len) == 0)
-        text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    if (text)
-        rc = out_line(text, strlen(text));
-    free(text);
-    json_decref(o);
-    return rc;
+    if (o && text_set_json(o, "reply", a->data, a->len)) {
+        json_decref(o);
+        o = NULL;
+    }
+    return out_json(o);
 }
 
 /* Wait for the oldest reply, compare, print. */

@@ -1,0 +1,50 @@
+/*
+ * Connections that are opened, left alone and, if asked, tried once after an idle time of their
+ * own; on a loop of the caller's. Says how each ends; prints nothing.
+ */
+#ifndef CLIENT_HOLD_RUN_H
+#define CLIENT_HOLD_RUN_H
+
+#include <ev.h>
+#include "client/addresses.h"
+#include "client/hold.h"
+#include "client/quantity.h"
+#include "wire/frame.h"
+
+enum { HOLD_MESSAGE_MAX = 4 + FRAME_SEPARATOR_MAX };
+
+struct hold_options {
+    struct arb_address to;
+    unsigned n; /* connections, 1.. */
+    uint64_t timeout_ms; /* to connect, and of a probe's echo; 0 = none */
+    bool is_probing;
+    struct quantity_range probe; /* ms, from the least to the longest idle time */
+    char message[HOLD_MESSAGE_MAX]; /* what a probe sends */
+    size_t message_len;
+};
+
+struct hold_run {
+    struct hold_options options;
+    struct ev_loop *loop; /* borrowed */
+    struct held *held; /* owned, options.n */
+    unsigned n_begun, n_connecting, n_over;
+    bool is_beginning, is_stopped;
+    struct hold_report report;
+    int last_failure; /* why the last one could not connect: CALL_* or -errno */
+    /* on_end - an open one is cut; @fd is closed afterwards */
+    void (*on_end)(struct hold_run *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
+    void (*on_over)(struct hold_run *h); /* none is left; perhaps before hold_run_start returns */
+};
+
+/* hold_run_init - the callbacks are set afterwards. Returns 0 or -ENOMEM. */
+int hold_run_init(struct hold_run *h, struct ev_loop *loop, const struct hold_options *options);
+void hold_run_fini(struct hold_run *h); /* closes all */
+
+void hold_run_start(struct hold_run *h);
+
+bool hold_run_is_over(const struct hold_run *h);
+
+/* hold_run_stop - nobody is told any more, none is begun; on_over follows. From a callback too. */
+void hold_run_stop(struct hold_run *h);
+
+#endif
