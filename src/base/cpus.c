@@ -46,7 +46,7 @@ static int parse_number(const char **text, uint64_t *ret)
 
 int cpus_parse(const char *text, cpu_set_t *ret)
 {
-    uint64_t first, last;
+    uint64_t first = 0, last;
     cpu_set_t cpus;
     int rc;
 
