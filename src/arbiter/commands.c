@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/util.h"
+#include "conf/config_name.h"
 
 typedef void arbiter_handler(struct arbiter *a, struct answer *w, json_t *args);
 
@@ -35,11 +36,14 @@ static void do_info(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 static void do_config(struct arbiter *a, struct answer *w, json_t *args)
 {
     const char *key = json_string_value(json_object_get(args, "key"));
+    char why[CONFIG_WHY_LEN];
 
-    if (key && config_find(key) < 0)
-        answer_error(a, w, "bad_argument", "there is no such key: see echo.conf(5)");
-    else
+    if (!key || config_find(key) >= 0) {
         answer_ok(a, w, info_config(a, key));
+        return;
+    }
+    config_name_explain(key, why, sizeof(why));
+    answer_error(a, w, "bad_argument", why);
 }
 
 static void do_actors(struct arbiter *a, struct answer *w, json_t *args UNUSED)

@@ -66,7 +66,8 @@ static int open_log(struct generation *g, char *why, size_t why_size)
     int rc = log_open(&g->log, path, c->log_level, c->log_format, "arbiter");
 
     if (rc < 0) {
-        snprintf(why, why_size, "%s: %s%s", path, strerror(-rc),
+        snprintf(why, why_size, "%s%s: %s%s", *c->log_file ? "" : "a daemon's default is ", path,
+                 strerror(-rc),
                  strcmp(path, "syslog") == 0 ? "; no syslog daemon listens: name a file" : "");
         generation_name_key(c, CONFIG_LOG_FILE, why, why_size);
     }

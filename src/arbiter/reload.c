@@ -45,8 +45,11 @@ static void finish(struct arbiter *a)
 /* @details is taken over; NULL = none */
 static void refuse_with(struct arbiter *a, const char *code, const char *why, json_t *details)
 {
-    json_t *body = command_error(code, why);
+    json_t *body = command_error(code, why), *detail;
+    size_t i;
 
+    json_array_foreach(details, i, detail)
+        log_error(a->log, "configuration", F_STR("error", json_string_value(detail)));
     log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
     if (details)
         json_object_set_new(json_object_get(body, "error"), "details", details);
@@ -61,37 +64,69 @@ static void refuse(struct arbiter *a, const char *why)
 }
 
 /* A change of one of these needs a new start. */
-static void on_restart_key(const struct config_row *row, const char *old_text UNUSED,
-                           const char *new_text UNUSED, void *userdata)
-{
-    const struct config_row **found = userdata;
+struct restart_keys {
+    const struct config *config; /* borrowed: the new one */
+    json_t *reasons; /* owned: a sentence each */
+};
 
-    if (row->reload == RELOAD_RESTART)
-        *found = row;
+static void on_restart_key(const struct config_row *row, const char *old_text, const char *new_text,
+                           void *userdata)
+{
+    struct restart_keys *found = userdata;
+    char why[CONFIG_WHY_LEN];
+
+    if (row->reload != RELOAD_RESTART)
+        return;
+    snprintf(why, sizeof(why), "\"%s\" instead of \"%s\" needs a new start", new_text, old_text);
+    generation_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
+    json_array_append_new(found->reasons, json_string(why));
+}
+
+static bool needs_restart(struct arbiter *a, const struct config *config)
+{
+    struct restart_keys found = {config, json_array()};
+
+    config_diff(a->live->config, config, on_restart_key, &found);
+    if (json_array_size(found.reasons) == 0) {
+        json_decref(found.reasons);
+        return false;
+    }
+    refuse_with(a, "needs_restart", "a change of the configuration needs a new start",
+                found.reasons);
+    return true;
+}
+
+/* The elements of a list are lines of the canonical text. */
+static char *on_one_line(const char *text)
+{
+    char *line = strdup(text);
+
+    for (char *p = line; p && (p = strchr(p, '\n'));)
+        *p = ' ';
+    return line;
 }
 
 static void log_change(const struct config_row *row, const char *old_text, const char *new_text,
                        void *userdata)
 {
     struct arbiter *a = userdata;
+    char *old_line = on_one_line(old_text), *new_line = on_one_line(new_text);
 
-    log_info(a->log, "configuration changes", F_STR("key", row->name), F_STR("old", old_text),
-             F_STR("new", new_text));
-    json_array_append_new(a->reload.changes, json_pack("{s:s,s:s,s:s}", "key", row->name, "old",
-                                                       old_text, "new", new_text));
+    log_info(a->log, "configuration changes", F_STR("key", row->name), F_STR("old", old_line),
+             F_STR("new", new_line));
+    json_array_append_new(a->reload.changes, json_pack("{s:s,s:s?,s:s?}", "key", row->name, "old",
+                                                       old_line, "new", new_line));
+    free(old_line);
+    free(new_line);
 }
 
 static void prepare(struct arbiter *a, struct config *config)
 {
-    const struct config_row *restart_key = NULL;
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
-    config_diff(a->live->config, config, on_restart_key, &restart_key);
-    if (restart_key) {
-        snprintf(why, sizeof(why), "a change of %s needs a new start", restart_key->name);
+    if (needs_restart(a, config)) {
         config_free(config);
-        refuse_with(a, "config", why, NULL);
         return;
     }
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
@@ -130,14 +165,21 @@ static void on_answer(struct arbiter *a)
     } else {
         json_t *details = json_array();
 
-        for (size_t i = 0; i < errors.n; i++) {
-            log_error(a->log, "configuration", F_STR("error", errors.text[i]));
+        for (size_t i = 0; i < errors.n; i++)
             json_array_append_new(details, json_string(errors.text[i]));
-        }
         refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
                     details);
     }
     config_errors_fini(&errors);
+    reload_retry(a);
+}
+
+/* The parser is of no more use: its exit is what the next request waits for. */
+static void give_up_reading(struct arbiter *a, const char *why)
+{
+    if (a->reload.parser)
+        kill(a->reload.parser, SIGKILL);
+    refuse(a, why);
     reload_retry(a);
 }
 
@@ -150,9 +192,7 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
 
     grown = r->len < ANSWER_MAX_BYTES ? realloc(r->data, r->len + 65536) : NULL;
     if (!grown) {
-        if (r->parser)
-            kill(r->parser, SIGKILL);
-        refuse(a, "the parser's answer is too long");
+        give_up_reading(a, "the parser's answer is too long");
         return;
     }
     r->data = grown;
@@ -162,7 +202,7 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
     else if (n == 0)
         on_answer(a);
     else if (errno != EAGAIN && errno != EINTR)
-        refuse(a, strerror(errno));
+        give_up_reading(a, strerror(errno));
 }
 
 static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -170,10 +210,7 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
     struct reload *r = container_of(timer, struct reload, deadline);
     struct arbiter *a = container_of(r, struct arbiter, reload);
 
-    if (r->parser)
-        kill(r->parser, SIGKILL);
-    refuse(a, "reading the configuration took too long");
-    reload_retry(a);
+    give_up_reading(a, "reading the configuration took too long");
 }
 
 static void start(struct arbiter *a)
@@ -186,6 +223,11 @@ static void start(struct arbiter *a)
     r->changes = json_array();
     answers_advance(a);
     r->started_ms = clock_mono_ms();
+    if (!*a->live->config->path) {
+        refuse_with(a, "no_file", "there is no file to read: the server was started without -c",
+                    NULL);
+        return;
+    }
     log_info(a->log, "reloading", F_STR("file", a->live->config->path));
     rc = config_child_start(a->live->config->path, &r->parser, &r->fd);
     if (rc < 0) {

@@ -5,6 +5,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "conf/config.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
+#include "conf/config_path.h"
 
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
@@ -105,6 +107,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 
     switch (key) {
     case 'c':
+        if (!*text)
+            argp_error(state, "-c: the name of a file is missing");
         args->path = text;
         break;
     case 'b':
@@ -140,19 +144,19 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-/* Absolute, so that a reload finds the same file wherever the process stands then. NULL without
- * memory. */
-static char *absolute_path(const char *path)
+/* Absolute, so that a reload finds the same file wherever the process stands then. "" = none. */
+static int resolve(const char *path, char *ret, size_t size)
 {
-    char *cwd, *full = NULL;
+    int rc;
 
-    if (!path || *path == '/')
-        return strdup(path ? path : "");
-    cwd = getcwd(NULL, 0);
-    if (cwd && asprintf(&full, "%s/%s", cwd, path) < 0)
-        full = NULL;
-    free(cwd);
-    return full;
+    *ret = '\0';
+    if (!path)
+        return EX_OK;
+    rc = config_path_absolute(path, ret, size);
+    if (rc == 0)
+        return EX_OK;
+    fprintf(stderr, "echo-arbiter: -c %s: %s\n", path, strerror(-rc));
+    return rc == -ENAMETOOLONG ? EX_CONFIG : EX_OSERR;
 }
 
 static int load(const struct arguments *args, const char *path, struct config **ret)
@@ -253,16 +257,15 @@ static int begin(const struct image *image, int argc, char **argv)
     static const struct argp argp = {option_table, parse_option, NULL, doc, NULL, NULL, NULL};
     struct arguments args = {.ready_fd = -1};
     struct config *config = NULL;
-    char *path;
+    char path[PATH_MAX];
     int rc;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);
-    path = absolute_path(args.path);
-    if (!path)
-        return EX_OSERR;
-    rc = load(&args, path, &config);
+    rc = resolve(args.path, path, sizeof(path));
+    if (rc == EX_OK)
+        rc = load(&args, path, &config);
     if (rc == EX_OK && args.action == ACTION_SERVE) {
         rc = serve(&args, image, config);
     } else if (rc == EX_OK) {
@@ -274,7 +277,6 @@ static int begin(const struct image *image, int argc, char **argv)
         if (fflush(stdout) != 0)
             rc = EX_IOERR;
     }
-    free(path);
     return rc;
 }
 

@@ -57,3 +57,20 @@ const char *config_name_list(int group, char *buf, size_t size)
     }
     return buf;
 }
+
+void config_name_explain(const char *name, char *why, size_t why_size)
+{
+    const char *dot = strchr(name, '.'), *own = dot ? dot + 1 : name;
+    int group = dot ? config_name_find_group(name, (size_t)(dot - name)) : NOT_A_KEY;
+    int near = config_name_find(NOT_A_KEY, own, strlen(own));
+    char list[512];
+
+    if (near != NOT_A_KEY)
+        snprintf(why, why_size, "there is no key '%.64s': %s?", name, config_keys[near].name);
+    else if (group != NOT_A_KEY)
+        snprintf(why, why_size, "there is no key '%.64s': %.*s has %s", name, (int)(dot - name),
+                 name, config_name_list(group, list, sizeof(list)));
+    else
+        snprintf(why, why_size, "there is no key '%.64s': the groups are %s", name,
+                 config_name_list(NOT_A_KEY, list, sizeof(list)));
+}

@@ -26,4 +26,7 @@ int config_name_find(int group, const char *name, size_t len);
 /* config_name_list - "arbiter, server, log" or, with a group, its short names. Returns @buf. */
 const char *config_name_list(int group, char *buf, size_t size);
 
+/* config_name_explain - of a full name that config_find does not know: what there is instead */
+void config_name_explain(const char *name, char *why, size_t why_size);
+
 #endif

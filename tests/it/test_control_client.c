@@ -178,6 +178,10 @@ static void call__refused__code_and_a_way_on(void **state)
         {{"arbiter", "scale", "workers=0"}, "a whole number from 1 to 1024"},
         {{"arbiter", "scale", "workers=many"}, "a whole number from 1 to 1024"},
         {{"arbiter", "scale"}, "scale needs workers"},
+        {{"arbiter", "config", "key=keep_alive"},
+         "there is no key 'keep_alive': server.keep_alive?"},
+        {{"arbiter", "config", "key=server.foo"}, "'server.foo': server has bind, "},
+        {{"arbiter", "config", "key=zz"}, "'zz': the groups are arbiter, "},
         {{"arbiter", "ping", "force=true"}, "ping has no argument 'force'"},
         {{"arbiter", "echo", "message"}, "KEY=VALUE"},
         {{"arbiter", "echo", "message=1", "message=2"}, "given twice"},
@@ -301,6 +305,46 @@ static void reload__bad_file__78_with_every_reason_and_nothing_changed(void **st
     assert_int_equal(json_array_size(json_object_get(error, "details")), 3);
     json_decref(o);
     assert_int_equal(server_worker(s, 0), before);
+}
+
+static void reload__needs_a_start__says_which_line_and_what_to_do(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r;
+
+    server_expect(s, "configuration|reload refused");
+    server_configure(s, "log: { level = \"info\"; };\narbiter: { daemon = true; };\n");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
+    MUST(r.code == 78, "exit code %d: %s", r.code, r.err);
+    must_have(r.err, "put back the old value, or stop the server and start it anew\n");
+    must_have(r.err,
+              "echo0.conf:2: arbiter.daemon: \"true\" instead of \"false\" needs a new start\n");
+}
+
+static void reload__started_without_a_file__says_so(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .is_bare = true,
+                                    .args = {"-b", "127.0.0.1:0", "-w", "2", "--ready-fd", "3"});
+    struct tool_run r;
+
+    server_expect(s, "reload refused");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
+    tool_must_fail(&r, 78, "there is no file to read: the server was started without -c");
+}
+
+static void reload__list_changes__shown_on_one_line(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server: { bind = [\"127.0.0.1:0\"]; };");
+    struct tool_run r;
+
+    server_configure(s, "server: { bind = [\"127.0.0.1:0\", \"[::1]:0\"]; };");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
+    MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
+    s->arbiter_fds = 0; /* one more address than at the start */
+    must_have(r.out, "\n  server.bind: 127.0.0.1:0 -> 127.0.0.1:0 [::1]:0\n");
 }
 
 static void scale__up_and_down__done_when_it_says_so(void **state)
@@ -854,6 +898,9 @@ int main(void)
         IT(commands__each_argument__has_a_type),
         IT(reload__good_file__says_what_has_changed),
         IT(reload__bad_file__78_with_every_reason_and_nothing_changed),
+        IT(reload__needs_a_start__says_which_line_and_what_to_do),
+        IT(reload__started_without_a_file__says_so),
+        IT(reload__list_changes__shown_on_one_line),
         IT(scale__up_and_down__done_when_it_says_so),
         IT(log__level_and_file__changed_at_once),
         IT(stop__idle_server__returns_when_it_is_gone),

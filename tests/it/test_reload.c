@@ -163,9 +163,13 @@ static void reload__key_that_needs_a_start__is_refused(void **state)
     pid_t worker = server_worker(s, 0);
     snprintf(conf, sizeof(conf), "arbiter: { pid_file = \"%s/other.pid\"; };", it->dir);
     server_configure(s, conf);
-    server_expect(s, REFUSED ".*arbiter.pid_file");
+    server_expect(
+        s, "\"configuration\" error=.*echo0.conf:1: arbiter.pid_file: .*other.pid.* instead of "
+           ".* needs a new start");
+    server_expect(s, REFUSED ".*needs a new start");
     server_signal(s, SIGHUP);
     server_wait_log(s, REFUSED, 1);
+    MUST(server_log_count(s, s->expected[0]) == 1, "it does not say where");
     MUST(server_worker(s, 0) == worker, "the workers have changed");
 }
 
