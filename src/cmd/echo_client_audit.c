@@ -113,9 +113,9 @@ static int print(struct auditing *a, const struct audit_result *r)
         o = audit_text_json(r, &a->timeline, &a->limits);
         json_object_set_new(o, "address", json_string(a->tool->address_text));
         json_object_set_new(o, "seed", json_integer((json_int_t)a->options.seed));
-        text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        json_decref(o);
-    } else if ((f = open_memstream(&text, &len))) {
+        return out_json(o);
+    }
+    if ((f = open_memstream(&text, &len))) {
         char length[HUMAN_LEN];
 
         fprintf(f, "%s: %u connection%s, %s, seed %" PRIu64 "\n", a->tool->address_text,

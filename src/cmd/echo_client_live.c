@@ -19,21 +19,23 @@ enum { FILES_RESERVE = 32 };
 void live_init(struct live *l)
 {
     const char *term = getenv("TERM");
+    struct winsize size;
 
-    *l =
-        (struct live){.is_on = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb") != 0};
+    *l = (struct live){.is_on = isatty(STDERR_FILENO) && term && *term &&
+                                strcmp(term, "dumb") != 0 &&
+                                ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0};
 }
 
 void live_show(struct live *l, const char *format, ...)
 {
     struct winsize size;
     char text[512];
-    size_t width = 79;
+    size_t width = 0;
     va_list ap;
 
     if (!l->is_on)
         return;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         width = size.ws_col - 1u; /* a full line would wrap */
     va_start(ap, format);
     vsnprintf(text, sizeof(text), format, ap);

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- the line; only where the standard error is a terminal that can be written over ---- */
+/* ---- the line; only where the standard error is a terminal of known width that can be written
+ * over ---- */
 
 struct live {
     bool is_on;

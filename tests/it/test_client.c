@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <netinet/in.h>
-#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -411,42 +410,18 @@ static void client__interrupted__ended_by_the_signal_with_all_replies_printed(vo
     close(in[1]);
 }
 
-/* The tool on a terminal of its own, with its state in the test's directory. */
-static pid_t start_on_terminal(struct it *it, struct server *s, const char *term, int *ret_fd)
-{
-    char *tool = it_build_path(it, "echo-client");
-    struct winsize no_columns = {0};
-    pid_t pid = forkpty(ret_fd, NULL, NULL, &no_columns);
-
-    MUST(pid >= 0, "forkpty: %s", strerror(errno));
-    if (pid == 0) {
-        setenv("XDG_STATE_HOME", it_path(it, "state"), 1);
-        setenv("HOME", it->dir, 1);
-        setenv("TERM", term, 1);
-        execl(tool, tool, "-a", s->addr[0], NULL);
-        _exit(127);
-    }
-    fcntl(*ret_fd, F_SETFL, O_NONBLOCK);
-    return pid;
-}
-
-static void must_type(int fd, const char *text)
-{
-    MUST(write(fd, text, strlen(text)) == (ssize_t)strlen(text), "write");
-}
-
 static void client__terminal__prompts_and_leaves_on_quit(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it);
     char buf[4096] = "";
     int fd;
-    pid_t pid = start_on_terminal(it, s, "dumb", &fd);
+    pid_t pid = tool_start_on_terminal(it, "dumb", 0, ARGS("-a", s->addr[0]), &fd);
 
     tool_terminal_expect(fd, buf, sizeof(buf), "> ");
-    must_type(fd, "hello\n");
+    tool_type(fd, "hello\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
-    must_type(fd, "QUIT\n");
+    tool_type(fd, "QUIT\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
     assert_int_equal(tool_wait(pid), 0);
     MUST(!strchr(buf, '\033'), "escape codes: %s", buf);
@@ -461,22 +436,22 @@ static void client__terminal__edits_completes_and_remembers(void **state)
     char buf[8192] = "", *path = it_path(it, "state/echo-client/history");
     struct stat st;
     int fd;
-    pid_t pid = start_on_terminal(it, s, "dumb", &fd);
+    pid_t pid = tool_start_on_terminal(it, "dumb", 0, ARGS("-a", s->addr[0]), &fd);
 
     tool_terminal_expect(fd, buf, sizeof(buf), "> ");
-    must_type(fd, "one\\\n");
+    tool_type(fd, "one\\\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "\n. ");
-    must_type(fd, "two\n");
+    tool_type(fd, "two\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "two\r\none\r\ntwo\r\n> ");
-    must_type(fd, "a\\tb\\x41\n");
+    tool_type(fd, "a\\tb\\x41\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "a\tbA\r\n");
-    must_type(fd, "c:\\dir\n");
+    tool_type(fd, "c:\\dir\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "a \\ itself is \\\\\r\n");
-    must_type(fd, "/he\t\n");
+    tool_type(fd, "/he\t\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "A line is a message.");
-    must_type(fd, "//slash\n");
+    tool_type(fd, "//slash\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "\n/slash\r\n");
-    must_type(fd, "\004");
+    tool_type(fd, "\004");
     assert_int_equal(tool_wait(pid), 0);
     close(fd);
     MUST(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode & 0777);
@@ -484,11 +459,11 @@ static void client__terminal__edits_completes_and_remembers(void **state)
 
     /* The next one remembers: the line before last comes back with two keys up. */
     buf[0] = '\0';
-    pid = start_on_terminal(it, s, "vt100", &fd);
+    pid = tool_start_on_terminal(it, "vt100", 0, ARGS("-a", s->addr[0]), &fd);
     tool_terminal_expect(fd, buf, sizeof(buf), "> ");
-    must_type(fd, "\020\n"); /* Ctrl-P, the line before */
+    tool_type(fd, "\020\n"); /* Ctrl-P, the line before */
     tool_terminal_expect(fd, buf, sizeof(buf), "\n/slash\r\n");
-    must_type(fd, "/quit\n");
+    tool_type(fd, "/quit\n");
     assert_int_equal(tool_wait(pid), 0);
     close(fd);
     unlink(path);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,15 +24,29 @@ static void move_fd(int from, int to)
         dup2(from, to);
 }
 
+/* In a child: never returns. */
+static void tool_exec(char *tool, const char *const *args)
+{
+    const char *argv[ARGS_MAX + 2] = {tool};
+
+    for (size_t i = 0; args[i] && i < ARGS_MAX; i++)
+        argv[i + 1] = args[i];
+    execv(tool, (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+static void check_args(const char *const *args)
+{
+    for (size_t i = 0; args[i]; i++)
+        MUST(i < ARGS_MAX, "too many arguments");
+}
+
 pid_t tool_start(struct it *it, struct tool_io io, const char *const *args)
 {
-    const char *argv[ARGS_MAX + 2] = {it_build_path(it, "echo-client")};
+    char *tool = it_build_path(it, "echo-client");
     pid_t pid;
 
-    for (size_t i = 0; args[i]; i++) {
-        MUST(i < ARGS_MAX, "too many arguments");
-        argv[i + 1] = args[i];
-    }
+    check_args(args);
     pid = fork();
     MUST(pid >= 0, "fork: %s", strerror(errno));
     if (pid == 0) {
@@ -41,10 +56,36 @@ pid_t tool_start(struct it *it, struct tool_io io, const char *const *args)
         move_fd(io.in, 0);
         move_fd(io.out, 1);
         move_fd(io.err, 2);
-        execv(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
+        tool_exec(tool, args);
     }
     return pid;
+}
+
+pid_t tool_start_on_terminal(struct it *it, const char *term, unsigned short columns,
+                             const char *const *args, int *ret_fd)
+{
+    char *tool = it_build_path(it, "echo-client"), *state = it_path(it, "state");
+    struct winsize size = {.ws_row = columns ? 24 : 0, .ws_col = columns};
+    pid_t pid;
+
+    check_args(args);
+    pid = forkpty(ret_fd, NULL, NULL, &size);
+    MUST(pid >= 0, "forkpty: %s", strerror(errno));
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setenv("XDG_STATE_HOME", state, 1);
+        setenv("HOME", it->dir, 1);
+        setenv("TERM", term, 1);
+        tool_exec(tool, args);
+    }
+    fcntl(*ret_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(*ret_fd, F_SETFL, O_NONBLOCK);
+    return pid;
+}
+
+void tool_type(int fd, const char *text)
+{
+    MUST(write(fd, text, strlen(text)) == (ssize_t)strlen(text), "write: %s", strerror(errno));
 }
 
 int tool_wait(pid_t pid)

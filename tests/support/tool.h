@@ -44,6 +44,16 @@ void tool_must_print(const struct tool_run *r, const void *data, size_t len);
 /* tool_must_fail - with this code, and one line on the standard error that has @text in it */
 void tool_must_fail(const struct tool_run *r, int code, const char *text);
 
+/*
+ * tool_start_on_terminal - its terminal is ours to type on, its state in the test's directory
+ * @columns  0 = the terminal does not know
+ */
+pid_t tool_start_on_terminal(struct it *it, const char *term, unsigned short columns,
+                             const char *const *args, int *ret_fd);
+
+/* tool_type - as somebody does there */
+void tool_type(int fd, const char *text);
+
 /* tool_terminal_expect - read from a pty until @text has come; @buf holds all that came so far */
 void tool_terminal_expect(int fd, char *buf, size_t size, const char *text);
 

@@ -1,0 +1,171 @@
+/*
+ * The commands that run for a while, ended by Ctrl-C, by a closed pipe, with a terminal, without
+ * one, and on one that is of no use: a summary, the right code, and no escape codes where nobody
+ * understands them (faults: row 75).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "support/server.h"
+#include "support/tool.h"
+
+enum { WORDS_MAX = 8 };
+
+static const struct row {
+    const char *words[WORDS_MAX]; /* behind -a ADDR */
+    const char *summary;
+    bool says_lines; /* before it ends: a closed pipe is noticed at once */
+} rows[] = {
+    {{"ping", "-i", "10ms"}, "echo statistics ---", true},
+    {{"bench", "-c", "2", "--warmup", "0"}, "2 connections, depth 1", false},
+    {{"audit", "-c", "2"}, "verdict: delivered", false},
+    {{"hold", "-c", "2"}, "2 connections opened, 2 still open, 0 cut", false},
+};
+
+/* @time  how long it runs; NULL = until it is told to end */
+static const char *const *args_of(const struct row *r, struct server *s, const char *time)
+{
+    const char **args = peer_alloc((WORDS_MAX + 5) * sizeof(*args));
+    size_t n = 0;
+
+    args[0] = "-a";
+    args[1] = s->addr[0];
+    while (n < WORDS_MAX && r->words[n]) {
+        args[n + 2] = r->words[n];
+        n++;
+    }
+    args[n + 2] = time ? "-t" : NULL;
+    args[n + 3] = time;
+    args[n + 4] = NULL;
+    return args;
+}
+
+/* Until it has done something; what was done before it is not its. */
+static void wait_until_busy(struct server *s, const struct row *r, uint64_t requests)
+{
+    MUST_COME(server_gauge(s, connections) >= 1, "%s: no connection", r->words[0]);
+    if (strcmp(r->words[0], "hold") == 0)
+        MUST_COME(server_gauge(s, connections) >= 2, "%s: not two connections", r->words[0]);
+    else
+        MUST_COME(server_counter(s, requests) > requests + 2, "%s: no messages", r->words[0]);
+}
+
+static void wait_until_gone(struct server *s)
+{
+    MUST_COME(server_gauge(s, connections) == 0, "connections are left");
+}
+
+static void long_run__no_terminal__summary_and_no_escapes(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+        uint64_t before = server_counter(s, requests);
+        pid_t pid = tool_start(it, io, args_of(&rows[i], s, NULL));
+        const char *out, *err;
+        int code;
+
+        wait_until_busy(s, &rows[i], before);
+        kill(pid, SIGINT);
+        code = tool_wait(pid);
+        out = tool_read_back(io.out, NULL);
+        err = tool_read_back(io.err, NULL);
+        MUST(code == 130, "%s: exit code %d", rows[i].words[0], code);
+        MUST(strstr(out, rows[i].summary), "%s says: %s", rows[i].words[0], out);
+        MUST(!strchr(out, '\033') && err[0] == '\0', "%s says: %s%s", rows[i].words[0], out, err);
+        wait_until_gone(s);
+    }
+}
+
+/* Somebody presses Ctrl-C there. */
+static void on_terminal(struct it *it, const char *term, unsigned short columns, bool has_escapes)
+{
+    struct server *s = server_start(it);
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const char *name = rows[i].words[0];
+        bool is_live = has_escapes && !rows[i].says_lines;
+        uint64_t before = server_counter(s, requests);
+        char seen[65536] = "";
+        int fd, code;
+        pid_t pid = tool_start_on_terminal(it, term, columns, args_of(&rows[i], s, NULL), &fd);
+
+        wait_until_busy(s, &rows[i], before);
+        if (is_live)
+            tool_terminal_expect(fd, seen, sizeof(seen), "\033[K");
+        tool_type(fd, "\003");
+        tool_terminal_expect(fd, seen, sizeof(seen), rows[i].summary);
+        code = tool_wait(pid);
+        close(fd);
+        MUST(code == 130, "%s: exit code %d", name, code);
+        MUST(is_live || !strchr(seen, '\033'), "%s: escape codes: %s", name, seen);
+        if (is_live) /* the live line is wiped away before the summary is written */
+            MUST(strstr(strstr(seen, rows[i].summary), "\033") == NULL, "%s: %s", name, seen);
+        wait_until_gone(s);
+    }
+}
+
+static void long_run__terminal__ended_by_ctrl_c(void **state)
+{
+    on_terminal(*state, "xterm", 80, true);
+}
+
+static void long_run__one_column__ended_by_ctrl_c(void **state)
+{
+    on_terminal(*state, "xterm", 1, true);
+}
+
+static void long_run__terminal_without_columns__no_escapes(void **state)
+{
+    on_terminal(*state, "xterm", 0, false);
+}
+
+static void long_run__dumb_terminal__no_escapes(void **state)
+{
+    on_terminal(*state, "dumb", 80, false);
+}
+
+static void long_run__closed_pipe__silent(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct tool_io io = {-1, -1, tool_file(it, "err")};
+        const char *err, *time = rows[i].says_lines ? NULL : "200ms";
+        int pipe_fds[2], code;
+        pid_t pid;
+
+        MUST(pipe2(pipe_fds, O_CLOEXEC) == 0, "pipe2: %s", strerror(errno));
+        close(pipe_fds[0]);
+        io.out = pipe_fds[1];
+        pid = tool_start(it, io, args_of(&rows[i], s, time));
+        close(pipe_fds[1]);
+        code = tool_wait(pid);
+        err = tool_read_back(io.err, NULL);
+        MUST(code == 141, "%s: exit code %d", rows[i].words[0], code);
+        MUST(err[0] == '\0', "%s says: %s", rows[i].words[0], err);
+        wait_until_gone(s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(long_run__no_terminal__summary_and_no_escapes),
+        IT(long_run__terminal__ended_by_ctrl_c),
+        IT(long_run__one_column__ended_by_ctrl_c),
+        IT(long_run__terminal_without_columns__no_escapes),
+        IT(long_run__dumb_terminal__no_escapes),
+        IT(long_run__closed_pipe__silent),
+    };
+
+    return it_run(tests);
+}
