@@ -54,7 +54,7 @@ help:
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
-	@echo 'make bench      this server against the frozen floor (QUICK=1: at most 3 minutes)'
+	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
@@ -277,9 +277,7 @@ _fuzz: $(FUZZ)
 _lint: all
 	@tests/lint/run.sh $(B)
 _bench: $(BIN) $(BENCH)
-	@QUICK='$(QUICK)' tests/bench/bench.sh $(B)
-	@tests/bench/bench_scoreboard.sh $(B)
-	@$(MOVING)
+	@QUICK='$(QUICK)' tests/bench/bench.py $(B)
 _bench-scale: $(BIN) $(B)/tests/bench/scale
 	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)
 

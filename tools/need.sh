@@ -20,6 +20,7 @@ check binutils        c nm
 check libfaketime     l faketime/libfaketime.so.1
 bench strace          c strace
 bench valgrind        c valgrind
+bench python3         c python3
 bench procps          c pgrep
 memcheck valgrind     c valgrind
 clang clang           c clang

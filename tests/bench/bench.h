@@ -90,22 +90,42 @@ static inline int bench_connect(const struct sockaddr_in *to, unsigned source)
     return fd;
 }
 
-/* CPU that the processes have used so far: the first number of /proc/PID/schedstat, summed. */
-static inline uint64_t bench_cpu_ns(const int *pids, size_t n)
+/* What the scheduler says of processes: the first two numbers of /proc/PID/schedstat. */
+struct bench_sched {
+    uint64_t cpu_ns; /* used so far */
+    uint64_t wait_ns; /* spent waiting for a CPU that others used */
+};
+
+static inline struct bench_sched bench_sched(const int *pids, size_t n)
 {
-    uint64_t sum = 0;
+    struct bench_sched sum = {0};
 
     for (size_t i = 0; i < n; i++) {
         char path[64];
-        unsigned long long ns;
+        unsigned long long cpu, wait;
         snprintf(path, sizeof(path), "/proc/%d/schedstat", pids[i]);
         FILE *f = fopen(path, "r");
-        if (!f || fscanf(f, "%llu", &ns) != 1) /* NOLINT(cert-err34-c): the kernel's own number */
+        /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
+        if (!f || fscanf(f, "%llu %llu", &cpu, &wait) != 2)
             bench_die(path);
         fclose(f);
-        sum += ns;
+        sum.cpu_ns += cpu;
+        sum.wait_ns += wait;
     }
     return sum;
+}
+
+/* What the hypervisor has given to others, of all CPUs. */
+static inline uint64_t bench_stolen_ns(void)
+{
+    unsigned long long steal = 0;
+    FILE *f = fopen("/proc/stat", "r");
+
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own number */
+    if (!f || fscanf(f, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+        bench_die("/proc/stat");
+    fclose(f);
+    return steal * (1000000000u / (unsigned long long)sysconf(_SC_CLK_TCK));
 }
 
 /* Resident bytes that are the processes' own: anonymous and shared memory, no file pages. */

@@ -1,5 +1,5 @@
 /*
- * For bench_scoreboard.sh alone: forced into every file of a build that counts nothing.
+ * For bench.py alone: forced into every file of a build that counts nothing.
  */
 #include "base/counters.h"
 

@@ -1,0 +1,281 @@
+"""How things are measured: servers on one CPU, generators on another. Used by bench.py."""
+import json
+import os
+import re
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+
+DISTURBED = 0.03  # of a window: waited for a CPU, or stolen by the hypervisor
+READS = {"read", "readv", "recvfrom", "recvmsg"}
+WRITES = {"write", "writev", "sendto", "sendmsg"}
+WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
+
+available = sorted(os.sched_getaffinity(0))
+server_cpu = int(os.environ.get("SERVER_CPU", available[0]))
+gen_cpu = int(os.environ.get("GEN_CPU", available[1 % len(available)]))
+tmp = tempfile.TemporaryDirectory(prefix="bench.")
+build = None  # set by bench.py
+
+
+def on_cpus(*cpus):
+    return lambda: os.sched_setaffinity(0, cpus)
+
+
+def program(name):
+    return os.path.join(build, "tests/bench", name)
+
+
+def children(pid):
+    out = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    return [int(p) for p in out.split()]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A process that serves. Ours says on a descriptor that it is ready; others get a port."""
+
+    def __init__(self, name, argv, gen_args=(), options=()):
+        self.name, self.argv, self.gen_args, self.options = name, argv, gen_args, options
+        self.process = None
+
+    def is_ours(self):
+        return self.argv[-1].endswith("echo-arbiter")
+
+    def start(self, workers=1, cpus=None, wrapper=(), patience=20):
+        options = {"preexec_fn": on_cpus(*(cpus or [server_cpu])), "stdout": subprocess.DEVNULL,
+                   "env": dict(os.environ, RUNTIME_DIRECTORY=tmp.name)}
+        if self.is_ours():
+            r, w = os.pipe()
+            self.process = subprocess.Popen(
+                [*wrapper, *self.argv, *self.options, "-b", "127.0.0.1:0", "-w", str(workers), "-l", "warning",
+                 "--ready-fd", str(w)], pass_fds=[w], **options)
+            os.close(w)
+            line = os.read(r, 4096).decode() if select.select([r], [], [], patience)[0] else ""
+            os.close(r)
+            self.address = re.search(r"127\.0\.0\.1:\d+", line)[0]
+            self.pids = children(self.process.pid)
+        else:
+            port = free_port()
+            self.process = subprocess.Popen([*wrapper, *self.argv, str(port)], **options)
+            self.address, self.pids = f"127.0.0.1:{port}", [self.process.pid]
+            self.wait_listening(port, patience)
+        return self
+
+    def wait_listening(self, port, patience):
+        end = time.monotonic() + patience
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"bench: {self.name} does not start")
+            time.sleep(0.02)
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def generate(server, seconds, *args):
+    """One window of the bare generator."""
+    argv = [program("gen"), "-a", server.address, "-p", ",".join(map(str, server.pids)),
+            "-t", str(seconds), *args, *server.gen_args]
+    out = subprocess.run(argv, stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu), check=True)
+    messages, elapsed, cpu_ns, wait_ns, stolen_ns = map(float, out.stdout.split())
+    return {"cpu_ns": cpu_ns / messages, "rate": messages / elapsed,
+            "disturbed": max(wait_ns, stolen_ns) > DISTURBED * elapsed * 1e9}
+
+
+def client_args(args):
+    """The same load for echo-client bench, whose sizes do not count the separator."""
+    out, it = [], iter(args)
+    for a in it:
+        out += ["--churn", "1"] if a == "-C" else [a, str(int(next(it)) - 4 * (a == "-s"))]
+    return out if "-s" in args else [*out, "-s", "60"]
+
+
+def client_bench(server, seconds, *args):
+    """One window of echo-client bench: rate and latency percentiles."""
+    argv = [os.path.join(build, "echo-client"), "-a", server.address, "bench", "--json",
+            "--warmup", "300ms", "-t", str(seconds + 0.3), *args]
+    out = subprocess.run(argv, stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu), check=True)
+    return json.loads(out.stdout)
+
+
+def alternate(servers, rounds, once):
+    """once(server) for each in turn; every second round backwards. {name: [sample, ...]}"""
+    samples = {s.name: [] for s in servers}
+    for i in range(rounds):
+        for s in servers if i % 2 == 0 else reversed(servers):
+            samples[s.name].append(once(s))
+    return samples
+
+
+def median(samples, key):
+    return statistics.median(s[key] for s in samples)
+
+
+def ratio(over, under, key):
+    """Median and quartiles of the rounds' own ratios; undisturbed rounds only, if three are left."""
+    pairs = list(zip(over, under))
+    clean = [p for p in pairs if not (p[0].get("disturbed") or p[1].get("disturbed"))]
+    values = [a[key] / b[key] for a, b in (clean if len(clean) >= 3 else pairs)]
+    low, mid, high = (statistics.quantiles(values, n=4, method="inclusive")
+                      if len(values) > 1 else values * 3)
+    return {"median": mid, "low": low, "high": high, "rounds": len(values)}
+
+
+# ---- counts ----
+
+class Counted:
+    """The generator in steps: all connections open; then the batches that count; then the end."""
+
+    def __init__(self, server, batches, args):
+        self.process = subprocess.Popen(
+            [program("gen"), "-a", server.address, "-n", str(batches), *args, *server.gen_args],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=on_cpus(gen_cpu))
+        self.process.stdout.readline()
+
+    def run(self):
+        self.step()
+        return int(self.process.stdout.readline())
+
+    def step(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.step()
+        self.process.wait()
+
+
+def perf_events():
+    names = [n for n in READS | WRITES | WAITS
+             if os.path.exists(f"/sys/kernel/tracing/events/syscalls/sys_enter_{n}")]
+    return ",".join(["raw_syscalls:sys_enter", *(f"syscalls:sys_enter_{n}" for n in sorted(names))])
+
+
+def has_perf():
+    try:
+        out = subprocess.run(["perf", "stat", "-x,", "-e", perf_events(), "true"],
+                             capture_output=True, text=True)
+        return out.returncode == 0 and "<not" not in out.stderr and "raw_syscalls" in out.stderr
+    except OSError:
+        return False
+
+
+class PerfTrace:
+    """System calls of a process by tracepoints: it runs on undisturbed."""
+
+    def __init__(self, pid):
+        control, ours = os.pipe()
+        theirs, ack = os.pipe()
+        self.process = subprocess.Popen(
+            ["perf", "stat", "-x,", "-p", str(pid), "-e", perf_events(), "-D", "-1",
+             "--control", f"fd:{control},{ack}"], stderr=subprocess.PIPE, text=True,
+            pass_fds=[control, ack])
+        os.write(ours, b"enable\n")
+        os.read(theirs, 16)
+        for fd in (control, ours, theirs, ack):
+            os.close(fd)
+
+    def finish(self):
+        self.process.send_signal(signal.SIGINT)
+        calls = {}
+        for line in self.process.communicate()[1].splitlines():
+            field = line.split(",")
+            if len(field) > 2 and field[0].isdigit():
+                calls[re.sub(r".*sys_enter_?", "", field[2]) or "all"] = int(field[0])
+        return calls
+
+
+class Strace:
+    """The same where tracepoints are not to be had."""
+
+    def __init__(self, pid):
+        self.file = os.path.join(tmp.name, "strace")
+        self.process = subprocess.Popen(["strace", "-qq", "-c", "-o", self.file, "-p", str(pid)],
+                                        stderr=subprocess.DEVNULL)
+        while not re.search(r"TracerPid:\s*[1-9]", open(f"/proc/{pid}/status").read()):
+            if self.process.poll() is not None:
+                raise SystemExit("bench: strace cannot attach")
+            time.sleep(0.01)
+
+    def finish(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        calls = {}
+        for line in open(self.file):
+            field = line.split()
+            if len(field) >= 4 and field[0][0].isdigit():
+                name = "all" if field[-1] == "total" else field[-1]
+                calls[name] = int(field[3])
+        return calls
+
+
+def count_calls(server, trace, batches, args):
+    """System calls a message: reads, writes, epoll_waits, all."""
+    if "-C" in args:
+        tracer = trace(server.pids[0])
+        out = subprocess.run([program("gen"), "-a", server.address, "-w", "0", "-t", "0.5", *args,
+                              "-c", "8"],
+                             stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu), check=True)
+        messages = int(out.stdout.split()[0])
+    else:
+        load = Counted(server, batches, args)
+        tracer = trace(server.pids[0])
+        messages = load.run()
+    calls = tracer.finish()
+    if "-C" not in args:
+        load.end()
+    return {kind: sum(n for name, n in calls.items() if name in names) / messages
+            for kind, names in (("reads", READS), ("writes", WRITES), ("waits", WAITS),
+                                ("all", {"all"}))}
+
+
+def instructions(server, args):
+    """User instructions a message, by callgrind: the difference of a long and a short run."""
+    runs = []
+    for batches in (200, 700):
+        file = os.path.join(tmp.name, "callgrind.%p")
+        with server.start(wrapper=["valgrind", "-q", "--tool=callgrind",
+                                   f"--callgrind-out-file={file}"], patience=60):
+            pid = server.pids[0]
+            load = Counted(server, batches, args)
+            messages = load.run()
+            load.end()
+        text = open(file.replace("%p", str(pid))).read()
+        runs.append((int(re.search(r"^(?:summary|totals): (\d+)", text, re.M)[1]), messages))
+    (i0, m0), (i1, m1) = runs
+    return (i1 - i0) / (m1 - m0)
+
+
+def resident(server, n):
+    """Bytes a connection of n idle ones."""
+    out = subprocess.run([program("hold"), "-a", server.address, "-p",
+                          ",".join(map(str, server.pids)), "-m", "-n", str(n)],
+                         stdout=subprocess.PIPE, check=True)
+    return float(out.stdout)
+
+
+def spread(server, args):
+    """Most and least loaded worker, and milliseconds."""
+    out = subprocess.run([program("hold"), "-a", server.address, "-p",
+                          ",".join(map(str, server.pids)), *args],
+                         stdout=subprocess.PIPE, check=True)
+    return [float(x) for x in out.stdout.split()]

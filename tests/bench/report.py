@@ -1,0 +1,127 @@
+"""What a bench run says: tables on the terminal, report.md, report.json, pictures. Used by bench.py."""
+import datetime
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+parse = json.loads
+
+
+def number(value):
+    """Four digits are enough: 12 340, not 12 337.8."""
+    if value < 1000:
+        return f"{value:.0f}"
+    digits = len(str(int(value)))
+    return f"{round(value, 4 - digits):,.0f}".replace(",", " ")
+
+
+def command_line(*argv):
+    try:
+        return subprocess.run(argv, capture_output=True, text=True).stdout
+    except OSError:
+        return ""
+
+
+def machine():
+    """Neutral words: no names, no paths."""
+    cpu = command_line("lscpu")
+    field = lambda name: (re.search(rf"^{name}:\s*(.*)$", cpu, re.M) or [0, ""])[1]
+    memory = int(re.search(r"MemTotal:\s*(\d+)", open("/proc/meminfo").read())[1]) / 2**20
+    return {
+        "cpus": os.cpu_count(), "model": field("Model name"), "hypervisor": field("Hypervisor vendor"),
+        "l2": field("L2 cache"), "memory_gib": round(memory, 1),
+        "kernel": re.match(r"[\d.]*", os.uname().release)[0],
+        "compiler": command_line("cc", "--version").split("\n")[0],
+    }
+
+
+class Report:
+    def __init__(self, folder, data):
+        self.folder, self.data, self.alarms, self.markdown = folder, data, [], []
+        os.makedirs(folder, exist_ok=True)
+        data["machine"] = m = machine()
+        data["date"] = datetime.date.today().isoformat()
+        self.head = (f"{m['cpus']} CPUs ({m['model']}, {m['l2']} L2)"
+                     + (f", {m['hypervisor']} guest" if m["hypervisor"] else "")
+                     + f", {m['memory_gib']} GiB, Linux {m['kernel']}, {m['compiler']}")
+        print(self.head, flush=True)
+
+    def table(self, title, head, rows, note=""):
+        rows = [[str(c) for c in r] for r in rows]
+        width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+        is_left = [not h for h in head]
+        print(f"\n{title}")
+        for r in [head, *rows]:
+            print("  " + "  ".join(c.ljust(w) if left else c.rjust(w)
+                                   for c, w, left in zip(r, width, is_left)).rstrip())
+        if note:
+            print(note)
+        sys.stdout.flush()
+        self.markdown += [f"## {title}", "", "| " + " | ".join(head) + " |",
+                          "|" + "|".join("---" if left else "--:" for left in is_left) + "|",
+                          *("| " + " | ".join(r) + " |" for r in rows), "", *([note, ""] if note else [])]
+
+    def text(self, title, text):
+        print(f"\n{title}", *text.splitlines(), sep="\n  ", flush=True)
+        self.markdown += [f"## {title}", "", "```", text.rstrip(), "```", ""]
+
+    def alarm(self, text):
+        print(f"  ALARM: {text}", flush=True)
+        self.alarms.append(text)
+
+    def finish(self, seconds):
+        self.data["alarms"] = self.alarms
+        pictures = draw(self.folder, self.data)
+        alarms = "".join(f"* ALARM: {a}\n" for a in self.alarms)
+        head = [f"# Benchmark, {self.data['date']}", "", self.head + ".", "",
+                f"`make bench{' QUICK=1' if self.data['quick'] else ''}`, {seconds:.0f} s. The floor is a raw "
+                "epoll loop that frames messages (`floor.c`).", alarms]
+        with open(os.path.join(self.folder, "report.md"), "w") as f:
+            f.write("\n".join([*head, *self.markdown, *(f"![{p}]({p})" for p in pictures)]).rstrip() + "\n")
+        with open(os.path.join(self.folder, "report.json"), "w") as f:
+            json.dump(self.data, f, indent=1)
+        print(f"\n{len(self.alarms)} alarms, {seconds:.0f} s; {self.folder}/report.md"
+              + ("" if pictures else " (no pictures: gnuplot is not installed)"))
+        return 1 if self.alarms else 0
+
+
+# ---- pictures ----
+
+def plot(folder, name, title, settings, columns, rows, style="linespoints"):
+    """One SVG; the first column of @rows is the label on the x axis."""
+    block = "\n".join(" ".join(f'"{c}"' if i == 0 else str(c) for i, c in enumerate(r)) for r in rows)
+    plots = ", ".join(f"$d using {i + 2}:xtic(1) title '{c}' with {style}" for i, c in enumerate(columns))
+    script = (f"set terminal svg size 720,400 font 'sans,11' background 'white'\n"
+              f"set output '{name}.svg'\nset title '{title}'\nset grid ytics\nset key outside bottom\n"
+              f"{settings}\n$d << EOD\n{block}\nEOD\nplot {plots}\n")
+    subprocess.run(["gnuplot"], input=script, text=True, cwd=folder, check=True)
+    return f"{name}.svg"
+
+
+def draw(folder, data):
+    if not shutil.which("gnuplot"):
+        return []
+    log = "set logscale y; set ylabel 'CPU a message, ns'"
+    work = data["workloads"]
+    names = list(next(iter(work.values()))["samples"])
+    middle = lambda s: sorted(x["cpu_ns"] for x in s)[len(s) // 2]
+    out = [plot(folder, "workloads", "CPU a message by workload",
+                log + "; set style fill solid 0.8; set style data histogram", names,
+                [[w, *(middle(d["samples"][n]) for n in names)] for w, d in work.items()], "histogram")]
+    for name, s in data["series"].items():
+        out.append(plot(folder, name, "CPU a message by " + s["axis"], log, ["ours", "floor"],
+                        [[p["at"], p["ours"], p["floor"]] for p in s["points"]]))
+    percents = ["50", "75", "90", "95", "99", "99.9", "99.99", "100"]
+    lines = [(w, s) for w in ("d1", "d16", "c1000") for s in ("ours", "floor")]
+    out.append(plot(folder, "latency", "Latency at full load",
+                    "set logscale y; set ylabel 'ms'; set xlabel 'percentile'",
+                    [f"{w}, {s}" for w, s in lines],
+                    [[p, *(data["latency_ms"][w][s][p] for w, s in lines)] for p in percents]))
+    stall = data["reload_ms"]
+    out.append(plot(folder, "reload", "Latency during reloads, 5000 messages/s",
+                    "set logscale y; set ylabel 'ms'; set xlabel 'percentile'", list(stall),
+                    [[p, *(s[p] for s in stall.values())] for p in percents]))
+    return out
