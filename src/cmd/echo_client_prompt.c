@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -180,14 +181,42 @@ static int unescape(struct prompt *p, const char **ret, size_t *ret_len)
     return rc;
 }
 
+static volatile sig_atomic_t is_interrupted;
+
+static void on_interrupt(int signo)
+{
+    (void)signo;
+    is_interrupted = 1;
+}
+
+/* Ctrl-C is for the line; while a reply is awaited it ends the tool, as everywhere. */
+static const char *get_line(struct prompt *p, int *ret_n)
+{
+    struct sigaction old, own = {.sa_handler = on_interrupt};
+    const char *line;
+
+    is_interrupted = 0;
+    sigaction(SIGINT, &own, &old);
+    line = el_gets(p->edit, ret_n);
+    sigaction(SIGINT, &old, NULL);
+    return line;
+}
+
 /* One line into the message. Returns 1 if the message is whole, 0 if it goes on, -1 at the end. */
 static int read_line(struct prompt *p)
 {
     HistEvent event;
     int n = 0;
-    const char *line = el_gets(p->edit, &n);
+    const char *line = get_line(p, &n);
     size_t len = n > 0 ? (size_t)n : 0;
 
+    if (is_interrupted) {
+        puts("^C");
+        el_reset(p->edit);
+        p->len = 0;
+        p->is_continued = false;
+        return append(p, "", 0);
+    }
     if (!line || len == 0)
         return -1;
     if (line[len - 1] == '\n')

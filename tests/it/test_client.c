@@ -449,6 +449,10 @@ static void client__terminal__edits_completes_and_remembers(void **state)
     tool_terminal_expect(fd, buf, sizeof(buf), "a \\ itself is \\\\\r\n");
     tool_type(fd, "/he\t\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "A line is a message.");
+    tool_type(fd, "given up\\\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "up\\\r\n. ");
+    tool_type(fd, "\003"); /* Ctrl-C: not this message */
+    tool_terminal_expect(fd, buf, sizeof(buf), "^C\r\n> ");
     tool_type(fd, "//slash\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "\n/slash\r\n");
     tool_type(fd, "\004");
