@@ -30,6 +30,7 @@ enum { AUDIT_DEPTH_MAX = 1024, AUDIT_INCIDENTS_MAX = 256 };
     X(connected,       "connections made")                                                         \
     X(refused,         "connects refused")                                                         \
     X(unconnected,     "connects that failed otherwise or in no time")                             \
+    X(abandoned,       "connects under way when the audit was ended: made or not, nobody knows")   \
     X(finished,        "connections ended by us: half-closed, all echoed, end of file")            \
     X(closed,          "connections ended by the server's end of file before that")                \
     X(reset,           "connections ended by a reset or another error")                            \

@@ -270,6 +270,7 @@ void lane_start(struct lane *l, unsigned pause_ms)
 
 void lane_end(struct lane *l)
 {
+    l->tally->counts.abandoned += l->state == LANE_CONNECTING;
     if (l->state == LANE_PAUSING || l->state == LANE_CONNECTING) {
         disconnect(l);
         set_done(l);

@@ -56,7 +56,8 @@ static void write_counts(FILE *f, const struct audit_counts *c)
 /* What went wrong, as "3 failed_reset, 2 reset". */
 static void write_wrong(FILE *f, const struct audit_counts *c)
 {
-    static const char fine[] = " sent echoed connected finished skipped bytes_sent bytes_received ";
+    static const char fine[] =
+        " sent echoed connected abandoned finished skipped bytes_sent bytes_received ";
     const char *comma = "";
 
 #define X(field, help)                                                                             \

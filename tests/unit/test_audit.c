@@ -311,6 +311,20 @@ static void audit_stop__in_full_traffic__nothing_fails(void **state)
     assert_int_equal(c.finished, c.connected);
 }
 
+static void audit_stop__while_connecting__told_apart(void **state)
+{
+    struct bench *b = *state;
+    struct audit_counts c;
+
+    prepare(b, TOY_HONEST, 0);
+    start(b);
+    ev_run(b->loop, EVRUN_ONCE); /* each lane has begun to connect */
+    audit_stop(b->audit);
+    c = finish(b);
+    assert_int_equal(c.abandoned, 8);
+    assert_int_equal(c.connected + c.refused + c.unconnected + c.sent, 0);
+}
+
 static void audit_free__in_full_traffic__leaves_nothing(void **state)
 {
     struct bench *b = *state;
@@ -421,6 +435,7 @@ int main(void)
         WITH_BENCH(audit__server_changes_a_byte__noticed),
         WITH_BENCH(audit__nobody_listens__refused_and_done),
         WITH_BENCH(audit_stop__in_full_traffic__nothing_fails),
+        WITH_BENCH(audit_stop__while_connecting__told_apart),
         WITH_BENCH(audit_free__in_full_traffic__leaves_nothing),
         WITH_BENCH(audit_start__bad_option__refused),
         cmocka_unit_test(audit_run_blocking__duration__ends_by_itself),
