@@ -265,13 +265,13 @@ _memcheck: $(BIN) $(MEMCHECK)
 _soak: $(BIN) $(HOOKED) $(IT)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
-# Connections outlive processes: the same tests as in `check`, at full length.
-PROOFS  := $(filter %/test_handover %/test_rescue %/test_upgrade,$(IT))
+# Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
+PROOFS  := $(foreach t,prove spread rescue handover upgrade,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_transfer
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)
 	@[ "$$(id -u)" != 0 ] || $(MOVING) 10000 5 65534
-	@ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(PROOFS)
+	@ECHO_PROFILE=soak JOBS=1 tests/run.sh $(B) $(PROOFS)
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
 _lint: all

@@ -2,7 +2,8 @@
 # Runs test programs, JOBS at a time, and sums up: run.sh BUILD PROGRAM...
 # A program prints as cmocka does; a fuzz_* program replays its corpus and counts as one test. What
 # crashes, hangs (TEST_TIMEOUT seconds) or ends without its summary counts as failed. Programs find the
-# binaries below $ECHO_BUILD. The last line is always "N passed, N failed".
+# binaries below $ECHO_BUILD. At full length (ECHO_PROFILE=soak) the figures that a program prints, lines that
+# begin with "#|", are shown. The last line is always "N passed, N failed".
 set -u
 build=$1
 shift
@@ -58,6 +59,7 @@ run_one()
     report=$(
         printf '  %-4s %-28s %s (%d s)\n' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" "$name" \
             "$text" $((SECONDS - began))
+        [ "${ECHO_PROFILE-}" = soak ] && sed -n 's/^#|/      /p' "$log"
         if [ "$failed" != 0 ]; then
             tail -n 150 "$log" | sed 's/^/      | /'
         elif [ "$skipped" != 0 ]; then

@@ -5,7 +5,8 @@
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
  * (segv, null, overflow, abrt, fpe, exit0, exit3, spin, deaf: spin without SIGABRT) does that in
- * the middle of serving; scribbleXX fills the scoreboard with the byte XX and goes on.
+ * the middle of serving; scribbleXX fills the scoreboard with the byte XX and goes on, leakMB
+ * forgets so much memory and goes on.
  */
 #include "cmd/worker_kind.h"
 
@@ -57,6 +58,16 @@ static void scribble(const char *hex)
     memset(scoreboard->header, (int)strtoul(hex, NULL, 16), size);
 }
 
+static void leak(const char *mb)
+{
+    static void *volatile forgotten;
+    const size_t size = strtoul(mb, NULL, 10) << 20;
+
+    forgotten = malloc(size);
+    if (forgotten)
+        memset(forgotten, 1, size);
+}
+
 static void fail(const char *kind)
 {
     if (strcmp(kind, "segv") == 0)
@@ -79,6 +90,8 @@ static void fail(const char *kind)
         spin_deaf();
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
+    else if (strncmp(kind, "leak", 4) == 0)
+        leak(kind + 4);
 }
 
 static struct protocol_result on_data(const void *context, uint64_t *state, const uint8_t *data,

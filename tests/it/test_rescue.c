@@ -47,7 +47,7 @@ static void must_all_be_served(const char *title)
 
     for (int i = 0; i < n_peers(); i++)
         peer_echo(fds[i], "after");
-    printf("# %s: %d connections served again %llu ms later\n", title, n_peers(),
+    printf("#| %s: %d connections served again %llu ms later\n", title, n_peers(),
            (unsigned long long)(clock_mono_ms() - begin));
 }
 

@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "support/must.h"
+
+enum { COPY_MS = 5 };
 
 struct audit_thread {
     pthread_t thread;
@@ -18,6 +21,10 @@ struct audit_thread {
     ev_async stop;
     ev_timer copy;
     struct audit *audit;
+    audit_thread_on_tick *on_tick; /* may be NULL */
+    void *data;
+    uint64_t due_ns; /* of `copy` */
+    unsigned churn_lanes;
     pthread_mutex_t lock; /* for what follows */
     struct audit_counts counts;
     bool is_done;
@@ -34,11 +41,29 @@ static void take_copy(struct audit_thread *t)
     pthread_mutex_unlock(&t->lock);
 }
 
+static void tell(struct audit_thread *t, uint64_t now_ns)
+{
+    struct audit_tick tick = {.due_ns = t->due_ns,
+                              .late_ns = now_ns - MIN(t->due_ns, now_ns),
+                              .inside = audit_inside(t->audit)};
+    const struct audit_result r = audit_result(t->audit);
+    for (size_t i = t->churn_lanes; i < r.n_lanes; i++)
+        tick.unbroken += r.lanes[i].counts.connected == 1;
+    t->on_tick(t->data, &tick);
+}
+
 static void on_copy(struct ev_loop *loop, ev_timer *w, int revents)
 {
-    (void)loop;
     (void)revents;
-    take_copy(container_of(w, struct audit_thread, copy));
+    struct audit_thread *t = container_of(w, struct audit_thread, copy);
+    if (t->on_tick && t->due_ns)
+        tell(t, clock_mono_ns());
+    take_copy(t);
+    ev_now_update(loop); /* not made up for: what is late is told once */
+    t->due_ns = clock_mono_ns() + COPY_MS * UINT64_C(1000000);
+    ev_timer_stop(loop, w);
+    ev_timer_set(w, COPY_MS / 1e3, 0.);
+    ev_timer_start(loop, w);
 }
 
 static void on_stop(struct ev_loop *loop, ev_async *w, int revents)
@@ -83,17 +108,26 @@ static struct audit_tally end(struct audit_thread *t)
 
 struct audit_thread *audit_thread_start(const struct audit_options *o)
 {
+    return audit_thread_start_watched(o, NULL, NULL);
+}
+
+struct audit_thread *audit_thread_start_watched(const struct audit_options *o,
+                                                audit_thread_on_tick *on_tick, void *data)
+{
     if (running)
         end(running);
     struct audit_thread *t = calloc(1, sizeof(*t));
     MUST(t, "no memory");
+    t->on_tick = on_tick;
+    t->data = data;
+    t->churn_lanes = o->churn_lanes;
     pthread_mutex_init(&t->lock, NULL);
     t->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     int rc = audit_start(t->loop, o, NULL, NULL, &t->audit);
     MUST(rc == 0, "audit_start: %d", rc);
     ev_async_init(&t->stop, on_stop);
     ev_async_start(t->loop, &t->stop);
-    ev_timer_init(&t->copy, on_copy, 0.005, 0.005);
+    ev_timer_init(&t->copy, on_copy, COPY_MS / 1e3, 0.);
     ev_timer_start(t->loop, &t->copy);
     /* Signals are for the test's own thread. */
     sigset_t all, old;
