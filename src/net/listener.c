@@ -18,7 +18,8 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-enum { KEEPIDLE_S = 60, KEEPINTVL_S = 15, KEEPCNT = 4 };
+enum { KEEPIDLE_S = 60, KEEPIDLE_MAX_S = 3600, KEEPINTVL_S = 15, KEEPCNT = 4 };
+enum { PROBES_A_SECOND = 50 };
 enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 5 };
 
 /* Where the explanation of a failure goes. */
@@ -74,6 +75,17 @@ static int fail(const struct failure *f, const struct addr *a, const char *call,
 
 /* --- TCP -------------------------------------------------------------------------------------- */
 
+/*
+ * With TCP_USER_TIMEOUT the kernel does not count the probes: the first that is not answered by
+ * then ends the connection. So it leaves time for all of them.
+ */
+static int user_timeout(int idle_s, unsigned wanted_ms)
+{
+    const unsigned least_ms = ((unsigned)idle_s + KEEPCNT * KEEPINTVL_S) * 1000;
+
+    return (int)(wanted_ms ? MAX(wanted_ms, least_ms) : 0);
+}
+
 /* Accepted sockets inherit all of these on Linux, which saves six calls a connection. */
 static int set_tcp_options(struct listener *l, int family, unsigned user_timeout_ms,
                            const struct failure *f)
@@ -90,8 +102,8 @@ static int set_tcp_options(struct listener *l, int family, unsigned user_timeout
         {"TCP_KEEPIDLE", IPPROTO_TCP, TCP_KEEPIDLE, KEEPIDLE_S, true},
         {"TCP_KEEPINTVL", IPPROTO_TCP, TCP_KEEPINTVL, KEEPINTVL_S, true},
         {"TCP_KEEPCNT", IPPROTO_TCP, TCP_KEEPCNT, KEEPCNT, true},
-        {"TCP_USER_TIMEOUT", IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms,
-         user_timeout_ms > 0},
+        {"TCP_USER_TIMEOUT", IPPROTO_TCP, TCP_USER_TIMEOUT,
+         user_timeout(KEEPIDLE_S, user_timeout_ms), true},
     };
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         if (options[i].is_wanted && setsockopt(l->fd, options[i].level, options[i].option,
@@ -376,6 +388,18 @@ int listener_set_backlog(struct listener *l, int backlog)
         return -errno;
     l->backlog = backlog;
     return 0;
+}
+
+void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open)
+{
+    const size_t more_s = MIN(n_open / PROBES_A_SECOND, (size_t)KEEPIDLE_MAX_S - KEEPIDLE_S);
+    const int idle_s = KEEPIDLE_S + (int)more_s, timeout_ms = user_timeout(idle_s, user_timeout_ms);
+
+    if (l->addr.kind == ADDR_UNIX)
+        return;
+    /* What was set before serves as well. */
+    setsockopt(l->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(int));
+    setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(int));
 }
 
 void listener_close(struct listener *l)

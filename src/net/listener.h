@@ -30,7 +30,8 @@ struct listener {
  * stale socket file (nobody accepts) of our own user is replaced under a lock; a live one, another
  * user's, or anything that is no socket, is refused.
  * @text      borrowed, valid for addr_parse
- * @user_timeout_ms  TCP_USER_TIMEOUT, 0 = kernel's default
+ * @user_timeout_ms  TCP_USER_TIMEOUT, if it leaves time for all keepalive probes; 0 = kernel's
+ *   default
  * @why       on failure: a sentence that names the address, the call and what to do; @why_size
  * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for what may not be
  * removed, -EBUSY if the lock cannot be had in 100 ms).
@@ -51,6 +52,14 @@ int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t d
 /* listener_set_backlog - listen() again with another backlog (arbiter only). Returns 0 or -errno.
  */
 int listener_set_backlog(struct listener *l, int backlog);
+
+/*
+ * listener_space_probes - for what is accepted from now on, by somebody who has @n_open connections
+ * Connections that were opened together would be probed together, by the hundred thousand in one
+ * tick of the kernel, which drops what its queues cannot hold. So the idle time before the first
+ * probe grows with the number of connections.
+ */
+void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open);
 
 /* listener_close - close; in the owner also unlink the socket file, if it is still ours. NULL is
  * fine. */

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/log.h"
+#include "conf/config.h"
 #include "net/listener.h"
 
 static const double gate_s = 0.001;
@@ -101,6 +102,17 @@ static void on_out_of_resources(struct acceptor *a, int error)
     pause_accepting(a);
 }
 
+/* Seldom: a call on the listener, none a connection. */
+static void space_probes(struct acceptor *a, struct accept_watch *w)
+{
+    const size_t n = a->conns->n_open;
+
+    if (n < w->spaced_at + ACCEPT_SPACING && n + ACCEPT_SPACING > w->spaced_at)
+        return;
+    w->spaced_at = n;
+    listener_space_probes(w->listener, a->write_timeout_ms, n);
+}
+
 /* Returns 0, or the errno of accept4 after dealing with it. */
 static int accept_one(struct acceptor *a, struct accept_watch *w)
 {
@@ -112,6 +124,7 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
         if (conn_set_add(a->conns, fd) < 0)
             on_out_of_resources(a, ENOMEM);
         update(a);
+        space_probes(a, w);
         if (a->conns->n_open >= a->max_connections && !ev_is_active(&a->pause))
             pause_accepting(a);
         return 0;
@@ -223,6 +236,7 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
         .index = boot->record,
         .conns = conns,
         .max_connections = boot->max_connections,
+        .write_timeout_ms = (unsigned)boot->config->write_timeout_ms,
         .n_watches = boot->n_listeners,
         .pause_ms = ACCEPT_PAUSE_MIN_MS,
         .reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC),

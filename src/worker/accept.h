@@ -18,6 +18,7 @@ enum {
     ACCEPT_PAUSE_MIN_MS = 50,
     ACCEPT_PAUSE_MAX_MS = 500,
     ACCEPT_DISTRUST_MS = 3000, /* by then every worker has restated what it says of itself */
+    ACCEPT_SPACING = 50, /* connections more or fewer after which probes are spaced anew */
     ACCEPT_REFUSE_BATCH = 64, /* turned away a wake when all workers are full */
 };
 
@@ -28,6 +29,7 @@ struct accept_watch {
     ev_timer gate; /* runs while this listener waits for a less loaded worker to come first */
     struct acceptor *owner; /* borrowed */
     struct listener *listener; /* borrowed */
+    size_t spaced_at; /* connections when the probes were spaced last */
 };
 
 struct acceptor {
@@ -38,6 +40,7 @@ struct acceptor {
     uint32_t index; /* of `record` */
     struct conn_set *conns; /* borrowed */
     unsigned max_connections;
+    unsigned write_timeout_ms;
     struct accept_watch *watches; /* owned, one a listener */
     size_t n_watches;
     ev_timer pause; /* runs while this worker is full or short of something */

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "support/server.h"
 
 static void serve__several_addresses__each_is_served(void **state)
@@ -182,6 +183,44 @@ static void serve__idle__uses_no_cpu(void **state)
     server_must_idle(s);
 }
 
+/* The latest first keepalive probe of all connections to @port, in seconds from now. */
+static double last_probe_s(const char *port)
+{
+    char line[256], local[32];
+    unsigned long when, most = 0;
+    unsigned state, timer;
+    FILE *f = fopen("/proc/net/tcp", "r");
+
+    MUST(f, "/proc/net/tcp: %s", strerror(errno));
+    snprintf(local, sizeof(local), "0100007F:%04lX", strtoul(port, NULL, 10));
+    while (fgets(line, sizeof(line), f)) {
+        char address[32];
+
+        /* "N: LOCAL REMOTE STATE QUEUES TIMER:WHEN …": established, keepalive, 1/100 s */
+        if (sscanf(line, "%*s %31s %*s %x %*s %x:%lx", address, &state, &timer, &when) == 4 &&
+            !strcmp(address, local) && state == 1 && timer == 2 && when > most)
+            most = when;
+    }
+    fclose(f);
+    return (double)most / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The first is probed after 60 s, as all were if nothing spaced them. */
+static void serve__opened_together__not_probed_together(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { workers = 1; };");
+    int fds[500];
+
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        peer_echo(fds[i] = peer_connect(s->addr[0]), "hello");
+    const double last_s = last_probe_s(strrchr(s->addr[0], ':') + 1);
+    printf("# the last is probed in %.1f s\n", last_s);
+    MUST(last_s > 61 && last_s < 71, "the last is probed in %.1f s", last_s);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +235,7 @@ int main(void)
         IT(serve__live_unix_socket__is_refused_and_untouched),
         IT(serve__unix_path_is_no_socket__is_refused_and_untouched),
         IT(serve__idle__uses_no_cpu),
+        IT(serve__opened_together__not_probed_together),
     };
     return it_run(tests);
 }

@@ -167,10 +167,52 @@ static void listener_open__tcp__accepted_sockets_inherit_the_options(void **stat
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15);
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPCNT), 4);
-    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 12345);
     fds_close(&client);
     fds_close(&fd);
     listener_close(l);
+}
+
+/* The kernel ends a connection at the first unanswered probe after TCP_USER_TIMEOUT, whatever
+ * TCP_KEEPCNT says. */
+static void expect_all_probes(int fd, int idle_s, int timeout_ms)
+{
+    const int last_s = idle_s + get_int(fd, IPPROTO_TCP, TCP_KEEPINTVL) *
+                                    (get_int(fd, IPPROTO_TCP, TCP_KEEPCNT) - 1);
+
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_KEEPIDLE), idle_s);
+    assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), timeout_ms);
+    assert_true(timeout_ms == 0 || timeout_ms > last_s * 1000);
+}
+
+static void listener_open__user_timeout__leaves_time_for_all_probes(void **state UNUSED)
+{
+    static const struct {
+        unsigned wanted_ms;
+        int first_ms, later_ms;
+    } table[] = {
+        {0, 0, 0}, {30000, 120000, 160000}, {150000, 150000, 160000}, {900000, 900000, 900000}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        struct listener *l = NULL;
+
+        assert_int_equal(listener_open("127.0.0.1:0", 16, table[i].wanted_ms, &l, why, sizeof(why)),
+                         0);
+        expect_all_probes(l->fd, 60, table[i].first_ms);
+        listener_space_probes(l, table[i].wanted_ms, 49);
+        expect_all_probes(l->fd, 60, table[i].first_ms);
+        listener_space_probes(l, table[i].wanted_ms, 2000);
+        expect_all_probes(l->fd, 100, table[i].later_ms);
+        int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
+        assert_true(client >= 0 && fd >= 0);
+        expect_all_probes(fd, 100, table[i].later_ms);
+        fds_close(&client);
+        fds_close(&fd);
+        listener_space_probes(l, table[i].wanted_ms, SIZE_MAX);
+        assert_int_equal(get_int(l->fd, IPPROTO_TCP, TCP_KEEPIDLE), 3600);
+        listener_space_probes(l, table[i].wanted_ms, 0);
+        expect_all_probes(l->fd, 60, table[i].first_ms);
+        listener_close(l);
+    }
 }
 
 static void listener_open__any__both_families(void **state UNUSED)
@@ -633,6 +675,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listener_open__tcp__listens_without_blocking),
         cmocka_unit_test(listener_open__tcp__accepted_sockets_inherit_the_options),
+        cmocka_unit_test(listener_open__user_timeout__leaves_time_for_all_probes),
         cmocka_unit_test(listener_open__any__both_families),
         cmocka_unit_test(listener_open__any_without_v6__v4_alone),
         cmocka_unit_test(listener_open__v6__v6_alone),
