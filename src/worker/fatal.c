@@ -23,7 +23,7 @@
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
 
-static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
 
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
@@ -70,6 +70,8 @@ static const char *signal_name(int signo)
         return "ILL";
     case SIGABRT:
         return "ABRT";
+    case SIGTRAP:
+        return "TRAP";
     default:
         return "SYS";
     }
@@ -251,7 +253,8 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
 
     for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
         fatal_steps[i](&crash);
-    if (is_sent(&crash) || signo == SIGSYS)
+    /* Behind a breakpoint or a forbidden call the program would go on. */
+    if (is_sent(&crash) || signo == SIGSYS || signo == SIGTRAP)
         raise(signo);
 }
 

@@ -3,10 +3,17 @@
  * that cannot be caused from outside. Linked instead of src/cmd/worker_kind.c.
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
+<<<<<<< Updated upstream
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
  * (segv, null, overflow, abrt, fpe, exit0, exit3, spin, deaf: spin without SIGABRT) does that in
  * the middle of serving; scribbleXX fills the scoreboard with the byte XX and goes on, leakMB
  * forgets so much memory and goes on.
+=======
+ * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang; see also
+ * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
+ * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
+ * scoreboard with the byte XX and goes on, mute closes the mailbox and goes on.
+>>>>>>> Stashed changes
  */
 #include "cmd/worker_kind.h"
 
@@ -19,6 +26,7 @@
 
 #include "actor/scoreboard.h"
 #include "base/signals.h"
+#include "base/util.h"
 #include "conf/config.h"
 #include "echo/echo.h"
 #include "worker/worker.h"
@@ -26,6 +34,7 @@
 static struct protocol hooked;
 static volatile int *volatile nowhere;
 static struct scoreboard *scoreboard;
+static int mailbox_fd;
 
 static void __attribute__((noreturn)) spin(void)
 {
@@ -39,6 +48,18 @@ static unsigned overflow(volatile unsigned depth) // NOLINT(misc-no-recursion)
     volatile char block[4096] = {(char)depth};
 
     return depth == 0 ? 0 : overflow(depth + 1) + (unsigned char)block[0];
+}
+
+/* What a debugger sets; the next instruction would come after it. */
+static void breakpoint(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("int3");
+#elif defined(__aarch64__)
+    __asm__ volatile("brk #0");
+#else
+    raise(SIGTRAP);
+#endif
 }
 
 static void spin_deaf(void)
@@ -58,6 +79,7 @@ static void scribble(const char *hex)
     memset(scoreboard->header, (int)strtoul(hex, NULL, 16), size);
 }
 
+<<<<<<< Updated upstream
 static void leak(const char *mb)
 {
     static void *volatile forgotten;
@@ -66,20 +88,34 @@ static void leak(const char *mb)
     forgotten = malloc(size);
     if (forgotten)
         memset(forgotten, 1, size);
+=======
+static int find_signal(const char *kind)
+{
+    static const struct {
+        const char *kind;
+        int signo;
+    } signals[] = {
+        {"segv", SIGSEGV}, {"bus", SIGBUS},   {"ill", SIGILL}, {"fpe", SIGFPE},
+        {"abrt", SIGABRT}, {"trap", SIGTRAP}, {"sys", SIGSYS},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        if (strcmp(signals[i].kind, kind) == 0)
+            return signals[i].signo;
+    return 0;
+>>>>>>> Stashed changes
 }
 
 static void fail(const char *kind)
 {
-    if (strcmp(kind, "segv") == 0)
-        raise(SIGSEGV);
+    if (find_signal(kind))
+        raise(find_signal(kind));
     else if (strcmp(kind, "null") == 0)
         *nowhere = 1;
+    else if (strcmp(kind, "breakpoint") == 0)
+        breakpoint();
     else if (strcmp(kind, "overflow") == 0)
         overflow(1);
-    else if (strcmp(kind, "abrt") == 0)
-        abort();
-    else if (strcmp(kind, "fpe") == 0)
-        raise(SIGFPE);
     else if (strcmp(kind, "exit0") == 0)
         _exit(0);
     else if (strcmp(kind, "exit3") == 0)
@@ -88,6 +124,8 @@ static void fail(const char *kind)
         spin();
     else if (strcmp(kind, "deaf") == 0)
         spin_deaf();
+    else if (strcmp(kind, "mute") == 0)
+        close(mailbox_fd);
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
     else if (strncmp(kind, "leak", 4) == 0)
@@ -139,6 +177,7 @@ static int serve_hooked(const struct actor_boot *boot)
 
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
+    mailbox_fd = boot->mailbox_fd;
     hooked = echo_server_protocol;
     hooked.on_data = on_data;
     if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)

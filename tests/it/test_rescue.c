@@ -25,8 +25,10 @@ static struct server *start_crashing(struct it *it, const char *conf)
     /* A sanitizer's own handler would come before the worker's. */
     struct server *s = server_start(
         it, .conf = conf, .binary = "test/echo-arbiter",
-        .env = {"ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0:abort_on_error=1",
-                "UBSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0"});
+        .env = {"ASAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0:handle_sigbus=0:"
+                "handle_sigill=0:handle_sigtrap=0:abort_on_error=1",
+                "UBSAN_OPTIONS=handle_segv=0:handle_abort=0:handle_sigfpe=0:handle_sigbus=0:"
+                "handle_sigill=0:handle_sigtrap=0"});
 
     server_expect(s, "worker crashes|backtrace|msg=\"crash\"|worker died");
     return s;
@@ -126,9 +128,142 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
     server_wait_workers(s, 2);
 }
 
+/* Every signal that a program's own fault brings, and a breakpoint, behind which it would go on. */
+static void rescue__any_fatal_signal__costs_its_own_connection_only(void **state)
+{
+    /* A sanitizer would speak up about null first. */
+    const char *const kinds[] = {it_is_sanitized() ? "segv" : "null",
+                                 "bus",
+                                 "ill",
+                                 "fpe",
+                                 "abrt",
+                                 "trap",
+                                 "sys",
+                                 "breakpoint"};
+    struct it *it = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        struct server *s = start_crashing(it, "arbiter: { workers = 1; };");
+        int idle = peer_connect(s->addr[0]);
+
+        peer_echo(idle, "before");
+        poison(s, kinds[i]);
+        peer_echo(idle, "after");
+        MUST(server_counter(s, rescued) == 1, "%s: not rescued", kinds[i]);
+        MUST(server_log_count(s, "msg=\"crash\" .*rescued=1") == 1, "%s: not logged", kinds[i]);
+        peer_close(idle);
+        server_stop_and_check(s, SIGTERM, 0);
+    }
+}
+
+static void must_all_live_on_in_another(struct server *s, pid_t victim, const char *title)
+{
+    uint64_t begin = clock_mono_ms();
+
+    server_wait_log(s, "worker died", 1);
+    printf("# %s: aborted after %llu ms (timeout 1000)\n", title,
+           (unsigned long long)(clock_mono_ms() - begin));
+    must_all_be_served(title);
+    MUST(!proc_is_alive(victim), "it lives on");
+    MUST(server_counter(s, rescued) > 0, "nothing was rescued");
+}
+
+static void rescue__endless_loop__costs_its_own_connection_only(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 1; timeout = 1; };");
+    pid_t victim = server_worker(s, 0);
+
+    server_expect(s, "worker hangs");
+    connect_all(s);
+    int fd = peer_connect(s->addr[0]);
+    peer_send_text(fd, "\x01"
+                       "crash spin\r\n\r\n");
+    must_all_live_on_in_another(s, victim, "spin");
+    MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the poisoned connection lives on");
+}
+
+static void rescue__stopped__none_is_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 1; timeout = 1; };");
+    pid_t victim = server_worker(s, 0);
+
+    server_expect(s, "worker hangs");
+    connect_all(s);
+    server_must_idle(s);
+    kill(victim, SIGSTOP);
+    must_all_live_on_in_another(s, victim, "SIGSTOP");
+}
+
+/* Nobody can tell it to hand over any more. */
+static void rescue__mailbox_closed__aborted_and_none_is_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 1; timeout = 2; };");
+    pid_t victim = server_worker(s, 0);
+    int fd = peer_connect(s->addr[0]), idle = peer_connect(s->addr[0]);
+
+    server_expect(s, "worker has closed its mailbox and lives on: aborting it");
+    peer_echo(idle, "before");
+    peer_echo(fd, "\x01"
+                  "crash mute");
+    server_wait_log(s, "worker died\" .*signal=ABRT", 1);
+    MUST(!proc_is_alive(victim), "it lives on");
+    peer_echo(fd, "after");
+    peer_echo(idle, "after");
+}
+
+#define SECRET "\x1b[31m \"quoted\" back\\slash \xff s3cret"
+
+static void crash_with_secret(struct server *s)
+{
+    char text[512] = "\x01"
+                     "crash segv " SECRET " ";
+    size_t len = strlen(text);
+    int fd = peer_connect(s->addr[0]);
+
+    memset(text + len, 'A', 256 - len);
+    memset(text + 256, 'B', 200);
+    snprintf(text + 456, sizeof(text) - 456, "\r\n\r\n");
+    peer_send(fd, text, 460);
+    MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the connection lives on");
+    server_wait_log(s, "msg=\"crash\"", 1);
+}
+
+static void rescue__crash_payload_wanted__its_first_256_bytes_escaped(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "log: { crash_payload = true; };");
+
+    crash_with_secret(s);
+    /* What is escaped in the record is escaped once more as a value of the log. */
+    MUST(server_log_count(s, "msg=\"crash\" .*payload=\"(\\\\)+x01crash segv (\\\\)+x1b\\[31m "
+                             ".*quoted.* back(\\\\)+x5cslash (\\\\)+xff s3cret A+\"") == 1,
+         "the payload is not in the log as it should be");
+    server_must_be_well(s, 2);
+}
+
+static void rescue__crash_payload_not_wanted__appears_nowhere(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "log: { level = \"debug\"; };");
+
+    crash_with_secret(s);
+    server_must_be_well(s, 2);
+    MUST(server_log_count(s, "s3cret|AAAA") == 0, "the payload is in the log");
+    MUST(server_log_count(s, "msg=\"crash\" .*payload=\"\"") == 1, "there is a payload");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(rescue__any_fatal_signal__costs_its_own_connection_only),
+        IT(rescue__endless_loop__costs_its_own_connection_only),
+        IT(rescue__stopped__none_is_lost),
+        IT(rescue__mailbox_closed__aborted_and_none_is_lost),
+        IT(rescue__crash_payload_wanted__its_first_256_bytes_escaped),
+        IT(rescue__crash_payload_not_wanted__appears_nowhere),
         IT(rescue__poison_message__costs_its_own_connection_only),
         IT(rescue__killed_by_signal_from_outside__idle_ones_live_on),
         IT(rescue__busy_ones__end_visibly),

@@ -1,0 +1,67 @@
+/*
+ * The steps of a hand-over in the test build, at which a process can be killed. Wraps the two
+ * functions through which either side speaks, see the Makefile.
+ *
+ * The file that ECHO_TEST_HOOK names says "STEP N", and goes with the process that it kills:
+ * give (before its N-th batch is sent), given (after that), heard (the N-th answer, 0 = the
+ * greeting), got (the N-th batch), answered (it, 0 = greeted).
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/transfer_wire.h"
+
+int __real_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
+int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
+int __real_transfer_receive(int fd, struct transfer_datagram *ret);
+int __wrap_transfer_receive(int fd, struct transfer_datagram *ret);
+
+static unsigned n_given, n_heard, n_got, n_answered;
+
+static void die_if_at(const char *step, unsigned n)
+{
+    const char *path = getenv("ECHO_TEST_HOOK");
+    FILE *f = path ? fopen(path, "re") : NULL;
+    char what[16] = "";
+    unsigned wanted = 0;
+
+    if (!f)
+        return;
+    if (fscanf(f, "%15s %u", what, &wanted) == 2 && strcmp(what, step) == 0 && wanted == n) {
+        unlink(path);
+        raise(SIGKILL);
+    }
+    fclose(f);
+}
+
+int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds)
+{
+    int rc;
+
+    if (n_fds > 0)
+        die_if_at("give", n_given + 1);
+    rc = __real_transfer_send(fd, data, len, fds, n_fds);
+    if (rc < 0)
+        return rc;
+    if (n_fds > 0)
+        die_if_at("given", ++n_given);
+    else
+        die_if_at("answered", n_answered++);
+    return 0;
+}
+
+int __wrap_transfer_receive(int fd, struct transfer_datagram *ret)
+{
+    const int rc = __real_transfer_receive(fd, ret);
+
+    if (rc != 0)
+        return rc;
+    if (ret->n_fds > 0)
+        die_if_at("got", ++n_got);
+    else
+        die_if_at("heard", n_heard++);
+    return 0;
+}
