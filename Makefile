@@ -266,15 +266,9 @@ _memcheck: $(BIN) $(MEMCHECK)
 SOAKED  := $(IT) $(filter %/test_bench,$(UNIT))
 _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
-<<<<<<< Updated upstream
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
-PROOFS  := $(foreach t,prove spread rescue handover upgrade,$(filter %/test_$(t),$(IT)))
-=======
-	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(IT) || exit 1; done
-# Connections outlive processes: the same tests as in `check`, at full length.
-PROOFS  := $(filter %/test_handover %/test_handover_kill %/test_rescue %/test_upgrade,$(IT))
->>>>>>> Stashed changes
+PROOFS  := $(foreach t,prove spread rescue handover handover_kill upgrade,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_transfer
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)

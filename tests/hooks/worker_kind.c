@@ -3,17 +3,10 @@
  * that cannot be caused from outside. Linked instead of src/cmd/worker_kind.c.
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
-<<<<<<< Updated upstream
- * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang. A message \x01crash KIND
- * (segv, null, overflow, abrt, fpe, exit0, exit3, spin, deaf: spin without SIGABRT) does that in
- * the middle of serving; scribbleXX fills the scoreboard with the byte XX and goes on, leakMB
- * forgets so much memory and goes on.
-=======
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang; see also
  * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
  * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
- * scoreboard with the byte XX and goes on, mute closes the mailbox and goes on.
->>>>>>> Stashed changes
+ * scoreboard with the byte XX, mute closes the mailbox, leakMB forgets so much memory, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -79,7 +72,6 @@ static void scribble(const char *hex)
     memset(scoreboard->header, (int)strtoul(hex, NULL, 16), size);
 }
 
-<<<<<<< Updated upstream
 static void leak(const char *mb)
 {
     static void *volatile forgotten;
@@ -88,7 +80,8 @@ static void leak(const char *mb)
     forgotten = malloc(size);
     if (forgotten)
         memset(forgotten, 1, size);
-=======
+}
+
 static int find_signal(const char *kind)
 {
     static const struct {
@@ -103,7 +96,6 @@ static int find_signal(const char *kind)
         if (strcmp(signals[i].kind, kind) == 0)
             return signals[i].signo;
     return 0;
->>>>>>> Stashed changes
 }
 
 static void fail(const char *kind)
