@@ -36,6 +36,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "client/audit_check.h"
+#include "client/hist.h"
 
 enum { AUDIT_LANES_MAX = 20000 };
 
@@ -113,6 +114,7 @@ struct audit_result {
     const struct audit_tally *lanes; /* borrowed from the audit */
     size_t n_lanes;
     const struct audit_incidents *incidents; /* borrowed */
+    const struct hist *echoed; /* borrowed; ns from a message's last byte out to the last one in */
     uint64_t started_ns, started_wall_ns; /* CLOCK_MONOTONIC, CLOCK_REALTIME */
     uint64_t duration_ns;
 };
@@ -135,7 +137,8 @@ unsigned audit_inside(const struct audit *a);
  */
 int audit_run_blocking(const struct audit_options *o, struct audit **ret);
 
-/* audit_result_json - a new object: every count by its name, "o1", "o2", the stall, incidents */
+/* audit_result_json - a new object: every count by its name, "o1", "o2", the stall, how long echoes
+ * took, incidents */
 json_t *audit_result_json(const struct audit_result *r, bool has_lanes);
 
 #endif

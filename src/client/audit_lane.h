@@ -57,6 +57,7 @@ struct audit {
     struct lane *lanes; /* owned, options.lanes of them */
     struct audit_tally *tallies; /* owned, one a lane */
     struct audit_incidents incidents;
+    struct hist echoed;
     uint8_t *expected; /* for the checkers, one message at a time */
     uint8_t *message; /* one message with its separator, while it is queued */
     size_t largest; /* message with its separator */
@@ -101,5 +102,8 @@ void lane_set_events(struct lane *l, int events);
 
 /* audit_lane_done - by a lane: it has reached LANE_DONE */
 void audit_lane_done(struct audit *a);
+
+/* audit_lane_echoed - by a lane's checker, of the @audit */
+void audit_lane_echoed(void *audit, uint64_t written_ns, uint64_t now_ns);
 
 #endif

@@ -44,6 +44,13 @@ static json_t *tally_json(const struct audit_result *r, const struct audit_tally
     return o;
 }
 
+static json_t *echoed_json(const struct hist *h)
+{
+    return json_pack("{s:f, s:f, s:f, s:f}", "50", ms_of(hist_percentile(h, 50)), "99",
+                     ms_of(hist_percentile(h, 99)), "99.9", ms_of(hist_percentile(h, 99.9)), "100",
+                     ms_of(h->max));
+}
+
 static json_t *incident_json(const struct audit_result *r, const struct audit_incident *i)
 {
     json_t *o =
@@ -62,6 +69,7 @@ json_t *audit_result_json(const struct audit_result *r, bool has_lanes)
 
     json_object_set_new(o, "duration_ms", json_real(ms_of(r->duration_ns)));
     json_object_set_new(o, "started", wall_text(r, r->started_ns));
+    json_object_set_new(o, "echoed_ms", echoed_json(r->echoed));
     for (size_t i = 0; i < r->incidents->n; i++)
         json_array_append_new(list, incident_json(r, &r->incidents->kept[i]));
     json_object_set_new(o, "incidents", list);

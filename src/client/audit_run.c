@@ -92,7 +92,7 @@ static int alloc_parts(struct audit *a)
     /* The bound for one lane: a message and the queue one way, a reply and a read the other, and
      * blocks are powers of two. */
     buffer_pool_init(&a->pool, o->lanes * (4 * a->largest + ((size_t)1 << 19)));
-    return a->expected && a->lanes && a->tallies ? 0 : -ENOMEM;
+    return a->expected && a->lanes && a->tallies ? hist_init(&a->echoed) : -ENOMEM;
 }
 
 int audit_start(struct ev_loop *loop, const struct audit_options *o, audit_on_done *on_done,
@@ -118,6 +118,7 @@ int audit_start(struct ev_loop *loop, const struct audit_options *o, audit_on_do
         rc = frame_rule_init(&a->rule, o->separator, o->separator_len,
                              a->largest - o->separator_len, NULL, 0);
     if (rc) {
+        hist_fini(&a->echoed);
         free(a->expected);
         free(a->lanes);
         free(a->tallies);
@@ -168,6 +169,15 @@ void audit_lane_done(struct audit *a)
         a->on_done(a, a->userdata);
 }
 
+void audit_lane_echoed(void *audit, uint64_t written_ns, uint64_t now_ns)
+{
+    struct audit *a = audit;
+
+    hist_add(&a->echoed, now_ns - written_ns, 1);
+    if (a->options.on_echoed)
+        a->options.on_echoed(a->options.on_echoed_data, written_ns, now_ns);
+}
+
 void audit_free(struct audit *a)
 {
     if (!a)
@@ -179,6 +189,7 @@ void audit_free(struct audit *a)
         ev_timer_stop(a->loop, &a->end);
     }
     buffer_pool_fini(&a->pool);
+    hist_fini(&a->echoed);
     free(a->expected);
     free(a->lanes);
     free(a->tallies);
@@ -191,6 +202,7 @@ struct audit_result audit_result(const struct audit *a)
         .lanes = a->tallies,
         .n_lanes = a->options.lanes,
         .incidents = &a->incidents,
+        .echoed = &a->echoed,
         .started_ns = a->started_ns,
         .started_wall_ns = a->started_wall_ns,
         .duration_ns = (a->ended_ns ? a->ended_ns : clock_mono_ns()) - a->started_ns,

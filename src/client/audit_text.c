@@ -101,6 +101,14 @@ static void write_loss(FILE *f, const struct audit_result *r, const struct audit
     write_stall(f, r, &t->stall);
 }
 
+static void write_echoed(FILE *f, const struct hist *h)
+{
+    if (h->n > 0)
+        fprintf(f, "echoed after: 50 %% %.2fms, 99 %% %.2fms, 99.9 %% %.2fms, longest %.2fms\n",
+                (double)hist_percentile(h, 50) / 1e6, (double)hist_percentile(h, 99) / 1e6,
+                (double)hist_percentile(h, 99.9) / 1e6, (double)h->max / 1e6);
+}
+
 /* @limits without the loss: a share of all says nothing of one. */
 static bool is_lane_fine(const struct audit_tally *t, const struct audit_limits *limits)
 {
@@ -160,6 +168,7 @@ int audit_text_write(FILE *f, const struct audit_result *r, const struct timelin
 
     write_loss(f, r, &r->total);
     fputc('\n', f);
+    write_echoed(f, r->echoed);
     write_counts(f, &r->total.counts);
     write_lanes(f, r, limits, has_lanes);
     write_outages(f, r, t);

@@ -153,12 +153,18 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     struct audit_limits limits = {.max_stall_ns = UINT64_MAX};
     struct audit_incidents incidents = {0};
     struct audit_tally lanes[] = {good(), good()};
-    struct audit_result r = {.lanes = lanes, .n_lanes = 2, .incidents = &incidents};
+    struct hist echoed;
+    struct audit_result r = {
+        .lanes = lanes, .n_lanes = 2, .incidents = &incidents, .echoed = &echoed};
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
 
     (void)state;
+    assert_int_equal(hist_init(&echoed), 0);
+    hist_add(&echoed, MS, 990);
+    hist_add(&echoed, 2 * MS, 9);
+    hist_add(&echoed, 41 * MS, 1);
     lanes[1].counts.echoed -= 3;
     lanes[1].counts.failed_reset = 3;
     lanes[1].counts.reset = 1;
@@ -171,6 +177,8 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     assert_int_equal(audit_text_write(f, &r, &timeline, &limits, false), 0);
     fclose(f);
     assert_non_null(strstr(text, "3 of 2 000 lost; longest stall 41ms at "));
+    assert_non_null(strstr(text, "\nechoed after: 50 % 1.00ms, 99 % 1.00ms, 99.9 % 2.00ms, "
+                                 "longest 41.00ms\n"));
     assert_non_null(strstr(text, "connection 2: BROKEN: 3 of 1 000 lost"));
     assert_non_null(strstr(text, "; 3 failed_reset, 1 reset\n"));
     assert_null(strstr(text, "connection 1:"));
@@ -178,6 +186,7 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     assert_non_null(strstr(text, "outages: 1\n"));
     assert_non_null(strstr(text, "verdict: BROKEN: too many messages were lost\n"));
     free(text);
+    hist_fini(&echoed);
 }
 
 int main(void)
