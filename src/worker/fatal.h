@@ -23,7 +23,7 @@ struct crash {
 };
 
 /*
- * fatal_install - handle SEGV, BUS, FPE, ILL, ABRT and SYS from now on, and let them through
+ * fatal_install - handle SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS from now on, and let them through
  * @boot,@conns  borrowed for the life of the process
  * Once a process. Returns 0 or -errno.
  */

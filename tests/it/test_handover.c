@@ -1,9 +1,14 @@
 /*
- * Hand-over in difficult circumstances: peers that do nothing, changes that overtake each other.
+ * Hand-over in difficult circumstances: peers that do nothing, changes that overtake each other,
+ * workers that stand still or cannot open anything.
  * That nothing is lost is test_prove.c's matter, even shares test_spread.c's.
  */
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "support/server.h"
@@ -69,11 +74,79 @@ static void handover__changes_overtake_each_other__nothing_lost(void **state)
     server_wait_workers(s, 2);
 }
 
+/* From now on @pid cannot open anything, before it closes something. */
+static void leave_no_descriptor(pid_t pid)
+{
+    struct rlimit limit;
+    char path[64];
+
+    MUST(prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0, "prlimit");
+    limit.rlim_cur = 0;
+    do
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, (int)limit.rlim_cur);
+    while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && ++limit.rlim_cur);
+    MUST(prlimit(pid, RLIMIT_NOFILE, &limit, NULL) == 0, "prlimit");
+}
+
+/* The ways to those who would take do not arrive; it says so, and is asked again. */
+static void handover__worker_without_descriptors__asked_again_and_nothing_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "arbiter: { workers = 1; }; log: { level = \"debug\"; };");
+    enum { PEERS = 30 };
+    int fds[PEERS];
+
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "before");
+    for (size_t round = 1; round <= 2; round++) {
+        leave_no_descriptor(server_worker(s, 0));
+        server_signal(s, SIGHUP);
+        server_wait_log(s, RELOADED, round);
+        server_wait_log(s, "worker ended\"", round);
+        for (int i = 0; i < PEERS; i++)
+            peer_echo(fds[i], "after");
+    }
+    MUST(server_log_count(s, "connections moved\" .*count=0 refused=30") >= 2,
+         "it had descriptors");
+}
+
+/* A reload does not wait for one that does not do what it was told. */
+static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "arbiter: { timeout = 3600; }; log: { level = \"debug\"; };");
+    enum { PEERS = 200 };
+    int fds[PEERS];
+
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "before");
+    pid_t still = server_slot_pid(s, 2);
+    kill(still, SIGSTOP);
+    server_signal(s, SIGTTIN);
+    server_wait_log(s, "msg=\"?balance\"? .*from_slot=2", 1);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, 1);
+    kill(still, SIGCONT);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "after");
+    server_wait_log(s, "worker ended\"", 3);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "still here");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact),
         IT(handover__changes_overtake_each_other__nothing_lost),
+        IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
+        IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),
     };
 
     return it_run(tests);
