@@ -77,7 +77,8 @@ static struct scene begin(struct server *s, const struct extent *x)
     o.on_echoed_data = c.changes;
     c.began_ms = clock_mono_ms();
     c.audit = audit_thread_start_watched(&o, changes_on_tick, c.changes);
-    audit_thread_wait_echoed(c.audit, 10 * x->lasting);
+    audit_thread_wait_echoed(c.audit, 20 * x->lasting);
+    changes_begin(c.changes);
     return c;
 }
 

@@ -96,7 +96,7 @@ static bool is_quiet(const struct changes *c, uint64_t now_ns)
 
 static void on_event(struct changes *c, enum change kind, uint64_t now_ns)
 {
-    if (!c->is_asked && (c->n_windows == 0 || is_quiet(c, now_ns)))
+    if (!c->is_asked && (is_quiet(c, now_ns) || last_window(c)->kind == CHANGE_START))
         begin_window(c, kind, now_ns - 2 * LOOK_US * UINT64_C(1000));
     if (last_window(c)->kind == CHANGE_BALANCE)
         last_window(c)->kind = kind;
@@ -126,7 +126,16 @@ struct changes *changes_new(struct server *s, unsigned workers)
     c->workers = workers;
     c->base_ns = c->event_ns = clock_mono_ns();
     c->sight = look_at(&s->board);
+    c->is_asked = true;
+    begin_window(c, CHANGE_START, c->base_ns);
     return c;
+}
+
+void changes_begin(struct changes *c)
+{
+    c->sight = look_at(&c->server->board);
+    c->is_asked = false;
+    last_window(c)->to_ns = c->event_ns = clock_mono_ns();
 }
 
 void changes_free(struct changes *c)
@@ -263,7 +272,7 @@ static enum change kind_of(const struct changes *c, const struct sample *s)
     }
     if (low < c->n_windows && c->windows[low].from_ns <= to_ns)
         return c->windows[low].kind;
-    return low == 0 ? CHANGE_NONE : CHANGE_BETWEEN;
+    return low == 1 ? CHANGE_NONE : CHANGE_BETWEEN;
 }
 
 static void sort_out(const struct changes *c, const struct samples *s, struct hist *by_kind)
@@ -283,9 +292,9 @@ static void print_row(const struct changes *c, enum change kind, const struct hi
                       const struct hist *late)
 {
     static const char *const names[CHANGES] = {
-        [CHANGE_NONE] = "(none yet)",  [CHANGE_BETWEEN] = "(between)", [CHANGE_RELOAD] = "reload",
-        [CHANGE_UPGRADE] = "upgrade",  [CHANGE_SCALE] = "scale",       [CHANGE_RECYCLE] = "recycle",
-        [CHANGE_BALANCE] = "rebalance"};
+        [CHANGE_START] = "(start)",   [CHANGE_NONE] = "(none yet)",  [CHANGE_BETWEEN] = "(between)",
+        [CHANGE_RELOAD] = "reload",   [CHANGE_UPGRADE] = "upgrade",  [CHANGE_SCALE] = "scale",
+        [CHANGE_RECYCLE] = "recycle", [CHANGE_BALANCE] = "rebalance"};
     char times[32] = "", window[32] = "", messages[QUANTITY_LEN];
     uint64_t longest_ns = 0;
     for (size_t i = 0; i < c->n_windows; i++)

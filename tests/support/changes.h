@@ -13,8 +13,9 @@
 #include "support/server.h"
 
 enum change {
-    CHANGE_NONE, /* before the first window */
-    CHANGE_BETWEEN, /* after it, in no window */
+    CHANGE_START, /* of the audit: all of its connections come at once */
+    CHANGE_NONE, /* after that and before the first change */
+    CHANGE_BETWEEN, /* after that, in no window */
     CHANGE_RELOAD,
     CHANGE_UPGRADE,
     CHANGE_SCALE,
@@ -28,6 +29,10 @@ struct changes;
 /* changes_new - of a server that is ready and has @workers; changes_free - NULL is fine */
 struct changes *changes_new(struct server *s, unsigned workers);
 void changes_free(struct changes *c);
+
+/* changes_begin - the audit is at work, its start is over: only from here on may there be changes
+ */
+void changes_begin(struct changes *c);
 
 /* For the audit: audit_on_echoed and audit_thread_on_tick. Only its thread may call them. */
 void changes_on_echoed(void *changes, uint64_t written_ns, uint64_t now_ns);
