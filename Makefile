@@ -50,7 +50,7 @@ help:
 	@echo 'make unit, it   only the unit tests, only the integration tests'
 	@echo 'make lint       format, static analysis, layers, manuals, documents against tables'
 	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
-	@echo 'make memcheck   the tests of libarbiter under valgrind'
+	@echo 'make memcheck   libarbiter and echo-client under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
@@ -256,13 +256,16 @@ _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
 _it: $(BIN) $(HOOKED) $(IT)
 	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(IT)
-# What these start is not looked at: only the library, in the test's own process. (In a forked child the
-# stacks of the other threads are "possibly" lost.)
-MEMCHECK := $(filter %/test_pool %/test_pool_storm %/test_deadlines,$(UNIT)) \
+# The library in the test's own process, then the tool, which the tests start; what is wrong with it stands in
+# $(B)/log/valgrind.PID.log. (In a forked child the stacks
+# of the other threads are "possibly" lost.)
+VALGRIND := valgrind -q --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=99
+MEMCHECK := $(filter %/test_pool %/test_pool_storm %/test_deadlines %/test_resolve,$(UNIT)) \
             $(filter-out %_install,$(filter $(B)/tests/it/test_library%,$(IT)))
-_memcheck: $(BIN) $(MEMCHECK)
-	@TEST_WRAPPER='valgrind -q --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=9' \
-	    tests/run.sh $(B) $(MEMCHECK)
+TOOLCHECK := $(filter %/test_control_client $(B)/tests/it/test_client%,$(IT))
+_memcheck: $(BIN) $(HOOKED) $(MEMCHECK) $(TOOLCHECK)
+	@TEST_WRAPPER='$(VALGRIND)' tests/run.sh $(B) $(MEMCHECK)
+	@ECHO_TOOL_WRAPPER='$(VALGRIND) --log-file=$(CURDIR)/$(B)/log/valgrind.%p.log' tests/run.sh $(B) $(TOOLCHECK)
 SOAKED  := $(IT) $(filter %/test_bench,$(UNIT))
 _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \

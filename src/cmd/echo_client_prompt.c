@@ -277,7 +277,7 @@ struct prompt *prompt_open(void)
     el_set(p->edit, EL_HIST, history, p->history);
     el_set(p->edit, EL_SIGNAL, 1); /* the terminal is put right before a signal ends us */
     el_set(p->edit, EL_EDITOR, "emacs");
-    el_set(p->edit, EL_ADDFN, "complete", "complete a command", complete);
+    el_wset(p->edit, EL_ADDFN, L"complete", L"complete a command", complete); /* el_set leaks */
     el_set(p->edit, EL_BIND, "^I", "complete", NULL);
     el_set(p->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(p->edit, NULL); /* ~/.editrc */

@@ -383,6 +383,8 @@ static void client__output_fails__says_so_or_is_silent_for_a_closed_pipe(void **
     err = tool_read_back(io.err, NULL);
     assert_string_equal(err, "echo-client: standard output: No space left on device\n");
 
+    if (getenv("ECHO_TOOL_WRAPPER"))
+        return; /* it would open files in their places */
     /* All of 0, 1, 2 closed: a socket must not become one of them. */
     io = (struct tool_io){-1, -1, -1};
     assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 74);

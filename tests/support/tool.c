@@ -24,14 +24,21 @@ static void move_fd(int from, int to)
         dup2(from, to);
 }
 
-/* In a child: never returns. */
+/* In a child: never returns. ECHO_TOOL_WRAPPER, words with single blanks between, comes before it.
+ */
 static void tool_exec(char *tool, const char *const *args)
 {
-    const char *argv[ARGS_MAX + 2] = {tool};
+    const char *wrapper = getenv("ECHO_TOOL_WRAPPER"), *argv[2 * ARGS_MAX + 2] = {NULL};
+    char *words = strdup(wrapper ? wrapper : ""), *word;
+    size_t n = 0;
 
+    while (words && n < ARGS_MAX && (word = strsep(&words, " ")) != NULL)
+        if (*word)
+            argv[n++] = word;
+    argv[n++] = tool;
     for (size_t i = 0; args[i] && i < ARGS_MAX; i++)
-        argv[i + 1] = args[i];
-    execv(tool, (char *const *)(uintptr_t)argv);
+        argv[n++] = args[i];
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
     _exit(127);
 }
 
