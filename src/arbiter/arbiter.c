@@ -196,8 +196,10 @@ static void act(struct arbiter *a, const struct tr_action *action)
         if (children_tell(a, action->record, "run", NULL) < 0)
             children_kill(a, action->record, LOG_LEVEL_WARNING, "it cannot be told to run");
         handover_soon(a);
+        moves_want(a);
         break;
     case TR_RETIRE:
+        moves_want(a);
         if (is_graceful)
             handover_retire(a, action->record);
         else
@@ -245,6 +247,7 @@ void arbiter_pump(struct arbiter *a)
     reload_retry(a); /* what a request waits for is always something that the engine was told */
     upgrade_retry(a);
     answers_on_settled(a);
+    moves_settle(a);
     ev_timer_stop(a->loop, &a->alarm);
     deadline_ms = transition_deadline(a->engine);
     if (deadline_ms == UINT64_MAX)

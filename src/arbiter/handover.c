@@ -135,6 +135,8 @@ static int order(struct arbiter *a, uint32_t giver, const char *command, json_t 
         return -ESRCH;
     }
     json_object_set_new(args, "to", to);
+    if (n > 0)
+        moves_begin(a); /* before it can have given any */
     rc = children_send_fds(a, giver, command, 0, args, fds, n);
     if (rc == 0 && n > 0) {
         a->children[giver].n_gives++;
@@ -306,6 +308,7 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
     if (refused > 0)
         offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
     handover_retry(a);
+    moves_settle(a);
     reload_retry(a);
     upgrade_retry(a);
 }

@@ -82,6 +82,13 @@ struct reload {
     json_t *changes; /* owned: of the reload under way, for its answer */
 };
 
+/* Connections that change hands, since the log last said so. */
+struct moves {
+    uint64_t since_ms; /* the first order; 0 = none */
+    uint64_t before; /* those that had been handed out by then */
+    bool is_wanted; /* by a transition: worth a line at info */
+};
+
 struct arbiter {
     const struct arbiter_options *options; /* borrowed */
     struct ev_loop *loop; /* owned */
@@ -98,6 +105,7 @@ struct arbiter {
     struct crashes *crashes; /* owned */
     struct transition *engine; /* owned */
     ev_timer alarm; /* the engine's next deadline */
+    struct moves moves;
     ev_timer balance; /* looks whether connections should move */
     ev_timer watch; /* the watchdog's next look */
     struct watchdog watchdog;
@@ -283,6 +291,15 @@ bool handover_is_moving(const struct arbiter *a);
 
 /* handover_soon - the shares may have become uneven: look at once */
 void handover_soon(struct arbiter *a);
+
+/* moves.c */
+
+/* moves_want - a transition has told workers to run or to retire: what moves now is worth a line */
+void moves_want(struct arbiter *a);
+
+/* moves_begin - somebody is told to give; moves_settle - nobody does any more: say how many */
+void moves_begin(struct arbiter *a);
+void moves_settle(struct arbiter *a);
 
 /* handover_on_moved - a giver has finished */
 void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);

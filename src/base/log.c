@@ -234,11 +234,11 @@ static bool is_over(const struct log_cause *c, uint64_t now_ms)
 
 static void write_cause(struct log *log, const struct log_cause *c)
 {
-    struct log_field fields[3] = {{.key = NULL}};
+    struct log_field fields[4] = {{.key = NULL}};
     size_t n = 0;
 
-    if (c->field[0])
-        fields[n++] = F_STR(c->field, c->value);
+    for (; n < 2 && c->field[n][0]; n++)
+        fields[n] = F_STR(c->field[n], c->value[n]);
     fields[n] = F_UINT("repeated", c->suppressed);
     log_emit(log, c->level, c->message, fields);
 }
@@ -281,6 +281,14 @@ static struct log_cause *find_cause(struct log *log, uint64_t hash)
     return oldest;
 }
 
+static void keep_field(struct log_cause *c, size_t i, const struct log_field *f)
+{
+    char digits[24];
+
+    snprintf(c->field[i], sizeof(c->field[i]), "%s", f && f->key ? f->key : "");
+    snprintf(c->value[i], sizeof(c->value[i]), "%s", field_text(f, digits));
+}
+
 static void emit_with_count(struct log *log, enum log_level level, const char *message,
                             const struct log_field *fields, uint64_t repeated)
 {
@@ -303,13 +311,13 @@ void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
 
     if (c->hash == hash && !is_over(c, now_ms)) {
         c->suppressed++;
+        keep_field(c, 1, fields && fields->key ? fields + 1 : NULL);
         return;
     }
     uint64_t repeated = c->hash == hash ? c->suppressed : 0;
     *c = (struct log_cause){.hash = hash, .since_ms = now_ms, .level = level};
     snprintf(c->message, sizeof(c->message), "%s", message);
-    snprintf(c->field, sizeof(c->field), "%s", fields && fields->key ? fields->key : "");
-    snprintf(c->value, sizeof(c->value), "%s", value);
+    keep_field(c, 0, fields);
     if (repeated > 0)
         emit_with_count(log, level, message, fields, repeated);
     else

@@ -24,8 +24,8 @@ struct log_cause {
     uint64_t suppressed;
     enum log_level level;
     char message[96]; /* these three for the closing line, cut to their size */
-    char field[32];
-    char value[96];
+    char field[2][32]; /* the first two; the second is that of the last line that was held back */
+    char value[2][96];
 };
 
 struct log {
@@ -84,7 +84,8 @@ int log_reopen(struct log *log);
 /*
  * log_emit - one line
  * log_emit_limited - at most one a cause in LOG_WINDOW_MS; the rest is counted and reported as
- * repeated=N by the cause's next line: a later emission, or log_flush_causes. With @now_ms given,
+ * repeated=N by the cause's next line: a later emission, or log_flush_causes, with the first two
+ * fields of the last that was held back. With @now_ms given,
  * for tests.
  */
 void log_emit(struct log *log, enum log_level level, const char *message,

@@ -63,7 +63,7 @@ static void write_arbiter(FILE *f, const json_t *arbiter, const struct sample *s
 }
 
 static const struct column worker_columns[] = {
-    {"WORKER", false, 0}, {"PID", true, 0},   {"STATE", false, 0},   {"GEN", true, 0},
+    {"WORKER", false, 0}, {"PID", true, 0},   {"STATE", false, 0},   {"NTH", true, 0},
     {"UP", true, 0},      {"CONNS", true, 0}, {"ACCEPTED", true, 0}, {"MSGS", true, 0},
     {"IN", true, 0},      {"OUT", true, 0},   {"LAG", true, 0},      {"BEAT", true, 0},
 };

@@ -76,7 +76,7 @@ static void put_head(struct frame *fr, const struct sample *s)
 static const struct column columns[] = {
     {"WORKER", false, 0}, {"STATE", false, 8}, {"CONNS", true, 6}, {"MSGS/S", true, 6},
     {"IN/S", true, 7},    {"OUT/S", true, 7},  {"LAG", true, 6},   {"BEAT", true, 6},
-    {"PID", true, 7},     {"GEN", true, 0},    {"UP", true, 7},
+    {"PID", true, 7},     {"NTH", true, 0},    {"UP", true, 7},
 };
 
 static void add_worker(struct columns *t, const struct sample_worker *w)

@@ -88,6 +88,8 @@ static void reload__open_connections__live_on_in_new_workers(void **state)
     pid_t old[] = {server_worker(s, 0), server_worker(s, 1)};
     for (int i = 0; i < 3; i++) {
         reload(s, 2);
+        server_wait_log(
+            s, "level=info .*msg=\"connections changed hands\" count=2 took_ms=", (size_t)i + 1);
         MUST(!proc_is_alive(old[0]) && !proc_is_alive(old[1]), "an old worker lives");
         peer_echo(idle, "still connected");
     }

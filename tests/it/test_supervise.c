@@ -116,7 +116,8 @@ static void supervise__worker_fails__is_classified(void **state)
         server_expect(
             s, "worker died\" worker=worker\\.[12] worker_pid=[0-9]+ slot=[12] generation=1 ");
         server_expect(s, "msg=\"(worker crashes|backtrace)\" signal=(SEGV|ABRT|FPE) ");
-        server_expect(s, "msg=\"crash\" slot=[12] number=1 .* signal=(SEGV|ABRT|FPE) ");
+        server_expect(
+            s, "msg=\"crash\" slot=[12] worker_pid=[0-9]+ number=1 .*signal=(SEGV|ABRT|FPE) ");
         int fd = peer_connect(s->addr[0]);
         snprintf(text, sizeof(text), "%ccrash %s\r\n\r\n", 1, table[i].kind);
         peer_send_text(fd, text);

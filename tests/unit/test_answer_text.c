@@ -85,7 +85,7 @@ static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED
           "serving 127.0.0.1:80, [::1]:80\n"
           "config  /etc/echo.conf\n"
           "\n"
-          "WORKER     PID  STATE     GEN      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
+          "WORKER     PID  STATE     NTH      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
           "   BEAT\n"
           "worker.1    71  run         4  1m 05s      2        10  1.23M  1.50 kB  1.50 kB  1.2ms"
           "  250ms\n"
@@ -109,7 +109,7 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
           "serving 127.0.0.1:80, [::1]:80\n"
           "config  built-in defaults and the command line\n"
           "\n"
-          "WORKER  PID  STATE  GEN  UP  CONNS  ACCEPTED  MSGS   IN  OUT  LAG  BEAT\n"
+          "WORKER  PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS   IN  OUT  LAG  BEAT\n"
           "total                            0         0     0  0 B  0 B\n"
           "(the total has what ended workers did, too)\n"
           "note of arbiter: {\"info\":{\"by\":\"\\u001B\"}}\n");
@@ -259,7 +259,7 @@ static void check_frame(const struct sample *s, struct top_look look, const char
     "echo-arbiter 1.2  pid 70  run  up 1h 01m  generation 4  reloads 3  restarts 1\n"              \
     "1 of 2 workers run  2 connections  1.23k messages/s  2.00 MB/s in  1.50 MB/s out\n"
 #define TITLES                                                                                     \
-    "WORKER    STATE      CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT      PID  GEN       UP"
+    "WORKER    STATE      CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT      PID  NTH       UP"
 #define FIRST                                                                                      \
     "worker.1  run            2   1.23k  2.00 MB  1.50 MB   1.2ms   250ms       71    4   1m 05s"
 #define SECOND                                                                                     \

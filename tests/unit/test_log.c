@@ -546,7 +546,7 @@ static void log_emit_limited__a_storm__one_line_a_window_with_counts(void **stat
     log_close(&lg); /* says what it still knows */
     text = contents(file);
     assert_int_equal(count(text, "\n"), 5);
-    assert_non_null(strstr(text, "msg=\"accept\" error=EMFILE repeated=499\n"));
+    assert_non_null(strstr(text, "msg=\"accept\" error=EMFILE now=20990 repeated=499\n"));
 }
 
 static void log_flush_causes__window_over__count_then_silence(void **state UNUSED)
@@ -558,7 +558,7 @@ static void log_flush_causes__window_over__count_then_silence(void **state UNUSE
     assert_int_equal(count(contents(file), "\n"), 1);
     log_flush_causes(&lg, 6000);
     assert_int_equal(count(contents(file), "\n"), 2);
-    assert_int_equal(count(contents(file), "msg=\"accept\" error=EMFILE repeated=9\n"), 1);
+    assert_int_equal(count(contents(file), "msg=\"accept\" error=EMFILE now=1000 repeated=9\n"), 1);
     /* That line was the one of its window. */
     limited(6001, "accept", "EMFILE");
     assert_int_equal(count(contents(file), "\n"), 2);
@@ -609,7 +609,7 @@ static void log_emit_limited__table_full__oldest_goes_with_its_count(void **stat
     limited(2000, "one more", "x");
     const char *text = contents(file);
     assert_int_equal(count(text, "\n"), LOG_CAUSES + 2);
-    assert_int_equal(count(text, "msg=\"first\" error=x repeated=1\n"), 1);
+    assert_int_equal(count(text, "msg=\"first\" error=x now=1001 repeated=1\n"), 1);
     assert_int_equal(count(text, "one more"), 1);
     limited(2001, "one more", "x"); /* it is in the table */
     assert_int_equal(count(contents(file), "\n"), LOG_CAUSES + 2);
