@@ -122,7 +122,7 @@ static void on_taken(struct transfer_in *in)
     if (in->is_done) {
         log_debug(w->boot->log, "connections taken over", F_STR("from", t->from),
                   F_UINT("count", in->n_taken), F_UINT("refused", in->n_refused));
-        if (in->n_refused > 0)
+        if (in->n_refused > 0 && !in->is_closed) /* who retires takes nothing: no cause for alarm */
             log_warning_limited(w->boot->log, "connections refused", F_STR("from", t->from),
                                 F_UINT("count", in->n_refused),
                                 F_STR("error", in->error == -ENOSPC

@@ -264,6 +264,7 @@ static void prove__too_much_memory__that_worker_is_replaced_once(void **state)
              resident_kib(s.server) + 32 * 1024);
     server_configure(s.server, conf);
     ask(&s, CHANGE_RELOAD, "reload", NULL, 2);
+    server_wait_workers(s.server, 2); /* those before the reload may still be about to go */
     for (size_t i = 0; i < 2; i++)
         old[i] = server_worker(s.server, i);
     peer_echo(peer_connect(s.server->addr[0]), leak);
