@@ -9,9 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/cpus.h"
 #include "base/num.h"
+#include "base/runtime_path.h"
 #include "base/util.h"
+#include "conf/config_path.h"
 #include "conf/config_type.h"
 
 /* The offset of a field, and a compile-time check that the kind of value fits it. */
@@ -263,23 +266,29 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
 {
     static const char scheme[] = "unix:";
     struct made made[CONFIG_BIND_MAX + 3];
+    struct runtime_path place = {.socket = ""};
     char where[CONFIG_WHERE_LEN];
     size_t n = 0;
 
+    if (strcmp(c->control, "auto") == 0)
+        runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"), geteuid() == 0,
+                             &place);
     n = add_made(made, n, CONFIG_PID_FILE, c->pid_file);
-    n = add_made(made, n, CONFIG_CONTROL, c->control);
+    n = add_made(made, n, CONFIG_CONTROL, *place.socket ? place.socket : c->control);
     n = add_made(made, n, CONFIG_LOG_FILE, c->log_file);
     for (size_t i = 0; i < c->n_bind; i++)
         if (strncmp(c->bind[i], scheme, strlen(scheme)) == 0)
             n = add_made(made, n, CONFIG_BIND, c->bind[i] + strlen(scheme));
     for (size_t i = 0; i < n; i++) {
         for (size_t j = i + 1; j < n; j++) {
-            if (strcmp(made[i].path, made[j].path) != 0)
+            const size_t k = c->origin[made[i].key].kind == ORIGIN_DEFAULT ? j : i;
+
+            if (!config_path_is_same(made[i].path, made[j].path))
                 continue;
             snprintf(why, why_size,
                      "%s: %s: \"%s\" is what %s has, allowed: a path of its own for each",
-                     config_where(c, made[i].key, where), config_keys[made[i].key].name,
-                     made[i].path, config_keys[made[j].key].name);
+                     config_where(c, made[k].key, where), config_keys[made[k].key].name,
+                     made[k].path, config_keys[made[i + j - k].key].name);
             return -EINVAL;
         }
     }

@@ -29,3 +29,29 @@ int config_path_absolute(const char *path, char *ret, size_t size)
     memcpy(ret + dir_len, path, path_len + 1);
     return 0;
 }
+
+/* The next name of the path at @p; returns its length, 0 at the end. */
+static size_t next_name(const char **p)
+{
+    size_t len;
+
+    do {
+        *p += strspn(*p, "/");
+        len = strcspn(*p, "/");
+    } while (len == 1 && **p == '.' && ++*p);
+    return len;
+}
+
+bool config_path_is_same(const char *a, const char *b)
+{
+    for (;;) {
+        const size_t len = next_name(&a);
+
+        if (next_name(&b) != len || memcmp(a, b, len) != 0)
+            return false;
+        if (len == 0)
+            return true;
+        a += len;
+        b += len;
+    }
+}

@@ -5,6 +5,7 @@
 #ifndef CONF_CONFIG_PATH_H
 #define CONF_CONFIG_PATH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -16,5 +17,8 @@
  * Returns 0, -ENAMETOOLONG, or what getcwd says.
  */
 int config_path_absolute(const char *path, char *ret, size_t size);
+
+/* config_path_is_same - two absolute paths, whose "//" and "/./" say nothing */
+bool config_path_is_same(const char *a, const char *b);
 
 #endif

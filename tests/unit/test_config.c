@@ -507,6 +507,45 @@ static void config_check__files_of_two_uses__refused(void **state UNUSED)
     config_free(c);
 }
 
+static void config_check__one_path_in_two_ways__refused(void **state UNUSED)
+{
+    static const struct {
+        const char *a, *b;
+        int result;
+    } rows[] = {
+        {"/run/a", "//run/./a", -EINVAL}, {"/run/a", "/run//a", -EINVAL},
+        {"/run/./a", "/run/a", -EINVAL},  {"/run/a", "/run/a/", -EINVAL},
+        {"/run/a", "/run/.a", 0},         {"/run/a", "/run/a.", 0},
+        {"/run/a", "/run/aa", 0},         {"/run/a", "/run/a/a", 0},
+        {"/run/a", "/run/../a", 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct config *c = new_config();
+        char why[CONFIG_WHY_LEN] = "";
+
+        set(c, CONFIG_PID_FILE, rows[i].a);
+        set(c, CONFIG_LOG_FILE, rows[i].b);
+        assert_int_equal(config_check(c, why, sizeof(why)), rows[i].result);
+        config_free(c);
+    }
+}
+
+static void config_check__the_control_sockets_default__is_a_path_too(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[CONFIG_WHY_LEN] = "";
+
+    setenv("RUNTIME_DIRECTORY", "/run/service", 1);
+    set(c, CONFIG_BIND, "unix:/run/service/control");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "command line: server.bind: \"/run/service/control\" is what "
+                                "arbiter.control has"));
+    unsetenv("RUNTIME_DIRECTORY");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    config_free(c);
+}
+
 static void config_where__each_origin__named(void **state UNUSED)
 {
     struct config *c = new_config();
@@ -683,6 +722,8 @@ int main(void)
         cmocka_unit_test(config_set__small_buffer_for_why__cut_with_nul),
         cmocka_unit_test(config_check__message_larger_than_buffers__names_both),
         cmocka_unit_test(config_check__files_of_two_uses__refused),
+        cmocka_unit_test(config_check__one_path_in_two_ways__refused),
+        cmocka_unit_test(config_check__the_control_sockets_default__is_a_path_too),
         cmocka_unit_test(config_where__each_origin__named),
         cmocka_unit_test(config_set__cpus__a_mode_or_a_list),
         cmocka_unit_test(config_check__cpu_that_is_not_allowed__named_with_those_that_are),
