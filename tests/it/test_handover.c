@@ -49,6 +49,42 @@ handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact(void
     }
 }
 
+/* Each byte of a large message may be the one that the old worker has read last. */
+static void handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    enum { PEERS = 40, SIZE = 1 << 20 };
+    struct bytes out = {peer_alloc(SIZE + 4), SIZE + 4};
+    uint64_t rng = it_seed();
+    size_t sent[PEERS];
+    int fds[PEERS];
+
+    for (size_t i = 0; i < SIZE; i++)
+        ((uint8_t *)out.data)[i] = (uint8_t)("abc\r"[rng_below(&rng, 4)]);
+    memcpy((char *)out.data + SIZE, "\r\n\r\n", 4);
+    for (int i = 0; i < PEERS; i++) {
+        fds[i] = peer_connect(s->addr[0]);
+        sent[i] = 0;
+    }
+    for (size_t round = 1; round <= 3; round++) {
+        /* Every second one has begun. */
+        for (int i = 0; i < PEERS; i += 2) {
+            const size_t n = 1 + rng_below(&rng, SIZE / 3);
+
+            peer_send(fds[i], (const char *)out.data + sent[i], n);
+            sent[i] += n;
+        }
+        server_signal(s, SIGHUP);
+        server_wait_log(s, RELOADED, round);
+    }
+    for (int i = 0; i < PEERS; i++) {
+        peer_exchange(fds[i], (struct bytes){(const char *)out.data + sent[i], out.len - sent[i]},
+                      out, 0, NULL);
+        peer_echo(fds[i], "after");
+    }
+}
+
 /* One change after the other, without waiting for what the one before moves. */
 static void handover__changes_overtake_each_other__nothing_lost(void **state)
 {
@@ -144,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact),
+        IT(handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
         IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
         IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),

@@ -128,6 +128,34 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
     server_wait_workers(s, 2);
 }
 
+/* Both ways to what they have left reach the last one before it has taken anything from either. */
+static void rescue__two_slots_are_removed_while_they_crash__one_adopts_both(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "arbiter: { workers = 3; };");
+    pid_t pids[] = {server_slot_pid(s, 1), server_slot_pid(s, 2), server_slot_pid(s, 3)};
+
+    connect_all(s);
+    server_must_idle(s);
+    for (size_t i = 0; i < 3; i++)
+        kill(pids[i], SIGSTOP);
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "msg=\"scaling\" workers=2", 1);
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    for (size_t i = 1; i < 3; i++) {
+        kill(pids[i], SIGABRT);
+        kill(pids[i], SIGCONT);
+    }
+    server_wait_log(s, "msg=\"crash\" ", 2);
+    kill(pids[0], SIGCONT);
+    must_all_be_served("two slots removed");
+    server_signal(s, SIGTTIN); /* as many descriptors as before */
+    server_wait_workers(s, 2);
+    server_signal(s, SIGTTIN);
+    server_wait_workers(s, 3);
+}
+
 /* Every signal that a program's own fault brings, and a breakpoint, behind which it would go on. */
 static void rescue__any_fatal_signal__costs_its_own_connection_only(void **state)
 {
@@ -258,6 +286,7 @@ static void rescue__crash_payload_not_wanted__appears_nowhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(rescue__two_slots_are_removed_while_they_crash__one_adopts_both),
         IT(rescue__any_fatal_signal__costs_its_own_connection_only),
         IT(rescue__endless_loop__costs_its_own_connection_only),
         IT(rescue__stopped__none_is_lost),

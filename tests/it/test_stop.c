@@ -142,7 +142,7 @@ static void stop__term_at_any_moment_of_the_start__ends(void **state)
 {
     struct it *it = *state;
     uint64_t rng = it_seed();
-    for (int i = 0; i < (it_is_soak() ? 200 : 20); i++) {
+    for (int i = 0; i < (it_is_soak() ? 1000 : 20); i++) {
         uint64_t us = rng_below(&rng, 30000);
         struct server *s = server_spawn(it, .conf = "arbiter: { workers = 4; };");
         nanosleep(&(struct timespec){.tv_nsec = (long)us * 1000}, NULL); /* the stimulus itself */
@@ -174,7 +174,7 @@ static void stop__term_during_reload__ends(void **state)
 {
     struct it *it = *state;
     uint64_t rng = it_seed();
-    for (int i = 0; i < (it_is_soak() ? 200 : 10); i++) {
+    for (int i = 0; i < (it_is_soak() ? 1000 : 20); i++) {
         uint64_t us = rng_below(&rng, 20000);
         struct server *s = server_start(it, .conf = "");
         int fd = busy_peer(s);
