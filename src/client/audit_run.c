@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "client/audit_lane.h"
+#include "client/dial.h"
 
 enum { SWEEP_MS = 50 };
 
@@ -56,10 +57,14 @@ static int find_addresses(struct audit *a)
     struct addr addr;
     const char *why;
     uint64_t deadline_ns = clock_mono_ns() + (uint64_t)a->options.connect_timeout_ms * 1000000;
+    int rc;
 
     if (addr_parse(a->options.address, &addr, &why))
         return -EINVAL;
-    return addresses_find(&addr, NULL, NULL, deadline_ns, &a->addresses);
+    rc = addresses_find(&addr, NULL, NULL, deadline_ns, &a->addresses);
+    if (rc == 0)
+        (void)dial_prefer(&a->addresses, deadline_ns); /* if nobody is there, that is a finding */
+    return rc;
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)

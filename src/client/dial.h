@@ -24,4 +24,18 @@
  */
 int dial(const struct addr *a, arb_resolver *resolver, uint64_t deadline_ns, int *ret_fd);
 
+/*
+ * dial_to - the same for addresses that are known
+ * @address  which is tried first; on 0: which has answered
+ * @stop_fd  CALL_CANCELLED as soon as it is readable; -1 = nothing stops it
+ */
+int dial_to(const struct addresses *to, int *address, int stop_fd, uint64_t deadline_ns,
+            int *ret_fd);
+
+/*
+ * dial_prefer - put the address that answers first, for those who connect many times; connects once
+ * if there are several. Returns as dial_to.
+ */
+int dial_prefer(struct addresses *to, uint64_t deadline_ns);
+
 #endif

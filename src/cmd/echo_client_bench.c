@@ -152,9 +152,11 @@ static int run(struct benching *b)
     struct bench *bench;
     struct bench_result result;
     sigset_t set;
-    int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL,
-                                       call_deadline(b->tool->timeout_ms), &b->options.to);
+    uint64_t deadline_ns = call_deadline(b->tool->timeout_ms);
+    int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
 
+    if (rc == 0)
+        rc = dial_prefer(&b->options.to, deadline_ns);
     if (rc)
         return fail_outcome(b->tool, NULL, rc);
     sigemptyset(&set);

@@ -201,9 +201,12 @@ static int finish(struct holding *h)
 
 static int run(struct holding *h)
 {
+    uint64_t deadline_ns = call_deadline(h->tool->timeout_ms);
     struct addresses to;
-    int rc = addresses_find(&h->tool->address, NULL, NULL, call_deadline(h->tool->timeout_ms), &to);
+    int rc = addresses_find(&h->tool->address, NULL, NULL, deadline_ns, &to);
 
+    if (rc == 0)
+        rc = dial_prefer(&to, deadline_ns);
     if (rc)
         return fail_outcome(h->tool, NULL, rc);
     h->options.to = to.all[0];

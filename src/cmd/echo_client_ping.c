@@ -19,7 +19,6 @@
 #include "base/fds.h"
 #include "base/num.h"
 #include "base/util.h"
-#include "client/attempt.h"
 #include "client/call.h"
 #include "client/ping.h"
 #include "client/quantity.h"
@@ -37,6 +36,7 @@ struct pinging {
     uint64_t interval_ms;
     uint64_t size;
     struct addresses addresses;
+    int address; /* the one that answered last */
     struct call call;
     char *message; /* owned, size bytes */
     int signal_fd; /* owned */
@@ -77,41 +77,25 @@ static int wait_for(struct pinging *p, int fd, short events, uint64_t deadline_n
 
 /* ---- one message ---- */
 
-static int connect_to(struct pinging *p, const struct arb_address *to, uint64_t deadline_ns)
-{
-    int fd = -1, rc = attempt_start(to, NULL, &fd);
-
-    if (rc == CALL_PENDING) {
-        rc = wait_for(p, fd, POLLOUT, deadline_ns);
-        if (rc == 0)
-            rc = attempt_finish(fd);
-    }
-    if (rc == 0)
-        rc = call_adopt(&p->call, fd);
-    if (rc)
-        fds_close(&fd);
-    return rc == -EAGAIN ? CALL_TIMEOUT : rc;
-}
-
-/* The addresses one after the other; the time is that of the one that answers. */
 static int ensure_connected(struct pinging *p, uint64_t deadline_ns)
 {
-    int rc = CALL_UNREACHABLE;
+    uint64_t start = clock_mono_ns();
+    int fd = -1, rc;
 
     if (call_is_usable(&p->call))
         return 0;
-    for (int i = 0; i < p->addresses.n; i++) {
-        uint64_t start = clock_mono_ns();
-
-        rc = connect_to(p, &p->addresses.all[i], deadline_ns);
-        if (rc == 0) {
-            p->n_connects++;
-            ping_times_add(&p->connect_times, clock_mono_ns() - start);
-        }
-        if (rc == 0 || rc == PING_STOPPED)
-            return rc;
+    rc = dial_to(&p->addresses, &p->address, p->signal_fd, deadline_ns, &fd);
+    if (rc == CALL_CANCELLED)
+        return wait_for(p, -1, 0, CALL_FOREVER); /* which takes the signal */
+    if (rc == 0)
+        rc = call_adopt(&p->call, fd);
+    if (rc) {
+        fds_close(&fd);
+        return rc;
     }
-    return rc;
+    p->n_connects++;
+    ping_times_add(&p->connect_times, clock_mono_ns() - start);
+    return 0;
 }
 
 static int exchange(struct pinging *p, uint64_t *ret_ns)

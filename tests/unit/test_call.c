@@ -172,6 +172,45 @@ static void dial__first_address_is_silent__the_next_is_taken(void **state)
     close(listener);
 }
 
+static void dial_to__stopped__cancelled(void **state)
+{
+    struct silent silent;
+    struct addresses to = {.n = 1};
+    int fds[2], fd = 12345, address = 0;
+
+    (void)state;
+    to.all[0] = loopback(silent_start(&silent));
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(dial_to(&to, &address, fds[0], call_deadline(30), &fd), CALL_TIMEOUT);
+    assert_int_equal(write(fds[1], "x", 1), 1);
+    assert_int_equal(dial_to(&to, &address, fds[0], DIAL_FOREVER, &fd), CALL_CANCELLED);
+    assert_int_equal(fd, 12345);
+    close(fds[0]);
+    close(fds[1]);
+    silent_stop(&silent);
+}
+
+/* The one that answered is remembered: there is no second wait for the others. */
+static void dial_to__first_address_is_silent__which_answered_is_told(void **state)
+{
+    struct silent silent;
+    struct addresses to = {.n = 2};
+    uint16_t port;
+    int listener = listen_on_loopback(4, &port), fd = -1, address = 0;
+
+    (void)state;
+    to.all[0] = loopback(silent_start(&silent));
+    to.all[1] = loopback(port);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(dial_to(&to, &address, -1, call_deadline(LONG_MS), &fd), 0);
+        assert_int_equal(address, 1);
+        assert_int_equal(peer_port(fd), port);
+        close(fd);
+    }
+    close(listener);
+    silent_stop(&silent);
+}
+
 static void dial__all_silent__timeout(void **state)
 {
     struct silent silent;
@@ -455,6 +494,8 @@ int main(void)
         cmocka_unit_test(dial__name_unknown__unknown_host),
         cmocka_unit_test(dial__first_address_refuses__the_next_is_taken),
         cmocka_unit_test(dial__first_address_is_silent__the_next_is_taken),
+        cmocka_unit_test(dial_to__stopped__cancelled),
+        cmocka_unit_test(dial_to__first_address_is_silent__which_answered_is_told),
         cmocka_unit_test(dial__all_silent__timeout),
         cmocka_unit_test(dial__no_unix_socket__refused),
         cmocka_unit_test(dial__unix_queue_full__waits_until_the_deadline),
