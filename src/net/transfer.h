@@ -22,6 +22,7 @@ enum {
     TRANSFER_BULK_BYTES = 1048576, /* buffered bytes of a batch; a larger connection goes alone */
     TRANSFER_FLIGHT_BYTES = 16777216, /* buffered bytes on their way together, or one batch */
     TRANSFER_PULSE_MS = 100,
+    TRANSFER_KEPT_PULSES = 10, /* after which acknowledged descriptors are closed, however few */
     TRANSFER_SLOW_PULSES = 5, /* without an answer: other takers get the rest */
     TRANSFER_STUCK_PULSES = 50, /* without anything: give up what is not sent */
     TRANSFER_UNWANTED_MAX = 64, /* single connections refused in a row: the taker wants none */
@@ -63,6 +64,8 @@ struct transfer_out {
     size_t n_lanes;
     struct transfer_scratch *scratch; /* owned, while sending */
     struct list gone; /* acknowledged, their descriptors still open */
+    size_t n_gone;
+    unsigned kept_pulses; /* since `gone` was let go */
     ev_timer pulse; /* lets go of `gone`, looks after slow takers */
     ev_timer retry; /* after what no event ends: ETOOMANYREFS, out of memory or descriptors */
     unsigned retry_ms;

@@ -155,6 +155,7 @@ static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_f
         conn_give_away(c);
         list_remove(&c->link);
         list_append(&t->gone, &c->link);
+        t->n_gone++;
     }
 }
 
@@ -227,7 +228,16 @@ static void let_go(struct transfer_out *t)
         list_remove(&c->link);
         conn_forget(c);
     }
+    t->n_gone = 0;
+    t->kept_pulses = 0;
     ev_loop_fork(t->set->loop);
+}
+
+/* The new set costs by what remains: in all no more than by what goes, or once a second. */
+static void let_go_now_and_then(struct transfer_out *t)
+{
+    if (t->n_gone >= t->set->n_open || ++t->kept_pulses >= TRANSFER_KEPT_PULSES)
+        let_go(t);
 }
 
 static void finish(struct transfer_out *t)
@@ -306,7 +316,7 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
     struct transfer_out *t = container_of(timer, struct transfer_out, pulse);
     bool is_unanswered = false;
 
-    let_go(t);
+    let_go_now_and_then(t);
     for (size_t i = 0; i < t->n_lanes; i++) {
         struct transfer_lane *lane = &t->lanes[i];
 
