@@ -19,7 +19,9 @@
 #include "base/util.h"
 
 enum { KEEPIDLE_S = 60, KEEPIDLE_MAX_S = 3600, KEEPINTVL_S = 15, KEEPCNT = 4 };
-enum { PROBES_A_SECOND = 50 };
+/* Of one worker. The kernel's timers come in bunches of many seconds when they are that far away.
+ */
+enum { PROBES_A_SECOND = 10 };
 enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 5 };
 
 /* Where the explanation of a failure goes. */

@@ -198,9 +198,9 @@ static void listener_open__user_timeout__leaves_time_for_all_probes(void **state
         assert_int_equal(listener_open("127.0.0.1:0", 16, table[i].wanted_ms, &l, why, sizeof(why)),
                          0);
         expect_all_probes(l->fd, 60, table[i].first_ms);
-        listener_space_probes(l, table[i].wanted_ms, 49);
+        listener_space_probes(l, table[i].wanted_ms, 9);
         expect_all_probes(l->fd, 60, table[i].first_ms);
-        listener_space_probes(l, table[i].wanted_ms, 2000);
+        listener_space_probes(l, table[i].wanted_ms, 400);
         expect_all_probes(l->fd, 100, table[i].later_ms);
         int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
         assert_true(client >= 0 && fd >= 0);
