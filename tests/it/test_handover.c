@@ -176,6 +176,46 @@ static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void *
         peer_echo(fds[i], "still here");
 }
 
+/* Its mailbox takes no order any more, not even the one to retire: that is repeated. */
+static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { timeout = 3600; };");
+    enum { PEERS = 50, REQUESTS = 50 };
+    static const char request[] = "{\"command\":\"reopen_logs\"}\n";
+    char control[160], answer[REQUESTS * 64];
+    int fds[PEERS];
+
+    server_expect(s, "mailbox: not sent\"");
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "before");
+    pid_t still = server_slot_pid(s, 2);
+    kill(still, SIGSTOP);
+    snprintf(control, sizeof(control), "unix:%s/control", s->run);
+    int asker = peer_connect(control);
+    while (server_log_count(s, "mailbox: not sent\"") == 0) {
+        for (int i = 0; i < REQUESTS; i++)
+            peer_send(asker, request, sizeof(request) - 1);
+        /* All answers: all is in the mailbox. */
+        for (int n = 0; n < REQUESTS;) {
+            size_t len = peer_peek(asker, answer, sizeof(answer));
+
+            for (size_t i = 0; i < len; i++)
+                n += answer[i] == '\n';
+            peer_expect(asker, answer, len);
+        }
+    }
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, 1);
+    server_wait_log(s, "mailbox: not sent\" .*command=stop", 1);
+    kill(still, SIGCONT);
+    server_wait_log(s, "worker ended\" .*slot=2 ", 1);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "after");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +224,7 @@ int main(void)
         IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
         IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),
+        IT(handover__mailbox_is_full__told_later_and_nothing_lost),
     };
 
     return it_run(tests);
