@@ -100,21 +100,33 @@ void arbiter_reopen_logs(struct arbiter *a)
     children_tell_all(a, "reopen_logs");
 }
 
-/* What the arbiter does with a signal. */
+/* What the arbiter does with a signal; what nobody sends on purpose has no help, and comes last. */
 static const struct {
     int signo;
     void (*handle)(struct arbiter *a);
+    const char *help;
 } signal_table[] = {
-    {SIGHUP, sig_reload},
-    {SIGTERM, sig_term},
-    {SIGINT, sig_int},
-    {SIGQUIT, sig_quit},
-    {SIGTTIN, sig_more},
-    {SIGTTOU, sig_fewer},
-    {SIGUSR1, arbiter_reopen_logs},
-    {SIGUSR2, upgrade_request},
-    {SIGCHLD, children_reap},
+    {SIGHUP, sig_reload,
+     "Reload the configuration; a bad file or a worker that does not start changes nothing"},
+    {SIGTERM, sig_term,
+     "Stop gracefully, within arbiter.exit_timeout; a second TERM, INT or QUIT stops at once"},
+    {SIGINT, sig_int, "Stop at once"},
+    {SIGQUIT, sig_quit, "Stop at once"},
+    {SIGTTIN, sig_more, "One worker more, until the next reload"},
+    {SIGTTOU, sig_fewer, "One worker fewer, never below one, until the next reload"},
+    {SIGUSR1, arbiter_reopen_logs, "Reopen the log file"},
+    {SIGUSR2, upgrade_request,
+     "Execute the program at its path anew, in place; a program that cannot go on changes nothing"},
+    {SIGCHLD, children_reap, NULL},
 };
+
+const char *arbiter_signal_help(size_t i, int *ret_signo)
+{
+    if (i >= ARRAY_SIZE(signal_table))
+        return NULL;
+    *ret_signo = signal_table[i].signo;
+    return signal_table[i].help;
+}
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int revents UNUSED)
 {

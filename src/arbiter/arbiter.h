@@ -36,6 +36,10 @@ struct arbiter_options {
  */
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options);
 
+/* arbiter_signal_help - what the arbiter does with its @i-th signal, in words; NULL = there are no
+ * more */
+const char *arbiter_signal_help(size_t i, int *ret_signo);
+
 /* What the image before this one has left. */
 struct arbiter_legacy {
     int state_fd; /* taken over */

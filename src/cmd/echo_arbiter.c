@@ -31,7 +31,7 @@
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
 
-enum { OPTION_READY_FD = 256, OVERRIDES_MAX = 8 };
+enum { OPTION_READY_FD = 256, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
 
 enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
 
@@ -58,6 +58,21 @@ static const struct argp_option option_table[] = {
     {0},
 };
 
+/* For --help: the arbiter's own table. */
+static void describe_signals(struct argp_option *ret)
+{
+    int signo;
+
+    for (size_t i = 0; i < SIGNALS_MAX; i++) {
+        const char *help = arbiter_signal_help(i, &signo);
+
+        if (!help)
+            break;
+        ret[i] = (struct argp_option){
+            .name = sigabbrev_np(signo), .flags = OPTION_DOC | OPTION_NO_USAGE, .doc = help};
+    }
+}
+
 static const char doc[] =
     "Pre-fork TCP echo server: an arbiter supervises worker processes that share its sockets."
     "\vExamples:\n"
@@ -66,8 +81,7 @@ static const char doc[] =
     "  echo-arbiter -b :7000 -w 4 -l debug   all interfaces, four workers\n"
     "  echo-arbiter -t -c echo.conf          is the file right?\n"
     "\n"
-    "SIGHUP reloads, SIGTERM stops, SIGTTIN and SIGTTOU add and remove a worker, "
-    "SIGUSR1 reopens the log. See echo-arbiter(8) and echo.conf(5).";
+    "See echo-arbiter(8) and echo.conf(5).";
 
 static void override(struct arguments *args, enum config_key key, const char *text)
 {
@@ -254,12 +268,16 @@ static int serve(struct arguments *args, const struct image *image, struct confi
 /* A start by somebody, with arguments. */
 static int begin(const struct image *image, int argc, char **argv)
 {
-    static const struct argp argp = {option_table, parse_option, NULL, doc, NULL, NULL, NULL};
+    struct argp_option signal_options[SIGNALS_MAX + 1] = {0};
+    const struct argp signals = {.options = signal_options};
+    const struct argp_child children[] = {{&signals, 0, "Signals:", 1}, {0}};
+    const struct argp argp = {option_table, parse_option, NULL, doc, children, NULL, NULL};
     struct arguments args = {.ready_fd = -1};
     struct config *config = NULL;
     char path[PATH_MAX];
     int rc;
 
+    describe_signals(signal_options);
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);

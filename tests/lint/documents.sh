@@ -21,7 +21,7 @@ options()
     fi
     for option in $("$program" --help | grep -oE '(^|[ ,])--?[a-zA-Z][a-z-]*' | tr -d ' ,' | sort -u); do
         # mdoc writes -x as "Fl x" and --long as "Fl -long".
-        grep -qE -- "Fl ${option#-}( |\$)" "$manual" ||
+        grep -qE -- "^\.It .*Fl ${option#-}( |\$)" "$manual" ||
             complain "$manual: option $option of --help is missing"
     done
 }
@@ -31,7 +31,7 @@ options "$build/echo-client" man/echo-client.1
 # Commands of --help stand in the manual.
 for command in $("$build/echo-client" --help |
     sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z-]*\).*/\1/p'); do
-    grep -qE -- "Cm $command( |\$)" man/echo-client.1 ||
+    grep -qE -- "^\.It .*(Cm|,) $command( |\$)|^\.Cm $command\$" man/echo-client.1 ||
         complain "man/echo-client.1: command $command of --help is missing"
 done
 
@@ -57,6 +57,51 @@ if [ -f README.md ] && [ -f man/echo-arbiter.8 ]; then
         complain "the signal tables of README.md (<) and man/echo-arbiter.8 (>) differ:
 $difference"
 fi
+
+# What --help says is the program's own table.
+help_signals()
+{
+    ARGP_HELP_FMT=rmargin=250 "$build/echo-arbiter" --help |
+        sed -n '/^ *Signals:/,/^$/s/^ *\([A-Z][A-Z0-9]*\)  *\([A-Z].*\)/\1 \2/p' | sort
+}
+readme_each_signal()
+{
+    readme_signals | sed -E 's/^([A-Z0-9]+), ([A-Z0-9]+) (.*)/\1 \3\n\2 \3/' | sort
+}
+difference=$(diff <(readme_each_signal) <(help_signals)) ||
+    complain "the signal tables of README.md (<) and echo-arbiter --help (>) differ:
+$difference"
+
+# The commands of README as the table of the program has them: "NAME ARGUMENTS ACTORS HELP".
+table_commands()
+{
+    local row name actors argument arguments help
+    sed -n '/^const struct command_row command_table/,/^};/p' src/actor/command.c | tr -s '\n ' ' ' |
+        sed 's/{"\([a-z_]*\)", \(COMMAND_ON_\)/\n\1 \2/g' | grep -F COMMAND_BY_OPERATOR |
+        while IFS= read -r row; do
+            name=${row%% *}
+            case $row in
+            *COMMAND_ON_ANY*) actors=all ;;
+            *COMMAND_ON_ARBITER*) actors=arbiter ;;
+            *) actors=workers ;;
+            esac
+            arguments=
+            while read -r argument; do
+                arguments+=" ${argument:-}"
+            done < <(grep -oE '\{"[a-z]+", COMMAND_[A-Z]+, (true|false)' <<<"$row" |
+                sed -E 's/.*"([a-z]+)".*true/\1=/; s/.*"([a-z]+)".*false/[\1=]/')
+            help=$(sed -E 's/\\"/\x01/g; s/.*"([^"]*)"\}, *$/\1/; s/.*"([^"]*)"\},? *\}; *$/\1/; s/\x01/"/g' <<<"$row")
+            echo "$name$arguments $actors $help"
+        done
+}
+readme_commands()
+{
+    sed -n '/^| Command |/,/^$/s/^| `\([^|]*\)` | \([^|]*\) | \(.*\) |$/\1 \2 \3/p' README.md | plain
+}
+[ -n "$(readme_commands)" ] || complain 'README.md: no table of commands'
+difference=$(diff <(readme_commands) <(table_commands | plain)) ||
+    complain "the commands of README.md (<) and src/actor/command.c (>) differ:
+$difference"
 
 # The library: every status in the manual, and the example is the one that is tested.
 while read -r status; do
