@@ -52,6 +52,11 @@ extern const struct argp tool_argp;
  */
 void tool_parse(const struct argp *own, int argc, char **argv, void *input);
 
+/* option_number, option_ms - the value of an option, or exit with 64 and what is allowed */
+uint64_t option_number(const char *option, const char *arg, uint64_t min, uint64_t max,
+                       struct argp_state *state);
+uint64_t option_ms(const char *option, const char *arg, uint64_t min_ms, struct argp_state *state);
+
 /* completion_write - for "bash" or "zsh", from the table. Returns 0, or -1 for another shell. */
 int completion_write(FILE *f, const char *shell, const struct command *commands, size_t n);
 

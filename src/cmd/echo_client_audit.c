@@ -10,7 +10,6 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
-#include "base/num.h"
 #include "base/util.h"
 #include "client/audit_text.h"
 #include "client/human.h"
@@ -210,26 +209,6 @@ const struct argp_option audit_argp_options[] = {
     {0},
 };
 
-static unsigned number(const char *option, const char *arg, uint64_t min, uint64_t max,
-                       struct argp_state *state)
-{
-    uint64_t n = min;
-
-    if (num_parse_u64(arg, min, max, &n))
-        argp_error(state, "%s %s: a number from %" PRIu64 " to %" PRIu64, option, arg, min, max);
-    return (unsigned)n;
-}
-
-static uint64_t duration(const char *option, const char *arg, uint64_t min_ms,
-                         struct argp_state *state)
-{
-    uint64_t ms = 0;
-
-    if (quantity_ms(arg, min_ms, MAX_MS, &ms))
-        argp_error(state, "%s %s: a time like 200ms, 2, 30s or 10m", option, arg);
-    return ms;
-}
-
 static void set_size(struct auditing *a, const char *arg, struct argp_state *state)
 {
     struct quantity_range range = {AUDIT_HEADER_BYTES, AUDIT_HEADER_BYTES};
@@ -287,44 +266,45 @@ static error_t parse_audit(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = a->tool;
         return 0;
     case 'c':
-        o->lanes = number("-c", arg, 1, AUDIT_LANES_MAX, state);
+        o->lanes = (unsigned)option_number("-c", arg, 1, AUDIT_LANES_MAX, state);
         return 0;
     case 'd':
-        o->depth = number("-d", arg, 1, AUDIT_DEPTH_MAX, state);
+        o->depth = (unsigned)option_number("-d", arg, 1, AUDIT_DEPTH_MAX, state);
         return 0;
     case 's':
         set_size(a, arg, state);
         return 0;
     case 't':
-        o->duration_ms = duration("-t", arg, 1, state);
+        o->duration_ms = option_ms("-t", arg, 1, state);
         return 0;
     case 'n':
-        o->messages = number("-n", arg, 1, UINT32_MAX, state);
+        o->messages = (unsigned)option_number("-n", arg, 1, UINT32_MAX, state);
         return 0;
     case OPT_THINK:
         set_think(a, arg, state);
         return 0;
     case OPT_RATE:
-        a->rate = number("--rate", arg, 1, 10000000, state);
+        a->rate = option_number("--rate", arg, 1, 10000000, state);
         return 0;
     case OPT_CHURN:
-        o->churn_lanes = number("--churn", arg, 0, AUDIT_LANES_MAX, state);
+        o->churn_lanes = (unsigned)option_number("--churn", arg, 0, AUDIT_LANES_MAX, state);
         return 0;
     case OPT_CHURN_MESSAGES:
-        o->churn_messages = number("--churn-messages", arg, 1, UINT32_MAX / 2, state);
+        o->churn_messages =
+            (unsigned)option_number("--churn-messages", arg, 1, UINT32_MAX / 2, state);
         return 0;
     case OPT_SLOW:
-        o->slow_lanes = number("--slow", arg, 0, AUDIT_LANES_MAX, state);
+        o->slow_lanes = (unsigned)option_number("--slow", arg, 0, AUDIT_LANES_MAX, state);
         return 0;
     case OPT_MAX_LOSS:
         if (quantity_share(arg, &a->limits.max_loss))
             argp_error(state, "--max-loss %s: a number of messages or a share like 0.1%%", arg);
         return 0;
     case OPT_MAX_STALL:
-        a->limits.max_stall_ns = duration("--max-stall", arg, 1, state) * 1000000;
+        a->limits.max_stall_ns = option_ms("--max-stall", arg, 1, state) * 1000000;
         return 0;
     case OPT_RECONNECT:
-        o->reconnect_ms = (unsigned)duration("--reconnect", arg, 0, state);
+        o->reconnect_ms = (unsigned)option_ms("--reconnect", arg, 0, state);
         return 0;
     case OPT_NO_RECONNECT:
         o->is_reconnecting = false;
@@ -333,8 +313,7 @@ static error_t parse_audit(int key, char *arg, struct argp_state *state)
         o->is_half_closing = false;
         return 0;
     case OPT_SEED:
-        if (num_parse_u64(arg, 0, UINT64_MAX, &o->seed))
-            argp_error(state, "--seed %s: a number", arg);
+        o->seed = option_number("--seed", arg, 0, UINT64_MAX, state);
         return 0;
     case 'v':
         a->has_lanes = true;
@@ -374,13 +353,9 @@ int audit_run(struct tool *t, int argc, char **argv)
     a.options.separator_len = t->separator_len;
     a.options.connect_timeout_ms = t->timeout_ms ? (unsigned)t->timeout_ms : UINT32_MAX;
     a.options.reply_timeout_ms = a.options.connect_timeout_ms;
-    if (files_allow(a.options.lanes) < a.options.lanes) {
-        fprintf(stderr,
-                "echo-client: audit: %u connections need more descriptors than this shell "
-                "allows: see ulimit -n\n",
-                a.options.lanes);
-        return EX_OSERR;
-    }
+    rc = files_allow("audit", a.options.lanes);
+    if (rc)
+        return rc;
     live_init(&a.live);
     a.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!a.loop)

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
-#include "base/num.h"
 #include "base/util.h"
 #include "client/bench.h"
 #include "client/call.h"
@@ -26,7 +25,6 @@ enum {
     EXIT_WORSE = 1,
     SHOWN_MS = 200,
     MAX_SIZE = 1 << 28,
-    MAX_MS = 1000000000,
     DEFAULT_MS = 10000,
     DEFAULT_WARMUP_MS = 500,
 };
@@ -198,25 +196,6 @@ const struct argp_option bench_argp_options[] = {
     {0},
 };
 
-static uint64_t number(const char *option, const char *arg, uint64_t max, struct argp_state *state)
-{
-    uint64_t n = 1;
-
-    if (num_parse_u64(arg, 1, max, &n))
-        argp_error(state, "%s %s: a number from 1 to %" PRIu64, option, arg, max);
-    return n;
-}
-
-static uint64_t duration(const char *option, const char *arg, uint64_t min_ms,
-                         struct argp_state *state)
-{
-    uint64_t ms = min_ms;
-
-    if (quantity_ms(arg, min_ms, MAX_MS, &ms))
-        argp_error(state, "%s %s: a time like 200ms, 2, 30s or 10m", option, arg);
-    return ms;
-}
-
 static void set_size(struct benching *b, const char *arg, struct argp_state *state)
 {
     struct quantity_range range = {1, 1};
@@ -281,33 +260,33 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = b->tool;
         return 0;
     case 'c':
-        o->connections = (unsigned)number("-c", arg, BENCH_CONNECTIONS_MAX, state);
+        o->connections = (unsigned)option_number("-c", arg, 1, BENCH_CONNECTIONS_MAX, state);
         return 0;
     case 'd':
-        o->depth = (unsigned)number("-d", arg, BENCH_DEPTH_MAX, state);
+        o->depth = (unsigned)option_number("-d", arg, 1, BENCH_DEPTH_MAX, state);
         b->has_depth = true;
         return 0;
     case 's':
         set_size(b, arg, state);
         return 0;
     case 't':
-        o->duration_ms = duration("-t", arg, 10, state);
+        o->duration_ms = option_ms("-t", arg, 10, state);
         b->has_time = true;
         return 0;
     case 'n':
-        o->count = number("-n", arg, UINT64_C(1) << 50, state);
+        o->count = option_number("-n", arg, 1, UINT64_C(1) << 50, state);
         return 0;
     case OPT_RATE:
-        o->rate = (double)number("--rate", arg, 100000000, state);
+        o->rate = (double)option_number("--rate", arg, 1, 100000000, state);
         return 0;
     case OPT_CHURN:
-        o->churn = (unsigned)number("--churn", arg, UINT32_MAX / 2, state);
+        o->churn = (unsigned)option_number("--churn", arg, 1, UINT32_MAX / 2, state);
         return 0;
     case OPT_THREADS:
-        o->threads = (unsigned)number("--threads", arg, BENCH_THREADS_MAX, state);
+        o->threads = (unsigned)option_number("--threads", arg, 1, BENCH_THREADS_MAX, state);
         return 0;
     case OPT_WARMUP:
-        o->warmup_ms = duration("--warmup", arg, 0, state);
+        o->warmup_ms = option_ms("--warmup", arg, 0, state);
         b->has_warmup = true;
         return 0;
     case OPT_COMPARE:
@@ -351,16 +330,10 @@ int bench_run(struct tool *t, int argc, char **argv)
     int rc;
 
     tool_parse(&argp, argc, argv, &b);
-    if (files_allow(b.options.connections) < b.options.connections) {
-        fprintf(stderr,
-                "echo-client: bench: %u connections need more descriptors than this shell "
-                "allows: see ulimit -n\n",
-                b.options.connections);
-        json_decref(b.before);
-        return EX_OSERR;
-    }
+    rc = files_allow("bench", b.options.connections);
     live_init(&b.live);
-    rc = run(&b);
+    if (rc == 0)
+        rc = run(&b);
     json_decref(b.before);
     return rc;
 }

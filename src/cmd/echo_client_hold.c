@@ -9,10 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sysexits.h>
 
 #include "base/addr.h"
-#include "base/num.h"
 #include "base/util.h"
 #include "client/call.h"
 #include "client/hold_run.h"
@@ -241,20 +239,16 @@ const struct argp_option hold_argp_options[] = {
 static error_t parse_hold(int key, char *arg, struct argp_state *state)
 {
     struct holding *h = state->input;
-    uint64_t n = 1;
 
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = h->tool;
         return 0;
     case 'c':
-        if (num_parse_u64(arg, 1, CONNECTIONS_MAX, &n))
-            argp_error(state, "-c %s: a number from 1 to %d", arg, CONNECTIONS_MAX);
-        h->options.n = (unsigned)n;
+        h->options.n = (unsigned)option_number("-c", arg, 1, CONNECTIONS_MAX, state);
         return 0;
     case 't':
-        if (quantity_ms(arg, 1, MAX_MS, &h->duration_ms))
-            argp_error(state, "-t %s: a time like 200ms, 2, 30s or 10m", arg);
+        h->duration_ms = option_ms("-t", arg, 1, state);
         return 0;
     case OPT_PROBE:
         if (quantity_ms_range(arg, 1, MAX_MS, &h->options.probe))
@@ -282,18 +276,15 @@ int hold_run(struct tool *t, int argc, char **argv)
                "find out how long a pause survives. Exit status 1: some were cut or refused.",
     };
     struct holding h = {.tool = t, .options = {.n = 100}};
+    int rc;
 
     tool_parse(&argp, argc, argv, &h);
     memcpy(h.options.message, "hold", 4);
     memcpy(h.options.message + 4, t->separator, t->separator_len);
     h.options.message_len = 4 + t->separator_len;
-    if (files_allow(h.options.n) < h.options.n) {
-        fprintf(stderr,
-                "echo-client: hold: %u connections need more descriptors than this shell allows: "
-                "see ulimit -n\n",
-                h.options.n);
-        return EX_OSERR;
-    }
+    rc = files_allow("hold", h.options.n);
+    if (rc)
+        return rc;
     live_init(&h.live);
     return run(&h);
 }

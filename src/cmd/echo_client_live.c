@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -88,15 +89,21 @@ int stopper_exit(const struct stopper *s, int rc)
     return s->signo ? 128 + s->signo : rc;
 }
 
-uint64_t files_allow(uint64_t n)
+int files_allow(const char *command, unsigned n)
 {
     struct rlimit r;
 
     if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-        return n;
+        return 0;
     if (r.rlim_cur < n + FILES_RESERVE && r.rlim_cur < r.rlim_max) {
-        r.rlim_cur = MIN((rlim_t)(n + FILES_RESERVE), r.rlim_max);
+        r.rlim_cur = MIN((rlim_t)n + FILES_RESERVE, r.rlim_max);
         setrlimit(RLIMIT_NOFILE, &r);
     }
-    return r.rlim_cur > FILES_RESERVE ? MIN(n, (uint64_t)r.rlim_cur - FILES_RESERVE) : 0;
+    if (r.rlim_cur >= n + FILES_RESERVE)
+        return 0;
+    fprintf(stderr,
+            "echo-client: %s: %u connections need more descriptors than this shell allows: see "
+            "ulimit -n\n",
+            command, n);
+    return EX_OSERR;
 }

@@ -41,8 +41,10 @@ void stopper_stop(struct stopper *s, struct ev_loop *loop);
 /* stopper_exit - the exit code: @rc, or 128 + the signal that ended it */
 int stopper_exit(const struct stopper *s, int rc);
 
-/* files_allow - raise this process's limit of descriptors so that it may have @n more than a few.
- * Returns how many it may have. */
-uint64_t files_allow(uint64_t n);
+/*
+ * files_allow - raise this process's limit so that it may have @n descriptors and a few more
+ * Returns 0, or an exit code if the limit cannot be raised so far, reported already for @command.
+ */
+int files_allow(const char *command, unsigned n);
 
 #endif

@@ -1,17 +1,19 @@
 /*
- * The options that every command of the client tool has.
+ * The options that every command of the client tool has, and values that options share.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/num.h"
+#include "client/quantity.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:8060"
 
-enum { DEFAULT_TIMEOUT_MS = 10000, MAX_TIMEOUT_MS = 1000000000 };
+enum { DEFAULT_TIMEOUT_MS = 10000, MAX_MS = 1000000000 };
 
 enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
 
@@ -101,7 +103,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_TIMEOUT:
         t->has_timeout = true;
-        if (num_parse_duration_ms(arg, 0, MAX_TIMEOUT_MS, &t->timeout_ms))
+        if (num_parse_duration_ms(arg, 0, MAX_MS, &t->timeout_ms))
             argp_error(state, "--timeout %s: seconds from 0 to 1000000, like 2 or 0.5", arg);
         return 0;
     case OPT_SEPARATOR:
@@ -116,6 +118,25 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+uint64_t option_number(const char *option, const char *arg, uint64_t min, uint64_t max,
+                       struct argp_state *state)
+{
+    uint64_t n = min;
+
+    if (num_parse_u64(arg, min, max, &n))
+        argp_error(state, "%s %s: a number from %" PRIu64 " to %" PRIu64, option, arg, min, max);
+    return n;
+}
+
+uint64_t option_ms(const char *option, const char *arg, uint64_t min_ms, struct argp_state *state)
+{
+    uint64_t ms = min_ms;
+
+    if (quantity_ms(arg, min_ms, MAX_MS, &ms))
+        argp_error(state, "%s %s: a time like 200ms, 2, 30s or 10m", option, arg);
+    return ms;
 }
 
 const struct argp tool_argp = {.options = options, .parser = parse_option};

@@ -21,11 +21,11 @@
 #include "base/util.h"
 #include "client/call.h"
 #include "client/ping.h"
-#include "client/quantity.h"
+
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 
-enum { EXIT_LOST = 1, MIN_SIZE = 16, MAX_SIZE = 1 << 30, MAX_MS = 1000000000 };
+enum { EXIT_LOST = 1, MIN_SIZE = 16, MAX_SIZE = 1 << 30 };
 
 /* Beside the outcomes of a call. */
 enum { PING_STOPPED = CALL_OUTCOMES_N };
@@ -276,12 +276,10 @@ static error_t parse_ping(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = p->tool;
         return 0;
     case 'n':
-        if (num_parse_u64(arg, 1, UINT32_MAX, &p->count))
-            argp_error(state, "-n %s: a number from 1 on", arg);
+        p->count = option_number("-n", arg, 1, UINT32_MAX, state);
         return 0;
     case 'i':
-        if (quantity_ms(arg, 0, MAX_MS, &p->interval_ms))
-            argp_error(state, "-i %s: a time like 1, 200ms or 10m", arg);
+        p->interval_ms = option_ms("-i", arg, 0, state);
         return 0;
     case 's':
         if (num_parse_size(arg, MIN_SIZE, MAX_SIZE, &p->size))
