@@ -158,10 +158,15 @@ static void await_room(struct mailbox *mb, int error)
     }
 }
 
+/* The peer sees the end last: the owner may want to end it before it draws conclusions. */
 static void close_with(struct mailbox *mb, int error)
 {
+    int fd = mb->fd;
+
+    mb->fd = -1;
     mailbox_stop(mb);
     mb->on_close(mb, error);
+    fds_close(&fd);
 }
 
 static void flush(struct mailbox *mb)
