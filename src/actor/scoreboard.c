@@ -18,10 +18,6 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 _Static_assert(sizeof(struct scoreboard_header) % 64 == 0, "records begin on a cache line");
@@ -30,15 +26,6 @@ _Static_assert(sizeof(struct score_record) % 64 == 0, "records share no cache li
 static size_t map_bytes(uint32_t n_records)
 {
     return sizeof(struct scoreboard_header) + n_records * sizeof(struct score_record);
-}
-
-static int make_memfd(void)
-{
-    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = memfd_create("scoreboard", flags | MFD_NOEXEC_SEAL);
-    if (fd < 0 && errno == EINVAL) /* Linux < 6.3 */
-        fd = memfd_create("scoreboard", flags);
-    return fd < 0 ? -errno : fd;
 }
 
 static int map_fd(int fd, uint32_t n_records, struct scoreboard *ret)
@@ -59,7 +46,7 @@ int scoreboard_open(struct scoreboard *sb, uint32_t n_records)
 {
     if (n_records == 0 || n_records > SCOREBOARD_RECORDS_MAX)
         return -EINVAL;
-    int fd = make_memfd();
+    int fd = fds_memfd("scoreboard");
     if (fd < 0)
         return fd;
     int r = 0;

@@ -14,21 +14,7 @@
 
 #include "base/fds.h"
 
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
-
-static int make_memfd(void)
-{
-    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = memfd_create("upgrade", flags | MFD_NOEXEC_SEAL);
-
-    if (fd < 0 && errno == EINVAL) /* Linux < 6.3 */
-        fd = memfd_create("upgrade", flags);
-    return fd < 0 ? -errno : fd;
-}
 
 int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
 {
@@ -38,7 +24,7 @@ int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
 
     if (rc < 0)
         return rc;
-    fd = len <= STATE_MAX_BYTES ? make_memfd() : -EFBIG;
+    fd = len <= STATE_MAX_BYTES ? fds_memfd("upgrade") : -EFBIG;
     rc = fd < 0 ? fd : fds_write_all(fd, text, len);
     if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
         rc = -errno;

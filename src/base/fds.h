@@ -28,6 +28,10 @@ int fds_null_stdio(void);
  */
 void fds_close_all_except(int *keep, size_t n_keep);
 
+/* fds_memfd - memory with a descriptor: close-on-exec, sealable, never executable. Returns it or
+ * -errno. */
+int fds_memfd(const char *name);
+
 /* fds_write_all - write all of @len bytes, retrying EINTR. Returns 0 or -errno (EAGAIN included).
  */
 int fds_write_all(int fd, const void *data, size_t len);

@@ -42,11 +42,11 @@ static int write_all(int fd, struct iovec *iov, int n_iov)
 
 int transfer_file(struct iovec *iov, int n_iov)
 {
-    int fd = memfd_create("handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = fds_memfd("handover");
     int rc;
 
     if (fd < 0)
-        return -errno;
+        return fd;
     rc = write_all(fd, iov, n_iov);
     if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0)
         rc = -errno;
