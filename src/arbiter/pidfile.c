@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "base/fds.h"
+
+enum { PIDFILE_GONE = 1, TRIES = 10 };
 
 static int explain(char *why, size_t size, const char *path, const char *what, int error)
 {
@@ -34,6 +37,15 @@ static int explain_holder(int fd, const char *path, char *why, size_t size)
     return -EBUSY;
 }
 
+static bool is_there(int fd, const char *path)
+{
+    struct stat ours, there;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+           ours.st_ino == there.st_ino;
+}
+
+/* Returns PIDFILE_GONE if its holder has removed it in the meantime. */
 static int lock_and_write(int fd, const char *path, char *why, size_t size)
 {
     char text[32];
@@ -50,6 +62,8 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? explain_holder(fd, path, why, size)
                                     : explain(why, size, path, "flock", errno);
+    if (!is_there(fd, path))
+        return PIDFILE_GONE;
     snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) < 0)
         return explain(why, size, path, "ftruncate", errno);
@@ -57,14 +71,10 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
     return rc < 0 ? explain(why, size, path, "write", -rc) : 0;
 }
 
-int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size)
+static int open_once(struct pidfile *p, const char *path, char *why, size_t why_size)
 {
     int rc;
 
-    p->fd = -1;
-    snprintf(p->path, sizeof(p->path), "%s", path);
-    if (!*path)
-        return 0;
     /* O_NONBLOCK: a FIFO with no reader must give an error, not wait. */
     p->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644);
     if (p->fd < 0) {
@@ -76,19 +86,30 @@ int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size
         return -EEXIST;
     }
     rc = lock_and_write(p->fd, path, why, why_size);
-    if (rc < 0)
+    if (rc != 0)
         fds_close(&p->fd);
     return rc;
 }
 
+int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size)
+{
+    int rc = 0;
+
+    p->fd = -1;
+    snprintf(p->path, sizeof(p->path), "%s", path);
+    for (int i = 0; *path && i < TRIES; i++) {
+        rc = open_once(p, path, why, why_size);
+        if (rc != PIDFILE_GONE)
+            return rc;
+    }
+    return rc == PIDFILE_GONE ? explain(why, why_size, path, "flock", EBUSY) : 0;
+}
+
 void pidfile_remove(struct pidfile *p)
 {
-    struct stat ours, there;
-
     if (p->fd < 0)
         return;
-    if (fstat(p->fd, &ours) == 0 && lstat(p->path, &there) == 0 && ours.st_dev == there.st_dev &&
-        ours.st_ino == there.st_ino)
+    if (is_there(p->fd, p->path))
         unlink(p->path);
     fds_close(&p->fd);
 }
