@@ -131,8 +131,7 @@ void answers_on_settled(struct arbiter *a)
     }
 }
 
-/* One more reply to @w, or the reason why there is none; @body taken over. */
-static void collect(struct arbiter *a, struct answer *w, uint32_t record, json_t *body)
+void answer_collect(struct arbiter *a, struct answer *w, uint32_t record, json_t *body)
 {
     char id[32];
 
@@ -141,8 +140,6 @@ static void collect(struct arbiter *a, struct answer *w, uint32_t record, json_t
         return;
     }
     children_id(id, sizeof(id), &a->children[record]);
-    if (!w->map)
-        w->map = json_object();
     json_object_set_new(w->map, id,
                         json_object_get(body, "result")
                             ? json_incref(json_object_get(body, "result"))
@@ -159,7 +156,7 @@ static void end_request(struct arbiter *a, struct request *r, json_t *body)
     r->id = 0;
     r->answer = NULL;
     if (w)
-        collect(a, w, r->record, body);
+        answer_collect(a, w, r->record, body);
     else
         json_decref(body);
 }

@@ -24,7 +24,7 @@ enum answer_wait {
     ANSWER_RELOAD, /* the reload under way */
     ANSWER_NEXT_RELOAD, /* the one after it */
     ANSWER_UPGRADE, /* the upgrade under way */
-    ANSWER_SCALE, /* `workers` processes run and none is too much */
+    ANSWER_SCALE, /* as many workers run as are wanted, and none is too much */
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */
 };
@@ -38,7 +38,6 @@ struct answer {
     uint32_t record; /* the asking worker, if `message_id` is not 0 */
     pid_t asker;
     uint64_t message_id;
-    uint32_t workers; /* ANSWER_SCALE */
     pid_t pid; /* ANSWER_EXIT */
     uint32_t pid_record;
     bool is_map; /* ANSWER_WORKERS: all were asked */
@@ -63,6 +62,10 @@ struct answer *answer_new(struct arbiter *a, struct control_client *client, json
 void answer_ok(struct arbiter *a, struct answer *w, json_t *result);
 void answer_error(struct arbiter *a, struct answer *w, const char *code, const char *message);
 void answer_give(struct arbiter *a, struct answer *w, json_t *body);
+
+/* answer_collect - one more reply of a worker to @w, or the reason why there is none; @body is
+ * taken over. The last one that @w waits for completes the answer. */
+void answer_collect(struct arbiter *a, struct answer *w, uint32_t record, json_t *body);
 
 /* answer_wait - put it off. @timeout_ms from now. */
 void answer_wait(struct arbiter *a, struct answer *w, enum answer_wait wait, uint64_t timeout_ms);

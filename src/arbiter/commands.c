@@ -113,7 +113,6 @@ static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers)
         answer_error(a, w, "stopping", "the arbiter stops");
         return;
     }
-    w->workers = workers;
     answer_wait(a, w, ANSWER_SCALE, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
     arbiter_scale(a, workers);
 }
@@ -186,8 +185,11 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id)
 static void retire(struct arbiter *a, uint32_t record, bool is_quick)
 {
     const bool graceful = !is_quick;
-    const bool has_heir = graceful && a->engine->procs[record].phase == TR_RUNNING;
+    const enum tr_phase phase = a->engine->procs[record].phase;
+    const bool has_heir = graceful && phase == TR_RUNNING;
 
+    if (graceful && phase == TR_RETIRING)
+        return; /* on its way already, and perhaps handing over */
     if (!has_heir)
         children_tell(a, record, "stop", &graceful);
     arbiter_event(
@@ -259,6 +261,8 @@ static void handle(struct arbiter *a, struct answer *w, const char *name, json_t
     answer_error(a, w, "unknown_command", name);
 }
 
+static const char not_asked[] = "the worker cannot be asked now: try again";
+
 static void forward(struct arbiter *a, struct answer *w, uint32_t record, const char *name,
                     json_t *args)
 {
@@ -269,19 +273,24 @@ static void forward(struct arbiter *a, struct answer *w, uint32_t record, const 
     }
     w->wait = ANSWER_WORKERS;
     if (request_send(a, record, name, args, w) < 0)
-        answer_error(a, w, "busy", "the worker cannot be asked now: try again");
+        answer_error(a, w, "busy", not_asked);
 }
 
 static void forward_to_all(struct arbiter *a, struct answer *w, const char *name, json_t *args)
 {
     w->is_map = true;
+    w->map = json_object();
     w->wait = ANSWER_WORKERS;
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-            request_send(a, i, name, args, w) == 0)
-            w->n_waiting++;
-    if (w->n_waiting == 0)
-        answer_ok(a, w, json_object());
+    w->n_waiting = 1; /* until all are asked */
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        if (!a->children[i].pid || a->engine->procs[i].phase != TR_RUNNING)
+            continue;
+        w->n_waiting++;
+        if (request_send(a, i, name, args, w) < 0)
+            answer_collect(a, w, i, command_error("busy", not_asked));
+    }
+    if (--w->n_waiting == 0)
+        answer_ok(a, w, json_incref(w->map));
 }
 
 static void dispatch_to(struct arbiter *a, struct answer *w, const char *target, const char *name,
