@@ -273,12 +273,11 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->record);
     const uint32_t slot = c->slot;
-    const bool has_sent = a->scoreboard.records[c->record].crash.rescued > 0;
     const struct tr_event ev = {
         .kind = TR_EV_EXITED,
         .record = c->record,
         .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
-        .is_missed = has_sent,
+        .is_missed = rescue_is_waited_for(a, c->slot),
     };
 
     log_exit(a, c, status, is_planned);
@@ -292,7 +291,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);
-    rescue_on_exit(a, ev.record, slot, has_sent);
+    rescue_on_exit(a, ev.record, slot);
     handover_retry(a);
 }
 

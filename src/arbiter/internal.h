@@ -266,11 +266,14 @@ void reload_fini(struct arbiter *a);
 /* rescue_open - see that the slot has a pair. Returns 0 or -errno. */
 int rescue_open(struct arbiter *a, uint32_t slot);
 
+/* rescue_is_waited_for - connections are in the slot's pair that nobody has taken out */
+bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
+
 /*
  * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
- * what the dead one @has_sent
+ * what waits in its pair
  */
-void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot, bool has_sent);
+void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot);
 void rescue_fini(struct arbiter *a);
 
 /* handover.c */

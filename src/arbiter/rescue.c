@@ -5,6 +5,7 @@
 #include "arbiter/internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -59,7 +60,17 @@ static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
     return false;
 }
 
-void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot, bool has_sent)
+/* Asked of the kernel: the record of who has died may say anything, and who was to take it out may
+ * have died as well. */
+bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot)
+{
+    const struct rescue_pair *p = &a->rescue[slot];
+    struct pollfd f = {.fd = p->ends[0], .events = POLLIN};
+
+    return p->is_open && poll(&f, 1, 0) == 1 && (f.revents & POLLIN);
+}
+
+void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
 {
     struct rescue_pair *p = &a->rescue[slot];
     int64_t adopter;
@@ -67,7 +78,7 @@ void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot, bool has_
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
     adopter = find_adopter(a, record);
-    if (adopter >= 0 && has_sent)
+    if (adopter >= 0 && rescue_is_waited_for(a, slot))
         children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &p->ends[0], 1);
     if (!is_slot_used(a, slot))
         close_pair(p);

@@ -32,15 +32,17 @@ static int marks_init(struct conn_set *set)
 {
     struct rlimit rl;
     void *memory;
+    size_t n;
 
     if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
         return -errno;
-    set->n_marks = (size_t)MIN(rl.rlim_cur, (rlim_t)MARKS_MAX);
-    set->n_marks = MAX(set->n_marks, (size_t)MARKS_MIN); /* the limit may rise, or have fallen */
-    memory = mmap(NULL, set->n_marks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    n = (size_t)MIN(rl.rlim_cur, (rlim_t)MARKS_MAX);
+    n = MAX(n, (size_t)MARKS_MIN); /* the limit may rise, or have fallen */
+    memory = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -errno;
     set->marks = memory;
+    set->n_marks = n;
     set->idle_mark =
         set->binding.protocol->is_stateless_when_idle ? CONN_MARK_IDLE : CONN_MARK_BUSY;
     return 0;
@@ -84,6 +86,8 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
 
 void conn_set_fini(struct conn_set *set)
 {
+    size_t n_marks;
+
     if (!set->read_buffer)
         return;
     set->on_closed = NULL;
@@ -92,8 +96,10 @@ void conn_set_fini(struct conn_set *set)
     ev_prepare_stop(set->loop, &set->reaper);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);
+    n_marks = set->n_marks;
+    set->n_marks = 0; /* first: a fatal-signal handler may still come */
     if (set->marks)
-        munmap(set->marks, set->n_marks);
+        munmap(set->marks, n_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
 }
@@ -103,8 +109,10 @@ void conn_drain(struct conn *c)
 {
     if (c->phase != CONN_OPEN)
         return;
-    if (!c->tail.block && !c->is_paused)
+    if (!c->tail.block && !c->is_paused) {
+        conn_mark(c, CONN_MARK_BUSY);
         conn_read(c);
+    }
     if (c->phase == CONN_OPEN && !c->tail.block)
         conn_end(c, CONN_END_DRAINED);
     conn_settle(c);

@@ -141,6 +141,7 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
 {
     struct counters *counters = set->counters;
     const struct protocol_binding *p = &set->binding;
+    const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
     size_t sent = 0;
 
     set->serving.len = len;
@@ -151,15 +152,15 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
     set->serving.data = NULL;
     counter_add(&counters->requests, r.messages);
     counter_add(&counters->scanned, r.scanned);
-    if (likely(r.reply_len > 0) && likely(!c->output.block)) {
+    if (likely(is_clear) && likely(r.reply_len > 0)) {
         const ssize_t n = conn_send(c, counters, r.reply, r.reply_len);
 
         if (unlikely(n < 0))
             return false;
         sent = (size_t)n;
     }
-    if (likely(sent == r.reply_len && r.consumed == len && r.verdict == PROTOCOL_GO_ON &&
-               !c->tail.block && !set->is_attentive))
+    if (likely(is_clear && sent == r.reply_len && r.consumed == len &&
+               r.verdict == PROTOCOL_GO_ON && !c->tail.block && !set->is_attentive))
         return true;
     conn_leave(c, &r, data, len, sent);
     return false;

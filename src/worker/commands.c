@@ -67,8 +67,8 @@ static json_t *do_adopt(struct worker *w, const struct request *r)
 {
     if (r->n_fds < 1 || w->is_draining)
         return NULL;
-    rescue_finish(&w->foreign, w->loop); /* of another slot, perhaps */
-    rescue_start(&w->foreign, w->loop, r->fds[0], &w->conns, w->boot->log, true);
+    rescue_finish(&w->foreign); /* of another slot, perhaps */
+    rescue_start(&w->foreign, r->fds[0], &w->acceptor, true);
     r->fds[0] = -1;
     return json_true();
 }

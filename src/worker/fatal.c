@@ -253,8 +253,10 @@ static void on_fatal(int signo, siginfo_t *info, void *context)
 
     for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
         fatal_steps[i](&crash);
-    /* Behind a breakpoint or a forbidden call the program would go on. */
-    if (is_sent(&crash) || signo == SIGSYS || signo == SIGTRAP)
+    /* Behind a breakpoint, a forbidden call or news of bad memory elsewhere the program would go
+     * on. */
+    if (is_sent(&crash) || signo == SIGSYS || signo == SIGTRAP ||
+        (signo == SIGBUS && info->si_code == BUS_MCEERR_AO))
         raise(signo);
 }
 

@@ -60,6 +60,22 @@ static int send_patiently(int fd, const int *fds, uint32_t n)
     return error;
 }
 
+/* Returns how many could be sent, or -1 if no more can be. */
+static int send_some(int fd, const int *fds, uint32_t n)
+{
+    const int error = send_patiently(fd, fds, n);
+    int sent = 0;
+
+    if (error == 0)
+        return (int)n;
+    if (error != EBADF)
+        return -1;
+    /* Memory may be damaged, and the marks with it: one that is none must not cost the others. */
+    for (uint32_t i = 0; n > 1 && i < n; i++)
+        sent += send_patiently(fd, &fds[i], 1) == 0;
+    return sent;
+}
+
 uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
 {
     int fds[RESCUE_BATCH];
@@ -70,9 +86,10 @@ uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
             fds[n++] = (int)i;
         if (n < RESCUE_BATCH && (i + 1 < n_marks || n == 0))
             continue;
-        if (send_patiently(fd, fds, n) != 0)
+        const int rc = send_some(fd, fds, n);
+        if (rc < 0)
             break;
-        sent += n;
+        sent += (uint32_t)rc;
         n = 0;
     }
     return sent;
@@ -96,8 +113,8 @@ static void adopt(struct rescue *r, int fd)
 {
     if (!is_connection(fd)) {
         fds_close(&fd);
-    } else if (conn_set_add(r->conns, fd) == 0) {
-        counter_add(&r->conns->counters->rescued, 1);
+    } else if (conn_set_add(r->acceptor->conns, fd) == 0) {
+        counter_add(&r->acceptor->conns->counters->rescued, 1);
         r->n_adopted++;
     }
 }
@@ -117,7 +134,7 @@ static bool take_batch(struct rescue *r)
     if (n <= 0)
         return false;
     if (msg.msg_flags & MSG_CTRUNC)
-        log_warning_limited(r->log, "rescue: no descriptors left for all connections");
+        log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
         const size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
@@ -131,14 +148,16 @@ static bool take_batch(struct rescue *r)
     return true;
 }
 
-static void log_adopted(struct rescue *r)
+static void tell_adopted(struct rescue *r)
 {
-    if (r->n_adopted > 0)
-        log_info(r->log, "connections rescued", F_UINT("count", r->n_adopted));
+    if (r->n_adopted > 0) {
+        log_info(r->acceptor->log, "connections rescued", F_UINT("count", r->n_adopted));
+        acceptor_on_moved(r->acceptor);
+    }
     r->n_adopted = 0;
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
+static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct rescue *r = container_of(io, struct rescue, io);
     bool is_more = true;
@@ -147,40 +166,38 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
         is_more = take_batch(r);
     if (is_more)
         return;
-    log_adopted(r);
+    tell_adopted(r);
     if (r->is_once)
-        rescue_stop(r, loop);
+        rescue_stop(r);
 }
 
-void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
-                  struct log *log, bool is_once)
+void rescue_start(struct rescue *r, int fd, struct acceptor *acceptor, bool is_once)
 {
-    rescue_stop(r, loop);
+    rescue_stop(r);
     if (fd < 0)
         return;
-    r->conns = conns;
-    r->log = log;
+    r->acceptor = acceptor;
     r->is_once = is_once;
     ev_io_init(&r->io, on_readable, fd, EV_READ);
-    ev_io_start(loop, &r->io);
-    ev_feed_event(loop, &r->io, EV_READ); /* if nothing is there, nothing will tell */
+    ev_io_start(acceptor->loop, &r->io);
+    ev_feed_event(acceptor->loop, &r->io, EV_READ); /* if nothing is there, nothing will tell */
 }
 
-void rescue_stop(struct rescue *r, struct ev_loop *loop)
+void rescue_stop(struct rescue *r)
 {
-    if (!r->conns)
+    if (!r->acceptor)
         return;
-    ev_io_stop(loop, &r->io);
+    ev_io_stop(r->acceptor->loop, &r->io);
     fds_close(&r->io.fd);
-    r->conns = NULL;
+    r->acceptor = NULL;
 }
 
-void rescue_finish(struct rescue *r, struct ev_loop *loop)
+void rescue_finish(struct rescue *r)
 {
-    if (!r->conns)
+    if (!r->acceptor)
         return;
     while (take_batch(r))
         ;
-    log_adopted(r);
-    rescue_stop(r, loop);
+    tell_adopted(r);
+    rescue_stop(r);
 }

@@ -9,7 +9,7 @@
 #include <ev.h>
 #include <stdint.h>
 
-#include "net/conn.h"
+#include "worker/accept.h"
 
 enum { RESCUE_BATCH = 252, RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
 
@@ -25,20 +25,18 @@ uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks);
 /* Adopts what comes out of a slot's pair. */
 struct rescue {
     ev_io io;
-    struct conn_set *conns; /* borrowed */
-    struct log *log; /* borrowed */
+    struct acceptor *acceptor; /* borrowed: whose connections they become; NULL = not started */
     bool is_once; /* the senders are gone: what is there now is all */
     uint64_t n_adopted; /* since the last line in the log */
 };
 
 /*
- * rescue_start - watch @fd, owned; with @is_once only until it is empty
- * rescue_stop - no more, and close it; rescue_finish - after taking what is there
- * All are idempotent.
+ * rescue_start - watch @fd, owned, -1 = none, instead of the one before; with @is_once only until
+ * it is empty rescue_stop - no more, and close it; rescue_finish - after taking what is there; no
+ * harm in doing so twice
  */
-void rescue_start(struct rescue *r, struct ev_loop *loop, int fd, struct conn_set *conns,
-                  struct log *log, bool is_once);
-void rescue_stop(struct rescue *r, struct ev_loop *loop);
-void rescue_finish(struct rescue *r, struct ev_loop *loop);
+void rescue_start(struct rescue *r, int fd, struct acceptor *acceptor, bool is_once);
+void rescue_stop(struct rescue *r);
+void rescue_finish(struct rescue *r);
 
 #endif

@@ -144,8 +144,8 @@ static void begin_to_leave(struct worker *w)
     w->is_draining = true;
     worker_set_state(w, ACTOR_STOPPING);
     acceptor_stop(&w->acceptor);
-    rescue_stop(&w->rescue, w->loop);
-    rescue_finish(&w->foreign, w->loop);
+    rescue_stop(&w->rescue);
+    rescue_finish(&w->foreign);
     transfers_close(w);
     ev_timer_set(&w->patience, (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
     ev_timer_start(w->loop, &w->patience);
@@ -214,7 +214,7 @@ void worker_run(struct worker *w)
     if (w->is_draining)
         return;
     worker_set_state(w, ACTOR_RUN);
-    rescue_start(&w->rescue, w->loop, w->boot->rescue_recv_fd, &w->conns, w->boot->log, false);
+    rescue_start(&w->rescue, w->boot->rescue_recv_fd, &w->acceptor, false);
     acceptor_run(&w->acceptor);
 }
 
@@ -329,8 +329,8 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     worker_set_state(&w, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
     transfers_fini(&w);
-    rescue_stop(&w.rescue, w.loop);
-    rescue_stop(&w.foreign, w.loop);
+    rescue_stop(&w.rescue);
+    rescue_stop(&w.foreign);
     conn_set_fini(&w.conns);
     mailbox_stop(&w.mailbox);
     ev_loop_destroy(w.loop);
