@@ -51,7 +51,7 @@ static size_t choose_takers(const struct arbiter *a, uint32_t record, uint32_t *
     size_t n = loads ? staying(a, &a->children[record], loads) : 0;
     size_t n_takers = 0;
 
-    for (size_t i = 0; i < n && n_takers == 0; i++)
+    for (size_t i = 0; i < n && n_takers == 0 && a->children[record].n_offers == 0; i++)
         if (a->children[loads[i].record].slot == a->children[record].slot)
             takers[n_takers++] = loads[i].record;
     if (n_takers == 0 && n > 0) {
@@ -280,7 +280,8 @@ void handover_fini(struct arbiter *a)
 /* What a retiring worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
-    if (a->engine->procs[c->record].phase != TR_RETIRING || c->must_retire)
+    if (a->engine->procs[c->record].phase != TR_RETIRING || c->must_retire ||
+        c->n_gives > 0) /* another give is under way: it will say what stays */
         return;
     if (c->n_offers++ >= OFFERS_MAX) {
         tell_to_retire(a, c, NULL, 0);
@@ -305,9 +306,9 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", refused),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
+    handover_retry(a);
     if (refused > 0)
         offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
-    handover_retry(a);
     moves_settle(a);
     reload_retry(a);
     upgrade_retry(a);

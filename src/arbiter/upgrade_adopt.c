@@ -237,8 +237,9 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
             .n_gives = (unsigned)from->n_gives,
-            /* Perhaps it had to wait: it does no harm to say it twice. */
-            .must_retire = strcmp(from->phase, upgrade_phase_names[TR_RETIRING]) == 0,
+            /* Perhaps it was still to be told to whom; twice does no harm. */
+            .must_retire =
+                from->n_gives == 0 && strcmp(from->phase, upgrade_phase_names[TR_RETIRING]) == 0,
         };
         adopt_record(a, c, from, s);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
@@ -328,14 +329,13 @@ static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *w
 static int check_fds(const struct upgrade_state *s, char *why)
 {
     size_t n;
-    int *fds;
+    int *fds = NULL;
     int rc = upgrade_state_fds(s, &fds, &n);
 
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (fcntl(fds[i], F_GETFD) < 0)
             rc = complain(why, -EBADF, "descriptors", "one is not open");
-    if (rc == 0)
-        free(fds);
+    free(fds);
     return rc;
 }
 
