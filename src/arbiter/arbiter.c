@@ -97,6 +97,8 @@ void arbiter_reopen_logs(struct arbiter *a)
         log_error(a->log, "log: cannot be reopened", F_ERR(rc));
     else
         log_info(a->log, "log reopened");
+    if (a->next) /* a reload is under way: it has opened the same file */
+        log_reopen(&a->next->log);
     children_tell_all(a, "reopen_logs");
 }
 

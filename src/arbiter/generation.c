@@ -135,9 +135,14 @@ void generation_commit(struct arbiter *a)
     a->log = &a->live->log;
     a->log->dropped = &a->totals.log_dropped;
     a->log->lost = old->log.lost;
-    for (size_t i = 0; i < a->live->n_listeners; i++)
-        if (a->live->listeners[i]->backlog != (int)a->live->config->backlog)
-            listener_set_backlog(a->live->listeners[i], (int)a->live->config->backlog);
+    for (size_t i = 0; i < a->live->n_listeners; i++) {
+        struct listener *l = a->live->listeners[i];
+
+        if (l->backlog != (int)a->live->config->backlog)
+            listener_set_backlog(l, (int)a->live->config->backlog);
+        if (old->config->write_timeout_ms != a->live->config->write_timeout_ms)
+            listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
+    }
     generation_free(old);
 }
 
