@@ -40,9 +40,14 @@ struct actor_kind {
  * Messages of the mailbox (sender and target are actor ids):
  *   ready {}             actor → arbiter   prepared: wants to be told to run
  *   run {}               arbiter → actor   begin to accept
- *   stop {graceful}      arbiter → actor   drain within exit_timeout, or exit at once
+ *   stop {graceful, to}  arbiter → actor   drain within exit_timeout, or exit at once; with
+ *                                          descriptors, give its connections to their other ends
+ *   retiring {reason}    actor → arbiter   it wants to be replaced, and serves until it is told
+ *   take {from} + fd     arbiter → actor   somebody will give connections through it
+ *   give {count} + fds   arbiter → actor   give so many
+ *   moved {...}          actor → arbiter   the giving is over
+ *   adopt {} + fd        arbiter → actor   take the rescued connections of a slot that nobody fills
  *   reopen_logs {}       arbiter → actor
- *   retiring {reason}    actor → arbiter   it drains of its own accord (TERM): replace it
  */
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * THE transition engine: desired state against actual processes. Pure: events and time in, actions
- * out; it forks, kills and logs nothing. Start, restart, reload, scale, retirement and stop are
- * rows of it, not machines of their own; hand-over, recycling and upgrade will be further rows.
+ * out; it forks, kills and logs nothing. Start, restart, reload, scale, recycling, retirement,
+ * upgrade and stop are rows of it, not machines of their own.
  *
  * Two sets may be wanted at a time: the `live` generation, which serves, and the `next`, which a
  * reload prepares. When every process of `next` is ready it becomes `live` in one step (commit); if

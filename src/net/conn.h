@@ -89,7 +89,7 @@ int conn_set_add(struct conn_set *set, int fd);
 
 /*
  * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the
- * message they are in (and answer what has already arrived) first. Idempotent.
+ * message they are in (and answer what one more read brings) first. Idempotent.
  */
 void conn_set_drain(struct conn_set *set);
 
