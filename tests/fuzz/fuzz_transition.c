@@ -66,10 +66,15 @@ static void take(uint8_t what, uint8_t arg)
     case 7:
         tr_model_event(&model, &(struct tr_event){.kind = TR_EV_EXITED,
                                                   .record = arg % RECORDS_MAX,
-                                                  .was_killed = what % 2});
+                                                  .was_killed = what % 2,
+                                                  .is_missed = (what & 16) != 0});
         break;
     case 8:
-        tr_model_kind(&model, what & 16 ? TR_EV_RECYCLE : TR_EV_RETIRING, arg % RECORDS_MAX);
+        tr_model_kind(&model,
+                      what & 16   ? TR_EV_RECYCLE
+                      : what & 32 ? TR_EV_TOLD
+                                  : TR_EV_RETIRING,
+                      arg % RECORDS_MAX);
         break;
     case 9:
         tr_model_kind(&model, TR_EV_FORK_FAILED, arg % RECORDS_MAX);
