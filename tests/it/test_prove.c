@@ -151,12 +151,12 @@ static void print_counts(const struct scene *s, const char *title, const struct 
     getloadavg(&load, 1);
     printf("#|\n#| %s: %.0f s on %ld processors, load average %.1f\n", title,
            (double)(clock_mono_ms() - s->began_ms) / 1e3, sysconf(_SC_NPROCESSORS_ONLN), load);
-    printf("#| %u lasting connections, each a message every 10 to 50 ms, at any time %u of them in "
+    printf("#| %s lasting connections, each a message every 10 to 50 ms, at any time %u of them in "
            "the\n"
            "#| middle of one; %u new connections a second\n#|\n",
-           s->extent->lasting, seen.inside, s->extent->connects_per_second);
-    printf("#| lasting connections %15u   %u of them never interrupted\n", s->extent->lasting,
-           seen.unbroken);
+           quantity_grouped(s->extent->lasting, n[0]), seen.inside, s->extent->connects_per_second);
+    printf("#| lasting connections %15s   %s of them never interrupted\n", n[0],
+           quantity_grouped(seen.unbroken, n[1]));
     printf("#| connections made    %15s   %s ended as planned, %s refused, %s cut\n",
            quantity_grouped(c->connected, n[0]), quantity_grouped(c->finished, n[1]),
            quantity_grouped(c->refused + c->unconnected, n[2]),

@@ -84,8 +84,8 @@ static void must_come_to_rest(struct server *s, const struct shares *before)
         last = now;
         MUST(clock_mono_ms() < alarm_ms, "connections are moved for ever");
     }
-    printf("#| at rest with %" PRIu64 " to %" PRIu64 ", ratio %.3f; %" PRIu64
-           " were moved, %" PRIu64 " had to be\n",
+    printf("#| at rest with %" PRIu64 " to %" PRIu64 ", ratio %.3f; moved: %" PRIu64
+           ", above an equal share before: %" PRIu64 "\n",
            last.least, last.most, ratio_of(&last), last.moved - before->moved, before->surplus);
     MUST(ratio_of(&last) <= even, "uneven again");
     MUST(last.moved - before->moved <= before->surplus + PEERS / 50, "moved back and forth");
