@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/util.h"
 
 /* clang-format off */
@@ -46,7 +47,7 @@ const struct command_row command_table[] = {
     {"reopen_logs", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
      "Open the log file anew, after a rotation"},
     {"log_level", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
-     {{"level", COMMAND_STRING, true, 0, 0, "debug, info, warning or error"}},
+     {{"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}},
      "Change the log level until the next reload"},
     {"crashes", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
      {{"show", COMMAND_UINT, false, 1, UINT32_MAX, "number of one crash, with its call stack"}},
@@ -105,6 +106,8 @@ static bool is_list_of_strings(const json_t *value)
 
 static bool is_of_type(const struct command_arg *a, const json_t *value)
 {
+    enum log_level level;
+
     switch (a->type) {
     case COMMAND_STRING:
         return json_is_string(value);
@@ -118,6 +121,8 @@ static bool is_of_type(const struct command_arg *a, const json_t *value)
         return json_is_object(value);
     case COMMAND_NAMES:
         return is_list_of_strings(value);
+    case COMMAND_LEVEL:
+        return json_is_string(value) && log_level_parse(json_string_value(value), &level) == 0;
     }
     return false;
 }
@@ -127,7 +132,8 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
     static const char *const types[] = {[COMMAND_STRING] = "a string",
                                         [COMMAND_BOOL] = "true or false",
                                         [COMMAND_OBJECT] = "an object",
-                                        [COMMAND_NAMES] = "a list of names"};
+                                        [COMMAND_NAMES] = "a list of names",
+                                        [COMMAND_LEVEL] = "debug, info, warning or error"};
 
     if (a->type == COMMAND_UINT)
         snprintf(buf, size, "a whole number from %" PRIu64 " to %" PRIu64, a->min, a->max);
@@ -185,11 +191,9 @@ int command_check(const struct command_row *row, unsigned actor, unsigned caller
 
 static json_t *describe_arg(const struct command_arg *a)
 {
-    static const char *const types[] = {[COMMAND_STRING] = "string",
-                                        [COMMAND_UINT] = "uint",
-                                        [COMMAND_BOOL] = "bool",
-                                        [COMMAND_OBJECT] = "object",
-                                        [COMMAND_NAMES] = "names"};
+    static const char *const types[] = {
+        [COMMAND_STRING] = "string", [COMMAND_UINT] = "uint",   [COMMAND_BOOL] = "bool",
+        [COMMAND_OBJECT] = "object", [COMMAND_NAMES] = "names", [COMMAND_LEVEL] = "string"};
     char allowed[64];
 
     say_allowed(a, allowed, sizeof(allowed));

@@ -140,13 +140,9 @@ static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNU
 
 static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
 {
-    const char *text = json_string_value(json_object_get(args, "level"));
-    enum log_level level;
+    enum log_level level = LOG_LEVEL_INFO;
 
-    if (log_level_parse(text, &level) < 0) {
-        answer_error(a, w, "bad_argument", "level must be debug, info, warning or error");
-        return;
-    }
+    log_level_parse(json_string_value(json_object_get(args, "level")), &level); /* by the table */
     a->live->log.level = level;
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid)

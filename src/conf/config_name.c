@@ -66,7 +66,7 @@ void config_name_explain(const char *name, char *why, size_t why_size)
     char list[512];
 
     if (near != NOT_A_KEY)
-        snprintf(why, why_size, "there is no key '%.64s': %s?", name, config_keys[near].name);
+        snprintf(why, why_size, "there is no key '%.64s': write %s", name, config_keys[near].name);
     else if (group != NOT_A_KEY)
         snprintf(why, why_size, "there is no key '%.64s': %.*s has %s", name, (int)(dot - name),
                  name, config_name_list(group, list, sizeof(list)));

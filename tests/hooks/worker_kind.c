@@ -6,7 +6,8 @@
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang; see also
  * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
  * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
- * scoreboard with the byte XX, mute closes the mailbox, leakMB forgets so much memory, and go on.
+ * scoreboard with the byte XX, mute closes the mailbox, lieN says
+ * to the arbiter what it may not, leakMB forgets so much memory, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -28,6 +30,7 @@ static struct protocol hooked;
 static volatile int *volatile nowhere;
 static struct scoreboard *scoreboard;
 static int mailbox_fd;
+static char id[32];
 
 static void __attribute__((noreturn)) spin(void)
 {
@@ -82,6 +85,24 @@ static void leak(const char *mb)
         memset(forgotten, 1, size);
 }
 
+static void lie(const char *number)
+{
+    static const char *const lies[] = {
+        "this is no message",
+        "{\"command\":\"stop\",\"id\":0,\"sender\":\"%s\",\"target\":\"arbiter\",\"args\":{}}",
+        "{\"command\":\"ping\",\"id\":1,\"sender\":\"arbiter\",\"target\":\"arbiter\",\"args\":{}}",
+        "{\"command\":\"moved\",\"id\":0,\"sender\":\"%s\",\"target\":\"arbiter\",\"args\":{}}",
+        "{\"command\":\"jump\",\"id\":0,\"sender\":\"%s\",\"target\":\"arbiter\",\"args\":{}}",
+    };
+    const char *text = lies[strtoul(number, NULL, 10) % ARRAY_SIZE(lies)];
+    const char *name = strstr(text, "%s");
+    char out[256];
+    const int head = name ? (int)(name - text) : (int)strlen(text);
+
+    snprintf(out, sizeof(out), "%.*s%s%s", head, text, name ? id : "", name ? name + 2 : "");
+    send(mailbox_fd, out, strlen(out), MSG_NOSIGNAL);
+}
+
 static int find_signal(const char *kind)
 {
     static const struct {
@@ -120,6 +141,8 @@ static void fail(const char *kind)
         close(mailbox_fd);
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
+    else if (strncmp(kind, "lie", 3) == 0)
+        lie(kind + 3);
     else if (strncmp(kind, "leak", 4) == 0)
         leak(kind + 4);
 }
@@ -170,6 +193,7 @@ static int serve_hooked(const struct actor_boot *boot)
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
     mailbox_fd = boot->mailbox_fd;
+    snprintf(id, sizeof(id), "%s", boot->id);
     hooked = echo_server_protocol;
     hooked.on_data = on_data;
     if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)

@@ -128,6 +128,33 @@ static void supervise__worker_fails__is_classified(void **state)
     }
 }
 
+/* A message that a worker may not send ends that worker, and nothing else. */
+static void supervise__worker_lies__is_ended_alone(void **state)
+{
+    static const char *const reasons[] = {
+        "its mailbox broke",       "it said what it may not", "it spoke in another's name",
+        "it said what it may not", "it said what it may not",
+    };
+    struct it *it = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        struct server *s = server_start(it, .binary = "test/echo-arbiter");
+        int fd = peer_connect(s->addr[0]);
+        char text[64];
+
+        server_expect(s, "worker killed\" .*why=\"(it said|it spoke|its mailbox)");
+        server_expect(s, "mailbox: a worker says what it may not");
+        server_expect(s, "worker died\" .*signal=KILL");
+        snprintf(text, sizeof(text), "%ccrash lie%zu\r\n\r\n", 1, i);
+        peer_send_text(fd, text);
+        server_wait_log(s, reasons[i], 1);
+        server_wait_log(s, "worker died\" ", 1);
+        server_must_be_well(s, 2);
+        MUST(server_log_count(s, "worker killed\" ") == 1, "more than one was ended");
+        server_stop_and_check(s, SIGTERM, 0);
+    }
+}
+
 static void supervise__crash_loop_of_one_slot__backs_off_and_heals(void **state)
 {
     struct it *it = *state;
@@ -242,6 +269,7 @@ int main(void)
         IT(supervise__kill_storm__service_stays),
         IT(supervise__all_killed_at_once__connects_are_not_refused),
         IT(supervise__worker_fails__is_classified),
+        IT(supervise__worker_lies__is_ended_alone),
         IT(supervise__crash_loop_of_one_slot__backs_off_and_heals),
         IT(supervise__nothing_ever_ready__gives_up),
         IT(supervise__worker_hangs_before_ready__boot_timeout),
