@@ -176,6 +176,31 @@ static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void *
         peer_echo(fds[i], "still here");
 }
 
+static void handover__told_to_stop_while_it_gives__nothing_lost(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    enum { PEERS = 100 };
+    int fds[PEERS];
+    char control[160];
+
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "before");
+    snprintf(control, sizeof(control), "unix:%s/control", s->run);
+    pid_t taker = server_slot_pid(s, 1);
+    kill(taker, SIGSTOP);
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    int asker = peer_connect(control);
+    peer_send_text(asker, "{\"command\":\"stop\",\"target\":\"worker.2\",\"id\":1}\n");
+    peer_expect_text(asker, "{\"id\":1,\"result\":{\"stopping\":true}}\n");
+    kill(taker, SIGCONT);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "after");
+}
+
 /* Its mailbox takes no order any more, not even the one to retire: that is repeated. */
 static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
 {
@@ -224,6 +249,7 @@ int main(void)
         IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
         IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),
+        IT(handover__told_to_stop_while_it_gives__nothing_lost),
         IT(handover__mailbox_is_full__told_later_and_nothing_lost),
     };
 

@@ -128,6 +128,26 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
     server_wait_workers(s, 2);
 }
 
+/* Whoever was forked to fill the slot is told to go before it has taken anything. */
+static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "");
+    pid_t last = server_slot_pid(s, 2);
+
+    connect_all(s);
+    server_must_idle(s);
+    kill(s->pid, SIGSTOP);
+    kill(last, SIGSEGV);
+    MUST(WAIT_UNTIL(!proc_is_alive(last), WAIT_MS), "it survives SIGSEGV");
+    kill(s->pid, SIGCONT);
+    kill(s->pid, SIGTTOU); /* it hears of both at once */
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    must_all_be_served("heir ends");
+    server_signal(s, SIGTTIN); /* as many descriptors as before */
+    server_wait_workers(s, 2);
+}
+
 /* Both ways to what they have left reach the last one before it has taken anything from either. */
 static void rescue__two_slots_are_removed_while_they_crash__one_adopts_both(void **state)
 {
@@ -290,6 +310,7 @@ int main(void)
         IT(rescue__any_fatal_signal__costs_its_own_connection_only),
         IT(rescue__endless_loop__costs_its_own_connection_only),
         IT(rescue__stopped__none_is_lost),
+        IT(rescue__heir_ends_before_it_takes__another_adopts),
         IT(rescue__mailbox_closed__aborted_and_none_is_lost),
         IT(rescue__crash_payload_wanted__its_first_256_bytes_escaped),
         IT(rescue__crash_payload_not_wanted__appears_nowhere),
