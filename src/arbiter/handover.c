@@ -10,13 +10,14 @@
 
 #include "arbiter/balance.h"
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/fds.h"
 #include "base/util.h"
 
 /* How often the shares are looked at, and how soon after a change. */
 static const double balance_every_s = 2., balance_soon_s = 0.05;
 
-enum { TAKERS_MAX = MAILBOX_FDS_MAX, OFFERS_MAX = 64, PATIENCE_MS = 2000 };
+enum { TAKERS_MAX = MAILBOX_FDS_MAX, OFFERS_MAX = 64, PATIENCE_MS = 2000, PAIRS_MIN = 4 };
 
 /* The workers that serve the live configuration and have room, except @except. */
 static size_t staying(const struct arbiter *a, const struct child *except,
@@ -155,6 +156,32 @@ static bool is_time_left(const struct arbiter *a, uint32_t record)
     return clock_mono_ms() - p->since_ms <= p->exit_timeout_ms / 2;
 }
 
+/* Who has been told to give in the last @patience_ms, and has not come to an end yet? */
+static size_t count_giving(const struct arbiter *a, uint64_t patience_ms)
+{
+    const uint64_t now_ms = clock_mono_ms();
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        n += c->pid && c->n_gives > 0 && now_ms - c->gave_ms <= patience_ms;
+    }
+    return n;
+}
+
+/* Pairs beyond the processors make only each other, and their clients, wait: what one has sent lies
+ * there until its taker's turn comes. */
+static bool are_enough_giving(const struct arbiter *a)
+{
+    size_t enough = PAIRS_MIN;
+    cpu_set_t cpus;
+
+    if (cpus_allowed(&cpus) == 0)
+        enough = MAX(enough, (size_t)CPU_COUNT(&cpus));
+    return count_giving(a, PATIENCE_MS) >= enough;
+}
+
 /* Nobody can take now, but somebody is about to. */
 static bool is_help_coming(const struct arbiter *a)
 {
@@ -194,7 +221,8 @@ void handover_retire(struct arbiter *a, uint32_t record)
 
         n = choose_takers(a, record, takers);
         /* What it is given now it could only send back, to one that may have to retire as well. */
-        if (may_wait && (is_taking(a, record) || (n == 0 && is_help_coming(a)))) {
+        if (may_wait &&
+            (is_taking(a, record) || (n == 0 && is_help_coming(a)) || are_enough_giving(a))) {
             c->must_retire = true;
             return;
         }
@@ -209,23 +237,9 @@ void handover_retry(struct arbiter *a)
             handover_retire(a, i);
 }
 
-/* Has anybody been told to give at @since_ms or later, and not come to an end yet? */
-static bool is_giving_since(const struct arbiter *a, uint64_t since_ms)
-{
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-
-        if (c->pid && c->n_gives > 0 && c->gave_ms >= since_ms)
-            return true;
-    }
-    return false;
-}
-
 bool handover_is_moving(const struct arbiter *a)
 {
-    const uint64_t now_ms = clock_mono_ms();
-
-    return is_giving_since(a, now_ms - MIN(now_ms, (uint64_t)PATIENCE_MS));
+    return count_giving(a, PATIENCE_MS) > 0;
 }
 
 /* One round at a time: the counts of a move under way would be counted twice. */
@@ -235,7 +249,7 @@ static void balance(struct arbiter *a)
     struct balance_load *loads;
     size_t n;
 
-    if (a->is_stopping || a->engine->next.epoch || is_giving_since(a, 0))
+    if (a->is_stopping || a->engine->next.epoch || count_giving(a, UINT64_MAX) > 0)
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
     n = loads ? balance_plan(loads, staying(a, NULL, loads), moves) : 0;
