@@ -22,15 +22,6 @@
 #include "conf/config_answer.h"
 #include "conf/config_path.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SHADOW_MEMORY 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) ||                         \
-    __has_feature(thread_sanitizer)
-#define HAS_SHADOW_MEMORY 1
-#endif
-#endif
-
 /* ---- in the child ---- */
 
 static void limit_self(void)
@@ -40,7 +31,7 @@ static void limit_self(void)
     const struct rlimit no_core = {0, 0};
 
     setrlimit(RLIMIT_CORE, &no_core);
-#ifndef HAS_SHADOW_MEMORY
+#if !HAS_SHADOW_MEMORY
     const struct rlimit memory = {1u << 30, 1u << 30};
     setrlimit(RLIMIT_AS, &memory);
 #endif

@@ -17,9 +17,32 @@ static struct conn *conn_at(struct list *link)
     return container_of(link, struct conn, link);
 }
 
-static void bury(struct conn_set *set)
+struct conn *conn_new(struct conn_set *set, int fd)
 {
-    while (!list_is_empty(&set->dead)) {
+    struct conn *c;
+
+    if ((size_t)fd >= set->n_marks)
+        return NULL;
+    if (set->n_dead > 0) {
+        set->n_dead--;
+        c = conn_at(set->dead.prev); /* the last: it is still in the cache */
+        list_remove(&c->link);
+        memset(c, 0, sizeof(*c));
+    } else {
+        c = calloc(1, sizeof(*c));
+    }
+    if (!c)
+        return NULL;
+    ev_io_init(&c->io, conn_on_io, fd, EV_READ);
+    c->io.data = set;
+    wheel_node_init(&c->node);
+    list_init(&c->link);
+    return c;
+}
+
+static void bury(struct conn_set *set, size_t keep)
+{
+    for (; set->n_dead > keep; set->n_dead--) {
         struct conn *c = conn_at(set->dead.next);
 
         list_remove(&c->link);
@@ -51,7 +74,7 @@ static int marks_init(struct conn_set *set)
 /* Between the turns of the loop no callback holds a connection. */
 static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
 {
-    bury(reaper->data);
+    bury(reaper->data, CONN_SPARE);
     ev_prepare_stop(loop, reaper);
 }
 
@@ -92,7 +115,7 @@ void conn_set_fini(struct conn_set *set)
         return;
     set->on_closed = NULL;
     conn_set_cut(set);
-    bury(set);
+    bury(set, 0);
     ev_prepare_stop(set->loop, &set->reaper);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);
@@ -120,15 +143,12 @@ void conn_drain(struct conn *c)
 
 int conn_set_add(struct conn_set *set, int fd)
 {
-    struct conn *c = (size_t)fd < set->n_marks ? calloc(1, sizeof(*c)) : NULL;
+    struct conn *c = conn_new(set, fd);
 
     if (!c) {
         close(fd);
         return -ENOMEM;
     }
-    ev_io_init(&c->io, conn_on_io, fd, EV_READ);
-    c->io.data = set;
-    wheel_node_init(&c->node);
     list_append(&set->all, &c->link);
     set->n_open++;
     ev_io_start(set->loop, &c->io);

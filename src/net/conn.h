@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "base/counters.h"
 #include "base/list.h"
+#include "base/util.h"
 #include "base/wheel.h"
 #include "net/protocol.h"
 
@@ -24,6 +25,8 @@ enum {
     CONN_READ_BYTES = 65536, /* one read, into the shared buffer */
     CONN_READ_MAX_BYTES = 262144, /* one read, into the buffer of a large message */
     CONN_HEAD_BYTES = 65536, /* room in front of the shared buffer for a tail */
+    /* Closed ones that are kept for the next: no malloc for who comes and goes. */
+    CONN_SPARE = HAS_SHADOW_MEMORY ? 0 : 64,
     CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
     CONN_LINGER_MS = 2000, /* to wait for the peer's end of file after our half-close */
     CONN_TICK_MS = 100, /* resolution of the deadlines, which fire up to two late */
@@ -59,8 +62,9 @@ struct conn_set {
     } serving;
     uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all, CONN_HEAD_BYTES owned in front */
     struct list all; /* every open connection, oldest first */
-    struct list dead; /* closed ones, freed by `reaper` outside of their callbacks */
-    ev_prepare reaper; /* runs only while `dead` holds something */
+    struct list dead; /* closed ones: the next connections, outside of their own callbacks */
+    size_t n_dead; /* in `dead` */
+    ev_prepare reaper; /* runs only while `dead` holds more than CONN_SPARE, and frees them */
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     bool is_draining;

@@ -43,7 +43,8 @@ void conn_close(struct conn *c, enum conn_end end)
     close(c->io.fd);
     list_remove(&c->link);
     list_append(&set->dead, &c->link);
-    ev_prepare_start(set->loop, &set->reaper);
+    if (++set->n_dead > CONN_SPARE)
+        ev_prepare_start(set->loop, &set->reaper);
     set->n_open--;
     set->n_closes++;
     if (set->on_closed)

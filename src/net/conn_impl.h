@@ -74,6 +74,12 @@ static inline void conn_mark(const struct conn *c, enum conn_mark mark)
     marks[c->io.fd] = (uint8_t)mark;
 }
 
+/*
+ * conn_new - neither listed nor watched; never in a callback of a connection, which may have just
+ * died. NULL without memory, or for a descriptor that is too high.
+ */
+struct conn *conn_new(struct conn_set *set, int fd);
+
 /* conn_io.c: the way of the bytes */
 
 /* conn_on_io - the one callback of a connection's watcher */

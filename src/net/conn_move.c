@@ -128,15 +128,11 @@ static int import_bytes(struct conn *c, const struct handover_record *r, bool is
 int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
                 bool is_same_rule, struct conn **ret)
 {
-    struct conn *c = (size_t)fd < set->n_marks ? calloc(1, sizeof(*c)) : NULL;
+    struct conn *c = conn_new(set, fd);
     int rc;
 
     if (!c)
         return -ENOMEM;
-    ev_io_init(&c->io, conn_on_io, fd, EV_READ);
-    c->io.data = set;
-    wheel_node_init(&c->node);
-    list_init(&c->link);
     c->phase = (uint8_t)record->phase;
     c->end = record->end;
     c->is_eof = record->is_eof;
