@@ -99,6 +99,26 @@ static void reload__open_connections__live_on_in_new_workers(void **state)
     MUST(server_gauge(s, connections) == 2, "connections");
 }
 
+/* They retire a few at a time: nobody may be forgotten. */
+static void reload__more_workers_than_processors__all_hand_over(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { workers = 16; };");
+    int fds[160];
+
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        peer_echo(fds[i] = peer_connect(s->addr[0]), "before");
+    for (int round = 0; round < 2; round++) {
+        reload(s, 16);
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+            peer_echo(fds[i], "after");
+        MUST(server_gauge(s, connections) == ARRAY_SIZE(fds), "connections");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    server_must_be_well(s, 16);
+}
+
 static void make_bad_file(const char *path, const char *kind)
 {
     unlink(path);
@@ -389,6 +409,7 @@ int main(void)
         IT(reload__number_of_workers__follows_the_file),
         IT(reload__new_limit__holds_for_new_connections),
         IT(reload__open_connections__live_on_in_new_workers),
+        IT(reload__more_workers_than_processors__all_hand_over),
         IT(reload__bad_file__changes_nothing),
         IT(reload__key_that_needs_a_start__is_refused),
         IT(reload__storm__is_coalesced),
