@@ -12,12 +12,8 @@
 #include "base/fds.h"
 #include "base/util.h"
 #include "client/attempt.h"
-#include "client/loopback.h"
 
-enum {
-    CONNECTING_MAX = 128, /* at once: below any sensible accept queue */
-    PORTS_A_SOURCE = 20000, /* of the 28232 that an address has by default */
-};
+enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
 
 struct held {
     ev_io io;
@@ -168,24 +164,36 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
     }
 }
 
+/* From the next one of our addresses when this one has given its share, or has no port left. */
+static int attempt(struct hold_run *h, int *ret_fd)
+{
+    const struct sources *s = &h->sources;
+    int rc = CALL_UNREACHABLE;
+
+    for (unsigned i = 0; rc == CALL_UNREACHABLE && i <= s->n; i++) {
+        if (s->n > 0 && (i > 0 || h->n_from == s->ports)) {
+            h->source = h->source % s->n + 1;
+            h->n_from = 0;
+        }
+        rc = attempt_start(&h->options.to, h->source ? &s->all[h->source - 1] : NULL, ret_fd);
+        h->n_from++;
+    }
+    return rc;
+}
+
 static void begin(struct hold_run *h, unsigned index)
 {
-    const struct hold_options *o = &h->options;
     struct held *k = &h->held[index];
-    struct arb_address from;
-    bool has_from = o->n > PORTS_A_SOURCE && loopback_is_v4(&o->to);
     int fd = -1, rc;
 
     *k = (struct held){.run = h, .index = index, .since_ns = clock_mono_ns()};
     ev_io_init(&k->io, on_io, -1, 0);
     ev_init(&k->timer, on_timer);
     h->n_connecting++;
-    if (has_from)
-        loopback_source(index / PORTS_A_SOURCE, &from);
-    rc = attempt_start(&o->to, has_from ? &from : NULL, &fd);
+    rc = attempt(h, &fd);
     if (rc == 0 || rc == CALL_PENDING) {
         watch(k, fd, EV_WRITE);
-        set_timer(k, o->timeout_ms);
+        set_timer(k, h->options.timeout_ms);
     } else {
         refused(k, rc == -EAGAIN ? CALL_TIMEOUT : rc);
     }
@@ -207,6 +215,7 @@ static void begin_more(struct hold_run *h)
 int hold_run_init(struct hold_run *h, struct ev_loop *loop, const struct hold_options *options)
 {
     *h = (struct hold_run){.options = *options, .loop = loop};
+    sources_find(&options->to, &h->sources);
     h->held = calloc(options->n, sizeof(*h->held));
     return h->held ? 0 : -ENOMEM;
 }

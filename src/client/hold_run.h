@@ -9,6 +9,7 @@
 #include "client/addresses.h"
 #include "client/hold.h"
 #include "client/quantity.h"
+#include "client/sources.h"
 #include "wire/frame.h"
 
 enum { HOLD_MESSAGE_MAX = 4 + FRAME_SEPARATOR_MAX };
@@ -26,6 +27,9 @@ struct hold_options {
 struct hold_run {
     struct hold_options options;
     struct ev_loop *loop; /* borrowed */
+    struct sources sources;
+    unsigned source,
+        n_from; /* which one is used, from 1 on, and how often; 0 = the system's choice */
     struct held *held; /* owned, options.n */
     unsigned n_begun, n_connecting, n_over;
     bool is_beginning, is_stopped;

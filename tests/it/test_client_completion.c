@@ -116,7 +116,7 @@ static void completion__zsh__as_typed(void **state)
 {
     struct it *it = *state;
 
-    if (system("command -v zsh >/dev/null") != 0) {
+    if (it_tool_run(it, "which.log", ARGS("sh", "-c", "command -v zsh")) != 0) {
         print_message("skipped: there is no zsh here; apt-get install zsh\n");
         skip();
     }

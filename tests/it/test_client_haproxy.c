@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
+
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -93,7 +93,7 @@ static void audit__through_haproxy_while_reloading__nothing_lost(void **state)
     pid_t proxy, audit;
     int code;
 
-    if (system("command -v haproxy >/dev/null") != 0) {
+    if (it_tool_run(it, "which.log", ARGS("sh", "-c", "command -v haproxy")) != 0) {
         print_message("skipped: there is no haproxy here; apt-get install haproxy\n");
         skip();
     }

@@ -1,10 +1,16 @@
 /*
  * echo-client hold: connections that are left alone, and what cuts them.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "client/hold.h"
@@ -77,6 +83,50 @@ static void hold__probe__finds_the_limit(void **state)
     json_decref(o);
 }
 
+/* A network of our own in which an address has 100 ports. Returns whether that is allowed here. */
+static bool enter_small_network(void)
+{
+    struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    int fd;
+    FILE *f;
+
+    if (unshare(CLONE_NEWNET) < 0)
+        return false;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    MUST(ioctl(fd, SIOCSIFFLAGS, &r) == 0, "lo: %s", strerror(errno));
+    close(fd);
+    f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "we");
+    MUST(f && fputs("40000 40099\n", f) >= 0 && fclose(f) == 0, "ports: %s", strerror(errno));
+    return true;
+}
+
+static void hold__more_than_an_address_has_ports__from_several(void **state)
+{
+    struct it *it = *state;
+    int outside = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), code;
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    struct server *s;
+    const char *out;
+    pid_t pid;
+
+    if (!enter_small_network()) {
+        close(outside);
+        print_message("skipped: only root may make a network of its own\n");
+        skip();
+    }
+    s = server_start(it);
+    pid = tool_start(it, io, ARGS("-a", s->addr[0], "hold", "-c", "250"));
+    MUST(setns(outside, CLONE_NEWNET) == 0, "setns: %s", strerror(errno));
+    close(outside);
+    MUST_COME(server_gauge(s, connections) == 250, "not all connect");
+    kill(pid, SIGINT);
+    code = tool_wait(pid);
+    out = tool_read_back(io.out, NULL);
+    close(io.err);
+    MUST(code == 130, "exit code %d: %s", code, out);
+    MUST(strstr(out, ": 250 connections opened, 250 still open, 0 cut"), "says: %s", out);
+}
+
 static void hold__nobody__refused(void **state)
 {
     struct tool_run r = RUN(*state, NO_INPUT, "-a", "127.0.0.1:1", "hold", "-c", "500");
@@ -126,6 +176,7 @@ int main(void)
         IT(hold__until_interrupted__all_still_open),
         IT(hold__worker_killed__each_cut_told),
         IT(hold__probe__finds_the_limit),
+        IT(hold__more_than_an_address_has_ports__from_several),
         IT(hold__nobody__refused),
         IT(hold__wrong_words__usage),
         cmocka_unit_test(hold_limit__only_if_longer_pauses_were_cut),

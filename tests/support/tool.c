@@ -36,7 +36,7 @@ static void tool_exec(char *tool, const char *const *args)
         if (*word)
             argv[n++] = word;
     argv[n++] = tool;
-    for (size_t i = 0; args[i] && i < ARGS_MAX; i++)
+    for (size_t i = 0; i < ARGS_MAX && args[i]; i++)
         argv[n++] = args[i];
     execvp(argv[0], (char *const *)(uintptr_t)argv);
     _exit(127);
