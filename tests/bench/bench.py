@@ -103,7 +103,7 @@ def time_series(ours, floor):
 def table_of_series(out):
     for name, series in data["series"].items():
         out.table(f"CPU a message, ns, by {series['axis']}",
-                  ["", *(str(p["at"]) for p in series["points"])],
+                  ["", *(report.short(p["at"]) for p in series["points"])],
                   [[n, *(report.number(p[n]) for p in series["points"])] for n in ("ours", "floor")]
                   + [["floor/ours", *(f"{p['floor'] / p['ours']:.2f}" for p in series["points"])]])
 

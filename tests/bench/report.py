@@ -18,6 +18,14 @@ def number(value):
     return f"{round(value, 4 - digits):,.0f}".replace(",", " ")
 
 
+def short(value):
+    """For an axis: 64, 1Ki, 1Mi."""
+    for unit, name in ((2**20, "Mi"), (2**10, "Ki")):
+        if value >= unit and value % unit == 0:
+            return f"{value // unit}{name}"
+    return str(value)
+
+
 def command_line(*argv):
     try:
         return subprocess.run(argv, capture_output=True, text=True).stdout
@@ -95,7 +103,7 @@ def plot(folder, name, title, settings, columns, rows, style="linespoints"):
     block = "\n".join(" ".join(f'"{c}"' if i == 0 else str(c) for i, c in enumerate(r)) for r in rows)
     plots = ", ".join(f"$d using {i + 2}:xtic(1) title '{c}' with {style}" for i, c in enumerate(columns))
     script = (f"set terminal svg size 720,400 font 'sans,11' background 'white'\n"
-              f"set output '{name}.svg'\nset title '{title}'\nset grid ytics\nset key outside bottom\n"
+              f"set output '{name}.svg'\nset title '{title}'\nset grid ytics\nset key below horizontal\n"
               f"{settings}\n$d << EOD\n{block}\nEOD\nplot {plots}\n")
     subprocess.run(["gnuplot"], input=script, text=True, cwd=folder, check=True)
     return f"{name}.svg"
@@ -113,7 +121,7 @@ def draw(folder, data):
                 [[w, *(middle(d["samples"][n]) for n in names)] for w, d in work.items()], "histogram")]
     for name, s in data["series"].items():
         out.append(plot(folder, name, "CPU a message by " + s["axis"], log, ["ours", "floor"],
-                        [[p["at"], p["ours"], p["floor"]] for p in s["points"]]))
+                        [[short(p["at"]), p["ours"], p["floor"]] for p in s["points"]]))
     percents = ["50", "75", "90", "95", "99", "99.9", "99.99", "100"]
     lines = [(w, s) for w in ("d1", "d16", "c1000") for s in ("ours", "floor")]
     out.append(plot(folder, "latency", "Latency at full load",
