@@ -108,13 +108,14 @@ static uint64_t number(const json_t *info, const char *part, const char *name)
 
 static struct account account_of(struct server *s)
 {
-    char *control = it_path(s->it, strrchr(s->run, '/') + 1);
+    char control[128];
     struct account a;
     struct tool_run r;
     json_t *info;
 
     MUST_COME(server_gauge(s, connections) == 0, "connections stay");
-    r = RUN(s->it, NO_INPUT, "-C", strcat(control, "/control"), "--json", "info");
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    r = RUN(s->it, NO_INPUT, "-C", control, "--json", "info");
     MUST(r.code == 0 && (info = json_loads(r.out, 0, NULL)), "info: %d: %s", r.code, r.err);
     a = (struct account){
         number(info, "totals", "accepted"),  number(info, "totals", "requests"),
