@@ -286,8 +286,10 @@ static error_t parse_ping(int key, char *arg, struct argp_state *state)
             argp_error(state, "-s %s: bytes from %d on, like 1000 or 64KiB", arg, MIN_SIZE);
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "ping has no words: %s; as a message: echo-client send ping %s", arg,
-                   arg);
+        argp_error(state,
+                   "ping takes no words: %s; an address goes behind -a; as a message: echo-client "
+                   "send ping %s",
+                   arg, arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
