@@ -177,7 +177,7 @@ static int parse_bytes(const json_t *value, struct state_bytes *ret)
             free(out);
             return -EBADMSG;
         }
-        out[n++] = is_long ? (uint8_t)(in[i] << 6 | (in[i + 1] & 0x3f)) : in[i];
+        out[n++] = (uint8_t)(is_long ? in[i] << 6 | (in[i + 1] & 0x3f) : in[i]);
         i += is_long ? 2 : 1;
     }
     out[n] = '\0';

@@ -6,8 +6,8 @@
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang; see also
  * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
  * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
- * scoreboard with the byte XX, mute closes the mailbox, lieN says
- * to the arbiter what it may not, leakMB forgets so much memory, and go on.
+ * scoreboard with the byte XX, mute shuts down the mailbox, lieN says to the arbiter what it may
+ * not, leakMB forgets so much memory, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -138,7 +138,7 @@ static void fail(const char *kind)
     else if (strcmp(kind, "deaf") == 0)
         spin_deaf();
     else if (strcmp(kind, "mute") == 0)
-        close(mailbox_fd);
+        shutdown(mailbox_fd, SHUT_RDWR);
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
     else if (strncmp(kind, "lie", 3) == 0)
