@@ -40,8 +40,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale install uninstall clean help
-INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale bench-wakeups install uninstall clean help
+INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale _bench-wakeups
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -56,6 +56,7 @@ help:
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
 	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
+	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
@@ -101,7 +102,7 @@ prove:
 	$(call need,check)
 	@$(sub) _prove
 
-bench bench-scale:
+bench bench-scale bench-wakeups:
 	$(call need,bench)
 	@$(sub) _$@
 
@@ -285,6 +286,8 @@ _bench: $(BIN) $(BENCH)
 	@QUICK='$(QUICK)' tests/bench/bench.py $(B)
 _bench-scale: $(BIN) $(B)/tests/bench/scale
 	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)
+_bench-wakeups: $(BIN) $(B)/tests/bench/hold
+	@tests/bench/bench_wakeups.sh $(B)
 
 endif
 
