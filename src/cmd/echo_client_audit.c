@@ -319,7 +319,7 @@ static error_t parse_audit(int key, char *arg, struct argp_state *state)
         a->has_lanes = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "audit has no words: %s", arg);
+        argp_error(state, "audit takes no words: %s; an address goes behind -a", arg);
         return 0;
     case ARGP_KEY_END:
         check(a, state);

@@ -296,7 +296,7 @@ static error_t parse_bench(int key, char *arg, struct argp_state *state)
         set_regress(b, arg, state);
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "bench has no words: %s", arg);
+        argp_error(state, "bench takes no words: %s; an address goes behind -a", arg);
         return 0;
     case ARGP_KEY_END:
         check(b, state);

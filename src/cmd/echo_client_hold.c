@@ -259,7 +259,7 @@ static error_t parse_hold(int key, char *arg, struct argp_state *state)
         h->is_quiet = true;
         return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "hold has no words: %s", arg);
+        argp_error(state, "hold takes no words: %s; an address goes behind -a", arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
