@@ -26,7 +26,7 @@
 
 enum { NOBODY = 65534 };
 
-/* Lives until the end of the test. */
+/* Lives until the test ends, or stops a server. */
 static char *join(const char *before, const char *path, const char *after)
 {
     size_t size = strlen(before) + strlen(path) + strlen(after) + 1;
@@ -276,13 +276,13 @@ static char *public_path(struct it *it)
     char *dir = it_path(it, "public");
 
     MUST(chmod(it->dir, 0711) == 0 && mkdir(dir, 0700) == 0 && chmod(dir, 0777) == 0, "chmod");
-    return join(dir, "/control", "");
+    return it_path(it, "public/control");
 }
 
 static void control__other_user_from_the_first_moment__never_gets_in(void **state)
 {
     struct it *it = *state;
-    char *path = public_path(it), *conf = CONF_OF(path);
+    char *path = public_path(it);
     const int starts = it_is_soak() ? 200 : 8;
     struct stranger *r;
     struct stat st;
@@ -295,7 +295,7 @@ static void control__other_user_from_the_first_moment__never_gets_in(void **stat
     r = send_stranger(it, path, &pid);
     for (int i = 0; i < starts; i++) {
         unsigned refused = r->refused;
-        struct server *s = server_start(it, .conf = conf, .in_child = open_to_all);
+        struct server *s = server_start(it, .conf = CONF_OF(path), .in_child = open_to_all);
 
         MUST(stat(path, &st) == 0 && st.st_mode == (S_IFSOCK | 0600), "mode %o", st.st_mode);
         if (proc_is_alive(pid))
