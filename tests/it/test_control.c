@@ -234,17 +234,18 @@ static struct stranger *send_stranger(struct it *it, const char *path, pid_t *re
     struct stranger *r =
         mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     char *dir = join("", path, "");
+    const pid_t parent = getpid();
 
     MUST(r != MAP_FAILED, "mmap");
     *strrchr(dir, '/') = '\0';
     *ret_pid = fork();
     MUST(*ret_pid >= 0, "fork: %s", strerror(errno));
     if (*ret_pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
             setresuid(NOBODY, NOBODY, NOBODY) < 0 || access(dir, X_OK) < 0)
             _exit(2);
-        while (!r->is_over)
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* after setresuid, which clears it */
+        while (!r->is_over && getppid() == parent)
             knock(r, &un);
         _exit(0);
     }
