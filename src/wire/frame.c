@@ -167,10 +167,24 @@ scan(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
     ret->scanned = size;
 }
 
-/*
- * The usual separator has four bytes: a constant makes its comparison one instruction. A short
- * text, the usual case, goes a way of its own that needs few registers and no stack.
- */
+/* The usual case, which needs few registers and no stack: one short message and nothing else. */
+static inline __attribute__((always_inline)) bool find_one(const struct frame_rule *r,
+                                                           const uint8_t *data, size_t len,
+                                                           const struct frame_steps *steps,
+                                                           struct frame_result *ret)
+{
+    const struct walk w = {.rule = r, .data = data};
+    const size_t message_len = len - 4;
+
+    if (message_len > r->max_message || message_len == r->quit_len ||
+        steps->first(data, len - 3, r->separator[0]) != UINT64_C(1) << message_len ||
+        !is_separator(&w, message_len, 4))
+        return false;
+    *ret = (struct frame_result){.complete = len, .messages = 1, .scanned = len};
+    return true;
+}
+
+/* The usual separator has four bytes: a constant makes its comparison one instruction. */
 #define DEFINE_FIND(name, attributes)                                                              \
     static const struct frame_steps steps_##name = {frame_first_##name, frame_exact_##name,        \
                                                     frame_skip_##name};                            \
@@ -189,9 +203,8 @@ scan(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
         const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,                \
         struct frame_result *ret)                                                                  \
     {                                                                                              \
-        if (likely(r->separator_len == 4) && len - resume < FRAME_BLOCK + 3)                       \
-            scan(r, data, len, resume, 4, &steps_##name, ret);                                     \
-        else                                                                                       \
+        if (r->separator_len != 4 || resume > 0 || len < 4 || len >= FRAME_BLOCK + 3 ||            \
+            !find_one(r, data, len, &steps_##name, ret))                                           \
             find_any_##name(r, data, len, resume, ret);                                            \
     }
 

@@ -19,6 +19,7 @@
 enum {
     CONNECTIONS_MAX = 64,
     DEPTH_MAX = 16,
+    TURNS_MIN = 2, /* in the first some arrays grow for good */
     TURNS_MAX = 6, /* until one is cheap enough: a heartbeat may fall into one */
     INSTRUCTIONS = 350, /* a message */
     IDLE_BASE = 100, /* connections until all that is there only once is there */
@@ -133,9 +134,10 @@ static struct cost cheapest_turn(pid_t pid, const int *fds, unsigned n, unsigned
     for (unsigned i = 0; i < depth; i++)
         memcpy(batch + i * len, MESSAGE, len);
     walk_to_wait(pid);
-    for (unsigned i = 0; i < TURNS_MAX && best.instructions > INSTRUCTIONS * n * depth; i++) {
+    for (unsigned i = 0; i < TURNS_MAX; i++) {
+        if (i >= TURNS_MIN && best.instructions <= INSTRUCTIONS * n * depth)
+            break;
         struct cost c = {0};
-
         walk_turn(pid, &c); /* for the heartbeat, which is due now: so it is not in what follows */
         c = (struct cost){0};
         for (unsigned k = 0; k < n; k++)
