@@ -7,6 +7,10 @@
 set -u
 build=$1
 n=${CONNECTIONS:-10000} sample=${SAMPLE:-200} idle_s=${IDLE_SECONDS:-10} left=${MEMORY_LEFT:-1024}
+[[ $n =~ ^[1-9][0-9]*$ ]] || {
+    echo "bench-scale: CONNECTIONS: $n is not a whole number above 0" >&2
+    exit 64
+}
 tmp=$(mktemp -d)
 patience=$((60 + n / 1000)) # seconds, for anything
 descriptors=$(ulimit -Hn)
@@ -47,7 +51,6 @@ available_mib()
 check_machine()
 {
     local need files memory ports
-    [[ $n =~ ^[1-9][0-9]*$ ]] || fail "CONNECTIONS: $n is not a whole number above 0"
     [ "$descriptors" -ge 256 ] || fail "ulimit -n: $descriptors descriptors a process are too few, 256 are needed"
     ulimit -n "$descriptors" || fail "ulimit -n: $descriptors descriptors a process are not allowed"
     # Both ends are here. A connection that moves is in two processes, but one open file.
