@@ -188,6 +188,7 @@ static void refuse(struct control_client *c)
 
 static void read_some(struct control_client *c)
 {
+    size_t room;
     ssize_t n;
 
     take_lines(c); /* what was postponed leaves its room first */
@@ -203,7 +204,9 @@ static void read_some(struct control_client *c)
         refuse(c);
     if (c->is_dead)
         return;
-    n = recv(c->io.fd, c->in + c->in_len, CONTROL_LINE_MAX - c->in_len, 0);
+    room = CONTROL_LINE_MAX - c->in_len;
+    n = recv(c->io.fd, c->in + c->in_len,
+             c->refused_ms ? room : MIN(room, (size_t)CONTROL_READ_BYTES), 0);
     if (n == 0) {
         c->is_eof = true;
         take_lines(c);

@@ -15,6 +15,7 @@
 
 enum {
     CONTROL_LINE_MAX = 65536, /* its newline included */
+    CONTROL_READ_BYTES = 1024, /* a wake: a flood of short requests may not hold up supervision */
     CONTROL_OUTPUT_MAX = 4 << 20,
     CONTROL_PENDING_MAX = 16,
     CONTROL_IDLE_MS = 60000,
