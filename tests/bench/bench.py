@@ -171,12 +171,17 @@ def count_instructions(out, ours, floor):
     for name, _, args, _, _ in [("c1", "", ["-c", "1"], 0, 0), *WORKLOADS[:2]]:
         n = {s.name: measure.instructions(s, args) for s in (ours, floor, bare) if s}
         data.setdefault("instructions", {})[name] = n
-        without = [f"{n['bare']:.1f}", f"{n['ours'] - n['bare']:.1f}"] if bare else ["-", "-"]
+        without = ["-"] * 3
+        if bare:
+            cost = n["ours"] - n["bare"]
+            ns = median(data["workloads"]["d16" if name == "d16" else "d1"]["samples"]["ours"], "cpu_ns")
+            without = [f"{n['bare']:.1f}", f"{cost:.1f}", f"{cost * 0.5 / ns:.2%}"]
         rows.append([name, f"{n['ours']:.1f}", f"{n['floor']:.1f}", *without])
     out.table("User instructions a message (callgrind)",
-              ["", "ours", "floor", "ours without scoreboard", "scoreboard"], rows,
+              ["", "ours", "floor", "without scoreboard", "its cost", "of all CPU"], rows,
               "c1 is one connection: a turn of the loop a message. "
-              + ("Without the scoreboard: not with QUICK=1." if quick else ""))
+              + ("Without the scoreboard: not with QUICK=1." if quick else
+                 "Of all CPU: if an instruction takes half a ns."))
 
 
 def idle(out, ours, floor):
