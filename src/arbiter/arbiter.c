@@ -209,6 +209,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
     case TR_RUN:
         if (children_tell(a, action->record, "run", NULL) < 0)
             children_kill(a, action->record, LOG_LEVEL_WARNING, "it cannot be told to run");
+        rescue_on_run(a);
         handover_soon(a);
         moves_want(a);
         break;

@@ -291,7 +291,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     answers_on_exit(a, c->record, c->pid);
     c->pid = 0;
     arbiter_event(a, &ev);
-    rescue_on_exit(a, ev.record, slot);
+    rescue_on_exit(a, slot);
     handover_retry(a);
 }
 

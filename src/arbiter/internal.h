@@ -65,6 +65,7 @@ struct child {
 /* The pair of a slot, from its first process on. */
 struct rescue_pair {
     bool is_open;
+    bool is_left; /* connections are in it, and nobody was there to adopt them */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 
@@ -271,9 +272,10 @@ bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
 
 /*
  * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
- * what waits in its pair
+ * what waits in its pair. rescue_on_run - somebody serves, who can adopt what nobody could before.
  */
-void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot);
+void rescue_on_exit(struct arbiter *a, uint32_t slot);
+void rescue_on_run(struct arbiter *a);
 void rescue_fini(struct arbiter *a);
 
 /* handover.c */

@@ -23,13 +23,14 @@ int rescue_open(struct arbiter *a, uint32_t slot)
     return 0;
 }
 
-/* The first other worker that serves, or -1. */
-static int64_t find_adopter(const struct arbiter *a, uint32_t record)
+/* To the first worker that serves and can be told. */
+static bool pass_on(struct arbiter *a, const struct rescue_pair *p)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (i != record && a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING)
-            return i;
-    return -1;
+        if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
+            children_send_fds(a, i, "adopt", 0, NULL, &p->ends[0], 1) == 0)
+            return true;
+    return false;
 }
 
 static void close_pair(struct rescue_pair *p)
@@ -70,18 +71,23 @@ bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot)
     return p->is_open && poll(&f, 1, 0) == 1 && (f.revents & POLLIN);
 }
 
-void rescue_on_exit(struct arbiter *a, uint32_t record, uint32_t slot)
+void rescue_on_exit(struct arbiter *a, uint32_t slot)
 {
     struct rescue_pair *p = &a->rescue[slot];
-    int64_t adopter;
 
+    p->is_left = false;
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
-    adopter = find_adopter(a, record);
-    if (adopter >= 0 && rescue_is_waited_for(a, slot))
-        children_send_fds(a, (uint32_t)adopter, "adopt", 0, NULL, &p->ends[0], 1);
-    if (!is_slot_used(a, slot))
+    p->is_left = rescue_is_waited_for(a, slot) && !pass_on(a, p);
+    if (!p->is_left && !is_slot_used(a, slot))
         close_pair(p);
+}
+
+void rescue_on_run(struct arbiter *a)
+{
+    for (uint32_t slot = 1; slot <= TR_SLOTS_MAX; slot++)
+        if (a->rescue[slot].is_left)
+            rescue_on_exit(a, slot);
 }
 
 void rescue_fini(struct arbiter *a)

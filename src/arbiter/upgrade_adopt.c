@@ -255,7 +255,7 @@ static void adopt_slots(struct arbiter *a, const struct upgrade_state *s)
 
         a->slot_generations[from->slot] = from->generation;
         a->rescue[from->slot] =
-            (struct rescue_pair){is_open, {from->rescue_recv_fd, from->rescue_send_fd}};
+            (struct rescue_pair){is_open, is_open, {from->rescue_recv_fd, from->rescue_send_fd}};
     }
 }
 

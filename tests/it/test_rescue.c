@@ -148,6 +148,28 @@ static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
     server_wait_workers(s, 2);
 }
 
+/* Nobody is there to adopt what the removed slot has left: it waits for the first that serves. */
+static void rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_crashing(it, "");
+    pid_t pids[] = {server_slot_pid(s, 1), server_slot_pid(s, 2)};
+
+    connect_all(s);
+    server_must_idle(s);
+    kill(s->pid, SIGSTOP);
+    for (size_t i = 0; i < 2; i++) {
+        kill(pids[i], SIGSEGV);
+        MUST(WAIT_UNTIL(!proc_is_alive(pids[i]), WAIT_MS), "it survives SIGSEGV");
+    }
+    kill(s->pid, SIGCONT);
+    kill(s->pid, SIGTTOU); /* it hears of all at once */
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    must_all_be_served("all crash, one slot removed");
+    server_signal(s, SIGTTIN); /* as many descriptors as before */
+    server_wait_workers(s, 2);
+}
+
 /* Both ways to what they have left reach the last one before it has taken anything from either. */
 static void rescue__two_slots_are_removed_while_they_crash__one_adopts_both(void **state)
 {
@@ -307,6 +329,7 @@ static void rescue__crash_payload_not_wanted__appears_nowhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts),
         IT(rescue__two_slots_are_removed_while_they_crash__one_adopts_both),
         IT(rescue__any_fatal_signal__costs_its_own_connection_only),
         IT(rescue__endless_loop__costs_its_own_connection_only),
