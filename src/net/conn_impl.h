@@ -35,24 +35,28 @@ enum conn_end {
     CONN_ENDS
 };
 
-/* Ten thousand of them wait for most of their lives: every byte counts. */
+/*
+ * Ten thousand of them wait for most of their lives: every byte counts. What each message looks at
+ * comes first, within 96 bytes.
+ */
 struct conn {
     ev_io io; /* its `data` is the set */
-    struct list link; /* in set->all or set->dead */
-    struct wheel_node node; /* hangs at or before conn_deadline() */
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
     size_t resume; /* where the protocol goes on looking in `tail` */
     uint64_t state; /* the protocol's own */
-    uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
-    uint32_t progress; /* tick: when the peer last took some of `output` */
     uint8_t phase; /* enum conn_phase */
     uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
     bool is_eof; /* the peer has half-closed */
     bool is_paused; /* too much output is unsent: not read */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
+    uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
+    uint32_t progress; /* tick: when the peer last took some of `output` */
+    struct list link; /* in set->all or set->dead */
+    struct wheel_node node; /* hangs at or before conn_deadline() */
 };
 
+_Static_assert(offsetof(struct conn, since) <= 96, "what each message looks at comes first");
 _Static_assert(sizeof(struct conn) <= 152, "an idle connection is a promise of the manual");
 
 static inline struct conn_set *conn_set_of(const struct conn *c)
