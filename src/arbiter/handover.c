@@ -268,6 +268,7 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
     struct arbiter *a = ev_userdata(loop);
 
     handover_retry(a);
+    rescue_on_run(a);
     balance(a);
     reload_retry(a);
     upgrade_retry(a);

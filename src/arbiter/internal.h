@@ -65,7 +65,7 @@ struct child {
 /* The pair of a slot, from its first process on. */
 struct rescue_pair {
     bool is_open;
-    bool is_left; /* connections are in it, and nobody was there to adopt them */
+    bool is_left; /* connections were in it when it was looked at last, and nobody fills the slot */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 
@@ -272,7 +272,7 @@ bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
 
 /*
  * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
- * what waits in its pair. rescue_on_run - somebody serves, who can adopt what nobody could before.
+ * what waits in its pair. rescue_on_run - somebody serves, and adopts what still waits anywhere.
  */
 void rescue_on_exit(struct arbiter *a, uint32_t slot);
 void rescue_on_run(struct arbiter *a);

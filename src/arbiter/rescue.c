@@ -24,13 +24,12 @@ int rescue_open(struct arbiter *a, uint32_t slot)
 }
 
 /* To the first worker that serves and can be told. */
-static bool pass_on(struct arbiter *a, const struct rescue_pair *p)
+static void pass_on(struct arbiter *a, const struct rescue_pair *p)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
             children_send_fds(a, i, "adopt", 0, NULL, &p->ends[0], 1) == 0)
-            return true;
-    return false;
+            return;
 }
 
 static void close_pair(struct rescue_pair *p)
@@ -78,8 +77,11 @@ void rescue_on_exit(struct arbiter *a, uint32_t slot)
     p->is_left = false;
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
-    p->is_left = rescue_is_waited_for(a, slot) && !pass_on(a, p);
-    if (!p->is_left && !is_slot_used(a, slot))
+    /* Kept until it is empty: who is told may die before it has taken anything. */
+    p->is_left = rescue_is_waited_for(a, slot);
+    if (p->is_left)
+        pass_on(a, p);
+    else if (!is_slot_used(a, slot))
         close_pair(p);
 }
 

@@ -146,6 +146,8 @@ int conn_set_add(struct conn_set *set, int fd)
     struct conn *c = conn_new(set, fd);
 
     if (!c) {
+        if ((size_t)fd < set->n_marks)
+            set->marks[fd] = CONN_MARK_FREE;
         close(fd);
         return -ENOMEM;
     }

@@ -34,7 +34,16 @@ void conn_detach(struct conn *c)
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
     list_remove(&c->link);
+}
+
+void conn_depart(const struct conn *c)
+{
     conn_mark(c, CONN_MARK_MOVING);
+}
+
+void conn_arrive(const struct conn *c)
+{
+    conn_mark(c, conn_is_idle(c) ? conn_set_of(c)->idle_mark : CONN_MARK_BUSY);
 }
 
 /* Without keep_alive nobody looks at when idleness began, and `since` is something else. */
@@ -76,7 +85,7 @@ static void serve(struct conn *c)
     struct conn_set *set = conn_set_of(c);
 
     list_append(&set->all, &c->link);
-    conn_mark(c, conn_is_idle(c) ? set->idle_mark : CONN_MARK_BUSY);
+    conn_arrive(c);
     ev_io_set(&c->io, c->io.fd, conn_events(c));
     ev_io_start(set->loop, &c->io);
     conn_await_deadline(c);

@@ -16,6 +16,13 @@ bool conn_is_movable(const struct conn *c);
 void conn_detach(struct conn *c);
 
 /*
+ * conn_depart - from now on a rescue leaves it alone: it is about to be sent
+ * conn_arrive - from now on a rescue takes it along, if it is idle
+ */
+void conn_depart(const struct conn *c);
+void conn_arrive(const struct conn *c);
+
+/*
  * conn_export - all that the other process has to know; pointers into @c, and to @state
  * @state  of PROTOCOL_STATE_MAX bytes
  * Returns 0 or -ENOTSUP (the protocol could not save it).

@@ -105,6 +105,7 @@ int transfer_post(struct transfer_out *t, const struct transfer_lane *lane,
         .fingerprint = b->fingerprint,
     };
     uint8_t head[HANDOVER_BATCH_BYTES];
+    struct list *link;
     int rc;
 
     s->iov[0] = (struct iovec){s->records, records};
@@ -112,6 +113,8 @@ int transfer_post(struct transfer_out *t, const struct transfer_lane *lane,
     if (s->fds[0] < 0)
         return s->fds[0];
     handover_put_batch(&batch, head);
+    list_for_each (link, &f->conns)
+        conn_depart(container_of(link, struct conn, link));
     rc = transfer_send(lane->fd, head, sizeof(head), s->fds, 1 + f->count);
     fds_close(&s->fds[0]);
     return rc;

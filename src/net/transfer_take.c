@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/fds.h"
+#include "base/signals.h"
 #include "net/conn_move.h"
 #include "net/transfer_wire.h"
 
@@ -105,6 +106,24 @@ static enum taking_fate answer(struct transfer_in *t, uint32_t id, bool is_taken
     return taking_answered(&t->rules, transfer_send(t->fd, data, sizeof(data), NULL, 0));
 }
 
+/* They are this process's from the answer on, so no signal ends it before a rescue knows of them.
+ */
+static enum taking_fate answer_and_own(struct transfer_in *t, uint32_t id, bool is_taken,
+                                       size_t room, const struct list *conns)
+{
+    enum taking_fate fate;
+    struct list *link;
+    sigset_t mask;
+
+    signals_block_all(&mask);
+    fate = answer(t, id, is_taken, room);
+    if (fate == TAKING_OWN)
+        list_for_each (link, conns)
+            conn_arrive(container_of(link, struct conn, link));
+    signals_restore(&mask);
+    return fate;
+}
+
 static void finish(struct transfer_in *t)
 {
     ev_io_stop(t->set->loop, &t->io);
@@ -138,7 +157,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
         room = MIN(room, room_by(d));
     taking_received(&t->rules, batch.id, rc == 0);
     if (t->rules.phase == TAKING_ANSWERING)
-        fate = answer(t, batch.id, rc == 0, room);
+        fate = answer_and_own(t, batch.id, rc == 0, room, &conns);
     if (fate == TAKING_OWN)
         adopt_all(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
     drop_all(&conns);

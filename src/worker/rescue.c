@@ -11,6 +11,7 @@
 
 #include "base/fds.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/util.h"
 #include "net/conn_marks.h"
 
@@ -109,14 +110,55 @@ static bool is_connection(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || errno == ENOTCONN;
 }
 
+static void mark(const struct rescue *r, int fd, uint8_t value)
+{
+    volatile uint8_t *marks = r->acceptor->conns->marks;
+
+    if ((size_t)fd < r->acceptor->conns->n_marks)
+        marks[fd] = value;
+}
+
 static void adopt(struct rescue *r, int fd)
 {
     if (!is_connection(fd)) {
+        mark(r, fd, CONN_MARK_FREE);
         fds_close(&fd);
     } else if (conn_set_add(r->acceptor->conns, fd) == 0) {
         counter_add(&r->acceptor->conns->counters->rescued, 1);
         r->n_adopted++;
     }
+}
+
+/* The kernel gives no more than there is room for. */
+static size_t list_fds(struct msghdr *msg, int *ret)
+{
+    size_t n = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        const size_t len = c->cmsg_len - CMSG_LEN(0);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        memcpy(&ret[n], CMSG_DATA(c), len);
+        n += len / sizeof(int);
+    }
+    return n;
+}
+
+/* What has come is this process's to rescue at once: no signal ends it before that is noted. */
+static ssize_t receive_marked(const struct rescue *r, struct msghdr *msg, int *ret_fds,
+                              size_t *ret_n_fds)
+{
+    sigset_t mask;
+    ssize_t n;
+
+    signals_block_all(&mask);
+    n = recvmsg(r->io.fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    *ret_n_fds = n > 0 ? list_fds(msg, ret_fds) : 0;
+    for (size_t i = 0; i < *ret_n_fds; i++)
+        mark(r, ret_fds[i], r->acceptor->conns->idle_mark);
+    signals_restore(&mask);
+    return n;
 }
 
 /* Returns whether there may be more. */
@@ -129,22 +171,15 @@ static bool take_batch(struct rescue *r)
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes)};
-    ssize_t n = recvmsg(r->io.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    int fds[RESCUE_BATCH];
+    size_t n_fds;
 
-    if (n <= 0)
+    if (receive_marked(r, &msg, fds, &n_fds) <= 0)
         return false;
     if (msg.msg_flags & MSG_CTRUNC)
         log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-        const size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        for (size_t i = 0; c->cmsg_type == SCM_RIGHTS && i < n_fds; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            adopt(r, fd);
-        }
-    }
+    for (size_t i = 0; i < n_fds; i++)
+        adopt(r, fds[i]);
     return true;
 }
 
