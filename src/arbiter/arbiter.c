@@ -201,14 +201,17 @@ static void give_up(struct arbiter *a)
 static void act(struct arbiter *a, const struct tr_action *action)
 {
     const bool is_graceful = !action->is_quick;
+    int rc;
 
     switch (action->kind) {
     case TR_SPAWN:
         spawn(a, action);
         break;
     case TR_RUN:
-        if (children_tell(a, action->record, "run", NULL) < 0)
-            children_kill(a, action->record, LOG_LEVEL_WARNING, "it cannot be told to run");
+        rc = children_tell(a, action->record, "run", NULL);
+        if (rc < 0) /* -EPIPE: it is dead already */
+            children_kill(a, action->record, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+                          "it cannot be told to run");
         rescue_on_run(a);
         handover_soon(a);
         moves_want(a);
