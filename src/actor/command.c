@@ -3,9 +3,11 @@
  */
 #include "actor/command.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -222,9 +224,23 @@ json_t *command_list(unsigned caller)
     return list;
 }
 
+json_t *command_text(const char *text)
+{
+    json_t *value = json_string(text);
+    char *plain = value || !text ? NULL : strdup(text);
+
+    for (char *p = plain; p && *p; p++)
+        if (!isascii(*p))
+            *p = '?';
+    if (plain)
+        value = json_string(plain);
+    free(plain);
+    return value;
+}
+
 json_t *command_error(const char *code, const char *message)
 {
-    return json_pack("{s:{s:s,s:s}}", "error", "code", code, "message", message);
+    return json_pack("{s:{s:s,s:o}}", "error", "code", code, "message", command_text(message));
 }
 
 json_t *command_result(json_t *value)

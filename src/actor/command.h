@@ -49,8 +49,8 @@ const struct command_row *command_find(const char *name);
 /*
  * command_check - may @caller give this to @actor, with these arguments?
  * @args  borrowed; NULL = none
- * @ret_code,@why  on failure: a code of design's list (static) and a sentence of at most @why_size
- * bytes Returns 0 or -EINVAL.
+ * @ret_code,@why  on failure: a code (static) and a sentence of at most @why_size bytes
+ * Returns 0 or -EINVAL.
  */
 int command_check(const struct command_row *row, unsigned actor, unsigned caller,
                   const json_t *args, const char **ret_code, char *why, size_t why_size);
@@ -58,6 +58,10 @@ int command_check(const struct command_row *row, unsigned actor, unsigned caller
 /* command_list - the rows that @caller may give, as JSON: what `commands` answers. NULL without
  * memory. */
 json_t *command_list(unsigned caller);
+
+/* command_text - a string for an answer, or NULL without memory. Paths are bytes of any kind and
+ * JSON is UTF-8: in a text that is not, '?' stands for what is not ASCII. */
+json_t *command_text(const char *text);
 
 /* command_error - {"error":{"code","message"}}; command_result - {"result":@value}, @value taken
  * over */

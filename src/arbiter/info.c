@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "actor/command.h"
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -71,7 +72,7 @@ static json_t *describe_binds(const struct generation *g)
     json_t *list = json_array();
 
     for (size_t i = 0; i < g->n_listeners; i++)
-        json_array_append_new(list, json_string(g->listeners[i]->bound));
+        json_array_append_new(list, command_text(g->listeners[i]->bound));
     return list;
 }
 
@@ -90,7 +91,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));
-    json_object_set_new(o, "config", json_string(a->live->config->path));
+    json_object_set_new(o, "config", command_text(a->live->config->path));
     if (json_object_get(a->notes, "arbiter"))
         json_object_set(o, "notified", json_object_get(a->notes, "arbiter"));
     return o;
@@ -172,8 +173,8 @@ static json_t *describe_key(const struct config *c, enum config_key key)
                                           [ORIGIN_COMMAND_LINE] = "command line"};
     const struct config_origin *origin = &c->origin[key];
     char *value = config_get(c, key);
-    json_t *o = json_pack("{s:s,s:s?,s:s}", "key", config_keys[key].name, "value", value, "origin",
-                          origins[origin->kind]);
+    json_t *o = json_pack("{s:s,s:o,s:s}", "key", config_keys[key].name, "value",
+                          command_text(value), "origin", origins[origin->kind]);
 
     if (origin->kind == ORIGIN_FILE)
         set_uint(o, "line", origin->line);

@@ -67,6 +67,7 @@ static void refuse(struct arbiter *a, const char *why)
 struct restart_keys {
     const struct config *config; /* borrowed: the new one */
     json_t *reasons; /* owned: a sentence each */
+    size_t n; /* such keys: a sentence may have found no memory */
 };
 
 static void on_restart_key(const struct config_row *row, const char *old_text, const char *new_text,
@@ -79,15 +80,16 @@ static void on_restart_key(const struct config_row *row, const char *old_text, c
         return;
     snprintf(why, sizeof(why), "\"%s\" instead of \"%s\" needs a new start", new_text, old_text);
     generation_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
-    json_array_append_new(found->reasons, json_string(why));
+    json_array_append_new(found->reasons, command_text(why));
+    found->n++;
 }
 
 static bool needs_restart(struct arbiter *a, const struct config *config)
 {
-    struct restart_keys found = {config, json_array()};
+    struct restart_keys found = {config, json_array(), 0};
 
     config_diff(a->live->config, config, on_restart_key, &found);
-    if (json_array_size(found.reasons) == 0) {
+    if (found.n == 0) {
         json_decref(found.reasons);
         return false;
     }
@@ -114,8 +116,9 @@ static void log_change(const struct config_row *row, const char *old_text, const
 
     log_info(a->log, "configuration changes", F_STR("key", row->name), F_STR("old", old_line),
              F_STR("new", new_line));
-    json_array_append_new(a->reload.changes, json_pack("{s:s,s:s?,s:s?}", "key", row->name, "old",
-                                                       old_line, "new", new_line));
+    json_array_append_new(a->reload.changes,
+                          json_pack("{s:s,s:o,s:o}", "key", row->name, "old",
+                                    command_text(old_line), "new", command_text(new_line)));
     free(old_line);
     free(new_line);
 }
@@ -166,7 +169,7 @@ static void on_answer(struct arbiter *a)
         json_t *details = json_array();
 
         for (size_t i = 0; i < errors.n; i++)
-            json_array_append_new(details, json_string(errors.text[i]));
+            json_array_append_new(details, command_text(errors.text[i]));
         refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
                     details);
     }
