@@ -65,15 +65,15 @@ static int send_patiently(int fd, const int *fds, uint32_t n)
 static int send_some(int fd, const int *fds, uint32_t n)
 {
     const int error = send_patiently(fd, fds, n);
-    int sent = 0;
+    int sent = 0, rc = 0;
 
     if (error == 0)
         return (int)n;
     if (error != EBADF)
         return -1;
     /* Memory may be damaged, and the marks with it: one that is none must not cost the others. */
-    for (uint32_t i = 0; n > 1 && i < n; i++)
-        sent += send_patiently(fd, &fds[i], 1) == 0;
+    for (uint32_t i = 0; n > 1 && i < n && (rc = send_some(fd, &fds[i], 1)) >= 0; i++)
+        sent += rc;
     return sent;
 }
 
