@@ -257,9 +257,8 @@ _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
 _it: $(BIN) $(HOOKED) $(IT)
 	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(IT)
-# The library in the test's own process, then the tool, which the tests start; what is wrong with it stands in
-# $(B)/log/valgrind.PID.log. (In a forked child the stacks
-# of the other threads are "possibly" lost.)
+# The library in the test's own process, then the tool, which the tests start; what is wrong with it stands
+# in $(B)/log/valgrind.PID.log. (In a forked child the stacks of the other threads are "possibly" lost.)
 VALGRIND := valgrind -q --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=99
 MEMCHECK := $(filter %/test_pool %/test_pool_storm %/test_deadlines %/test_resolve,$(UNIT)) \
             $(filter-out %_install,$(filter $(B)/tests/it/test_library%,$(IT)))
@@ -277,7 +276,7 @@ MOVING  := $(B)/tests/bench/bench_transfer
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)
 	@[ "$$(id -u)" != 0 ] || $(MOVING) 10000 5 65534
-	@ECHO_PROFILE=soak JOBS=1 tests/run.sh $(B) $(PROOFS)
+	@ECHO_PROFILE=soak JOBS=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(PROOFS)
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
 _lint: all

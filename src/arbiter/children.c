@@ -235,10 +235,12 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
 void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
 {
     c->arbiter = a;
-    if (mailbox_fd >= 0)
+    if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
-    else
-        c->mailbox.is_closed = true, c->mute_ms = clock_mono_ms();
+        return;
+    }
+    c->mailbox.is_closed = true;
+    c->mute_ms = clock_mono_ms();
 }
 
 static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)

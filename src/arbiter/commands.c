@@ -142,7 +142,8 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
 {
     enum log_level level = LOG_LEVEL_INFO;
 
-    log_level_parse(json_string_value(json_object_get(args, "level")), &level); /* by the table */
+    /* It is one: command_check has seen to it. */
+    log_level_parse(json_string_value(json_object_get(args, "level")), &level);
     a->live->log.level = level;
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid)

@@ -53,8 +53,7 @@ struct child {
     uint64_t mute_ms; /* when it closed its mailbox; 0 = not */
     bool must_retire; /* once those that give to it have finished, or somebody can take */
     bool is_retiring; /* has been told so */
-    uint32_t
-        takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to, the first n_takers */
+    uint32_t takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to: n_takers */
     size_t n_takers;
     unsigned n_offers; /* to take what it could not give when it retired */
     unsigned n_gives; /* orders to give that it has not reported yet */
@@ -297,6 +296,9 @@ bool handover_is_moving(const struct arbiter *a);
 /* handover_soon - the shares may have become uneven: look at once */
 void handover_soon(struct arbiter *a);
 
+/* handover_on_moved - a giver has finished */
+void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);
+
 /* moves.c */
 
 /* moves_want - a transition has told workers to run or to retire: what moves now is worth a line */
@@ -305,8 +307,5 @@ void moves_want(struct arbiter *a);
 /* moves_begin - somebody is told to give; moves_settle - nobody does any more: say how many */
 void moves_begin(struct arbiter *a);
 void moves_settle(struct arbiter *a);
-
-/* handover_on_moved - a giver has finished */
-void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);
 
 #endif

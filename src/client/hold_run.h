@@ -28,8 +28,8 @@ struct hold_run {
     struct hold_options options;
     struct ev_loop *loop; /* borrowed */
     struct sources sources;
-    unsigned source,
-        n_from; /* which one is used, from 1 on, and how often; 0 = the system's choice */
+    unsigned source; /* which of them is used, from 1 on; 0 = the system's choice */
+    unsigned n_from; /* how often */
     struct held *held; /* owned, options.n */
     unsigned n_begun, n_connecting, n_over;
     bool is_beginning, is_stopped;
@@ -48,7 +48,7 @@ void hold_run_start(struct hold_run *h);
 
 bool hold_run_is_over(const struct hold_run *h);
 
-/* hold_run_stop - nobody is told any more, none is begun; on_over follows. From a callback too. */
+/* hold_run_stop - from on_end: none is begun, of no other end is told, on_over follows */
 void hold_run_stop(struct hold_run *h);
 
 #endif

@@ -21,7 +21,6 @@
 #include "base/util.h"
 #include "client/call.h"
 #include "client/ping.h"
-
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 

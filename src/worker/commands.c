@@ -122,8 +122,8 @@ static json_t *do_log_level(struct worker *w, const struct request *r)
 {
     enum log_level level = LOG_LEVEL_INFO;
 
-    log_level_parse(json_string_value(json_object_get(r->args, "level")),
-                    &level); /* by the table */
+    /* It is one: command_check has seen to it. */
+    log_level_parse(json_string_value(json_object_get(r->args, "level")), &level);
     w->boot->log->level = level;
     return json_string(log_level_name(level));
 }

@@ -31,11 +31,13 @@ struct rescue {
 };
 
 /*
- * rescue_start - watch @fd, owned, -1 = none, instead of the one before; with @is_once only until
- * it is empty rescue_stop - no more, and close it; rescue_finish - after taking what is there; no
- * harm in doing so twice
+ * rescue_start - watch @fd instead of the one before; with @is_once only until it is empty
+ * @fd  taken over; -1 = none
  */
 void rescue_start(struct rescue *r, int fd, struct acceptor *acceptor, bool is_once);
+
+/* rescue_stop - no more, and close it; rescue_finish - after taking what is there. No harm in doing
+ * so twice. */
 void rescue_stop(struct rescue *r);
 void rescue_finish(struct rescue *r);
 
