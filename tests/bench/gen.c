@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <sys/epoll.h>
 
-enum { EVENTS = 256, BUFFER = 1 << 20 };
+enum { EVENTS = 256, BUFFER = 1 << 20, EXIT_STARVED = 3 };
 
 struct client {
     int fd;

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 DISTURBED = 0.03  # of a window: waited for a CPU, or stolen by the hypervisor
+STARVED = 3  # gen's exit status when no message came back
 READS = {"read", "readv", "recvfrom", "recvmsg"}
 WRITES = {"write", "writev", "sendto", "sendmsg"}
 WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
@@ -95,7 +96,11 @@ def generate(server, seconds, *args):
     """One window of the bare generator."""
     argv = [program("gen"), "-a", server.address, "-p", ",".join(map(str, server.pids)),
             "-t", str(seconds), *args, *server.gen_args]
-    out = subprocess.run(argv, stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu), check=True)
+    for _ in range(5):  # other load may starve a short window
+        out = subprocess.run(argv, stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu))
+        if out.returncode != STARVED:
+            break
+    out.check_returncode()
     messages, elapsed, cpu_ns, wait_ns, stolen_ns = map(float, out.stdout.split())
     return {"cpu_ns": cpu_ns / messages, "rate": messages / elapsed,
             "disturbed": max(wait_ns, stolen_ns) > DISTURBED * elapsed * 1e9}
