@@ -73,7 +73,7 @@ static void audit__closed_loop_other_separator__every_message_echoed(void **stat
          (unsigned long long)c.echoed, (unsigned long long)c.sent);
 }
 
-/* P1, P2, P3: what a dead worker had is visibly failed, the rest goes on. */
+/* What a dead worker had is visibly failed, the rest goes on. */
 static void audit__worker_killed__failures_are_visible_and_accounted(void **state)
 {
     struct it *it = *state;

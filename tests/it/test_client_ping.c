@@ -141,7 +141,7 @@ static size_t silence_v4(const char *addr, int *fds, size_t max)
     return n;
 }
 
-/* :PORT is 127.0.0.1 and [::1]; who is silent on the one is not waited for (faults: row 74). */
+/* :PORT is 127.0.0.1 and [::1]; who is silent on the one is not waited for. */
 static void every_command__first_address_silent__the_next(void **state)
 {
     struct it *it = *state;

@@ -1,7 +1,7 @@
 /*
  * The commands that run for a while, ended by Ctrl-C, by a closed pipe, with a terminal, without
  * one, and on one that is of no use: a summary, the right code, and no escape codes where nobody
- * understands them (faults: row 75).
+ * understands them.
  */
 #include <errno.h>
 #include <fcntl.h>

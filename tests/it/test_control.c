@@ -1,6 +1,6 @@
 /*
  * The control socket against those who would harm it: what lies in its place, users that may not,
- * clients that are slow, greedy or silent. Rows 55, 56 and 57 of the faults.
+ * clients that are slow, greedy or silent.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
  * SIGKILL of either side at every step of a hand-over, over real processes: who was sent lives on,
  * who was not acknowledged stays, and nobody else is lost than the connections of the one that was
- * killed. Rows 79 and 80 of the faults.
+ * killed.
  */
 #include <poll.h>
 #include <signal.h>

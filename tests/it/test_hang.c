@@ -1,6 +1,6 @@
 /*
- * Workers that hang, and what looks as if they did: rows 7, 51, 52 and 66 of the faults. What a
- * process does that is stopped or starved takes the time it takes; nothing here measures it.
+ * Workers that hang, and what looks as if they did. What a process does that is stopped or starved
+ * takes the time it takes; nothing here measures it.
  */
 #include <glob.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /*
- * A log that takes nothing: a full pipe, one without a reader, a full disk. Row 53 of the faults:
- * lines are dropped and counted, nobody waits for the log, and it says so when it goes on.
+ * A log that takes nothing: a full pipe, one without a reader, a full disk. Lines are
+ * dropped and counted, nobody waits for the log, and it says so when it goes on.
  */
 #include <errno.h>
 #include <fcntl.h>

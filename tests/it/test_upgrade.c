@@ -411,7 +411,7 @@ static void upgrade__bad_program__nothing_changes(void **state)
     upgrade(s, 2);
 }
 
-/* Faults row 84: the new image serves nobody, so it makes way for the old one. */
+/* The new image serves nobody, so it makes way for the old one. */
 static void upgrade__new_workers_fail__back_to_the_old_program(void **state)
 {
     static const char *const hooks[] = {"crash 0", "exit 2", "hang 1"};

@@ -1,7 +1,7 @@
 /*
  * The integration harness: real servers on ports that the kernel chooses, ready by descriptor, each
  * in its own process group. What every test must leave behind - nothing - is asserted once, by
- * server_stop_and_check and by the teardown (faults: oracles O3, O5, O6).
+ * server_stop_and_check and by the teardown.
  */
 #ifndef SUPPORT_SERVER_H
 #define SUPPORT_SERVER_H
@@ -103,7 +103,7 @@ pid_t server_slot_pid(struct server *s, uint32_t slot);
 /* server_must_idle - nothing spins: watched for half a second, with a wide margin */
 void server_must_idle(struct server *s);
 
-/* server_must_be_well - O4: all workers accept, 100 new connections are served */
+/* server_must_be_well - all workers accept, 100 new connections are served */
 void server_must_be_well(struct server *s, size_t workers);
 
 /*

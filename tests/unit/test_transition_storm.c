@@ -150,7 +150,7 @@ static void storm_init(uint32_t workers, uint64_t seed, const struct tr_sim_habi
     sim.on_action = watch_forks;
 }
 
-/* faults.md row 2: a random process every 50 ms for a minute. */
+/* A random process every 50 ms for a minute. */
 static void transition__kill_storm__one_restart_a_second_and_soon_well(void **state UNUSED)
 {
     for (unsigned seed = 1; seed <= 300; seed++) {
@@ -172,7 +172,7 @@ static void transition__kill_storm__one_restart_a_second_and_soon_well(void **st
     }
 }
 
-/* faults.md row 5: one slot never gets ready, the others serve. */
+/* One slot never gets ready, the others serve. */
 static void crash_before_ready(struct tr_sim *s, const struct tr_action *a)
 {
     struct tr_model_proc *p = &s->model.procs[a->record];
@@ -219,7 +219,7 @@ static void transition__crash_loop_of_all__gives_up_within_the_budget(void **sta
     }
 }
 
-/* faults.md row 3: all at once. */
+/* All at once. */
 static void transition__all_killed_at_once__all_run_within_a_second(void **state UNUSED)
 {
     storm_init(SLOTS, 1, &healthy);
@@ -231,7 +231,7 @@ static void transition__all_killed_at_once__all_run_within_a_second(void **state
     assert_int_equal(tr_model_count(&sim.model, TR_RUNNING), SLOTS);
 }
 
-/* faults.md row 41: a hundred requests a second; the shell keeps one in mind at a time. */
+/* A hundred requests a second; the shell keeps one in mind at a time. */
 static void transition__reload_storm__coalesces_and_loses_nobody(void **state UNUSED)
 {
     bool is_wanted = false;
@@ -256,8 +256,7 @@ static void transition__reload_storm__coalesces_and_loses_nobody(void **state UN
     assert_int_equal(tr_model_count(&sim.model, TR_FREE), 12);
 }
 
-/* faults.md row 6: workers that retire all the time are replaced, and nothing is held against
- * them. */
+/* Workers that retire all the time are replaced, and nothing is held against them. */
 static void transition__recycling_all_the_time__never_counts(void **state UNUSED)
 {
     struct tr_sim_habits recycling = healthy;
