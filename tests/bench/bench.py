@@ -22,7 +22,8 @@ from measure import Server, alternate, generate, median, ratio
 
 quick = bool(os.environ.get("QUICK"))
 here = os.path.dirname(os.path.abspath(__file__))
-ROUNDS, SECONDS = (5, 0.5) if quick else (11, 1.0)
+ROUNDS = int(os.environ.get("ROUNDS", 5 if quick else 11))
+SECONDS = float(os.environ.get("SECONDS_EACH", 0.5 if quick else 1.0))
 PEER_ROUNDS = 3
 SERIES_ROUNDS, SERIES_SECONDS = (1, 0.25) if quick else (3, 0.4)
 LATENCY_ROUNDS = 1 if quick else 3
