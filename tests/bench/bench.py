@@ -3,8 +3,9 @@
 
 Server on one CPU, generator on another; rounds of all servers alternate. Time ratios depend on the
 machine (below 3 %, or 10 % for c1000 and 1m, a difference means nothing); counts do not.
-QUICK=1: at most three minutes. SERVER_CPU, GEN_CPU override what is chosen. Prints tables, and writes
-BUILD/bench/report.md, report.json and, if gnuplot is there, pictures. Exit status 1: an alarm.
+QUICK=1: at most three minutes. SERVER_CPU, GEN_CPU, ROUNDS, SECONDS_EACH override what is chosen. Prints
+tables, and writes BUILD/bench/report.md, report.json and, if gnuplot is there, pictures. Exit status 1:
+an alarm.
 """
 import os
 import resource
