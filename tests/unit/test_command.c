@@ -1,0 +1,90 @@
+/*
+ * The table of commands: who may give what, with which arguments; and text in answers.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "actor/command.h"
+#include "base/util.h"
+
+static void command_text__any_bytes__a_string(void **state UNUSED)
+{
+    static const struct {
+        const char *text, *string;
+    } rows[] = {
+        {"", ""},
+        {"/run/p.pid", "/run/p.pid"},
+        {"/run/\xc3\xa9", "/run/\xc3\xa9"}, /* UTF-8 stays as it is */
+        {"/run/\xe9.pid", "/run/?.pid"},
+        {"\xc3\xa9\xff", "???"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *value = command_text(rows[i].text);
+
+        assert_string_equal(json_string_value(value), rows[i].string);
+        json_decref(value);
+    }
+    assert_null(command_text(NULL));
+}
+
+static void command_error__message_no_utf8__still_an_error(void **state UNUSED)
+{
+    json_t *body = command_error("config", "\xe9: no such file");
+    const json_t *error = json_object_get(body, "error");
+
+    assert_string_equal(json_string_value(json_object_get(error, "code")), "config");
+    assert_string_equal(json_string_value(json_object_get(error, "message")), "?: no such file");
+    json_decref(body);
+}
+
+static void command_check__each_request__allowed_or_why_not(void **state UNUSED)
+{
+    static const struct {
+        const char *name;
+        unsigned actor, caller;
+        const char *args, *code; /* NULL = allowed */
+    } rows[] = {
+        {"ping", COMMAND_ON_WORKER, COMMAND_BY_OPERATOR, "{}", NULL},
+        {"ping", COMMAND_ON_WORKER, COMMAND_BY_OPERATOR, "{\"a\":1}", "bad_argument"},
+        {"scale", COMMAND_ON_ARBITER, COMMAND_BY_WORKER, "{\"workers\":2}", "not_allowed"},
+        {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{\"workers\":2}", NULL},
+        {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{\"workers\":0}", "bad_argument"},
+        {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{\"workers\":-1}", "bad_argument"},
+        {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{}", "bad_argument"},
+        {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":\"debug\"}", NULL},
+        {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":\"all\"}", "bad_argument"},
+        {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":4}", "bad_argument"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *args = json_loads(rows[i].args, 0, NULL);
+        const char *code = NULL;
+        char why[256] = "";
+        int rc = command_check(command_find(rows[i].name), rows[i].actor, rows[i].caller, args,
+                               &code, why, sizeof(why));
+
+        assert_int_equal(rc, rows[i].code ? -EINVAL : 0);
+        if (rows[i].code) {
+            assert_string_equal(code, rows[i].code);
+            assert_true(why[0] != '\0');
+        }
+        json_decref(args);
+    }
+    assert_null(command_find("jump"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(command_text__any_bytes__a_string),
+        cmocka_unit_test(command_error__message_no_utf8__still_an_error),
+        cmocka_unit_test(command_check__each_request__allowed_or_why_not),
+    };
+
+    return cmocka_run_group_tests_name("command", tests, NULL, NULL);
+}
