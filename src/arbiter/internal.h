@@ -64,7 +64,7 @@ struct child {
 /* The pair of a slot, from its first process on. */
 struct rescue_pair {
     bool is_open;
-    bool is_left; /* connections were in it when it was looked at last, and nobody fills the slot */
+    bool is_left; /* nobody fills the slot: to be looked at again */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 

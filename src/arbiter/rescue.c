@@ -78,11 +78,11 @@ void rescue_on_exit(struct arbiter *a, uint32_t slot)
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
     /* Kept until it is empty: who is told may die before it has taken anything. */
-    p->is_left = rescue_is_waited_for(a, slot);
-    if (p->is_left)
+    if (rescue_is_waited_for(a, slot))
         pass_on(a, p);
     else if (!is_slot_used(a, slot))
         close_pair(p);
+    p->is_left = p->is_open;
 }
 
 void rescue_on_run(struct arbiter *a)

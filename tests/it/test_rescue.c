@@ -285,6 +285,66 @@ static void rescue__mailbox_closed__aborted_and_none_is_lost(void **state)
     server_must_be_well(s, 2);
 }
 
+/* One that has no handler yet has no connections either. */
+static void crash(pid_t pid, int signo)
+{
+    if (proc_is_alive(pid) && (proc_status(pid, "SigCgt", 16) >> (signo - 1) & 1))
+        kill(pid, signo);
+}
+
+static void crash_someone(struct server *s, uint64_t *rng)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT};
+    pid_t pids[SERVER_WORKERS_MAX];
+    const size_t n = server_worker_pids(s, pids);
+
+    if (n > 0)
+        crash(pids[rng_below(rng, n)], crashes[rng_below(rng, ARRAY_SIZE(crashes))]);
+}
+
+static void do_something(struct server *s, uint64_t *rng, bool is_crash)
+{
+    static const int changes[] = {SIGHUP, SIGTTIN, SIGTTOU};
+
+    if (is_crash)
+        crash_someone(s, rng);
+    else
+        server_signal(s, changes[rng_below(rng, ARRAY_SIZE(changes))]);
+    /* The stimulus itself: the next one comes amid what this one has begun. */
+    nanosleep(&(struct timespec){.tv_nsec = (long)(1000000 * rng_below(rng, 12))}, NULL);
+}
+
+/*
+ * Whoever crashes: one that adopts, takes, gives, has just begun, or is about to go. Only one at a
+ * time: what is on its way between two that crash together is nobody's.
+ */
+static void rescue__crashes_at_random_amid_changes__no_idle_one_is_lost(void **state)
+{
+    struct it *it = *state;
+    uint64_t rng = it_seed();
+    struct server *s = start_crashing(it, "arbiter: { workers = 3; };");
+    enum { PEERS = 300 };
+    size_t reloads;
+
+    server_expect(s, "reload refused");
+    for (int i = 0; i < PEERS; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int round = 0; round < (it_is_soak() ? 300 : 6); round++) {
+        for (int i = 0; i < PEERS; i++)
+            peer_echo(fds[i], "still here");
+        server_must_idle(s);
+        const uint64_t n = 1 + rng_below(&rng, 8), crash_at = rng_below(&rng, n);
+        for (uint64_t i = 0; i < n; i++)
+            do_something(s, &rng, i == crash_at);
+    }
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "at last");
+    reloads = server_log_count(s, "msg=\"reload(ed| refused)");
+    server_signal(s, SIGHUP); /* as many workers as before */
+    server_wait_log(s, "msg=\"reload(ed| refused)", reloads + 1);
+    server_wait_workers(s, 3);
+}
+
 #define SECRET "\x1b[31m \"quoted\" back\\slash \xff s3cret"
 
 static void crash_with_secret(struct server *s)
@@ -330,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts),
+        IT(rescue__crashes_at_random_amid_changes__no_idle_one_is_lost),
         IT(rescue__two_slots_are_removed_while_they_crash__one_adopts_both),
         IT(rescue__any_fatal_signal__costs_its_own_connection_only),
         IT(rescue__endless_loop__costs_its_own_connection_only),
