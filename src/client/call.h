@@ -49,7 +49,7 @@ int call_post(struct call *c, const void *message, size_t len);
 /*
  * call_wait - send what is posted and wait for the oldest outstanding reply
  * @ret_reply  on 0: borrowed until the next call_*; without the separator
- * Returns 0, CALL_TIMEOUT, CALL_CLOSED, CALL_RESET, CALL_UNEXPECTED, CALL_TOO_LONG, CALL_PENDING
+ * Returns 0, CALL_TIMEOUT, CALL_CLOSED, CALL_RESET, CALL_UNEXPECTED, CALL_MISMATCH, CALL_PENDING
  * (nothing is outstanding) or -errno. Blocks.
  */
 int call_wait(struct call *c, uint64_t deadline_ns, const uint8_t **ret_reply, size_t *ret_len);

@@ -1,15 +1,13 @@
 /*
- * The pure half of a call. Replies are found with the same frame rule that the server uses.
+ * The pure half of a call. A reply is compared with its message as it comes, so neither an endless
+ * one nor one without a separator is waited for.
  */
 #include "client/exchange.h"
 
 #include <assert.h>
 #include <string.h>
 
-static bool is_raw(const struct exchange *x)
-{
-    return x->rule.separator_len == 0;
-}
+#include "base/util.h"
 
 void exchange_init(struct exchange *x, const struct frame_rule *rule)
 {
@@ -23,7 +21,7 @@ void exchange_reset(struct exchange *x)
 {
     buffer_free(&x->out, &x->pool);
     buffer_free(&x->in, &x->pool);
-    x->complete = x->resume = x->taken = 0;
+    x->sent = x->compared = x->taken = 0;
     x->first = x->n_outstanding = 0;
     x->is_over = false;
 }
@@ -60,13 +58,14 @@ int exchange_post(struct exchange *x, const void *message, size_t len)
 
 const uint8_t *exchange_output(const struct exchange *x, size_t *ret_len)
 {
-    *ret_len = buffer_len(&x->out);
-    return buffer_data(&x->out);
+    *ret_len = buffer_len(&x->out) - x->sent;
+    return *ret_len > 0 ? buffer_data(&x->out) + x->sent : NULL;
 }
 
 void exchange_sent(struct exchange *x, size_t n)
 {
-    buffer_consume(&x->out, &x->pool, n);
+    x->sent += n;
+    assert(x->sent <= buffer_len(&x->out));
 }
 
 /* The last reply was only borrowed: now its bytes can go. */
@@ -98,44 +97,37 @@ void exchange_received(struct exchange *x, size_t n)
     buffer_commit(&x->in, n);
 }
 
-/* Split the first reply off what frame_scan has found to be whole. */
-static int take_framed(struct exchange *x, size_t *ret_len)
+/* The reply that is next, as far as it is here, against its message: @total bytes. */
+static int compare(struct exchange *x, size_t total)
 {
-    const struct frame_rule *r = &x->rule;
-    const uint8_t *end;
+    const size_t from = x->compared, n = MIN(buffer_len(&x->in), total) - from;
 
-    if (x->complete == 0) {
-        struct frame_result f = frame_scan(r, buffer_data(&x->in), buffer_len(&x->in), x->resume);
-
-        x->complete = f.complete;
-        x->resume = f.resume;
-        if (f.complete == 0)
-            return f.verdict == FRAME_TOO_BIG ? CALL_TOO_LONG : CALL_PENDING;
-    }
-    end = memmem(buffer_data(&x->in), x->complete, r->separator, r->separator_len);
-    assert(end != NULL);
-    *ret_len = (size_t)(end - buffer_data(&x->in));
-    x->complete -= *ret_len + r->separator_len;
-    return 0;
+    if (from + n > x->sent)
+        return CALL_UNEXPECTED;
+    if (n > 0 && memcmp(buffer_data(&x->in) + from, buffer_data(&x->out) + from, n) != 0)
+        return CALL_MISMATCH;
+    x->compared = from + n;
+    return x->compared < total ? CALL_PENDING : 0;
 }
 
 int exchange_take(struct exchange *x, const uint8_t **ret, size_t *ret_len)
 {
-    size_t len = x->n_outstanding ? x->lengths[x->first] : 0;
-    int rc = 0;
+    size_t len, total;
+    int rc;
 
     drop_taken(x);
     if (x->n_outstanding == 0)
         return buffer_len(&x->in) ? CALL_UNEXPECTED : CALL_PENDING;
-    if (is_raw(x)) {
-        if (buffer_len(&x->in) < len)
-            return CALL_PENDING;
-    } else {
-        rc = buffer_len(&x->in) ? take_framed(x, &len) : CALL_PENDING;
-    }
+    len = x->lengths[x->first];
+    total = len + x->rule.separator_len;
+    rc = compare(x, total);
     if (rc)
         return rc;
-    x->taken = len + x->rule.separator_len;
+    if (total > 0)
+        buffer_consume(&x->out, &x->pool, total);
+    x->sent -= total;
+    x->compared = 0;
+    x->taken = total;
     x->first = (x->first + 1) % EXCHANGE_WINDOW;
     x->n_outstanding--;
     *ret = len > 0 ? buffer_data(&x->in) : (const uint8_t *)"";

@@ -1,7 +1,7 @@
 /*
  * The pure half of a call: messages that are to be sent, replies that have come, matched in order.
  * No socket, no time: the caller moves the bytes. Everything is bounded: at most EXCHANGE_WINDOW
- * messages are outstanding, and no reply grows beyond the rule's max_message.
+ * messages are outstanding, and a reply ends at its first byte that is not its message's.
  */
 #ifndef CLIENT_EXCHANGE_H
 #define CLIENT_EXCHANGE_H
@@ -18,10 +18,10 @@ enum { EXCHANGE_WINDOW = 256 };
 struct exchange {
     struct frame_rule rule;
     struct buffer_pool pool;
-    struct buffer out; /* posted, not sent */
+    struct buffer out; /* posted, not taken; begins with the message whose reply is next */
+    size_t sent; /* prefix of `out` */
     struct buffer in; /* received, not taken; begins with the reply that is next */
-    size_t complete; /* prefix of `in`: whole replies */
-    size_t resume; /* where the search in the rest goes on */
+    size_t compared; /* prefix of `in` that is as in `out` */
     size_t taken; /* bytes at the front of `in` that the last reply borrowed */
     size_t lengths[EXCHANGE_WINDOW]; /* of the outstanding messages, a ring */
     unsigned first; /* index of the oldest */
@@ -65,9 +65,9 @@ void exchange_received(struct exchange *x, size_t n);
 
 /*
  * exchange_take - the reply to the oldest outstanding message
- * @ret  borrowed until the next call of exchange_*
- * Returns 0, CALL_PENDING (not complete), CALL_UNEXPECTED (bytes that nobody asked for), or
- * CALL_TOO_LONG (the reply is longer than the rule allows).
+ * @ret  borrowed until the next call of exchange_*; byte for byte the message
+ * Returns 0, CALL_PENDING (not complete), CALL_UNEXPECTED (bytes that nobody asked for, or an
+ * answer to what is not sent yet), or CALL_MISMATCH as soon as one byte is another.
  */
 int exchange_take(struct exchange *x, const uint8_t **ret, size_t *ret_len);
 

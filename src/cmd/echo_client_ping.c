@@ -118,8 +118,6 @@ static int exchange(struct pinging *p, uint64_t *ret_ns)
         rc = wait_for(p, p->call.fd, call_events(&p->call), deadline_ns);
     }
     *ret_ns = clock_mono_ns() - start;
-    if (rc == 0 && (len != p->size || memcmp(reply, p->message, len) != 0))
-        rc = CALL_MISMATCH;
     if (rc)
         call_close(&p->call);
     return rc;

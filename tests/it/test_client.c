@@ -302,6 +302,7 @@ static void client__server_misbehaves__each_its_own_code_and_sentence(void **sta
         {"", SCRIPTED_RESET, 76, "connection reset before the reply"},
         {"hallo\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
         {"\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
+        {"helQ", SCRIPTED_SILENCE, 76, "the reply is not the message"}, /* no separator, no end */
     };
     struct it *it = *state;
 

@@ -368,11 +368,29 @@ static void call_exchange__reply_and_end__reply_first(void **state)
 static void call_exchange__broken_while_writing__replies_are_read_on(void **state)
 {
     struct pair *p = *state;
+    const uint8_t *reply;
+    char got[8];
+    size_t len;
 
+    assert_int_equal(call_post(&p->call, "a", 1), 0);
+    assert_int_equal(call_advance(&p->call, &reply, &len), CALL_PENDING);
+    assert_int_equal(read(p->peer, got, sizeof(got)), 5);
     peer_says(p, "a\r\n\r\n");
     fds_close(&p->peer);
-    assert_int_equal(exchange_a(p), 0);
-    assert_int_equal(exchange_a(p), CALL_CLOSED);
+    assert_int_equal(call_post(&p->call, "b", 1), 0);
+    assert_int_equal(call_wait(&p->call, call_deadline(LONG_MS), &reply, &len), 0);
+    assert_true(p->call.is_deaf);
+    assert_int_equal(call_wait(&p->call, call_deadline(LONG_MS), &reply, &len), CALL_CLOSED);
+}
+
+/* No separator and no end of the stream is waited for. */
+static void call_exchange__garbage_that_goes_on__mismatch(void **state)
+{
+    struct pair *p = *state;
+
+    peer_says(p, "QQQQQQQQ");
+    assert_int_equal(exchange_a(p), CALL_MISMATCH);
+    assert_int_equal(exchange_a(p), CALL_MISMATCH);
 }
 
 /* A unix peer that closes with unread bytes is what a reset is. */
@@ -505,6 +523,7 @@ int main(void)
         WITH_PAIR(call_exchange__closed_inside_reply__closed),
         WITH_PAIR(call_exchange__reply_and_end__reply_first),
         WITH_PAIR(call_exchange__broken_while_writing__replies_are_read_on),
+        WITH_PAIR(call_exchange__garbage_that_goes_on__mismatch),
         WITH_PAIR(call_exchange__reset__reset),
         WITH_PAIR(call_exchange__refused_message__connection_stays_usable),
         WITH_PAIR(call_is_usable__bytes_nobody_asked_for__false),

@@ -25,10 +25,14 @@ static struct frame_rule rule_of(const char *separator, size_t max)
     return r;
 }
 
+/* Bytes come from a server that has got all that was posted. */
 static void feed(struct exchange *x, const void *data, size_t len)
 {
     uint8_t *room;
+    size_t n_out;
 
+    exchange_output(x, &n_out);
+    exchange_sent(x, n_out);
     assert_int_equal(exchange_room(x, len, &room), 0);
     memcpy(room, data, len);
     exchange_received(x, len);
@@ -187,18 +191,45 @@ static void exchange_take__more_than_was_asked_for__unexpected(void **state)
     exchange_fini(&x);
 }
 
-static void exchange_take__reply_longer_than_allowed__too_long(void **state)
+/* One byte of the stream is another: known as soon as it is here, whatever follows or does not. */
+static void exchange_take__a_wrong_byte_anywhere__mismatch_at_once(void **state)
 {
-    struct frame_rule r = rule_of(ECHO_SEPARATOR, 8);
+    static const char wire[] = "abc\r\n\r\ndefg\r\n\r\n";
+    struct frame_rule r = rule_of(ECHO_SEPARATOR, 1 << 30);
+
+    (void)state;
+    for (size_t wrong = 0; wrong < sizeof(wire) - 1; wrong++) {
+        struct exchange x;
+
+        exchange_init(&x, &r);
+        assert_int_equal(exchange_post(&x, "abc", 3), 0);
+        assert_int_equal(exchange_post(&x, "defg", 4), 0);
+        feed(&x, wire, wrong);
+        if (wrong >= 7)
+            assert_reply(&x, "abc", 3);
+        assert_int_equal(take(&x), CALL_PENDING);
+        feed(&x, "Q", 1);
+        assert_int_equal(take(&x), CALL_MISMATCH);
+        exchange_fini(&x);
+    }
+}
+
+static void exchange_take__right_but_before_it_was_sent__unexpected(void **state)
+{
+    struct frame_rule r = rule_of("\n", 100);
     struct exchange x;
+    uint8_t *room;
 
     (void)state;
     exchange_init(&x, &r);
-    assert_int_equal(exchange_post(&x, "12345678", 8), 0);
-    feed(&x, "12345678", 8);
+    assert_int_equal(exchange_post(&x, "ab", 2), 0);
+    exchange_sent(&x, 2);
+    assert_int_equal(exchange_room(&x, 3, &room), 0);
+    memcpy(room, "ab\n", 3);
+    exchange_received(&x, 2);
     assert_int_equal(take(&x), CALL_PENDING);
-    feed(&x, "90123456", 8);
-    assert_int_equal(take(&x), CALL_TOO_LONG);
+    exchange_received(&x, 1);
+    assert_int_equal(take(&x), CALL_UNEXPECTED);
     exchange_fini(&x);
 }
 
@@ -378,7 +409,8 @@ int main(void)
         cmocka_unit_test(exchange_take__any_chunking__the_same_replies),
         cmocka_unit_test(exchange_take__raw__as_many_bytes_as_were_posted),
         cmocka_unit_test(exchange_take__more_than_was_asked_for__unexpected),
-        cmocka_unit_test(exchange_take__reply_longer_than_allowed__too_long),
+        cmocka_unit_test(exchange_take__a_wrong_byte_anywhere__mismatch_at_once),
+        cmocka_unit_test(exchange_take__right_but_before_it_was_sent__unexpected),
         cmocka_unit_test(exchange_post__window_full__refused_until_a_reply_is_taken),
         cmocka_unit_test(exchange_post__after_quit__closed),
         cmocka_unit_test(exchange_sent__piece_by_piece__the_rest_stays),
