@@ -212,7 +212,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         if (rc < 0) /* -EPIPE: it is dead already */
             children_kill(a, action->record, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
-        rescue_on_run(a);
+        rescue_retry(a);
         handover_soon(a);
         moves_want(a);
         break;

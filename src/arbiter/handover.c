@@ -219,10 +219,13 @@ void handover_retire(struct arbiter *a, uint32_t record)
     if (!a->is_stopping) {
         const bool may_wait = is_time_left(a, record);
 
-        n = choose_takers(a, record, takers);
         /* What it is given now it could only send back, to one that may have to retire as well. */
-        if (may_wait &&
-            (is_taking(a, record) || (n == 0 && is_help_coming(a)) || are_enough_giving(a))) {
+        if (may_wait && (are_enough_giving(a) || is_taking(a, record))) {
+            c->must_retire = true;
+            return;
+        }
+        n = choose_takers(a, record, takers);
+        if (may_wait && n == 0 && is_help_coming(a)) {
             c->must_retire = true;
             return;
         }
@@ -268,7 +271,7 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
     struct arbiter *a = ev_userdata(loop);
 
     handover_retry(a);
-    rescue_on_run(a);
+    rescue_retry(a);
     balance(a);
     reload_retry(a);
     upgrade_retry(a);

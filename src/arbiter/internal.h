@@ -271,10 +271,10 @@ bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
 
 /*
  * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
- * what waits in its pair. rescue_on_run - somebody serves, and adopts what still waits anywhere.
+ * what waits in its pair. rescue_retry - somebody serves, and adopts what still waits anywhere.
  */
 void rescue_on_exit(struct arbiter *a, uint32_t slot);
-void rescue_on_run(struct arbiter *a);
+void rescue_retry(struct arbiter *a);
 void rescue_fini(struct arbiter *a);
 
 /* handover.c */

@@ -85,7 +85,7 @@ void rescue_on_exit(struct arbiter *a, uint32_t slot)
     p->is_left = p->is_open;
 }
 
-void rescue_on_run(struct arbiter *a)
+void rescue_retry(struct arbiter *a)
 {
     for (uint32_t slot = 1; slot <= TR_SLOTS_MAX; slot++)
         if (a->rescue[slot].is_left)

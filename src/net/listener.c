@@ -19,6 +19,7 @@
 #include "base/util.h"
 
 enum { KEEPIDLE_S = 60, KEEPIDLE_MAX_S = 3600, KEEPINTVL_S = 15, KEEPCNT = 4 };
+enum { KERNEL_PATIENCE_MS = 924000 }; /* net.ipv4.tcp_retries2 at its default */
 /* Of one worker. The kernel's timers come in bunches of many seconds when they are that far away.
  */
 enum { PROBES_A_SECOND = 10 };
@@ -79,12 +80,15 @@ static int fail(const struct failure *f, const struct addr *a, const char *call,
 
 /*
  * With TCP_USER_TIMEOUT the kernel does not count the probes: the first that is not answered by
- * then ends the connection. So it leaves time for all of them.
+ * then ends the connection. So it leaves time for all of them; where that would be longer than the
+ * kernel waits for an acknowledgement by itself, it is better left out.
  */
 static int user_timeout(int idle_s, unsigned wanted_ms)
 {
     const unsigned least_ms = ((unsigned)idle_s + KEEPCNT * KEEPINTVL_S) * 1000;
 
+    if (wanted_ms < KERNEL_PATIENCE_MS && least_ms > KERNEL_PATIENCE_MS)
+        return 0;
     return (int)(wanted_ms ? MAX(wanted_ms, least_ms) : 0);
 }
 

@@ -179,11 +179,15 @@ void transfers_give(struct worker *w, int *fds, size_t n_fds, size_t count)
         rc = transfer_give(&t->out, &w->conns, fds, n_fds, count, on_given);
         for (size_t i = 0; i < n_fds; i++)
             fds[i] = -1;
-        if (rc < 0)
-            retire(t);
     }
-    if (rc < 0) {
+    if (rc < 0)
         log_warning_limited(w->boot->log, "connections cannot be moved", F_ERR(rc));
+    if (rc < 0 && t) {
+        t->out.is_done = true;
+        t->out.is_sending = false;
+        t->out.n_stayed = MIN(count, w->conns.n_open);
+        tell_given(t);
+    } else if (rc < 0) {
         tell_moved(w, 0, MIN(count, w->conns.n_open), 0);
     }
 }
