@@ -30,7 +30,7 @@ const struct command_row command_table[] = {
       {"to", COMMAND_NAMES, false, 0, 0, "among actors: who takes the connections over"}},
      "Stop the server; sent to a worker: retire that one, another takes its place"},
     {"notify", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
-     {{"info", COMMAND_OBJECT, true, 0, 0, "anything"},
+     {{"info", COMMAND_OBJECT, true, 0, 4096, "anything"},
       {"actor", COMMAND_STRING, false, 0, 0, "whom it is about (default: who says it)"}},
      "Leave a note about an actor, shown in info"},
     {"spawn", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
@@ -120,7 +120,7 @@ static bool is_of_type(const struct command_arg *a, const json_t *value)
     case COMMAND_BOOL:
         return json_is_boolean(value);
     case COMMAND_OBJECT:
-        return json_is_object(value);
+        return json_is_object(value) && json_dumpb(value, NULL, 0, JSON_COMPACT) <= a->max;
     case COMMAND_NAMES:
         return is_list_of_strings(value);
     case COMMAND_LEVEL:
@@ -133,12 +133,13 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
 {
     static const char *const types[] = {[COMMAND_STRING] = "a string",
                                         [COMMAND_BOOL] = "true or false",
-                                        [COMMAND_OBJECT] = "an object",
                                         [COMMAND_NAMES] = "a list of names",
                                         [COMMAND_LEVEL] = "debug, info, warning or error"};
 
     if (a->type == COMMAND_UINT)
         snprintf(buf, size, "a whole number from %" PRIu64 " to %" PRIu64, a->min, a->max);
+    else if (a->type == COMMAND_OBJECT)
+        snprintf(buf, size, "an object of at most %" PRIu64 " bytes", a->max);
     else
         snprintf(buf, size, "%s", types[a->type]);
 }

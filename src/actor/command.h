@@ -28,7 +28,7 @@ struct command_arg {
     const char *name; /* NULL ends the list */
     enum command_type type;
     bool is_required;
-    uint64_t min, max; /* COMMAND_UINT */
+    uint64_t min, max; /* COMMAND_UINT; COMMAND_OBJECT: @max bytes as compact JSON */
     const char *help;
 };
 

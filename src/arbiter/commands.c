@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config_name.h"
+#include "wire/message.h"
 
 typedef void arbiter_handler(struct arbiter *a, struct answer *w, json_t *args);
 
@@ -258,23 +259,37 @@ static void handle(struct arbiter *a, struct answer *w, const char *name, json_t
     answer_error(a, w, "unknown_command", name);
 }
 
-static const char not_asked[] = "the worker cannot be asked now: try again";
+static json_t *not_asked(int rc)
+{
+    char why[96];
+
+    if (rc != -EMSGSIZE)
+        return command_error("busy", "the worker cannot be asked now: try again");
+    snprintf(why, sizeof(why), "too long for a worker: a message to one has at most %d bytes",
+             MESSAGE_MAX_BYTES);
+    return command_error("bad_argument", why);
+}
 
 static void forward(struct arbiter *a, struct answer *w, uint32_t record, const char *name,
                     json_t *args)
 {
+    int rc;
+
     if (strcmp(name, "stop") == 0) {
         retire(a, record, !is_graceful(args));
         answer_ok(a, w, json_pack("{s:b}", "stopping", 1));
         return;
     }
     w->wait = ANSWER_WORKERS;
-    if (request_send(a, record, name, args, w) < 0)
-        answer_error(a, w, "busy", not_asked);
+    rc = request_send(a, record, name, args, w);
+    if (rc < 0)
+        answer_give(a, w, not_asked(rc));
 }
 
 static void forward_to_all(struct arbiter *a, struct answer *w, const char *name, json_t *args)
 {
+    int rc;
+
     w->is_map = true;
     w->map = json_object();
     w->wait = ANSWER_WORKERS;
@@ -283,8 +298,9 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
         if (!a->children[i].pid || a->engine->procs[i].phase != TR_RUNNING)
             continue;
         w->n_waiting++;
-        if (request_send(a, i, name, args, w) < 0)
-            answer_collect(a, w, i, command_error("busy", not_asked));
+        rc = request_send(a, i, name, args, w);
+        if (rc < 0)
+            answer_collect(a, w, i, not_asked(rc));
     }
     if (--w->n_waiting == 0)
         answer_ok(a, w, json_incref(w->map));

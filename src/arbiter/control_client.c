@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "wire/message.h"
 
 static void touch(struct control_client *c)
 {
@@ -124,12 +125,47 @@ void control_client_answer(struct control_client *c, json_t *id, json_t *body)
         ev_feed_event(c->arbiter->loop, &c->io, EV_CUSTOM);
 }
 
+static const char *explain(const json_error_t *error, char *buf, size_t size)
+{
+    switch (json_error_code(error)) {
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "a text may not have \\u0000 in it";
+    case json_error_duplicate_key:
+        return "a request has each member only once";
+    case json_error_stack_overflow:
+        return "a request is nested too deep";
+    case json_error_out_of_memory:
+        return "there is no memory for it";
+    default:
+        snprintf(buf, size, "a request is a JSON object, this is none from byte %d on",
+                 error->position);
+        return buf;
+    }
+}
+
+/* What it is refused for before its members are looked at; NULL = nothing. */
+static const char *find_fault(const json_t *request, const char *line, size_t len,
+                              const json_error_t *error, char *buf, size_t size)
+{
+    if (!request)
+        return explain(error, buf, size);
+    if (!json_is_object(request))
+        return "a request is a JSON object";
+    if (message_is_bounded(line, len))
+        return NULL;
+    snprintf(buf, size, "a request is nested at most %d deep", MESSAGE_DEPTH_MAX);
+    return buf;
+}
+
 static void on_line(struct control_client *c, const char *line, size_t len)
 {
     struct arbiter *a = c->arbiter;
     json_error_t error;
     json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
     json_t *id = json_object_get(request, "id");
+    char buf[96];
+    const char *fault = find_fault(request, line, len, &error, buf, sizeof(buf));
     struct answer *w;
 
     id = json_is_integer(id) || json_is_string(id) ? json_incref(id) : json_null();
@@ -140,8 +176,8 @@ static void on_line(struct control_client *c, const char *line, size_t len)
 
         control_client_answer(c, id, body);
         json_decref(body);
-    } else if (!json_is_object(request)) {
-        answer_error(a, w, "bad_request", request ? "a request is a JSON object" : error.text);
+    } else if (fault) {
+        answer_error(a, w, "bad_request", fault);
     } else {
         commands_dispatch(a, w, request);
     }

@@ -35,6 +35,19 @@ static uint64_t heartbeat_age_ns(const struct child *c, uint64_t heartbeat_ns, u
     return heartbeat_ns < now_ns ? now_ns - heartbeat_ns : 0;
 }
 
+/* What `notify` has left about @id, with its age in seconds. */
+static void set_note(json_t *object, const struct arbiter *a, const char *id, uint64_t now_ns)
+{
+    json_t *note = json_copy(json_object_get(a->notes, id));
+    const uint64_t at_ms = (uint64_t)json_integer_value(json_object_get(note, "at_ms"));
+    const uint64_t now_ms = now_ns / 1000000;
+
+    if (!note)
+        return;
+    json_object_set_new(note, "age", json_real((double)(now_ms - MIN(at_ms, now_ms)) / 1e3));
+    json_object_set_new(object, "notified", note);
+}
+
 static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_t now_ns)
 {
     const struct counters *sum = &c->tally.sum;
@@ -62,8 +75,7 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     set_counters(counters, sum);
     json_object_set_new(w, "counters", counters);
-    if (json_object_get(a->notes, id))
-        json_object_set(w, "notified", json_object_get(a->notes, id));
+    set_note(w, a, id, now_ns);
     return w;
 }
 
@@ -92,8 +104,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));
-    if (json_object_get(a->notes, "arbiter"))
-        json_object_set(o, "notified", json_object_get(a->notes, "arbiter"));
+    set_note(o, a, "arbiter", now_ns);
     return o;
 }
 

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -12,6 +13,8 @@
 #include "client/columns.h"
 #include "client/human.h"
 #include "client/sample.h"
+
+enum { NOTE_SHOWN = 160 }; /* bytes; --json has all of it */
 
 static void add_uint(struct columns *t, uint64_t n)
 {
@@ -140,15 +143,31 @@ static void write_counters(FILE *f, const char *title, const json_t *totals, con
         fputc('\n', f);
 }
 
+/* At most @max bytes of @text, no character cut in two. */
+static size_t utf8_cut(const char *text, size_t max)
+{
+    size_t len = strnlen(text, max + 1);
+
+    if (len <= max)
+        return len;
+    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
+        max--;
+    return max;
+}
+
 static void write_note(FILE *f, const char *who, const json_t *actor)
 {
     const json_t *note = json_object_get(actor, "notified");
+    char *text, age[HUMAN_LEN];
 
     if (!note)
         return;
-    fprintf(f, "note of %s: ", who);
-    answer_text_write_plain(f, note);
-    fputc('\n', f);
+    text = answer_text_plain(json_object_get(note, "info"));
+    fprintf(f, "note of %s, %s old: %.*s%s\n", who,
+            human_duration(json_number_value(json_object_get(note, "age")), age),
+            (int)utf8_cut(text ? text : "?", NOTE_SHOWN), text ? text : "?",
+            text && strlen(text) > NOTE_SHOWN ? "..." : "");
+    free(text);
 }
 
 int info_text_write(FILE *f, const json_t *info)

@@ -33,10 +33,9 @@ static bool is_name(const char *s, size_t len, bool may_have_dots)
 
 /*
  * Before the parser sees it, or after the printer: braces are balanced no deeper than allowed and
- * no string holds NUL, which C strings would cut. On text that is no JSON the answer is of no
- * matter, as the parser refuses that.
+ * no string holds NUL, which C strings would cut.
  */
-static bool is_shape_allowed(const char *data, size_t len)
+bool message_is_bounded(const char *data, size_t len)
 {
     bool is_string = false;
     int depth = 0;
@@ -85,7 +84,7 @@ int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_
     size_t room = size - len - 1;
     size_t args_len = 2;
     if (m->args)
-        args_len = json_dumpb(m->args, buf + len, room, JSON_COMPACT | JSON_ENSURE_ASCII);
+        args_len = json_dumpb(m->args, buf + len, room, JSON_COMPACT);
     else
         memcpy(buf + len, "{}", 2);
     if (args_len == 0)
@@ -94,7 +93,7 @@ int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_
         return -EMSGSIZE;
     len += args_len;
     buf[len++] = '}';
-    if (!is_shape_allowed(buf, len))
+    if (!message_is_bounded(buf, len))
         return -EINVAL;
     *ret_len = len;
     return 0;
@@ -134,7 +133,7 @@ int message_decode(const char *data, size_t len, struct message *ret)
 
     /* The parser would skip blanks around the object. */
     if (len < 2 || len > MESSAGE_MAX_BYTES || data[0] != '{' || data[len - 1] != '}' ||
-        !is_shape_allowed(data, len))
+        !message_is_bounded(data, len))
         return -EBADMSG;
     json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &error);
     if (!root)

@@ -6,6 +6,7 @@
 #define WIRE_MESSAGE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,12 +20,18 @@ struct message {
     json_t *args; /* owned: an object; NULL is sent as the empty one, and decode gives an object */
 };
 
+/*
+ * message_is_bounded - no deeper than MESSAGE_DEPTH_MAX and without NUL in its strings, as a
+ * message or part of one may be? On text that is no JSON the answer is of no matter.
+ */
+bool message_is_bounded(const char *data, size_t len);
+
 /* message_fini - drop args; the struct may be reused */
 void message_fini(struct message *m);
 
 /*
  * message_encode - @buf of MESSAGE_MAX_BYTES is always enough or the message is refused
- * Compact ASCII. Returns 0, -EINVAL (a name is malformed, args is no object or nested too deep) or
+ * Compact UTF-8. Returns 0, -EINVAL (a name is malformed, args is no object or nested too deep) or
  * -EMSGSIZE.
  */
 int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_len);

@@ -161,7 +161,7 @@ static void call__arguments__of_the_types_that_the_command_wants(void **state)
             "actor=worker.1");
     assert_int_equal(r.code, 0);
     r = RUN(it, NO_INPUT, "-C", control, "info");
-    must_have(r.out, "note of worker.1: ");
+    must_have(r.out, "note of worker.1, ");
     must_have(r.out, "{\"by\":\"me\"}");
 }
 
@@ -201,6 +201,57 @@ static void call__refused__code_and_a_way_on(void **state)
         MUST(r.out_len == 0, "row %zu printed: %s", i, r.out);
     }
     MUST(server_accepting(s) == 2, "something has changed");
+}
+
+/* Two bytes each: the most that a line of the control socket holds, there and back. */
+static void call__text_beyond_ascii__as_it_was_to_every_actor(void **state)
+{
+    enum { N = 30000 };
+    struct it *it = *state;
+    char *control = control_of(server_start(it)), *word = peer_alloc(2 * N + 16);
+    static const char *const actors[] = {"arbiter", "worker.1"};
+
+    memcpy(word, "message=", 9);
+    for (char *p = word + 8; p < word + 8 + 2 * N;)
+        p = stpcpy(p, "\xc3\xbc");
+    for (size_t i = 0; i < ARRAY_SIZE(actors); i++) {
+        struct tool_run r = RUN(it, NO_INPUT, "-C", control, "call", actors[i], "echo", word);
+
+        assert_int_equal(r.code, 0);
+        assert_int_equal(r.out_len, 2 * N + 1);
+        assert_memory_equal(r.out, word + 8, 2 * N);
+    }
+}
+
+/* What it would disable is info, and with it top and everything that looks. */
+static void call__note_too_deep_or_too_long__refused_and_info_goes_on(void **state)
+{
+    struct it *it = *state;
+    char *control = control_of(server_start(it));
+    char deep[2048] = "info=", *p = deep + 5, fill[4200], word[4300];
+    struct tool_run r;
+
+    for (int i = 0; i < 300; i++)
+        p = stpcpy(p, "{\"a\":");
+    p = stpcpy(p, "1");
+    for (int i = 0; i < 300; i++)
+        *p++ = '}';
+    *p = '\0';
+    r = RUN(it, NO_INPUT, "-C", control, "call", "arbiter", "notify", deep);
+    tool_must_fail(&r, 76, "a request is nested at most 16 deep");
+    memset(fill, 'x', sizeof(fill));
+    for (int extra = 0; extra <= 1; extra++) {
+        snprintf(word, sizeof(word), "info={\"a\":\"%.*s\"}", 4096 - 8 + extra, fill);
+        r = RUN(it, NO_INPUT, "-C", control, "call", "arbiter", "notify", word);
+        if (extra)
+            tool_must_fail(&r, 64, "info must be an object of at most 4096 bytes");
+        else
+            assert_int_equal(r.code, 0);
+    }
+    r = RUN(it, NO_INPUT, "-C", control, "info");
+    assert_int_equal(r.code, 0);
+    must_have(r.out, "note of arbiter, ");
+    must_have(r.out, "xxx...\n");
 }
 
 static void call__refused_with_json__the_answer_as_it_came(void **state)
@@ -894,6 +945,8 @@ int main(void)
         IT(call__each_kind_of_actor__answers),
         IT(call__arguments__of_the_types_that_the_command_wants),
         IT(call__refused__code_and_a_way_on),
+        IT(call__text_beyond_ascii__as_it_was_to_every_actor),
+        IT(call__note_too_deep_or_too_long__refused_and_info_goes_on),
         IT(call__refused_with_json__the_answer_as_it_came),
         IT(actors_and_commands__listed),
         IT(commands__each_argument__has_a_type),

@@ -102,7 +102,7 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
     char text[2048];
 
     snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "",
-             ",\"notified\":{\"info\":{\"by\":\"\\u001b\"}}");
+             ",\"notified\":{\"info\":{\"by\":\"\\u001b\"},\"at_ms\":7,\"age\":61}");
     check(info_text_write, text,
           "echo-arbiter 1.2, pid 70, run, up 1h 01m, generation 4, 3 reloads, 1 restart\n"
           "DEGRADED: workers keep dying, fewer than the 2 wanted may run\n"
@@ -112,7 +112,30 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
           "WORKER  PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS   IN  OUT  LAG  BEAT\n"
           "total                            0         0     0  0 B  0 B\n"
           "(the total has what ended workers did, too)\n"
-          "note of arbiter: {\"info\":{\"by\":\"\\u001B\"}}\n");
+          "note of arbiter, 1m 01s old: {\"by\":\"\\u001B\"}\n");
+}
+
+static void info__long_note__cut_between_characters(void **state UNUSED)
+{
+    char text[2048], note[500] = ",\"notified\":{\"age\":1,\"info\":{\"by\":\"x", *printed = NULL;
+    size_t len;
+    FILE *f = open_memstream(&printed, &len);
+    json_t *info;
+
+    assert_non_null(f);
+    for (int i = 0; i < 100; i++)
+        strcat(note, "\xc3\xbc");
+    strcat(note, "\"}}");
+    snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "", note);
+    info = json_loads(text, 0, NULL);
+    assert_non_null(info);
+    assert_int_equal(info_text_write(f, info), 0);
+    fclose(f);
+    assert_non_null(strstr(printed, "{\"by\":\"x\xc3\xbc"));
+    assert_string_equal(printed + len - 6, "\xc3\xbc...\n");
+    assert_true(strlen(strstr(printed, "{\"by\"")) <= 160 + 4);
+    free(printed);
+    json_decref(info);
 }
 
 static void info__of_another_shape__bad_message(void **state UNUSED)
@@ -382,6 +405,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info__two_workers__a_table_and_what_has_happened),
         cmocka_unit_test(info__degraded_with_notes_and_without_file__said),
+        cmocka_unit_test(info__long_note__cut_between_characters),
         cmocka_unit_test(info__of_another_shape__bad_message),
         cmocka_unit_test(actors__each__a_line),
         cmocka_unit_test(commands__table__arguments_explained_below),

@@ -45,7 +45,7 @@ static void message_encode__plain__the_documented_bytes(void **state UNUSED)
                             json_pack("{s:b,s:s}", "graceful", 1, "why", "caf\xc3\xa9"));
     static const char expected[] =
         "{\"command\":\"stop\",\"id\":7,\"sender\":\"arbiter\",\"target\":\"worker.2\","
-        "\"args\":{\"graceful\":true,\"why\":\"caf\\u00E9\"}}";
+        "\"args\":{\"graceful\":true,\"why\":\"caf\xc3\xa9\"}}";
     assert_int_equal(message_encode(&m, buf, sizeof(buf), &len), 0);
     assert_int_equal(len, sizeof(expected) - 1);
     assert_memory_equal(buf, expected, len);
