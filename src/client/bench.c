@@ -137,7 +137,7 @@ struct bench_counts bench_counts(const struct bench *b)
 
 static void sum_up(const struct bench *b, struct bench_result *ret)
 {
-    uint64_t end_ns = 0, n_window = 0, n_connected = 0;
+    uint64_t end_ns = 0, n_window = 0, n_bytes = 0;
 
     for (unsigned i = 0; i < b->options.threads; i++) {
         const struct bench_load *l = &b->loads[i];
@@ -147,13 +147,15 @@ static void sum_up(const struct bench *b, struct bench_result *ret)
         hist_merge(&ret->connects, &l->connects);
         end_ns = MAX(end_ns, l->end_ns);
         n_window += l->n_window;
-        n_connected += l->n_window_connected;
+        n_bytes += l->n_window_bytes;
+        ret->n_connected += l->n_window_connected;
         if (l->last_failure)
             ret->last_failure = l->last_failure;
     }
     ret->seconds = ((double)end_ns - (double)b->loads[0].window_ns) / 1e9;
     ret->rate = ret->seconds > 0 ? (double)n_window / ret->seconds : 0;
-    ret->connect_rate = ret->seconds > 0 ? (double)n_connected / ret->seconds : 0;
+    ret->byte_rate = ret->seconds > 0 ? (double)n_bytes / ret->seconds : 0;
+    ret->connect_rate = ret->seconds > 0 ? (double)ret->n_connected / ret->seconds : 0;
 }
 
 int bench_finish(struct bench *b, struct bench_result *ret)

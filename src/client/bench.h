@@ -35,12 +35,12 @@ struct bench_options {
 };
 
 /* clang-format off */
-/* THE table of what is counted, in the window; JSON and text are derived from it. */
+/* THE table of what is counted; JSON and text are derived from it. */
 #define BENCH_COUNTS(X)                                                                            \
-    X(messages,   "messages that came back")                                                       \
+    X(messages,   "messages sent in the window that came back, if after it")                        \
     X(bytes,      "bytes of them, separators included")                                            \
-    X(connected,  "connections made")                                                              \
-    X(unfinished, "messages whose connection was lost before the echo")                            \
+    X(connected,  "connections made, warm-up included")                                                              \
+    X(unfinished, "messages not echoed when their connection or the bench ended")                            \
     X(closed,     "connections that the server closed")                                            \
     X(reset,      "connections that were reset")                                                   \
     X(timeout,    "connections given up because nothing came in time")                             \
@@ -59,8 +59,9 @@ struct bench_result {
     struct bench_counts counts;
     struct hist latency, connects; /* nanoseconds; owned */
     double seconds; /* of the window */
-    double rate; /* messages a second that came back in the window */
-    double connect_rate; /* connections a second made in it */
+    double rate, byte_rate; /* messages, bytes a second that came back in the window */
+    uint64_t n_connected; /* connections made in it */
+    double connect_rate; /* … a second */
     int last_failure; /* CALL_* of a connect that failed, 0 = none */
 };
 
@@ -88,6 +89,10 @@ json_t *bench_json(const struct bench_options *o, const struct bench_result *r);
 
 /* bench_has_fallen_behind - open loop: the generator was too slow for the times to mean anything */
 bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_result *r);
+
+/* bench_find_other - an option that the bench of @before had otherwise: its name in JSON, or NULL
+ */
+const char *bench_find_other(const json_t *before, const struct bench_options *o);
 
 /*
  * bench_compare - with an earlier bench_json: rate, 50 % and 99 %

@@ -22,6 +22,8 @@ enum {
     SWEEP_MS = 20,
     RETRY_MS = 50,
     LATE_NS = 1000000,
+    DUE_A_TURN = 1 << 16,
+    BACKLOG_MS = 1000,
     SCRIPTS_BYTES = 32 << 20,
     SCRIPTS_MAX = 1021,
 };
@@ -42,9 +44,11 @@ static bool has_next_due(const struct bench_load *l)
     return l->rate > 0 && !l->is_ending && (l->count == 0 || l->next_k < l->count);
 }
 
+/* Not all at once: behind a rate that cannot be reached, replies and the end must have their turn.
+ */
 static void take_due(struct bench_load *l, uint64_t now_ns)
 {
-    while (has_next_due(l) && due_ns(l, l->next_k) <= now_ns) {
+    for (unsigned i = 0; i < DUE_A_TURN && has_next_due(l) && due_ns(l, l->next_k) <= now_ns; i++) {
         struct bench_link *k = &l->links[l->next_k++ % l->n_links];
 
         k->n_due++;
@@ -227,7 +231,10 @@ static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now
             l->counts.messages += n;
             l->counts.bytes += bytes;
         }
-        l->n_window += now_ns >= l->window_ns && now_ns <= l->end_ns ? n : 0;
+        if (now_ns >= l->window_ns && now_ns <= l->end_ns) {
+            l->n_window += n;
+            l->n_window_bytes += bytes;
+        }
         l->n_open -= n;
     }
     k->free_ns = k->moved_ns = l->last_ns = now_ns;
@@ -307,7 +314,10 @@ static void sweep(struct bench_load *l, uint64_t now_ns)
     }
 }
 
-/* What is due or under way at the end is waited for, so that a stall at the end is not hidden. */
+/*
+ * What is due or under way at the end is waited for, so that a stall at the end is not hidden; what
+ * is due and could not begin only for a moment: it may be a backlog of any length.
+ */
 static void end(struct bench_load *l, uint64_t now_ns, uint64_t patience_ms)
 {
     if (l->is_ending)
@@ -315,16 +325,40 @@ static void end(struct bench_load *l, uint64_t now_ns, uint64_t patience_ms)
     l->is_ending = true;
     l->end_ns = MIN(l->end_ns, now_ns);
     l->deadline_ns = now_ns + (patience_ms ? patience_ms : 10000) * MS;
+    l->backlog_ns = now_ns + BACKLOG_MS * MS;
+}
+
+static void drop_due(struct bench_load *l)
+{
+    for (unsigned i = 0; i < l->n_links; i++) {
+        l->counts.unfinished += l->links[i].n_due;
+        l->n_open -= l->links[i].n_due;
+        l->links[i].n_due = 0;
+    }
+    l->backlog_ns = UINT64_MAX;
+}
+
+/* Who stops it has no patience: none at all if it is ending already. */
+static void see_stop(struct bench_load *l, uint64_t now_ns)
+{
+    uint64_t patience_ms = l->is_ending ? 0 : BACKLOG_MS;
+
+    if (l->has_seen_stop || !atomic_load_explicit(l->is_stopping, memory_order_relaxed))
+        return;
+    l->has_seen_stop = true;
+    end(l, now_ns, l->options->timeout_ms);
+    l->deadline_ns = MIN(l->deadline_ns, now_ns + patience_ms * MS);
 }
 
 static bool is_over(struct bench_load *l, uint64_t now_ns)
 {
     bool has_all = l->count > 0 && (l->rate > 0 ? l->next_k : l->n_begun) >= l->count;
 
-    if (atomic_load_explicit(l->is_stopping, memory_order_relaxed))
-        end(l, now_ns, MIN(l->options->timeout_ms, (uint64_t)1000));
+    see_stop(l, now_ns);
     if (now_ns >= l->end_ns)
         end(l, now_ns, l->options->timeout_ms);
+    if (l->is_ending && now_ns >= l->backlog_ns)
+        drop_due(l);
     if (l->is_ending && now_ns >= l->deadline_ns) {
         l->counts.unfinished += l->n_open;
         return true;

@@ -54,12 +54,12 @@ struct bench_load {
     uint8_t *buffer;
     uint64_t n_begun, n_open; /* messages in all; of them without an end */
     uint64_t next_k; /* open loop: the next message of the schedule */
-    uint64_t next_sweep_ns, deadline_ns;
+    uint64_t next_sweep_ns, backlog_ns, deadline_ns; /* the latter two: once it is ending */
     unsigned source; /* rotates our own addresses */
-    bool is_loopback, is_ending;
+    bool is_loopback, is_ending, has_seen_stop;
     struct bench_counts counts; /* read by others, relaxed */
     struct hist latency, connects;
-    uint64_t n_window, n_window_connected; /* messages, connects within the window */
+    uint64_t n_window, n_window_bytes, n_window_connected; /* that came within the window */
     uint64_t last_ns; /* the window's end, for a count */
     int last_failure, error;
 };

@@ -110,6 +110,17 @@ static void write_troubles(FILE *f, const struct bench_counts *c)
 #undef X
 }
 
+/* The last messages of a window come back after it: a little less is all that was wanted. */
+static void write_reached(FILE *f, const struct bench_options *o, const struct bench_result *r)
+{
+    char reached[QUANTITY_LEN], wanted[QUANTITY_LEN];
+
+    if (o->rate > 0 && r->rate < o->rate * 0.99)
+        fprintf(f, "reached %s of %s messages/s wanted\n",
+                quantity_grouped((uint64_t)r->rate, reached),
+                quantity_grouped((uint64_t)o->rate, wanted));
+}
+
 void bench_text_write(FILE *f, const struct bench_options *o, const struct bench_result *r)
 {
     char count[QUANTITY_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
@@ -121,15 +132,16 @@ void bench_text_write(FILE *f, const struct bench_options *o, const struct bench
     if (o->rate > 0)
         fprintf(f, ", %s/s wanted", human_rate(o->rate, rate));
     fprintf(f, "\n%s messages, %s/s, %s/s each way\n", quantity_grouped(r->counts.messages, count),
-            human_rate(r->rate, rate),
-            human_byte_rate(r->seconds > 0 ? (double)r->counts.bytes / r->seconds : 0, bytes));
+            human_rate(r->rate, rate), human_byte_rate(r->byte_rate, bytes));
+    write_reached(f, o, r);
     if (o->churn)
-        fprintf(f, "%s connections, %s/s\n", quantity_grouped(r->counts.connected, count),
+        fprintf(f, "%s connections, %s/s\n", quantity_grouped(r->n_connected, count),
                 human_rate(r->connect_rate, rate));
-    fprintf(f, "from %s to echo:\n", o->rate > 0 ? "due" : "sent");
-    write_percentiles(f, &r->latency);
-    if (r->latency.n > 0)
+    if (r->latency.n > 0) {
+        fprintf(f, "from %s to echo:\n", o->rate > 0 ? "due" : "sent");
+        write_percentiles(f, &r->latency);
         write_plot(f, &r->latency);
+    }
     write_troubles(f, &r->counts);
 }
 
@@ -152,6 +164,7 @@ json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
                   "size_min", (json_int_t)o->size_min, "size_max", (json_int_t)o->size_max, "churn",
                   (int)o->churn, "rate_wanted", o->rate, "seconds", r->seconds, "rate", r->rate);
 
+    json_object_set_new(j, "byte_rate", json_real(r->byte_rate));
     json_object_set_new(j, "connect_rate", json_real(r->connect_rate));
 
 #define X(field, help) json_object_set_new(j, #field, json_integer((json_int_t)r->counts.field));
@@ -161,6 +174,26 @@ json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
     json_object_set_new(j, "latency_ms", hist_json(&r->latency));
     json_object_set_new(j, "connect_ms", hist_json(&r->connects));
     return j;
+}
+
+const char *bench_find_other(const json_t *before, const struct bench_options *o)
+{
+    const struct {
+        const char *name;
+        double now;
+    } rows[] = {
+        {"connections", o->connections},   {"depth", o->depth},
+        {"size_min", (double)o->size_min}, {"size_max", (double)o->size_max},
+        {"rate_wanted", o->rate},          {"churn", o->churn},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const json_t *was = json_object_get(before, rows[i].name);
+
+        if (was && json_number_value(was) != rows[i].now)
+            return rows[i].name;
+    }
+    return NULL;
 }
 
 /* One line. Returns whether it is worse by more than that; @sign 1: more is worse. */

@@ -32,7 +32,7 @@ enum {
 struct benching {
     struct tool *tool;
     struct bench_options options;
-    bool has_depth, has_time, has_warmup;
+    bool has_depth, has_time, has_warmup, has_regress;
     double max_regress; /* percent */
     json_t *before; /* owned; NULL = nothing to compare with */
     struct live live;
@@ -123,6 +123,15 @@ static void warn(const struct benching *b, const struct bench_result *r)
                 r->counts.late);
 }
 
+static int why_nothing(const struct bench_counts *c)
+{
+    if (c->wrong)
+        return CALL_MISMATCH;
+    if (c->closed + c->reset == 0)
+        return CALL_TIMEOUT;
+    return c->closed >= c->reset ? CALL_CLOSED : CALL_RESET;
+}
+
 static int finish(struct benching *b, const struct bench_result *r)
 {
     int rc, worse = 0;
@@ -139,9 +148,8 @@ static int finish(struct benching *b, const struct bench_result *r)
         return rc;
     if (b->signo)
         return 128 + b->signo;
-    if (r->counts.messages == 0)
-        return fail_outcome(b->tool, "not one message came back",
-                            r->counts.wrong ? CALL_MISMATCH : CALL_TIMEOUT);
+    if (r->counts.messages == 0 && !(r->rate > 0))
+        return fail_outcome(b->tool, "not one message came back", why_nothing(&r->counts));
     return worse ? EXIT_WORSE : 0;
 }
 
@@ -225,7 +233,21 @@ static void set_regress(struct benching *b, const char *arg, struct argp_state *
 
     if (quantity_share(arg, &share))
         argp_error(state, "--max-regress %s: a share like 5%%", arg);
+    b->has_regress = true;
     b->max_regress = share.is_percent ? share.percent : (double)share.count;
+}
+
+static void check_compare(const struct benching *b, struct argp_state *state)
+{
+    const char *other = b->before ? bench_find_other(b->before, &b->options) : NULL;
+
+    if (b->has_regress && !b->before)
+        argp_error(state, "--max-regress: it says how much worse than --compare FILE is allowed");
+    if (other)
+        argp_error(state,
+                   "--compare: it was another bench: its %s was %g; give both the same -c, "
+                   "-d, -s, --rate and --churn",
+                   other, json_number_value(json_object_get(b->before, other)));
 }
 
 static void check(struct benching *b, struct argp_state *state)
@@ -248,6 +270,7 @@ static void check(struct benching *b, struct argp_state *state)
     if (o->duration_ms && o->warmup_ms >= o->duration_ms)
         argp_error(state, "--warmup: it takes all of the time (-t)");
     o->threads = MIN(o->threads, o->connections);
+    check_compare(b, state);
 }
 
 static error_t parse_bench(int key, char *arg, struct argp_state *state)

@@ -63,7 +63,8 @@ static const char *const advice[CALL_OUTCOMES_N] = {
     [CALL_UNKNOWN_HOST] = "check the name after -a",
     [CALL_NO_RESOLVER] = "check the name servers in /etc/resolv.conf, or give a number after -a",
     [CALL_CLOSED] = "is the server stopping, or the message longer than its max_message?",
-    [CALL_RESET] = "has the server's process died, or something in between cut the line?",
+    [CALL_RESET] = "has the server's process died, something in between cut the line, or "
+                   "is the message longer than the server's max_message?",
     [CALL_UNEXPECTED] = "is this an echo server, and --separator the same as its own?",
     [CALL_MISMATCH] = "is this an echo server, and --separator the same as its own?",
     [CALL_HAS_SEPARATOR] = "choose another one with --separator, as the server's configuration has",

@@ -73,6 +73,36 @@ static void bench__compare__worse_is_1(void **state)
     MUST(r.code == 1 && strstr(r.out, "WORSE"), "exit code %d: %s", r.code, r.out);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "--compare", it_path(it, "other.json"));
     MUST(r.code == 64 && strstr(r.err, "is no output of"), "exit code %d: %s", r.code, r.err);
+    it_write(it, "deep.json", "{\"depth\":16,\"rate\":1,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "-n", "500", "-d", "8", "--compare",
+            it_path(it, "deep.json"));
+    MUST(r.code == 64 && strstr(r.err, "its depth was 16"), "exit code %d: %s", r.code, r.err);
+}
+
+static void bench__every_connection_closed_by_the_server__says_so(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server = { max_message = \"1KiB\"; };");
+    struct tool_run r =
+        RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "-t", "200ms", "-c", "2", "-s", "2KiB");
+
+    MUST(r.code == 76, "exit code %d: %s", r.code, r.err);
+    MUST(strstr(r.err, "not one message came back: connection ") && strstr(r.err, "max_message?"),
+         "says: %s", r.err);
+    MUST(!strstr(r.out, "99.99 %"), "times of nothing: %s", r.out);
+}
+
+static void bench__rate_out_of_reach__ends_and_says_what_it_reached(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "-t", "100ms", "-c", "1", "-d",
+                            "1", "--rate", "100000000");
+
+    MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
+    MUST(strstr(r.out, "\nreached ") && strstr(r.out, " of 100 000 000 messages/s wanted\n"),
+         "says: %s", r.out);
+    MUST(strstr(r.out, "\n  unfinished "), "hides what it gave up: %s", r.out);
 }
 
 static void bench__interrupted__with_what_it_has(void **state)
@@ -104,10 +134,19 @@ static void bench__nobody__refused(void **state)
 static void bench__wrong_words__usage(void **state)
 {
     static const char *const bad[][5] = {
-        {"-c", "0"},           {"-d", "4097"},    {"-s", "x"},
-        {"-t", "0"},           {"--rate", "-5"},  {"--churn", "0"},
-        {"--threads", "65"},   {"word", NULL},    {"-t", "1", "--warmup", "1"},
-        {"--max-regress", ""}, {"--compare", ""}, {"-s", "0", "--separator", ""},
+        {"-c", "0"},
+        {"-d", "4097"},
+        {"-s", "x"},
+        {"-t", "0"},
+        {"--rate", "-5"},
+        {"--churn", "0"},
+        {"--threads", "65"},
+        {"word", NULL},
+        {"-t", "1", "--warmup", "1"},
+        {"--max-regress", ""},
+        {"--compare", ""},
+        {"-s", "0", "--separator", ""},
+        {"--max-regress", "5%"},
     };
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -124,6 +163,8 @@ int main(void)
         IT(bench__count__text_with_percentiles_and_plot),
         IT(bench__every_way__as_the_server_counts),
         IT(bench__compare__worse_is_1),
+        IT(bench__every_connection_closed_by_the_server__says_so),
+        IT(bench__rate_out_of_reach__ends_and_says_what_it_reached),
         IT(bench__interrupted__with_what_it_has),
         IT(bench__nobody__refused),
         IT(bench__wrong_words__usage),
