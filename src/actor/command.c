@@ -27,7 +27,7 @@ const struct command_row command_table[] = {
      "Effective values and where each comes from"},
     {"stop", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
      {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
-      {"to", COMMAND_NAMES, false, 0, 0, "among actors: who takes the connections over"}},
+      {"to", COMMAND_NAMES, false, 0, 0, "who takes the connections over"}},
      "Stop the server; sent to a worker: retire that one, another takes its place"},
     {"notify", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
      {{"info", COMMAND_OBJECT, true, 0, 4096, "anything"},
@@ -90,6 +90,11 @@ const struct command_row *command_find(const char *name)
     return NULL;
 }
 
+static bool is_hidden(const struct command_arg *a, unsigned caller)
+{
+    return a->type == COMMAND_NAMES && caller == COMMAND_BY_OPERATOR;
+}
+
 static const struct command_arg *find_arg(const struct command_row *row, const char *name)
 {
     for (const struct command_arg *a = row->args; a->name; a++)
@@ -144,7 +149,8 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
         snprintf(buf, size, "%s", types[a->type]);
 }
 
-static int check_args(const struct command_row *row, const json_t *args, char *why, size_t size)
+static int check_args(const struct command_row *row, unsigned caller, const json_t *args, char *why,
+                      size_t size)
 {
     const char *name;
     json_t *value;
@@ -154,7 +160,7 @@ static int check_args(const struct command_row *row, const json_t *args, char *w
     {
         const struct command_arg *a = find_arg(row, name);
 
-        if (!a) {
+        if (!a || is_hidden(a, caller)) {
             snprintf(why, size, "%s has no argument '%.64s'", row->name, name);
             return -EINVAL;
         }
@@ -189,7 +195,7 @@ int command_check(const struct command_row *row, unsigned actor, unsigned caller
         return -EINVAL;
     }
     *ret_code = "bad_argument";
-    return check_args(row, args, why, why_size);
+    return check_args(row, caller, args, why, why_size);
 }
 
 static json_t *describe_arg(const struct command_arg *a)
@@ -216,7 +222,8 @@ json_t *command_list(unsigned caller)
             continue;
         args = json_array();
         for (const struct command_arg *a = row->args; a->name; a++)
-            json_array_append_new(args, describe_arg(a));
+            if (!is_hidden(a, caller))
+                json_array_append_new(args, describe_arg(a));
         json_array_append_new(list, json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter",
                                               (row->actors & COMMAND_ON_ARBITER) != 0, "worker",
                                               (row->actors & COMMAND_ON_WORKER) != 0, "args", args,

@@ -18,7 +18,7 @@ enum command_type {
     COMMAND_UINT,
     COMMAND_BOOL,
     COMMAND_OBJECT,
-    COMMAND_NAMES,
+    COMMAND_NAMES, /* a descriptor of the same message each, so operators cannot give it */
     COMMAND_LEVEL
 };
 

@@ -116,6 +116,20 @@ void answers_forget(struct arbiter *a, const struct control_client *client)
             answer_at(link)->client = NULL;
 }
 
+/* Another scaling or a reload may have come in between. */
+static void answer_scale(struct arbiter *a, struct answer *w, uint32_t workers)
+{
+    char why[96];
+
+    if (w->workers_max == 0 || (workers >= w->workers_min && workers <= w->workers_max)) {
+        answer_ok(a, w, json_pack("{s:I}", "workers", (json_int_t)workers));
+        return;
+    }
+    snprintf(why, sizeof(why), "superseded by another scaling or a reload: %u workers run",
+             workers);
+    answer_error(a, w, "superseded", why);
+}
+
 void answers_on_settled(struct arbiter *a)
 {
     const struct transition *t = a->engine;
@@ -127,7 +141,7 @@ void answers_on_settled(struct arbiter *a)
         struct answer *w = answer_at(link);
 
         if (w->wait == ANSWER_SCALE)
-            answer_ok(a, w, json_pack("{s:I}", "workers", (json_int_t)t->live.workers));
+            answer_scale(a, w, t->live.workers);
     }
 }
 

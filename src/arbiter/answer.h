@@ -38,6 +38,7 @@ struct answer {
     uint32_t record; /* the asking worker, if `message_id` is not 0 */
     pid_t asker;
     uint64_t message_id;
+    uint32_t workers_min, workers_max; /* ANSWER_SCALE: what was asked for; 0, 0 = is not known */
     pid_t pid; /* ANSWER_EXIT */
     uint32_t pid_record;
     bool is_map; /* ANSWER_WORKERS: all were asked */

@@ -108,19 +108,22 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     upgrade_request(a);
 }
 
-static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers)
+/* Done if @workers run, or, with @or_more, more than that. */
+static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers, bool or_more)
 {
     if (a->is_stopping) {
         answer_error(a, w, "stopping", "the arbiter stops");
         return;
     }
+    w->workers_min = workers;
+    w->workers_max = or_more ? UINT32_MAX : workers;
     answer_wait(a, w, ANSWER_SCALE, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
     arbiter_scale(a, workers);
 }
 
 static void do_scale(struct arbiter *a, struct answer *w, json_t *args)
 {
-    scale_to(a, w, (uint32_t)json_integer_value(json_object_get(args, "workers")));
+    scale_to(a, w, (uint32_t)json_integer_value(json_object_get(args, "workers")), false);
 }
 
 static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
@@ -130,7 +133,7 @@ static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     if (workers > TR_SLOTS_MAX)
         answer_error(a, w, "bad_argument", "there are as many workers as there can be");
     else
-        scale_to(a, w, workers);
+        scale_to(a, w, workers, true);
 }
 
 static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNUSED)
@@ -170,12 +173,13 @@ static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
     return newest ? 0 : -ENOENT;
 }
 
-static void unknown_actor(struct arbiter *a, struct answer *w, const char *id)
+/* @others  that could be named here, too */
+static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, const char *others)
 {
-    char text[128];
+    char text[192];
 
-    snprintf(text, sizeof(text), "there is no actor '%.64s': arbiter, workers, or worker.1 to %u",
-             id, arbiter_wanted_workers(a));
+    snprintf(text, sizeof(text), "there is no actor '%.64s' to name here: %sworker.1 to worker.%u",
+             id, others, arbiter_wanted_workers(a));
     answer_error(a, w, "unknown_actor", text);
 }
 
@@ -200,8 +204,13 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
     json_t *timeout = json_object_get(args, "timeout");
     uint32_t record;
 
+    if (strcmp(id, "arbiter") == 0 || strcmp(id, "workers") == 0) {
+        answer_error(a, w, "bad_argument",
+                     "kill_actor ends one worker, worker.N; stop ends the arbiter and all");
+        return;
+    }
     if (find_worker(a, id, &record) < 0) {
-        unknown_actor(a, w, id);
+        unknown_actor(a, w, id, "");
         return;
     }
     w->pid = a->children[record].pid;
@@ -226,7 +235,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
     uint32_t record;
 
     if (strcmp(id, "arbiter") != 0 && find_worker(a, id, &record) < 0) {
-        unknown_actor(a, w, id);
+        unknown_actor(a, w, id, "arbiter, or ");
         return;
     }
     note(a, id, json_object_get(args, "info"));
@@ -320,7 +329,7 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
     else if (find_worker(a, target, &record) == 0)
         forward(a, w, record, name, args);
     else
-        unknown_actor(a, w, target);
+        unknown_actor(a, w, target, "arbiter, workers, or ");
 }
 
 /* Members of a request, all that there may be. */
@@ -335,7 +344,9 @@ static bool is_well_formed(json_t *request)
 
         if (strcmp(name, "command") == 0 || strcmp(name, "target") == 0 ? !is_string
             : strcmp(name, "args") == 0                                 ? !json_is_object(value)
-                                                                        : strcmp(name, "id") != 0)
+            : strcmp(name, "id") == 0
+                ? !is_string && !json_is_integer(value) && !json_is_null(value)
+                : true)
             return false;
     }
     return json_object_get(request, "command") != NULL;
@@ -352,9 +363,9 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
     char why[256];
 
     if (!is_well_formed(request)) {
-        answer_error(
-            a, w, "bad_request",
-            "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, \"id\":...}");
+        answer_error(a, w, "bad_request",
+                     "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, "
+                     "\"id\":NUMBER or TEXT}");
         return;
     }
     row = command_find(name);

@@ -19,6 +19,10 @@
 #include "base/fds.h"
 #include "base/util.h"
 
+static const char not_allowed[] =
+    "{\"id\":null,\"error\":{\"code\":\"not_allowed\",\"message\":\"only root and the server's own "
+    "user may connect\"}}\n";
+
 /* Whatever the file's mode says: it is root, or the arbiter's own user. */
 static void accept_client(struct arbiter *a, int fd)
 {
@@ -32,6 +36,7 @@ static void accept_client(struct arbiter *a, int fd)
     }
     log_warning_limited(a->log, "control: a peer of another user is refused",
                         F_UINT("uid", peer.uid), F_INT("peer_pid", peer.pid));
+    send(fd, not_allowed, sizeof(not_allowed) - 1, MSG_NOSIGNAL); /* a new socket has room for it */
     fds_close(&fd);
 }
 

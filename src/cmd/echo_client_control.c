@@ -42,12 +42,16 @@ static error_t parse_words(int key, char *arg, struct argp_state *state)
 {
     struct words *w = state->input;
 
-    (void)arg;
+    (void)arg; /* no option here has one */
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = w->tool;
         return 0;
     case OPT_NOW:
+        /* --no, which getopt would take for it, may be meant as anything but that. */
+        if (strcmp(state->argv[state->next - 1], "--now") != 0)
+            argp_error(state, "%s: write --now to cut the connections",
+                       state->argv[state->next - 1]);
         w->is_now = true;
         return 0;
     case ARGP_KEY_ARGS:

@@ -30,6 +30,7 @@ static const struct {
     {"timeout", EX_TEMPFAIL, "see how it goes on with: echo-client info"},
     {"gone", EX_UNAVAILABLE, "see who is there with: echo-client actors"},
     {"busy", EX_TEMPFAIL, "try again later"},
+    {"superseded", EX_TEMPFAIL, NULL},
     {"config", EX_CONFIG, "nothing has changed; check the file with: echo-arbiter -t -c FILE"},
     {"needs_restart", EX_CONFIG,
      "nothing has changed; put back the old value, or stop the server and start it anew"},

@@ -204,18 +204,22 @@ static void control_path__not_ours__refused_and_untouched(void **state)
 /* What a process of another user has met, shared with it. */
 struct stranger {
     atomic_bool is_over;
-    atomic_uint absent, refused, connected, answered, odd;
+    atomic_uint absent, refused, connected, told, answered, odd;
 };
 
 static void knock(struct stranger *r, const struct sockaddr_un *un)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char byte;
+    char text[256];
+    ssize_t n;
 
     if (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0) {
         r->connected++;
         send(fd, "{\"command\":\"ping\"}\n", 19, MSG_NOSIGNAL);
-        if (recv(fd, &byte, 1, 0) > 0)
+        n = recv(fd, text, sizeof(text), 0);
+        if (n > 0 && memmem(text, (size_t)n, "\"not_allowed\"", 13))
+            r->told++;
+        else if (n > 0)
             r->answered++;
     } else if (errno == EACCES) {
         r->refused++;
@@ -332,11 +336,23 @@ static void control__mode_widened__peers_are_still_told_apart(void **state)
     call_back(it, r, pid);
     MUST(r->connected >= 100 && r->answered == 0, "%u connected, %u answered", r->connected,
          r->answered);
+    MUST(r->told == r->connected, "%u connected, %u heard why not", r->connected, r->told);
     MUST(server_log_count(s, "level=warning .*a peer of another user") <= 3, "it floods the log");
     must_answer(path);
 }
 
 /* ---- clients that are a burden ---- */
+
+static bool skip_line(int fd)
+{
+    char byte;
+
+    do {
+        if (recv(fd, &byte, 1, 0) != 1)
+            return false;
+    } while (byte != '\n');
+    return true;
+}
 
 static void control__request_too_long__hears_why_then_the_end(void **state)
 {
@@ -360,6 +376,58 @@ static void control__request_too_long__hears_why_then_the_end(void **state)
     peer_expect_text(fd, answer);
     peer_expect_eof(fd);
     must_answer(CONTROL_OF(s));
+}
+
+static void control__no_request__said_without_a_word_of_the_parser(void **state)
+{
+    static const struct {
+        const char *line, *id, *message;
+    } rows[] = {
+        {"{\"command\":\"ping\",\"id\":1.5}", "null", "a request is {\\\"command\\\":TEXT"},
+        {"{\"command\":\"ping\",\"id\":{}}", "null", "a request is {\\\"command\\\":TEXT"},
+        {"{\"command\":\"ping\",\"id\":true}", "null", "a request is {\\\"command\\\":TEXT"},
+        {"[]", "null", "a request is a JSON object\""},
+        {"ping", "null", "a request is a JSON object, this is none from byte "},
+        {"{\"command\":\"ping\"} 1", "null", "a request is a JSON object, this is none from byte "},
+        {"{\"command\":\"a\\u0000\"}", "null", "a text may not have \\\\u0000 in it"},
+        {"{\"command\":\"a\",\"command\":\"b\"}", "null", "a request has each member only once"},
+        {"{\"id\":\"x\",\"args\":{\"a\":[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]}}", "\"x\"",
+         "a request is nested at most 16 deep"},
+    };
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    int fd = peer_connect(ADDRESS_OF(CONTROL_OF(s)));
+    char want[256];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        peer_send_text(fd, rows[i].line);
+        peer_send_text(fd, "\n");
+        snprintf(want, sizeof(want),
+                 "{\"id\":%s,\"error\":{\"code\":\"bad_request\",\"message\":\"%s", rows[i].id,
+                 rows[i].message);
+        peer_expect_text(fd, want);
+        peer_send_text(fd, "{\"command\":\"ping\",\"id\":0}\n");
+        MUST(skip_line(fd), "row %zu: no end", i);
+        peer_expect_text(fd, "{\"id\":0,\"result\":\"pong\"}\n");
+    }
+}
+
+/* All in one write: the last one is what comes to be, and the others hear that. */
+static void control__scale_superseded__says_so(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    int fd = peer_connect(ADDRESS_OF(CONTROL_OF(s)));
+
+    peer_send_text(fd, "{\"command\":\"scale\",\"args\":{\"workers\":5},\"id\":1}\n"
+                       "{\"command\":\"scale\",\"args\":{\"workers\":3},\"id\":2}\n"
+                       "{\"command\":\"spawn\",\"id\":3}\n");
+    peer_expect_text(fd, "{\"id\":1,\"error\":{\"code\":\"superseded\",\"message\":\"superseded by "
+                         "another scaling or a reload: 4 workers run\"}}\n"
+                         "{\"id\":2,\"error\":{\"code\":\"superseded\",\"message\":\"superseded by "
+                         "another scaling or a reload: 4 workers run\"}}\n"
+                         "{\"id\":3,\"result\":{\"workers\":4}}\n");
+    server_wait_workers(s, 4);
 }
 
 /* A whole buffer of requests that have to wait for one worker, each for its turn. */
@@ -502,6 +570,8 @@ int main(void)
         IT(control_path__not_ours__refused_and_untouched),
         IT(control__other_user_from_the_first_moment__never_gets_in),
         IT(control__mode_widened__peers_are_still_told_apart),
+        IT(control__no_request__said_without_a_word_of_the_parser),
+        IT(control__scale_superseded__says_so),
         IT(control__request_too_long__hears_why_then_the_end),
         IT(control__more_requests_than_may_wait__each_answered),
         IT(control__besieged__workers_are_replaced_as_ever),

@@ -57,6 +57,8 @@ static void command_check__each_request__allowed_or_why_not(void **state UNUSED)
         {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{\"workers\":-1}", "bad_argument"},
         {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, "{}", "bad_argument"},
         {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":\"debug\"}", NULL},
+        {"stop", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"to\":[\"worker.2\"]}", NULL},
+        {"stop", COMMAND_ON_WORKER, COMMAND_BY_OPERATOR, "{\"to\":[\"worker.2\"]}", "bad_argument"},
         {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":\"all\"}", "bad_argument"},
         {"log_level", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, "{\"level\":4}", "bad_argument"},
     };
