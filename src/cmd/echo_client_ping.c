@@ -41,6 +41,7 @@ struct pinging {
     int signal_fd; /* owned */
     int signo;
     uint64_t n_sent, n_echoed, n_connects;
+    bool is_posted; /* the message now under way */
     int last_outcome; /* of a message that was lost */
     uint64_t started_ns;
     struct ping_times connect_times, round_trips;
@@ -102,8 +103,10 @@ static int exchange(struct pinging *p, uint64_t *ret_ns)
     uint64_t deadline_ns = call_deadline(p->tool->timeout_ms), start;
     const uint8_t *reply;
     size_t len;
-    int rc = ensure_connected(p, deadline_ns);
+    int rc;
 
+    p->is_posted = false;
+    rc = ensure_connected(p, deadline_ns);
     if (rc)
         return rc;
     /* A number that no earlier reply has. */
@@ -111,6 +114,7 @@ static int exchange(struct pinging *p, uint64_t *ret_ns)
     p->message[MIN_SIZE - 1] = 'x'; /* where its NUL is */
     start = clock_mono_ns();
     rc = call_post(&p->call, p->message, p->size);
+    p->is_posted = rc == 0;
     while (rc == 0) {
         rc = call_advance(&p->call, &reply, &len);
         if (rc != CALL_PENDING)
@@ -200,7 +204,7 @@ static int ping_loop(struct pinging *p)
         p->n_sent++;
         outcome = exchange(p, &ns);
         if (outcome == PING_STOPPED) {
-            p->n_sent--; /* it had no time to come back */
+            p->n_sent -= !p->is_posted; /* what is out counts as lost, as in ping(8) */
             break;
         }
         if (outcome == 0) {
