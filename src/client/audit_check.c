@@ -52,6 +52,11 @@ uint64_t audit_counts_failed(const struct audit_counts *c)
     return c->failed_closed + c->failed_reset + c->failed_timeout;
 }
 
+uint64_t audit_counts_cut(const struct audit_counts *c)
+{
+    return c->closed + c->reset + c->given_up;
+}
+
 bool audit_counts_is_o1(const struct audit_counts *c)
 {
     return c->reordered + c->truncated + c->corrupted + c->lost + c->duplicated + c->foreign == 0;
@@ -125,17 +130,16 @@ void audit_check_written(struct audit_check *c, size_t n, uint64_t now_ns)
     }
 }
 
-static void end_stall(struct audit_check *c, uint64_t now_ns)
+void audit_stall_add(struct audit_stall *longest, uint64_t from_ns, uint64_t now_ns)
 {
-    if (c->waiting_ns == 0 || now_ns - c->waiting_ns <= c->stall->ns)
-        return;
-    *c->stall = (struct audit_stall){.ns = now_ns - c->waiting_ns, .at_ns = c->waiting_ns};
+    if (from_ns != 0 && now_ns - from_ns > longest->ns)
+        *longest = (struct audit_stall){.ns = now_ns - from_ns, .at_ns = from_ns};
 }
 
 void audit_check_received(struct audit_check *c, size_t n, uint64_t now_ns)
 {
     c->counts->bytes_received += n;
-    end_stall(c, now_ns);
+    audit_stall_add(c->stall, c->waiting_ns, now_ns);
     if (c->waiting_ns != 0)
         c->waiting_ns = now_ns;
 }
@@ -230,7 +234,7 @@ void audit_check_frame(struct audit_check *c, const uint8_t *frame, size_t len, 
         COUNT_INCIDENT(c, foreign, h.sequence, now_ns);
     else
         judge_named(c, h.sequence, frame, len, now_ns);
-    if (c->next >= c->n_written)
+    if (c->base >= c->n_written) /* a gap before what came is still due */
         c->waiting_ns = 0;
 }
 
@@ -250,7 +254,7 @@ static void judge_tail(struct audit_check *c, const uint8_t *tail, size_t len, u
 void audit_check_end(struct audit_check *c, enum audit_end how, const uint8_t *tail, size_t len,
                      uint64_t now_ns)
 {
-    end_stall(c, now_ns);
+    audit_stall_add(c->stall, c->waiting_ns, now_ns);
     c->waiting_ns = 0;
     if (len > 0)
         judge_tail(c, tail, len, now_ns);

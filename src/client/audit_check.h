@@ -49,8 +49,10 @@ struct audit_counts {
 
 void audit_counts_add(struct audit_counts *to, const struct audit_counts *from);
 
-/* audit_counts_failed - visibly failed; _is_o1, _is_o2 - the two oracles */
+/* _failed - visibly failed messages; _cut - connections that we did not end; _is_o1, _is_o2 - the
+ * two oracles */
 uint64_t audit_counts_failed(const struct audit_counts *c);
+uint64_t audit_counts_cut(const struct audit_counts *c);
 bool audit_counts_is_o1(const struct audit_counts *c);
 bool audit_counts_is_o2(const struct audit_counts *c);
 
@@ -59,11 +61,13 @@ struct audit_stall {
     uint64_t at_ns; /* when the waiting began */
 };
 
+/* audit_stall_add - nothing came from @from_ns (0 = it did) until @now_ns: keep the longest */
+void audit_stall_add(struct audit_stall *longest, uint64_t from_ns, uint64_t now_ns);
+
 /* Something to look at: the first ones are kept, all are counted. */
 struct audit_incident {
     const char *what; /* static: a name of AUDIT_COUNTS */
-    uint32_t lane;
-    uint32_t connection;
+    uint32_t lane, connection;
     uint32_t sequence; /* UINT32_MAX = of the connection as a whole */
     uint16_t port; /* our own, 0 = unknown */
     uint64_t at_ns;
@@ -138,10 +142,8 @@ enum audit_end {
     AUDIT_END_TIMEOUT, /* given up */
 };
 
-/*
- * audit_check_end - the connection is gone: the rest meets its fate
- * @tail  bytes after the last separator
- */
+/* audit_check_end - the connection is gone: the rest meets its fate; @tail: the bytes after the
+ * last separator */
 void audit_check_end(struct audit_check *c, enum audit_end how, const uint8_t *tail, size_t len,
                      uint64_t now_ns);
 

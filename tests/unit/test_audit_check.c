@@ -391,6 +391,24 @@ static void audit_check__stall__longest_wait_without_a_byte(void **state)
     assert_int_equal(b->stall.at_ns, b->now - 90);
 }
 
+/* The first message is lost, and all that may follow has come back: silence, with a reply due. */
+static void audit_check__stall__of_a_lane_behind_a_lost_message(void **state)
+{
+    struct bench *b = *state;
+    uint64_t silent_since;
+
+    send_n(b, DEPTH);
+    for (uint32_t s = 1; s < DEPTH; s++)
+        echo(b, s);
+    assert_int_equal(audit_check_room(&b->check), 0);
+    silent_since = b->now;
+    b->now += 10000;
+    end(b, AUDIT_END_TIMEOUT);
+    assert_int_equal(b->stall.ns, 10000);
+    assert_int_equal(b->stall.at_ns, silent_since);
+    ASSERT_FATES(b, .sent = DEPTH, .echoed = DEPTH - 1, .lost = 1);
+}
+
 struct echoed {
     unsigned n;
     uint64_t written_ns, now_ns; /* of the last one */
@@ -574,6 +592,7 @@ int main(void)
         WITH_BENCH(audit_check__tail_after_all_replies__foreign),
         WITH_BENCH(audit_check_room__outstanding__bounded_by_the_depth),
         WITH_BENCH(audit_check__stall__longest_wait_without_a_byte),
+        WITH_BENCH(audit_check__stall__of_a_lane_behind_a_lost_message),
         WITH_BENCH(audit_check__echoed__told_from_the_last_byte_out_to_the_last_byte_in),
         WITH_BENCH(audit_check__many_incidents__all_counted_some_kept),
         cmocka_unit_test(audit_check__random_histories__exact_numbers),
