@@ -24,8 +24,9 @@
  *                   corrupted, lost, duplicated and foreign are 0
  *   O2, accounting  sent = echoed + failed_closed + failed_reset + failed_timeout
  *
- * A *stall* is the longest time in which a connection waited for a reply to a message that was sent
- * in full, and not one byte came.
+ * A *stall* is the longest time in which a lane waited for a reply to a message that was sent in
+ * full, and not one byte came, or had no connection: from the failure (or since when a reply was
+ * due then), or the begin of a connect, until it is connected.
  */
 #ifndef CLIENT_AUDIT_H
 #define CLIENT_AUDIT_H
@@ -44,8 +45,8 @@ enum { AUDIT_LANES_MAX = 20000 };
  * (one connection until the end, or until it fails). */
 struct audit_options {
     const char *address; /* as base/addr.h; borrowed for audit_start; a name is resolved there */
-    uint64_t seed; /* sizes, bytes and pauses follow from it */
-    uint32_t run; /* marks the messages, so that two audits never take each other's */
+    uint64_t seed; /* sizes, payloads and pauses follow from it */
+    uint32_t run; /* marks the messages, so that two audits never take each other's; no more */
     unsigned lanes; /* 1..AUDIT_LANES_MAX */
 
     unsigned churn_lanes; /* connect, churn_messages, half-close, end of file, again */
@@ -119,11 +120,12 @@ struct audit_result {
     uint64_t duration_ns;
 };
 
-/* audit_result - so far, or final; the totals are a copy */
+/* audit_result - so far, with a stall that lasts, or final; the totals are a copy */
 struct audit_result audit_result(const struct audit *a);
 
-/* audit_waiting - connections that have waited for a reply since before @before_ns, not one byte
- * coming; @ret_since_ns (may be NULL, untouched if none): the longest of them since then */
+/* audit_waiting - lanes that have waited since before @before_ns for a reply, not one byte coming,
+ * or for a connection; @ret_since_ns (may be NULL, untouched if none): the longest of them since
+ * then */
 unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns);
 
 /* audit_talking - connections that are there now; audit_inside - those that are in the middle of

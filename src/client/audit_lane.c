@@ -16,9 +16,9 @@
 
 enum { LANE_BUSY_RETRY_MS = 10 }; /* a unix socket whose accept queue is full */
 
-uint64_t lane_random(struct lane *l, uint64_t min, uint64_t max)
+uint64_t lane_random(uint64_t *state, uint64_t min, uint64_t max)
 {
-    return min + audit_random(&l->random) % (max - min + 1);
+    return min + audit_random(state) % (max - min + 1);
 }
 
 bool lane_is_pacing(const struct lane *l)
@@ -52,10 +52,25 @@ static void disconnect(struct lane *l)
     audit_check_fini(&l->check);
 }
 
+/* Whether it is back or no longer wanted: the time without a connection is over. */
+static void end_outage(struct lane *l)
+{
+    audit_stall_add(&l->tally->stall, l->down_ns, clock_mono_ns());
+    l->down_ns = 0;
+}
+
+uint64_t lane_waiting_ns(const struct lane *l)
+{
+    bool is_there = l->state == LANE_TALKING || l->state == LANE_ENDING;
+
+    return is_there ? l->check.waiting_ns : l->down_ns;
+}
+
 static void set_done(struct lane *l)
 {
     if (l->state == LANE_DONE)
         return;
+    end_outage(l);
     l->state = LANE_DONE;
     audit_lane_done(l->audit);
 }
@@ -87,10 +102,13 @@ static void go_on(struct lane *l, bool is_failure)
 void lane_over(struct lane *l, enum audit_end how)
 {
     struct audit_counts *counts = &l->tally->counts;
+    uint64_t now_ns = clock_mono_ns(), since_ns = l->check.waiting_ns;
     bool is_ours = l->is_shut && how == AUDIT_END_CLOSED &&
                    !audit_check_has_outstanding(&l->check) && buffer_len(&l->in) == 0;
 
-    audit_check_end(&l->check, how, buffer_data(&l->in), buffer_len(&l->in), clock_mono_ns());
+    audit_check_end(&l->check, how, buffer_data(&l->in), buffer_len(&l->in), now_ns);
+    if (!is_ours)
+        l->down_ns = since_ns ? since_ns : now_ns;
     if (is_ours)
         counts->finished++;
     else if (how == AUDIT_END_CLOSED)
@@ -120,9 +138,11 @@ static void connected(struct lane *l)
 {
     struct audit *a = l->audit;
     uint32_t depth = l->kind == LANE_SLOW ? 1 : a->options.depth;
+    /* Unlike any other's, and the same in each run, whoever is connected first. */
+    uint32_t number = (uint32_t)l->tally->counts.connected * a->options.lanes + l->index + 1;
 
     l->check = (struct audit_check){
-        .id = {a->options.seed, a->options.run, ++a->n_connections},
+        .id = {a->options.seed, a->options.run, number},
         .rule = &a->rule,
         .counts = &l->tally->counts,
         .stall = &l->tally->stall,
@@ -140,13 +160,14 @@ static void connected(struct lane *l)
         go_on(l, true);
         return;
     }
+    end_outage(l);
     l->state = a->is_stopping ? LANE_ENDING : LANE_TALKING;
     l->n_left_here = l->kind == LANE_CHURNING ? a->options.churn_messages : UINT32_MAX / 2;
     l->is_shut = l->is_deaf = l->is_reset = l->is_due = false;
     l->resume = 0;
     l->moved_ns = clock_mono_ns();
     if (lane_is_pacing(l) && l->state == LANE_TALKING)
-        lane_set_timer(l, lane_random(l, 0, a->options.think_max_ms));
+        lane_set_timer(l, lane_random(&l->pauses, 0, a->options.think_max_ms));
     lane_push(l);
 }
 
@@ -174,6 +195,8 @@ static void connect_now(struct lane *l)
     int one = 1;
 
     l->moved_ns = clock_mono_ns();
+    if (l->down_ns == 0)
+        l->down_ns = l->moved_ns;
     l->fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd < 0) {
         not_connected(l, errno == EAGAIN ? ENOBUFS : errno);
@@ -239,7 +262,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
             l->tally->counts.skipped++;
         else
             l->is_due = true;
-        lane_set_timer(l, lane_random(l, o->think_min_ms, o->think_max_ms));
+        lane_set_timer(l, lane_random(&l->pauses, o->think_min_ms, o->think_max_ms));
     }
     lane_push(l);
 }
@@ -253,7 +276,8 @@ void lane_init(struct lane *l, struct audit *a, unsigned index)
     l->kind = index < o->churn_lanes                   ? LANE_CHURNING
               : index < o->churn_lanes + o->slow_lanes ? LANE_SLOW
                                                        : LANE_LONG;
-    l->random = o->seed ^ ((uint64_t)o->run << 32 | index);
+    l->sizes = o->seed ^ (uint64_t)index << 32;
+    l->pauses = ~l->sizes;
     l->n_left = o->messages ? o->messages : UINT64_MAX;
     l->due_ns = a->started_ns;
     if (o->churn_lanes > 0) /* evenly over the time of one round */

@@ -36,8 +36,9 @@ struct lane {
     size_t may_write; /* slow lanes: bytes of the piece that is under way */
     uint64_t n_left; /* messages to send in this lane */
     uint64_t n_left_here; /* … on this connection */
-    uint64_t random;
+    uint64_t sizes, pauses; /* of the random numbers: what came late must not change the sizes */
     uint64_t moved_ns; /* last time that anything moved */
+    uint64_t down_ns; /* since when there is no connection although there should be; 0 = there is */
     uint64_t due_ns; /* churning at a rate: when the next connection is due */
     unsigned address; /* which of the audit's addresses */
     bool is_due; /* a message's time has come (with pauses between messages) */
@@ -62,7 +63,6 @@ struct audit {
     uint8_t *message; /* one message with its separator, while it is queued */
     size_t largest; /* message with its separator */
     unsigned n_done; /* lanes */
-    uint32_t n_connections;
     uint64_t started_ns, started_wall_ns, ended_ns;
     bool is_stopping;
     ev_timer sweep; /* looks for lanes where nothing moves */
@@ -83,6 +83,9 @@ void lane_sweep(struct lane *l, uint64_t now_ns);
 /* lane_fini - cut; frees everything in it */
 void lane_fini(struct lane *l);
 
+/* lane_waiting_ns - since when nothing comes, be it a reply or a connection; 0 = nothing is due */
+uint64_t lane_waiting_ns(const struct lane *l);
+
 /* ---- between the life of a connection (audit_lane.c) and its traffic (audit_traffic.c) ---- */
 
 /* lane_push - send all that may be sent now, and wait for the right events */
@@ -96,7 +99,7 @@ void lane_over(struct lane *l, enum audit_end how);
 
 /* lane_is_pacing - is there a pause between messages? */
 bool lane_is_pacing(const struct lane *l);
-uint64_t lane_random(struct lane *l, uint64_t min, uint64_t max);
+uint64_t lane_random(uint64_t *state, uint64_t min, uint64_t max);
 void lane_set_timer(struct lane *l, uint64_t ms);
 void lane_set_events(struct lane *l, int events);
 

@@ -54,7 +54,7 @@ static uint64_t message_seed(const struct audit_identity *id, uint32_t sequence)
 {
     uint64_t s = id->seed;
 
-    s = audit_random(&s) ^ ((uint64_t)id->run << 32 | id->connection);
+    s = audit_random(&s) ^ id->connection;
     s = audit_random(&s) ^ sequence;
     return audit_random(&s);
 }

@@ -4,8 +4,8 @@
  *   ~HHHHHHHH.PPPPPPPP.RRRRRRRR.CCCCCCCC.SSSSSSSS.LLLLLLLL~payload
  *
  * in hexadecimal: checksums of the header's rest and of the payload, run, connection, sequence
- * number, length of the payload. The payload follows from seed, run, connection and sequence: any
- * bytes, many of them CR, LF, NUL and beginnings of the separator, but never a separator.
+ * number, length of the payload. The payload follows from seed, connection and sequence: any bytes,
+ * many of them CR, LF, NUL and beginnings of the separator, but never a separator.
  */
 #ifndef CLIENT_AUDIT_MESSAGE_H
 #define CLIENT_AUDIT_MESSAGE_H

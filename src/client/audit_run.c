@@ -203,6 +203,7 @@ void audit_free(struct audit *a)
 
 struct audit_result audit_result(const struct audit *a)
 {
+    uint64_t now_ns = clock_mono_ns();
     struct audit_result r = {
         .lanes = a->tallies,
         .n_lanes = a->options.lanes,
@@ -210,13 +211,14 @@ struct audit_result audit_result(const struct audit *a)
         .echoed = &a->echoed,
         .started_ns = a->started_ns,
         .started_wall_ns = a->started_wall_ns,
-        .duration_ns = (a->ended_ns ? a->ended_ns : clock_mono_ns()) - a->started_ns,
+        .duration_ns = (a->ended_ns ? a->ended_ns : now_ns) - a->started_ns,
     };
 
     for (size_t i = 0; i < r.n_lanes; i++) {
         audit_counts_add(&r.total.counts, &r.lanes[i].counts);
         if (r.lanes[i].stall.ns > r.total.stall.ns)
             r.total.stall = r.lanes[i].stall;
+        audit_stall_add(&r.total.stall, lane_waiting_ns(&a->lanes[i]), now_ns);
     }
     return r;
 }
@@ -232,11 +234,11 @@ unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_
     unsigned n = 0;
 
     for (unsigned i = 0; i < a->options.lanes; i++) {
-        const struct lane *l = &a->lanes[i];
+        uint64_t waiting_ns = lane_waiting_ns(&a->lanes[i]);
 
-        if (!is_there(l) || l->check.waiting_ns == 0 || l->check.waiting_ns >= before_ns)
+        if (waiting_ns == 0 || waiting_ns >= before_ns)
             continue;
-        since = MIN(since, l->check.waiting_ns);
+        since = MIN(since, waiting_ns);
         n++;
     }
     if (n > 0 && ret_since_ns)

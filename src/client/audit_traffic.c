@@ -28,8 +28,8 @@ static size_t random_size(struct lane *l)
         return o->slow_size;
     while (o->size_min << doublings < o->size_max / 2)
         doublings++;
-    low = o->size_min << lane_random(l, 0, doublings);
-    return lane_random(l, low, MIN(low * 2, o->size_max));
+    low = o->size_min << lane_random(&l->sizes, 0, doublings);
+    return lane_random(&l->sizes, low, MIN(low * 2, o->size_max));
 }
 
 /* Which messages, pieces and pauses this connection has is decided here and nowhere else. */
@@ -79,7 +79,7 @@ static int write_some(struct lane *l)
             buffer_consume(&l->out, &l->audit->pool, (size_t)n);
             l->may_write -= l->kind == LANE_SLOW ? (size_t)n : 0;
             if (l->kind == LANE_SLOW && l->may_write == 0 && buffer_len(&l->out) > 0)
-                lane_set_timer(l, lane_random(l, l->audit->options.slow_gap_min_ms,
+                lane_set_timer(l, lane_random(&l->pauses, l->audit->options.slow_gap_min_ms,
                                               l->audit->options.slow_gap_max_ms));
         } else if (errno == EAGAIN) {
             return 0;

@@ -189,6 +189,50 @@ static void audit__server_closes__visibly_failed_and_accounted(void **state)
     assert_true(audit_counts_is_o1(&c) && audit_counts_is_o2(&c));
 }
 
+/* Between two connections nothing can be sent, and that is time in which nothing came. */
+static void audit__no_connection__a_stall(void **state)
+{
+    struct bench *b = *state;
+    struct audit_result r;
+
+    prepare(b, TOY_CLOSE, 7001);
+    b->options.reconnect_ms = 70;
+    run(b);
+    r = audit_result(b->audit);
+    for (size_t lane = 0; lane < r.n_lanes; lane++)
+        assert_in_range(r.lanes[lane].stall.ns, 70000000, UINT64_MAX);
+}
+
+static struct audit_tally run_with_seed(struct bench *b, uint64_t seed, uint32_t number)
+{
+    struct audit_tally t;
+
+    b->options.seed = seed;
+    b->options.run = number;
+    b->n_done_calls = 0;
+    run(b);
+    t = audit_result(b->audit).total;
+    audit_free(b->audit);
+    b->audit = NULL;
+    return t;
+}
+
+static void audit__same_seed_in_another_run__same_sizes(void **state)
+{
+    struct bench *b = *state;
+    uint64_t bytes;
+
+    prepare(b, TOY_HONEST, 0);
+    b->options.churn_lanes = 3;
+    bytes = run_with_seed(b, 7, 1).counts.bytes_sent;
+    assert_int_equal(run_with_seed(b, 7, 2).counts.bytes_sent, bytes);
+    assert_int_not_equal(run_with_seed(b, 8, 1).counts.bytes_sent, bytes);
+    b->options.depth = 1; /* other turns and other pauses, which must not touch the sizes */
+    b->options.think_min_ms = 0;
+    b->options.think_max_ms = 2;
+    assert_int_equal(run_with_seed(b, 7, 3).counts.bytes_sent, bytes);
+}
+
 /* The end of file comes exactly between two replies, with messages outstanding. */
 static void audit__server_closes_on_a_boundary__closed_not_lost(void **state)
 {
@@ -433,6 +477,8 @@ int main(void)
         WITH_BENCH(audit__server_closes__visibly_failed_and_accounted),
         WITH_BENCH(audit__server_closes_on_a_boundary__closed_not_lost),
         WITH_BENCH(audit__server_resets__visibly_failed_and_accounted),
+        WITH_BENCH(audit__no_connection__a_stall),
+        WITH_BENCH(audit__same_seed_in_another_run__same_sizes),
         WITH_BENCH(audit__server_falls_silent__given_up_and_stalled),
         WITH_BENCH(audit__server_changes_a_byte__noticed),
         WITH_BENCH(audit__nobody_listens__refused_and_done),
