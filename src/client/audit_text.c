@@ -19,10 +19,11 @@ struct audit_verdict audit_judge(const struct audit_tally *t, const struct audit
         .is_idle = c->sent == 0,
         .is_lossy = quantity_share_exceeded(&limits->max_loss, timeline_lost(c), c->sent),
         .is_stalled = t->stall.ns > limits->max_stall_ns,
+        .is_cut = quantity_share_exceeded(&limits->max_cut, audit_counts_cut(c), c->connected),
         .is_wrong = c->reordered + c->duplicated + c->foreign > 0,
     };
 
-    v.is_delivered = !v.is_idle && !v.is_lossy && !v.is_stalled && !v.is_wrong;
+    v.is_delivered = !v.is_idle && !v.is_lossy && !v.is_stalled && !v.is_cut && !v.is_wrong;
     return v;
 }
 
@@ -109,13 +110,13 @@ static void write_echoed(FILE *f, const struct hist *h)
                 (double)hist_percentile(h, 99.9) / 1e6, (double)h->max / 1e6);
 }
 
-/* @limits without the loss: a share of all says nothing of one. */
+/* @limits without the shares: what is allowed of all says nothing of one. */
 static bool is_lane_fine(const struct audit_tally *t, const struct audit_limits *limits)
 {
     struct audit_limits strict = {.max_stall_ns = limits->max_stall_ns};
     struct audit_verdict v = audit_judge(t, &strict);
 
-    return v.is_delivered || v.is_idle;
+    return !v.is_lossy && !v.is_stalled && !v.is_cut && !v.is_wrong;
 }
 
 static void write_lanes(FILE *f, const struct audit_result *r, const struct audit_limits *limits,
@@ -147,9 +148,9 @@ static void write_lanes(FILE *f, const struct audit_result *r, const struct audi
 static void write_verdict(FILE *f, const struct audit_verdict *v)
 {
     static const char *const because[] = {"no message was sent", "too many messages were lost",
-                                          "a stall was too long",
+                                          "a stall was too long", "too many connections were cut",
                                           "replies came twice, out of order or from nowhere"};
-    const bool is[] = {v->is_idle, v->is_lossy, v->is_stalled, v->is_wrong};
+    const bool is[] = {v->is_idle, v->is_lossy, v->is_stalled, v->is_cut, v->is_wrong};
     const char *comma = ": ";
 
     fprintf(f, "verdict: %s", v->is_delivered ? "delivered" : "BROKEN");
@@ -202,6 +203,8 @@ json_t *audit_text_json(const struct audit_result *r, const struct timeline *t,
     json_object_set_new(o, "verdict", json_string(v.is_delivered ? "delivered" : "broken"));
     json_object_set_new(o, "messages_lost",
                         json_integer((json_int_t)timeline_lost(&r->total.counts)));
+    json_object_set_new(o, "connections_cut",
+                        json_integer((json_int_t)audit_counts_cut(&r->total.counts)));
     for (i = 0; i < t->n; i++)
         json_array_append_new(list, outage_json(r, &t->kept[i]));
     json_object_set_new(o, "outages", list);

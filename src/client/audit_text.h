@@ -13,6 +13,7 @@
 /* What is still good. */
 struct audit_limits {
     struct quantity_share max_loss; /* of the messages sent */
+    struct quantity_share max_cut; /* of the connections made */
     uint64_t max_stall_ns; /* UINT64_MAX = none */
 };
 
@@ -22,6 +23,7 @@ struct audit_verdict {
     bool is_idle; /* not one message was sent */
     bool is_lossy; /* more lost than allowed */
     bool is_stalled; /* longer than allowed */
+    bool is_cut; /* more connections ended than allowed before we ended them */
     bool is_wrong; /* replies out of order, twice, or of nobody */
 };
 

@@ -181,6 +181,7 @@ enum {
     OPT_SEED,
     OPT_MAX_LOSS,
     OPT_MAX_STALL,
+    OPT_MAX_CUT,
     OPT_RECONNECT,
     OPT_NO_RECONNECT,
     OPT_NO_HALF_CLOSE,
@@ -199,12 +200,15 @@ const struct argp_option audit_argp_options[] = {
     {"churn-messages", OPT_CHURN_MESSAGES, "N", 0, "... after so many messages; default 10", 0},
     {"slow", OPT_SLOW, "N", 0, "so many are always in the middle of a message of 1 MiB", 0},
     {"max-loss", OPT_MAX_LOSS, "N|P%", 0, "exit with 1 if more messages are lost; default 0", 0},
-    {"max-stall", OPT_MAX_STALL, "TIME", 0, "exit with 1 if a reply is later, like 200ms", 0},
+    {"max-stall", OPT_MAX_STALL, "TIME", 0,
+     "exit with 1 if a reply or a connection is later, like 200ms", 0},
+    {"max-cut", OPT_MAX_CUT, "N|P%", 0,
+     "exit with 1 if more connections end before we end them; default 0", 0},
     {"reconnect", OPT_RECONNECT, "TIME", 0, "pause after a failure; default 10ms", 0},
     {"no-reconnect", OPT_NO_RECONNECT, NULL, 0, "a connection that failed stays away", 0},
     {"no-half-close", OPT_NO_HALF_CLOSE, NULL, 0, "wait for all replies before ending a connection",
      0},
-    {"seed", OPT_SEED, "N", 0, "the same sizes, bytes and pauses again", 0},
+    {"seed", OPT_SEED, "N", 0, "the same sizes, payloads and pauses again", 0},
     {"verbose", 'v', NULL, 0, "a line for each connection, not only for those with a flaw", 0},
     {0},
 };
@@ -302,6 +306,10 @@ static error_t parse_audit(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_MAX_STALL:
         a->limits.max_stall_ns = option_ms("--max-stall", arg, 1, state) * 1000000;
+        return 0;
+    case OPT_MAX_CUT:
+        if (quantity_share(arg, &a->limits.max_cut))
+            argp_error(state, "--max-cut %s: a number of connections or a share like 0.1%%", arg);
         return 0;
     case OPT_RECONNECT:
         o->reconnect_ms = (unsigned)option_ms("--reconnect", arg, 0, state);

@@ -106,7 +106,7 @@ static void audit__limits__decide_the_exit_code(void **state)
     for (size_t i = 0; i < 4; i++) {
         struct tool_run r =
             RUN(it, NO_INPUT, "-a", s->addr[0], "audit", "-c", "3", "-n", "1", "-s", "8KiB",
-                "--no-reconnect", "--no-half-close", "--max-loss", allowed[i]);
+                "--no-reconnect", "--no-half-close", "--max-cut", "100%", "--max-loss", allowed[i]);
 
         MUST(r.code == codes[i], "--max-loss %s: %d: %s%s", allowed[i], r.code, r.out, r.err);
         MUST(strstr(r.out, "3 of 3 lost"), "says: %s", r.out);
@@ -114,6 +114,48 @@ static void audit__limits__decide_the_exit_code(void **state)
                                     : "verdict: delivered"),
              "says: %s", r.out);
     }
+}
+
+/* Not one message is lost, and yet something was done to the connections. */
+static void audit__server_stops__connections_are_cut(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    pid_t pid = tool_start(it, io,
+                           ARGS("-a", s->addr[0], "audit", "-c", "4", "-s", "100", "--think", "1ms",
+                                "--no-reconnect", "--max-loss", "100%"));
+    uint64_t before = server_counter(s, requests);
+    char *out;
+    int code;
+
+    MUST_COME(server_counter(s, requests) > before + 50, "no traffic");
+    server_signal(s, SIGTERM);
+    MUST(server_wait_exit(s, WAIT_MS) == 0, "it does not end, or not cleanly");
+    code = tool_wait(pid);
+    out = tool_read_back(io.out, NULL);
+    close(io.err);
+    MUST(code == 1, "exit code %d: %s", code, out);
+    MUST(strstr(out, "0 of 4 connections without a flaw"), "says: %s", out);
+    MUST(strstr(out, "verdict: BROKEN: too many connections were cut\n"), "says: %s", out);
+}
+
+static void audit__seed__the_same_again(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    json_int_t bytes[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "audit", "-c", "2", "-n",
+                                "20", "--think", "0-2ms", "--seed", "7");
+        json_t *o = must_json(&r);
+
+        MUST(r.code == 0, "exit code %d: %s", r.code, r.out);
+        bytes[i] = count_of(o, "bytes_sent");
+        json_decref(o);
+    }
+    MUST(bytes[0] == bytes[1], "%lld and %lld bytes", (long long)bytes[0], (long long)bytes[1]);
 }
 
 static void audit__stopped_server__the_stall_decides(void **state)
@@ -179,10 +221,10 @@ static void audit__nobody_there__an_error_not_a_verdict(void **state)
 static void audit__wrong_words__usage(void **state)
 {
     static const char *const bad[][3] = {
-        {"-c", "0"},         {"-c", "20001"},      {"-d", "0"},         {"-s", "54"},
-        {"-s", "100-90"},    {"-t", "soon"},       {"--think", "5-1"},  {"--max-loss", "101%"},
-        {"--max-stall", ""}, {"--churn", "17"},    {"--slow", "17"},    {"--rate", "1000000"},
-        {"word", NULL},      {"--separator", "a"}, {"--separator", ""},
+        {"-c", "0"},           {"-c", "20001"},    {"-d", "0"},          {"-s", "54"},
+        {"-s", "100-90"},      {"-t", "soon"},     {"--think", "5-1"},   {"--max-loss", "101%"},
+        {"--max-stall", ""},   {"--max-cut", "x"}, {"--churn", "17"},    {"--slow", "17"},
+        {"--rate", "1000000"}, {"word", NULL},     {"--separator", "a"}, {"--separator", ""},
     };
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -199,6 +241,8 @@ int main(void)
         IT(audit__json__every_count_and_lane),
         IT(audit__worker_killed__goes_on_and_accounts_for_all),
         IT(audit__limits__decide_the_exit_code),
+        IT(audit__server_stops__connections_are_cut),
+        IT(audit__seed__the_same_again),
         IT(audit__stopped_server__the_stall_decides),
         IT(audit__terminal__a_live_line),
         IT(audit__nobody_there__an_error_not_a_verdict),

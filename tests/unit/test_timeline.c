@@ -138,6 +138,16 @@ static void audit_judge__each_way_to_break__told_apart(void **state)
         assert_true(audit_judge(&t, &limits).is_wrong);
         assert_false(audit_judge(&t, &limits).is_delivered);
     }
+    uint64_t *const cut[] = {&t.counts.closed, &t.counts.reset, &t.counts.given_up};
+    for (size_t i = 0; i < sizeof(cut) / sizeof(cut[0]); i++) {
+        t = good();
+        *cut[i] = 1;
+        limits.max_cut.count = 0;
+        assert_true(audit_judge(&t, &limits).is_cut);
+        assert_false(audit_judge(&t, &limits).is_delivered);
+        limits.max_cut.count = 1;
+        assert_true(audit_judge(&t, &limits).is_delivered);
+    }
     t = good();
     t.stall.ns = 200 * MS;
     assert_true(audit_judge(&t, &limits).is_delivered);
@@ -184,7 +194,8 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     assert_null(strstr(text, "connection 1:"));
     assert_non_null(strstr(text, "1 of 2 connections without a flaw"));
     assert_non_null(strstr(text, "outages: 1\n"));
-    assert_non_null(strstr(text, "verdict: BROKEN: too many messages were lost\n"));
+    assert_non_null(strstr(
+        text, "verdict: BROKEN: too many messages were lost, too many connections were cut\n"));
     free(text);
     hist_fini(&echoed);
 }
