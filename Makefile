@@ -326,6 +326,9 @@ install: all
 	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
 	$(file >$(B)/arbiter.pc,$(PKGCONFIG))
 	install -m 644 $(B)/arbiter.pc $(DESTDIR)$(libdir)/pkgconfig/
+	$(if $(DESTDIR),,@PATH=$$PATH:/usr/sbin:/sbin; ldconfig 2>/dev/null; \
+	    ldconfig -p 2>/dev/null | grep -qF ' $(libdir)/$(SONAME)' || echo 'The loader does not look in $(libdir):' \
+	    'link programs with -Wl,-rpath,$(libdir), or name it in /etc/ld.so.conf.d and run ldconfig.')
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client

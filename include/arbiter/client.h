@@ -60,12 +60,13 @@ ARB_EXPORT void arb_client_options_init(struct arb_client_options *options);
 
 /*
  * arb_client_new - a client; opens no connection yet
- * @address  borrowed: HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH
+ * @address  borrowed: HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH; no port 0
  * @options  borrowed; NULL = all defaults
  * Returns ARB_OK, ARB_BAD_ADDRESS, ARB_INVALID, ARB_UNRESOLVED, ARB_NO_RESOLVER, ARB_TIMEOUT,
  * ARB_NOMEM or -errno. Blocks if the address has a name: this is where it is looked up, once for
  * all, within timeout_ms. (A thread waits for getaddrinfo, which cannot be interrupted; after
- * ARB_TIMEOUT it lives on until the resolver gives up. Without timeout_ms there is no thread.)
+ * ARB_TIMEOUT it lives on until the resolver gives up. Without timeout_ms there is no thread.
+ * A resolver of the caller's is simply called: nothing bounds its time.)
  */
 ARB_EXPORT int arb_client_new(const char *address, const struct arb_client_options *options,
                               struct arb_client **ret);

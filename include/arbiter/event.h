@@ -18,7 +18,9 @@ extern "C" {
 
 enum arb_event_kind {
     ARB_CONNECTION_MADE, /* one-time: connected */
-    ARB_CONNECTION_LOST, /* one-time: closed, @status says how (ARB_OK: by ourselves) */
+    ARB_CONNECTION_LOST, /* one-time: closed, @status says why; ARB_OK: by us, as it was dropped,
+                            detached or used up; ARB_POOL_CLOSED: by arb_client_close;
+                            ARB_CANCELLED: by arb_client_free */
     ARB_PRE_REQUEST, /* @call has got its connection, nothing is sent yet */
     ARB_DATA_RECEIVED, /* @data has come, not yet compared; @call is what it should answer or NULL
                         */

@@ -189,7 +189,8 @@ static int client_init(struct arb_client *client, const char *address)
     const char *why;
     int rc;
 
-    if (addr_parse(address, &client->address, &why) < 0)
+    if (addr_parse(address, &client->address, &why) < 0 ||
+        (client->address.kind != ADDR_UNIX && client->address.port == 0))
         return ARB_BAD_ADDRESS;
     if (echo_rule_init(&client->rule, o->separator, o->separator_len, o->max_message) < 0)
         return ARB_INVALID;

@@ -190,6 +190,7 @@ static void client_new__bad_options__invalid(void **state UNUSED)
     assert_int_equal(arb_client_new(NULL, NULL, &client), ARB_INVALID);
     assert_int_equal(arb_client_new("nonsense", NULL, &client), ARB_BAD_ADDRESS);
     assert_int_equal(arb_client_new("", NULL, &client), ARB_BAD_ADDRESS);
+    assert_int_equal(arb_client_new("127.0.0.1:0", NULL, &client), ARB_BAD_ADDRESS);
     assert_null(client);
     arb_client_free(NULL);
     arb_call_free(NULL);
