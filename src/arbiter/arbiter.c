@@ -171,6 +171,9 @@ static void kill_worker(struct arbiter *a, const struct tr_action *action)
         [TR_KILL_ROLLBACK] = {LOG_LEVEL_INFO, "the reload is taken back"},
         [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
+    if (action->why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping &&
+        hang_condemn(a, &a->children[action->record]))
+        return;
     children_kill(a, action->record, reasons[action->why].level, reasons[action->why].text);
 }
 

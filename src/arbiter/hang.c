@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-enum { MUTE_GRACE_MS = 5000 };
+enum { MUTE_GRACE_MS = 5000, HEARTBEAT_LATE_MS = 3000 };
 
 static uint64_t boot_clock_ns(void)
 {
@@ -46,7 +46,7 @@ static bool is_judged(const struct arbiter *a, const struct child *c)
 {
     const enum tr_phase phase = a->engine->procs[c->record].phase;
 
-    return phase == TR_READY || phase == TR_RUNNING || phase == TR_RETIRING;
+    return c->is_condemned || phase == TR_READY || phase == TR_RUNNING || phase == TR_RETIRING;
 }
 
 /* Nobody can tell it anything any more. Aborted, it leaves its connections to be rescued. */
@@ -59,8 +59,9 @@ static void judge(struct arbiter *a, struct child *c)
 {
     const struct score_record *r = &a->scoreboard.records[c->record];
 
-    switch (is_mute(c) ? watchdog_condemn(&a->watchdog, &c->watch)
-                       : watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
+    switch (c->is_condemned || is_mute(c)
+                ? watchdog_condemn(&a->watchdog, &c->watch)
+                : watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
     case WATCHDOG_ABORT:
         abort_worker(a, c,
                      is_mute(c) ? "worker has closed its mailbox and lives on: aborting it"
@@ -106,6 +107,19 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     ev_now_update(loop);
     ev_timer_set(timer, (double)watchdog_plan(&a->watchdog) / 1e9, 0.);
     ev_timer_start(loop, timer);
+}
+
+bool hang_condemn(struct arbiter *a, struct child *c)
+{
+    const uint64_t now_ns = clock_mono_ns(),
+                   beat_ns = counter_get(&a->scoreboard.records[c->record].heartbeat_ns);
+
+    if (now_ns - MIN(beat_ns, now_ns) < HEARTBEAT_LATE_MS * (uint64_t)1000000)
+        return false;
+    c->is_condemned = true;
+    ev_timer_stop(a->loop, &a->watch);
+    on_look(a->loop, &a->watch, 0);
+    return true;
 }
 
 void hang_start(struct arbiter *a)

@@ -50,6 +50,7 @@ struct child {
     bool is_killed; /* SIGKILL was ours */
     struct watch watch;
     struct tally tally;
+    bool is_condemned; /* to be aborted, and killed if that takes too long */
     uint64_t mute_ms; /* when it closed its mailbox; 0 = not */
     bool must_retire; /* once those that give to it have finished, or somebody can take */
     bool is_retiring; /* has been told so */
@@ -209,6 +210,12 @@ void hang_count(struct arbiter *a);
 
 /* hang_watch - a process that has just been forked, or adopted, is watched from now on */
 void hang_watch(struct child *c, uint64_t timeout_ms);
+
+/*
+ * hang_condemn - at the end of its time: one that does not turn its loop is aborted first, so that
+ * its idle connections are rescued. Returns false if it does.
+ */
+bool hang_condemn(struct arbiter *a, struct child *c);
 
 /* hang_on_exit - it is gone: what it has counted belongs to the dead */
 void hang_on_exit(struct arbiter *a, struct child *c);

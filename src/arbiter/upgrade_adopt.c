@@ -236,6 +236,8 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .forked_ms = from->forked_ms,
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
+            .is_condemned =
+                !from->is_killed && strcmp(from->phase, upgrade_phase_names[TR_KILLED]) == 0,
             .n_gives = (unsigned)from->n_gives,
             /* Perhaps it was still to be told to whom; twice does no harm. */
             .must_retire =
