@@ -13,7 +13,7 @@
 #include "base/addr.h"
 #include "base/util.h"
 #include "client/call.h"
-#include "client/hold_run.h"
+#include "client/hold_loop.h"
 #include "client/human.h"
 #include "client/wall_time.h"
 #include "cmd/echo_client.h"
@@ -31,7 +31,7 @@ struct holding {
     struct hold_options options;
     uint64_t duration_ms;
     bool is_quiet;
-    struct hold_run run;
+    struct hold_loop run;
     int rc;
     struct ev_loop *loop;
     struct live live;
@@ -127,17 +127,18 @@ static int print_summary(const struct holding *h)
 
 /* ---- all of them ---- */
 
-static void on_cut(struct hold_run *run, unsigned index, int fd, enum hold_end how, uint64_t age_ns)
+static void on_cut(struct hold_loop *run, unsigned index, int fd, enum hold_end how,
+                   uint64_t age_ns)
 {
     struct holding *h = container_of(run, struct holding, run);
 
     if (!h->is_quiet)
         h->rc = print_end(h, index, fd, how, age_ns);
     if (h->rc)
-        hold_run_stop(run);
+        hold_loop_stop(run);
 }
 
-static void on_over(struct hold_run *run)
+static void on_over(struct hold_loop *run)
 {
     ev_break(run->loop, EVBREAK_ALL);
 }
@@ -173,8 +174,8 @@ static void hold(struct holding *h)
     ev_timer_init(&h->end, on_end, (double)h->duration_ms / 1e3, 0.);
     if (h->duration_ms)
         ev_timer_start(h->loop, &h->end);
-    hold_run_start(&h->run);
-    if (!hold_run_is_over(&h->run))
+    hold_loop_start(&h->run);
+    if (!hold_loop_is_over(&h->run))
         ev_run(h->loop, 0);
     ev_timer_stop(h->loop, &h->look);
     ev_timer_stop(h->loop, &h->end);
@@ -210,11 +211,11 @@ static int run(struct holding *h)
     h->options.to = to.all[0];
     h->options.timeout_ms = h->tool->timeout_ms;
     h->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    rc = h->loop ? hold_run_init(&h->run, h->loop, &h->options) : -ENOMEM;
+    rc = h->loop ? hold_loop_init(&h->run, h->loop, &h->options) : -ENOMEM;
     if (rc == 0) {
         hold(h);
         rc = finish(h);
-        hold_run_fini(&h->run);
+        hold_loop_fini(&h->run);
     } else {
         rc = fail_outcome(h->tool, NULL, rc);
     }

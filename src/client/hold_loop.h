@@ -2,8 +2,8 @@
  * Connections that are opened, left alone and, if asked, tried once after an idle time of their
  * own; on a loop of the caller's. Says how each ends; prints nothing.
  */
-#ifndef CLIENT_HOLD_RUN_H
-#define CLIENT_HOLD_RUN_H
+#ifndef CLIENT_HOLD_LOOP_H
+#define CLIENT_HOLD_LOOP_H
 
 #include <ev.h>
 #include "client/addresses.h"
@@ -24,7 +24,7 @@ struct hold_options {
     size_t message_len;
 };
 
-struct hold_run {
+struct hold_loop {
     struct hold_options options;
     struct ev_loop *loop; /* borrowed */
     struct sources sources;
@@ -36,19 +36,19 @@ struct hold_run {
     struct hold_report report;
     int last_failure; /* why the last one could not connect: CALL_* or -errno */
     /* on_end - an open one is cut; @fd is closed afterwards */
-    void (*on_end)(struct hold_run *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
-    void (*on_over)(struct hold_run *h); /* none is left; perhaps before hold_run_start returns */
+    void (*on_end)(struct hold_loop *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
+    void (*on_over)(struct hold_loop *h); /* none is left; perhaps before hold_loop_start returns */
 };
 
-/* hold_run_init - the callbacks are set afterwards. Returns 0 or -ENOMEM. */
-int hold_run_init(struct hold_run *h, struct ev_loop *loop, const struct hold_options *options);
-void hold_run_fini(struct hold_run *h); /* closes all */
+/* hold_loop_init - the callbacks are set afterwards. Returns 0 or -ENOMEM. */
+int hold_loop_init(struct hold_loop *h, struct ev_loop *loop, const struct hold_options *options);
+void hold_loop_fini(struct hold_loop *h); /* closes all */
 
-void hold_run_start(struct hold_run *h);
+void hold_loop_start(struct hold_loop *h);
 
-bool hold_run_is_over(const struct hold_run *h);
+bool hold_loop_is_over(const struct hold_loop *h);
 
-/* hold_run_stop - from on_end: none is begun, of no other end is told, on_over follows */
-void hold_run_stop(struct hold_run *h);
+/* hold_loop_stop - from on_end: none is begun, of no other end is told, on_over follows */
+void hold_loop_stop(struct hold_loop *h);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * A timer and a watcher a connection: connecting, idle, tried.
  */
-#include "client/hold_run.h"
+#include "client/hold_loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,14 +18,14 @@ enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
 struct held {
     ev_io io;
     ev_timer timer; /* connecting in time, the probe, its echo in time */
-    struct hold_run *run;
+    struct hold_loop *run;
     unsigned index;
     uint64_t since_ns; /* connecting, then open */
     bool is_open, is_probed;
     size_t n_echoed; /* bytes of the probe's echo */
 };
 
-static void begin_more(struct hold_run *h);
+static void begin_more(struct hold_loop *h);
 
 static void set_timer(struct held *k, uint64_t ms)
 {
@@ -58,14 +58,14 @@ static void release(struct held *k)
 
 static void close_held(struct held *k)
 {
-    struct hold_run *h = k->run;
+    struct hold_loop *h = k->run;
 
     release(k);
     h->n_connecting -= !k->is_open;
     h->report.n_open -= k->is_open;
     k->is_open = false;
     h->n_over++;
-    if (hold_run_is_over(h))
+    if (hold_loop_is_over(h))
         h->on_over(h);
     else
         begin_more(h);
@@ -73,7 +73,7 @@ static void close_held(struct held *k)
 
 static void over(struct held *k, enum hold_end how)
 {
-    struct hold_run *h = k->run;
+    struct hold_loop *h = k->run;
     uint64_t age_ns = clock_mono_ns() - k->since_ns;
 
     hold_ages_add(&h->report.ends[how], age_ns);
@@ -90,7 +90,7 @@ static void refused(struct held *k, int why)
 
 static void opened(struct held *k)
 {
-    struct hold_run *h = k->run;
+    struct hold_loop *h = k->run;
     const struct hold_options *o = &h->options;
 
     k->is_open = true;
@@ -165,7 +165,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 /* From the next one of our addresses when this one has given its share, or has no port left. */
-static int attempt(struct hold_run *h, int *ret_fd)
+static int attempt(struct hold_loop *h, int *ret_fd)
 {
     const struct sources *s = &h->sources;
     int rc = CALL_UNREACHABLE;
@@ -181,7 +181,7 @@ static int attempt(struct hold_run *h, int *ret_fd)
     return rc;
 }
 
-static void begin(struct hold_run *h, unsigned index)
+static void begin(struct hold_loop *h, unsigned index)
 {
     struct held *k = &h->held[index];
     int fd = -1, rc;
@@ -202,7 +202,7 @@ static void begin(struct hold_run *h, unsigned index)
 }
 
 /* Not from within itself: one that ends at once begins the next, and so on. */
-static void begin_more(struct hold_run *h)
+static void begin_more(struct hold_loop *h)
 {
     if (h->is_beginning)
         return;
@@ -212,15 +212,15 @@ static void begin_more(struct hold_run *h)
     h->is_beginning = false;
 }
 
-int hold_run_init(struct hold_run *h, struct ev_loop *loop, const struct hold_options *options)
+int hold_loop_init(struct hold_loop *h, struct ev_loop *loop, const struct hold_options *options)
 {
-    *h = (struct hold_run){.options = *options, .loop = loop};
+    *h = (struct hold_loop){.options = *options, .loop = loop};
     sources_find(&options->to, &h->sources);
     h->held = calloc(options->n, sizeof(*h->held));
     return h->held ? 0 : -ENOMEM;
 }
 
-void hold_run_fini(struct hold_run *h)
+void hold_loop_fini(struct hold_loop *h)
 {
     for (unsigned i = 0; i < h->n_begun; i++)
         release(&h->held[i]);
@@ -228,17 +228,17 @@ void hold_run_fini(struct hold_run *h)
     h->held = NULL;
 }
 
-void hold_run_start(struct hold_run *h)
+void hold_loop_start(struct hold_loop *h)
 {
     begin_more(h);
 }
 
-bool hold_run_is_over(const struct hold_run *h)
+bool hold_loop_is_over(const struct hold_loop *h)
 {
     return h->n_over == h->options.n || h->is_stopped;
 }
 
-void hold_run_stop(struct hold_run *h)
+void hold_loop_stop(struct hold_loop *h)
 {
     h->is_stopped = true;
 }
