@@ -117,7 +117,7 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
     case OPT_COMPLETION:
         if (completion_write(stdout, arg, commands, ARRAY_SIZE(commands)))
             argp_error(state, "--completion %s: bash or zsh", arg);
-        exit(out_flush());
+        exit(0); /* by way of check_output */
     case ARGP_KEY_ARG:
         take_words(in, state);
         return 0;
@@ -192,6 +192,15 @@ static void guard_stdio(void)
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
+/* argp ends --help, --version and --usage with 0 whether or not they could be written. */
+static void check_output(void)
+{
+    int rc = out_flush();
+
+    if (rc)
+        _exit(rc);
+}
+
 int main(int argc, char **argv)
 {
     static char *no_words[] = {NULL, NULL};
@@ -210,6 +219,7 @@ int main(int argc, char **argv)
     int rc, rc_flush;
 
     guard_stdio();
+    atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
     no_words[0] = argv[0];
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &in);

@@ -302,7 +302,9 @@ static error_t parse_audit(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_MAX_LOSS:
         if (quantity_share(arg, &a->limits.max_loss))
-            argp_error(state, "--max-loss %s: a number of messages or a share like 0.1%%", arg);
+            argp_error(state,
+                       "--max-loss %s: a number of messages, or a share up to 100%% like 0.1%%",
+                       arg);
         return 0;
     case OPT_MAX_STALL:
         a->limits.max_stall_ns = option_ms("--max-stall", arg, 1, state) * 1000000;

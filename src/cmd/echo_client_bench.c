@@ -232,7 +232,7 @@ static void set_regress(struct benching *b, const char *arg, struct argp_state *
     struct quantity_share share = {0};
 
     if (quantity_share(arg, &share))
-        argp_error(state, "--max-regress %s: a share like 5%%", arg);
+        argp_error(state, "--max-regress %s: a share up to 100%% like 5%%", arg);
     b->has_regress = true;
     b->max_regress = share.is_percent ? share.percent : (double)share.count;
 }

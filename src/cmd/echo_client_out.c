@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "client/outcome.h"
 #include "cmd/echo_client.h"
@@ -76,13 +77,22 @@ static void fail_json(int outcome, const char *message)
                        message));
 }
 
+/* connect(2) tells a socket without a server and a path without a socket apart. */
+static const char *text_of(const struct tool *t, int outcome)
+{
+    if (outcome == CALL_REFUSED && t->address.kind == ADDR_UNIX &&
+        access(t->address.path, F_OK) < 0 && errno == ENOENT)
+        return "there is no such socket";
+    return call_outcome_text(outcome);
+}
+
 int fail_outcome(const struct tool *t, const char *what, int outcome)
 {
     const char *next = outcome >= 0 && outcome < CALL_OUTCOMES_N ? advice[outcome] : NULL;
     char message[512];
 
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", t->address_text, what ? what : "",
-             what ? ": " : "", call_outcome_text(outcome), next ? ": " : "", next ? next : "");
+             what ? ": " : "", text_of(t, outcome), next ? ": " : "", next ? next : "");
     if (t->is_json)
         fail_json(outcome, message);
     if (out_flush() == EXIT_PIPE)

@@ -32,7 +32,7 @@ struct sending {
     struct tool *tool;
     struct call call;
     const char *unit; /* "message" or "line", for errors */
-    uint64_t n_done; /* replies printed */
+    uint64_t n_done; /* replies printed; at the prompt: lines before this one */
     struct awaited window[EXCHANGE_WINDOW];
     unsigned first, n;
 };
@@ -172,7 +172,8 @@ static int send_prompt(struct sending *s)
     if (!p)
         return fail(s, -ENOMEM);
     s->unit = "line";
-    while (!s->call.exchange.is_over && prompt_read(p, &message, &len)) {
+    for (uint64_t n = 0; !s->call.exchange.is_over && prompt_read(p, &message, &len); n++) {
+        s->n_done = n;
         rc = push(s, message, len);
         if (rc == 0)
             rc = take_all(s);

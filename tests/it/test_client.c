@@ -284,7 +284,7 @@ static void client__nobody_listens__says_how_to_start_it(void **state)
                    "echo-arbiter -c echo.conf");
     MUST(strstr(r.err, addr), "does not name the address: %s", r.err);
     r = RUN(it, NO_INPUT, "-a", "unix:/nowhere/sock", "x");
-    tool_must_fail(&r, 69, "unix:/nowhere/sock: connection refused");
+    tool_must_fail(&r, 69, "unix:/nowhere/sock: there is no such socket: is echo-arbiter running?");
     close(bound);
 }
 
@@ -424,6 +424,10 @@ static void client__terminal__prompts_and_leaves_on_quit(void **state)
     tool_terminal_expect(fd, buf, sizeof(buf), "> ");
     tool_type(fd, "hello\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "hello\r\nhello\r\n> ");
+    tool_type(fd, "a\\r\\n\\r\\nb\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "line 2: message would end early");
+    tool_type(fd, "a\\r\\n\\r\\nb\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "line 3: message would end early");
     tool_type(fd, "QUIT\n");
     tool_terminal_expect(fd, buf, sizeof(buf), "QUIT\r\nQUIT\r\n");
     assert_int_equal(tool_wait(pid), 0);
