@@ -56,10 +56,10 @@ static void put_head(struct frame *fr, const struct sample *s)
     char line[256], up[HUMAN_LEN], conns[HUMAN_LEN], rate[HUMAN_LEN], in[HUMAN_LEN], out[HUMAN_LEN];
 
     snprintf(line, sizeof(line),
-             "echo-arbiter %s  pid %d  %s  up %s  generation %" PRIu64 "  reloads %" PRIu64
-             "  restarts %" PRIu64,
-             s->version, (int)s->pid, s->state, human_duration(s->uptime_s, up), s->generation,
-             s->reloads, s->restarts);
+             "echo-arbiter %s  pid %d  %s  up %s  restarts %" PRIu64 "  reloads %" PRIu64
+             "  gen %" PRIu64,
+             s->version, (int)s->pid, s->state, human_duration(s->uptime_s, up), s->restarts,
+             s->reloads, s->generation);
     put_line(fr, line, "");
     snprintf(line, sizeof(line),
              "%zu of %" PRIu64 " workers run  %s connections  %s messages/s  %s/s in  %s/s out",
@@ -73,10 +73,11 @@ static void put_head(struct frame *fr, const struct sample *s)
         put_line(fr, s->is_degraded ? "DEGRADED: workers keep dying" : "", RED);
 }
 
+/* Up to BEAT they fit 80 characters. */
 static const struct column columns[] = {
-    {"WORKER", false, 0}, {"STATE", false, 8}, {"CONNS", true, 6}, {"MSGS/S", true, 6},
-    {"IN/S", true, 7},    {"OUT/S", true, 7},  {"LAG", true, 6},   {"BEAT", true, 6},
-    {"PID", true, 7},     {"NTH", true, 0},    {"UP", true, 7},
+    {"WORKER", false, 0}, {"STATE", false, 8}, {"NTH", true, 0},   {"CONNS", true, 6},
+    {"MSGS/S", true, 6},  {"IN/S", true, 7},   {"OUT/S", true, 7}, {"LAG", true, 6},
+    {"BEAT", true, 6},    {"UP", true, 7},     {"PID", true, 7},
 };
 
 static void add_worker(struct columns *t, const struct sample_worker *w)
@@ -85,17 +86,17 @@ static void add_worker(struct columns *t, const struct sample_worker *w)
 
     columns_add(t, w->id);
     columns_add(t, w->state);
+    snprintf(buf, sizeof(buf), "%" PRIu64, w->generation);
+    columns_add(t, buf);
     columns_add(t, human_count(w->counts.connections, buf));
     columns_add(t, human_rate(w->rate.requests, buf));
     columns_add(t, human_byte_rate(w->rate.bytes_in, buf));
     columns_add(t, human_byte_rate(w->rate.bytes_out, buf));
     columns_add(t, human_duration(w->lag_ms / 1e3, buf));
     columns_add(t, human_duration(w->heartbeat_age_s, buf));
+    columns_add(t, human_duration(w->uptime_s, buf));
     snprintf(buf, sizeof(buf), "%d", (int)w->pid);
     columns_add(t, buf);
-    snprintf(buf, sizeof(buf), "%" PRIu64, w->generation);
-    columns_add(t, buf);
-    columns_add(t, human_duration(w->uptime_s, buf));
 }
 
 static int put_row(struct frame *fr, const struct columns *t, size_t row, size_t n,
@@ -168,16 +169,16 @@ static void put_numbers(FILE *f, uint64_t connections, const struct sample_rate 
 void top_text_lines(FILE *f, const struct sample *s, const char *time, bool has_title)
 {
     if (has_title)
-        fprintf(f, "%-8s %-12s %-9s %8s %9s %11s %10s %10s %9s\n", "TIME", "ACTOR", "STATE",
-                "RESTARTS", "CONNS", "MSGS/S", "IN_MB/S", "OUT_MB/S", "LAG_MS");
+        fprintf(f, "%-8s %-12s %-9s %5s %8s %9s %11s %10s %10s %9s\n", "TIME", "ACTOR", "STATE",
+                "NTH", "RESTARTS", "CONNS", "MSGS/S", "IN_MB/S", "OUT_MB/S", "LAG_MS");
     for (size_t i = 0; i < s->n_workers; i++) {
         const struct sample_worker *w = &s->workers[i];
 
-        fprintf(f, "%s %-12s %-9s %8s", time, w->id, w->state, "-");
+        fprintf(f, "%s %-12s %-9s %5" PRIu64 " %8s", time, w->id, w->state, w->generation, "-");
         put_numbers(f, w->counts.connections, &w->rate, w->lag_ms);
     }
-    fprintf(f, "%s %-12s %-9s %8" PRIu64, time, "total", s->is_degraded ? "degraded" : s->state,
-            s->restarts);
+    fprintf(f, "%s %-12s %-9s %5s %8" PRIu64, time, "total", s->is_degraded ? "degraded" : s->state,
+            "-", s->restarts);
     put_numbers(f, s->totals.connections, &s->rate, NAN);
 }
 

@@ -279,14 +279,14 @@ static void check_frame(const struct sample *s, struct top_look look, const char
 }
 
 #define HEAD                                                                                       \
-    "echo-arbiter 1.2  pid 70  run  up 1h 01m  generation 4  reloads 3  restarts 1\n"              \
+    "echo-arbiter 1.2  pid 70  run  up 1h 01m  restarts 1  reloads 3  gen 4\n"                     \
     "1 of 2 workers run  2 connections  1.23k messages/s  2.00 MB/s in  1.50 MB/s out\n"
 #define TITLES                                                                                     \
-    "WORKER    STATE      CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT      PID  NTH       UP"
+    "WORKER    STATE     NTH   CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT       UP      PID"
 #define FIRST                                                                                      \
-    "worker.1  run            2   1.23k  2.00 MB  1.50 MB   1.2ms   250ms       71    4   1m 05s"
+    "worker.1  run         4       2   1.23k  2.00 MB  1.50 MB   1.2ms   250ms   1m 05s       71"
 #define SECOND                                                                                     \
-    "worker.2  starting       0       -        -        -       -       -     1072    5    500ms"
+    "worker.2  starting    5       0       -        -        -       -       -    500ms     1072"
 
 static void frame__room_enough__all(void **state UNUSED)
 {
@@ -319,9 +319,26 @@ static void frame__narrow__important_columns_whole(void **state UNUSED)
                 "echo-arbiter 1.2  pid 70  run  up\n"
                 "1 of 2 workers run  2 connections\n"
                 "\n"
-                "WORKER    STATE      CONNS\n"
-                "worker.1  run            2\n"
-                "worker.2  starting       0");
+                "WORKER    STATE     NTH   CONNS\n"
+                "worker.1  run         4       2\n"
+                "worker.2  starting    5       0");
+}
+
+/* As much as fits the usual terminal, with the longest process number that Linux has. */
+static void frame__eighty_columns__restarts_and_everything_up_to_beat(void **state UNUSED)
+{
+    struct sample s = sample;
+    struct top_look look = {.width = 80, .height = 50};
+    char *text;
+
+    s.pid = 4194304;
+    strcpy(s.version, "10.20.30");
+    text = frame(&s, &look);
+    assert_non_null(strstr(text, "  restarts 1  reloads 3  gen 4\n"));
+    assert_non_null(strstr(text,
+                           "WORKER    STATE     NTH   CONNS  MSGS/S     IN/S    OUT/S     LAG "
+                           "   BEAT\n"));
+    free(text);
 }
 
 static void frame__low__rest_is_counted(void **state UNUSED)
@@ -330,7 +347,7 @@ static void frame__low__rest_is_counted(void **state UNUSED)
                 "echo-arbiter 1.2  pid 70  \n"
                 "1 of 2 workers run  2 conn\n"
                 "\n"
-                "WORKER    STATE      CONNS\n"
+                "WORKER    STATE     NTH\n"
                 "and 2 more");
     check_frame(&sample, (struct top_look){.width = 26, .height = 1}, "echo-arbiter 1.2  pid 70  ");
 }
@@ -372,13 +389,14 @@ static void lines__sample__columns_of_plain_numbers(void **state UNUSED)
     fclose(f);
 /* clang-format off */
 #define LINES(time)                                                                                \
-    time " worker.1     run              -         2      1234.5      2.000      1.500      1.25\n" \
-    time " worker.2     starting         -         0           -          -          -         -\n" \
-    time " total        run              1         2      1234.5      2.000      1.500         -\n"
+    time " worker.1     run           4        -         2      1234.5      2.000      1.500      1.25\n" \
+    time " worker.2     starting      5        -         0           -          -          -         -\n" \
+    time " total        run           -        1         2      1234.5      2.000      1.500         -\n"
     /* clang-format on */
     assert_string_equal(
-        text, "TIME     ACTOR        STATE     RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S"
-              "    LAG_MS\n" LINES("10:20:30") LINES("10:20:31"));
+        text,
+        "TIME     ACTOR        STATE       NTH RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S"
+        "    LAG_MS\n" LINES("10:20:30") LINES("10:20:31"));
     free(text);
 }
 
@@ -417,6 +435,7 @@ int main(void)
         cmocka_unit_test(frame__colours_and_trouble__only_around_whole_lines),
         cmocka_unit_test(frame__degraded__said),
         cmocka_unit_test(frame__narrow__important_columns_whole),
+        cmocka_unit_test(frame__eighty_columns__restarts_and_everything_up_to_beat),
         cmocka_unit_test(frame__low__rest_is_counted),
         cmocka_unit_test(frame__any_size__fits),
         cmocka_unit_test(lines__sample__columns_of_plain_numbers),
