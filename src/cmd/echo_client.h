@@ -41,6 +41,7 @@ struct command {
     int (*run)(struct tool *t, int argc, char **argv);
     const struct argp_option *options; /* of its own; NULL = none */
     bool is_steering; /* asks over the control socket, else it talks to the address */
+    const char *words; /* that it understands, for completion; NULL = none that are known */
 };
 
 /* The options of every command; an argp child whose input is a `struct tool`. */

@@ -87,10 +87,12 @@ static void write_bash(FILE *f, const struct command *commands, size_t n)
         fprintf(f, "%s%s", i ? " " : "", commands[i].name);
     fputs("' ;;\n", f);
     for (size_t i = 0; i < n; i++) {
-        if (!commands[i].options)
+        if (!commands[i].options && !commands[i].words)
             continue;
         fprintf(f, "    %s) options+='", commands[i].name);
         write_options(f, commands[i].options, " ");
+        if (commands[i].words)
+            fprintf(f, " %s", commands[i].words);
         fputs("' ;;\n", f);
     }
     fputs("    esac\n"
@@ -172,10 +174,12 @@ static void write_zsh(FILE *f, const struct command *commands, size_t n)
           "    case $line[1] in\n",
           f);
     for (size_t i = 0; i < n; i++) {
-        if (!commands[i].options)
+        if (!commands[i].options && !commands[i].words)
             continue;
         fprintf(f, "    %s) own=(", commands[i].name);
         write_zsh_options(f, commands[i].options);
+        if (commands[i].words)
+            fprintf(f, "\n        '*:word:(%s)'", commands[i].words);
         fputs(") ;;\n", f);
     }
     fputs("    esac\n"
