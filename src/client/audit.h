@@ -25,8 +25,9 @@
  *   O2, accounting  sent = echoed + failed_closed + failed_reset + failed_timeout
  *
  * A *stall* is the longest time in which a lane waited for a reply to a message that was sent in
- * full, and not one byte came, or had no connection: from the failure (or since when a reply was
- * due then), or the begin of a connect, until it is connected.
+ * full, and not one byte came; or the system took not one more byte of the first one under way; or
+ * it had no connection: from the failure (or since when it waited then), or the begin of a connect,
+ * until it is connected.
  */
 #ifndef CLIENT_AUDIT_H
 #define CLIENT_AUDIT_H

@@ -118,6 +118,10 @@ static uint64_t entry_start(const struct audit_check *c, uint32_t sequence)
 
 void audit_check_written(struct audit_check *c, size_t n, uint64_t now_ns)
 {
+    if (c->base >= c->n_written) { /* no reply is due: this is what was waited for */
+        audit_stall_add(c->stall, c->waiting_ns, now_ns);
+        c->waiting_ns = 0;
+    }
     c->counts->bytes_sent += n;
     c->written_bytes += n;
     assert(c->written_bytes <= c->queued_bytes);
@@ -134,6 +138,12 @@ void audit_stall_add(struct audit_stall *longest, uint64_t from_ns, uint64_t now
 {
     if (from_ns != 0 && now_ns - from_ns > longest->ns)
         *longest = (struct audit_stall){.ns = now_ns - from_ns, .at_ns = from_ns};
+}
+
+void audit_check_blocked(struct audit_check *c, uint64_t now_ns)
+{
+    if (c->waiting_ns == 0)
+        c->waiting_ns = now_ns;
 }
 
 void audit_check_received(struct audit_check *c, size_t n, uint64_t now_ns)

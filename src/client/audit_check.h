@@ -57,8 +57,7 @@ bool audit_counts_is_o1(const struct audit_counts *c);
 bool audit_counts_is_o2(const struct audit_counts *c);
 
 struct audit_stall {
-    uint64_t ns;
-    uint64_t at_ns; /* when the waiting began */
+    uint64_t ns, at_ns; /* how long; when the waiting began */
 };
 
 /* audit_stall_add - nothing came from @from_ns (0 = it did) until @now_ns: keep the longest */
@@ -109,9 +108,8 @@ struct audit_check {
     uint32_t n_begun; /* the first byte is written */
     uint32_t n_written; /* the last byte is written */
     uint32_t n_queued;
-    uint64_t queued_bytes;
-    uint64_t written_bytes;
-    uint64_t waiting_ns; /* since when nothing came although something is due; 0 = nothing is */
+    uint64_t queued_bytes, written_bytes;
+    uint64_t waiting_ns; /* since when nothing came or went although it should; 0 = it does */
 };
 
 /* audit_check_init - the borrowed fields are set by the caller first. Returns 0 or -ENOMEM. */
@@ -124,8 +122,10 @@ uint32_t audit_check_room(const struct audit_check *c);
 /* audit_check_queued - the next message will be written; only with room. Returns its sequence. */
 uint32_t audit_check_queued(struct audit_check *c, size_t size);
 
-/* audit_check_written - so many more bytes of the queued messages were handed to the system */
+/* audit_check_written - so many more bytes of the queued messages were handed to the system;
+ * _blocked - it takes no more for now */
 void audit_check_written(struct audit_check *c, size_t n, uint64_t now_ns);
+void audit_check_blocked(struct audit_check *c, uint64_t now_ns);
 
 /* audit_check_received - bytes came, whatever they are (ends a stall) */
 void audit_check_received(struct audit_check *c, size_t n, uint64_t now_ns);

@@ -82,6 +82,7 @@ static int write_some(struct lane *l)
                 lane_set_timer(l, lane_random(&l->pauses, l->audit->options.slow_gap_min_ms,
                                               l->audit->options.slow_gap_max_ms));
         } else if (errno == EAGAIN) {
+            audit_check_blocked(&l->check, clock_mono_ns());
             return 0;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             l->is_deaf = true; /* what has come for us is still to be read */

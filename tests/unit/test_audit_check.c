@@ -391,6 +391,35 @@ static void audit_check__stall__longest_wait_without_a_byte(void **state)
     assert_int_equal(b->stall.at_ns, b->now - 90);
 }
 
+static void audit_check__stall__a_peer_that_takes_no_bytes(void **state)
+{
+    struct bench *b = *state;
+
+    audit_check_queued(&b->check, SIZE);
+    audit_check_written(&b->check, 10, b->now);
+    audit_check_blocked(&b->check, b->now);
+    b->now += 20; /* it takes some, and blocks again */
+    audit_check_written(&b->check, 10, b->now);
+    audit_check_blocked(&b->check, b->now);
+    b->now += 30;
+    audit_check_blocked(&b->check, b->now); /* asked once more, for another reason */
+    b->now += 30;
+    audit_check_written(&b->check, WIRE - 20, b->now);
+    assert_int_equal(b->stall.ns, 60);
+    assert_int_equal(b->stall.at_ns, b->now - 60);
+    b->now += 40;
+    echo(b, 0);
+    b->now += 1000; /* nothing is due */
+    send_n(b, 1);
+    assert_int_equal(b->stall.ns, 60);
+    audit_check_queued(&b->check, SIZE);
+    b->now += 50; /* a reply is due: what we write meanwhile is no reply */
+    audit_check_written(&b->check, 10, b->now);
+    b->now += 50;
+    echo(b, 1);
+    assert_int_equal(b->stall.ns, 100);
+}
+
 /* The first message is lost, and all that may follow has come back: silence, with a reply due. */
 static void audit_check__stall__of_a_lane_behind_a_lost_message(void **state)
 {
@@ -592,6 +621,7 @@ int main(void)
         WITH_BENCH(audit_check__tail_after_all_replies__foreign),
         WITH_BENCH(audit_check_room__outstanding__bounded_by_the_depth),
         WITH_BENCH(audit_check__stall__longest_wait_without_a_byte),
+        WITH_BENCH(audit_check__stall__a_peer_that_takes_no_bytes),
         WITH_BENCH(audit_check__stall__of_a_lane_behind_a_lost_message),
         WITH_BENCH(audit_check__echoed__told_from_the_last_byte_out_to_the_last_byte_in),
         WITH_BENCH(audit_check__many_incidents__all_counted_some_kept),
