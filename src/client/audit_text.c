@@ -54,22 +54,22 @@ static void write_counts(FILE *f, const struct audit_counts *c)
 #undef X
 }
 
-/* What went wrong, as "3 failed_reset, 2 reset". */
-static void write_wrong(FILE *f, const struct audit_counts *c)
+/* What went wrong, as "3 failed_reset, 2 reset" behind @comma. Returns whether anything did. */
+static bool write_wrong(FILE *f, const char *comma, const struct audit_counts *c)
 {
     static const char fine[] =
         " sent echoed connected abandoned finished skipped bytes_sent bytes_received ";
-    const char *comma = "";
+    bool is_any = false;
 
 #define X(field, help)                                                                             \
     if (c->field > 0 && !strstr(fine, " " #field " ")) {                                           \
         fprintf(f, "%s%" PRIu64 " " #field, comma, c->field);                                      \
         comma = ", ";                                                                              \
+        is_any = true;                                                                             \
     }
     AUDIT_COUNTS(X)
 #undef X
-    if (!*comma)
-        fputs("nothing came", f);
+    return is_any;
 }
 
 static void write_outages(FILE *f, const struct audit_result *r, const struct timeline *t)
@@ -84,7 +84,8 @@ static void write_outages(FILE *f, const struct audit_result *r, const struct ti
 
         fprintf(f, "  %s  %6s  ", wall_of(r, o->from_ns, from),
                 human_duration((double)(o->to_ns - o->from_ns) / 1e9, length));
-        write_wrong(f, &o->delta);
+        if (!write_wrong(f, "", &o->delta))
+            fputs("nothing came", f);
         if (o->waiting > 0)
             fprintf(f, "; %u connection%s waited", o->waiting, o->waiting == 1 ? "" : "s");
         fputc('\n', f);
@@ -136,10 +137,8 @@ static void write_lanes(FILE *f, const struct audit_result *r, const struct audi
         write_loss(f, r, t);
         if (t->counts.connected > 1)
             fprintf(f, "; connected %" PRIu64 " times", t->counts.connected);
-        if (!is_fine) {
-            fputs("; ", f);
-            write_wrong(f, &t->counts);
-        }
+        if (!is_fine)
+            write_wrong(f, "; ", &t->counts);
         fputc('\n', f);
     }
     fprintf(f, "  %zu of %zu connections without a flaw\n", n_fine, r->n_lanes);
