@@ -235,6 +235,7 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
 void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
 {
     c->arbiter = a;
+    c->is_adopted = true;
     if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
         return;
@@ -284,7 +285,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
 
     log_exit(a, c, status, is_planned);
     if (WIFSIGNALED(status) && has_crash_record(a, c, WTERMSIG(status)))
-        crashes_note(a->crashes, a->log, c->slot, c->generation, c->pid,
+        crashes_note(a->crashes, a->log, c->slot, c->generation, c->pid, !c->is_adopted,
                      &a->scoreboard.records[c->record].crash);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);

@@ -3,11 +3,14 @@
  */
 #include "arbiter/crashes.h"
 
+#include <dlfcn.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
+#include "actor/command.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -39,8 +42,34 @@ static const char *escape(const struct crash_record *r, char *buf, size_t size)
     return buf;
 }
 
+/* What addr2line takes, whatever the address was of that one process. */
+static void find_place(uint64_t address, char *ret, size_t size)
+{
+    void *const p = (void *)(uintptr_t)address; /* is looked up, and not followed */
+    Dl_info at, own;
+    const char *name, *slash;
+
+    ret[0] = '\0';
+    if (!dladdr(p, &at) || !at.dli_fname)
+        return;
+    slash = strrchr(at.dli_fname, '/');
+    name = slash ? slash + 1 : at.dli_fname;
+    /* The linker's name of the executable is where the process title stands by now. */
+    if (dladdr((void *)(uintptr_t)&crashes_note, &own) && own.dli_fbase == at.dli_fbase)
+        name = program_invocation_short_name;
+    snprintf(ret, size, "%.64s+0x%llx", name,
+             (unsigned long long)(address - (uintptr_t)at.dli_fbase));
+}
+
+static void find_places(struct crash_entry *e)
+{
+    find_place(e->record.pc, e->place, sizeof(e->place));
+    for (uint64_t i = 0; i < e->record.n_frames; i++)
+        find_place(e->record.frames[i], e->places[i], sizeof(e->places[i]));
+}
+
 void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
-                  const struct crash_record *r)
+                  bool is_ours, const struct crash_record *r)
 {
     struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
     char payload[4 * CRASH_PAYLOAD_MAX + 8];
@@ -58,6 +87,8 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t ge
         .record = *r,
     };
     check_lengths(&e->record);
+    if (is_ours)
+        find_places(e);
     log_warning_limited(log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid),
                         F_UINT("number", e->number), F_STR("signal", signal_name(&e->record)),
                         F_UINT("rescued", e->record.rescued), F_INT("fd", e->record.fd),
@@ -98,6 +129,8 @@ static json_t *describe(const struct crash_entry *e)
     else
         set_hex(o, "address", r->address);
     set_hex(o, "pc", r->pc);
+    if (e->place[0])
+        json_object_set_new(o, "at", command_text(e->place));
     set_hex(o, "sp", r->sp);
     json_object_set_new(o, "fd", json_integer(r->fd));
     set_uint(o, "requests", r->requests);
@@ -136,10 +169,11 @@ json_t *crashes_show(const struct crashes *c, uint64_t number)
     o = describe(e);
     frames = json_array();
     for (uint64_t i = 0; i < e->record.n_frames; i++) {
-        char text[24];
+        char text[CRASH_PLACE_LEN + 24];
 
-        snprintf(text, sizeof(text), "0x%llx", (unsigned long long)e->record.frames[i]);
-        json_array_append_new(frames, json_string(text));
+        snprintf(text, sizeof(text), "0x%llx%s%s", (unsigned long long)e->record.frames[i],
+                 e->places[i][0] ? " " : "", e->places[i]);
+        json_array_append_new(frames, command_text(text));
     }
     json_object_set_new(o, "frames", frames);
     return o;

@@ -5,13 +5,14 @@
 #define ARBITER_CRASHES_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "actor/crash.h"
 
-enum { CRASHES_KEPT = 16 };
+enum { CRASHES_KEPT = 16, CRASH_PLACE_LEN = 96 };
 
 struct log;
 
@@ -23,6 +24,8 @@ struct crash_entry {
     uint64_t generation;
     pid_t pid;
     struct crash_record record; /* checked: every length is within its array */
+    char place[CRASH_PLACE_LEN]; /* "module+0xoffset" of the record's pc; "" = is not known */
+    char places[CRASH_FRAMES_MAX][CRASH_PLACE_LEN]; /* of its frames */
 };
 
 struct crashes {
@@ -32,11 +35,12 @@ struct crashes {
 
 /*
  * crashes_note - a process has died of a fatal signal
- * @r  borrowed, untrusted: a process that went mad may have written anything there
+ * @is_ours  this very image has forked it, so that what is loaded where is the same
+ * @r        borrowed, untrusted: a process that went mad may have written anything there
  * Keeps and logs it. Does nothing if the process could not write a record.
  */
 void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
-                  const struct crash_record *r);
+                  bool is_ours, const struct crash_record *r);
 
 /* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no
  * such number */

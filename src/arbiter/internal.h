@@ -48,6 +48,7 @@ struct child {
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
     bool is_killed; /* SIGKILL was ours */
+    bool is_adopted; /* forked by an earlier image: its code lies elsewhere */
     struct watch watch;
     struct tally tally;
     bool is_condemned; /* to be aborted, and killed if that takes too long */

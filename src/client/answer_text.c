@@ -41,9 +41,9 @@ int answer_text_crashes(FILE *f, const json_t *crashes)
 {
     static const struct column columns[] = {
         {"NUMBER", true, 0},  {"TIME", false, 0},     {"SLOT", true, 0},    {"PID", true, 0},
-        {"SIGNAL", false, 0}, {"UPTIME_MS", true, 0}, {"RESCUED", true, 0}, {"PC", false, 0}};
-    static const char *const keys[] = {"number", "time",      "slot",    "pid",
-                                       "signal", "uptime_ms", "rescued", "pc"};
+        {"SIGNAL", false, 0}, {"UPTIME_MS", true, 0}, {"RESCUED", true, 0}, {"AT", false, 0}};
+    static const char *const keys[] = {"number", "time",      "slot",   "pid",
+                                       "signal", "uptime_ms", "rescued"};
     struct columns t;
     const json_t *row;
     size_t i;
@@ -57,6 +57,7 @@ int answer_text_crashes(FILE *f, const json_t *crashes)
     {
         for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
             add_plain(&t, row, keys[k]);
+        add_plain(&t, row, json_object_get(row, "at") ? "at" : "pc");
     }
     return columns_finish(&t, f);
 }

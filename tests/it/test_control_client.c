@@ -258,6 +258,27 @@ static void call__note_too_deep_or_too_long__refused_and_info_goes_on(void **sta
     must_have(r.out, "xxx...\n");
 }
 
+/* Addresses of a process that is gone say nothing: they come with the file and the offset in it. */
+static void crashes__a_worker_crashed__places_for_addr2line(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r;
+
+    server_expect(s, "crash|worker died|caught|signal|backtrace|stack");
+    kill(server_worker(s, 0), SIGSEGV);
+    server_wait_log(s, "msg=\"?crash\"? ", 1);
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "crashes", "show", "1");
+    assert_int_equal(r.code, 0);
+    must_have(r.out, "\"at\": \"");
+    must_have(r.out, " echo-arbiter+0x");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "crashes");
+    assert_int_equal(r.code, 0);
+    must_have(r.out, " AT\n");
+    must_have(r.out, "+0x");
+    server_wait_workers(s, 2);
+}
+
 static void call__refused_with_json__the_answer_as_it_came(void **state)
 {
     struct it *it = *state;
@@ -952,6 +973,7 @@ int main(void)
         IT(call__refused__code_and_a_way_on),
         IT(call__text_beyond_ascii__as_it_was_to_every_actor),
         IT(call__note_too_deep_or_too_long__refused_and_info_goes_on),
+        IT(crashes__a_worker_crashed__places_for_addr2line),
         IT(call__refused_with_json__the_answer_as_it_came),
         IT(actors_and_commands__listed),
         IT(commands__each_argument__has_a_type),
