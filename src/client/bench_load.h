@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include "client/bench.h"
 
+enum { BENCH_BUFFER_BYTES = 1 << 20 };
+
 /* A cycle of messages that a connection sends again and again. */
 struct bench_script {
     uint8_t *bytes; /* owned: `depth` messages one after the other */
