@@ -227,6 +227,25 @@ static void call__text_beyond_ascii__as_it_was_to_every_actor(void **state)
     }
 }
 
+/* A line that the socket takes, and that names and number of the sender make too long. */
+static void call__longer_than_a_worker_takes__refused_for_good(void **state)
+{
+    enum { N = 65461 };
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char *control = control_of(s), *word = peer_alloc(N + 16);
+    struct tool_run r;
+
+    snprintf(word, N + 16, "message=%0*d", N, 0);
+    server_expect(s, "mailbox: not sent");
+    r = RUN(it, NO_INPUT, "-C", control, "call", "arbiter", "echo", word);
+    assert_int_equal(r.code, 0);
+    r = RUN(it, NO_INPUT, "-C", control, "call", "worker.1", "echo", word);
+    tool_must_fail(&r, 64, "too long for a worker: a message to one has at most 65536 bytes");
+    r = RUN(it, NO_INPUT, "-C", control, "call", "worker.1", "ping");
+    tool_must_print(&r, "pong\n", 5);
+}
+
 /* What it would disable is info, and with it top and everything that looks. */
 static void call__note_too_deep_or_too_long__refused_and_info_goes_on(void **state)
 {
@@ -972,6 +991,7 @@ int main(void)
         IT(call__arguments__of_the_types_that_the_command_wants),
         IT(call__refused__code_and_a_way_on),
         IT(call__text_beyond_ascii__as_it_was_to_every_actor),
+        IT(call__longer_than_a_worker_takes__refused_for_good),
         IT(call__note_too_deep_or_too_long__refused_and_info_goes_on),
         IT(crashes__a_worker_crashed__places_for_addr2line),
         IT(call__refused_with_json__the_answer_as_it_came),
