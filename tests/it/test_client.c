@@ -380,6 +380,11 @@ static void client__output_fails__says_so_or_is_silent_for_a_closed_pipe(void **
     io.err = tool_file(it, "err");
     io.out = open("/dev/full", O_WRONLY | O_CLOEXEC);
     assert_int_equal(tool_wait(tool_start(it, io, ARGS("-a", s->addr[0], "x"))), 74);
+    err = tool_read_back(io.err, NULL);
+    assert_string_equal(err, "echo-client: standard output: No space left on device\n");
+
+    io.err = tool_file(it, "err"); /* argp's own way out */
+    assert_int_equal(tool_wait(tool_start(it, io, ARGS("--help"))), 74);
     close(io.out);
     err = tool_read_back(io.err, NULL);
     assert_string_equal(err, "echo-client: standard output: No space left on device\n");
