@@ -190,14 +190,13 @@ static bool emit(struct log *log, enum log_level level, const char *message,
 static void say_lost(struct log *log)
 {
     const uint64_t now_ms = clock_mono_ms(), lost = log->lost;
-    bool is_out;
+    const struct log_field fields[] = {F_UINT("count", lost), {.key = NULL}};
 
     if (log->lost_said_ms && now_ms - log->lost_said_ms < LOG_WINDOW_MS)
         return;
     log->lost_said_ms = now_ms;
-    is_out =
-        emit(log, LOG_LEVEL_WARNING, "log: lines were lost", LOG_FIELDS_(F_UINT("count", lost)));
-    log->lost -= is_out ? lost : 0;
+    if (emit(log, LOG_LEVEL_WARNING, "log: lines were lost", fields))
+        log->lost -= lost;
 }
 
 void log_emit(struct log *log, enum log_level level, const char *message,
