@@ -59,12 +59,13 @@ static bool write_wrong(FILE *f, const char *comma, const struct audit_counts *c
 {
     static const char fine[] =
         " sent echoed connected abandoned finished skipped bytes_sent bytes_received ";
+    const char *before = comma;
     bool is_any = false;
 
 #define X(field, help)                                                                             \
     if (c->field > 0 && !strstr(fine, " " #field " ")) {                                           \
-        fprintf(f, "%s%" PRIu64 " " #field, comma, c->field);                                      \
-        comma = ", ";                                                                              \
+        fprintf(f, "%s%" PRIu64 " " #field, before, c->field);                                     \
+        before = ", ";                                                                             \
         is_any = true;                                                                             \
     }
     AUDIT_COUNTS(X)
