@@ -88,7 +88,8 @@ table_commands()
             arguments=
             while read -r argument; do
                 arguments+=" ${argument:-}"
-            done < <(grep -oE '\{"[a-z]+", COMMAND_[A-Z]+, (true|false)' <<<"$row" |
+            # Names go with descriptors, which an operator cannot send.
+            done < <(grep -oE '\{"[a-z]+", COMMAND_[A-Z]+, (true|false)' <<<"$row" | grep -vF COMMAND_NAMES |
                 sed -E 's/.*"([a-z]+)".*true/\1=/; s/.*"([a-z]+)".*false/[\1=]/')
             help=$(sed -E 's/\\"/\x01/g; s/.*"([^"]*)"\}, *$/\1/; s/.*"([^"]*)"\},? *\}; *$/\1/; s/\x01/"/g' <<<"$row")
             echo "$name$arguments $actors $help"
