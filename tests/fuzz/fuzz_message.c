@@ -59,12 +59,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(m.id < UINT64_C(1) << 53);
     must(json_is_object(m.args) && depth(m.args) < MESSAGE_DEPTH_MAX);
 
-    /* ASCII escapes can make it longer than it came; nothing else may be wrong with it. */
+    /* Escapes and numbers can be longer than they came; nothing else may be wrong with it. */
     int r = message_encode(&m, buf, sizeof(buf), &len);
     must(r == 0 || (r == -EMSGSIZE && size > sizeof(buf) / 6));
     if (r == 0) {
         for (size_t i = 0; i < len; i++)
-            must(buf[i] >= 0x20 && (unsigned char)buf[i] < 0x80);
+            must((unsigned char)buf[i] >= 0x20);
         must(message_decode(buf, len, &again) == 0);
         must(strcmp(m.command, again.command) == 0 && strcmp(m.sender, again.sender) == 0 &&
              strcmp(m.target, again.target) == 0 && m.id == again.id &&
