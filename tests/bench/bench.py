@@ -165,6 +165,9 @@ def count_calls(out, ours, floor):
 
 def count_instructions(out, ours, floor):
     rows, bare = [], None
+    if not shutil.which("valgrind"):
+        out.text("User instructions a message", "not counted: valgrind is not installed\n")
+        return
     if not quick:
         subprocess.run(["make", "--no-print-directory", f"B={measure.build}/bare",
                         "CPPFLAGS=-include tests/bench/no_counters.h",
@@ -256,6 +259,34 @@ def other_programs(out):
         out.text(name, text.stdout)
 
 
+def beside_each_other(out, ours, floor, peers):
+    running = [ours, floor, *peers]
+    try:
+        for s in running:
+            s.start()
+        time_workloads(out, ours, floor, peers)
+        count_calls(out, ours, floor)
+        latency(out, ours, floor)
+        generators(out, ours)
+        time_series(ours, floor)
+        table_of_series(out)
+    finally:
+        for s in running:
+            s.stop()
+
+
+def one_by_one(out, ours, floor):
+    try:
+        idle(out, ours, floor)
+        count_instructions(out, ours, floor)
+        reload_stall(out)
+        spread(out, ours)
+        other_programs(out)
+    finally:
+        ours.stop()
+        floor.stop()
+
+
 def main():
     measure.build = sys.argv[1]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -266,30 +297,15 @@ def main():
     floor = Server("floor", [measure.program("floor")])
     peers = [Server(n, argv, args) for n, needs, argv, args in PEERS if shutil.which(needs)]
     missing = [n for n, needs, _, _ in PEERS if not shutil.which(needs)]
-    running = [ours, floor, *peers]
+    if missing:
+        out.text("Peers that are not installed", ", ".join(missing) + "\n")
     try:
-        for s in running:
-            s.start()
-        if missing:
-            out.text("Peers that are not installed", ", ".join(missing) + "\n")
-        time_workloads(out, ours, floor, peers)
-        count_calls(out, ours, floor)
-        latency(out, ours, floor)
-        generators(out, ours)
-        time_series(ours, floor)
-        table_of_series(out)
-    finally:
-        for s in running:
-            s.stop()
-    try:
-        idle(out, ours, floor)
-        count_instructions(out, ours, floor)
-        reload_stall(out)
-        spread(out, ours)
-        other_programs(out)
-    finally:
-        ours.stop()
-        floor.stop()
+        beside_each_other(out, ours, floor, peers)
+        one_by_one(out, ours, floor)
+    except BaseException:
+        out.alarm("ended early: the rest is not measured")
+        out.write(time.monotonic() - began)
+        raise
     return out.finish(time.monotonic() - began)
 
 

@@ -81,8 +81,14 @@ class Report:
         self.alarms.append(text)
 
     def finish(self, seconds):
-        self.data["alarms"] = self.alarms
         pictures = draw(self.folder, self.data)
+        self.write(seconds, pictures)
+        print(f"\n{len(self.alarms)} alarms, {seconds:.0f} s; {self.folder}/report.md"
+              + ("" if pictures else " (no pictures: gnuplot is not installed)"))
+        return 1 if self.alarms else 0
+
+    def write(self, seconds, pictures=()):
+        self.data["alarms"] = self.alarms
         alarms = "".join(f"* ALARM: {a}\n" for a in self.alarms)
         head = [f"# Benchmark, {self.data['date']}", "", self.head + ".", "",
                 f"`make bench{' QUICK=1' if self.data['quick'] else ''}`, {seconds:.0f} s. The floor is a raw "
@@ -91,9 +97,6 @@ class Report:
             f.write("\n".join([*head, *self.markdown, *(f"![{p}]({p})" for p in pictures)]).rstrip() + "\n")
         with open(os.path.join(self.folder, "report.json"), "w") as f:
             json.dump(self.data, f, indent=1)
-        print(f"\n{len(self.alarms)} alarms, {seconds:.0f} s; {self.folder}/report.md"
-              + ("" if pictures else " (no pictures: gnuplot is not installed)"))
-        return 1 if self.alarms else 0
 
 
 # ---- pictures ----

@@ -275,7 +275,7 @@ static void listener_open__cannot_be_had__the_reason_and_a_remedy(void **state U
     must_refuse("example.com:80", -EINVAL, "not names");
     must_refuse("127.0.0.1", -EINVAL, "port is missing");
     must_refuse("[fe80::1%nosuch0]:0", -ENODEV, "no interface: see");
-    must_refuse("unix:/nonexistent/x", -ENOENT, "create it");
+    must_refuse("unix:/proc/nonexistent/x", -ENOENT, "create it");
     must_refuse("unix:/dev/null/x", -ENOTDIR, "no directory");
 }
 
