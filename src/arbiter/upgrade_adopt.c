@@ -219,6 +219,11 @@ static void adopt_record(struct arbiter *a, struct child *c, const struct state_
     raise_counters(&c->tally.sum, from->counters, from->n_counters);
 }
 
+static bool was_in(const struct state_child *from, enum tr_phase phase)
+{
+    return strcmp(from->phase, upgrade_phase_names[phase]) == 0;
+}
+
 static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     for (size_t i = 0; i < s->n_children; i++) {
@@ -236,12 +241,10 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .forked_ms = from->forked_ms,
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
-            .is_condemned =
-                !from->is_killed && strcmp(from->phase, upgrade_phase_names[TR_KILLED]) == 0,
+            .is_condemned = !from->is_killed && was_in(from, TR_KILLED),
             .n_gives = (unsigned)from->n_gives,
             /* Perhaps it was still to be told to whom; twice does no harm. */
-            .must_retire =
-                from->n_gives == 0 && strcmp(from->phase, upgrade_phase_names[TR_RETIRING]) == 0,
+            .must_retire = from->n_gives == 0 && was_in(from, TR_RETIRING),
         };
         adopt_record(a, c, from, s);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);

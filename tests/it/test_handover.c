@@ -15,6 +15,15 @@
 
 #define RELOADED "msg=\"reloaded\""
 
+/* Each has been served once. */
+static void connect_all(struct server *s, int *fds, int n)
+{
+    for (int i = 0; i < n; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < n; i++)
+        peer_echo(fds[i], "before");
+}
+
 /* Peers that neither read nor send hold up a drain for ever, but not a hand-over. */
 static void
 handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact(void **state)
@@ -133,10 +142,7 @@ static void handover__worker_without_descriptors__asked_again_and_nothing_lost(v
     enum { PEERS = 30 };
     int fds[PEERS];
 
-    for (int i = 0; i < PEERS; i++)
-        fds[i] = peer_connect(s->addr[0]);
-    for (int i = 0; i < PEERS; i++)
-        peer_echo(fds[i], "before");
+    connect_all(s, fds, PEERS);
     for (size_t round = 1; round <= 2; round++) {
         leave_no_descriptor(server_worker(s, 0));
         server_signal(s, SIGHUP);
@@ -158,10 +164,7 @@ static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void *
     enum { PEERS = 200 };
     int fds[PEERS];
 
-    for (int i = 0; i < PEERS; i++)
-        fds[i] = peer_connect(s->addr[0]);
-    for (int i = 0; i < PEERS; i++)
-        peer_echo(fds[i], "before");
+    connect_all(s, fds, PEERS);
     pid_t still = server_slot_pid(s, 2);
     kill(still, SIGSTOP);
     server_signal(s, SIGTTIN);
@@ -184,10 +187,7 @@ static void handover__told_to_stop_while_it_gives__nothing_lost(void **state)
     int fds[PEERS];
     char control[160];
 
-    for (int i = 0; i < PEERS; i++)
-        fds[i] = peer_connect(s->addr[0]);
-    for (int i = 0; i < PEERS; i++)
-        peer_echo(fds[i], "before");
+    connect_all(s, fds, PEERS);
     snprintf(control, sizeof(control), "unix:%s/control", s->run);
     pid_t taker = server_slot_pid(s, 1);
     kill(taker, SIGSTOP);
@@ -212,10 +212,7 @@ static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
     int fds[PEERS];
 
     server_expect(s, "mailbox: not sent\"");
-    for (int i = 0; i < PEERS; i++)
-        fds[i] = peer_connect(s->addr[0]);
-    for (int i = 0; i < PEERS; i++)
-        peer_echo(fds[i], "before");
+    connect_all(s, fds, PEERS);
     pid_t still = server_slot_pid(s, 2);
     kill(still, SIGSTOP);
     snprintf(control, sizeof(control), "unix:%s/control", s->run);

@@ -128,6 +128,25 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
     server_wait_workers(s, 2);
 }
 
+/* The arbiter hears of these crashes, and of one worker fewer, all at once. */
+static void crash_and_remove_a_slot(struct server *s, const pid_t *pids, size_t n,
+                                    const char *title)
+{
+    connect_all(s);
+    server_must_idle(s);
+    kill(s->pid, SIGSTOP);
+    for (size_t i = 0; i < n; i++) {
+        kill(pids[i], SIGSEGV);
+        MUST(WAIT_UNTIL(!proc_is_alive(pids[i]), WAIT_MS), "it survives SIGSEGV");
+    }
+    kill(s->pid, SIGCONT);
+    kill(s->pid, SIGTTOU); /* SIGCONT would have discarded it */
+    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
+    must_all_be_served(title);
+    server_signal(s, SIGTTIN); /* as many descriptors as before */
+    server_wait_workers(s, 2);
+}
+
 /* Whoever was forked to fill the slot is told to go before it has taken anything. */
 static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
 {
@@ -135,17 +154,7 @@ static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
     struct server *s = start_crashing(it, "");
     pid_t last = server_slot_pid(s, 2);
 
-    connect_all(s);
-    server_must_idle(s);
-    kill(s->pid, SIGSTOP);
-    kill(last, SIGSEGV);
-    MUST(WAIT_UNTIL(!proc_is_alive(last), WAIT_MS), "it survives SIGSEGV");
-    kill(s->pid, SIGCONT);
-    kill(s->pid, SIGTTOU); /* it hears of both at once */
-    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
-    must_all_be_served("heir ends");
-    server_signal(s, SIGTTIN); /* as many descriptors as before */
-    server_wait_workers(s, 2);
+    crash_and_remove_a_slot(s, &last, 1, "heir ends");
 }
 
 /* Nobody is there to adopt what the removed slot has left: it waits for the first that serves. */
@@ -155,19 +164,7 @@ static void rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts(void 
     struct server *s = start_crashing(it, "");
     pid_t pids[] = {server_slot_pid(s, 1), server_slot_pid(s, 2)};
 
-    connect_all(s);
-    server_must_idle(s);
-    kill(s->pid, SIGSTOP);
-    for (size_t i = 0; i < 2; i++) {
-        kill(pids[i], SIGSEGV);
-        MUST(WAIT_UNTIL(!proc_is_alive(pids[i]), WAIT_MS), "it survives SIGSEGV");
-    }
-    kill(s->pid, SIGCONT);
-    kill(s->pid, SIGTTOU); /* it hears of all at once */
-    server_wait_log(s, "msg=\"scaling\" workers=1", 1);
-    must_all_be_served("all crash, one slot removed");
-    server_signal(s, SIGTTIN); /* as many descriptors as before */
-    server_wait_workers(s, 2);
+    crash_and_remove_a_slot(s, pids, 2, "all crash, one slot removed");
 }
 
 /* Both ways to what they have left reach the last one before it has taken anything from either. */
