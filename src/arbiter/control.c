@@ -116,6 +116,11 @@ static void listen_at_default(struct arbiter *a)
     int rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
                                   geteuid() == 0, &place);
 
+    if (rc == -ENAMETOOLONG)
+        snprintf(why, sizeof(why),
+                 "the path in the runtime directory is longer than %d bytes: give arbiter.control "
+                 "a shorter one",
+                 RUNTIME_PATH_MAX - 1);
     if (rc == 0 && place.is_ours && mkdir(place.dir, 0755) == 0)
         snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
     if (rc == 0)

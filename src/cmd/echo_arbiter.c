@@ -5,7 +5,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,7 +168,14 @@ static int resolve(const char *path, char *ret, size_t size)
     rc = config_path_absolute(path, ret, size);
     if (rc == 0)
         return EX_OK;
-    fprintf(stderr, "echo-arbiter: -c %s: %s\n", path, strerror(-rc));
+    if (rc == -ENAMETOOLONG)
+        fprintf(stderr, "echo-arbiter: -c %s: is too long as an absolute path, allowed: %d bytes\n",
+                path, CONFIG_PATH_MAX - 1);
+    else
+        fprintf(stderr,
+                "echo-arbiter: -c %s: is relative, and the working directory is not known: %s: "
+                "give an absolute path\n",
+                path, strerror(-rc));
     return rc == -ENAMETOOLONG ? EX_CONFIG : EX_OSERR;
 }
 
@@ -274,7 +280,7 @@ static int begin(const struct image *image, int argc, char **argv)
     const struct argp argp = {option_table, parse_option, NULL, doc, children, NULL, NULL};
     struct arguments args = {.ready_fd = -1};
     struct config *config = NULL;
-    char path[PATH_MAX];
+    char path[CONFIG_PATH_MAX];
     int rc;
 
     describe_signals(signal_options);

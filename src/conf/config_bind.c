@@ -86,8 +86,10 @@ static int make_path_absolute(char **text, struct addr *a, const char **ret_why)
 
     if (a->kind != ADDR_UNIX || a->path[0] == '/')
         return 0;
-    if (config_path_absolute(a->path, path, sizeof(path)) < 0) {
-        *ret_why = "too long as an absolute path";
+    r = config_path_absolute(a->path, path, sizeof(path));
+    if (r < 0) {
+        *ret_why = r == -ENAMETOOLONG ? "too long as an absolute path"
+                                      : "relative, and the working directory is not known";
         return -EINVAL;
     }
     if (asprintf(&absolute, "unix:%s", path) < 0)

@@ -10,12 +10,12 @@
 
 int config_path_absolute(const char *path, char *ret, size_t size)
 {
-    char dir[PATH_MAX] = "";
+    char dir[PATH_MAX + 1] = ""; /* with room for a slash behind the longest */
     size_t dir_len, path_len;
 
     if (path[0] != '/') {
-        if (!getcwd(dir, sizeof(dir)))
-            return -errno;
+        if (!getcwd(dir, PATH_MAX))
+            return errno == ERANGE ? -ENAMETOOLONG : -errno;
         while (path[0] == '.' && path[1] == '/')
             path += 2 + strspn(path + 2, "/");
         if (strcmp(dir, "/") != 0)

@@ -195,8 +195,9 @@ static int control_set(struct config *c, const struct config_row *row, const cha
                        char *problem, size_t size)
 {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    const bool is_path = *text && strcmp(text, row->type->choices[0]) != 0;
 
-    if (*text && config_path_absolute(text, path, sizeof(path)) == -ENAMETOOLONG)
+    if (is_path && config_path_absolute(text, path, sizeof(path)) == -ENAMETOOLONG)
         return refuse(problem, size, text, "is too long for a socket as an absolute path");
     return place_set(c, row, text, problem, size);
 }

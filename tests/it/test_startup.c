@@ -265,6 +265,105 @@ static void startup__relative_path__found_again_by_a_reload(void **state)
     server_wait_workers(s, 3);
 }
 
+/* A working directory below run_dir whose path has @len bytes. */
+static void enter_path_of(size_t len)
+{
+    char name[201];
+    size_t left = len - strlen(run_dir);
+    enter_dir();
+    while (left > 1) {
+        size_t n = left - 1 > sizeof(name) - 1 ? sizeof(name) - 1 : left - 1;
+        if (left - 1 - n == 1)
+            n--; /* a last name needs a slash and a byte */
+        memset(name, 'd', n);
+        name[n] = '\0';
+        if ((mkdir(name, 0700) < 0 && errno != EEXIST) || chdir(name) < 0)
+            _exit(1);
+        left -= n + 1;
+    }
+}
+
+static void enter_103(void)
+{
+    enter_path_of(103);
+}
+
+static void enter_600(void)
+{
+    enter_path_of(600);
+}
+
+static void enter_4000(void)
+{
+    enter_path_of(4000);
+}
+
+static void startup__long_working_directory__serves_or_says_so(void **state)
+{
+    static void (*const enter[])(void) = {enter_103, enter_600, enter_4000};
+    struct it *it = *state;
+    snprintf(run_dir, sizeof(run_dir), "%s", it->dir);
+    for (size_t i = 0; i < ARRAY_SIZE(enter); i++) {
+        struct server *s = server_start(it, .in_child = enter[i]);
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "msg=\"reloaded\"", 1);
+        server_must_be_well(s, 2);
+        server_refuses(it, 0, "is valid", .in_child = enter[i], .args = {"-t"});
+    }
+    server_refuses(it, 78, "-c relative.conf: is too long as an absolute path",
+                   .in_child = enter_4000, .is_bare = true, .args = {"-c", "relative.conf"});
+    server_refuses(it, 78, "arbiter.pid_file: .echo.pid. is too long as an absolute path",
+                   .in_child = enter_600, .args = {"-p", "echo.pid"});
+    server_refuses(it, 78, "arbiter.control: \"c\" is too long for a socket", .in_child = enter_600,
+                   .conf = "arbiter: { control = \"c\"; };");
+    server_refuses(it, 78, "unix:s.: too long as an absolute path", .in_child = enter_600,
+                   .args = {"-b", "unix:s"});
+}
+
+static void startup__runtime_directory_too_long__serves_without_control(void **state)
+{
+    struct it *it = *state;
+    char variable[200];
+    memset(variable, 'd', sizeof(variable) - 1);
+    variable[sizeof(variable) - 1] = '\0';
+    memcpy(variable, "RUNTIME_DIRECTORY=/", strlen("RUNTIME_DIRECTORY=/"));
+    struct server *s = server_start(it, .env = {variable});
+    server_wait_log(s, "no control socket.*longer than 107 bytes: give arbiter.control", 1);
+    server_must_be_well(s, 2);
+}
+
+static void enter_new(void)
+{
+    enter_dir();
+    if (mkdir("new", 0700) < 0 || chdir("new") < 0)
+        _exit(1);
+}
+
+static void startup__working_directory_moves_and_goes__reloads_all_the_same(void **state)
+{
+    struct it *it = *state;
+    char name[201], *to;
+    snprintf(run_dir, sizeof(run_dir), "%s", it->dir);
+    struct server *s = server_start(it, .in_child = enter_new);
+    memset(name, 'd', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    to = it_path(it, name);
+    MUST(rename(it_path(it, "new"), to) == 0, "rename: %s", strerror(errno));
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    MUST(rmdir(to) == 0, "rmdir: %s", strerror(errno));
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 2);
+    server_must_be_well(s, 2);
+    /* What is relative has no place any more: the reload says so, and nothing changes. */
+    server_expect(s, "reload refused|configuration");
+    server_configure(s, "log: { file = \"here.log\"; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "log.file: .*here.log.* the working directory is not known", 1);
+    server_configure(s, "");
+    server_must_be_well(s, 2);
+}
+
 /* Let the @n-th @call of the start fail; false when it no longer has that many. */
 static bool fail_call(struct it *it, const char *call, unsigned n)
 {
@@ -332,6 +431,9 @@ int main(void)
         IT(startup__daemon__launcher_waits_until_it_serves),
         IT(startup__daemon_fails__launcher_says_so),
         IT(startup__relative_path__found_again_by_a_reload),
+        IT(startup__long_working_directory__serves_or_says_so),
+        IT(startup__runtime_directory_too_long__serves_without_control),
+        IT(startup__working_directory_moves_and_goes__reloads_all_the_same),
         IT(startup__nth_call_fails__says_so_and_leaves_nothing),
     };
     return it_run(tests);
