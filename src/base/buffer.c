@@ -41,12 +41,18 @@ void buffer_pool_init(struct buffer_pool *pool, size_t limit_bytes)
     pool->limit_bytes = MIN(limit_bytes, largest_block);
 }
 
+/* More than the limit is held only after an import. */
+static size_t pool_limit(const struct buffer_pool *pool)
+{
+    return MAX(pool->limit_bytes, pool->raised_bytes);
+}
+
 /* Frees kept blocks, the largest first, until @bytes more fit below the limit. */
 static void pool_make_way(struct buffer_pool *pool, size_t bytes)
 {
     for (unsigned i = BUFFER_CLASSES; i-- > 0;) {
         while (pool->n_kept[i] > 0 &&
-               pool->used_bytes + pool->kept_bytes + bytes > pool->limit_bytes) {
+               pool->used_bytes + pool->kept_bytes + bytes > pool_limit(pool)) {
             struct buffer_block *block = pool->kept[i][--pool->n_kept[i]];
 
             pool->kept_bytes -= block_bytes(block);
@@ -68,7 +74,7 @@ void buffer_pool_fini(struct buffer_pool *pool)
  */
 static size_t pool_size_for(const struct buffer_pool *pool, size_t capacity, size_t held)
 {
-    const size_t left = pool->limit_bytes - pool->used_bytes + held;
+    const size_t left = pool_limit(pool) - pool->used_bytes + held;
     size_t size;
 
     if (capacity > largest_block - header_bytes)
@@ -107,7 +113,10 @@ static void pool_give(struct buffer_pool *pool, struct buffer_block *block)
     unsigned i;
 
     pool->used_bytes -= size;
-    if (size <= largest_kept && pool->n_kept[i = class_of(size)] < BUFFER_KEEP) {
+    if (pool->used_bytes <= pool->limit_bytes)
+        pool->raised_bytes = 0;
+    if (size <= largest_kept && pool->used_bytes + pool->kept_bytes + size <= pool->limit_bytes &&
+        pool->n_kept[i = class_of(size)] < BUFFER_KEEP) {
         pool->kept[i][pool->n_kept[i]++] = block;
         pool->kept_bytes += size;
     } else {
@@ -209,6 +218,32 @@ int buffer_append(struct buffer *b, struct buffer_pool *pool, const void *data, 
         return rc;
     memcpy(buffer_end(b), data, len);
     b->block->len += len;
+    return 0;
+}
+
+/* A large block has no room to spare: the pages that it would take may be needed by the next
+ * import.
+ */
+int buffer_import(struct buffer *b, struct buffer_pool *pool, const void *data, size_t len)
+{
+    size_t size;
+    int rc;
+
+    assert(!b->block);
+    if (len == 0)
+        return 0;
+    if (len > largest_block - header_bytes)
+        return -ENOMEM;
+    size = len + header_bytes;
+    if (size <= largest_kept)
+        size = round_up_to_class(size);
+    rc = pool_take(pool, size, &b->block);
+    if (rc < 0)
+        return rc;
+    memcpy(b->block->bytes, data, len);
+    b->block->len = len;
+    if (pool->used_bytes > pool->limit_bytes)
+        pool->raised_bytes = MAX(pool->raised_bytes, pool->used_bytes + pool->used_bytes / 8);
     return 0;
 }
 

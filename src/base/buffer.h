@@ -26,6 +26,7 @@ struct buffer_block {
 
 struct buffer_pool {
     size_t limit_bytes; /* what all buffers together may hold */
+    size_t raised_bytes; /* the limit instead, after imports beyond it; 0 = none */
     size_t used_bytes; /* handed out now, whole blocks counted */
     size_t kept_bytes; /* in the lists below; bounded by BUFFER_KEEP a class and by the limit */
     unsigned n_kept[BUFFER_CLASSES];
@@ -83,6 +84,15 @@ void buffer_commit(struct buffer *b, size_t n);
 
 /* buffer_append - reserve and copy. Returns as buffer_reserve. @data may not point into @b. */
 int buffer_append(struct buffer *b, struct buffer_pool *pool, const void *data, size_t len);
+
+/*
+ * buffer_import - hold a copy of what another pool held, whatever the limit says
+ * @b  empty
+ * The block is no larger than the other pool's was. Beyond the limit, all buffers together may grow
+ * by an eighth of what they hold, until they are below it again.
+ * Returns 0 or -ENOMEM.
+ */
+int buffer_import(struct buffer *b, struct buffer_pool *pool, const void *data, size_t len);
 
 /* buffer_consume - drop @n bytes at the front; an empty buffer gives its block back */
 void buffer_consume(struct buffer *b, struct buffer_pool *pool, size_t n);

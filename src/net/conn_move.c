@@ -123,9 +123,9 @@ static int import_bytes(struct conn *c, const struct handover_record *r, bool is
 
     if (r->end >= CONN_ENDS)
         return -EBADMSG;
-    rc = buffer_append(&c->tail, &set->pool, r->tail, r->tail_len);
+    rc = buffer_import(&c->tail, &set->pool, r->tail, r->tail_len);
     if (rc == 0)
-        rc = buffer_append(&c->output, &set->pool, r->output, r->output_len);
+        rc = buffer_import(&c->output, &set->pool, r->output, r->output_len);
     if (rc == 0 && has_state(c))
         rc = b->protocol->restore
                  ? b->protocol->restore(b->context, r->state, r->state_len, &c->state)

@@ -41,7 +41,7 @@ void conn_forget(struct conn *c);
 /*
  * conn_import - a detached connection, not counted yet, with copies of the bytes of @record
  * @is_same_rule  the giver's protocol had the same rules
- * Returns 0, -ENOMEM, -ENOBUFS (max_buffered) or -EBADMSG; on failure @fd is still the caller's.
+ * Returns 0, -ENOMEM or -EBADMSG; on failure @fd is still the caller's.
  */
 int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
                 bool is_same_rule, struct conn **ret);

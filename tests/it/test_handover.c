@@ -94,6 +94,91 @@ static void handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exac
     }
 }
 
+/* --- nearly all of max_buffered --- */
+
+/* The beginning of a message of @size bytes. */
+static struct bytes letters(size_t size)
+{
+    char *text = peer_alloc(size + 4);
+
+    for (size_t i = 0; i < size; i++)
+        text[i] = (char)('a' + (i * 2654435761u >> 16) % 23);
+    memcpy(text + size, "\r\n\r\n", 4);
+    return (struct bytes){text, size + 4};
+}
+
+/* Until the worker has read, and holds, @until bytes of @m. */
+static void send_more(struct server *s, int fd, struct bytes m, size_t *sent, size_t until)
+{
+    const uint64_t before = server_counter(s, bytes_in);
+
+    peer_send(fd, (const char *)m.data + *sent, until - *sent);
+    MUST_COME(server_counter(s, bytes_in) == before + until - *sent, "the bytes are not read");
+    *sent = until;
+}
+
+static void finish_message(int fd, struct bytes m, size_t begun)
+{
+    peer_exchange(fd, (struct bytes){(const char *)m.data + begun, m.len - begun}, m, 0, NULL);
+    peer_echo(fd, "after");
+}
+
+/* 13.8 of 15 MiB: three blocks of 4 MiB, and one that grew into what was left. It is the oldest
+ * connection's, and so the first that the taker receives. */
+static void handover__worker_nearly_full__all_it_held_moves(void **state)
+{
+    enum { KIB = 1024, PEERS = 4, FULL = 3700 * KIB, OVER_2_MIB = 2080 * KIB, LAST = 2900 * KIB };
+    static const struct {
+        int peer;
+        size_t until;
+    } order[] = {{1, FULL},       {2, FULL}, {0, 1900 * KIB}, {3, OVER_2_MIB},
+                 {0, OVER_2_MIB}, {3, FULL}, {0, LAST}};
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { workers = 1; exit_timeout = 5; };"
+                                                "server: { max_message = \"3840KiB\";"
+                                                "          max_buffered = \"15MiB\"; };");
+    struct bytes m = letters(FULL + 20000);
+    size_t begun[PEERS] = {0};
+    int fds[PEERS];
+
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i] = peer_connect(s->addr[0]), "before");
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+        send_more(s, fds[order[i].peer], m, &begun[order[i].peer], order[i].until);
+    for (size_t round = 1; round <= 3; round++) {
+        server_signal(s, SIGHUP);
+        server_wait_log(s, RELOADED, round);
+        server_wait_log(s, "worker ended\"", round);
+    }
+    for (int i = PEERS; i-- > 0;)
+        finish_message(fds[i], m, begun[i]);
+}
+
+/* Two of which each holds 87 % of what it may, and one takes all: it is above its limit until its
+ * clients have finished, and no message is lost for that. */
+static void handover__two_nearly_full__one_takes_all(void **state)
+{
+    enum { PEERS = 28, BEGUN = 127 * 1024 };
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { exit_timeout = 5; };"
+                                                "server: { max_message = \"512KiB\";"
+                                                "          max_buffered = \"2MiB\"; };");
+    struct bytes m = letters(BEGUN + 900);
+    int fds[PEERS];
+
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i] = peer_connect(s->addr[0]), "before");
+    for (int i = 0; i < PEERS; i++) {
+        size_t begun = 0;
+
+        send_more(s, fds[i], m, &begun, BEGUN);
+    }
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "worker ended\"", 1);
+    for (int i = 0; i < PEERS; i++)
+        finish_message(fds[i], m, BEGUN);
+}
+
 /* One change after the other, without waiting for what the one before moves. */
 static void handover__changes_overtake_each_other__nothing_lost(void **state)
 {
@@ -243,6 +328,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact),
         IT(handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
+        IT(handover__worker_nearly_full__all_it_held_moves),
+        IT(handover__two_nearly_full__one_takes_all),
         IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
         IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),

@@ -112,6 +112,37 @@ static void buffer_reserve__large_one_near_the_limit__all_that_is_left(void **st
     buffer_pool_fini(&pool);
 }
 
+static void
+buffer_import__beyond_the_limit__held_and_little_more_until_below_it(void **state UNUSED)
+{
+    struct buffer_pool pool;
+    struct buffer b[4] = {0}, c = {0};
+    uint8_t *data = calloc(1, 3 * MIB);
+
+    assert_non_null(data);
+    buffer_pool_init(&pool, 7 * MIB);
+    for (size_t i = 0; i < 4; i++) {
+        data[0] = (uint8_t)i;
+        assert_int_equal(buffer_import(&b[i], &pool, data, 3 * MIB), 0);
+        assert_int_equal(buffer_len(&b[i]), 3 * MIB);
+    }
+    assert_in_range(pool.used_bytes, 12 * MIB, 12 * MIB + 4096); /* no more than they are */
+    assert_int_equal(buffer_append(&b[0], &pool, data, MIB / 2), 0);
+    assert_int_equal(buffer_reserve(&c, &pool, 3 * MIB / 2), -ENOBUFS);
+    assert_int_equal(buffer_import(&c, &pool, "abc", 3), 0);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(buffer_data(&b[i])[0], i);
+        buffer_free(&b[i], &pool);
+    }
+    assert_int_equal(pool.raised_bytes, 0);
+    assert_int_equal(buffer_append(&b[3], &pool, data, 2 * MIB), 0);
+    assert_int_equal(buffer_append(&b[3], &pool, data, 3 * MIB), -ENOBUFS);
+    buffer_free(&b[3], &pool);
+    buffer_free(&c, &pool);
+    buffer_pool_fini(&pool);
+    free(data);
+}
+
 static void buffer_reserve__no_growth_left__moves_to_the_front(void **state UNUSED)
 {
     struct buffer_pool pool;
@@ -206,6 +237,7 @@ int main(void)
         cmocka_unit_test(buffer_free__many_of_a_size__few_kept),
         cmocka_unit_test(buffer_reserve__limit__refused_and_unchanged),
         cmocka_unit_test(buffer_reserve__large_one_near_the_limit__all_that_is_left),
+        cmocka_unit_test(buffer_import__beyond_the_limit__held_and_little_more_until_below_it),
         cmocka_unit_test(buffer_reserve__no_growth_left__moves_to_the_front),
         cmocka_unit_test(buffer_append__appended_and_consumed__moves_each_byte_few_times),
         cmocka_unit_test(buffer__random_steps__as_the_naive_queue),

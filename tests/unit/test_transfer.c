@@ -516,25 +516,60 @@ static void transfer__room_gone_meanwhile__refused_ones_stay(void **state UNUSED
         close(late[i]);
 }
 
-static void transfer__one_does_not_fit_in_max_buffered__all_others_move(void **state UNUSED)
+static int restore_all_but_five(const void *context, const uint8_t *data, size_t len,
+                                uint64_t *ret_state)
 {
-    uint8_t *data = payload(100000);
-    int fat;
+    const int rc = count_restore(context, data, len, ret_state);
 
-    transfer_rig_connect(&t, 100);
-    fat = rig_connect(&t.giver);
-    transfer_rig_connect(&t, 200);
-    rig_send(&t.giver, fat, data, 100000);
-    taker()->set.pool.limit_bytes = 65536;
+    return rc == 0 && *ret_state == 5 ? -EBADMSG : rc;
+}
+
+static void transfer__one_cannot_be_restored__all_others_move(void **state UNUSED)
+{
+    struct protocol picky = counting;
+    int fds[301];
+
+    picky.restore = restore_all_but_five;
+    t.giver.set.binding.protocol = &counting;
+    taker()->set.binding.protocol = &picky;
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = rig_connect(&t.giver);
+        rig_send_text(&t.giver, fds[i], i == 100 ? "12345" : "1");
+    }
     move(SIZE_MAX);
     expect_moved(300, 1);
-    assert_int_equal(t.takers[0].in.error, -ENOBUFS);
+    assert_int_equal(t.takers[0].in.error, -EBADMSG);
     assert_int_equal(t.giver.set.n_open, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        rig_send_text(i == 100 ? &t.giver : taker(), fds[i], "1");
+        rig_expect_text(taker(), fds[i], i == 100 ? "56" : "12");
+        close(fds[i]);
+    }
+}
+
+/* What the giver was allowed to hold is not lost because it moves. */
+static void transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on(void **state UNUSED)
+{
+    uint8_t *data = payload(3 * MIB);
+    int fat[3];
+
+    transfer_rig_connect(&t, 300);
+    for (size_t i = 0; i < ARRAY_SIZE(fat); i++) {
+        fat[i] = rig_connect(&t.giver);
+        rig_send(&t.giver, fat[i], data, 3 * MIB);
+    }
+    taker()->set.pool.limit_bytes = 4 * MIB;
+    move(SIZE_MAX);
+    expect_moved(303, 0);
+    assert_in_range(taker()->set.pool.used_bytes, 9 * MIB, 9 * MIB + 4096);
     transfer_rig_expect_echoes(&t, 300);
-    rig_send(&t.giver, fat, data + 100000, 4);
-    rig_expect(&t.giver, fat, data, 100004);
+    for (size_t i = 0; i < ARRAY_SIZE(fat); i++) {
+        rig_send(taker(), fat[i], data + 3 * MIB, 4);
+        rig_expect(taker(), fat[i], data, 3 * MIB + 4);
+        close(fat[i]);
+    }
+    assert_int_equal(taker()->set.pool.raised_bytes, 0);
     free(data);
-    close(fat);
 }
 
 static void transfer__taker_closes_itself_meanwhile__the_rest_stays(void **state UNUSED)
@@ -718,7 +753,8 @@ int main(void)
         TEST(transfer__another_protocol__refused_at_once),
         TEST(transfer__room_for_100_of_252__100_move_and_the_rest_stay),
         TEST(transfer__room_gone_meanwhile__refused_ones_stay),
-        TEST(transfer__one_does_not_fit_in_max_buffered__all_others_move),
+        TEST(transfer__one_cannot_be_restored__all_others_move),
+        TEST(transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on),
         TEST(transfer__taker_closes_itself_meanwhile__the_rest_stays),
         THREE(transfer__three_takers__even_shares),
         THREE(transfer__count__so_many_and_the_rest_is_served),
