@@ -16,7 +16,7 @@
 
 #include "base/fds.h"
 
-enum { PIDFILE_GONE = 1, TRIES = 10 };
+enum { PIDFILE_GONE = 1, TRIES = 10, PID_TEXT_MAX = 32 };
 
 static int explain(char *why, size_t size, const char *path, const char *what, int error)
 {
@@ -45,10 +45,51 @@ static bool is_there(int fd, const char *path)
            ours.st_ino == there.st_ino;
 }
 
+/* What an earlier start has left is empty, or one number and a newline. */
+static bool is_pid_text(const char *text, size_t len)
+{
+    const size_t n = strspn(text, "0123456789");
+
+    return len == 0 || (n > 0 && (n == len || (n + 1 == len && text[n] == '\n')));
+}
+
+/* The file is overwritten now and removed at the end: anything but a pid file of ours is refused,
+ * also what has no size, such as a setting of the kernel. */
+static int check_ours(int fd, const char *path, const struct stat *st, char *why, size_t size)
+{
+    char text[PID_TEXT_MAX + 1] = "";
+    ssize_t n = pread(fd, text, PID_TEXT_MAX, 0);
+
+    if (n < 0)
+        return explain(why, size, path, "read", errno);
+    if (st->st_uid != geteuid())
+        snprintf(why, size, "pid file %s: belongs to user %u: remove it or choose another path",
+                 path, st->st_uid);
+    else if (n == PID_TEXT_MAX || n != st->st_size || !is_pid_text(text, (size_t)n))
+        snprintf(why, size,
+                 "pid file %s: holds something else than one process id: choose another path",
+                 path);
+    else
+        return 0;
+    return -EEXIST;
+}
+
+/* What is not written whole is removed: an empty pid file would tell nobody anything. */
+static int write_pid(int fd, const char *path, char *why, size_t size)
+{
+    char text[PID_TEXT_MAX];
+    int n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    int rc = ftruncate(fd, 0) < 0 ? -errno : fds_write_all(fd, text, (size_t)n);
+
+    if (rc == 0)
+        return 0;
+    unlink(path);
+    return explain(why, size, path, "write", -rc);
+}
+
 /* Returns PIDFILE_GONE if its holder has removed it in the meantime. */
 static int lock_and_write(int fd, const char *path, char *why, size_t size)
 {
-    char text[32];
     struct stat st;
     int rc;
 
@@ -64,11 +105,8 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
                                     : explain(why, size, path, "flock", errno);
     if (!is_there(fd, path))
         return PIDFILE_GONE;
-    snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) < 0)
-        return explain(why, size, path, "ftruncate", errno);
-    rc = fds_write_all(fd, text, strlen(text));
-    return rc < 0 ? explain(why, size, path, "write", -rc) : 0;
+    rc = check_ours(fd, path, &st, why, size);
+    return rc < 0 ? rc : write_pid(fd, path, why, size);
 }
 
 static int open_once(struct pidfile *p, const char *path, char *why, size_t why_size)

@@ -15,10 +15,11 @@ struct pidfile {
 
 /*
  * pidfile_open - create, lock, write
- * Never through a symbolic link, never over anything but a regular file.
+ * Never through a symbolic link, never over anything but a pid file: a regular file of this user
+ * that is empty or holds one number. What cannot be written is not left behind.
  * @path  "" = none: succeeds and holds nothing
  * @why   on failure: a sentence that names path, reason and, if known, the holder; @why_size bytes
- * Returns 0, -EBUSY (another process holds it), -EEXIST (not a regular file, or a link) or -errno.
+ * Returns 0, -EBUSY (another process holds it), -EEXIST (no pid file of ours) or -errno.
  */
 int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size);
 

@@ -93,6 +93,8 @@ static void startup__pid_file_impossible__73_and_target_intact(void **state)
     it_write(it, "precious", "do not touch\n");
     MUST(symlink(it_path(it, "precious"), link) == 0, "symlink: %s", strerror(errno));
     MUST(mkfifo(fifo, 0600) == 0 && mkdir(dir, 0700) == 0, "fixtures: %s", strerror(errno));
+    server_refuses(it, 73, "holds something else than one process id",
+                   .args = {"-p", it_path(it, "precious")});
     server_refuses(it, 73, "symbolic link", .args = {"-p", link});
     server_refuses(it, 73, "not a regular file", .args = {"-p", fifo});
     server_refuses(it, 73, "directory", .args = {"-p", dir});
