@@ -229,7 +229,7 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
     kill(c->pid, SIGKILL);
     children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, "worker killed", F_STR("worker", id),
-            F_INT("worker_pid", c->pid), F_STR("why", why));
+            F_INT("worker_pid", c->pid), F_CAUSE_STR("why", why));
 }
 
 void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
@@ -256,8 +256,8 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
     LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
             F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
             F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
-            F_STR("signal", name ? name : ""),
-            F_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
+            F_CAUSE_STR("signal", name ? name : ""),
+            F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
             F_UINT("uptime_ms", now_ms - c->forked_ms),
             F_STR("was", c->ready_ms ? "ready" : "booting"));
 }

@@ -90,7 +90,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t ge
     if (is_ours)
         find_places(e);
     log_warning_limited(log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid),
-                        F_UINT("number", e->number), F_STR("signal", signal_name(&e->record)),
+                        F_UINT("number", e->number), F_CAUSE_STR("signal", signal_name(&e->record)),
                         F_UINT("rescued", e->record.rescued), F_INT("fd", e->record.fd),
                         F_STR("payload", escape(&e->record, payload, sizeof(payload))));
 }

@@ -235,10 +235,10 @@ static bool is_over(const struct log_cause *c, uint64_t now_ms)
 
 static void write_cause(struct log *log, const struct log_cause *c)
 {
-    struct log_field fields[4] = {{.key = NULL}};
+    struct log_field fields[LOG_CAUSE_FIELDS + 2] = {{.key = NULL}};
     size_t n = 0;
 
-    for (; n < 2 && c->field[n][0]; n++)
+    for (; n < LOG_CAUSE_FIELDS && c->field[n][0]; n++)
         fields[n] = F_STR(c->field[n], c->value[n]);
     fields[n] = F_UINT("repeated", c->suppressed);
     log_emit(log, c->level, c->message, fields);
@@ -290,6 +290,29 @@ static void keep_field(struct log_cause *c, size_t i, const struct log_field *f)
     snprintf(c->value[i], sizeof(c->value[i]), "%s", field_text(f, digits));
 }
 
+/* The marked fields behind the first one. Returns how many were kept. */
+static size_t keep_marked(struct log_cause *c, const struct log_field *fields)
+{
+    size_t n = 0;
+
+    for (const struct log_field *f = fields; f && f->key; f++)
+        if (f != fields && f->is_cause && n < LOG_CAUSE_FIELDS - 1)
+            keep_field(c, ++n, f);
+    return n;
+}
+
+static uint64_t hash_cause(const char *message, const struct log_field *fields)
+{
+    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), message);
+    char digits[24];
+
+    h = hash_text(h, field_text(fields, digits));
+    for (const struct log_field *f = fields; f && f->key; f++)
+        if (f != fields && f->is_cause)
+            h = hash_text(h, field_text(f, digits));
+    return h | 1;
+}
+
 static void emit_with_count(struct log *log, enum log_level level, const char *message,
                             const struct log_field *fields, uint64_t repeated)
 {
@@ -305,20 +328,20 @@ static void emit_with_count(struct log *log, enum log_level level, const char *m
 void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
                          const char *message, const struct log_field *fields)
 {
-    char digits[24];
-    const char *value = field_text(fields, digits);
-    uint64_t hash = hash_text(hash_text(UINT64_C(0xcbf29ce484222325), message), value) | 1;
+    const uint64_t hash = hash_cause(message, fields);
     struct log_cause *c = find_cause(log, hash);
 
     if (c->hash == hash && !is_over(c, now_ms)) {
         c->suppressed++;
-        keep_field(c, 1, fields && fields->key ? fields + 1 : NULL);
+        if (keep_marked(c, fields) == 0)
+            keep_field(c, 1, fields && fields->key ? fields + 1 : NULL);
         return;
     }
     uint64_t repeated = c->hash == hash ? c->suppressed : 0;
     *c = (struct log_cause){.hash = hash, .since_ms = now_ms, .level = level};
     snprintf(c->message, sizeof(c->message), "%s", message);
     keep_field(c, 0, fields);
+    keep_marked(c, fields);
     if (repeated > 0)
         emit_with_count(log, level, message, fields, repeated);
     else

@@ -17,15 +17,20 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 enum { LOG_LINE_MAX = 4096, LOG_CAUSES = 64, LOG_WINDOW_MS = 5000 };
 
-/* A cause that repeats: a message and the value of its first field. */
+enum { LOG_CAUSE_FIELDS = 3 };
+
+/* A cause that repeats: a message and the values of its first field and of those marked as cause.
+ */
 struct log_cause {
     uint64_t hash; /* 0 = free */
     uint64_t since_ms;
     uint64_t suppressed;
     enum log_level level;
     char message[96]; /* these three for the closing line, cut to their size */
-    char field[2][32]; /* the first two; the second is that of the last line that was held back */
-    char value[2][96];
+    /* The first field and the marked ones; without such, the second one of the last line that was
+     * held back. */
+    char field[LOG_CAUSE_FIELDS][32];
+    char value[LOG_CAUSE_FIELDS][96];
 };
 
 struct log {
@@ -51,12 +56,17 @@ struct log_field {
     const char *str; /* borrowed, escaped when written; NULL is written as "" */
     int64_t i;
     uint64_t u;
+    bool is_cause; /* another value is another cause, which is not held back: log_emit_limited */
 };
 
 #define F_STR(k, v)  ((struct log_field){.key = (k), .kind = LOG_FIELD_STR, .str = (v)})
 #define F_INT(k, v)  ((struct log_field){.key = (k), .kind = LOG_FIELD_INT, .i = (int64_t)(v)})
 #define F_UINT(k, v) ((struct log_field){.key = (k), .kind = LOG_FIELD_UINT, .u = (uint64_t)(v)})
-#define F_ERR(e)     F_STR("error", strerror((e) < 0 ? -(e) : (e)))
+#define F_CAUSE_STR(k, v)                                                                          \
+    ((struct log_field){.key = (k), .kind = LOG_FIELD_STR, .str = (v), .is_cause = true})
+#define F_CAUSE_INT(k, v)                                                                          \
+    ((struct log_field){.key = (k), .kind = LOG_FIELD_INT, .i = (int64_t)(v), .is_cause = true})
+#define F_ERR(e) F_CAUSE_STR("error", strerror((e) < 0 ? -(e) : (e)))
 
 /*
  * log_open - begin to write; the process has to ignore SIGPIPE
@@ -84,9 +94,9 @@ int log_reopen(struct log *log);
 /*
  * log_emit - one line
  * log_emit_limited - at most one a cause in LOG_WINDOW_MS; the rest is counted and reported as
- * repeated=N by the cause's next line: a later emission, or log_flush_causes, with the first two
- * fields of the last that was held back. With @now_ms given,
- * for tests.
+ * repeated=N by the cause's next line: a later emission, or log_flush_causes, with the first field
+ * and the marked ones, or else the second of the last that was held back. With @now_ms given, for
+ * tests.
  */
 void log_emit(struct log *log, enum log_level level, const char *message,
               const struct log_field *fields);

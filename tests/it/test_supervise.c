@@ -128,6 +128,38 @@ static void supervise__worker_fails__is_classified(void **state)
     }
 }
 
+static void kill_slot(struct server *s, uint32_t slot, int signo)
+{
+    const pid_t pid = server_slot_pid(s, slot);
+
+    MUST(pid > 0 && kill(pid, signo) == 0, "slot %u is not filled", slot);
+    MUST_COME(server_slot_pid(s, slot) != pid, "process %d does not end", (int)pid);
+    server_wait_workers(s, 2);
+}
+
+/* Within the 5 seconds in which a cause is logged once. Each way to die is a cause of its own. */
+static void supervise__slot_dies_again_at_once__each_reason_is_logged(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+
+    server_expect(s, "worker died\" .*(signal=(KILL|SEGV|ABRT) |repeated=)");
+    server_expect(s, "msg=\"(worker crashes|backtrace|crash)\" ");
+    kill_slot(s, 1, SIGKILL);
+    kill_slot(s, 1, SIGSEGV);
+    kill_slot(s, 1, SIGABRT);
+    kill_slot(s, 1, SIGKILL);
+    server_wait_log(s, "worker died\" worker=worker.1 .* signal=SEGV code=11 uptime_ms=", 1);
+    server_wait_log(s, "worker died\" worker=worker.1 .* signal=ABRT code=6 uptime_ms=", 1);
+    server_wait_log(s, "crash\" slot=1 .*signal=SEGV ", 1);
+    server_wait_log(s, "crash\" slot=1 .*signal=ABRT ", 1);
+    /* The second KILL is counted, and the line says of what. */
+    server_stop_and_check(s, SIGTERM, 0);
+    MUST(server_log_count(s, "died\" worker=worker.1 signal=KILL code=9 repeated=1") == 1 ||
+             server_log_count(s, "died\" worker=worker.1 .*signal=KILL code=9 uptime_ms=") == 2,
+         "the last death has no reason");
+}
+
 /* A message that a worker may not send ends that worker, and nothing else. */
 static void supervise__worker_lies__is_ended_alone(void **state)
 {
@@ -269,6 +301,7 @@ int main(void)
         IT(supervise__kill_storm__service_stays),
         IT(supervise__all_killed_at_once__connects_are_not_refused),
         IT(supervise__worker_fails__is_classified),
+        IT(supervise__slot_dies_again_at_once__each_reason_is_logged),
         IT(supervise__worker_lies__is_ended_alone),
         IT(supervise__crash_loop_of_one_slot__backs_off_and_heals),
         IT(supervise__nothing_ever_ready__gives_up),

@@ -595,6 +595,32 @@ static void log_emit_limited__other_cause__its_own_line(void **state UNUSED)
     assert_int_equal(count(contents(file), "macro"), 1);
 }
 
+static void die(uint64_t now_ms, const char *worker, int pid, const char *signal, int code)
+{
+    log_emit_limited_at(&lg, now_ms, LOG_LEVEL_WARNING, "died",
+                        FIELDS(F_STR("worker", worker), F_INT("pid", pid),
+                               F_CAUSE_STR("signal", signal), F_CAUSE_INT("code", code)));
+}
+
+/* The same worker with another reason is another cause; what is counted says of which it is. */
+static void log_emit_limited__marked_fields__belong_to_the_cause(void **state UNUSED)
+{
+    open_log_file();
+    die(1000, "worker.1", 10, "KILL", 9);
+    die(1001, "worker.1", 11, "SEGV", 11);
+    die(1002, "worker.1", 12, "", 70);
+    die(1003, "worker.1", 13, "", 71);
+    assert_int_equal(count(contents(file), "\n"), 4);
+    die(1004, "worker.1", 14, "SEGV", 11);
+    die(1005, "worker.1", 15, "", 71);
+    assert_int_equal(count(contents(file), "\n"), 4);
+    log_flush_causes(&lg, 7000);
+    const char *text = contents(file);
+    assert_int_equal(count(text, "\n"), 6);
+    assert_int_equal(count(text, "worker=worker.1 signal=SEGV code=11 repeated=1\n"), 1);
+    assert_int_equal(count(text, "worker=worker.1 signal=\"\" code=71 repeated=1\n"), 1);
+}
+
 static void log_emit_limited__table_full__oldest_goes_with_its_count(void **state UNUSED)
 {
     char value[16];
@@ -655,6 +681,7 @@ int main(void)
         IN_DIR(log_emit_limited__a_storm__one_line_a_window_with_counts),
         IN_DIR(log_flush_causes__window_over__count_then_silence),
         IN_DIR(log_emit_limited__other_cause__its_own_line),
+        IN_DIR(log_emit_limited__marked_fields__belong_to_the_cause),
         IN_DIR(log_emit_limited__table_full__oldest_goes_with_its_count),
         IN_DIR(log_forked__counts__stay_with_the_parent),
     };
