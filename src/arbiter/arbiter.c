@@ -130,6 +130,27 @@ const char *arbiter_signal_help(size_t i, int *ret_signo)
     return signal_table[i].help;
 }
 
+/*
+ * A terminal sends TTIN and TTOU to all of a process group when one of it reads or writes in the
+ * background, and HUP when it is gone. Only what somebody has sent is meant as a command; libev
+ * does not tell, so these three have a handler of their own in front of it.
+ */
+static void on_job_control(int signo, siginfo_t *info, void *context UNUSED)
+{
+    if (info->si_code <= 0) /* positive: from the kernel */
+        ev_feed_signal(signo);
+}
+
+static void heed_senders(void)
+{
+    static const int signals[] = {SIGHUP, SIGTTIN, SIGTTOU};
+    struct sigaction sa = {.sa_sigaction = on_job_control, .sa_flags = SA_SIGINFO | SA_RESTART};
+
+    sigfillset(&sa.sa_mask);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaction(signals[i], &sa, NULL);
+}
+
 static void on_signal(struct ev_loop *loop, ev_signal *w, int revents UNUSED)
 {
     struct arbiter *a = ev_userdata(loop);
@@ -311,6 +332,7 @@ int arbiter_attach(struct arbiter *a)
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);
         ev_signal_start(a->loop, &a->signals[i]);
     }
+    heed_senders();
     signals_ignore_strays(); /* after the others, of which some may be pending over an exec */
     return 0;
 }
