@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 
 static struct listener *find_listener(struct generation *g, const char *text)
 {
@@ -58,6 +59,19 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
     return 0;
 }
 
+static void explain_log(const struct config *c, const char *path, int rc, char *why, size_t size)
+{
+    if (strcmp(path, "syslog") == 0)
+        snprintf(why, size,
+                 "%snothing listens at %s (%s): start a syslog daemon, or name a file with "
+                 "--log-file or log.file",
+                 *c->log_file ? "" : "a daemon logs to syslog unless it is told otherwise, and ",
+                 _PATH_LOG, strerror(-rc));
+    else
+        snprintf(why, size, "%s: %s", path, strerror(-rc));
+    generation_name_key(c, CONFIG_LOG_FILE, why, size);
+}
+
 /* A daemon has no stderr to write to. */
 static int open_log(struct generation *g, char *why, size_t why_size)
 {
@@ -65,12 +79,8 @@ static int open_log(struct generation *g, char *why, size_t why_size)
     const char *path = c->is_daemon && !*c->log_file ? "syslog" : c->log_file;
     int rc = log_open(&g->log, path, c->log_level, c->log_format, "arbiter");
 
-    if (rc < 0) {
-        snprintf(why, why_size, "%s%s: %s%s", *c->log_file ? "" : "a daemon's default is ", path,
-                 strerror(-rc),
-                 strcmp(path, "syslog") == 0 ? "; no syslog daemon listens: name a file" : "");
-        generation_name_key(c, CONFIG_LOG_FILE, why, why_size);
-    }
+    if (rc < 0)
+        explain_log(c, path, rc, why, why_size);
     return rc;
 }
 

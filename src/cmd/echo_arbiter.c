@@ -30,7 +30,7 @@
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
 
-enum { OPTION_READY_FD = 256, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
+enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
 
 enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
 
@@ -50,6 +50,8 @@ static const struct argp_option option_table[] = {
     {"daemon", 'D', NULL, 0, "Detach once every worker is ready", 0},
     {"pid-file", 'p', "FILE", 0, "Write the process id to FILE and keep it locked", 0},
     {"log-level", 'l', "LEVEL", 0, "Log from LEVEL up: debug, info, warning or error", 0},
+    {"log-file", OPTION_LOG_FILE, "FILE", 0,
+     "Log to FILE, or to \"syslog\", instead of standard error", 0},
     {"test", 't', NULL, 0, "Check the configuration and exit; binds nothing", 0},
     {"show", 'T', NULL, 0, "Print the effective configuration with the origin of each value", 0},
     {"ready-fd", OPTION_READY_FD, "N", 0,
@@ -138,6 +140,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case 'l':
         override(args, CONFIG_LOG_LEVEL, text);
+        break;
+    case OPTION_LOG_FILE:
+        override(args, CONFIG_LOG_FILE, text);
         break;
     case 't':
         args->action = ACTION_TEST;

@@ -217,9 +217,9 @@ static void adopt_daemon(struct server *s, const char *pid_file)
 static void startup__daemon__launcher_waits_until_it_serves(void **state)
 {
     struct it *it = *state;
-    char conf[512], *pid_file = it_path(it, "echo.pid");
-    snprintf(conf, sizeof(conf), "log: { file = \"%s/server.log\"; };", it->dir);
-    struct server *s = server_spawn(it, .conf = conf, .args = {"-D", "-p", pid_file});
+    char log[128], *pid_file = it_path(it, "echo.pid");
+    snprintf(log, sizeof(log), "--log-file=%s/server.log", it->dir);
+    struct server *s = server_spawn(it, .args = {"-D", "-p", pid_file, log});
     MUST(server_wait_exit(s, WAIT_MS) == 0, "the launcher fails");
     adopt_daemon(s, pid_file);
     server_wait_ready(s);
@@ -241,6 +241,10 @@ static void startup__daemon_fails__launcher_says_so(void **state)
                    .args = {"-D", "-b", first->addr[0]});
     server_refuses(it, 73, "cannot start", .conf = log, .is_daemon = true,
                    .args = {"-D", "-p", "/nowhere/echo.pid"});
+    if (access("/dev/log", F_OK) < 0)
+        server_refuses(it, 73,
+                       "a daemon logs to syslog .* nothing listens at /dev/log .*--log-file",
+                       .is_daemon = true, .args = {"-D"});
     server_refuses(it, 78, "backlog", .conf = "server: { backlog = 0; };", .is_daemon = true,
                    .args = {"-D"});
 }
