@@ -46,7 +46,8 @@ struct actor_kind {
  *   take {from} + fd     arbiter → actor   somebody will give connections through it
  *   give {count} + fds   arbiter → actor   give so many
  *   moved {...}          actor → arbiter   the giving is over
- *   adopt {} + fd        arbiter → actor   take the rescued connections of a slot that nobody fills
+ *   adopt {} + fd        arbiter → actor   take connections that are nobody's: of a slot that
+ *                                          nobody fills, or of an address that is closed
  *   reopen_logs {}       arbiter → actor
  */
 

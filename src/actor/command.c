@@ -67,7 +67,7 @@ const struct command_row command_table[] = {
      {{"from", COMMAND_STRING, true, 0, 0, "who gives"}},
      "Adopt the connections that come on the descriptor that came along, until its end of file"},
     {"adopt", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, {{0}},
-     "Adopt what a crashed worker of another slot has sent on the descriptor that came along"},
+     "Adopt the connections of nobody that are in the descriptor that came along"},
     {"give", COMMAND_ON_WORKER, COMMAND_BY_ARBITER,
      {{"to", COMMAND_NAMES, true, 0, 0, "who takes, one name a descriptor"},
       {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}},

@@ -153,6 +153,7 @@ void generation_commit(struct arbiter *a)
         if (old->config->write_timeout_ms != a->live->config->write_timeout_ms)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
+    vacate_removed(a, old);
     generation_free(old);
 }
 

@@ -254,6 +254,16 @@ void generation_name_key(const struct config *c, enum config_key key, char *why,
 /* generation_addresses - the bound addresses, space separated */
 void generation_addresses(const struct generation *g, char *buf, size_t size);
 
+/* vacate.c */
+
+/* vacate_removed - @g ends: free the addresses that no other generation has; who waits there to be
+ * accepted goes to the workers of the live one */
+void vacate_removed(struct arbiter *a, struct generation *g);
+
+/* vacate_all - the server stops: the same for all addresses, before the workers are told. If
+ * @is_quick, who waits is reset. */
+void vacate_all(struct arbiter *a, bool is_quick);
+
 /* reload.c */
 void reload_request(struct arbiter *a);
 void reload_on_parser_exit(struct arbiter *a, int status);

@@ -331,6 +331,7 @@ const char *reload_failure_text(enum tr_failure f)
 
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
+    vacate_removed(a, a->next);
     generation_free(a->next);
     a->next = NULL;
     if (action->failure == TR_FAILURE_STOPPED) {

@@ -298,6 +298,7 @@ static void turn_back(struct arbiter *a, const char *why)
 
 void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
+    vacate_removed(a, a->next);
     generation_free(a->next);
     a->next = NULL;
     if (action->failure == TR_FAILURE_STOPPED)

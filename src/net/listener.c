@@ -408,15 +408,21 @@ void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, s
     setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(int));
 }
 
-void listener_close(struct listener *l)
+void listener_unlink(struct listener *l)
 {
     struct stat st;
-    if (!l)
-        return;
-    /* Before the close: from then on a new server may take the path over. */
+
     if (l->owner == getpid() && lstat(l->addr.path, &st) == 0 && S_ISSOCK(st.st_mode) &&
         st.st_dev == l->dev && st.st_ino == l->ino)
         unlink(l->addr.path);
+    l->owner = 0;
+}
+
+void listener_close(struct listener *l)
+{
+    if (!l)
+        return;
+    listener_unlink(l); /* before the close: from then on a new server may take the path over */
     fds_close(&l->fd);
     free(l->text);
     free(l);

@@ -18,6 +18,7 @@ struct listener {
     int fd; /* owned; listening, non-blocking, cloexec */
     int backlog;
     unsigned refs; /* how many configurations (live, next) hold it */
+    bool is_shut; /* its address is free again */
     pid_t owner; /* only this process unlinks */
     dev_t dev; /* of the socket file */
     ino_t ino;
@@ -60,6 +61,24 @@ int listener_set_backlog(struct listener *l, int backlog);
  * probe grows with the number of connections.
  */
 void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open);
+
+/* What waited in the queue: @fd is accepted, non-blocking, cloexec, and taken over. */
+typedef void listener_on_waiting(int fd, void *userdata);
+
+/*
+ * listener_shut - free the address at once, in every process that has the socket
+ * From then on clients are refused and another server may have the address; in the owner the socket
+ * file is unlinked. Does not block. Idempotent.
+ * @on_waiting  called for each connection that nobody has accepted yet, as far as there are
+ *   descriptors for them; NULL = they are reset
+ */
+void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata);
+
+/* listener_is_over - has somebody shut it down, who may be another process? */
+bool listener_is_over(const struct listener *l);
+
+/* listener_unlink - in the owner: remove the socket file, if it is still ours */
+void listener_unlink(struct listener *l);
 
 /* listener_close - close; in the owner also unlink the socket file, if it is still ours. NULL is
  * fine. */

@@ -130,7 +130,10 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
         return 0;
     }
     switch (errno) {
-    case EAGAIN:
+    case EAGAIN: /* a unix socket says so, readable for ever, when it has been shut down */
+        if (w->listener->addr.kind == ADDR_UNIX && listener_is_over(w->listener))
+            ev_io_stop(a->loop, &w->io);
+        break;
     case EINTR:
         break;
     case EMFILE:
@@ -139,7 +142,7 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
     case ENOMEM:
         on_out_of_resources(a, errno);
         break;
-    case EINVAL: /* an orphaned sibling has shut the listener down for all */
+    case EINVAL: /* the arbiter, or an orphaned sibling, has shut the listener down for all */
         ev_io_stop(a->loop, &w->io);
         break;
     default: /* accept(2): errors of the one connection, to be treated like EAGAIN */

@@ -9,54 +9,26 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "actor/conn_batch.h"
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/util.h"
 #include "net/conn_marks.h"
 
-/* A small payload: it is what the kernel's queue is measured by. */
-struct rescue_datagram {
-    uint32_t n_fds;
-};
-
-union rescue_control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(RESCUE_BATCH * sizeof(int))];
-};
-
-/* Returns 0 or the errno of sendmsg. */
-static int send_batch(int fd, const int *fds, uint32_t n)
-{
-    struct rescue_datagram head = {n};
-    struct iovec iov = {&head, sizeof(head)};
-    union rescue_control control;
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = CMSG_SPACE(n * sizeof(int))};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(n * sizeof(int));
-    memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
-}
-
 /* A full queue empties only if somebody takes from it now; descriptors in flight count against the
  * user. */
 static int send_patiently(int fd, const int *fds, uint32_t n)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    int error = send_batch(fd, fds, n);
+    int error = conn_batch_send(fd, fds, n, false);
 
     for (int waited_ms = 0; waited_ms < RESCUE_PATIENCE_MS; waited_ms += 10) {
         if (error != EAGAIN && error != ETOOMANYREFS && error != ENOBUFS && error != EINTR)
             break;
         /* Too many in flight: the socket is writable all the while, and poll returns at once. */
         poll(error == EAGAIN ? &p : NULL, error == EAGAIN ? 1 : 0, 10);
-        error = send_batch(fd, fds, n);
+        error = conn_batch_send(fd, fds, n, false);
     }
     return error;
 }
@@ -79,13 +51,13 @@ static int send_some(int fd, const int *fds, uint32_t n)
 
 uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
 {
-    int fds[RESCUE_BATCH];
+    int fds[CONN_BATCH_MAX];
     uint32_t n = 0, sent = 0;
 
     for (size_t i = 0; i < n_marks; i++) {
         if (marks[i] == CONN_MARK_IDLE)
             fds[n++] = (int)i;
-        if (n < RESCUE_BATCH && (i + 1 < n_marks || n == 0))
+        if (n < CONN_BATCH_MAX && (i + 1 < n_marks || n == 0))
             continue;
         const int rc = send_some(fd, fds, n);
         if (rc < 0)
@@ -118,13 +90,16 @@ static void mark(const struct rescue *r, int fd, uint8_t value)
         marks[fd] = value;
 }
 
-static void adopt(struct rescue *r, int fd)
+static void adopt(struct rescue *r, int fd, bool is_new)
 {
+    struct counters *counters = r->acceptor->conns->counters;
+
     if (!is_connection(fd)) {
         mark(r, fd, CONN_MARK_FREE);
         fds_close(&fd);
     } else if (conn_set_add(r->acceptor->conns, fd) == 0) {
-        counter_add(&r->acceptor->conns->counters->rescued, 1);
+        counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
+        r->n_new += is_new;
         r->n_adopted++;
     }
 }
@@ -164,14 +139,14 @@ static ssize_t receive_marked(const struct rescue *r, struct msghdr *msg, int *r
 /* Returns whether there may be more. */
 static bool take_batch(struct rescue *r)
 {
-    struct rescue_datagram head;
+    struct conn_batch head = {0}; /* an older image's is shorter */
     struct iovec iov = {&head, sizeof(head)};
-    union rescue_control control;
+    union conn_batch_control control;
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes)};
-    int fds[RESCUE_BATCH];
+    int fds[CONN_BATCH_MAX];
     size_t n_fds;
 
     if (receive_marked(r, &msg, fds, &n_fds) <= 0)
@@ -179,17 +154,17 @@ static bool take_batch(struct rescue *r)
     if (msg.msg_flags & MSG_CTRUNC)
         log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
     for (size_t i = 0; i < n_fds; i++)
-        adopt(r, fds[i]);
+        adopt(r, fds[i], head.is_new);
     return true;
 }
 
 static void tell_adopted(struct rescue *r)
 {
-    if (r->n_adopted > 0) {
-        log_info(r->acceptor->log, "connections rescued", F_UINT("count", r->n_adopted));
+    if (r->n_adopted > r->n_new)
+        log_info(r->acceptor->log, "connections rescued", F_UINT("count", r->n_adopted - r->n_new));
+    if (r->n_adopted > 0)
         acceptor_on_moved(r->acceptor);
-    }
-    r->n_adopted = 0;
+    r->n_adopted = r->n_new = 0;
 }
 
 static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)

@@ -11,7 +11,7 @@
 
 #include "worker/accept.h"
 
-enum { RESCUE_BATCH = 252, RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
+enum { RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
 
 /*
  * rescue_send - send every descriptor that @marks calls idle, in batches
@@ -22,12 +22,13 @@ enum { RESCUE_BATCH = 252, RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4
  */
 uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks);
 
-/* Adopts what comes out of a slot's pair. */
+/* Adopts what comes out of a pair: a slot's, or the arbiter's own. */
 struct rescue {
     ev_io io;
     struct acceptor *acceptor; /* borrowed: whose connections they become; NULL = not started */
     bool is_once; /* the senders are gone: what is there now is all */
     uint64_t n_adopted; /* since the last line in the log */
+    uint64_t n_new; /* of them, those that no worker had before */
 };
 
 /*

@@ -27,6 +27,14 @@
 #include "worker/internal.h"
 #include "worker/recycle.h"
 
+static void on_waiting(int fd, void *userdata)
+{
+    struct worker *w = userdata;
+
+    if (conn_set_add(&w->conns, fd) == 0)
+        counter_add(&w->record->counters.accepted, 1);
+}
+
 /* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
  */
 static void become_orphan(struct worker *w)
@@ -35,8 +43,7 @@ static void become_orphan(struct worker *w)
         log_warning(w->boot->log, "the arbiter is gone: draining",
                     F_UINT("connections", w->conns.n_open));
     for (size_t i = 0; i < w->boot->n_listeners; i++)
-        if (w->boot->listeners[i]->fd >= 0)
-            shutdown(w->boot->listeners[i]->fd, SHUT_RDWR);
+        listener_shut(w->boot->listeners[i], on_waiting, w);
     worker_drain(w);
 }
 

@@ -1,0 +1,81 @@
+/*
+ * The end of a listening socket. shutdown() frees its address for every process that has the
+ * socket, at once, and resets the connections that nobody has accepted yet: those are accepted
+ * first. The arbiter does it, and a worker that has lost its arbiter.
+ */
+#include "net/listener.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/util.h"
+
+enum { TCP_FLAGS_OFFSET = 13, TCP_FLAG_SYN = 0x02 };
+
+/*
+ * From here on nobody new gets as far as the queue: a SYN is dropped, and comes again a second
+ * later. Handshakes that have begun still end, also those of accepted sockets, which inherit the
+ * filter: so it must let everything else through. Without it (old kernels, no memory) a client may
+ * come between the last accept and the shutdown, and is reset.
+ */
+static void drop_new_ones(int fd)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_OFFSET),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TCP_FLAG_SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    const struct sock_fprog program = {ARRAY_SIZE(code), code};
+
+    setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+/* Returns when the queue is empty, or after @max. */
+static void accept_waiting(const struct listener *l, int max, listener_on_waiting *on_waiting,
+                           void *userdata)
+{
+    const int nothing = 0;
+
+    for (int i = 0; i < max; i++) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd >= 0) {
+            setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &nothing, sizeof(nothing));
+            on_waiting(fd, userdata);
+        } else if (errno == EAGAIN || errno == EINVAL || errno == EMFILE || errno == ENFILE ||
+                   errno == ENOBUFS || errno == ENOMEM) {
+            return;
+        }
+    }
+}
+
+void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata)
+{
+    if (l->is_shut || l->fd < 0)
+        return;
+    l->is_shut = true;
+    if (l->addr.kind == ADDR_UNIX) {
+        listener_unlink(l);
+        shutdown(l->fd, SHUT_RDWR); /* what waits in the queue stays there */
+        if (on_waiting)
+            accept_waiting(l, INT_MAX, on_waiting, userdata);
+        return;
+    }
+    if (on_waiting) {
+        accept_waiting(l, l->backlog, on_waiting, userdata); /* so that the rest takes no time */
+        drop_new_ones(l->fd);
+        accept_waiting(l, INT_MAX, on_waiting, userdata);
+    }
+    shutdown(l->fd, SHUT_RDWR);
+}
+
+bool listener_is_over(const struct listener *l)
+{
+    struct pollfd p = {.fd = l->fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
