@@ -93,14 +93,14 @@ static void begin_to_accept(struct arbiter *a, const char *path)
 
 static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_size)
 {
-    struct control *k = &a->control;
     char text[RUNTIME_PATH_MAX + 8];
     mode_t mask;
     int rc;
 
     snprintf(text, sizeof(text), "unix:%s", path);
     mask = umask(0177); /* from its first moment nobody else may connect */
-    rc = listener_open(text, CONTROL_BACKLOG, 0, &k->listener, why, why_size);
+    rc = listener_open(text, CONTROL_BACKLOG, 0, (struct listener_outgoing){0},
+                       &a->control.listener, why, why_size);
     umask(mask);
     if (rc < 0)
         return rc == -EADDRINUSE ? -EBUSY : rc;
@@ -108,25 +108,30 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
     return 0;
 }
 
-static void listen_at_default(struct arbiter *a)
+static int listen_at_default(struct arbiter *a, char *why, size_t why_size)
 {
     struct control *k = &a->control;
     struct runtime_path place;
-    char why[512] = "there is no runtime directory: give arbiter.control a path";
     int rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
                                   geteuid() == 0, &place);
 
     if (rc == -ENAMETOOLONG)
-        snprintf(why, sizeof(why),
+        snprintf(why, why_size,
                  "the path in the runtime directory is longer than %d bytes: give arbiter.control "
                  "a shorter one",
                  RUNTIME_PATH_MAX - 1);
-    if (rc == 0 && place.is_ours && mkdir(place.dir, 0755) == 0)
-        snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
-    if (rc == 0)
-        rc = listen_at(a, place.socket, why, sizeof(why));
+    else if (rc < 0)
+        snprintf(why, why_size, "there is no runtime directory: give arbiter.control a path");
     if (rc < 0)
-        log_info(a->log, "no control socket", F_STR("reason", why));
+        return rc;
+    if (place.is_ours && mkdir(place.dir, 0755) == 0)
+        snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
+    return listen_at(a, place.socket, why, why_size);
+}
+
+static bool is_default(const char *setting)
+{
+    return strcmp(setting, "auto") == 0;
 }
 
 static void init(struct control *k)
@@ -143,8 +148,11 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
     init(&a->control);
     if (!*setting)
         return 0;
-    if (strcmp(setting, "auto") == 0) {
-        listen_at_default(a);
+    if (is_default(setting)) {
+        if (listen_at_default(a, why, why_size) < 0)
+            log_warning(
+                a->log, "no control socket", F_STR("reason", why),
+                F_STR("hint", "echo-client cannot reach this server; a reload tries again"));
         return 0;
     }
     rc = listen_at(a, setting, why, why_size);
@@ -161,6 +169,29 @@ void control_adopt(struct arbiter *a, const char *path, const char *made_dir)
     snprintf(k->made_dir, sizeof(k->made_dir), "%s", made_dir);
     if (k->listener)
         begin_to_accept(a, path);
+}
+
+void control_repair(struct arbiter *a)
+{
+    struct control *k = &a->control;
+    struct listener *old = k->listener;
+    const char *setting = a->live->config->control;
+    char why[CONFIG_WHY_LEN];
+
+    if (!*setting || (old && listener_is_reachable(old)))
+        return;
+    if (old)
+        ev_io_stop(a->loop, &k->io);
+    if ((is_default(setting) ? listen_at_default(a, why, sizeof(why))
+                             : listen_at(a, setting, why, sizeof(why))) < 0) {
+        if (old)
+            ev_io_start(a->loop, &k->io);
+        log_warning(a->log, "the control socket is missing and cannot be made",
+                    F_STR("reason", why));
+        return;
+    }
+    listener_close(old);
+    log_info(a->log, "the control socket was missing: made anew", F_STR("path", k->path));
 }
 
 void control_close(struct arbiter *a)

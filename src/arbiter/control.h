@@ -34,7 +34,7 @@ struct control {
 /*
  * control_open - listen where arbiter.control says
  * @setting  "auto", "" or a path
- * A default that cannot be had is no error: there is no control socket then, and the log says so.
+ * A default that cannot be had is no error: there is no control socket then, and the log warns.
  * Returns 0 or -errno, with @why.
  */
 int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
@@ -42,6 +42,10 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
 /* control_adopt - go on with what an earlier image has left; the listener, if there is one, is in
  * place */
 void control_adopt(struct arbiter *a, const char *path, const char *made_dir);
+
+/* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make
+ * it. A failure is logged. */
+void control_repair(struct arbiter *a);
 
 /* control_close - drop the clients, unlink the socket */
 void control_close(struct arbiter *a);

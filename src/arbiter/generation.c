@@ -9,11 +9,20 @@
 #include <string.h>
 #include <syslog.h>
 
+static bool is_listed(const struct config *c, const char *text)
+{
+    for (size_t i = 0; i < c->n_bind; i++)
+        if (strcmp(c->bind[i], text) == 0)
+            return true;
+    return false;
+}
+
+/* One whose socket file is gone is of no use to anybody: it is made anew. */
 static struct listener *find_listener(struct generation *g, const char *text)
 {
     if (g)
         for (size_t i = 0; i < g->n_listeners; i++)
-            if (strcmp(g->listeners[i]->text, text) == 0)
+            if (strcmp(g->listeners[i]->text, text) == 0 && listener_is_reachable(g->listeners[i]))
                 return g->listeners[i];
     return NULL;
 }
@@ -40,13 +49,19 @@ void generation_name_key(const struct config *c, enum config_key key, char *why,
 static int open_listeners(struct generation *g, struct generation *old, char *why, size_t why_size)
 {
     const struct config *c = g->config;
+    struct listener *outgoing[CONFIG_BIND_MAX];
+    size_t n_outgoing = 0;
 
+    for (size_t i = 0; old && i < old->n_listeners; i++)
+        if (!is_listed(c, old->listeners[i]->text))
+            outgoing[n_outgoing++] = old->listeners[i];
     for (size_t i = 0; i < c->n_bind; i++) {
         struct listener *l = find_listener(old, c->bind[i]);
 
         if (!l) {
-            int rc = listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms, &l,
-                                   why, why_size);
+            int rc =
+                listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
+                              (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
             if (rc < 0) {
                 generation_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;
@@ -153,6 +168,7 @@ void generation_commit(struct arbiter *a)
         if (old->config->write_timeout_ms != a->live->config->write_timeout_ms)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
+    control_repair(a);
     vacate_removed(a, old);
     generation_free(old);
 }

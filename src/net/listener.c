@@ -93,7 +93,7 @@ static int user_timeout(int idle_s, unsigned wanted_ms)
 }
 
 /* Accepted sockets inherit all of these on Linux, which saves six calls a connection. */
-static int set_tcp_options(struct listener *l, int family, unsigned user_timeout_ms,
+static int set_tcp_options(struct listener *l, int family, unsigned user_timeout_ms, bool is_shared,
                            const struct failure *f)
 {
     const struct {
@@ -102,6 +102,7 @@ static int set_tcp_options(struct listener *l, int family, unsigned user_timeout
         bool is_wanted;
     } options[] = {
         {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR, 1, true},
+        {"SO_REUSEPORT", SOL_SOCKET, SO_REUSEPORT, 1, is_shared},
         {"IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, l->addr.kind != ADDR_ANY, family == AF_INET6},
         {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY, 1, true},
         {"SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE, 1, true},
@@ -120,12 +121,12 @@ static int set_tcp_options(struct listener *l, int family, unsigned user_timeout
 }
 
 static int bind_tcp(struct listener *l, const struct sockaddr_storage *ss, socklen_t len,
-                    unsigned user_timeout_ms, const struct failure *f)
+                    unsigned user_timeout_ms, bool is_shared, const struct failure *f)
 {
     l->fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd < 0)
         return fail(f, &l->addr, "socket", errno);
-    int r = set_tcp_options(l, ss->ss_family, user_timeout_ms, f);
+    int r = set_tcp_options(l, ss->ss_family, user_timeout_ms, is_shared, f);
     if (r < 0)
         return r;
     if (bind(l->fd, (const struct sockaddr *)ss, len) < 0)
@@ -133,7 +134,35 @@ static int bind_tcp(struct listener *l, const struct sockaddr_storage *ss, sockl
     return 0;
 }
 
-static int open_tcp(struct listener *l, unsigned user_timeout_ms, const struct failure *f)
+static void set_shared(int fd, bool is_on)
+{
+    const int value = is_on;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof(value));
+}
+
+/*
+ * 127.0.0.1:80 cannot listen besides 0.0.0.0:80 unless both sockets say SO_REUSEPORT and are of one
+ * user. Ours say so only from the bind to the listen of the new one: the kernel asks no later, and
+ * another server is refused as ever. Returns whether there are any.
+ */
+static bool share_port(const struct listener *l, struct listener_outgoing outgoing, bool is_on)
+{
+    bool is_shared = false;
+
+    for (size_t i = 0; i < outgoing.n; i++) {
+        const struct listener *other = outgoing.list[i];
+
+        if (other->addr.kind == ADDR_UNIX || other->addr.port != l->addr.port)
+            continue;
+        set_shared(other->fd, is_on);
+        is_shared = true;
+    }
+    return is_shared;
+}
+
+static int open_tcp(struct listener *l, unsigned user_timeout_ms, bool is_shared,
+                    const struct failure *f)
 {
     struct sockaddr_storage ss;
     socklen_t len;
@@ -144,13 +173,13 @@ static int open_tcp(struct listener *l, unsigned user_timeout_ms, const struct f
                          "a server listens on numbers, not names: write the address itself");
     if (r < 0)
         return fail(f, &l->addr, "address", -r);
-    r = bind_tcp(l, &ss, len, user_timeout_ms, f);
+    r = bind_tcp(l, &ss, len, user_timeout_ms, is_shared, f);
     if (l->addr.kind == ADDR_ANY && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
         struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(l->addr.port)};
         memset(&ss, 0, sizeof(ss));
         memcpy(&ss, &any, sizeof(any));
         fds_close(&l->fd);
-        r = bind_tcp(l, &ss, sizeof(any), user_timeout_ms, f);
+        r = bind_tcp(l, &ss, sizeof(any), user_timeout_ms, is_shared, f);
     }
     return r;
 }
@@ -312,12 +341,40 @@ static int begin_to_listen(struct listener *l, const struct failure *f)
     return r < 0 ? fail(f, &l->addr, "getsockname", -r) : 0;
 }
 
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
-                  char *why, size_t why_size)
+/* A TCP address, listening. */
+static int serve_tcp(struct listener *l, unsigned user_timeout_ms,
+                     struct listener_outgoing outgoing, const struct failure *f)
+{
+    const bool is_shared = share_port(l, outgoing, true);
+    int r = open_tcp(l, user_timeout_ms, is_shared, f);
+
+    if (r == 0)
+        r = begin_to_listen(l, f);
+    if (is_shared) {
+        set_shared(l->fd, false);
+        share_port(l, outgoing, false);
+    }
+    return r;
+}
+
+/* The lock is held until there is somebody to answer a probe. */
+static int serve_unix(struct listener *l, const struct failure *f)
+{
+    int lock = -1;
+    int r = open_unix(l, f, &lock);
+
+    if (r == 0)
+        r = begin_to_listen(l, f);
+    fds_close(&lock);
+    return r;
+}
+
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
+                  struct listener_outgoing outgoing, struct listener **ret, char *why,
+                  size_t why_size)
 {
     struct failure f = {.text = text, .why = why, .size = why_size};
     const char *what;
-    int lock = -1;
     struct listener *l = calloc(1, sizeof(*l));
 
     if (!l || !(l->text = strdup(text))) {
@@ -330,13 +387,9 @@ int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struc
     if (r < 0)
         fail_hint(&f, "address", -r, what);
     else if (l->addr.kind == ADDR_UNIX)
-        r = open_unix(l, &f, &lock);
+        r = serve_unix(l, &f);
     else
-        r = open_tcp(l, user_timeout_ms, &f);
-    /* The lock is held until there is somebody to answer a probe. */
-    if (r == 0)
-        r = begin_to_listen(l, &f);
-    fds_close(&lock);
+        r = serve_tcp(l, user_timeout_ms, outgoing, &f);
     if (r < 0) {
         listener_close(l);
         return r;
@@ -408,12 +461,17 @@ void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, s
     setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(int));
 }
 
-void listener_unlink(struct listener *l)
+bool listener_is_reachable(const struct listener *l)
 {
     struct stat st;
 
-    if (l->owner == getpid() && lstat(l->addr.path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-        st.st_dev == l->dev && st.st_ino == l->ino)
+    return l->addr.kind != ADDR_UNIX || (lstat(l->addr.path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+                                         st.st_dev == l->dev && st.st_ino == l->ino);
+}
+
+void listener_unlink(struct listener *l)
+{
+    if (l->owner == getpid() && listener_is_reachable(l))
         unlink(l->addr.path);
     l->owner = 0;
 }

@@ -24,6 +24,12 @@ struct listener {
     ino_t ino;
 };
 
+/* Listeners of the same server that end when the new one begins to serve. Borrowed. */
+struct listener_outgoing {
+    struct listener *const *list;
+    size_t n;
+};
+
 /*
  * listener_open - socket, options, bind, listen
  * TCP: SO_REUSEADDR, TCP_NODELAY (inherited), keepalive (inherited), TCP_USER_TIMEOUT (inherited).
@@ -33,12 +39,14 @@ struct listener {
  * @text      borrowed, valid for addr_parse
  * @user_timeout_ms  TCP_USER_TIMEOUT, if it leaves time for all keepalive probes; 0 = kernel's
  *   default
+ * @outgoing  they are no obstacle to a TCP address of the same port, and lose nothing if this fails
  * @why       on failure: a sentence that names the address, the call and what to do; @why_size
  * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for what may not be
  * removed, -EBUSY if the lock cannot be had in 100 ms).
  */
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms, struct listener **ret,
-                  char *why, size_t why_size);
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
+                  struct listener_outgoing outgoing, struct listener **ret, char *why,
+                  size_t why_size);
 
 /*
  * listener_adopt - a listening socket that an earlier image of this program has made
@@ -73,6 +81,9 @@ typedef void listener_on_waiting(int fd, void *userdata);
  *   descriptors for them; NULL = they are reset
  */
 void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata);
+
+/* listener_is_reachable - is the socket file still there? True for TCP. */
+bool listener_is_reachable(const struct listener *l);
 
 /* listener_is_over - has somebody shut it down, who may be another process? */
 bool listener_is_over(const struct listener *l);

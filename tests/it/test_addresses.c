@@ -4,14 +4,30 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/load.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 #define RELOADED "msg=\"reloaded\""
+#define LOCAL    "server: { bind = [\"127.0.0.1:0\"]; };"
 #define PASSED   "connections that waited at a closed address go to the workers\" "
+
+static char *__attribute__((format(printf, 1, 2))) print_text(const char *format, ...)
+{
+    enum { SIZE = 512 };
+    char *text = peer_alloc(SIZE);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, SIZE, format, args);
+    va_end(args);
+    return text;
+}
 
 /* Nobody listens there; at a unix path, there is nothing at all. */
 static void must_refuse(const char *addr)
@@ -215,6 +231,124 @@ static void arbiter_killed__clients_wait_to_be_accepted__served_and_ended(void *
     it_wait_orphans(it);
 }
 
+static unsigned port_of(const char *addr)
+{
+    return (unsigned)atoi(strrchr(addr, ':') + 1);
+}
+
+/* At one port of these hosts; "" = all addresses of both families. */
+static void configure_hosts(struct server *s, const char *const hosts[2], unsigned port)
+{
+    const char *more = hosts[1] ? print_text(", \"%s:%u\"", hosts[1], port) : "";
+
+    server_configure(s, print_text("server: { bind = [\"%s:%u\"%s]; };", hosts[0], port, more));
+}
+
+static const char *const moves[][2] = {
+    {"0.0.0.0"},   {"127.0.0.1"}, {""},          {"127.0.0.1"},
+    {""},          {"0.0.0.0"},   {""},          {"127.0.0.1", "127.0.0.2"},
+    {"localhost"}, {"0.0.0.0"},   {"127.0.0.1"},
+};
+
+static void reload__address_of_the_same_port__moves_without_a_refusal(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = LOCAL);
+    char addr[64];
+    const unsigned port = port_of(s->addr[0]);
+    snprintf(addr, sizeof(addr), "127.0.0.1:%u", port);
+    struct load *l = load_new(&(struct load_options){.addr = addr, .clients = 8, .messages = 2});
+    for (size_t i = 0; i < ARRAY_SIZE(moves); i++) {
+        configure_hosts(s, moves[i], port);
+        server_signal(s, SIGHUP);
+        for (int t = 0; server_log_count(s, RELOADED) <= i; t++) {
+            MUST(t < 1000, "%s: not reloaded", moves[i][0]);
+            load_run(l, 20);
+        }
+        load_run(l, 20);
+        /* Nobody else may have it, now as before. */
+        server_refuses(it, 69, "Address already in use", .args = {"-b", addr});
+    }
+    load_finish(l);
+    load_print(l, "moves");
+    const struct load_report *r = load_report(l);
+    MUST(r->refused + r->reset + r->ended + r->ended_inside == 0, "see above");
+    load_free(l);
+    s->arbiter_fds = s->worker_fds = 0; /* one family or another */
+    server_must_be_well(s, 2);
+}
+
+/* The first to hear of a new address are its old owners, and they are to have it back. */
+static void reload__moves_and_fails__the_old_address_serves(void **state)
+{
+    struct it *it = *state;
+    char env[256], conf[256];
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    struct server *s = server_start(it, .conf = LOCAL, .binary = "test/echo-arbiter", .env = {env});
+    struct server *other = server_start(it, .conf = "");
+    const unsigned port = port_of(s->addr[0]);
+    server_expect(s, "reload refused|worker (died|killed)|reload .*died before it was ready");
+    it_write(it, "hook", "crash 2\n");
+    configure_hosts(s, moves[0], port);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "died before it was ready", 1);
+    unlink(it_path(it, "hook"));
+    must_refuse(print_text("127.0.0.2:%u", port));
+    MUST(peer_is_served(s->addr[0], WAIT_MS), "not served");
+    snprintf(conf, sizeof(conf), "server: { bind = [\"0.0.0.0:%u\", \"%s\"]; };", port,
+             other->addr[0]);
+    server_configure(s, conf);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reload refused.*Address already in use; another server listens there", 1);
+    must_refuse(print_text("127.0.0.2:%u", port));
+    server_must_be_well(s, 2);
+}
+
+/* Others only see that the file is there again. */
+static void must_be_reachable_again(struct it *it, struct server *s,
+                                    void (*change)(struct server *))
+{
+    const char *path = s->addr[0] + strlen("unix:"), *control = print_text("%s/control", s->run);
+    int fd = peer_connect(s->addr[0]);
+
+    peer_echo(fd, "before");
+    MUST(unlink(path) == 0 && unlink(control) == 0, "unlink: %s", strerror(errno));
+    change(s);
+    MUST(peer_is_served(s->addr[0], WAIT_MS), "%s is not served", path);
+    peer_echo(fd, "as ever");
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control, "info");
+    MUST(r.code == 0, "the control socket: %s", r.err);
+}
+
+static void change_by_reload(struct server *s)
+{
+    size_t before = server_log_count(s, RELOADED);
+
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, before + 1);
+}
+
+static void change_by_upgrade(struct server *s)
+{
+    size_t before = server_log_count(s, "msg=\"upgraded\"");
+
+    server_signal(s, SIGUSR2);
+    server_wait_log(s, "msg=\"upgraded\"", before + 1);
+}
+
+static void unix_path_removed__reload_or_upgrade__made_again(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = print_text("server: { bind = [\"unix:%s/u\"]; };", it->dir));
+
+    must_be_reachable_again(it, s, change_by_reload);
+    must_be_reachable_again(it, s, change_by_upgrade);
+    must_be_reachable_again(it, s, change_by_reload);
+    server_stop_and_check(s, SIGTERM, 0);
+    MUST(access(it_path(it, "u"), F_OK) < 0, "the socket file is left");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +357,9 @@ int main(void)
         IT(stop__clients_wait_to_be_accepted__served_and_ended),
         IT(stop__at_once_while_clients_wait__they_hear_of_it),
         IT(reload__address_removed__free_at_once_and_nobody_reset),
+        IT(reload__address_of_the_same_port__moves_without_a_refusal),
+        IT(reload__moves_and_fails__the_old_address_serves),
+        IT(unix_path_removed__reload_or_upgrade__made_again),
         IT(arbiter_killed__clients_wait_to_be_accepted__served_and_ended),
     };
     return it_run(tests);

@@ -334,6 +334,7 @@ static void startup__runtime_directory_too_long__serves_without_control(void **s
     variable[sizeof(variable) - 1] = '\0';
     memcpy(variable, "RUNTIME_DIRECTORY=/", strlen("RUNTIME_DIRECTORY=/"));
     struct server *s = server_start(it, .env = {variable});
+    server_expect(s, "no control socket");
     server_wait_log(s, "no control socket.*longer than 107 bytes: give arbiter.control", 1);
     server_must_be_well(s, 2);
 }

@@ -31,6 +31,7 @@
 
 static char dir[64];
 static char why[256];
+static const struct listener_outgoing nothing;
 
 static int make_dir(void **state UNUSED)
 {
@@ -67,7 +68,7 @@ static const char *text_of(const char *name)
 static struct listener *must_open(const char *text)
 {
     struct listener *l = NULL;
-    int r = listener_open(text, 16, 0, &l, why, sizeof(why));
+    int r = listener_open(text, 16, 0, nothing, &l, why, sizeof(why));
     if (r != 0)
         fail_msg("%s: %s", text, why);
     assert_string_equal(l->text, text);
@@ -78,7 +79,7 @@ static void must_refuse(const char *text, int error, const char *words)
 {
     struct listener *l = (struct listener *)&l;
     why[0] = '\0';
-    int r = listener_open(text, 16, 0, &l, why, sizeof(why));
+    int r = listener_open(text, 16, 0, nothing, &l, why, sizeof(why));
     if (r != error || !strstr(why, words) || strncmp(why, text, strlen(text)) != 0)
         fail_msg("%s gave %d (%s), expected %d and \"%s\"", text, r, why, error, words);
     assert_ptr_equal(l, &l);
@@ -159,7 +160,7 @@ static void listener_open__tcp__listens_without_blocking(void **state UNUSED)
 static void listener_open__tcp__accepted_sockets_inherit_the_options(void **state UNUSED)
 {
     struct listener *l = NULL;
-    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, &l, why, sizeof(why)), 0);
+    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, nothing, &l, why, sizeof(why)), 0);
     int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
     assert_true(client >= 0 && fd >= 0);
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_NODELAY), 1);
@@ -195,8 +196,8 @@ static void listener_open__user_timeout__leaves_time_for_all_probes(void **state
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         struct listener *l = NULL;
 
-        assert_int_equal(listener_open("127.0.0.1:0", 16, table[i].wanted_ms, &l, why, sizeof(why)),
-                         0);
+        assert_int_equal(
+            listener_open("127.0.0.1:0", 16, table[i].wanted_ms, nothing, &l, why, sizeof(why)), 0);
         expect_all_probes(l->fd, 60, table[i].first_ms);
         listener_space_probes(l, table[i].wanted_ms, 9);
         expect_all_probes(l->fd, 60, table[i].first_ms);
@@ -284,7 +285,7 @@ static int low_port_without_privilege(void)
     struct listener *l;
     if (geteuid() == 0 && setuid(65534) != 0)
         return 1;
-    int r = listener_open("127.0.0.1:7", 16, 0, &l, why, sizeof(why));
+    int r = listener_open("127.0.0.1:7", 16, 0, nothing, &l, why, sizeof(why));
     if (r == 0)
         return 77; /* net.ipv4.ip_unprivileged_port_start allows it */
     return r == -EACCES && strstr(why, "below 1024") ? 0 : 2;
@@ -295,10 +296,10 @@ static int no_descriptors(void)
     struct listener *l;
     while (dup(0) >= 0)
         ;
-    if (listener_open("127.0.0.1:0", 16, 0, &l, why, sizeof(why)) != -EMFILE ||
+    if (listener_open("127.0.0.1:0", 16, 0, nothing, &l, why, sizeof(why)) != -EMFILE ||
         !strstr(why, "socket: ") || !strstr(why, "ulimit -n"))
         return 1;
-    return listener_open(text_of("x"), 16, 0, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
+    return listener_open(text_of("x"), 16, 0, nothing, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
 }
 
 static int in_child(int (*body)(void))
@@ -331,12 +332,12 @@ static int any_without_v6(void)
         return 77;
     if (socket(AF_INET6, SOCK_STREAM, 0) >= 0 || errno != EAFNOSUPPORT)
         return 77; /* big-endian: the filter looks at the wrong half */
-    if (listener_open(":0", 16, 0, &l, why, sizeof(why)) != 0)
+    if (listener_open(":0", 16, 0, nothing, &l, why, sizeof(why)) != 0)
         return 1;
     if (strncmp(l->bound, "0.0.0.0:", 8) != 0 || l->addr.port == 0 ||
         !(connect_text(l->bound) >= 0))
         return 2;
-    int r = listener_open("[::]:0", 16, 0, &l, why, sizeof(why));
+    int r = listener_open("[::]:0", 16, 0, nothing, &l, why, sizeof(why));
     return r == -EAFNOSUPPORT && strstr(why, "no IPv6") ? 0 : 3;
 }
 
@@ -574,7 +575,7 @@ static int race(int go, const int done[2])
         return 3;
     int r = -EBUSY;
     while (r == -EBUSY)
-        r = listener_open(text_of("a"), 16, 0, &l, why, sizeof(why));
+        r = listener_open(text_of("a"), 16, 0, nothing, &l, why, sizeof(why));
     close(done[1]);
     if (r == -EADDRINUSE)
         return 1;
