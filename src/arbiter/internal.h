@@ -80,6 +80,8 @@ struct reload {
     ev_timer deadline;
     char *data; /* owned */
     size_t len;
+    bool is_read; /* to its end */
+    int status; /* of the parser, once it is reaped */
     uint64_t started_ms;
     json_t *changes; /* owned: of the reload under way, for its answer */
 };

@@ -32,6 +32,7 @@ static void close_answer(struct arbiter *a)
     free(r->data);
     r->data = NULL;
     r->len = 0;
+    r->is_read = false;
 }
 
 static void finish(struct arbiter *a)
@@ -160,7 +161,7 @@ static void on_answer(struct arbiter *a)
     struct reload *r = &a->reload;
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int rc = config_child_result(a->live->config->path, r->data ? r->data : "", r->len,
+    int rc = config_child_result(a->live->config->path, r->data ? r->data : "", r->len, r->status,
                                  a->options->overrides, a->options->n_overrides, &config, &errors);
 
     if (rc == 0) {
@@ -175,6 +176,13 @@ static void on_answer(struct arbiter *a)
     }
     config_errors_fini(&errors);
     reload_retry(a);
+}
+
+/* How the parser ended says why an answer is missing: both are waited for. */
+static void take_answer(struct arbiter *a)
+{
+    if (a->reload.is_read && !a->reload.parser)
+        on_answer(a);
 }
 
 /* The parser is of no more use: its exit is what the next request waits for. */
@@ -202,9 +210,11 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
     n = read(r->fd, r->data + r->len, 65536);
     if (n > 0)
         r->len += (size_t)n;
-    else if (n == 0)
-        on_answer(a);
-    else if (errno != EAGAIN && errno != EINTR)
+    else if (n == 0) {
+        ev_io_stop(a->loop, &r->io);
+        r->is_read = true;
+        take_answer(a);
+    } else if (errno != EAGAIN && errno != EINTR)
         give_up_reading(a, strerror(errno));
 }
 
@@ -212,8 +222,11 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
 {
     struct reload *r = container_of(timer, struct reload, deadline);
     struct arbiter *a = container_of(r, struct arbiter, reload);
+    char why[96];
 
-    give_up_reading(a, "reading the configuration took too long");
+    snprintf(why, sizeof(why), "reading the configuration took longer than %g s",
+             CONFIG_PARSE_TIMEOUT_MS / 1e3);
+    give_up_reading(a, why);
 }
 
 static void start(struct arbiter *a)
@@ -272,9 +285,8 @@ void reload_retry(struct arbiter *a)
 void reload_on_parser_exit(struct arbiter *a, int status)
 {
     a->reload.parser = 0;
-    /* SIGKILL is ours: who sent it has said why. */
-    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
-        log_warning(a->log, "the configuration's parser died", F_INT("signal", WTERMSIG(status)));
+    a->reload.status = status;
+    take_answer(a);
 }
 
 /* What the askers hear: the new generation, what changed, and who serves now. */

@@ -22,7 +22,42 @@
 #include "conf/config_answer.h"
 #include "conf/config_path.h"
 
+/* How the child ends; libconfig itself exits with small numbers. */
+enum { EXIT_ANSWERED = 0, EXIT_NO_MEMORY = 101, EXIT_MEMORY_LIMIT, EXIT_NOT_WRITTEN };
+
 /* ---- in the child ---- */
+
+static long resident_max_kib;
+
+static long resident_kib(void)
+{
+    struct rusage usage = {.ru_maxrss = 0};
+
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
+static void on_cpu_time(int signo UNUSED)
+{
+    if (resident_kib() > resident_max_kib)
+        _exit(EXIT_MEMORY_LIMIT);
+}
+
+/*
+ * Only what is resident counts: some allocators reserve terabytes of addresses and use little of
+ * them, so that a limit on addresses would refuse them everything. Memory is used by whoever uses
+ * time, hence the timer counts the child's own.
+ */
+static void watch_memory(void)
+{
+    const struct itimerval often = {.it_interval = {0, 10000}, .it_value = {0, 10000}};
+    struct sigaction sa = {.sa_handler = on_cpu_time, .sa_flags = SA_RESTART};
+
+    resident_max_kib = resident_kib() + CONFIG_PARSE_MEMORY_MIB * 1024L;
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGPROF, &sa, NULL);
+    setitimer(ITIMER_PROF, &often, NULL);
+}
 
 static void limit_self(void)
 {
@@ -31,10 +66,7 @@ static void limit_self(void)
     const struct rlimit no_core = {0, 0};
 
     setrlimit(RLIMIT_CORE, &no_core);
-#if !HAS_SHADOW_MEMORY
-    const struct rlimit memory = {1u << 30, 1u << 30};
-    setrlimit(RLIMIT_AS, &memory);
-#endif
+    watch_memory();
     setitimer(ITIMER_REAL, &deadline, NULL);
 }
 
@@ -70,8 +102,8 @@ __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t
     c = config_new();
     if (!c || config_file_read(path, c, &errors) == -ENOMEM ||
         config_answer_encode(c, &errors, &answer, &len) < 0)
-        _exit(1);
-    _exit(fds_write_all(fd, answer, len) < 0);
+        _exit(EXIT_NO_MEMORY);
+    _exit(fds_write_all(fd, answer, len) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);
 }
 
 /* ---- in the parent ---- */
@@ -132,11 +164,44 @@ static int finish(struct config *c, const struct config_override *overrides, siz
     return errors->n ? -EINVAL : 0;
 }
 
-int config_child_result(const char *path, const char *data, size_t len,
+static const char *explain_exit(int code, char *buf, size_t size)
+{
+    switch (code) {
+    case EXIT_ANSWERED:
+        return "its answer is not complete or not understood";
+    case EXIT_NO_MEMORY:
+        return "it found no memory";
+    case EXIT_MEMORY_LIMIT:
+        snprintf(buf, size, "it took more than %d MiB of memory", CONFIG_PARSE_MEMORY_MIB);
+        return buf;
+    default:
+        snprintf(buf, size, "it ended of itself, with exit status %d", code);
+        return buf;
+    }
+}
+
+/* Why there is no answer. Returns @buf, or a constant. */
+static const char *explain_end(int status, char *buf, size_t size)
+{
+    const int signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+    if (signo == 0)
+        return explain_exit(WEXITSTATUS(status), buf, size);
+    if (signo == SIGALRM)
+        snprintf(buf, size, "it took longer than %g s", CONFIG_PARSE_TIMEOUT_MS / 1e3);
+    else if (signo == SIGKILL)
+        snprintf(buf, size, "it was killed, perhaps by the kernel because memory ran out");
+    else
+        snprintf(buf, size, "it crashed with signal %d (%s)", signo, strsignal(signo));
+    return buf;
+}
+
+int config_child_result(const char *path, const char *data, size_t len, int status,
                         const struct config_override *overrides, size_t n_overrides,
                         struct config **ret, struct config_errors *errors)
 {
     struct config *c = config_new();
+    char end[128];
     int r = c ? config_path_absolute(path, c->path, sizeof(c->path)) : -ENOMEM;
 
     if (r == 0)
@@ -146,9 +211,8 @@ int config_child_result(const char *path, const char *data, size_t len,
                           CONFIG_PATH_MAX - 1);
     if (r == -EBADMSG) {
         config_errors_fini(errors);
-        config_errors_add(errors, path, 0, "%s",
-                          len ? "the parser's answer is not complete or not understood"
-                              : "the parser ended without an answer: it crashed or took too long");
+        config_errors_add(errors, path, 0, "the parser failed: %s",
+                          explain_end(status, end, sizeof(end)));
     } else if (r != -ENOMEM) {
         r = finish(c, overrides, n_overrides, errors);
     }
@@ -186,11 +250,13 @@ static int read_answer(int fd, uint64_t deadline_ms, char *data, size_t size, si
     }
 }
 
-static void reap(pid_t pid)
+static int reap(pid_t pid)
 {
-    kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+    int status = 0;
+
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    return status;
 }
 
 static int load_file(const char *path, const struct config_override *overrides, size_t n_overrides,
@@ -199,7 +265,7 @@ static int load_file(const char *path, const struct config_override *overrides, 
     uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
     char *data = malloc(CONFIG_ANSWER_MAX_BYTES);
     size_t len = 0;
-    int fd = -1, r;
+    int fd = -1, status, r;
     pid_t pid;
 
     r = data ? config_child_start(path, &pid, &fd) : -ENOMEM;
@@ -209,12 +275,18 @@ static int load_file(const char *path, const struct config_override *overrides, 
     }
     r = read_answer(fd, deadline_ms, data, CONFIG_ANSWER_MAX_BYTES, &len);
     fds_close(&fd);
-    reap(pid);
+    if (r < 0)
+        kill(pid, SIGKILL);
+    status = reap(pid);
     if (r == 0) {
-        r = config_child_result(path, data, len, overrides, n_overrides, ret, errors);
+        r = config_child_result(path, data, len, status, overrides, n_overrides, ret, errors);
+    } else if (r == -ETIMEDOUT) {
+        config_errors_add(errors, path, 0, "the parser failed: it took longer than %g s",
+                          timeout_ms / 1e3);
+        r = -EINVAL;
     } else {
-        config_errors_add(errors, path, 0, "the parser was stopped: %s",
-                          r == -ETIMEDOUT ? "it took too long" : strerror(-r));
+        config_errors_add(errors, path, 0, "the parser failed: its answer cannot be read: %s",
+                          strerror(-r));
         r = -EINVAL;
     }
     free(data);

@@ -14,13 +14,15 @@
 enum {
     CONFIG_FILE_MAX_BYTES = 1 << 20,
     CONFIG_PARSE_TIMEOUT_MS = 5000,
+    CONFIG_PARSE_MEMORY_MIB = 256, /* that the child may touch; a file of 1 MiB needs a few */
     CONFIG_ANSWER_MAX_BYTES = 1 << 18, /* whoever reads the child's pipe stops here */
 };
 
 /*
  * config_child_start - fork a child that parses @path
- * The child has every signal at its default, ends by itself after CONFIG_PARSE_TIMEOUT_MS, touches
- * no event loop, keeps no descriptor, writes its result to a pipe and _exits.
+ * The child has every signal but SIGPROF at its default, ends by itself after
+ * CONFIG_PARSE_TIMEOUT_MS or when it takes more than CONFIG_PARSE_MEMORY_MIB, touches no event
+ * loop, keeps no descriptor, writes its result to a pipe and _exits.
  * @path      absolute; borrowed
  * @ret_pid   the child, to be reaped by the caller
  * @ret_fd    reading end (non-blocking, cloexec), owned by the caller; the result is complete at
@@ -31,6 +33,7 @@ int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd);
 
 /*
  * config_child_result - turn what the child wrote into a configuration
+ * @status     how it ended, as of waitpid: why there may be no answer
  * @overrides  values from the command line, applied last: pairs (key, canonical text); may be NULL
  * @ret        on 0: owned by the caller
  * @errors     zeroed by the caller, config_errors_fini() when done; on -EINVAL: at least one text
@@ -40,7 +43,7 @@ struct config_override {
     enum config_key key;
     const char *text;
 };
-int config_child_result(const char *path, const char *data, size_t len,
+int config_child_result(const char *path, const char *data, size_t len, int status,
                         const struct config_override *overrides, size_t n_overrides,
                         struct config **ret, struct config_errors *errors);
 
