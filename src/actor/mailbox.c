@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/util.h"
 
 #define RETRY_SECONDS 0.05
@@ -166,7 +167,7 @@ static void close_with(struct mailbox *mb, int error)
     mb->fd = -1;
     mailbox_stop(mb);
     mb->on_close(mb, error);
-    fds_close(&fd);
+    passed_close(&fd);
 }
 
 static void flush(struct mailbox *mb)
@@ -226,6 +227,19 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
+/* A worker whose memory is damaged may pass whatever it likes to the arbiter, as many as it likes.
+ */
+union control_in {
+    char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
+    struct cmsghdr align;
+};
+
+static void drop_fds(int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        passed_close(&fds[i]);
+}
+
 /* Collect every descriptor of @msg, so that none is left open whatever is wrong with the rest. */
 static size_t take_fds(struct msghdr *msg, int *fds)
 {
@@ -234,7 +248,7 @@ static size_t take_fds(struct msghdr *msg, int *fds)
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        assert(n + count <= MAILBOX_FDS_MAX); /* the control buffer holds no more */
+        assert(n + count <= PASSED_MAX); /* the control buffer holds no more */
         memcpy(&fds[n], CMSG_DATA(c), count * sizeof(int));
         n += count;
     }
@@ -246,7 +260,7 @@ enum { RECEIVED_END = 1 };
 /* One datagram. Returns 0, RECEIVED_END (end of file), -EAGAIN, -EBADMSG or -errno. */
 static int receive_one(int fd, char *data, struct message *ret_m, int *ret_fds, size_t *ret_n_fds)
 {
-    union control control;
+    union control_in control;
     struct iovec iov = {.iov_base = data, .iov_len = MESSAGE_MAX_BYTES};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
@@ -259,25 +273,24 @@ static int receive_one(int fd, char *data, struct message *ret_m, int *ret_fds, 
     if (n < 0)
         return -errno;
 
-    int fds[MAILBOX_FDS_MAX];
+    int fds[PASSED_MAX];
     size_t n_fds = take_fds(&msg, fds);
     int r = RECEIVED_END;
-    bool is_cut = msg.msg_flags & MSG_CTRUNC;
-    if (n > 0 && ((msg.msg_flags & MSG_TRUNC) || (is_cut && n_fds == MAILBOX_FDS_MAX)))
+    if (n > 0 && ((msg.msg_flags & MSG_TRUNC) || n_fds > MAILBOX_FDS_MAX))
         r = -EBADMSG;
     else if (n > 0)
         r = message_decode(data, (size_t)n, ret_m);
     if (r != 0) {
-        close_fds(fds, n_fds);
+        drop_fds(fds, n_fds);
         return r;
     }
-    if (is_cut) {
+    if (msg.msg_flags & MSG_CTRUNC) {
         /* This process has no room for all of them, no fault of the peer's: none is better than
          * some. */
-        close_fds(fds, n_fds);
+        drop_fds(fds, n_fds);
         n_fds = 0;
     }
-    memcpy(ret_fds, fds, sizeof(fds));
+    memcpy(ret_fds, fds, n_fds * sizeof(int));
     *ret_n_fds = n_fds;
     return 0;
 }
@@ -301,7 +314,7 @@ static void on_readable(struct mailbox *mb)
             return;
         }
         mb->on_message(mb, &m, fds, n_fds);
-        close_fds(fds, n_fds);
+        drop_fds(fds, n_fds);
         message_fini(&m);
         if (mb->is_closed)
             return;
@@ -345,6 +358,6 @@ void mailbox_stop(struct mailbox *mb)
     mb->is_closed = true;
     ev_io_stop(mb->loop, &mb->io);
     ev_timer_stop(mb->loop, &mb->retry);
-    fds_close(&mb->fd);
+    passed_close(&mb->fd); /* unread messages go with it, and what they have passed */
     queue_drop_all(mb);
 }

@@ -17,6 +17,7 @@
 #include "arbiter/commands.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/signals.h"
 #include "base/util.h"
 
@@ -154,6 +155,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .epoch = action->epoch,
         .forked_ms = clock_mono_ms(),
     };
+    passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
     scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
     hang_watch(c, g->config->timeout_ms);
     rc = rescue_open(a, c->slot);

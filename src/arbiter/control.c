@@ -17,6 +17,7 @@
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/util.h"
 
 static const char not_allowed[] =
@@ -37,7 +38,7 @@ static void accept_client(struct arbiter *a, int fd)
     log_warning_limited(a->log, "control: a peer of another user is refused",
                         F_UINT("uid", peer.uid), F_INT("peer_pid", peer.pid));
     send(fd, not_allowed, sizeof(not_allowed) - 1, MSG_NOSIGNAL); /* a new socket has room for it */
-    fds_close(&fd);
+    passed_close(&fd);
 }
 
 static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)

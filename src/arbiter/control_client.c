@@ -15,6 +15,7 @@
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/util.h"
 #include "wire/message.h"
 
@@ -33,7 +34,8 @@ void control_client_drop(struct control_client *c)
     c->is_dead = true;
     answers_forget(c->arbiter, c);
     ev_io_stop(c->arbiter->loop, &c->io);
-    fds_close(&c->io.fd);
+    shutdown(c->io.fd, SHUT_RDWR);
+    passed_close(&c->io.fd);
     c->arbiter->control.n_clients--;
 }
 
@@ -241,8 +243,10 @@ static void read_some(struct control_client *c)
     if (c->is_dead)
         return;
     room = CONTROL_LINE_MAX - c->in_len;
-    n = recv(c->io.fd, c->in + c->in_len,
-             c->refused_ms ? room : MIN(room, (size_t)CONTROL_READ_BYTES), 0);
+    n = passed_recv(c->io.fd,
+                    &(struct iovec){c->in + c->in_len,
+                                    c->refused_ms ? room : MIN(room, (size_t)CONTROL_READ_BYTES)},
+                    1);
     if (n == 0) {
         c->is_eof = true;
         take_lines(c);
@@ -298,6 +302,7 @@ struct control_client *control_client_new(struct arbiter *a, int fd)
     }
     c->arbiter = a;
     c->since_ms = clock_mono_ms();
+    passed_may_come(fd);
     list_append(&k->clients, &c->link);
     k->n_clients++;
     ev_io_init(&c->io, on_client, fd, EV_READ);

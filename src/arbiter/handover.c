@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/util.h"
 
 /* How often the shares are looked at, and how soon after a change. */
@@ -75,6 +76,7 @@ static int introduce(struct arbiter *a, uint32_t giver, uint32_t taker)
 
     if (rc < 0)
         return rc;
+    passed_refuse(ends[0]); /* descriptors go the other way alone */
     children_id(id, sizeof(id), &a->children[giver]);
     rc = children_send_fds(a, taker, "take", 0, json_pack("{s:s}", "from", id), &ends[1], 1);
     fds_close(&ends[1]);

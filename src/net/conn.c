@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/passed.h"
+
 enum { PAGE = 4096, MARKS_MIN = 1 << 16, MARKS_MAX = 1 << 24 };
 
 static struct conn *conn_at(struct list *link)
@@ -141,7 +143,7 @@ void conn_drain(struct conn *c)
     conn_settle(c);
 }
 
-int conn_set_add(struct conn_set *set, int fd)
+static int conn_add(struct conn_set *set, int fd, bool is_open_to_fds)
 {
     struct conn *c = conn_new(set, fd);
 
@@ -151,6 +153,7 @@ int conn_set_add(struct conn_set *set, int fd)
         close(fd);
         return -ENOMEM;
     }
+    c->is_open_to_fds = is_open_to_fds;
     list_append(&set->all, &c->link);
     set->n_open++;
     ev_io_start(set->loop, &c->io);
@@ -158,6 +161,16 @@ int conn_set_add(struct conn_set *set, int fd)
     if (set->is_draining)
         conn_drain(c);
     return 0;
+}
+
+int conn_set_add(struct conn_set *set, int fd)
+{
+    return conn_add(set, fd, false);
+}
+
+int conn_set_add_unix(struct conn_set *set, int fd)
+{
+    return conn_add(set, fd, passed_may_come(fd));
 }
 
 void conn_set_drain(struct conn_set *set)

@@ -91,6 +91,10 @@ void conn_set_fini(struct conn_set *set);
  * closed). */
 int conn_set_add(struct conn_set *set, int fd);
 
+/* conn_set_add_unix - as conn_set_add, of what may be a unix socket: its peer cannot stall the
+ * process by passing a descriptor */
+int conn_set_add_unix(struct conn_set *set, int fd);
+
 /*
  * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the
  * message they are in (and answer what one more read brings) first. Idempotent.

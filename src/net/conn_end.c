@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/passed.h"
+
 static const size_t counter_of[] = {
     [CONN_END_PEER] = offsetof(struct counters, closed_peer),
     [CONN_END_PARTIAL] = offsetof(struct counters, closed_partial),
@@ -28,6 +30,19 @@ static const size_t counter_of[] = {
     [CONN_END_CUT] = offsetof(struct counters, closed_cut),
 };
 
+/* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */
+static void conn_close_fd(const struct conn *c)
+{
+    int fd = c->io.fd;
+
+    if (likely(!c->is_open_to_fds)) {
+        close(fd);
+        return;
+    }
+    shutdown(fd, SHUT_RDWR);
+    passed_close(&fd);
+}
+
 void conn_close(struct conn *c, enum conn_end end)
 {
     struct conn_set *set = conn_set_of(c);
@@ -40,7 +55,7 @@ void conn_close(struct conn *c, enum conn_end end)
     wheel_disarm(&set->wheel, &c->node);
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
-    close(c->io.fd);
+    conn_close_fd(c);
     list_remove(&c->link);
     list_append(&set->dead, &c->link);
     if (++set->n_dead > CONN_SPARE)

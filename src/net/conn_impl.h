@@ -49,6 +49,7 @@ struct conn {
     uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
     bool is_eof; /* the peer has half-closed */
     bool is_paused; /* too much output is unsent: not read */
+    bool is_open_to_fds; /* descriptors may come with its data, see base/passed.h */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer last took some of `output` */

@@ -11,12 +11,21 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/passed.h"
+
 /* What is known of messages below this size is not worth keeping. */
 enum { USUAL_MIN_BYTES = 4 * BUFFER_MIN_BYTES };
 
 static bool is_within(const struct buffer *b, const uint8_t *p)
 {
     return b->block && p >= b->block->bytes && p < b->block->bytes + b->block->capacity;
+}
+
+static inline ssize_t conn_receive(const struct conn *c, uint8_t *buf, size_t size)
+{
+    if (unlikely(c->is_open_to_fds))
+        return passed_recv(c->io.fd, &(struct iovec){buf, size}, 1);
+    return recv(c->io.fd, buf, size, 0);
 }
 
 /*
@@ -188,7 +197,7 @@ static __attribute__((noinline)) void conn_discard(struct conn *c)
 
     if (c->phase == CONN_CLOSED)
         return;
-    n = recv(c->io.fd, set->read_buffer, CONN_READ_BYTES, 0);
+    n = conn_receive(c, set->read_buffer, CONN_READ_BYTES);
     if (n > 0)
         counter_add(&set->counters->bytes_in, (uint64_t)n);
     else
@@ -210,7 +219,9 @@ static __attribute__((noinline)) void conn_read_more(struct conn *c)
     iov[0] = (struct iovec){buffer_end(&c->tail), MIN(room, (size_t)CONN_READ_MAX_BYTES)};
     iov[1] = (struct iovec){set->read_buffer, CONN_READ_BYTES};
     if (room >= CONN_READ_BYTES)
-        n = recv(c->io.fd, iov[0].iov_base, iov[0].iov_len, 0);
+        n = conn_receive(c, iov[0].iov_base, iov[0].iov_len);
+    else if (unlikely(c->is_open_to_fds))
+        n = passed_recv(c->io.fd, iov, ARRAY_SIZE(iov));
     else
         n = readv(c->io.fd, iov, ARRAY_SIZE(iov));
     if (n <= 0) {
@@ -251,7 +262,7 @@ static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
         conn_read_more(c);
         return false;
     }
-    n = recv(c->io.fd, set->read_buffer, CONN_READ_BYTES, 0);
+    n = conn_receive(c, set->read_buffer, CONN_READ_BYTES);
     if (unlikely(n <= 0)) {
         conn_no_bytes(c, n);
         return false;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/passed.h"
+
 _Static_assert((int)CONN_OPEN == (int)HANDOVER_OPEN &&
                    (int)CONN_DELIVERING == (int)HANDOVER_DELIVERING &&
                    (int)CONN_LINGERING == (int)HANDOVER_LINGERING,
@@ -154,6 +156,7 @@ int conn_import(struct conn_set *set, int fd, const struct handover_record *reco
         conn_drop(c);
         return rc;
     }
+    c->is_open_to_fds = passed_may_come(fd);
     *ret = c;
     return 0;
 }

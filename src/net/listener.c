@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/fds.h"
+#include "base/passed.h"
 #include "base/util.h"
 
 enum { KEEPIDLE_S = 60, KEEPIDLE_MAX_S = 3600, KEEPINTVL_S = 15, KEEPCNT = 4 };
@@ -331,10 +332,19 @@ static int learn_name(struct listener *l)
     return 0;
 }
 
+/* Inherited by what is accepted. Where it cannot be done, those who accept see to it. */
+static void refuse_descriptors(const struct listener *l)
+{
+    if (l->addr.kind == ADDR_UNIX)
+        passed_refuse(l->fd);
+}
+
 static int begin_to_listen(struct listener *l, const struct failure *f)
 {
-    int r = listen(l->fd, l->backlog) < 0 ? -errno : 0;
+    int r;
 
+    refuse_descriptors(l);
+    r = listen(l->fd, l->backlog) < 0 ? -errno : 0;
     if (r < 0)
         return fail(f, &l->addr, "listen", -r);
     r = learn_name(l);
@@ -429,6 +439,7 @@ int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t d
         l->owner = is_owner ? getpid() : 0;
         l->dev = dev;
         l->ino = ino;
+        refuse_descriptors(l);
         r = learn_name(l);
     }
     if (r < 0) {

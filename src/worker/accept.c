@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/log.h"
+#include "base/passed.h"
 #include "conf/config.h"
 #include "net/listener.h"
 
@@ -121,7 +122,8 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
     if (fd >= 0) {
         counter_add(&a->record->counters.accepted, 1);
         a->pause_ms = ACCEPT_PAUSE_MIN_MS;
-        if (conn_set_add(a->conns, fd) < 0)
+        if ((w->listener->addr.kind == ADDR_UNIX ? conn_set_add_unix(a->conns, fd)
+                                                 : conn_set_add(a->conns, fd)) < 0)
             on_out_of_resources(a, ENOMEM);
         update(a);
         space_probes(a, w);
@@ -189,7 +191,7 @@ static bool refuse_one(struct acceptor *a, const struct listener *l)
     if (fd >= 0) {
         counter_add(&a->record->counters.accepted, 1);
         counter_add(&a->record->counters.closed_refused, 1);
-        fds_close(&fd);
+        passed_close(&fd);
     }
     a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return may_be_more;

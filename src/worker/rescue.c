@@ -97,7 +97,7 @@ static void adopt(struct rescue *r, int fd, bool is_new)
     if (!is_connection(fd)) {
         mark(r, fd, CONN_MARK_FREE);
         fds_close(&fd);
-    } else if (conn_set_add(r->acceptor->conns, fd) == 0) {
+    } else if (conn_set_add_unix(r->acceptor->conns, fd) == 0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
         r->n_new += is_new;
         r->n_adopted++;

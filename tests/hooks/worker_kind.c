@@ -7,7 +7,7 @@
  * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
  * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
  * scoreboard with the byte XX, mute shuts down the mailbox, lieN says to the arbiter what it may
- * not, leakMB forgets so much memory, and go on.
+ * not, leakMB forgets so much memory, linger passes it a socket whose close waits, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -24,6 +24,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "echo/echo.h"
+#include "support/lingering.h"
 #include "worker/worker.h"
 
 static struct protocol hooked;
@@ -103,6 +104,20 @@ static void lie(const char *number)
     send(mailbox_fd, out, strlen(out), MSG_NOSIGNAL);
 }
 
+/* Passes the arbiter a socket that it would have to wait for. */
+static void linger(void)
+{
+    static const char text[] = "{\"command\":\"notify\",\"id\":0,\"sender\":\"%s\","
+                               "\"target\":\"arbiter\",\"args\":{\"info\":{}}}";
+    char out[256];
+    int reader, fd = lingering_socket(&reader);
+    const int len = snprintf(out, sizeof(out), text, id);
+
+    if (lingering_pass(mailbox_fd, out, (size_t)len, &fd, 1) < 0)
+        _exit(3);
+    close(fd); /* a test has stopped the arbiter, so that this is not the last one */
+}
+
 static int find_signal(const char *kind)
 {
     static const struct {
@@ -139,6 +154,8 @@ static void fail(const char *kind)
         spin_deaf();
     else if (strcmp(kind, "mute") == 0)
         shutdown(mailbox_fd, SHUT_RDWR);
+    else if (strcmp(kind, "linger") == 0)
+        linger();
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
     else if (strncmp(kind, "lie", 3) == 0)

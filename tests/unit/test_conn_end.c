@@ -1,6 +1,7 @@
 /*
  * Connections: how they end, and that nothing delivered is lost by it.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "support/conn_rig.h"
+#include "support/lingering.h"
 
 enum { MIB = 1 << 20 };
 
@@ -218,6 +220,28 @@ static void conn_set_cut__some_lingering__the_others_counted_as_cut(void **state
     close(gone);
 }
 
+/* This kernel is an older one. */
+int __wrap_passed_refuse(int fd);
+int __wrap_passed_refuse(int fd UNUSED)
+{
+    return -ENOPROTOOPT;
+}
+
+/* Its receive queue holds a socket whose close would wait, and goes with it. */
+static void conn_set_cut__passed_socket_unread__does_not_wait_for_it(void **state UNUSED)
+{
+    int reader, passed = lingering_socket(&reader), pair[2], fd;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(conn_set_add_unix(&rig.set, pair[1]), 0);
+    fd = pair[0];
+    assert_int_equal(lingering_pass(fd, "x", 1, &passed, 1), 1);
+    close(passed);
+    conn_set_cut(&rig.set);
+    assert_int_equal(recv(fd, &(char){0}, 1, 0), 0);
+    close(fd); /* the reader stays: else the passed one would not linger */
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -232,6 +256,7 @@ int main(void)
         TEST(conn_set_drain__idle_busy_and_new__each_ends_in_order),
         TEST(conn_set_drain__unread_reply__delivered_first),
         TEST(conn_set_cut__some_lingering__the_others_counted_as_cut),
+        TEST(conn_set_cut__passed_socket_unread__does_not_wait_for_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,181 @@
+/*
+ * Descriptors that nobody has asked for: received, and closed where it may take long.
+ */
+#include "base/passed.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fds.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+enum { CLOSE_NS = 20000000 }; /* the longest that a close may linger */
+
+/*
+ * A thread that closes, one descriptor after the other. What no signal interrupts holds it up: a
+ * file system that does not answer. The descriptors that come then stay open.
+ */
+static struct {
+    pid_t pid; /* of the process that has started it: a forked child has none */
+    sem_t filled; /* counts what is in `fds` */
+    _Atomic unsigned closed, queued; /* numbers of the first and of the next in `fds` */
+    int fds[PASSED_QUEUE_MAX];
+} closer;
+
+/* Then nothing comes that was not asked for, and there is no work for a thread. */
+static bool can_refuse(void)
+{
+    static enum { UNKNOWN, NO, YES } known;
+    int fd = known == UNKNOWN ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+
+    if (fd >= 0)
+        known = passed_refuse(fd) == 0 ? YES : NO;
+    fds_close(&fd);
+    return known == YES;
+}
+
+bool passed_may_come(int fd)
+{
+    const int rc = passed_refuse(fd);
+    int domain = AF_UNIX;
+    socklen_t len = sizeof(domain);
+
+    if (rc == 0 || rc == -EOPNOTSUPP)
+        return false;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 || domain == AF_UNIX;
+}
+
+static void on_impatience(int signo UNUSED)
+{
+}
+
+/* A timer whose signal interrupts this thread in what it waits for. */
+static bool make_timer(timer_t *ret)
+{
+    const struct sigaction action = {.sa_handler = on_impatience};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGURG};
+    sigset_t urg;
+
+    event._sigev_un._tid = gettid(); /* glibc 2.36 has no name for it, see sigevent(3type) */
+    sigaction(SIGURG, &action, NULL);
+    sigemptyset(&urg);
+    sigaddset(&urg, SIGURG);
+    pthread_sigmask(SIG_UNBLOCK, &urg, NULL);
+    return timer_create(CLOCK_MONOTONIC, &event, ret) == 0;
+}
+
+static void *closer_main(void *unused)
+{
+    static const struct itimerspec impatience = {{0, CLOSE_NS}, {0, CLOSE_NS}}, never;
+    timer_t timer;
+    const bool has_timer = make_timer(&timer);
+
+    for (;;) {
+        const unsigned n = atomic_load(&closer.closed);
+        int fd;
+
+        while (sem_wait(&closer.filled) < 0)
+            ;
+        fd = closer.fds[n % PASSED_QUEUE_MAX];
+        atomic_store(&closer.closed, n + 1);
+        /* A socket that lies unread in this one may linger as well. */
+        if (has_timer)
+            timer_settime(timer, 0, &impatience, NULL);
+        close(fd);
+        if (has_timer)
+            timer_settime(timer, 0, &never, NULL);
+    }
+    return unused;
+}
+
+/* It has no work but this. Returns 0 or -errno. */
+static int closer_start(void)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t mask;
+    int rc;
+
+    if (closer.pid == getpid())
+        return 0;
+    sem_init(&closer.filled, 0, 0);
+    atomic_store(&closer.closed, 0);
+    atomic_store(&closer.queued, 0);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    signals_block_all(&mask);
+    rc = pthread_create(&thread, &attr, closer_main, NULL);
+    signals_restore(&mask);
+    pthread_attr_destroy(&attr);
+    if (rc == 0)
+        closer.pid = getpid();
+    return -rc;
+}
+
+/* Returns 0, -ENOBUFS or -errno. */
+static int closer_give(int fd)
+{
+    const int rc = closer_start();
+    const unsigned n = atomic_load(&closer.queued);
+
+    if (rc < 0)
+        return rc;
+    if (n - atomic_load(&closer.closed) >= PASSED_QUEUE_MAX)
+        return -ENOBUFS;
+    closer.fds[n % PASSED_QUEUE_MAX] = fd;
+    atomic_store(&closer.queued, n + 1);
+    sem_post(&closer.filled);
+    return 0;
+}
+
+void passed_close(int *fd)
+{
+    const struct linger off = {0};
+
+    if (*fd < 0)
+        return;
+    if (!can_refuse()) {
+        /* What waits alone need not wait long: the thread has more to close. */
+        setsockopt(*fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+        if (closer_give(*fd) == 0)
+            *fd = -1;
+    }
+    fds_close(fd);
+}
+
+ssize_t passed_recv(int fd, struct iovec *iov, int n_iov)
+{
+    union {
+        char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = {.msg_iov = iov,
+                         .msg_iovlen = (size_t)n_iov,
+                         .msg_control = control.buf,
+                         .msg_controllen = sizeof(control.buf)};
+    const ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+    const int saved = errno;
+
+    for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+        const size_t len = c->cmsg_len - CMSG_LEN(0);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at < len; at += sizeof(int)) {
+            int passed;
+
+            memcpy(&passed, CMSG_DATA(c) + at, sizeof(passed));
+            passed_close(&passed);
+        }
+    }
+    errno = saved;
+    return n;
+}
