@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/passed.h"
@@ -170,6 +171,9 @@ int conn_set_add(struct conn_set *set, int fd)
 
 int conn_set_add_unix(struct conn_set *set, int fd)
 {
+    const int on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
     return conn_add(set, fd, passed_may_come(fd));
 }
 

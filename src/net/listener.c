@@ -332,9 +332,15 @@ static int learn_name(struct listener *l)
     return 0;
 }
 
-/* Inherited by what is accepted. Where it cannot be done, those who accept see to it. */
-static void refuse_descriptors(const struct listener *l)
+/*
+ * What is accepted inherits them. An urgent byte is a byte of the stream like any other (RFC 6093).
+ * Where descriptors cannot be refused, those who accept see to it.
+ */
+static void set_stream_options(const struct listener *l)
 {
+    const int on = 1;
+
+    setsockopt(l->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
     if (l->addr.kind == ADDR_UNIX)
         passed_refuse(l->fd);
 }
@@ -343,7 +349,7 @@ static int begin_to_listen(struct listener *l, const struct failure *f)
 {
     int r;
 
-    refuse_descriptors(l);
+    set_stream_options(l);
     r = listen(l->fd, l->backlog) < 0 ? -errno : 0;
     if (r < 0)
         return fail(f, &l->addr, "listen", -r);
@@ -439,7 +445,7 @@ int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t d
         l->owner = is_owner ? getpid() : 0;
         l->dev = dev;
         l->ino = ino;
-        refuse_descriptors(l);
+        set_stream_options(l);
         r = learn_name(l);
     }
     if (r < 0) {

@@ -221,9 +221,45 @@ static void serve__opened_together__not_probed_together(void **state)
         close(fds[i]);
 }
 
+static void send_urgent(int fd, const char *text)
+{
+    MUST(send(fd, text, strlen(text), MSG_OOB | MSG_NOSIGNAL) == (ssize_t)strlen(text),
+         "MSG_OOB: %s", strerror(errno));
+}
+
+/* Urgent bytes stay where they are in the stream, also when another worker reads them. */
+static void serve__urgent_bytes__echoed_in_their_place(void **state)
+{
+    struct it *it = *state;
+    char conf[160];
+    struct server *s;
+
+    snprintf(conf, sizeof(conf), "server: { bind = [\"127.0.0.1:0\", \"unix:%s/s\"]; };", it->dir);
+    s = server_start(it, .conf = conf);
+    for (size_t i = 0; i < s->n_addr; i++) {
+        int fd = peer_connect(s->addr[i]);
+
+        peer_send_text(fd, "ab");
+        send_urgent(fd, "cd");
+        peer_send_text(fd, "ef\r\n\r\n");
+        peer_expect_text(fd, "abcdef\r\n\r\n");
+        send_urgent(fd, "gh");
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "msg=\"reloaded\"", i + 1);
+        server_wait_log(s, "worker ended\"", 2 * (i + 1));
+        send_urgent(fd, "ij\r\n\r\n");
+        peer_expect_text(fd, "ghij\r\n\r\n");
+        send_urgent(fd, "k");
+        send_urgent(fd, "l");
+        peer_send_text(fd, "\r\n\r\n");
+        peer_expect_text(fd, "kl\r\n\r\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(serve__urgent_bytes__echoed_in_their_place),
         IT(serve__several_addresses__each_is_served),
         IT(serve__port_alone__both_families),
         IT(serve__raw_separator__every_byte_comes_back),
