@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -272,19 +273,39 @@ bool upgrade_step(struct arbiter *a)
 
 /* ---- the new image ---- */
 
+/* The file that was executed, without what the kernel adds when it has been replaced. "" = unknown.
+ */
+static void name_program(const char *link, char *buf, size_t size)
+{
+    static const char gone[] = " (deleted)";
+    const ssize_t n = readlink(link, buf, size - 1);
+    size_t len = n > 0 ? (size_t)n : 0;
+
+    if (len > strlen(gone) && memcmp(buf + len - strlen(gone), gone, strlen(gone)) == 0)
+        len -= strlen(gone);
+    buf[len] = '\0';
+}
+
 void upgrade_on_commit(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
     const uint64_t took_ms = clock_mono_ms() - u->asked_ms;
+    char program[PATH_MAX], old_program[PATH_MAX], link[64];
 
+    name_program("/proc/self/exe", program, sizeof(program));
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", u->back_fd);
+    name_program(link, old_program, sizeof(old_program));
     generation_commit(a);
     a->upgrades++;
-    log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION),
+    log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
+             F_STR("old_version", u->old_version), F_STR("old_program", old_program),
              F_UINT("generation", a->live->epoch), F_UINT("workers", a->engine->live.workers),
              F_UINT("took_ms", took_ms));
-    finish(a,
-           command_result(json_pack("{s:s,s:I,s:I}", "version", ECHO_VERSION, "generation",
-                                    (json_int_t)a->live->epoch, "took_ms", (json_int_t)took_ms)));
+    finish(a, command_result(
+                  json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "version", ECHO_VERSION, "program",
+                            command_text(program), "old_version", command_text(u->old_version),
+                            "old_program", command_text(old_program), "generation",
+                            (json_int_t)a->live->epoch, "took_ms", (json_int_t)took_ms)));
 }
 
 static void turn_back(struct arbiter *a, const char *why)
@@ -380,5 +401,6 @@ void upgrade_fini(struct arbiter *a)
     fds_close(&u->back_fd);
     fds_close(&u->board_fd);
     free(u->path);
-    u->path = NULL;
+    free(u->old_version);
+    u->path = u->old_version = NULL;
 }

@@ -30,6 +30,7 @@ struct upgrade {
     enum upgrade_phase phase;
     bool is_again; /* asked for while it could not be done */
     char *path; /* owned: the executable's, absolute, as the first image was called */
+    char *old_version; /* owned: of the image before, while it is an upgrade; or NULL */
     struct stat candidate; /* what the dry run was made with */
     pid_t checker; /* 0 = none; reaped by the sweep */
     int checker_fd; /* owned: what it says; -1 = none */

@@ -309,12 +309,17 @@ static int adopt_crashes(struct arbiter *a, const struct upgrade_state *s, char 
 
 static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
-    char *path = strdup(s->path);
+    char *path = strdup(s->path), *version = strdup(s->version);
 
-    if (!path)
+    if (!path || !version) {
+        free(path);
+        free(version);
         return complain(why, -ENOMEM, "state", NULL);
+    }
     free(a->upgrade.path);
     a->upgrade.path = path;
+    free(a->upgrade.old_version);
+    a->upgrade.old_version = version;
     a->started_ms = s->started_ms;
     a->reloads = s->reloads;
     a->restarts = s->restarts;

@@ -202,14 +202,31 @@ int answer_text_reload(FILE *f, const json_t *reload)
     return 0;
 }
 
+/* "1.3 (/opt/new/echo-arbiter)" */
+static void write_program(FILE *f, const json_t *version, const json_t *program)
+{
+    answer_text_write_plain(f, version);
+    if (!json_is_string(program))
+        return;
+    fputs(" (", f);
+    answer_text_write_plain(f, program);
+    putc(')', f);
+}
+
+/* What an earlier server does not say is left out. */
 int answer_text_upgrade(FILE *f, const json_t *upgrade)
 {
     const json_t *version = json_object_get(upgrade, "version");
+    const json_t *old = json_object_get(upgrade, "old_version");
 
     if (!json_is_string(version) || !json_is_integer(json_object_get(upgrade, "generation")))
         return -EBADMSG;
     fputs("upgraded: version ", f);
-    answer_text_write_plain(f, version);
+    write_program(f, version, json_object_get(upgrade, "program"));
+    if (json_is_string(old)) {
+        fputs(" from ", f);
+        write_program(f, old, json_object_get(upgrade, "old_program"));
+    }
     fprintf(f, ", generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
             json_integer_value(json_object_get(upgrade, "generation")),
             json_integer_value(json_object_get(upgrade, "took_ms")));

@@ -1,6 +1,7 @@
 /*
  * Where the program is and what it was told. The path is the one that it was called by, if that
- * leads to it: a symbolic link that is turned to another version is then followed by an upgrade.
+ * leads to it: a symbolic link that is turned to another version is then followed by an upgrade,
+ * also one on the way to the working directory.
  */
 #include "cmd/image.h"
 
@@ -17,12 +18,22 @@
 
 /* ---- the path ---- */
 
-static bool leads_here(const char *path)
+static bool is_same_file(const char *x, const char *y)
 {
-    struct stat here, there;
+    struct stat a, b;
 
-    return stat("/proc/self/exe", &here) == 0 && stat(path, &there) == 0 &&
-           here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+    return stat(x, &a) == 0 && stat(y, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* As the shell calls it, with the links that were followed to get there: $PWD, if that is right. */
+static bool find_directory(char *buf, size_t size)
+{
+    const char *logical = getenv("PWD");
+
+    if (!logical || logical[0] != '/' || strlen(logical) >= size || !is_same_file(logical, "."))
+        return getcwd(buf, size) != NULL;
+    strcpy(buf, logical);
+    return true;
 }
 
 /* Malloc'ed, or NULL: not there, or without memory. */
@@ -32,12 +43,12 @@ static char *try_path(const char *dir, size_t len, const char *name)
 
     while (len >= 2 && dir[0] == '.' && dir[1] == '/')
         dir += 2, len -= 2;
-    if ((len == 0 || dir[0] != '/') && !getcwd(cwd, sizeof(cwd)))
+    if ((len == 0 || dir[0] != '/') && !find_directory(cwd, sizeof(cwd)))
         return NULL;
     if (asprintf(&path, "%s%s%.*s%s%s", cwd, *cwd && len ? "/" : "", (int)len, dir,
                  len && dir[len - 1] == '/' ? "" : "/", name) < 0)
         return NULL;
-    if (leads_here(path))
+    if (is_same_file(path, "/proc/self/exe"))
         return path;
     free(path);
     return NULL;

@@ -173,6 +173,56 @@ static void upgrade__good_program__the_server_goes_on(void **state)
     MUST(peer_is_served(unix_addr, WAIT_MS), "the unix socket is gone");
 }
 
+/* A release with a program of its own. */
+static void install_release(struct it *it, const char *name)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "%s/echo-arbiter", name);
+    MUST(mkdir(it_path(it, name), 0755) == 0, "%s: %s", name, strerror(errno));
+    install(it, it_build_path(it, "echo-arbiter"), 0);
+    MUST(rename(it_path(it, "echo-arbiter"), it_path(it, path)) == 0, "%s", path);
+}
+
+static void turn_link(struct it *it, const char *target)
+{
+    MUST(symlink(target, it_path(it, "link")) == 0 &&
+             rename(it_path(it, "link"), it_path(it, "current")) == 0,
+         "current: %s", strerror(errno));
+}
+
+static void must_be_told(const json_t *answer, const char *key, const char *end)
+{
+    const char *value = json_string_value(json_object_get(answer, key));
+    MUST(value && strlen(value) >= strlen(end) &&
+             strcmp(value + strlen(value) - strlen(end), end) == 0,
+         "%s is %s, expected ...%s", key, value ? value : "missing", end);
+}
+
+/* Started as `cd current && ./echo-arbiter`: the link is what the operator means. */
+static void upgrade__started_in_a_linked_directory__new_release_is_executed(void **state)
+{
+    struct it *it = *state;
+    char script[256];
+    struct server *s;
+    json_t *answer;
+    install_release(it, "r1");
+    install_release(it, "r2");
+    turn_link(it, "r1");
+    snprintf(script, sizeof(script), "cd '%s/current' && shift && exec ./echo-arbiter \"$@\"",
+             it->dir);
+    s = server_start(it, .wrapper = {"/bin/sh", "-c", script, "sh"}, .conf = "");
+    for (int i = 0; i < 2; i++) {
+        turn_link(it, i ? "r1" : "r2");
+        answer = result_of(s, "upgrade");
+        must_be_told(answer, "program", i ? "/r1/echo-arbiter" : "/r2/echo-arbiter");
+        must_be_told(answer, "old_program", i ? "/r2/echo-arbiter" : "/r1/echo-arbiter");
+        must_be_told(answer, "old_version", json_string_value(json_object_get(answer, "version")));
+        json_decref(answer);
+        server_wait_workers(s, 2);
+    }
+    server_wait_log(s, UPGRADED " version=.* program=.*/r1/echo-arbiter .*old_program=.*/r2/", 1);
+}
+
 static void upgrade__by_signal__as_by_command(void **state)
 {
     struct it *it = *state;
@@ -592,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(upgrade__good_program__the_server_goes_on),
+        IT(upgrade__started_in_a_linked_directory__new_release_is_executed),
         IT(upgrade__by_signal__as_by_command),
         IT(upgrade__twenty_under_load__nothing_refused_nothing_broken),
         IT(upgrade__open_connections__live_on),

@@ -179,6 +179,11 @@ static void upgrade__done__version_and_generation(void **state UNUSED)
 {
     check(answer_text_upgrade, "{\"version\":\"1.3\",\"generation\":7,\"took_ms\":28}",
           "upgraded: version 1.3, generation 7, 28 ms\n");
+    check(answer_text_upgrade,
+          "{\"version\":\"1.3\",\"program\":\"/opt/b/echo-arbiter\",\"old_version\":\"1.2\","
+          "\"old_program\":\"/opt/a/echo-arbiter\",\"generation\":7,\"took_ms\":28}",
+          "upgraded: version 1.3 (/opt/b/echo-arbiter) from 1.2 (/opt/a/echo-arbiter), "
+          "generation 7, 28 ms\n");
     check_refused(answer_text_upgrade);
 }
 
