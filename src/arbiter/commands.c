@@ -156,19 +156,24 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
     answer_ok(a, w, json_pack("{s:s}", "level", log_level_name(level)));
 }
 
+/* The process that serves as @id; while none of the slot does, the youngest. */
 static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
 {
+    bool serves = false;
     uint64_t slot, newest = 0;
 
     if (strncmp(id, "worker.", 7) != 0 || num_parse_u64(id + 7, 1, TR_SLOTS_MAX, &slot) < 0)
         return -ENOENT;
     for (uint32_t i = 0; i < a->n_children_used; i++) {
         const struct child *c = &a->children[i];
+        const bool is_running = a->engine->procs[i].phase == TR_RUNNING;
 
-        if (c->pid && c->slot == slot && c->generation > newest) {
-            newest = c->generation;
-            *ret_record = i;
-        }
+        if (!c->pid || c->slot != slot || (serves && !is_running) ||
+            (serves == is_running && c->generation <= newest))
+            continue;
+        serves = is_running;
+        newest = c->generation;
+        *ret_record = i;
     }
     return newest ? 0 : -ENOENT;
 }

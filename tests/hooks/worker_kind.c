@@ -3,11 +3,12 @@
  * that cannot be caused from outside. Linked instead of src/cmd/worker_kind.c.
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
- * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang; see also
- * transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …, exit0, exit3,
- * spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX fills the
- * scoreboard with the byte XX, mute shuts down the mailbox, lieN says to the arbiter what it may
- * not, leakMB forgets so much memory, linger passes it a socket whose close waits, and go on.
+ * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang, wait (until the file is
+ * gone); see also transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …,
+ * exit0, exit3, spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX
+ * fills the scoreboard with the byte XX, mute shuts down the mailbox, lieN says to the arbiter what
+ * it may not, leakMB forgets so much memory, linger passes it a socket whose close waits, and go
+ * on.
  */
 #include "cmd/worker_kind.h"
 
@@ -199,6 +200,9 @@ static void fail_before_ready(const struct actor_boot *boot)
     } else if (strcmp(what, "hang") == 0) {
         for (;;)
             pause();
+    } else if (strcmp(what, "wait") == 0) {
+        while (access(path, F_OK) == 0)
+            usleep(2000);
     }
 }
 

@@ -405,9 +405,49 @@ static void reload__cpu_affinity__workers_are_pinned_and_let_go(void **state)
     server_must_be_well(s, 1);
 }
 
+/* By its name the serving process is meant, not the one that is to replace it. */
+static void reload__worker_stopped_meanwhile__the_serving_one_and_the_reload_is_taken(void **state)
+{
+    struct it *it = *state;
+    char *hook = it_path(it, "hook"), env[160], control[160], answer[64] = "";
+    struct server *s;
+    pid_t old, seen[SERVER_WORKERS_MAX];
+    int asker;
+
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", hook);
+    s = server_start(it, .conf = "", .binary = it_build_path(it, "test/echo-arbiter"),
+                     .env = {env});
+    snprintf(control, sizeof(control), "unix:%s/control", s->run);
+    asker = peer_connect(control);
+    old = server_slot_pid(s, 1);
+    for (size_t round = 1; round <= 3; round++) {
+        it_write(it, "hook", "wait 0");
+        server_signal(s, SIGHUP);
+        MUST_COME(server_worker_pids(s, seen) == 4, "nobody starts");
+        peer_send_text(asker, round == 2
+                                  ? "{\"command\":\"info\",\"target\":\"worker.1\",\"id\":1}\n"
+                                  : "{\"command\":\"stop\",\"target\":\"worker.1\",\"id\":1}\n");
+        if (round == 2) {
+            MUST_COME(peer_peek(asker, answer, 10) == 10, "no answer");
+            MUST(strncmp(answer, "{\"id\":1,\"r", 10) == 0, "the one that starts was asked");
+            asker = peer_connect(control);
+        } else {
+            peer_expect_text(asker, "{\"id\":1,\"result\":{\"stopping\":true}}\n");
+        }
+        unlink(hook);
+        server_wait_log(s, RELOADED, round);
+        server_wait_workers(s, 2);
+        MUST(server_slot_pid(s, 1) != old, "the old one is still there");
+        old = server_slot_pid(s, 1);
+    }
+    MUST(server_log_count(s, "reload refused|reload failed|rolled back") == 0,
+         "a reload was refused");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(reload__worker_stopped_meanwhile__the_serving_one_and_the_reload_is_taken),
         IT(reload__under_load__nothing_refused_nothing_broken),
         IT(reload__number_of_workers__follows_the_file),
         IT(reload__new_limit__holds_for_new_connections),
