@@ -17,6 +17,7 @@
 #include "base/fds.h"
 
 enum { PIDFILE_GONE = 1, TRIES = 10, PID_TEXT_MAX = 32 };
+enum { MODE = 0600 }; /* who may open a file can lock it: nobody else */
 
 static int explain(char *why, size_t size, const char *path, const char *what, int error)
 {
@@ -24,16 +25,21 @@ static int explain(char *why, size_t size, const char *path, const char *what, i
     return -error;
 }
 
-static int explain_holder(int fd, const char *path, char *why, size_t size)
+/* Ours are of mode 0600. One that others may read, they may lock as well. */
+static int explain_holder(int fd, const char *path, mode_t mode, char *why, size_t size)
 {
-    char text[32] = "";
+    const char *hint = mode & 077 ? "; or locked by any other program, since its mode lets others "
+                                    "open it: then remove it"
+                                  : "";
+    char text[PID_TEXT_MAX] = "";
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
     long pid = n > 0 ? strtol(text, NULL, 10) : 0;
 
     if (pid > 0)
-        snprintf(why, size, "pid file %s: held by another instance, process %ld", path, pid);
+        snprintf(why, size, "pid file %s: held by another instance, process %ld%s", path, pid,
+                 hint);
     else
-        snprintf(why, size, "pid file %s: held by another instance", path);
+        snprintf(why, size, "pid file %s: held by another instance%s", path, hint);
     return -EBUSY;
 }
 
@@ -101,12 +107,16 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
         return -EEXIST;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? explain_holder(fd, path, why, size)
+        return errno == EWOULDBLOCK ? explain_holder(fd, path, st.st_mode, why, size)
                                     : explain(why, size, path, "flock", errno);
     if (!is_there(fd, path))
         return PIDFILE_GONE;
     rc = check_ours(fd, path, &st, why, size);
-    return rc < 0 ? rc : write_pid(fd, path, why, size);
+    if (rc < 0)
+        return rc;
+    if (fchmod(fd, MODE) < 0)
+        return explain(why, size, path, "fchmod", errno);
+    return write_pid(fd, path, why, size);
 }
 
 static int open_once(struct pidfile *p, const char *path, char *why, size_t why_size)
@@ -114,7 +124,7 @@ static int open_once(struct pidfile *p, const char *path, char *why, size_t why_
     int rc;
 
     /* O_NONBLOCK: a FIFO with no reader must give an error, not wait. */
-    p->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0644);
+    p->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, MODE);
     if (p->fd < 0) {
         rc = errno;
         if (rc != ELOOP && rc != EISDIR)

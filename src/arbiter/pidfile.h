@@ -15,8 +15,9 @@ struct pidfile {
 
 /*
  * pidfile_open - create, lock, write
- * Never through a symbolic link, never over anything but a pid file: a regular file of this user
- * that is empty or holds one number. What cannot be written is not left behind.
+ * Of mode 0600, so that no other user can hold the lock. Never through a symbolic link, never over
+ * anything but a pid file: a regular file of this user that is empty or holds one number. What
+ * cannot be written is not left behind.
  * @path  "" = none: succeeds and holds nothing
  * @why   on failure: a sentence that names path, reason and, if known, the holder; @why_size bytes
  * Returns 0, -EBUSY (another process holds it), -EEXIST (no pid file of ours) or -errno.

@@ -1,6 +1,6 @@
 /*
  * Listening sockets. The arbiter's start-up and reload; blocks for nothing but, at most a tenth of
- * a second, the lock of a unix socket's directory.
+ * a second, the lock of a unix socket's path.
  */
 #include "net/listener.h"
 
@@ -11,11 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/fds.h"
+#include "base/lockfile.h"
 #include "base/passed.h"
 #include "base/util.h"
 
@@ -24,7 +23,7 @@ enum { KERNEL_PATIENCE_MS = 924000 }; /* net.ipv4.tcp_retries2 at its default */
 /* Of one worker. The kernel's timers come in bunches of many seconds when they are that far away.
  */
 enum { PROBES_A_SECOND = 10 };
-enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 5 };
+enum { LOCK_WAIT_MS = 100, LOCK_PATH_MAX = 128 };
 
 /* Where the explanation of a failure goes. */
 struct failure {
@@ -205,34 +204,36 @@ static int make_absolute(struct listener *l, const struct failure *f)
     return 0;
 }
 
-/*
- * Two servers that start at once must not both find the file stale. The lock is the directory's:
- * it leaves nothing behind and ends with its descriptor.
- */
-static int lock_directory(const struct listener *l, const struct failure *f, int *ret_fd)
+/* The lock's name: beside the socket. */
+static void lock_path(const struct listener *l, char path[LOCK_PATH_MAX])
 {
-    char dir[sizeof(l->addr.path)];
-    memcpy(dir, l->addr.path, sizeof(dir));
-    char *slash = strrchr(dir, '/');
-    slash[slash == dir ? 1 : 0] = '\0';
+    snprintf(path, LOCK_PATH_MAX, "%s.lock", l->addr.path);
+}
 
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fail(f, &l->addr, "open of the directory", errno);
-    int error = EBUSY;
-    for (int i = 0; i < LOCK_TRIES && error == EBUSY; i++) {
-        if (i > 0)
-            nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_MS * 1000000}, NULL);
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            *ret_fd = fd;
-            return 0;
-        }
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            error = errno;
-    }
-    fds_close(&fd);
-    return fail_hint(f, "lock of the directory", error,
-                     "another program holds it, maybe a server that starts: try again");
+/* Two servers that start at once must not both find the file stale. */
+static int take_lock(const struct listener *l, const struct failure *f, int *ret_fd)
+{
+    char path[LOCK_PATH_MAX], call[LOCK_PATH_MAX + 8];
+
+    lock_path(l, path);
+    int r = lockfile_take(path, LOCK_WAIT_MS, ret_fd);
+    snprintf(call, sizeof(call), "lock %s", path);
+    if (r == -EBUSY)
+        return fail_hint(f, call, EBUSY,
+                         "another program holds it, maybe a server that starts: try again");
+    if (r == -EEXIST)
+        return fail_hint(f, call, EEXIST,
+                         "it is no empty file of this user's alone: remove it or choose another "
+                         "path for the socket");
+    return r < 0 ? fail(f, &l->addr, call, -r) : 0;
+}
+
+static void release_lock(const struct listener *l, int *fd)
+{
+    char path[LOCK_PATH_MAX];
+
+    lock_path(l, path);
+    lockfile_release(path, fd);
 }
 
 /* Does somebody accept there? Returns 0 (stale), -EADDRINUSE or -errno. */
@@ -300,7 +301,7 @@ static int open_unix(struct listener *l, const struct failure *f, int *ret_lock)
     int r = make_absolute(l, f);
 
     if (r == 0)
-        r = lock_directory(l, f, ret_lock);
+        r = take_lock(l, f, ret_lock);
     if (r < 0)
         return r;
     r = addr_to_sockaddr(&l->addr, &ss, &len);
@@ -381,7 +382,7 @@ static int serve_unix(struct listener *l, const struct failure *f)
 
     if (r == 0)
         r = begin_to_listen(l, f);
-    fds_close(&lock);
+    release_lock(l, &lock);
     return r;
 }
 

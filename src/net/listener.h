@@ -76,7 +76,7 @@ typedef void listener_on_waiting(int fd, void *userdata);
 /*
  * listener_shut - free the address at once, in every process that has the socket
  * From then on clients are refused and another server may have the address; in the owner the socket
- * file is unlinked. Does not block. Idempotent.
+ * file is unlinked. Takes a few milliseconds at most. Idempotent.
  * @on_waiting  called for each connection that nobody has accepted yet, as far as there are
  *   descriptors for them; NULL = they are reset
  */

@@ -13,14 +13,14 @@
 
 #include "base/util.h"
 
-enum { TCP_FLAGS_OFFSET = 13, TCP_FLAG_SYN = 0x02 };
+enum { TCP_FLAGS_OFFSET = 13, TCP_FLAG_SYN = 0x02, NO_INTERFACE = INT_MAX };
 
-/*
- * From here on nobody new gets as far as the queue: a SYN is dropped, and comes again a second
- * later. Handshakes that have begun still end, also those of accepted sockets, which inherit the
- * filter: so it must let everything else through. Without it (old kernels, no memory) a client may
- * come between the last accept and the shutdown, and is reset.
+/* Handshakes that have begun end within microseconds on this machine; others have had their time.
  */
+enum { SETTLE_MS = 1, SETTLE_ROUNDS = 8 };
+
+/* A SYN is dropped, and comes again a second later. Accepted sockets inherit the filter: so it must
+ * let everything else through. */
 static void drop_new_ones(int fd)
 {
     struct sock_filter code[] = {
@@ -34,13 +34,27 @@ static void drop_new_ones(int fd)
     setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
-/* Returns when the queue is empty, or after @max. */
-static void accept_waiting(const struct listener *l, int max, listener_on_waiting *on_waiting,
+/*
+ * From here on nobody new gets as far as the queue; handshakes that have begun go on. A listener of
+ * an interface that does not exist is found by no SYN: it goes to another listener of the port, as
+ * after a reload that has moved the address, or is refused. A listener that has an interface cannot
+ * change it without privilege, and Linux before 5.7 lets nobody: there SYNs are dropped.
+ */
+static void turn_new_ones_away(int fd)
+{
+    const int interface = NO_INTERFACE;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &interface, sizeof(interface)) < 0)
+        drop_new_ones(fd);
+}
+
+/* Until the queue is empty, which has an end: nobody new comes. */
+static void accept_waiting(const struct listener *l, listener_on_waiting *on_waiting,
                            void *userdata)
 {
     const int nothing = 0;
 
-    for (int i = 0; i < max; i++) {
+    for (;;) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
@@ -53,6 +67,13 @@ static void accept_waiting(const struct listener *l, int max, listener_on_waitin
     }
 }
 
+static bool is_readable(int fd, int patience_ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, patience_ms) == 1 && (p.revents & POLLIN);
+}
+
 void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata)
 {
     if (l->is_shut || l->fd < 0)
@@ -62,13 +83,14 @@ void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *us
         listener_unlink(l);
         shutdown(l->fd, SHUT_RDWR); /* what waits in the queue stays there */
         if (on_waiting)
-            accept_waiting(l, INT_MAX, on_waiting, userdata);
+            accept_waiting(l, on_waiting, userdata);
         return;
     }
     if (on_waiting) {
-        accept_waiting(l, l->backlog, on_waiting, userdata); /* so that the rest takes no time */
-        drop_new_ones(l->fd);
-        accept_waiting(l, INT_MAX, on_waiting, userdata);
+        turn_new_ones_away(l->fd);
+        accept_waiting(l, on_waiting, userdata);
+        for (int i = 0; i < SETTLE_ROUNDS && is_readable(l->fd, SETTLE_MS); i++)
+            accept_waiting(l, on_waiting, userdata);
     }
     shutdown(l->fd, SHUT_RDWR);
 }

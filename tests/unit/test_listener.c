@@ -522,14 +522,122 @@ static void listener_open__unix_stale_of_another_user__untouched(void **state UN
     assert_true(exists("a"));
 }
 
-static void listener_open__unix_directory_locked__refused_soon(void **state UNUSED)
+/* Whoever may read a directory can lock it. */
+static void listener_open__unix_directory_locked__no_obstacle(void **state UNUSED)
 {
     int lock = open(dir, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    listener_close(must_open(text_of("a")));
+    fds_close(&lock);
+}
+
+static void listener_open__unix_path_locked__refused_soon(void **state UNUSED)
+{
+    int lock = open(path_of("a.lock"), O_RDWR | O_CREAT, 0600);
     assert_int_equal(flock(lock, LOCK_EX), 0);
     must_refuse(text_of("a"), -EBUSY, "try again");
     assert_false(exists("a"));
     fds_close(&lock);
     listener_close(must_open(text_of("a")));
+    assert_false(exists("a.lock"));
+}
+
+static void listener_open__unix_lock_file_is_something_else__refused(void **state UNUSED)
+{
+    int fd = open(path_of("a.lock"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(write(fd, "mine", 4), 4);
+    fds_close(&fd);
+    must_refuse(text_of("a"), -EEXIST, "a.lock: File exists; it is no empty file");
+    assert_true(exists("a.lock"));
+    assert_int_equal(unlink(path_of("a.lock")), 0);
+}
+
+/* Those that wait in the queue; each sends a byte and gets it back. */
+struct waiting {
+    int fds[4];
+    int n;
+};
+
+static void on_waiting(int fd, void *userdata)
+{
+    struct waiting *w = userdata;
+
+    assert_true((size_t)w->n < ARRAY_SIZE(w->fds));
+    w->fds[w->n++] = fd;
+}
+
+static void must_shut_without_loss(struct listener *l)
+{
+    struct waiting w = {.n = 0};
+    char text[ADDR_TEXT_LEN], byte = 'x';
+    int clients[3];
+
+    snprintf(text, sizeof(text), "%s", l->bound);
+    for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+        assert_true((clients[i] = connect_text(text)) >= 0);
+    listener_shut(l, on_waiting, &w);
+    listener_shut(l, on_waiting, &w);
+    assert_int_equal(w.n, ARRAY_SIZE(clients));
+    assert_true(listener_is_over(l));
+    assert_true(connect_text(text) < 0);
+    for (int i = 0; i < w.n; i++) {
+        assert_int_equal(send(clients[i], &byte, 1, MSG_NOSIGNAL), 1);
+        close(clients[i]);
+    }
+    for (int i = 0; i < w.n; i++) {
+        assert_int_equal(fcntl(w.fds[i], F_SETFL, 0), 0);
+        assert_int_equal(recv(w.fds[i], &byte, 1, 0), 1);
+        assert_int_equal(recv(w.fds[i], &byte, 1, 0), 0);
+        close(w.fds[i]);
+    }
+    /* Free while the old one is still open. */
+    listener_close(must_open(text));
+    listener_close(l);
+}
+
+static void listener_shut__clients_wait__accepted_and_the_address_is_free(void **state UNUSED)
+{
+    must_shut_without_loss(must_open("127.0.0.1:0"));
+    must_shut_without_loss(must_open(":0"));
+    must_shut_without_loss(must_open(text_of("a")));
+}
+
+static void listener_shut__nobody_asks_for_them__they_are_reset(void **state UNUSED)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+    int client = connect_text(l->bound);
+    char byte;
+
+    assert_true(client >= 0);
+    listener_shut(l, NULL, NULL);
+    assert_int_equal(recv(client, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(client);
+    listener_close(l);
+}
+
+/* Its interface cannot be changed without privilege: the other way is taken. */
+static int shut_with_an_interface(void)
+{
+    struct listener *l = must_open("127.0.0.1:0");
+
+    if (setsockopt(l->fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) < 0 ||
+        (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0))
+        return 2;
+    must_shut_without_loss(l);
+    return 0;
+}
+
+static void listener_shut__bound_to_an_interface__no_loss_either(void **state UNUSED)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(shut_with_an_interface());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static void listener_close__unix_replaced_by_another__left_alone(void **state UNUSED)
@@ -695,11 +803,16 @@ int main(void)
         IN_DIR(listener_open__unix_live_of_another_type__refused),
         IN_DIR(listener_open__unix_path_is_no_socket__untouched),
         IN_DIR(listener_open__unix_stale_of_another_user__untouched),
-        IN_DIR(listener_open__unix_directory_locked__refused_soon),
+        IN_DIR(listener_open__unix_directory_locked__no_obstacle),
+        IN_DIR(listener_open__unix_path_locked__refused_soon),
+        IN_DIR(listener_open__unix_lock_file_is_something_else__refused),
         IN_DIR(listener_open__unix_race_for_a_stale_file__one_winner),
         cmocka_unit_test(listener_adopt__tcp__same_address_and_port),
         IN_DIR(listener_adopt__unix__file_is_still_ours_to_remove),
         cmocka_unit_test(listener_adopt__not_such_a_socket__refused),
+        IN_DIR(listener_shut__clients_wait__accepted_and_the_address_is_free),
+        cmocka_unit_test(listener_shut__nobody_asks_for_them__they_are_reset),
+        cmocka_unit_test(listener_shut__bound_to_an_interface__no_loss_either),
         IN_DIR(listener_close__unix_replaced_by_another__left_alone),
         IN_DIR(listener_close__unix_in_a_child__file_stays),
     };
