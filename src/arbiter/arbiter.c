@@ -22,7 +22,7 @@
 
 static void sig_reload(struct arbiter *a)
 {
-    reload_request(a);
+    reload_request(a, false);
 }
 
 /* How often the counts of repeated log lines are closed. */

@@ -82,7 +82,7 @@ static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
     arbiter_stop(a, !is_graceful(args), "control socket");
 }
 
-static void do_reload(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+static void do_reload(struct arbiter *a, struct answer *w, json_t *args)
 {
     if (a->is_stopping) {
         answer_error(a, w, "stopping", "the arbiter stops");
@@ -91,7 +91,7 @@ static void do_reload(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     answer_wait(a, w, ANSWER_NEXT_RELOAD,
                 2 * (CONFIG_PARSE_TIMEOUT_MS + a->live->config->boot_timeout_ms) +
                     a->live->config->exit_timeout_ms);
-    reload_request(a);
+    reload_request(a, json_is_true(json_object_get(args, "force")));
 }
 
 static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)

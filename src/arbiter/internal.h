@@ -74,6 +74,8 @@ struct rescue_pair {
 struct reload {
     bool is_again; /* asked for while one was under way, or while there was no room */
     bool is_active;
+    bool is_force_asked; /* by one of the requests that wait */
+    bool is_forced; /* the one under way may lose every group */
     pid_t parser; /* 0 = none; reaped by the sweep */
     int fd; /* owned: the parser's answer */
     ev_io io;
@@ -267,7 +269,8 @@ void vacate_removed(struct arbiter *a, struct generation *g);
 void vacate_all(struct arbiter *a, bool is_quick);
 
 /* reload.c */
-void reload_request(struct arbiter *a);
+/* reload_request - @is_forced: also if the file has lost every group that it had */
+void reload_request(struct arbiter *a, bool is_forced);
 void reload_on_parser_exit(struct arbiter *a, int status);
 void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);

@@ -99,6 +99,17 @@ static bool needs_restart(struct arbiter *a, const struct config *config)
     return true;
 }
 
+/* An empty file is refused when it is read; this one has something in it. */
+static bool has_lost_all(struct arbiter *a, const struct config *config)
+{
+    if (a->reload.is_forced || !config_has_lost_all(a->live->config, config))
+        return false;
+    refuse_with(a, "groups_lost",
+                "no group that the configuration had is in the file any more: was it cut off?",
+                NULL);
+    return true;
+}
+
 /* The elements of a list are lines of the canonical text. */
 static char *on_one_line(const char *text)
 {
@@ -129,12 +140,13 @@ static void prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
-    if (needs_restart(a, config)) {
+    if (has_lost_all(a, config) || needs_restart(a, config)) {
         config_free(config);
         return;
     }
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
         answers_postpone(a);
+        a->reload.is_force_asked |= a->reload.is_forced;
         a->reload.is_again = true; /* things have changed since start(): read it again later */
         config_free(config);
         finish(a);
@@ -156,6 +168,23 @@ static void prepare(struct arbiter *a, struct config *config)
     arbiter_event(a, &ev);
 }
 
+/* @rc, @config and @errors are of config_load or the like. */
+static void take_result(struct arbiter *a, int rc, struct config *config,
+                        struct config_errors *errors)
+{
+    if (rc == 0) {
+        prepare(a, config);
+    } else {
+        json_t *details = json_array();
+
+        for (size_t i = 0; i < errors->n; i++)
+            json_array_append_new(details, command_text(errors->text[i]));
+        refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
+                    details);
+    }
+    config_errors_fini(errors);
+}
+
 static void on_answer(struct arbiter *a)
 {
     struct reload *r = &a->reload;
@@ -164,18 +193,18 @@ static void on_answer(struct arbiter *a)
     int rc = config_child_result(a->live->config->path, r->data ? r->data : "", r->len, r->status,
                                  a->options->overrides, a->options->n_overrides, &config, &errors);
 
-    if (rc == 0) {
-        prepare(a, config);
-    } else {
-        json_t *details = json_array();
-
-        for (size_t i = 0; i < errors.n; i++)
-            json_array_append_new(details, command_text(errors.text[i]));
-        refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
-                    details);
-    }
-    config_errors_fini(&errors);
+    take_result(a, rc, config, &errors);
     reload_retry(a);
+}
+
+/* Without -c: the command line and the defaults, such as the number of workers, are still there. */
+static void reload_without_file(struct arbiter *a)
+{
+    struct config_errors errors = {0};
+    struct config *config = NULL;
+    int rc = config_load(NULL, a->options->overrides, a->options->n_overrides, &config, &errors);
+
+    take_result(a, rc, config, &errors);
 }
 
 /* How the parser ended says why an answer is missing: both are waited for. */
@@ -235,13 +264,15 @@ static void start(struct arbiter *a)
     int rc;
 
     r->is_again = false;
+    r->is_forced = r->is_force_asked;
+    r->is_force_asked = false;
     r->is_active = true;
     r->changes = json_array();
     answers_advance(a);
     r->started_ms = clock_mono_ms();
     if (!*a->live->config->path) {
-        refuse_with(a, "no_file", "there is no file to read: the server was started without -c",
-                    NULL);
+        log_info(a->log, "reloading", F_STR("file", "none: the command line and the defaults"));
+        reload_without_file(a);
         return;
     }
     log_info(a->log, "reloading", F_STR("file", a->live->config->path));
@@ -258,10 +289,11 @@ static void start(struct arbiter *a)
     ev_timer_start(a->loop, &r->deadline);
 }
 
-void reload_request(struct arbiter *a)
+void reload_request(struct arbiter *a, bool is_forced)
 {
     if (a->is_stopping)
         return;
+    a->reload.is_force_asked |= is_forced;
     a->reload.is_again = true;
     reload_retry(a);
 }

@@ -75,6 +75,7 @@ extern const struct argp_option hold_argp_options[];
 extern const struct argp_option conformance_argp_options[];
 extern const struct argp_option audit_argp_options[];
 extern const struct argp_option top_argp_options[];
+extern const struct argp_option reload_argp_options[];
 extern const struct argp_option stop_argp_options[];
 
 /* Over the control socket. */

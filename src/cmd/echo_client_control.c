@@ -34,9 +34,10 @@ struct words {
     int n;
     char **word; /* borrowed */
     bool is_now; /* stop --now */
+    bool is_forced; /* reload --force */
 };
 
-enum { OPT_NOW = 1000 };
+enum { OPT_NOW = 1000, OPT_FORCE };
 
 static error_t parse_words(int key, char *arg, struct argp_state *state)
 {
@@ -46,6 +47,9 @@ static error_t parse_words(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = w->tool;
+        return 0;
+    case OPT_FORCE:
+        w->is_forced = true;
         return 0;
     case OPT_NOW:
         /* --no, which getopt would take for it, may be meant as anything but that. */
@@ -133,13 +137,20 @@ int commands_run(struct tool *t, int argc, char **argv)
     return ask_and_print(t, "commands", NULL, 0, answer_text_commands);
 }
 
+const struct argp_option reload_argp_options[] = {
+    {"force", OPT_FORCE, NULL, 0, "take the file also if it has lost every group that it had", 0},
+    {0}};
+
 int reload_run(struct tool *t, int argc, char **argv)
 {
     static const struct usage usage = {
-        .words = "reload",
-        .doc = "Let the server read its configuration again, and wait until it has changed over."};
-    take_words(t, argc, argv, &usage);
-    return ask_and_print(t, "reload", NULL, OPERATOR_SLOW_MS, answer_text_reload);
+        .words = "reload [--force]",
+        .doc = "Let the server read its configuration again, and wait until it has changed over.",
+        .options = reload_argp_options};
+    struct words w = take_words(t, argc, argv, &usage);
+
+    return ask_and_print(t, "reload", w.is_forced ? json_pack("{s:b}", "force", 1) : NULL,
+                         OPERATOR_SLOW_MS, answer_text_reload);
 }
 
 int upgrade_run(struct tool *t, int argc, char **argv)

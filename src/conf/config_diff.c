@@ -33,6 +33,31 @@ int config_diff(const struct config *old, const struct config *new, config_on_ch
     return n;
 }
 
+/* Does the file have a key of the group whose first key this is? */
+static bool has_group(const struct config *c, int first)
+{
+    for (int key = first; key < CONFIG_KEYS; key++)
+        if (c->origin[key].kind == ORIGIN_FILE && config_name_group(key) == first)
+            return true;
+    return false;
+}
+
+bool config_has_lost_all(const struct config *old, const struct config *new)
+{
+    bool had_any = false;
+
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const int group = config_name_group(key);
+
+        if (group == key && has_group(old, group)) {
+            had_any = true;
+            if (has_group(new, group))
+                return false;
+        }
+    }
+    return had_any;
+}
+
 /* In quotes, such that libconfig reads the same bytes back. */
 static void print_string(FILE *out, const char *text, size_t len)
 {

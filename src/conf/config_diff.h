@@ -17,6 +17,12 @@ typedef void config_on_change(const struct config_row *row, const char *old_text
 int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,
                 void *userdata);
 
+/*
+ * config_has_lost_all - has the new file no key in any of the groups in which the old one had some?
+ * So looks a file that was cut off or mixed up, rather than changed on purpose.
+ */
+bool config_has_lost_all(const struct config *old, const struct config *new);
+
 /* config_dump - -T: each key, its effective value in the file's syntax, and its origin as a comment
  */
 int config_dump(const struct config *c, FILE *out);

@@ -29,6 +29,11 @@ static int group_of(int key)
     return config_name_find_group(config_keys[key].name, config_name_group_len(key));
 }
 
+int config_name_group(int key)
+{
+    return config_name_find_group(config_keys[key].name, config_name_group_len(key));
+}
+
 int config_name_find(int group, const char *name, size_t len)
 {
     for (int key = 0; key < CONFIG_KEYS; key++) {

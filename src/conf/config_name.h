@@ -20,6 +20,9 @@ const char *config_name_short(int key);
 /* config_name_find_group - the first key of that group, or NOT_A_KEY */
 int config_name_find_group(const char *name, size_t len);
 
+/* config_name_group - the first key of the group that @key is in */
+int config_name_group(int key);
+
 /* config_name_find - the key of that short name, in @group or (NOT_A_KEY) in any; or NOT_A_KEY */
 int config_name_find(int group, const char *name, size_t len);
 

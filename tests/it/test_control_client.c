@@ -418,16 +418,22 @@ static void reload__needs_a_start__says_which_line_and_what_to_do(void **state)
               "echo0.conf:2: arbiter.daemon: \"true\" instead of \"false\" needs a new start\n");
 }
 
-static void reload__started_without_a_file__says_so(void **state)
+static void reload__started_without_a_file__takes_the_command_line(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .is_bare = true,
                                     .args = {"-b", "127.0.0.1:0", "-w", "2", "--ready-fd", "3"});
     struct tool_run r;
 
-    server_expect(s, "reload refused");
+    server_signal(s, SIGTTIN);
+    server_wait_workers(s, 3);
     r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
-    tool_must_fail(&r, 78, "there is no file to read: the server was started without -c");
+    MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
+    must_have(r.out, "reloaded: generation 2");
+    server_wait_workers(s, 2);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 2);
+    server_must_be_well(s, 2);
 }
 
 static void reload__list_changes__shown_on_one_line(void **state)
@@ -1000,7 +1006,7 @@ int main(void)
         IT(reload__good_file__says_what_has_changed),
         IT(reload__bad_file__78_with_every_reason_and_nothing_changed),
         IT(reload__needs_a_start__says_which_line_and_what_to_do),
-        IT(reload__started_without_a_file__says_so),
+        IT(reload__started_without_a_file__takes_the_command_line),
         IT(reload__list_changes__shown_on_one_line),
         IT(scale__up_and_down__done_when_it_says_so),
         IT(log__level_and_file__changed_at_once),

@@ -177,6 +177,41 @@ static void reload__bad_file__changes_nothing(void **state)
     reload(s, 2);
 }
 
+static void reload__empty_or_gutted_file__refused_unless_forced(void **state)
+{
+    static const char *const empty[] = {"", "\n", "# nothing but a word\n"};
+    static const char gutted[] = "log: { level = \"info\"; };";
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "arbiter: { workers = 2; };\nserver: { backlog = 99; };");
+    char control[128];
+    server_expect(s, REFUSED "|msg=\"configuration\"");
+    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+        it_write(it, "echo0.conf", empty[i]);
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "echo0.conf: holds no group: it is empty or was cut off", i + 1);
+        server_wait_log(s, REFUSED, i + 1);
+    }
+    server_refuses(it, 78, "holds no group", .is_bare = true, .args = {"-t", "-c", s->conf});
+    server_refuses(it, 78, "holds no group", .is_bare = true, .args = {"-c", s->conf});
+    server_configure(s, gutted);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, REFUSED ".*no group that the configuration had is in the file", 1);
+    MUST(server_log_count(s, RELOADED) == 0, "a gutted file is taken");
+    /* One group of the two is enough to look meant. */
+    server_configure(s, "arbiter: { workers = 1; };");
+    reload(s, 1);
+    server_configure(s, gutted);
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    const char *client = it_build_path(it, "echo-client");
+    const char *const ask[] = {client, "-C", control, "reload", NULL};
+    const char *const force[] = {client, "-C", control, "reload", "--force", NULL};
+    MUST(it_tool_run(it, "client.log", ask) == 78, "a gutted file is taken");
+    MUST(it_file_has(it_path(it, "client.log"), "echo-client reload --force"), "no hint");
+    MUST(it_tool_run(it, "client.log", force) == 0, "a forced reload is refused");
+    MUST(server_log_count(s, RELOADED) == 2, "not reloaded");
+}
+
 static void reload__key_that_needs_a_start__is_refused(void **state)
 {
     struct it *it = *state;
@@ -454,6 +489,7 @@ int main(void)
         IT(reload__open_connections__live_on_in_new_workers),
         IT(reload__more_workers_than_processors__all_hand_over),
         IT(reload__bad_file__changes_nothing),
+        IT(reload__empty_or_gutted_file__refused_unless_forced),
         IT(reload__key_that_needs_a_start__is_refused),
         IT(reload__storm__is_coalesced),
         IT(reload__during_start__comes_after_it),

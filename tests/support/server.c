@@ -184,7 +184,8 @@ void server_refuses_with(struct it *it, int code, const char *pattern,
 
 void server_configure(struct server *s, const char *text)
 {
-    it_write(s->it, strrchr(s->conf, '/') + 1, text);
+    /* A file without a group is refused. */
+    it_write(s->it, strrchr(s->conf, '/') + 1, *text ? text : "log: {};");
 }
 
 void server_signal(struct server *s, int signo)

@@ -658,6 +658,44 @@ static void on_change(const struct config_row *row, const char *old_text, const 
                          "%s: %s -> %s\n", row->name, old_text, new_text);
 }
 
+/* A configuration with those keys from its file. */
+static struct config *from_file(const enum config_key *keys, size_t n)
+{
+    struct config *c = config_new();
+
+    assert_non_null(c);
+    for (size_t i = 0; i < n; i++)
+        c->origin[keys[i]] = (struct config_origin){ORIGIN_FILE, (unsigned)i + 1};
+    return c;
+}
+
+static void config_has_lost_all__every_pair_of_groups__only_without_any(void **state UNUSED)
+{
+    /* Bits of a set: a key of arbiter, two of server, one of log. */
+    static const enum config_key keys[] = {CONFIG_WORKERS, CONFIG_BIND, CONFIG_SEPARATOR,
+                                           CONFIG_LOG_LEVEL};
+    static const unsigned group_of[] = {1, 2, 2, 4};
+
+    for (unsigned old_set = 0; old_set < 16; old_set++) {
+        for (unsigned new_set = 0; new_set < 16; new_set++) {
+            enum config_key in_old[4], in_new[4];
+            unsigned n_old = 0, n_new = 0, old_groups = 0, new_groups = 0;
+
+            for (unsigned i = 0; i < 4; i++) {
+                if (old_set & (1u << i))
+                    in_old[n_old++] = keys[i], old_groups |= group_of[i];
+                if (new_set & (1u << i))
+                    in_new[n_new++] = keys[i], new_groups |= group_of[i];
+            }
+            struct config *old = from_file(in_old, n_old), *new = from_file(in_new, n_new);
+            assert_int_equal(config_has_lost_all(old, new),
+                             old_groups != 0 && (old_groups & new_groups) == 0);
+            config_free(old);
+            config_free(new);
+        }
+    }
+}
+
 static void config_diff__changed_keys__told_in_table_order(void **state UNUSED)
 {
     struct config *old = new_config(), *new = new_config();
@@ -729,6 +767,7 @@ int main(void)
         cmocka_unit_test(config_check__cpu_that_is_not_allowed__named_with_those_that_are),
         cmocka_unit_test(config_cpu__slots__go_round_the_allowed_or_the_listed),
         cmocka_unit_test(config_effective_workers__zero__one_for_each_cpu_of_the_mask),
+        cmocka_unit_test(config_has_lost_all__every_pair_of_groups__only_without_any),
         cmocka_unit_test(config_diff__changed_keys__told_in_table_order),
         cmocka_unit_test(config_dump__origins_and_quotes__in_the_files_syntax),
     };

@@ -261,10 +261,20 @@ static void load__every_type__from_the_file(void **state UNUSED)
     config_free(c);
 }
 
-static void load__empty_file__defaults(void **state UNUSED)
+static void load__no_group__refused(void **state UNUSED)
 {
-    static const char *const empty[] = {"", "\n", "# only a comment", "// and no newline",
-                                        "arbiter = {};"};
+    static const char *const empty[] = {
+        "", "\n", " \t\n", "# only a comment", "// and no newline", "/* both */ # kinds\n"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
+        write_file(empty[i]);
+        expect_error(": holds no group: it is empty or was cut off, allowed: GROUP = ");
+    }
+}
+
+static void load__empty_groups__defaults(void **state UNUSED)
+{
+    static const char *const empty[] = {"arbiter = {};", "log: {}; server: {}"};
     struct config *defaults = config_new();
 
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
@@ -535,7 +545,7 @@ static void load__exactly_1_mib__read_and_one_byte_more_refused(void **state UNU
 
     assert_non_null(text);
     memset(text, ' ', CONFIG_FILE_MAX_BYTES + 1);
-    text[0] = '#';
+    memcpy(text, "log={};#", strlen("log={};#"));
     write_bytes(text, CONFIG_FILE_MAX_BYTES);
     config_free(load_good());
     write_bytes(text, CONFIG_FILE_MAX_BYTES + 1);
@@ -784,7 +794,8 @@ int main(void)
          */
         T(child__addresses_reserved__reads_all_the_same),
         T(load__every_type__from_the_file),
-        T(load__empty_file__defaults),
+        T(load__no_group__refused),
+        T(load__empty_groups__defaults),
         T(load__single_string__a_bind_list_of_one),
         T(load__dump_of_any_configuration__reads_back_the_same),
         T(load__traps_of_libconfig__each_refused),
