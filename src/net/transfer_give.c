@@ -110,6 +110,8 @@ static void on_cannot_send(struct transfer_out *t, struct transfer_lane *lane, i
         watch(lane, EV_READ | EV_WRITE);
         break;
     default: /* ETOOMANYREFS: all processes of the user count. No descriptor, no memory. */
+        t->error = error;
+        t->batch_max = MAX(t->batch_max / 2, (size_t)1); /* fewer may do */
         break;
     }
     start_retry(t, t->retry_ms);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,7 +15,7 @@
 
 #include "base/fds.h"
 
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, PIPE_BYTES = 1 << 20 };
 
 union control {
     char buf[CMSG_SPACE(TRANSFER_FDS_MAX * sizeof(int))];
@@ -40,13 +41,36 @@ static int write_all(int fd, struct iovec *iov, int n_iov)
     return 0;
 }
 
+/* As much as a pipe of any user may hold. */
+static int fill_pipe(struct iovec *iov, int n_iov)
+{
+    size_t bytes = 0;
+    int ends[2];
+    int rc;
+
+    for (int i = 0; i < n_iov; i++)
+        bytes += iov[i].iov_len;
+    if (bytes > PIPE_BYTES)
+        return -EFBIG;
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    fcntl(ends[1], F_SETPIPE_SZ, (int)bytes); /* if it is not granted, a write fails */
+    rc = write_all(ends[1], iov, n_iov);
+    fds_close(&ends[1]);
+    if (rc < 0)
+        fds_close(&ends[0]);
+    return rc < 0 ? rc : ends[0];
+}
+
 int transfer_file(struct iovec *iov, int n_iov)
 {
     int fd = fds_memfd("handover");
     int rc;
 
-    if (fd < 0)
-        return fd;
+    if (fd < 0) {
+        rc = fill_pipe(iov, n_iov);
+        return rc < 0 ? fd : rc;
+    }
     rc = write_all(fd, iov, n_iov);
     if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0)
         rc = -errno;
@@ -55,12 +79,41 @@ int transfer_file(struct iovec *iov, int n_iov)
     return rc < 0 ? rc : fd;
 }
 
+/* What its writer had in it when it closed it, all of it. */
+static int map_pipe(int fd, uint64_t bytes, const uint8_t **ret)
+{
+    int there = 0;
+    size_t done = 0;
+    uint8_t *p;
+
+    if (ioctl(fd, FIONREAD, &there) < 0 || there <= 0 || (uint64_t)there != bytes)
+        return -EBADMSG;
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    while (done < bytes) {
+        const ssize_t n = read(fd, p + done, bytes - done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            munmap(p, bytes);
+            return -EBADMSG;
+        }
+        done += (size_t)n;
+    }
+    *ret = p;
+    return 0;
+}
+
 int transfer_map(int fd, uint64_t bytes, const uint8_t **ret)
 {
     const int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
     void *p;
 
+    if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+        return map_pipe(fd, bytes, ret);
     if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0 || st.st_size <= 0 ||
         (uint64_t)st.st_size != bytes)
         return -EBADMSG;

@@ -12,12 +12,15 @@
 
 enum { TRANSFER_FDS_MAX = HANDOVER_COUNT_MAX + 1 }; /* the memory file first */
 
-/* transfer_file - a sealed memory file of what @iov holds. Returns the descriptor or -errno. */
+/*
+ * transfer_file - a sealed memory file of what @iov holds; if none can be had, a pipe that holds it
+ * Returns the descriptor or -errno (why there is no file; and a pipe has no room for so much).
+ */
 int transfer_file(struct iovec *iov, int n_iov);
 
 /*
- * transfer_map - map a file of another process
- * Only one that is sealed, so that it neither shrinks nor changes while it is read.
+ * transfer_map - map a file of another process, or read what is in a pipe
+ * Only a file that is sealed, so that it neither shrinks nor changes while it is read.
  * Returns 0, -EBADMSG or -errno; on 0 munmap(@ret, @bytes).
  */
 int transfer_map(int fd, uint64_t bytes, const uint8_t **ret);

@@ -2,10 +2,10 @@
  * The codec of the hand-over: what one worker says to another while connections move between them.
  * Pure; explicit little-endian bytes, versioned, and read as if a stranger had written them.
  *
- *   batch    a datagram, with the sockets and a sealed memory file that holds `count` records,
- *            then for each record in turn its tail, its output and its saved state
- *   answer   a datagram back: the batch is taken over, or none of it is. The answer to batch 0,
- *            which nobody sent, opens the conversation.
+ *   batch    a datagram, with the sockets and a sealed memory file (or a pipe, if there is none to
+ *            be had) that holds `count` records, then for each record in turn its tail, its output
+ * and its saved state answer   a datagram back: the batch is taken over, or none of it is. The
+ * answer to batch 0, which nobody sent, opens the conversation.
  */
 #ifndef WIRE_HANDOVER_H
 #define WIRE_HANDOVER_H

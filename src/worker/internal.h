@@ -29,6 +29,8 @@ struct worker {
     struct rescue rescue; /* of this slot */
     struct rescue foreign; /* of a slot that nobody fills any more */
     ev_timer patience; /* end of the drain */
+    ev_timer hope; /* that all connections will be moved; what has not been by then is drained */
+    size_t hoped_for; /* connections when `hope` was last looked at */
     ev_signal term;
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
     enum actor_state state; /* the record has a copy */

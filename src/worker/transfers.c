@@ -89,7 +89,12 @@ static int tell_moved(struct worker *w, uint64_t count, uint64_t stayed, uint64_
 static void tell_given(struct transfer *t)
 {
     const struct transfer_out *out = &t->out;
-    const int rc = tell_moved(t->worker, out->n_moved, out->n_stayed, out->took_ns);
+    int rc;
+
+    if (out->n_stayed > 0 && out->error)
+        log_warning_limited(t->worker->boot->log, "connections cannot be moved",
+                            F_UINT("count", out->n_stayed), F_ERR(out->error));
+    rc = tell_moved(t->worker, out->n_moved, out->n_stayed, out->took_ns);
 
     if (rc == 0 || rc == -EPIPE)
         retire(t);

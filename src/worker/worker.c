@@ -35,6 +35,8 @@ static void on_waiting(int fd, void *userdata)
         counter_add(&w->record->counters.accepted, 1);
 }
 
+static const double hope_again_s = 1.;
+
 /* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
  */
 static void become_orphan(struct worker *w)
@@ -146,6 +148,31 @@ static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int r
     ev_break(w->loop, EVBREAK_ALL);
 }
 
+/* What nobody takes. */
+static void drain_rest(struct worker *w)
+{
+    ev_timer_stop(w->loop, &w->hope);
+    acceptor_fini(&w->acceptor);
+    conn_set_drain(&w->conns);
+    leave_if_drained(w);
+}
+
+/* Half of the time is over, or another second of it: nobody waits longer for what does not move. */
+static void on_hope_ends(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
+{
+    struct worker *w = container_of(timer, struct worker, hope);
+
+    if (w->conns.n_open < w->hoped_for) {
+        w->hoped_for = w->conns.n_open;
+        ev_timer_set(timer, hope_again_s, 0.);
+        ev_timer_start(loop, timer);
+        return;
+    }
+    log_warning(w->boot->log, "connections could not be handed over in time: they are drained",
+                F_UINT("connections", w->conns.n_open));
+    drain_rest(w);
+}
+
 static void begin_to_leave(struct worker *w)
 {
     w->is_draining = true;
@@ -158,14 +185,6 @@ static void begin_to_leave(struct worker *w)
     ev_timer_start(w->loop, &w->patience);
 }
 
-/* What nobody takes. */
-static void drain_rest(struct worker *w)
-{
-    acceptor_fini(&w->acceptor);
-    conn_set_drain(&w->conns);
-    leave_if_drained(w);
-}
-
 void worker_drain(struct worker *w)
 {
     if (!w->is_draining)
@@ -175,8 +194,12 @@ void worker_drain(struct worker *w)
 
 void worker_hand_over(struct worker *w, int *fds, size_t n_fds)
 {
-    if (!w->is_draining)
+    if (!w->is_draining) {
         begin_to_leave(w);
+        w->hoped_for = w->conns.n_open;
+        ev_timer_set(&w->hope, (double)w->boot->config->exit_timeout_ms / 2e3, 0.);
+        ev_timer_start(w->loop, &w->hope);
+    }
     transfers_give(w, fds, n_fds, SIZE_MAX);
     worker_on_moved(w);
 }
@@ -297,6 +320,7 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     if (rc < 0)
         return rc;
     ev_timer_init(&w->patience, on_patience_ends, 0., 0.);
+    ev_timer_init(&w->hope, on_hope_ends, 0., 0.);
     ev_signal_init(&w->term, on_term, SIGTERM);
     ev_signal_start(w->loop, &w->term);
     transfers_init(w);

@@ -179,6 +179,42 @@ static void handover__two_nearly_full__one_takes_all(void **state)
         finish_message(fds[i], m, BEGUN);
 }
 
+/* Nobody has memory files any more: the state goes through pipes, and what is too large for one
+ * stays where it is until its message is answered. */
+static void handover__no_memory_files__idle_ones_move_the_rest_is_drained(void **state)
+{
+    enum { PEERS = 60, BEGUN = 3 << 20 };
+    struct it *it = *state;
+    struct server *s;
+    struct bytes m = letters(BEGUN + 1000);
+    int fds[PEERS], half, large;
+    size_t begun = 0;
+
+    it_need_strace(it);
+    s = server_start(it, .conf = "arbiter: { workers = 1; exit_timeout = 4; };");
+    server_expect(s, "cannot be moved\"|could not be handed over");
+    connect_all(s, fds, PEERS);
+    half = peer_connect(s->addr[0]);
+    peer_send_text(half, "the first half, ");
+    large = peer_connect(s->addr[0]);
+    send_more(s, large, m, &begun, BEGUN);
+    pid_t old = server_worker(s, 0);
+    pid_t tracer = it_inject(it, old, "memfd_create", "memfd_create:error=EMFILE");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, RELOADED, 1);
+    server_wait_log(s, "could not be handed over in time: they are drained\" connections=1", 1);
+    for (int i = 0; i < PEERS; i++)
+        peer_echo(fds[i], "after");
+    peer_send_text(half, "the second\r\n\r\n");
+    peer_expect_text(half, "the first half, the second\r\n\r\n");
+    peer_exchange(large, (struct bytes){(const char *)m.data + begun, m.len - begun}, m, 0, NULL);
+    peer_expect_eof(large);
+    peer_close(large);
+    server_wait_log(s, "worker ended\"", 1);
+    it_tool_stop(it, tracer);
+    MUST(server_log_count(s, "are cut") == 0, "some were cut");
+}
+
 /* One change after the other, without waiting for what the one before moves. */
 static void handover__changes_overtake_each_other__nothing_lost(void **state)
 {
@@ -330,6 +366,7 @@ int main(void)
         IT(handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
         IT(handover__worker_nearly_full__all_it_held_moves),
         IT(handover__two_nearly_full__one_takes_all),
+        IT(handover__no_memory_files__idle_ones_move_the_rest_is_drained),
         IT(handover__changes_overtake_each_other__nothing_lost),
         IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
         IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),
