@@ -47,9 +47,9 @@ bool it_is_soak(void)
 
 uint64_t it_seed(void)
 {
-    const char *text = getenv("SEED");
+    const char *text = getenv("ECHO_SEED");
     uint64_t seed = text ? strtoull(text, NULL, 10) : clock_mono_ns() % 1000000;
-    printf("# SEED=%llu\n", (unsigned long long)seed);
+    printf("# ECHO_SEED=%llu\n", (unsigned long long)seed);
     return seed;
 }
 

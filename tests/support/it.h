@@ -30,7 +30,7 @@ void it_init(void);
 int it_setup(void **state);
 int it_teardown(void **state);
 
-/* it_is_soak - many repetitions are wanted; it_seed - printed, or taken from SEED */
+/* it_is_soak - many repetitions are wanted; it_seed - printed, or taken from ECHO_SEED */
 bool it_is_soak(void);
 uint64_t it_seed(void);
 
