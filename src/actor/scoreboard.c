@@ -42,6 +42,11 @@ static int map_fd(int fd, uint32_t n_records, struct scoreboard *ret)
     return 0;
 }
 
+size_t scoreboard_bytes(uint32_t n_records)
+{
+    return map_bytes(n_records);
+}
+
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records)
 {
     if (n_records == 0 || n_records > SCOREBOARD_RECORDS_MAX)

@@ -10,6 +10,7 @@
 #define ACTOR_SCOREBOARD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "actor/crash.h"
 #include "actor/state.h"
@@ -50,6 +51,9 @@ struct scoreboard {
     struct score_record *records;
     uint32_t n_records;
 };
+
+/* scoreboard_bytes - shared memory of one with that many records */
+size_t scoreboard_bytes(uint32_t n_records);
 
 /* scoreboard_open - make one with @n_records free records. Returns 0, -EINVAL (not
  * 1..SCOREBOARD_RECORDS_MAX) or -errno. */

@@ -5,6 +5,9 @@
 #include "arbiter/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <paths.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,18 +15,72 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
+#include "base/fds.h"
+#include "base/limits.h"
 #include "base/signals.h"
 #include "base/util.h"
 
-/* As many descriptors as this user may have: each connection is one. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit rl;
+/* Descriptors of the arbiter: its own with those of a reload or upgrade under way, and for each
+ * worker a mailbox, a rescue pair, and the mailbox of its heir. */
+enum { FDS_OF_ARBITER = 24, FDS_PER_WORKER = 4 };
 
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
-        rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
+static int check_descriptors(const struct config *c, char *why, size_t why_size)
+{
+    /* As many as this user may have: each connection is one. */
+    const uint64_t limit = limits_raise(RLIMIT_NOFILE, UINT64_MAX);
+    const unsigned workers = config_effective_workers(c);
+    const size_t needed = FDS_OF_ARBITER + c->n_bind + FDS_PER_WORKER * (size_t)workers;
+    const size_t there = fds_count_free(limit, needed);
+
+    if (there >= needed)
+        return 0;
+    snprintf(why, why_size,
+             "RLIMIT_NOFILE is %" PRIu64
+             ", which leaves %zu descriptors, needed: %zu (workers: %u, "
+             "addresses: %zu): raise it, or give arbiter.workers a lower number",
+             limit, there, needed, workers, c->n_bind);
+    return -EMFILE;
+}
+
+/* A worker that cannot open it would only say that it cannot begin, again and again. */
+static int check_null_device(char *why, size_t why_size)
+{
+    int fd = open(_PATH_DEVNULL, O_RDWR | O_CLOEXEC);
+    const int error = fd < 0 ? errno : 0;
+
+    fds_close(&fd);
+    if (error == 0)
+        return 0;
+    snprintf(why, why_size,
+             "%s: open: %s: every process needs it: make it with mknod -m 666 %s c 1 3",
+             _PATH_DEVNULL, strerror(error), _PATH_DEVNULL);
+    return -EIO;
+}
+
+/* What a process cannot do without, and would miss at a place where it can only abort or try again.
+ */
+static int check_environment(const struct config *c, char *why, size_t why_size)
+{
+    int rc = check_descriptors(c, why, why_size);
+
+    if (rc == 0)
+        rc = check_null_device(why, why_size);
+    limits_raise(RLIMIT_FSIZE, UINT64_MAX);
+    return rc;
+}
+
+static void explain_scoreboard(int rc, char *why, size_t why_size)
+{
+    const char *hint = rc == -EPERM ? ": is memfd_create forbidden here?" : "";
+    char limit[64];
+
+    if (rc == -EFBIG) {
+        snprintf(limit, sizeof(limit), ": RLIMIT_FSIZE is %" PRIu64 " bytes: raise it",
+                 limits_raise(RLIMIT_FSIZE, 0));
+        hint = limit;
     }
+    snprintf(why, why_size, "scoreboard: %zu bytes of shared memory: %s%s",
+             scoreboard_bytes(TR_RECORDS_MAX), strerror(-rc), hint);
 }
 
 static int exit_code_of(int rc)
@@ -68,7 +125,10 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .scoreboard = {.fd = -1},
     };
     list_init(&a->answers);
+    errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!a->loop)
+        return -errno;
     a->engine = calloc(1, sizeof(*a->engine));
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
@@ -89,7 +149,6 @@ static int prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     int rc;
 
-    raise_descriptor_limit();
     /* First the pid file: it tells "already running" from "the address is taken". */
     rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
     if (rc == 0)
@@ -101,8 +160,10 @@ static int prepare(struct arbiter *a, struct config *config)
     a->log = &a->live->log;
     a->log->dropped = &a->totals.log_dropped;
     rc = scoreboard_open(&a->scoreboard, TR_RECORDS_MAX);
-    if (rc < 0)
-        return refuse_start(a, rc, "scoreboard");
+    if (rc < 0) {
+        explain_scoreboard(rc, why, sizeof(why));
+        return refuse_start(a, rc, why);
+    }
     rc = control_open(a, config->control, why, sizeof(why));
     if (rc < 0)
         return refuse_start(a, rc, why);
@@ -159,12 +220,19 @@ int arbiter_serve(struct arbiter *a)
 
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options)
 {
-    struct arbiter a;
-    int rc = arbiter_init(&a, log, options);
+    struct arbiter a = {.log = log};
+    char why[CONFIG_WHY_LEN];
+    int rc = check_environment(config, why, sizeof(why));
 
     if (rc < 0) {
         config_free(config);
-        rc = refuse_start(&a, rc, "out of memory");
+        return refuse_start(&a, rc, why);
+    }
+    rc = arbiter_init(&a, log, options);
+    if (rc < 0) {
+        config_free(config);
+        snprintf(why, sizeof(why), "event loop: %s", strerror(-rc));
+        rc = refuse_start(&a, rc, why);
     } else {
         rc = prepare(&a, config);
         if (rc == 0)

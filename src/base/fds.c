@@ -64,6 +64,15 @@ int fds_ensure_stdio(void)
     return 0;
 }
 
+size_t fds_count_free(uint64_t limit, size_t max)
+{
+    size_t n = 0;
+
+    for (int fd = 0; n < max && (uint64_t)fd < limit && fd < INT_MAX; fd++)
+        n += fcntl(fd, F_GETFD) < 0;
+    return n;
+}
+
 int fds_null_stdio(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);

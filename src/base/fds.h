@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* fds_close - close @*fd if it is open and set it to -1; never reports EINTR or EIO */
@@ -17,6 +18,9 @@ int fds_set_cloexec(int fd, bool is_on);
 
 /* fds_ensure_stdio - open /dev/null on each of 0, 1, 2 that is closed. Returns 0 or -errno. */
 int fds_ensure_stdio(void);
+
+/* fds_count_free - numbers below @limit (RLIMIT_NOFILE) that are not in use, at most @max */
+size_t fds_count_free(uint64_t limit, size_t max);
 
 /* fds_null_stdio - point 0, 1 and 2 at /dev/null: whoever waits for their end need wait no longer.
  * Returns 0 or -errno. */

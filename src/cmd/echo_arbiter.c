@@ -5,15 +5,19 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <paths.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "arbiter/arbiter.h"
 #include "base/fds.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/signals.h"
@@ -29,6 +33,9 @@
 
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
+
+/* Of the stack; a worker has been seen to need more than 128 KiB. */
+enum { STACK_NEEDED_BYTES = 512 << 10, STACK_WANTED_BYTES = 8 << 20 };
 
 enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
 
@@ -201,6 +208,45 @@ static int load(const struct arguments *args, const char *path, struct config **
     return EX_OSERR;
 }
 
+/* Could the start make or write this file? Touches nothing. Returns 0 or -errno. */
+static int check_file(const char *path)
+{
+    char dir[CONFIG_PATH_MAX];
+    struct stat st;
+
+    if (stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode))
+            return -EISDIR;
+        return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0 ? -errno : 0;
+    }
+    if (errno != ENOENT)
+        return -errno;
+    snprintf(dir, sizeof(dir), "%s", path);
+    strrchr(dir, '/')[1] = '\0'; /* it is absolute */
+    return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+/* What -t finds out beyond what the file says. Returns the exit code, as a start would. */
+static int check_files(const struct config *c)
+{
+    static const enum config_key keys[] = {CONFIG_PID_FILE, CONFIG_LOG_FILE};
+    const char *const paths[] = {c->pid_file, c->log_file};
+    char where[CONFIG_WHERE_LEN];
+    int code = EX_OK;
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const int rc = paths[i][0] == '/' ? check_file(paths[i]) : 0;
+
+        if (rc == 0)
+            continue;
+        fprintf(stderr, "echo-arbiter: %s: %s: %s: cannot be made or written: %s\n",
+                config_where(c, keys[i], where), config_keys[keys[i]].name, paths[i],
+                strerror(-rc));
+        code = rc == -EACCES || rc == -EPERM ? EX_NOPERM : EX_CANTCREAT;
+    }
+    return code;
+}
+
 struct readiness {
     int ready_fd;
     struct daemon_launch launch;
@@ -300,7 +346,7 @@ static int begin(const struct image *image, int argc, char **argv)
     } else if (rc == EX_OK) {
         if (args.action == ACTION_DUMP)
             config_dump(config, stdout);
-        else
+        else if ((rc = check_files(config)) == EX_OK)
             printf("%s: the configuration is valid\n", *path ? path : "built-in defaults");
         config_free(config);
         if (fflush(stdout) != 0)
@@ -309,13 +355,17 @@ static int begin(const struct image *image, int argc, char **argv)
     return rc;
 }
 
-int main(int argc, char **argv)
+/* Not part of main, whose frame has to fit into the smallest stack. */
+static int __attribute__((noinline)) run(int argc, char **argv)
 {
     struct image image;
-    int rc;
+    int rc = fds_ensure_stdio();
 
-    if (fds_ensure_stdio() < 0)
+    if (rc < 0) {
+        fprintf(stderr, "echo-arbiter: descriptors 0, 1 and 2: " _PATH_DEVNULL ": %s\n",
+                strerror(-rc));
         return EX_OSERR;
+    }
     rc = image_init(&image, argc, argv);
     if (rc < 0) {
         image_fini(&image);
@@ -327,4 +377,18 @@ int main(int argc, char **argv)
     rc = image.role == IMAGE_NEXT ? go_on(&image) : begin(&image, argc, argv);
     image_fini(&image);
     return rc;
+}
+
+/* The kernel ends a process without a word where its stack cannot grow: not here, and not later. */
+int main(int argc, char **argv)
+{
+    const uint64_t stack = limits_raise(RLIMIT_STACK, STACK_WANTED_BYTES);
+
+    if (stack >= STACK_NEEDED_BYTES)
+        return run(argc, argv);
+    dprintf(STDERR_FILENO,
+            "echo-arbiter: RLIMIT_STACK is %" PRIu64 " bytes, needed: %d: raise it, for example "
+            "with: ulimit -s 8192\n",
+            stack, STACK_NEEDED_BYTES);
+    return EX_OSERR;
 }

@@ -310,9 +310,10 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     int rc;
 
     /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
+    errno = ENOMEM;
     w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!w->loop)
-        return -ENOMEM;
+        return -errno;
     rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
     if (rc < 0)
         return rc;

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -371,6 +374,90 @@ static void startup__working_directory_moves_and_goes__reloads_all_the_same(void
     server_must_be_well(s, 2);
 }
 
+static void startup__check__files_that_cannot_be_made__as_a_start_would_say(void **state)
+{
+    struct it *it = *state;
+    char *dir = it_path(it, "locked");
+    MUST(mkdir(dir, 0500) == 0, "mkdir: %s", strerror(errno));
+    server_refuses(it, 73, "echo0.conf:1: log.file: /nowhere/echo.log: .*No such file",
+                   .conf = "log: { file = \"/nowhere/echo.log\"; };", .args = {"-t"});
+    server_refuses(it, 73, "command line: arbiter.pid_file: /nowhere/echo.pid: .*No such file",
+                   .args = {"-t", "-p", "/nowhere/echo.pid"});
+    server_refuses(it, 73, "Is a directory", .args = {"-t", "-p", dir});
+    server_refuses(it, 77, "Permission denied", .in_child = it_obey_permissions,
+                   .args = {"-t", "-p", it_path(it, "locked/echo.pid")});
+    server_refuses(it, 0, "is valid", .args = {"-t", "-p", it_path(it, "new.pid")});
+    MUST(access(it_path(it, "new.pid"), F_OK) < 0, "-t makes a file");
+}
+
+static struct limit {
+    int resource;
+    rlim_t soft, hard;
+} limit;
+
+static void set_limit(void)
+{
+    setrlimit((__rlimit_resource_t)limit.resource, &(struct rlimit){limit.soft, limit.hard});
+}
+
+static void startup__limit_too_low__71_and_one_line_with_both_numbers(void **state)
+{
+    static const struct {
+        struct limit limit;
+        const char *says;
+    } table[] = {
+        {{RLIMIT_NOFILE, 8, 8}, "cannot start.*RLIMIT_NOFILE is 8, which leaves 3 .* needed: 33"},
+        {{RLIMIT_NOFILE, 10, 10}, "cannot start.*RLIMIT_NOFILE is 10, .* needed: 33"},
+        {{RLIMIT_NOFILE, 16, 16}, "cannot start.*RLIMIT_NOFILE is 16, .* needed: 33"},
+        {{RLIMIT_FSIZE, 1 << 20, 1 << 20},
+         "cannot start.*scoreboard: [0-9]* bytes.*File too large: RLIMIT_FSIZE is 1048576 bytes"},
+        {{RLIMIT_STACK, 64 << 10, 64 << 10}, "RLIMIT_STACK is 65536 bytes, needed: 524288"},
+        {{RLIMIT_STACK, 128 << 10, 128 << 10}, "RLIMIT_STACK is 131072 bytes, needed: 524288"},
+    };
+    struct it *it = *state;
+    if (it_is_sanitized())
+        skip(); /* a sanitizer needs more of all of them before main */
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        limit = table[i].limit;
+        server_refuses(it, 71, table[i].says, .in_child = set_limit);
+        MUST(server_log_count(it->servers, ".") == 1, "more than one line");
+    }
+}
+
+static void startup__soft_limit_low__raised_and_serves(void **state)
+{
+    static const struct limit table[] = {
+        {RLIMIT_NOFILE, 8, 1024}, {RLIMIT_FSIZE, 0, 1 << 30}, {RLIMIT_STACK, 64 << 10, 8 << 20}};
+    struct it *it = *state;
+    if (it_is_sanitized())
+        skip();
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        limit = table[i];
+        struct server *s = server_start(it, .in_child = set_limit);
+        server_must_be_well(s, 2);
+        server_stop_and_check(s, SIGTERM, 0);
+    }
+}
+
+static void hide_devices(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/dev", "tmpfs", 0, NULL) < 0)
+        _exit(99);
+}
+
+static void startup__no_null_device__71_and_named(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_spawn(it, .in_child = hide_devices);
+    int code = server_wait_exit(s, WAIT_MS);
+    if (code == 99)
+        skip(); /* who is not root cannot hide it */
+    server_expect(s, "cannot start");
+    MUST(code == 71, "exit code %d", code);
+    MUST(server_log_count(s, "cannot start.*/dev/null: open: No such file") == 1, "not named");
+}
+
 /* Let the @n-th @call of the start fail; false when it no longer has that many. */
 static bool fail_call(struct it *it, const char *call, unsigned n)
 {
@@ -396,6 +483,9 @@ static bool fail_call(struct it *it, const char *call, unsigned n)
              code);
         MUST(server_log_count(s, "cannot start|echo-arbiter:") == 1,
              "%s, %u: not one line that says why", call, n);
+        MUST(server_log_count(s, "cannot start.*Operation not permitted") == 1 ||
+                 server_log_count(s, "echo-arbiter:.*Operation not permitted") == 1,
+             "%s, %u: not its cause", call, n);
     }
     server_expect(s, ".");
     it_wait_orphans(it);
@@ -441,6 +531,10 @@ int main(void)
         IT(startup__long_working_directory__serves_or_says_so),
         IT(startup__runtime_directory_too_long__serves_without_control),
         IT(startup__working_directory_moves_and_goes__reloads_all_the_same),
+        IT(startup__check__files_that_cannot_be_made__as_a_start_would_say),
+        IT(startup__limit_too_low__71_and_one_line_with_both_numbers),
+        IT(startup__soft_limit_low__raised_and_serves),
+        IT(startup__no_null_device__71_and_named),
         IT(startup__nth_call_fails__says_so_and_leaves_nothing),
     };
     return it_run(tests);
