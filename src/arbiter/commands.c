@@ -103,7 +103,7 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
         return;
     }
     answer_wait(a, w, ANSWER_UPGRADE,
-                2 * UPGRADE_CHECK_MS + a->live->config->boot_timeout_ms +
+                2 * UPGRADE_CHECK_MS + UPGRADE_BEGIN_MS + a->live->config->boot_timeout_ms +
                     a->live->config->exit_timeout_ms + REQUEST_TIMEOUT_MS);
     upgrade_request(a);
 }

@@ -5,14 +5,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
+#include "arbiter/upgrade.h"
 #include "base/fds.h"
+#include "base/util.h"
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
@@ -103,6 +108,67 @@ static char **build_argv(const struct upgrade_leap *leap, const char *adopt, con
     return argv;
 }
 
+/*
+ * All signals are blocked over the exec but this one: an alarm survives it, and ends a program that
+ * hangs before it could go on. Until it is called off, so that SIGTERM is never ignored for long.
+ */
+static void set_alarm(bool is_on)
+{
+    sigset_t one;
+
+    sigemptyset(&one);
+    sigaddset(&one, SIGALRM);
+    if (is_on)
+        signal(SIGALRM, SIG_DFL);
+    alarm(is_on ? UPGRADE_BEGIN_MS / 1000 : 0);
+    sigprocmask(is_on ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL);
+    if (!is_on)
+        signal(SIGALRM, SIG_IGN);
+}
+
+static struct {
+    int program_fd;
+    char **argv;
+    int n_fds; /* that there can be */
+} guard;
+
+/* Whoever sends SIGALRM does not decide it: the kernel's timer does. */
+static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
+{
+    if (info->si_code != SI_KERNEL)
+        return;
+    for (int fd = 3; fd < guard.n_fds; fd++)
+        fcntl(fd, F_SETFD, 0);
+    set_alarm(true);
+    execveat(guard.program_fd, "", guard.argv, environ, AT_EMPTY_PATH);
+    _exit(EX_OSERR);
+}
+
+void upgrade_guard(const struct upgrade_leap *back)
+{
+    static char adopt[64], failed[STATE_WHY_LEN + 32];
+    struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
+    struct rlimit rl;
+
+    if (back->program_fd < 0)
+        return;
+    snprintf(adopt, sizeof(adopt), "--adopt=%d,-1", back->state_fd);
+    snprintf(failed, sizeof(failed), "--adopt-failed=%s", back->failed);
+    guard.program_fd = back->program_fd;
+    guard.argv = build_argv(back, adopt, failed);
+    guard.n_fds = getrlimit(RLIMIT_NOFILE, &rl) == 0 ? (int)MIN(rl.rlim_cur, (rlim_t)65536) : 1024;
+    sigfillset(&action.sa_mask);
+    if (guard.argv)
+        sigaction(SIGALRM, &action, NULL);
+}
+
+void upgrade_unguard(void)
+{
+    set_alarm(false);
+    free(guard.argv);
+    guard.argv = NULL;
+}
+
 int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s)
 {
     char adopt[64], failed[STATE_WHY_LEN + 32];
@@ -119,11 +185,13 @@ int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s)
         fds_set_cloexec(leap->state_fd, false);
         if (leap->back_fd >= 0)
             fds_set_cloexec(leap->back_fd, false);
+        set_alarm(true);
         if (leap->path)
             execve(leap->path, argv, environ);
         else
             execveat(leap->program_fd, "", argv, environ, AT_EMPTY_PATH);
         rc = -errno;
+        set_alarm(false);
         if (s)
             upgrade_pass_fds(s, false);
         fds_set_cloexec(leap->state_fd, true);

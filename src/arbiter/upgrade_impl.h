@@ -59,9 +59,15 @@ struct upgrade_leap {
 
 /*
  * upgrade_leap - execute it with the descriptors of @s; all signals are blocked
+ * An alarm ends what does not call upgrade_unguard within UPGRADE_BEGIN_MS.
  * Returns -errno; then it is as if nothing had happened.
  */
 int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s);
+
+/* upgrade_guard - the new image: if the alarm comes, go back by @back, if there is a way
+ * upgrade_unguard - it has begun */
+void upgrade_guard(const struct upgrade_leap *back);
+void upgrade_unguard(void);
 
 /* upgrade_pass_fds - close-on-exec or not, of all in @s. Returns 0 or -ENOMEM. */
 int upgrade_pass_fds(const struct upgrade_state *s, bool is_passed);

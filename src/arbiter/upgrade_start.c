@@ -24,15 +24,22 @@ static void take_name(const char *path)
     prctl(PR_SET_NAME, slash ? slash + 1 : path);
 }
 
+/* The way back to the image before; it is told @why. */
+static struct upgrade_leap way_back(const struct arbiter_legacy *legacy,
+                                    const struct arbiter_options *options, const char *why)
+{
+    return (struct upgrade_leap){.program_fd = legacy->back_fd,
+                                 .state_fd = legacy->state_fd,
+                                 .back_fd = -1,
+                                 .failed = why,
+                                 .argv = options->image->argv};
+}
+
 /* @s is NULL if it could not be read: then the descriptors in it have not been touched. */
 static int return_early(const struct arbiter_legacy *legacy, const struct upgrade_state *s,
                         struct log *log, const struct arbiter_options *options, const char *why)
 {
-    const struct upgrade_leap leap = {.program_fd = legacy->back_fd,
-                                      .state_fd = legacy->state_fd,
-                                      .back_fd = -1,
-                                      .failed = why,
-                                      .argv = options->image->argv};
+    const struct upgrade_leap leap = way_back(legacy, options, why);
 
     log_error(log, "this program cannot go on with what the one before has left",
               F_STR("reason", why));
@@ -126,12 +133,16 @@ int arbiter_adopt(const struct arbiter_legacy *legacy, struct log *log,
 {
     struct arbiter_options options = *given;
     struct config_override *overrides = NULL;
+    const struct upgrade_leap back =
+        way_back(legacy, given, "the new program hangs before it can go on");
     struct upgrade_state s;
     struct arbiter a;
     char why[STATE_WHY_LEN] = "out of memory";
     int fd = legacy->state_fd;
-    int rc = upgrade_file_read(fd, &s, why);
+    int rc;
 
+    upgrade_guard(&back);
+    rc = upgrade_file_read(fd, &s, why);
     if (rc < 0)
         return return_early(legacy, NULL, log, given, why);
     rc = find_overrides(&s, &overrides, &options.n_overrides);
@@ -140,6 +151,7 @@ int arbiter_adopt(const struct arbiter_legacy *legacy, struct log *log,
         rc = take_over(&a, &s, legacy, log, &options, why);
     if (rc < 0)
         return return_early(legacy, &s, log, given, why);
+    upgrade_unguard();
     fds_close(&fd);
     if (legacy->back_fd >= 0)
         fds_set_cloexec(legacy->back_fd, true);
