@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "arbiter/holder.h"
 #include <syslog.h>
 
 static bool is_listed(const struct config *c, const char *text)
@@ -46,6 +49,35 @@ void generation_name_key(const struct config *c, enum config_key key, char *why,
                  key == CONFIG_BIND ? " (-b)" : "", reason);
 }
 
+/*
+ * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
+ * and those that are stopped or hang do not: they are helped.
+ */
+static int open_at_start(struct generation *g, const char *text, struct listener **ret, char *why,
+                         size_t why_size)
+{
+    const struct config *c = g->config;
+    const struct listener_outgoing nothing = {0};
+    struct holders holders;
+    int rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
+                           why_size);
+
+    if (rc != -EADDRINUSE)
+        return rc;
+    holders_find(&holders, text);
+    for (unsigned i = 0; rc == -EADDRINUSE && i < HOLDER_TRIES && holders_are_strays(&holders);
+         i++) {
+        holders_push(&holders, i, &g->log);
+        nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
+        rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
+                           why_size);
+    }
+    if (rc == -EADDRINUSE)
+        holders_name(&holders, why, why_size);
+    holders_free(&holders);
+    return rc;
+}
+
 static int open_listeners(struct generation *g, struct generation *old, char *why, size_t why_size)
 {
     const struct config *c = g->config;
@@ -59,9 +91,10 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
         struct listener *l = find_listener(old, c->bind[i]);
 
         if (!l) {
-            int rc =
-                listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
-                              (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
+            int rc = old ? listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
+                                         (struct listener_outgoing){outgoing, n_outgoing}, &l, why,
+                                         why_size)
+                         : open_at_start(g, c->bind[i], &l, why, why_size);
             if (rc < 0) {
                 generation_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;

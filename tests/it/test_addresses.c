@@ -2,10 +2,11 @@
  * Addresses: when they are free again, who may have them, and what becomes of those who wait there.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -14,7 +15,6 @@
 #include "support/tool.h"
 
 #define RELOADED "msg=\"reloaded\""
-#define LOCAL    "server: { bind = [\"127.0.0.1:0\"]; };"
 #define PASSED   "connections that waited at a closed address go to the workers\" "
 
 static char *__attribute__((format(printf, 1, 2))) print_text(const char *format, ...)
@@ -48,10 +48,13 @@ static struct server *successor(struct it *it, const char *addr)
     return s;
 }
 
+/* A stopped one does nothing any more when this returns. */
 static void signal_workers(const pid_t *pids, size_t n, int signo)
 {
     for (size_t i = 0; i < n; i++)
         kill(pids[i], signo);
+    for (size_t i = 0; signo == SIGSTOP && i < n; i++)
+        MUST_COME(proc_state(pids[i]) == 'T', "%d is not stopped", (int)pids[i]);
 }
 
 /* Two addresses, one of each family. */
@@ -231,9 +234,24 @@ static void arbiter_killed__clients_wait_to_be_accepted__served_and_ended(void *
     it_wait_orphans(it);
 }
 
-static unsigned port_of(const char *addr)
+/* One that nobody has on any address: below those that connections get, of which the machine may be
+ * full. */
+static unsigned free_port(void)
 {
-    return (unsigned)atoi(strrchr(addr, ':') + 1);
+    enum { FIRST = 10000, COUNT = 20000 };
+
+    for (unsigned i = 0; i < COUNT; i++) {
+        const unsigned port = FIRST + ((unsigned)getpid() * 31 + i) % COUNT;
+        struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const bool is_free = bind(fd, (struct sockaddr *)&any, sizeof(any)) == 0;
+
+        close(fd);
+        if (is_free)
+            return port;
+    }
+    MUST(false, "no port is free");
+    return 0;
 }
 
 /* At one port of these hosts; "" = all addresses of both families. */
@@ -253,10 +271,9 @@ static const char *const moves[][2] = {
 static void reload__address_of_the_same_port__moves_without_a_refusal(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, .conf = LOCAL);
-    char addr[64];
-    const unsigned port = port_of(s->addr[0]);
-    snprintf(addr, sizeof(addr), "127.0.0.1:%u", port);
+    const unsigned port = free_port();
+    char *addr = print_text("127.0.0.1:%u", port);
+    struct server *s = server_start(it, .conf = print_text("server: { bind = [\"%s\"]; };", addr));
     struct load *l = load_new(&(struct load_options){.addr = addr, .clients = 8, .messages = 2});
     for (size_t i = 0; i < ARRAY_SIZE(moves); i++) {
         configure_hosts(s, moves[i], port);
@@ -284,9 +301,10 @@ static void reload__moves_and_fails__the_old_address_serves(void **state)
     struct it *it = *state;
     char env[256], conf[256];
     snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
-    struct server *s = server_start(it, .conf = LOCAL, .binary = "test/echo-arbiter", .env = {env});
+    const unsigned port = free_port();
+    char *local = print_text("server: { bind = [\"127.0.0.1:%u\"]; };", port);
+    struct server *s = server_start(it, .conf = local, .binary = "test/echo-arbiter", .env = {env});
     struct server *other = server_start(it, .conf = "");
-    const unsigned port = port_of(s->addr[0]);
     server_expect(s, "reload refused|worker (died|killed)|reload .*died before it was ready");
     it_write(it, "hook", "crash 2\n");
     configure_hosts(s, moves[0], port);
@@ -349,6 +367,75 @@ static void unix_path_removed__reload_or_upgrade__made_again(void **state)
     MUST(access(it_path(it, "u"), F_OK) < 0, "the socket file is left");
 }
 
+/* Its signal waits: it cannot hear of the arbiter's death. */
+static void arbiter_killed__workers_stopped__a_new_server_has_the_address(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_both(it, "");
+    pid_t workers[] = {server_worker(s, 0), server_worker(s, 1)};
+    int waiting = peer_connect(s->addr[0]);
+    peer_send_text(waiting, "waiting\r\n\r\n");
+    signal_workers(workers, 2, SIGSTOP);
+    server_expect(s, "the arbiter is gone");
+    kill(s->pid, SIGKILL);
+    server_wait_exit(s, WAIT_MS);
+    for (size_t i = 0; i < 2; i++) {
+        char *conf = print_text("server: { bind = [\"%s\"]; };", s->addr[i]);
+        struct server *next = server_spawn(it, .conf = conf);
+        server_expect(next, "whose arbiter was killed");
+        server_wait_ready(next);
+        MUST(peer_is_served(s->addr[i], WAIT_MS), "%s is not served", s->addr[i]);
+        MUST(server_log_count(next, "whose arbiter was killed.*continued") == (i ? 0 : 2),
+             "the log");
+    }
+    peer_expect_text(waiting, "waiting\r\n\r\n");
+    peer_expect_eof(waiting);
+    peer_close(waiting);
+    it_wait_orphans(it);
+}
+
+/* It does not hear anything any more. */
+static void arbiter_killed__worker_hangs__a_new_server_kills_it(void **state)
+{
+    struct it *it = *state;
+    char *conf = print_text("server: { bind = [\"unix:%s/u\"]; };", it->dir);
+    char *env = print_text("ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    pid_t pids[SERVER_WORKERS_MAX];
+    it_write(it, "hook", "hang 0\n");
+    struct server *s = server_spawn(it, .conf = conf, .binary = "test/echo-arbiter", .env = {env});
+    MUST_COME(server_worker_pids(s, pids) == 2, "no workers");
+    for (size_t i = 0; i < 2; i++) /* by then it has closed what it must not have */
+        MUST_COME(proc_state(pids[i]) == 'S' && proc_count_fds(pids[i]) < proc_count_fds(s->pid),
+                  "worker %zu does not hang", i);
+    kill(s->pid, SIGKILL);
+    server_wait_exit(s, WAIT_MS);
+    struct server *next = server_spawn(it, .conf = conf, .binary = "test/echo-arbiter");
+    server_expect(next, "whose arbiter was killed");
+    server_wait_ready(next);
+    MUST(server_log_count(next, "whose arbiter was killed.*killed$") == 2, "the log");
+    it_wait_orphans(it);
+}
+
+/* Stopped as well, but its arbiter lives: it is let alone, and named. */
+static void address_taken__by_a_stopped_server__named_and_let_alone(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start_both(it, "arbiter: { timeout = 600; };");
+    pid_t workers[] = {server_worker(s, 0), server_worker(s, 1)};
+    signal_workers(workers, 2, SIGSTOP);
+    signal_workers(workers, 2, SIGTERM);
+    kill(s->pid, SIGSTOP);
+    for (size_t i = 0; i < 2; i++)
+        server_refuses(it, 69, print_text("process .*%d \\(echo-arbiter\\)", (int)s->pid),
+                       .args = {"-b", s->addr[i]});
+    MUST(proc_status(workers[0], "ShdPnd", 16) != 0, "it has been continued");
+    kill(s->pid, SIGCONT);
+    signal_workers(workers, 2, SIGCONT);
+    server_expect(s, "asks to be replaced");
+    MUST_COME(!proc_is_alive(workers[0]) && !proc_is_alive(workers[1]), "SIGTERM is lost");
+    server_must_be_well(s, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +444,9 @@ int main(void)
         IT(stop__clients_wait_to_be_accepted__served_and_ended),
         IT(stop__at_once_while_clients_wait__they_hear_of_it),
         IT(reload__address_removed__free_at_once_and_nobody_reset),
+        IT(arbiter_killed__workers_stopped__a_new_server_has_the_address),
+        IT(arbiter_killed__worker_hangs__a_new_server_kills_it),
+        IT(address_taken__by_a_stopped_server__named_and_let_alone),
         IT(reload__address_of_the_same_port__moves_without_a_refusal),
         IT(reload__moves_and_fails__the_old_address_serves),
         IT(unix_path_removed__reload_or_upgrade__made_again),
