@@ -146,9 +146,11 @@ ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOAL
 
 empty :=
 PROBE := $(B)/probe-$(subst /,_,$(subst $(empty) ,_,$(CC))).mk
+# Looked for here and not in a recipe: make would say in three lines more that it cannot go on.
+MISSING := $(if $(wildcard $(PROBE)),,$(shell tools/need.sh -n build 2>&1))
+$(if $(MISSING),$(error $(MISSING)))
 include $(PROBE)
 $(PROBE): tools/probe.sh
-	@tools/need.sh -n build
 	@mkdir -p $(@D)
 	@tools/probe.sh $(CC) >$@
 

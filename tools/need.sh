@@ -64,7 +64,7 @@ missing=$(echo "$missing" | tr ' ' '\n' | sort -u | xargs)
 [ -z "$missing" ] && exit 0
 
 if [ -n "$only_tell" ]; then
-    echo "missing packages: $missing (make run and make check install them)" >&2
+    echo "missing packages: $missing; make run and make check install them, or: apt-get install $missing" >&2
     exit 1
 fi
 if ! command -v apt-get >/dev/null 2>&1; then

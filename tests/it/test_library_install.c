@@ -158,6 +158,24 @@ static void uninstall__after_install__nothing_left(void **state)
                  "! find \"$DEST\" ! -type d | grep .\n");
 }
 
+/* On a machine that has make, and none of what the build needs. */
+static void make__packages_missing__one_line_that_names_them(void **state)
+{
+    struct it *it = *state;
+    char script[512];
+    snprintf(script, sizeof(script),
+             "mkdir %s/bin; for t in sh make nproc tr sort xargs; do ln -s $(command -v $t) "
+             "%s/bin/$t; done; ln -s /bin/echo %s/bin/echo; unset MAKEFLAGS MAKELEVEL; "
+             "PATH=%s/bin exec make B=%s/build CC=gcc",
+             it->dir, it->dir, it->dir, it->dir, it->dir);
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    MUST(it_tool_run(it, "make.log", argv) == 2, "it does not fail");
+    MUST(it_file_has(it_path(it, "make.log"), "missing packages: gcc .*apt-get install gcc "),
+         "not named");
+    MUST(it_count_lines(it_path(it, "make.log"), "") == 1, "more than one line");
+    MUST(access(it_path(it, "build"), F_OK) < 0, "something is left");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +183,7 @@ int main(void)
         IT(install__headers__each_alone_in_c99_and_cpp),
         IT(install__symbols__only_arb),
         IT(uninstall__after_install__nothing_left),
+        IT(make__packages_missing__one_line_that_names_them),
     };
 
     return it_run(tests);
