@@ -40,8 +40,8 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale bench-wakeups install uninstall clean help
-INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale _bench-wakeups
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale bench-wakeups bench-flood install uninstall clean help
+INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale _bench-wakeups _bench-flood
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -57,6 +57,7 @@ help:
 	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
+	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
@@ -102,7 +103,7 @@ prove:
 	$(call need,check)
 	@$(sub) _prove
 
-bench bench-scale bench-wakeups:
+bench bench-scale bench-wakeups bench-flood:
 	$(call need,bench)
 	@$(sub) _$@
 
@@ -290,6 +291,8 @@ _bench-scale: $(BIN) $(B)/tests/bench/scale
 	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)
 _bench-wakeups: $(BIN) $(B)/tests/bench/hold
 	@tests/bench/bench_wakeups.sh $(B)
+_bench-flood: $(BIN)
+	@tests/bench/flood.py $(B)
 
 endif
 
