@@ -32,6 +32,7 @@ struct worker {
     ev_timer hope; /* that all connections will be moved; what has not been by then is drained */
     size_t hoped_for; /* connections when `hope` was last looked at */
     ev_signal term;
+    uint64_t memory_from_ms; /* arbiter.max_memory counts from then on */
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
     enum actor_state state; /* the record has a copy */
     bool has_been_termed; /* a second SIGTERM is for at once */

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -37,6 +38,13 @@ uint64_t recycle_max_requests(uint64_t limit, uint64_t random)
     if (limit == 0)
         return UINT64_MAX;
     return jittered < 1. ? 1 : (uint64_t)jittered;
+}
+
+uint64_t recycle_memory_grace_ms(uint64_t limit, uint64_t fresh)
+{
+    const bool is_tight = limit < fresh || limit - fresh < RECYCLE_ROOM_BYTES;
+
+    return limit && is_tight ? RECYCLE_TIGHT_GRACE_MS : RECYCLE_GRACE_MS;
 }
 
 uint64_t recycle_resident_bytes(void)

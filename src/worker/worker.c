@@ -89,7 +89,8 @@ static void on_second(struct heartbeat *h)
 
     restate(w);
     log_flush_causes(w->boot->log, clock_mono_ms());
-    if (w->boot->config->max_memory && recycle_resident_bytes() >= w->boot->config->max_memory)
+    if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
+        recycle_resident_bytes() >= w->boot->config->max_memory)
         worker_ask_to_retire(w, "max_memory");
 }
 
@@ -329,6 +330,20 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     return 0;
 }
 
+/* How big a worker is without a client is known for the first time here. */
+static void begin_to_measure(struct worker *w)
+{
+    const uint64_t limit = w->boot->config->max_memory, fresh = recycle_resident_bytes();
+    const uint64_t grace_ms = recycle_memory_grace_ms(limit, fresh);
+
+    w->memory_from_ms = clock_mono_ms() + grace_ms;
+    if (grace_ms > RECYCLE_GRACE_MS)
+        log_warning(w->boot->log,
+                    "arbiter.max_memory leaves a new worker no room: it is replaced each minute",
+                    F_UINT("max_memory", limit), F_UINT("resident", fresh),
+                    F_UINT("at_least", fresh + RECYCLE_ROOM_BYTES));
+}
+
 int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 {
     struct worker w = {
@@ -353,6 +368,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     }
     w.max_requests =
         recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
+    begin_to_measure(&w);
     heartbeat_start(&w.heartbeat, w.loop, w.record, boot->config->timeout_ms);
     signals_unblock_all();
     worker_tell(&w, "ready", 0, NULL);

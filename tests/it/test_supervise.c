@@ -294,9 +294,30 @@ static void supervise__worker_gets_term__retires_and_is_replaced(void **state)
     server_must_be_well(s, 2);
 }
 
+static bool has_served_for(struct server *s, pid_t pid, uint64_t ns)
+{
+    struct score_record *r = server_record(s, pid);
+    return r && counter_get(&r->heartbeat_ns) >= counter_get(&r->started_ns) + ns;
+}
+
+static void
+supervise__max_memory_below_a_fresh_worker__warned_and_not_replaced_each_second(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "arbiter: { workers = 1; max_memory = \"1KiB\"; };");
+    pid_t worker = server_worker(s, 0);
+    server_expect(s, "arbiter.max_memory leaves a new worker no room");
+    server_wait_log(s,
+                    "leaves a new worker no room.* max_memory=1024 resident=[0-9]+ at_least=", 1);
+    MUST_COME(has_served_for(s, worker, UINT64_C(3500000000)), "it does not serve on");
+    MUST(server_log_count(s, "asks to be replaced") == 0, "it is replaced all the same");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(supervise__max_memory_below_a_fresh_worker__warned_and_not_replaced_each_second),
         IT(supervise__worker_killed__replaced_and_others_untouched),
         IT(supervise__kill_storm__service_stays),
         IT(supervise__all_killed_at_once__connects_are_not_refused),

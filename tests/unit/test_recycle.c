@@ -43,6 +43,23 @@ static void recycle_max_requests__many_draws__log_normal(void **state)
     assert_true(fabs(sqrt(squares / n) - 0.2) < 0.01);
 }
 
+static void recycle_memory_grace__limit_near_a_fresh_worker__a_minute(void **state)
+{
+    const uint64_t fresh = 6 << 20, room = RECYCLE_ROOM_BYTES;
+    const struct {
+        uint64_t limit, grace_ms;
+    } table[] = {{0, 5000},
+                 {1, 60000},
+                 {fresh, 60000},
+                 {fresh + room - 1, 60000},
+                 {fresh + room, 5000},
+                 {UINT64_MAX, 5000}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+        assert_int_equal(recycle_memory_grace_ms(table[i].limit, fresh), table[i].grace_ms);
+}
+
 static void recycle_resident_bytes__after_touching_memory__has_grown(void **state)
 {
     const size_t size = 32 << 20;
@@ -63,6 +80,7 @@ int main(void)
         cmocka_unit_test(recycle_max_requests__no_limit__never),
         cmocka_unit_test(recycle_max_requests__limit_of_one__at_least_one),
         cmocka_unit_test(recycle_max_requests__many_draws__log_normal),
+        cmocka_unit_test(recycle_memory_grace__limit_near_a_fresh_worker__a_minute),
         cmocka_unit_test(recycle_resident_bytes__after_touching_memory__has_grown),
     };
 
