@@ -15,11 +15,6 @@ static const size_t largest_kept = (size_t)BUFFER_MIN_BYTES << (BUFFER_CLASSES -
 /* Half the address space: sums of sizes below it cannot wrap. */
 static const size_t largest_block = SIZE_MAX / 4;
 
-static size_t block_bytes(const struct buffer_block *block)
-{
-    return block->capacity + header_bytes;
-}
-
 /* Only for sizes of a class. */
 static unsigned class_of(size_t bytes)
 {
@@ -39,12 +34,65 @@ void buffer_pool_init(struct buffer_pool *pool, size_t limit_bytes)
 {
     memset(pool, 0, sizeof(*pool));
     pool->limit_bytes = MIN(limit_bytes, largest_block);
+    for (unsigned i = 0; i < BUFFER_SIZES; i++)
+        list_init(&pool->held[i]);
+}
+
+void buffer_pool_reserve(struct buffer_pool *pool, size_t small_bytes, size_t reserve_bytes)
+{
+    assert(reserve_bytes <= pool->limit_bytes);
+    pool->small_bytes = small_bytes;
+    pool->reserve_bytes = reserve_bytes;
+}
+
+static bool is_large(const struct buffer_pool *pool, size_t size)
+{
+    return size > pool->small_bytes;
+}
+
+static void pool_list(struct buffer_pool *pool, struct buffer_block *block)
+{
+    list_append(&pool->held[buffer_size_class(buffer_block_bytes(block))], &block->link);
+}
+
+/* Counts @block, which is handed out from now on. */
+static void pool_lend(struct buffer_pool *pool, struct buffer_block *block)
+{
+    const size_t size = buffer_block_bytes(block);
+
+    pool->used_bytes += size;
+    pool->large_bytes += is_large(pool, size) ? size : 0;
+    pool_list(pool, block);
+}
+
+static void pool_take_back(struct buffer_pool *pool, struct buffer_block *block)
+{
+    const size_t size = buffer_block_bytes(block);
+
+    pool->used_bytes -= size;
+    pool->large_bytes -= is_large(pool, size) ? size : 0;
+    list_remove(&block->link);
 }
 
 /* More than the limit is held only after an import. */
 static size_t pool_limit(const struct buffer_pool *pool)
 {
     return MAX(pool->limit_bytes, pool->raised_bytes);
+}
+
+static bool is_beyond(const struct buffer_pool *pool)
+{
+    return pool->used_bytes > pool->limit_bytes ||
+           pool->large_bytes > pool->limit_bytes - pool->reserve_bytes;
+}
+
+/* What has been imported beyond the limit may grow by an eighth. */
+static void pool_raise(struct buffer_pool *pool)
+{
+    const size_t all = MAX(pool->used_bytes, pool->large_bytes + pool->reserve_bytes);
+
+    if (is_beyond(pool))
+        pool->raised_bytes = MAX(pool->raised_bytes, all + all / 8);
 }
 
 /* Frees kept blocks, the largest first, until @bytes more fit below the limit. */
@@ -55,7 +103,7 @@ static void pool_make_way(struct buffer_pool *pool, size_t bytes)
                pool->used_bytes + pool->kept_bytes + bytes > pool_limit(pool)) {
             struct buffer_block *block = pool->kept[i][--pool->n_kept[i]];
 
-            pool->kept_bytes -= block_bytes(block);
+            pool->kept_bytes -= buffer_block_bytes(block);
             free(block);
         }
     }
@@ -68,21 +116,32 @@ void buffer_pool_fini(struct buffer_pool *pool)
     pool_make_way(pool, 0);
 }
 
+/* Is there room for a block of @size, beside @held bytes that come back in exchange? */
+static bool pool_has_room(const struct buffer_pool *pool, size_t size, size_t held)
+{
+    const size_t limit = pool_limit(pool), large_limit = limit - pool->reserve_bytes;
+    const size_t held_large = is_large(pool, held) ? held : 0;
+
+    if (size > limit || pool->used_bytes - held > limit - size)
+        return false;
+    return !is_large(pool, size) ||
+           (size <= large_limit && pool->large_bytes - held_large <= large_limit - size);
+}
+
 /*
  * The size of a block for @capacity bytes that the pool can still give, beside @held bytes that
  * come back in exchange; 0 if there is none. Near the limit a large one need not be a power of two.
  */
 static size_t pool_size_for(const struct buffer_pool *pool, size_t capacity, size_t held)
 {
-    const size_t left = pool_limit(pool) - pool->used_bytes + held;
     size_t size;
 
     if (capacity > largest_block - header_bytes)
         return 0;
     size = round_up_to_class(capacity + header_bytes);
-    if (size > left && size > largest_kept)
+    if (size > largest_kept && !pool_has_room(pool, size, held))
         size = MAX(capacity + header_bytes, largest_kept + 1);
-    return size <= left ? size : 0;
+    return pool_has_room(pool, size, held) ? size : 0;
 }
 
 static int pool_take(struct buffer_pool *pool, size_t size, struct buffer_block **ret)
@@ -99,21 +158,19 @@ static int pool_take(struct buffer_pool *pool, size_t size, struct buffer_block 
         if (!block)
             return -ENOMEM;
     }
-    block->capacity = size - header_bytes;
-    block->start = 0;
-    block->len = 0;
-    pool->used_bytes += size;
+    *block = (struct buffer_block){.capacity = size - header_bytes};
+    pool_lend(pool, block);
     *ret = block;
     return 0;
 }
 
 static void pool_give(struct buffer_pool *pool, struct buffer_block *block)
 {
-    const size_t size = block_bytes(block);
+    const size_t size = buffer_block_bytes(block);
     unsigned i;
 
-    pool->used_bytes -= size;
-    if (pool->used_bytes <= pool->limit_bytes)
+    pool_take_back(pool, block);
+    if (!is_beyond(pool))
         pool->raised_bytes = 0;
     if (size <= largest_kept && pool->used_bytes + pool->kept_bytes + size <= pool->limit_bytes &&
         pool->n_kept[i = class_of(size)] < BUFFER_KEEP) {
@@ -130,48 +187,64 @@ static void block_move_to_front(struct buffer_block *block)
     block->start = 0;
 }
 
+/* The system moves the pages of a huge block. Returns 0, or -ENOMEM with the block as it was. */
+static int buffer_resize_huge(struct buffer *b, struct buffer_pool *pool, size_t size)
+{
+    struct buffer_block *block;
+
+    if (b->block->start > 0)
+        block_move_to_front(b->block);
+    pool_take_back(pool, b->block);
+    block = realloc(b->block, size);
+    if (block) {
+        block->capacity = size - header_bytes;
+        b->block = block;
+    }
+    list_init(&b->block->link);
+    pool_lend(pool, b->block);
+    return block ? 0 : -ENOMEM;
+}
+
 /* Blocks too large to be kept: the system moves their pages, which costs less than a copy. */
 static int buffer_grow_huge(struct buffer *b, struct buffer_pool *pool, size_t capacity)
 {
-    const size_t old = block_bytes(b->block);
+    const size_t old = buffer_block_bytes(b->block);
     const size_t size = pool_size_for(pool, capacity, old);
-    struct buffer_block *block;
 
     if (size == 0)
         return -ENOBUFS;
     pool_make_way(pool, size - old);
-    if (b->block->start > 0)
-        block_move_to_front(b->block);
-    block = realloc(b->block, size);
-    if (!block)
-        return -ENOMEM;
-    block->capacity = size - header_bytes;
-    pool->used_bytes += size - old;
+    return buffer_resize_huge(b, pool, size);
+}
+
+/* Another block of @size instead, which all that is held fits into. Returns 0 or -ENOMEM. */
+static int buffer_change_block(struct buffer *b, struct buffer_pool *pool, size_t size)
+{
+    struct buffer_block *block, *old = b->block;
+    const int rc = pool_take(pool, size, &block);
+
+    if (rc < 0)
+        return rc;
+    if (old) {
+        memcpy(block->bytes, buffer_data(b), old->len);
+        block->len = old->len;
+        block->owner = old->owner;
+        block->mark = old->mark;
+        block->mark_tick = old->mark_tick;
+        pool_give(pool, old);
+    }
     b->block = block;
     return 0;
 }
 
 static int buffer_grow(struct buffer *b, struct buffer_pool *pool, size_t capacity)
 {
-    struct buffer_block *block;
     size_t size;
-    int rc;
 
-    if (b->block && block_bytes(b->block) > largest_kept)
+    if (b->block && buffer_block_bytes(b->block) > largest_kept)
         return buffer_grow_huge(b, pool, capacity);
     size = pool_size_for(pool, capacity, 0);
-    if (size == 0)
-        return -ENOBUFS;
-    rc = pool_take(pool, size, &block);
-    if (rc < 0)
-        return rc;
-    if (b->block) {
-        memcpy(block->bytes, buffer_data(b), b->block->len);
-        block->len = b->block->len;
-        pool_give(pool, b->block);
-    }
-    b->block = block;
-    return 0;
+    return size == 0 ? -ENOBUFS : buffer_change_block(b, pool, size);
 }
 
 /* So a byte moves O(1) times. */
@@ -242,8 +315,7 @@ int buffer_import(struct buffer *b, struct buffer_pool *pool, const void *data, 
         return rc;
     memcpy(b->block->bytes, data, len);
     b->block->len = len;
-    if (pool->used_bytes > pool->limit_bytes)
-        pool->raised_bytes = MAX(pool->raised_bytes, pool->used_bytes + pool->used_bytes / 8);
+    pool_raise(pool);
     return 0;
 }
 
@@ -263,4 +335,37 @@ void buffer_free(struct buffer *b, struct buffer_pool *pool)
     if (b->block)
         pool_give(pool, b->block);
     b->block = NULL;
+}
+
+size_t buffer_least_block(size_t len)
+{
+    const size_t size = len + header_bytes;
+
+    return size <= largest_kept ? round_up_to_class(size) : size;
+}
+
+bool buffer_trim(struct buffer *b, struct buffer_pool *pool)
+{
+    const size_t old = b->block ? buffer_block_bytes(b->block) : 0;
+    const size_t size = buffer_least_block(buffer_len(b));
+
+    if (size > old - old / 4)
+        return false;
+    if (size > largest_kept)
+        return buffer_resize_huge(b, pool, size) == 0;
+    return buffer_change_block(b, pool, size) == 0;
+}
+
+void buffer_hide(struct buffer *b)
+{
+    if (b->block)
+        list_remove(&b->block->link);
+}
+
+void buffer_show(struct buffer *b, struct buffer_pool *pool)
+{
+    if (!b->block)
+        return;
+    list_remove(&b->block->link);
+    pool_list(pool, b->block);
 }
