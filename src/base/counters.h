@@ -29,6 +29,7 @@
     X(closed_write_timeout,   "replies without progress for server.write_timeout")                 \
     X(closed_keep_alive,      "idle connections past server.keep_alive")                           \
     X(closed_buffered,        "connections that asked for more than server.max_buffered left")     \
+    X(closed_evicted,         "connections ended because others need the memory that they hold")      \
     X(closed_drained,         "connections half-closed because the worker retires")                \
     X(closed_cut,             "connections cut at the end of the drain")                           \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \

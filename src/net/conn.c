@@ -12,12 +12,21 @@
 #include <unistd.h>
 
 #include "base/passed.h"
+#include "net/room.h"
 
 enum { PAGE = 4096, MARKS_MIN = 1 << 16, MARKS_MAX = 1 << 24 };
 
 static struct conn *conn_at(struct list *link)
 {
     return container_of(link, struct conn, link);
+}
+
+bool conn_is_local(int fd)
+{
+    int domain;
+    socklen_t len = sizeof(domain);
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
 struct conn *conn_new(struct conn_set *set, int fd)
@@ -98,7 +107,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
     set->counters = counters;
     set->on_closed = on_closed;
     set->read_buffer = memory + CONN_HEAD_BYTES;
-    buffer_pool_init(&set->pool, limits->max_buffered);
+    room_init(&set->pool, limits->max_buffered);
     list_init(&set->all);
     list_init(&set->dead);
     ev_prepare_init(&set->reaper, on_prepare);
@@ -144,7 +153,7 @@ void conn_drain(struct conn *c)
     conn_settle(c);
 }
 
-static int conn_add(struct conn_set *set, int fd, bool is_open_to_fds)
+static int conn_add(struct conn_set *set, int fd, bool may_be_local)
 {
     struct conn *c = conn_new(set, fd);
 
@@ -154,7 +163,9 @@ static int conn_add(struct conn_set *set, int fd, bool is_open_to_fds)
         close(fd);
         return -ENOMEM;
     }
-    c->is_open_to_fds = is_open_to_fds;
+    c->is_local = may_be_local && conn_is_local(fd);
+    c->is_open_to_fds = may_be_local && passed_may_come(fd);
+    c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;
     ev_io_start(set->loop, &c->io);
@@ -174,17 +185,21 @@ int conn_set_add_unix(struct conn_set *set, int fd)
     const int on = 1;
 
     setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
-    return conn_add(set, fd, passed_may_come(fd));
+    return conn_add(set, fd, true);
 }
 
 void conn_set_drain(struct conn_set *set)
 {
-    struct list *link, *next;
-
     if (set->is_draining)
         return;
-    list_for_each_safe (link, next, &set->all)
-        conn_drain(conn_at(link));
+    /* What one reads may end others, so no neighbour is remembered. */
+    for (size_t n = set->n_open; n > 0 && !list_is_empty(&set->all); n--) {
+        struct conn *c = conn_at(set->all.next);
+
+        list_remove(&c->link);
+        list_append(&set->all, &c->link);
+        conn_drain(c);
+    }
     set->is_draining = true;
     set->is_attentive = true;
 }

@@ -41,6 +41,13 @@ struct conn_limits {
 
 struct conn_set;
 
+/*
+ * Called before the connection of @fd is ended because max_buffered is spent.
+ * @reason      why this one
+ * @held_bytes  of its own blocks
+ */
+typedef void conn_set_on_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes);
+
 /* Called after a connection is gone: room for a new one, or the end of a drain. */
 typedef void conn_set_on_closed(struct conn_set *set);
 
@@ -51,6 +58,7 @@ struct conn_set {
     struct conn_limits limits;
     struct counters *counters; /* borrowed: this process's own record */
     conn_set_on_closed *on_closed;
+    conn_set_on_spent *on_spent; /* NULL = nobody wants to know; set after conn_set_init */
     struct buffer_pool pool;
     uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
     size_t n_marks; /* descriptors from here on are not served */
@@ -91,8 +99,10 @@ void conn_set_fini(struct conn_set *set);
  * closed). */
 int conn_set_add(struct conn_set *set, int fd);
 
-/* conn_set_add_unix - as conn_set_add, of what may be a unix socket: its peer cannot stall the
- * process by passing a descriptor */
+/*
+ * conn_set_add_unix - as conn_set_add, of what may be a unix socket: its peer cannot stall the
+ * process by passing a descriptor, and is ended when it does not read what the kernel has for it
+ */
 int conn_set_add_unix(struct conn_set *set, int fd);
 
 /*

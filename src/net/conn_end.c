@@ -28,6 +28,7 @@ static const size_t counter_of[] = {
     [CONN_END_BUFFERED] = offsetof(struct counters, closed_buffered),
     [CONN_END_DRAINED] = offsetof(struct counters, closed_drained),
     [CONN_END_CUT] = offsetof(struct counters, closed_cut),
+    [CONN_END_EVICTED] = offsetof(struct counters, closed_evicted),
 };
 
 /* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */

@@ -32,6 +32,7 @@ enum conn_end {
     CONN_END_BUFFERED,
     CONN_END_DRAINED,
     CONN_END_CUT,
+    CONN_END_EVICTED,
     CONN_ENDS
 };
 
@@ -49,10 +50,12 @@ struct conn {
     uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
     bool is_eof; /* the peer has half-closed */
     bool is_paused; /* too much output is unsent: not read */
-    bool is_open_to_fds; /* descriptors may come with its data, see base/passed.h */
+    bool is_open_to_fds : 1; /* descriptors may come with its data, see base/passed.h */
+    bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
+    uint16_t unread; /* while idle and local: what the kernel held at `progress`, in 256 bytes */
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
-    uint32_t progress; /* tick: when the peer last took some of `output` */
+    uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
     struct list link; /* in set->all or set->dead */
     struct wheel_node node; /* hangs at or before conn_deadline() */
 };
@@ -71,7 +74,7 @@ static inline bool conn_is_idle(const struct conn *c)
     return c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
 }
 
-/* Plain stores: the one other reader is a handler that interrupts this very process. */
+/* Plain accesses: the one other reader is a handler that interrupts this very process. */
 static inline void conn_mark(const struct conn *c, enum conn_mark mark)
 {
     volatile uint8_t *marks = conn_set_of(c)->marks;
@@ -84,6 +87,9 @@ static inline void conn_mark(const struct conn *c, enum conn_mark mark)
  * died. NULL without memory, or for a descriptor that is too high.
  */
 struct conn *conn_new(struct conn_set *set, int fd);
+
+/* conn_is_local - is it a unix socket? */
+bool conn_is_local(int fd);
 
 /* conn_io.c: the way of the bytes */
 
@@ -118,6 +124,30 @@ void conn_close(struct conn *c, enum conn_end end);
 
 /* conn_abort - as conn_close, with a reset: the peer does not take what it was sent */
 void conn_abort(struct conn *c, enum conn_end end);
+
+/* conn_memory.c: the blocks that it holds */
+
+/*
+ * conn_append - @len bytes behind what @b, one of @c's own, holds; others may have to make way
+ * Returns 0, -ENOBUFS (told to set->on_spent) or -ENOMEM.
+ */
+int conn_append(struct conn *c, struct buffer *b, const void *data, size_t len);
+
+/* conn_own - @c's blocks are found when room is needed; conn_disown - they are not */
+void conn_own(struct conn *c);
+void conn_disown(struct conn *c);
+
+/* conn_await_progress - what the peer takes of the output counts from now on */
+void conn_await_progress(struct conn *c);
+
+/* conn_see_unread - does the peer of an idle local connection read what the kernel has for it? */
+void conn_see_unread(struct conn *c);
+
+/* conn_count_sent - the kernel has taken @n bytes of the output */
+void conn_count_sent(struct conn *c, size_t n);
+
+/* conn_see_progress - has the peer taken enough of what it was sent to be waited for anew? */
+void conn_see_progress(struct conn *c);
 
 /* conn.c */
 

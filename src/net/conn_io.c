@@ -50,20 +50,20 @@ static inline ssize_t conn_send(struct conn *c, struct counters *counters, const
  */
 static int conn_queue(struct conn *c, const uint8_t *unsent, size_t len, size_t unfinished)
 {
-    struct conn_set *set = conn_set_of(c);
     struct buffer_block *block = c->tail.block;
+    const bool is_first = !c->output.block;
     int rc = 0;
 
-    if (!c->output.block)
-        c->progress = conn_now(set);
-    if (!c->output.block && is_within(&c->tail, unsent) && unfinished <= len) {
+    if (is_first && is_within(&c->tail, unsent) && unfinished <= len) {
         block->start = (size_t)(unsent - block->bytes);
         block->len = len;
         c->output = c->tail;
         c->tail.block = NULL;
     } else {
-        rc = buffer_append(&c->output, &set->pool, unsent, len);
+        rc = conn_append(c, &c->output, unsent, len);
     }
+    if (rc == 0 && is_first)
+        conn_await_progress(c);
     c->is_paused = buffer_len(&c->output) > CONN_HIGH_WATER;
     return rc;
 }
@@ -97,7 +97,7 @@ static int conn_hold(struct conn *c, const uint8_t *bytes, size_t len)
     if (room > len)
         buffer_reserve(&c->tail, &set->pool, room);
     c->since = conn_now(set);
-    return buffer_append(&c->tail, &set->pool, bytes, len);
+    return conn_append(c, &c->tail, bytes, len);
 }
 
 /* What the protocol has not consumed becomes, or stays, the tail. */
@@ -114,7 +114,7 @@ static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const
         return 0;
     }
     if (held > 0 && r->consumed == 0)
-        return buffer_append(&c->tail, &set->pool, data + held, len - held);
+        return conn_append(c, &c->tail, data + held, len - held);
     buffer_free(&c->tail, &set->pool);
     return rest > 0 ? conn_hold(c, data + r->consumed, rest) : 0;
 }
@@ -236,7 +236,7 @@ static __attribute__((noinline)) void conn_read_more(struct conn *c)
         /* All together in the shared buffer costs one copy of a small tail, and no growth. */
         data = set->read_buffer - held;
         memcpy(data, buffer_data(&c->tail), held);
-    } else if (over > 0 && buffer_append(&c->tail, &set->pool, set->read_buffer, over) < 0) {
+    } else if (over > 0 && conn_append(c, &c->tail, set->read_buffer, over) < 0) {
         conn_end(c, CONN_END_BUFFERED);
         return;
     } else {
@@ -290,8 +290,7 @@ static __attribute__((noinline)) void conn_flush(struct conn *c)
 
     if (n <= 0)
         return;
-    c->progress = conn_now(set);
-    buffer_consume(&c->output, &set->pool, (size_t)n);
+    conn_count_sent(c, (size_t)n);
     if (c->phase == CONN_DELIVERING && !c->output.block)
         conn_delivered(c);
     if (c->is_paused && buffer_len(&c->output) < CONN_HIGH_WATER / 2) {
@@ -326,7 +325,7 @@ void conn_settle(struct conn *c)
     }
     if (is_idle)
         conn_mark(c, set->idle_mark);
-    if (is_idle && set->limits.keep_alive_ms == 0)
+    if (is_idle && set->limits.keep_alive_ms == 0 && !c->is_local)
         return;
     if (is_idle)
         c->since = conn_now(set);

@@ -13,6 +13,7 @@ enum conn_mark {
     CONN_MARK_IDLE, /* nothing read that is not answered in full: another process can go on */
     CONN_MARK_BUSY, /* in the middle of something */
     CONN_MARK_MOVING, /* on its way to another process */
+    CONN_MARK_QUIET, /* idle, and nothing has come since somebody looked whether its peer reads */
 };
 
 #endif

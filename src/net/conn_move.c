@@ -36,6 +36,7 @@ void conn_detach(struct conn *c)
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
     list_remove(&c->link);
+    conn_disown(c);
 }
 
 void conn_depart(const struct conn *c)
@@ -87,6 +88,7 @@ static void serve(struct conn *c)
     struct conn_set *set = conn_set_of(c);
 
     list_append(&set->all, &c->link);
+    conn_own(c);
     conn_arrive(c);
     ev_io_set(&c->io, c->io.fd, conn_events(c));
     ev_io_start(set->loop, &c->io);
@@ -156,7 +158,9 @@ int conn_import(struct conn_set *set, int fd, const struct handover_record *reco
         conn_drop(c);
         return rc;
     }
+    c->is_local = conn_is_local(fd);
     c->is_open_to_fds = passed_may_come(fd);
+    conn_disown(c);
     *ret = c;
     return 0;
 }

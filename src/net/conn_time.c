@@ -12,6 +12,9 @@
 /* Past the tick's edge, so that the timer never comes just before it. */
 enum { SLACK_MS = 2 };
 
+/* So many times within write_timeout what the peer has taken is looked at. */
+enum { VISITS_A_TIMEOUT = 8 };
+
 /* Ticks before the set began: what comes from another process is older than the set. */
 enum { PAST_TICKS = 1 << 24 };
 
@@ -63,7 +66,8 @@ uint32_t conn_deadline(const struct conn *c)
     if (c->phase == CONN_OPEN && c->tail.block && !c->is_paused)
         return MIN(write_deadline, after(c->since, limits->message_timeout_ms));
     if (c->phase == CONN_OPEN && !c->tail.block && !c->output.block)
-        return after(c->since, limits->keep_alive_ms);
+        return MIN(after(c->since, limits->keep_alive_ms),
+                   c->is_local ? after(c->progress, limits->write_timeout_ms) : WHEEL_NONE);
     return write_deadline;
 }
 
@@ -85,16 +89,30 @@ static void schedule_sweep(struct conn_set *set)
         ev_timer_stop(set->loop, &set->sweep);
 }
 
-void conn_await_deadline(struct conn *c)
+/*
+ * When something has to be looked at again: the deadline, or before it what the peer has taken of
+ * the output. Nothing else tells of that: a socket becomes writable only when much of it is free.
+ */
+static uint32_t next_visit(const struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const uint32_t deadline = conn_deadline(c);
 
-    if (c->node.tick <= deadline) /* both may be WHEEL_NONE */
+    if (!c->output.block)
+        return deadline;
+    return MIN(deadline, after(conn_now(set), set->limits.write_timeout_ms / VISITS_A_TIMEOUT));
+}
+
+void conn_await_deadline(struct conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const uint32_t tick = next_visit(c);
+
+    if (c->node.tick <= tick) /* both may be WHEEL_NONE */
         return;
     if (set->sweep_tick == WHEEL_NONE)
         wheel_take(&set->wheel, conn_now(set)); /* empty: tell it the time */
-    wheel_arm(&set->wheel, &c->node, deadline);
+    wheel_arm(&set->wheel, &c->node, tick);
     if (c->node.tick < set->sweep_tick) {
         set->sweep_tick = c->node.tick;
         start_sweep(set);
@@ -108,7 +126,8 @@ static void expire(struct conn *c, uint32_t now)
     if (c->phase == CONN_LINGERING) {
         counter_add(&set->counters->linger_expired, 1);
         conn_close(c, c->end);
-    } else if (c->output.block && after(c->progress, set->limits.write_timeout_ms) <= now) {
+    } else if ((c->output.block || (c->is_local && conn_is_idle(c))) &&
+               after(c->progress, set->limits.write_timeout_ms) <= now) {
         conn_abort(c, CONN_END_WRITE_TIMEOUT);
     } else {
         conn_end(c, c->tail.block ? CONN_END_MESSAGE_TIMEOUT : CONN_END_KEEP_ALIVE);
@@ -124,12 +143,16 @@ static void on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
     read_clock(set);
     while ((node = wheel_take(&set->wheel, set->tick))) {
         struct conn *c = container_of(node, struct conn, node);
-        const uint32_t deadline = conn_deadline(c);
+        uint32_t tick;
 
-        if (deadline <= set->tick)
+        if (c->output.block)
+            conn_see_progress(c);
+        else if (c->is_local && conn_is_idle(c))
+            conn_see_unread(c);
+        if (conn_deadline(c) <= set->tick)
             expire(c, set->tick);
-        else if (deadline != WHEEL_NONE)
-            wheel_arm(&set->wheel, node, deadline);
+        else if ((tick = next_visit(c)) != WHEEL_NONE)
+            wheel_arm(&set->wheel, node, tick);
     }
     schedule_sweep(set);
 }

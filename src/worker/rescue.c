@@ -55,7 +55,7 @@ uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
     uint32_t n = 0, sent = 0;
 
     for (size_t i = 0; i < n_marks; i++) {
-        if (marks[i] == CONN_MARK_IDLE)
+        if (marks[i] == CONN_MARK_IDLE || marks[i] == CONN_MARK_QUIET)
             fds[n++] = (int)i;
         if (n < CONN_BATCH_MAX && (i + 1 < n_marks || n == 0))
             continue;

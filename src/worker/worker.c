@@ -15,6 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/log.h"
@@ -137,6 +138,21 @@ static void on_conn_closed(struct conn_set *set)
 
     acceptor_on_closed(&w->acceptor);
     leave_if_drained(w);
+}
+
+static void on_memory_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes)
+{
+    struct worker *w = container_of(set, struct worker, conns);
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    char text[ADDR_TEXT_LEN] = "";
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
+        addr_format((struct sockaddr *)&peer, len, text);
+    log_warning_limited(w->boot->log, "server.max_buffered is spent: a connection is ended",
+                        F_STR("reason", reason), F_STR("peer", text),
+                        F_UINT("held_bytes", held_bytes),
+                        F_UINT("buffered_bytes", set->pool.used_bytes));
 }
 
 static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -318,6 +334,7 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
     if (rc < 0)
         return rc;
+    w->conns.on_spent = on_memory_spent;
     rc = acceptor_init(&w->acceptor, w->boot, w->loop, &w->conns);
     if (rc < 0)
         return rc;

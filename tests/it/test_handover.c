@@ -123,8 +123,8 @@ static void finish_message(int fd, struct bytes m, size_t begun)
     peer_echo(fd, "after");
 }
 
-/* 13.8 of 15 MiB: three blocks of 4 MiB, and one that grew into what was left. It is the oldest
- * connection's, and so the first that the taker receives. */
+/* 13.8 of the 15 MiB that are there for large blocks: three blocks of 4 MiB, and one that grew into
+ * what was left. It is the oldest connection's, and so the first that the taker receives. */
 static void handover__worker_nearly_full__all_it_held_moves(void **state)
 {
     enum { KIB = 1024, PEERS = 4, FULL = 3700 * KIB, OVER_2_MIB = 2080 * KIB, LAST = 2900 * KIB };
@@ -136,7 +136,7 @@ static void handover__worker_nearly_full__all_it_held_moves(void **state)
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { workers = 1; exit_timeout = 5; };"
                                                 "server: { max_message = \"3840KiB\";"
-                                                "          max_buffered = \"15MiB\"; };");
+                                                "          max_buffered = \"20MiB\"; };");
     struct bytes m = letters(FULL + 20000);
     size_t begun[PEERS] = {0};
     int fds[PEERS];
@@ -154,15 +154,15 @@ static void handover__worker_nearly_full__all_it_held_moves(void **state)
         finish_message(fds[i], m, begun[i]);
 }
 
-/* Two of which each holds 87 % of what it may, and one takes all: it is above its limit until its
- * clients have finished, and no message is lost for that. */
+/* Two of which each holds 87 % of what large blocks may, and one takes all: it is above its limit
+ * until its clients have finished, and no message is lost for that. */
 static void handover__two_nearly_full__one_takes_all(void **state)
 {
     enum { PEERS = 28, BEGUN = 127 * 1024 };
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { exit_timeout = 5; };"
                                                 "server: { max_message = \"512KiB\";"
-                                                "          max_buffered = \"2MiB\"; };");
+                                                "          max_buffered = \"2800KiB\"; };");
     struct bytes m = letters(BEGUN + 900);
     int fds[PEERS];
 

@@ -58,7 +58,8 @@ static uint64_t sum_of_closes(const struct counters *c)
            counter_get(&c->closed_error) + counter_get(&c->closed_too_big) +
            counter_get(&c->closed_message_timeout) + counter_get(&c->closed_write_timeout) +
            counter_get(&c->closed_keep_alive) + counter_get(&c->closed_buffered) +
-           counter_get(&c->closed_drained) + counter_get(&c->closed_cut);
+           counter_get(&c->closed_drained) + counter_get(&c->closed_cut) +
+           counter_get(&c->closed_evicted);
 }
 
 void rig_fini(struct rig *r)
@@ -76,13 +77,23 @@ void rig_fini(struct rig *r)
     ev_loop_destroy(r->loop);
 }
 
-int rig_connect(struct rig *r)
+static int rig_connect_by(struct rig *r, int (*add)(struct conn_set *set, int fd))
 {
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(conn_set_add(&r->set, pair[1]), 0);
+    assert_int_equal(add(&r->set, pair[1]), 0);
     return pair[0];
+}
+
+int rig_connect(struct rig *r)
+{
+    return rig_connect_by(r, conn_set_add);
+}
+
+int rig_connect_unix(struct rig *r)
+{
+    return rig_connect_by(r, conn_set_add_unix);
 }
 
 int rig_connect_tcp(struct rig *r)

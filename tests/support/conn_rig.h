@@ -28,8 +28,12 @@ void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_messag
 /* rig_fini - and check that every close was counted once and every block given back */
 void rig_fini(struct rig *r);
 
-/* rig_connect - a connection in the set; returns the peer's end, non-blocking */
+/*
+ * rig_connect - a connection in the set; returns the peer's end, non-blocking
+ * rig_connect_unix - one that is known to be a unix socket
+ */
 int rig_connect(struct rig *r);
+int rig_connect_unix(struct rig *r);
 int rig_connect_tcp(struct rig *r);
 
 /* rig_run - run the loop until no byte moves and nobody leaves */

@@ -196,6 +196,69 @@ static void conn__more_than_max_buffered__that_one_is_closed(void **state UNUSED
     close(c);
 }
 
+static struct spent {
+    unsigned n;
+    size_t held_bytes;
+} spent;
+
+static void on_spent(struct conn_set *set UNUSED, const char *reason UNUSED, int fd UNUSED,
+                     size_t held_bytes)
+{
+    spent.n++;
+    spent.held_bytes = held_bytes;
+}
+
+/* As senders of a message without an end, and as peers that do not read. */
+static void conn__a_few_hold_all_the_memory__others_are_served(void **state UNUSED)
+{
+    enum { HOGS = 12, SMALL = 200, MAX = 16 * MIB };
+    const struct conn_limits limits = {.max_buffered = MAX};
+    uint8_t *data = rig_payload(MAX / 4), *large = rig_payload(MIB);
+    int hogs[HOGS], fd;
+
+    rig_fini(&rig);
+    for (int kind = 0; kind < 2; kind++) {
+        rig_init(&rig, &limits, MAX / 4);
+        rig.set.on_spent = on_spent;
+        spent = (struct spent){0};
+        for (int i = 0; i < HOGS; i++) {
+            hogs[i] = rig_connect(&rig);
+            rig_offer(&rig, hogs[i], data, MAX / 4 - 1000);
+            if (kind == 1)
+                rig_offer(&rig, hogs[i], "\r\n\r\n", 4);
+        }
+        assert_in_range(rig.set.pool.used_bytes, MAX / 2, MAX - MAX / 4);
+        /* Who wants little needs nobody to go. */
+        const unsigned n_before = spent.n;
+        for (int i = 0; i < SMALL; i++) {
+            fd = rig_connect(&rig);
+            rig_send(&rig, fd, data, 5000);
+            rig_send_text(&rig, fd, "\r\n\r\n");
+            rig_expect(&rig, fd, data, 5000);
+            rig_expect_text(&rig, fd, "\r\n\r\n");
+            close(fd);
+        }
+        assert_int_equal(spent.n, n_before);
+        /* For who wants more, one of those goes that hold the most, if need be. */
+        fd = rig_connect(&rig);
+        rig_send(&rig, fd, large, MIB + 4);
+        rig_expect(&rig, fd, large, MIB + 4);
+        assert_int_equal(counter_get(&rig.counters.closed_evicted) +
+                             counter_get(&rig.counters.closed_buffered),
+                         spent.n);
+        assert_true(spent.held_bytes > MIB);
+        close(fd);
+        for (int i = 0; i < HOGS; i++)
+            close(hogs[i]);
+        rig_run(&rig);
+        assert_true(counter_get(&rig.counters.closed_evicted) > 0);
+        rig_fini(&rig);
+    }
+    free(data);
+    free(large);
+    rig_init(&rig, NULL, MIB);
+}
+
 static void conn__raw__every_byte_at_once(void **state UNUSED)
 {
     int fd;
@@ -266,6 +329,7 @@ int main(void)
         TEST(conn__peer_never_reads__reading_stops),
         TEST(conn__reply_far_above_the_high_water__flows),
         TEST(conn__more_than_max_buffered__that_one_is_closed),
+        TEST(conn__a_few_hold_all_the_memory__others_are_served),
         TEST(conn__raw__every_byte_at_once),
         TEST(conn__protocol_with_replies_of_its_own__sent_in_order),
     };

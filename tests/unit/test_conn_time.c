@@ -189,6 +189,110 @@ static void conn__peer_takes_a_little__write_timeout_begins_anew(void **state UN
     close(fd);
 }
 
+/* As much as a second's worth of a line; more than the kernel's pieces in a while. */
+static void read_steadily(int fd, size_t bytes_s, unsigned seconds)
+{
+    uint8_t data[4096];
+
+    for (unsigned s = 0; s < seconds; s++) {
+        for (size_t n = 0; n < bytes_s;) {
+            const ssize_t got = recv(fd, data, MIN(sizeof(data), bytes_s - n), 0);
+
+            assert_true(got > 0);
+            n += (size_t)got;
+        }
+        rig_pass(&rig, 1000);
+    }
+}
+
+static void send_reply(int fd, size_t len)
+{
+    uint8_t *data = calloc(1, len);
+
+    memcpy(data + len - 4, "\r\n\r\n", 4);
+    rig_send(&rig, fd, data, len);
+    assert_true(rig.set.pool.used_bytes > 0);
+    free(data);
+}
+
+/* The socket does not become writable meanwhile: far too much of it is full. */
+static void conn__steady_reader_of_30_kb_a_second__lives(void **state UNUSED)
+{
+    start(0, 0, 30000);
+    for (int i = 0; i < 2; i++) {
+        const int fd = i == 0 ? rig_connect_tcp(&rig) : rig_connect_unix(&rig);
+
+        send_reply(fd, 15 * MIB);
+        read_steadily(fd, 30000, 150);
+        assert_int_equal(rig.set.n_open, 1);
+        close(fd);
+        rig_run(&rig);
+        assert_int_equal(rig.set.n_open, 0);
+    }
+}
+
+static void conn__unix_peer_takes_nothing__reset_after_write_timeout(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 0, 30000);
+    fd = rig_connect(&rig);
+    send_reply(fd, 15 * MIB);
+    rig_pass(&rig, 30000);
+    assert_int_equal(rig.set.n_open, 1);
+    rig_pass(&rig, LATE_MS);
+    rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
+    close(fd);
+}
+
+/* 900 bytes a second of much are too few, and enough when little is owed. */
+static void conn__holds_much_and_takes_drops__reset_after_write_timeout(void **state UNUSED)
+{
+    int fd;
+
+    start(0, 0, 30000);
+    fd = rig_connect(&rig);
+    send_reply(fd, 15 * MIB);
+    read_steadily(fd, 900, 30);
+    rig_pass(&rig, LATE_MS);
+    rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
+    close(fd);
+}
+
+/* The kernel has all of the reply. */
+static void conn__unix_peer_never_reads__ended_after_write_timeout(void **state UNUSED)
+{
+    int mute, reads, talks;
+
+    start(0, 0, 30000);
+    mute = rig_connect_unix(&rig);
+    reads = rig_connect_unix(&rig);
+    talks = rig_connect_unix(&rig);
+    rig_send_text(&rig, mute, "x\r\n\r\n");
+    rig_send_text(&rig, reads, "x\r\n\r\n");
+    assert_int_equal(rig.set.pool.used_bytes, 0);
+    for (int s = 0; s < 29; s++) {
+        rig_send_text(&rig, talks, "x\r\n\r\n"); /* always one reply behind */
+        if (s > 0)
+            rig_expect_text(&rig, talks, "x\r\n\r\n");
+        rig_pass(&rig, 1000);
+    }
+    assert_int_equal(rig.set.n_open, 3);
+    rig_expect_text(&rig, reads, "x\r\n\r\n");
+    for (int s = 0; s < 60; s++) {
+        rig_send_text(&rig, talks, "x\r\n\r\n");
+        rig_expect_text(&rig, talks, "x\r\n\r\n");
+        rig_pass(&rig, 1000);
+    }
+    rig_expect_closed(&rig, &rig.counters.closed_write_timeout, 1);
+    rig_expect_text(&rig, mute, "x\r\n\r\n");
+    rig_send_text(&rig, reads, "y\r\n\r\n");
+    rig_expect_text(&rig, reads, "y\r\n\r\n");
+    close(mute);
+    close(reads);
+    close(talks);
+}
+
 static void conn__output_not_taken__not_idle(void **state UNUSED)
 {
     uint8_t *data = malloc(8 * MIB);
@@ -341,6 +445,10 @@ int main(void)
         TEST(conn__next_message_begins_in_the_same_read__has_its_own_time),
         TEST(conn__idle_past_keep_alive__half_closed),
         TEST(conn__peer_takes_nothing__reset_after_write_timeout),
+        TEST(conn__steady_reader_of_30_kb_a_second__lives),
+        TEST(conn__unix_peer_takes_nothing__reset_after_write_timeout),
+        TEST(conn__holds_much_and_takes_drops__reset_after_write_timeout),
+        TEST(conn__unix_peer_never_reads__ended_after_write_timeout),
         TEST(conn__peer_takes_a_little__write_timeout_begins_anew),
         TEST(conn__output_not_taken__not_idle),
         TEST(conn__not_read_because_of_its_output__message_time_stands_still),
