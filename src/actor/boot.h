@@ -48,7 +48,6 @@ struct actor_kind {
  *   moved {...}          actor → arbiter   the giving is over
  *   adopt {} + fd        arbiter → actor   take connections that are nobody's: of a slot that
  *                                          nobody fills, or of an address that is closed
- *   reopen_logs {}       arbiter → actor
  */
 
 #endif

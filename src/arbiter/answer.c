@@ -214,6 +214,8 @@ static void on_overdue(struct arbiter *a, struct answer *w)
         [ANSWER_UPGRADE] = "the upgrade is not done yet",
         [ANSWER_SCALE] = "the workers do not all run yet",
         [ANSWER_WORKERS] = "no reply from the worker",
+        [ANSWER_LOG] = "the log's writer does not answer: does the log's file system hang? It "
+                       "opens the file anew as soon as it goes on",
     };
 
     if (w->wait == ANSWER_EXIT && a->children[w->pid_record].pid == w->pid) {

@@ -27,6 +27,7 @@ enum answer_wait {
     ANSWER_SCALE, /* as many workers run as are wanted, and none is too much */
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */
+    ANSWER_LOG, /* the log's writer has opened its file anew */
 };
 
 struct answer {

@@ -15,6 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "actor/command.h"
 #include "base/clock.h"
 #include "base/signals.h"
 #include "base/title.h"
@@ -92,15 +93,30 @@ static void sig_fewer(struct arbiter *a)
 
 void arbiter_reopen_logs(struct arbiter *a)
 {
-    int rc = log_reopen(a->log);
+    sinks_reopen(a);
+}
 
-    if (rc < 0)
-        log_error(a->log, "log: cannot be reopened", F_ERR(rc));
-    else
+/* A failure stands where the writer has said it: here it would go into the file that is no longer
+ * wanted. */
+void arbiter_on_reopened(struct arbiter *a, struct sink *s)
+{
+    json_t *body;
+
+    if (s != a->live->sink)
+        return;
+    if (s->error == 0) {
         log_info(a->log, "log reopened");
-    if (a->next) /* a reload is under way: it has opened the same file */
-        log_reopen(&a->next->log);
-    children_tell_all(a, "reopen_logs");
+        body = command_result(json_pack("{s:b,s:o}", "reopened", *s->path != '\0', "to",
+                                        command_text(sinks_name(s))));
+    } else {
+        char why[CONFIG_WHY_LEN];
+
+        snprintf(why, sizeof(why), "%s: %s; lines go on into the file that was open", s->path,
+                 s->why);
+        body = command_error("not_opened", why);
+    }
+    answers_give(a, ANSWER_LOG, body);
+    json_decref(body);
 }
 
 /* What the arbiter does with a signal; what nobody sends on purpose has no help, and comes last. */

@@ -214,12 +214,6 @@ int children_tell(struct arbiter *a, uint32_t record, const char *command, const
                          graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
 }
 
-void children_tell_all(struct arbiter *a, const char *command)
-{
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        children_tell(a, i, command, NULL);
-}
-
 void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why)
 {
     struct child *c = &a->children[record];
@@ -318,6 +312,8 @@ void children_reap(struct arbiter *a)
 
         if (c)
             on_exit_of(a, c, status);
+        else if (sinks_on_exit(a, pid, status))
+            continue;
         else if (pid == a->reload.parser)
             reload_on_parser_exit(a, status);
         else if (pid == a->upgrade.checker)

@@ -139,7 +139,10 @@ static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
     arbiter_reopen_logs(a);
-    answer_ok(a, w, json_pack("{s:b}", "reopened", 1));
+    if (a->live->sink)
+        answer_wait(a, w, ANSWER_LOG, REQUEST_TIMEOUT_MS);
+    else
+        answer_ok(a, w, json_pack("{s:b,s:s}", "reopened", 0, "to", "syslog"));
 }
 
 static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)

@@ -107,32 +107,37 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
     return 0;
 }
 
-static void explain_log(const struct config *c, const char *path, int rc, char *why, size_t size)
+static void explain_syslog(const struct config *c, int rc, char *why, size_t size)
 {
-    if (strcmp(path, "syslog") == 0)
-        snprintf(why, size,
-                 "%snothing listens at %s (%s): start a syslog daemon, or name a file with "
-                 "--log-file or log.file",
-                 *c->log_file ? "" : "a daemon logs to syslog unless it is told otherwise, and ",
-                 _PATH_LOG, strerror(-rc));
-    else
-        snprintf(why, size, "%s: %s", path, strerror(-rc));
-    generation_name_key(c, CONFIG_LOG_FILE, why, size);
+    snprintf(why, size,
+             "%snothing listens at %s (%s): start a syslog daemon, or name a file with --log-file "
+             "or log.file",
+             *c->log_file ? "" : "a daemon logs to syslog unless it is told otherwise, and ",
+             _PATH_LOG, strerror(-rc));
 }
 
-/* A daemon has no stderr to write to. */
-static int open_log(struct generation *g, char *why, size_t why_size)
+static int open_log(struct arbiter *a, struct generation *g, char *why, size_t why_size)
 {
     const struct config *c = g->config;
-    const char *path = c->is_daemon && !*c->log_file ? "syslog" : c->log_file;
-    int rc = log_open(&g->log, path, c->log_level, c->log_format, "arbiter");
+    int rc;
 
+    if (!sinks_path(c)) {
+        rc = log_open(&g->log, "syslog", c->log_level, c->log_format, "arbiter");
+        if (rc < 0)
+            explain_syslog(c, rc, why, why_size);
+    } else {
+        rc = sinks_take(a, c, &g->sink, why, why_size);
+        if (rc == 0)
+            rc = log_open_pipe(&g->log, g->sink->ends[1], c->log_level, c->log_format, "arbiter");
+        if (rc < 0 && g->sink)
+            snprintf(why, why_size, "%s", strerror(-rc));
+    }
     if (rc < 0)
-        explain_log(c, path, rc, why, why_size);
+        generation_name_key(c, CONFIG_LOG_FILE, why, why_size);
     return rc;
 }
 
-int generation_new(struct config *config, uint64_t epoch, struct generation *old,
+int generation_new(struct arbiter *a, struct config *config, uint64_t epoch, struct generation *old,
                    struct generation **ret, char *why, size_t why_size)
 {
     struct generation *g = calloc(1, sizeof(*g));
@@ -144,8 +149,9 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
     }
     g->epoch = epoch;
     g->config = config;
+    g->log.fd = -1;
     g->workers = config_effective_workers(config);
-    rc = open_log(g, why, why_size);
+    rc = open_log(a, g, why, why_size);
     if (rc == 0)
         rc = open_listeners(g, old, why, why_size);
     if (rc < 0) {
@@ -157,8 +163,9 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
     return 0;
 }
 
-int generation_adopt(struct config *config, uint64_t epoch, struct listener **listeners, size_t n,
-                     struct generation **ret, char *why, size_t why_size)
+int generation_adopt(struct arbiter *a, struct config *config, uint64_t epoch,
+                     struct listener **listeners, size_t n, struct generation **ret, char *why,
+                     size_t why_size)
 {
     struct generation *g = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*g)) : NULL;
     int rc;
@@ -169,8 +176,9 @@ int generation_adopt(struct config *config, uint64_t epoch, struct listener **li
     }
     g->epoch = epoch;
     g->config = config;
+    g->log.fd = -1;
     g->workers = config_effective_workers(config);
-    rc = open_log(g, why, why_size);
+    rc = open_log(a, g, why, why_size);
     if (rc < 0) {
         g->config = NULL;
         generation_free(g);
@@ -213,6 +221,7 @@ void generation_free(struct generation *g)
     for (size_t i = 0; i < g->n_listeners; i++)
         release_listener(g->listeners[i]);
     log_close(&g->log);
+    sinks_release(g->sink);
     config_free(g->config);
     free(g);
 }

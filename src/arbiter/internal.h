@@ -18,6 +18,7 @@
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/pidfile.h"
+#include "arbiter/sinks.h"
 #include "arbiter/tally.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade.h"
@@ -34,6 +35,7 @@ struct generation {
     struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other generation by `refs` */
     size_t n_listeners;
     struct log log; /* owned; what its workers inherit */
+    struct sink *sink; /* held: where the log goes; NULL = syslog */
     unsigned workers;
 };
 
@@ -86,6 +88,8 @@ struct reload {
     int status; /* of the parser, once it is reaped */
     uint64_t started_ms;
     json_t *changes; /* owned: of the reload under way, for its answer */
+    struct config *config; /* owned: read, and waiting for `sink` to be ready; NULL = none */
+    struct sink *sink; /* held: where it logs to; NULL = syslog, or not known yet */
 };
 
 /* Connections that change hands, since the log last said so. */
@@ -121,6 +125,7 @@ struct arbiter {
     struct upgrade upgrade;
     struct pidfile pidfile;
     struct control control;
+    struct list sinks; /* owned */
     struct list answers; /* owned; every asker that still waits */
     unsigned n_answers;
     struct request *requests; /* owned, REQUESTS_MAX */
@@ -166,8 +171,9 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause);
 void arbiter_scale(struct arbiter *a, uint32_t workers);
 uint32_t arbiter_wanted_workers(const struct arbiter *a);
 
-/* arbiter_reopen_logs - here and in every worker */
+/* arbiter_reopen_logs - begin to; arbiter_on_reopened - the writer of @s has, or could not */
 void arbiter_reopen_logs(struct arbiter *a);
+void arbiter_on_reopened(struct arbiter *a, struct sink *s);
 
 /* arbiter_detach_signals - in a forked child, before its own loop: libev's rule */
 void arbiter_detach_signals(struct arbiter *a);
@@ -191,9 +197,6 @@ int children_send_fds(struct arbiter *a, uint32_t record, const char *command, u
 /* children_tell - send a command without arguments but `graceful`, if it is not NULL. Returns as
  * children_send. */
 int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
-
-/* children_tell_all - to every process */
-void children_tell_all(struct arbiter *a, const char *command);
 
 /* children_kill - SIGKILL, logged at @level with @why */
 void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why);
@@ -228,13 +231,14 @@ void hang_on_exit(struct arbiter *a, struct child *c);
 /* generation.c */
 
 /*
- * generation_new - open what @config needs; listeners of @old with the same text are shared
+ * generation_new - open what @config needs; listeners of @old with the same text are shared. The
+ * sink that it logs to is ready.
  * @config  taken over on 0
  * @old     borrowed; NULL at the start
  * @why     on failure: a sentence
  * Returns 0, or -errno and nothing is changed.
  */
-int generation_new(struct config *config, uint64_t epoch, struct generation *old,
+int generation_new(struct arbiter *a, struct config *config, uint64_t epoch, struct generation *old,
                    struct generation **ret, char *why, size_t why_size);
 
 /*
@@ -242,8 +246,9 @@ int generation_new(struct config *config, uint64_t epoch, struct generation *old
  * @config,@listeners  taken over on 0; the latter as by malloc, each with no reference yet
  * Returns 0 or -errno with @why, and nothing is changed.
  */
-int generation_adopt(struct config *config, uint64_t epoch, struct listener **listeners, size_t n,
-                     struct generation **ret, char *why, size_t why_size);
+int generation_adopt(struct arbiter *a, struct config *config, uint64_t epoch,
+                     struct listener **listeners, size_t n, struct generation **ret, char *why,
+                     size_t why_size);
 
 /* generation_commit - the next one serves, the old one is freed */
 void generation_commit(struct arbiter *a);
@@ -272,6 +277,8 @@ void vacate_all(struct arbiter *a, bool is_quick);
 /* reload_request - @is_forced: also if the file has lost every group that it had */
 void reload_request(struct arbiter *a, bool is_forced);
 void reload_on_parser_exit(struct arbiter *a, int status);
+/* reload_on_sink - the target of @s has been opened, or not: @s->why */
+void reload_on_sink(struct arbiter *a, struct sink *s);
 void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
 /* reload_failure_text - for people */

@@ -26,18 +26,28 @@ static void close_answer(struct arbiter *a)
 
     if (r->fd >= 0) {
         ev_io_stop(a->loop, &r->io);
-        ev_timer_stop(a->loop, &r->deadline);
         fds_close(&r->fd);
     }
+    ev_timer_stop(a->loop, &r->deadline);
     free(r->data);
     r->data = NULL;
     r->len = 0;
     r->is_read = false;
 }
 
-static void finish(struct arbiter *a)
+/* What was read is dropped, also while the log's target is being opened. */
+static void forget(struct arbiter *a)
 {
     close_answer(a);
+    config_free(a->reload.config);
+    a->reload.config = NULL;
+    sinks_release(a->reload.sink);
+    a->reload.sink = NULL;
+}
+
+static void finish(struct arbiter *a)
+{
+    forget(a);
     json_decref(a->reload.changes);
     a->reload.changes = NULL;
     a->reload.is_active = false;
@@ -140,10 +150,6 @@ static void prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
-    if (has_lost_all(a, config) || needs_restart(a, config)) {
-        config_free(config);
-        return;
-    }
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
         answers_postpone(a);
         a->reload.is_force_asked |= a->reload.is_forced;
@@ -153,7 +159,7 @@ static void prepare(struct arbiter *a, struct config *config)
         return;
     }
     config_diff(a->live->config, config, log_change, a);
-    if (generation_new(config, ++a->last_epoch, a->live, &a->next, why, sizeof(why)) < 0) {
+    if (generation_new(a, config, ++a->last_epoch, a->live, &a->next, why, sizeof(why)) < 0) {
         config_free(config);
         refuse(a, why);
         return;
@@ -168,12 +174,96 @@ static void prepare(struct arbiter *a, struct config *config)
     arbiter_event(a, &ev);
 }
 
+static void refuse_sink(struct arbiter *a, const struct config *config, const char *reason)
+{
+    char why[CONFIG_WHY_LEN];
+
+    snprintf(why, sizeof(why), "%s: %s", sinks_path(config), reason);
+    generation_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
+    refuse(a, why);
+}
+
+/* The parser is of no more use: its exit is what the next request waits for. */
+static void give_up_reading(struct arbiter *a, const char *why)
+{
+    if (a->reload.parser)
+        kill(a->reload.parser, SIGKILL);
+    refuse(a, why);
+    reload_retry(a);
+}
+
+static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct reload *r = container_of(timer, struct reload, deadline);
+    struct arbiter *a = container_of(r, struct arbiter, reload);
+    char why[96];
+
+    if (!r->config) {
+        snprintf(why, sizeof(why), "reading the configuration took longer than %g s",
+                 CONFIG_PARSE_TIMEOUT_MS / 1e3);
+        give_up_reading(a, why);
+        return;
+    }
+    refuse_sink(a, r->config, "not opened within 10 s: does its file system hang?");
+    reload_retry(a);
+}
+
+static void start_deadline(struct arbiter *a, unsigned ms)
+{
+    struct reload *r = &a->reload;
+
+    ev_timer_init(&r->deadline, on_deadline, ms / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &r->deadline);
+}
+
+/* Another log has to be there before anything changes. Its writer opens it, which may take long. */
+static void accept_config(struct arbiter *a, struct config *config)
+{
+    struct reload *r = &a->reload;
+    char why[CONFIG_WHY_LEN];
+
+    if (has_lost_all(a, config) || needs_restart(a, config)) {
+        config_free(config);
+        return;
+    }
+    if (sinks_path(config) && sinks_take(a, config, &r->sink, why, sizeof(why)) < 0) {
+        refuse_sink(a, config, why);
+        config_free(config);
+        return;
+    }
+    if (!r->sink || r->sink->is_ready) {
+        prepare(a, config);
+        return;
+    }
+    close_answer(a);
+    r->config = config;
+    start_deadline(a, SINK_OPEN_MS);
+}
+
+void reload_on_sink(struct arbiter *a, struct sink *s)
+{
+    struct reload *r = &a->reload;
+    struct config *config = r->config;
+
+    if (r->sink != s || !config)
+        return;
+    r->config = NULL;
+    if (s->is_ready) {
+        prepare(a, config);
+    } else {
+        refuse_sink(a, config, s->why);
+        config_free(config);
+    }
+    reload_retry(a);
+}
+
 /* @rc, @config and @errors are of config_load or the like. */
 static void take_result(struct arbiter *a, int rc, struct config *config,
                         struct config_errors *errors)
 {
     if (rc == 0) {
-        prepare(a, config);
+        accept_config(a, config);
     } else {
         json_t *details = json_array();
 
@@ -214,15 +304,6 @@ static void take_answer(struct arbiter *a)
         on_answer(a);
 }
 
-/* The parser is of no more use: its exit is what the next request waits for. */
-static void give_up_reading(struct arbiter *a, const char *why)
-{
-    if (a->reload.parser)
-        kill(a->reload.parser, SIGKILL);
-    refuse(a, why);
-    reload_retry(a);
-}
-
 static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct reload *r = container_of(io, struct reload, io);
@@ -245,17 +326,6 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
         take_answer(a);
     } else if (errno != EAGAIN && errno != EINTR)
         give_up_reading(a, strerror(errno));
-}
-
-static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
-{
-    struct reload *r = container_of(timer, struct reload, deadline);
-    struct arbiter *a = container_of(r, struct arbiter, reload);
-    char why[96];
-
-    snprintf(why, sizeof(why), "reading the configuration took longer than %g s",
-             CONFIG_PARSE_TIMEOUT_MS / 1e3);
-    give_up_reading(a, why);
 }
 
 static void start(struct arbiter *a)
@@ -285,8 +355,7 @@ static void start(struct arbiter *a)
     }
     ev_io_init(&r->io, on_readable, r->fd, EV_READ);
     ev_io_start(a->loop, &r->io);
-    ev_timer_init(&r->deadline, on_deadline, CONFIG_PARSE_TIMEOUT_MS / 1e3, 0.);
-    ev_timer_start(a->loop, &r->deadline);
+    start_deadline(a, CONFIG_PARSE_TIMEOUT_MS);
 }
 
 void reload_request(struct arbiter *a, bool is_forced)
@@ -391,7 +460,7 @@ void reload_cancel(struct arbiter *a)
     a->reload.is_again = false;
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
-    close_answer(a);
+    forget(a);
 }
 
 void reload_fini(struct arbiter *a)

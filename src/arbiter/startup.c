@@ -99,6 +99,8 @@ static int exit_code_of(int rc)
     case ENOTDIR:
     case EROFS:
     case ENOSPC:
+    case ENXIO:
+    case ETIMEDOUT:
     case ELOOP:
     case EISDIR:
         return EX_CANTCREAT;
@@ -124,6 +126,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .reload = {.fd = -1},
         .scoreboard = {.fd = -1},
     };
+    list_init(&a->sinks);
     list_init(&a->answers);
     errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
@@ -142,9 +145,26 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     return 0;
 }
 
+/* The one time that somebody waits for a log: before it serves, a start can fail with a reason. */
+static int open_sink(struct arbiter *a, const struct config *config, struct sink **ret, char *why,
+                     size_t size)
+{
+    int rc = sinks_path(config) ? sinks_take(a, config, ret, why, size) : 0;
+
+    if (rc == 0 && *ret)
+        rc = sinks_wait(*ret);
+    if (rc < 0) {
+        if (*ret)
+            snprintf(why, size, "%s: %s", (*ret)->path, (*ret)->why);
+        generation_name_key(config, CONFIG_LOG_FILE, why, size);
+    }
+    return rc;
+}
+
 /* Returns 0 or the exit code; what was made so far is undone by fini. */
 static int prepare(struct arbiter *a, struct config *config)
 {
+    struct sink *sink = NULL;
     struct tr_set first;
     char why[CONFIG_WHY_LEN];
     int rc;
@@ -152,7 +172,10 @@ static int prepare(struct arbiter *a, struct config *config)
     /* First the pid file: it tells "already running" from "the address is taken". */
     rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
     if (rc == 0)
-        rc = generation_new(config, ++a->last_epoch, NULL, &a->live, why, sizeof(why));
+        rc = open_sink(a, config, &sink, why, sizeof(why));
+    if (rc == 0)
+        rc = generation_new(a, config, ++a->last_epoch, NULL, &a->live, why, sizeof(why));
+    sinks_release(sink);
     if (rc < 0) {
         config_free(config);
         return refuse_start(a, rc, why);
@@ -189,6 +212,7 @@ void arbiter_fini(struct arbiter *a)
         answers_fini(a);
         control_close(a);
         handover_fini(a);
+        sinks_detach(a);
         arbiter_detach_signals(a);
         ev_loop_destroy(a->loop);
     }
@@ -203,6 +227,7 @@ void arbiter_fini(struct arbiter *a)
     json_decref(a->notes);
     free(a->engine);
     generation_free(a->live);
+    sinks_fini(a);
 }
 
 int arbiter_serve(struct arbiter *a)

@@ -185,6 +185,7 @@ static void dismiss(struct arbiter *a)
 
     answers_give(a, ANSWER_WORKERS, body);
     answers_give(a, ANSWER_EXIT, body);
+    answers_give(a, ANSWER_LOG, body);
     json_decref(body);
 }
 
@@ -296,6 +297,7 @@ void upgrade_on_commit(struct arbiter *a)
     snprintf(link, sizeof(link), "/proc/self/fd/%d", u->back_fd);
     name_program(link, old_program, sizeof(old_program));
     generation_commit(a);
+    sinks_renew(a);
     a->upgrades++;
     log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
              F_STR("old_version", u->old_version), F_STR("old_program", old_program),
@@ -342,7 +344,7 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
     rc = upgrade_config(&s, &config, why);
     upgrade_state_fini(&s);
     if (rc == 0)
-        rc = generation_new(config, ++a->last_epoch, a->live, &a->next, why, size);
+        rc = generation_new(a, config, ++a->last_epoch, a->live, &a->next, why, size);
     if (rc < 0) {
         config_free(config);
         return rc;

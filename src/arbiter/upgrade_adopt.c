@@ -88,6 +88,19 @@ static int adopt_listeners(const struct upgrade_state *s, struct listener **list
     return 0;
 }
 
+/* The pipe is inherited with the lines in it. */
+static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s, bool is_daemon, char *why)
+{
+    for (size_t i = 0; i < s->n_sinks; i++) {
+        const struct state_sink *from = &s->sinks[i];
+        const int ends[2] = {from->read_fd, from->write_fd};
+
+        if (sinks_adopt(a, from->path, is_daemon, ends, from->control_fd, (pid_t)from->pid) < 0)
+            return complain(why, -ENOMEM, "sinks", NULL);
+    }
+    return 0;
+}
+
 static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     struct listener *listeners[CONFIG_BIND_MAX];
@@ -100,9 +113,11 @@ static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, ch
     rc = upgrade_config(s, &config, why);
     if (rc < 0)
         return rc;
-    rc = adopt_listeners(s, listeners, why);
+    rc = adopt_sinks(a, s, config->is_daemon, why);
+    if (rc == 0)
+        rc = adopt_listeners(s, listeners, why);
     if (rc == 0) {
-        rc = generation_adopt(config, s->epoch, listeners, s->n_listeners, &a->live, why,
+        rc = generation_adopt(a, config, s->epoch, listeners, s->n_listeners, &a->live, why,
                               STATE_WHY_LEN);
         if (rc < 0)
             free_listeners(listeners, s->n_listeners);
@@ -425,6 +440,7 @@ static void attach_client(struct arbiter *a, const struct state_client *sc)
 void upgrade_attach(struct arbiter *a, const struct upgrade_state *s)
 {
     upgrade_pass_fds(s, false);
+    sinks_attach(a);
     for (size_t i = 0; i < s->n_children; i++)
         children_adopt(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
     control_adopt(a, s->control, s->control_dir);

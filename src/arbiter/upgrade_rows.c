@@ -5,6 +5,7 @@
 
 #include "actor/crash.h"
 #include "arbiter/crashes.h"
+#include "arbiter/sinks.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade_state.h"
 #include "base/util.h"
@@ -38,6 +39,13 @@ static const struct row listener_rows[] = {
     ROW(state_listener, is_owner, BOOL, 0),
     ROW(state_listener, dev, WORD, 0),
     ROW(state_listener, ino, WORD, 0),
+};
+static const struct row sink_rows[] = {
+    ROW(state_sink, path, TEXT, 0),
+    ROW(state_sink, read_fd, MAYBE_FD, 0),
+    ROW(state_sink, write_fd, MAYBE_FD, 0),
+    ROW(state_sink, control_fd, MAYBE_FD, 0),
+    ROW(state_sink, pid, UINT, INT32_MAX),
 };
 static const struct row total_rows[] = {
     ROW(state_total, name, TEXT, 0),
@@ -82,6 +90,7 @@ static const struct row pending_rows[] = {
 };
 static const struct table values = TABLE(state_value, value_rows);
 static const struct table listeners = TABLE(state_listener, listener_rows);
+static const struct table sinks = TABLE(state_sink, sink_rows);
 static const struct table children = TABLE(state_child, child_rows);
 static const struct table slots = TABLE(state_slot, slot_rows);
 static const struct table pendings = TABLE(state_pending, pending_rows);
@@ -134,6 +143,7 @@ static const struct row state_rows[] = {
     ROW(upgrade_state, config_path, TEXT, 0),
     LIST_ROW(upgrade_state, values, LIST_MAX, &values),
     ROW(upgrade_state, log_level, TEXT, 0),
+    LIST_ROW(upgrade_state, sinks, SINKS_MAX, &sinks),
     LIST_ROW(upgrade_state, listeners, LIST_MAX, &listeners),
     LIST_ROW(upgrade_state, children, TR_RECORDS_MAX, &children),
     LIST_ROW(upgrade_state, slots, TR_SLOTS_MAX, &slots),

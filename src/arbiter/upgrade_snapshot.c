@@ -105,6 +105,28 @@ static void add_listeners(struct builder *b)
     }
 }
 
+static void add_sinks(struct builder *b)
+{
+    const struct arbiter *a = b->a;
+    struct upgrade_state *s = b->s;
+    struct list *link;
+
+    s->sinks = list(b, SINKS_MAX, sizeof(*s->sinks));
+    if (!s->sinks)
+        return;
+    list_for_each (link, &a->sinks) {
+        const struct sink *from = container_of(link, struct sink, link);
+
+        s->sinks[s->n_sinks++] = (struct state_sink){
+            .path = copy(b, from->path),
+            .read_fd = from->ends[0],
+            .write_fd = from->ends[1],
+            .control_fd = from->control_fd,
+            .pid = (uint64_t)from->pid,
+        };
+    }
+}
+
 static struct state_total *list_counters(struct builder *b, const struct counters *c, size_t *ret_n)
 {
     struct state_total *items = list(b, sizeof(*c) / sizeof(counter_t), sizeof(*items));
@@ -287,6 +309,7 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
     s.path = copy(&b, u->path);
     s.pid_file = copy(&b, a->pidfile.path);
     add_config(&b);
+    add_sinks(&b);
     add_listeners(&b);
     add_children(&b);
     add_slots(&b);

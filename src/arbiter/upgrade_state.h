@@ -37,6 +37,14 @@ struct state_total {
     uint64_t value;
 };
 
+/* Where a log goes, and who writes it there. */
+struct state_sink {
+    char *path; /* "" = standard error */
+    int read_fd, write_fd; /* of the pipe; -1 = nobody logs to it any more */
+    int control_fd; /* -1 = the writer is gone */
+    uint64_t pid; /* 0 = none */
+};
+
 struct state_child {
     uint64_t pid, record, slot, generation, epoch;
     uint64_t forked_ms, ready_ms;
@@ -101,6 +109,8 @@ struct upgrade_state {
     struct state_value *values;
     size_t n_values;
     char *log_level;
+    struct state_sink *sinks;
+    size_t n_sinks;
     struct state_listener *listeners;
     size_t n_listeners;
     struct state_child *children;

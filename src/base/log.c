@@ -152,6 +152,18 @@ int log_open_syslog(struct log *log, const char *socket_path, enum log_level lev
     return open_target(log, "", socket_path, level, format, actor);
 }
 
+int log_open_pipe(struct log *log, int fd, enum log_level level, enum log_format format,
+                  const char *actor)
+{
+    const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    if (copy < 0)
+        return -errno;
+    *log = (struct log){.level = level, .format = format, .fd = copy};
+    snprintf(log->actor, sizeof(log->actor), "%s", actor);
+    return 0;
+}
+
 int log_reopen(struct log *log)
 {
     if (log->is_syslog || log->is_stderr)
@@ -186,8 +198,7 @@ static bool emit(struct log *log, enum log_level level, const char *message,
     return false;
 }
 
-/* It takes lines again: the gap is marked, no more often than any other cause. */
-static void say_lost(struct log *log)
+void log_say_lost(struct log *log)
 {
     const uint64_t now_ms = clock_mono_ms(), lost = log->lost;
     const struct log_field fields[] = {F_UINT("count", lost), {.key = NULL}};
@@ -203,7 +214,7 @@ void log_emit(struct log *log, enum log_level level, const char *message,
               const struct log_field *fields)
 {
     if (emit(log, level, message, fields) && log->lost > 0)
-        say_lost(log);
+        log_say_lost(log);
 }
 
 /* --- causes that repeat ----------------------------------------------------------------------- */

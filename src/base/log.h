@@ -81,6 +81,15 @@ int log_open(struct log *log, const char *path, enum log_level level, enum log_f
 int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
                     enum log_format format, const char *actor);
 
+/*
+ * log_open_pipe - write to a pipe whose reader passes the lines on
+ * @fd  borrowed: its writing end, not blocking. A line is shorter than PIPE_BUF: it goes in whole,
+ * or, if the pipe is full, not at all.
+ * Returns 0 or -errno.
+ */
+int log_open_pipe(struct log *log, int fd, enum log_level level, enum log_format format,
+                  const char *actor);
+
 /* log_forked - in a child: write as @actor, and leave the parent's counts to the parent */
 void log_forked(struct log *log, const char *actor);
 
@@ -104,6 +113,9 @@ void log_emit_limited(struct log *log, enum log_level level, const char *message
                       const struct log_field *fields);
 void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
                          const char *message, const struct log_field *fields);
+
+/* log_say_lost - it takes lines again: mark the gap, no more often than any other cause */
+void log_say_lost(struct log *log);
 
 /* log_flush_causes - write "… repeated=N" for causes whose window has ended; @now_ms monotonic */
 void log_flush_causes(struct log *log, uint64_t now_ms);

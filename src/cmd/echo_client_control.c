@@ -238,8 +238,12 @@ int log_level_run(struct tool *t, int argc, char **argv)
 
 static int write_reopened(FILE *f, const json_t *result)
 {
-    (void)result;
-    fputs("the log is open anew\n", f);
+    const char *to = json_string_value(json_object_get(result, "to"));
+
+    if (json_is_true(json_object_get(result, "reopened")))
+        fprintf(f, "the log is open anew: %s\n", to ? to : "");
+    else
+        fprintf(f, "the log goes to %s: there is no file to open anew\n", to ? to : "");
     return 0;
 }
 

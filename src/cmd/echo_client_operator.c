@@ -37,6 +37,7 @@ static const struct {
     {"groups_lost", EX_CONFIG,
      "nothing has changed; if it is meant, take it with: echo-client reload --force"},
     {"rollback", EX_CONFIG, "everything is as it was before; the server's log says more"},
+    {"not_opened", EX_CANTCREAT, "mend that; the server tries again by itself"},
     {"stopping", EX_UNAVAILABLE, "start a new one when it has stopped"},
     {"internal", EX_SOFTWARE, "the server's log may say more"},
 };

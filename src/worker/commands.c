@@ -109,15 +109,6 @@ static json_t *do_give(struct worker *w, const struct request *r)
     return NULL;
 }
 
-static json_t *do_reopen_logs(struct worker *w, const struct request *r UNUSED)
-{
-    int rc = log_reopen(w->boot->log);
-
-    if (rc < 0)
-        log_error(w->boot->log, "log: cannot be reopened", F_ERR(rc));
-    return json_boolean(rc == 0);
-}
-
 static json_t *do_log_level(struct worker *w, const struct request *r)
 {
     enum log_level level = LOG_LEVEL_INFO;
@@ -134,7 +125,7 @@ static const struct {
 } handlers[] = {
     {"ping", do_ping},           {"echo", do_echo},
     {"info", do_info},           {"run", do_run},
-    {"stop", do_stop},           {"reopen_logs", do_reopen_logs},
+    {"stop", do_stop},
     {"log_level", do_log_level}, {"take", do_take},
     {"give", do_give},           {"adopt", do_adopt},
 };

@@ -240,18 +240,20 @@ static void handover__changes_overtake_each_other__nothing_lost(void **state)
     server_wait_workers(s, 2);
 }
 
-/* From now on @pid cannot open anything, before it closes something. */
-static void leave_no_descriptor(pid_t pid)
+/* From now on @pid cannot open anything. Returns its limit of before. */
+static struct rlimit leave_no_descriptor(pid_t pid)
 {
-    struct rlimit limit;
+    struct rlimit limit, before;
     char path[64];
 
-    MUST(prlimit(pid, RLIMIT_NOFILE, NULL, &limit) == 0, "prlimit");
+    MUST(prlimit(pid, RLIMIT_NOFILE, NULL, &before) == 0, "prlimit");
+    limit = before;
     limit.rlim_cur = 0;
     do
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, (int)limit.rlim_cur);
     while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && ++limit.rlim_cur);
     MUST(prlimit(pid, RLIMIT_NOFILE, &limit, NULL) == 0, "prlimit");
+    return before;
 }
 
 /* The ways to those who would take do not arrive; it says so, and is asked again. */
@@ -265,9 +267,12 @@ static void handover__worker_without_descriptors__asked_again_and_nothing_lost(v
 
     connect_all(s, fds, PEERS);
     for (size_t round = 1; round <= 2; round++) {
-        leave_no_descriptor(server_worker(s, 0));
+        pid_t pid = server_worker(s, 0);
+        struct rlimit before = leave_no_descriptor(pid);
         server_signal(s, SIGHUP);
         server_wait_log(s, RELOADED, round);
+        server_wait_log(s, "connections moved\" .*count=0 refused=30", round);
+        MUST(prlimit(pid, RLIMIT_NOFILE, &before, NULL) == 0, "prlimit");
         server_wait_log(s, "worker ended\"", round);
         for (int i = 0; i < PEERS; i++)
             peer_echo(fds[i], "after");
@@ -328,7 +333,7 @@ static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { timeout = 3600; };");
     enum { PEERS = 50, REQUESTS = 50 };
-    static const char request[] = "{\"command\":\"reopen_logs\"}\n";
+    static const char request[] = "{\"command\":\"log_level\",\"args\":{\"level\":\"info\"}}\n";
     char control[160], answer[REQUESTS * 64];
     int fds[PEERS];
 

@@ -1,6 +1,6 @@
 /*
- * A log that takes nothing: a full pipe, one without a reader, a full disk. Lines are
- * dropped and counted, nobody waits for the log, and it says so when it goes on.
+ * A log that takes nothing: a full pipe, one without a reader, a full disk, a writer that hangs.
+ * Lines are dropped and counted, nobody waits for the log, and it says so when it goes on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -124,31 +126,33 @@ static uint64_t total_dropped(struct it *it, const char *control)
     return n;
 }
 
-/* What 100 questions make each process write, and has it been lost: so much, by whom? */
-static void must_have_counted(struct it *it, struct server *s, const char *control)
+/* More lines than the pipe to the writer holds. */
+static void overflow(struct server *s, const char *control)
 {
-    const uint64_t of_workers = server_counter(s, log_dropped);
-    const uint64_t all = total_dropped(it, control);
-
-    printf("# dropped: %llu lines of the workers, %llu in all\n", (unsigned long long)of_workers,
-           (unsigned long long)all);
-    MUST(of_workers >= 400 && all >= of_workers + 400, "not every line is counted");
+    MUST_COME((ask_all(control, 100), server_counter(s, log_dropped) > 0), "nothing is dropped");
+    ask_all(control, 100);
 }
 
-/* Each process says so, once, as soon as there is something to read. */
-static void must_go_on(const struct fifo *f, const char *control)
+/* The writer's own loss comes as a report. */
+static void must_have_counted(struct it *it, const char *control, uint64_t least)
 {
-    static const char *const actors[] = {"arbiter", "worker\\.1", "worker\\.2"};
+    uint64_t n;
+
+    MUST_COME((n = total_dropped(it, control)) >= least, "%llu lines are counted, at least %llu",
+              (unsigned long long)n, (unsigned long long)least);
+    printf("# dropped: %llu lines\n", (unsigned long long)n);
+}
+
+/* @actor says so, once, as soon as there is something to read. */
+static void must_go_on(const struct fifo *f, const char *control, const char *actor)
+{
     char pattern[128];
 
-    read_fifo(f);
-    for (size_t i = 0; i < ARRAY_SIZE(actors); i++) {
-        snprintf(pattern, sizeof(pattern), "actor=%s .*msg=\"log: lines were lost\" count=[1-9]",
-                 actors[i]);
-        MUST_COME((ask_all(control, 1), read_fifo(f), it_file_has(f->got, pattern)),
-                  "%s does not say that it has lost lines", actors[i]);
-        MUST(it_count_lines(f->got, pattern) == 1, "%s says it again and again", actors[i]);
-    }
+    snprintf(pattern, sizeof(pattern), "actor=%s .*msg=\"log: lines were lost\" count=[1-9]",
+             actor);
+    MUST_COME((ask_all(control, 1), read_fifo(f), it_file_has(f->got, pattern)),
+              "%s does not say that it has lost lines", actor);
+    MUST(it_count_lines(f->got, pattern) == 1, "%s says it again and again", actor);
 }
 
 static void log_target__full_pipe__dropped_counted_and_said(void **state)
@@ -162,8 +166,11 @@ static void log_target__full_pipe__dropped_counted_and_said(void **state)
     MUST(server_counter(s, log_dropped) == 0, "lines were lost");
     fill(f.path);
     serve_and_log(s, control, "full pipe", NULL);
-    must_have_counted(it, s, control);
-    must_go_on(&f, control);
+    overflow(s, control);
+    must_have_counted(it, control, 100);
+    must_go_on(&f, control, "arbiter");
+    must_go_on(&f, control, "worker\\.1");
+    must_go_on(&f, control, "worker\\.2");
     server_stop_and_check(s, SIGTERM, 0);
     close(f.reader);
 }
@@ -177,9 +184,9 @@ static void log_target__nobody_reads__dropped_counted_and_said(void **state)
 
     close(f.reader);
     serve_and_log(s, control, "pipe without a reader", NULL);
-    must_have_counted(it, s, control);
+    must_have_counted(it, control, 800);
     open_reader(&f);
-    must_go_on(&f, control);
+    must_go_on(&f, control, "log");
     server_stop_and_check(s, SIGTERM, 0);
     close(f.reader);
 }
@@ -191,7 +198,7 @@ static void log_target__disk_full__dropped_and_counted(void **state)
     struct server *s = start_logging_to(it, "/dev/full", &control);
 
     serve_and_log(s, control, "full disk", NULL);
-    must_have_counted(it, s, control);
+    must_have_counted(it, control, 800);
     server_must_be_well(s, 2);
 }
 
@@ -200,22 +207,239 @@ static void log_target__disk_full_for_a_while__goes_on_in_whole_lines(void **sta
 {
     struct it *it = *state;
     struct fifo f = {.reader = -1, .got = it_path(it, "own.log")};
-    pid_t tracers[3];
+    pid_t tracer;
     char *control;
     struct server *s;
 
     it_need_strace(it);
     s = start_logging_to(it, f.got, &control);
-    for (int i = 0; i < 3; i++)
-        tracers[i] = it_inject(it, i < 2 ? server_worker(s, (size_t)i) : s->pid, "write",
-                               "write:error=ENOSPC");
+    tracer = it_inject(it, server_log_writer(s), "write", "write:error=ENOSPC");
     ask_all(control, 100);
-    for (int i = 0; i < 3; i++)
-        it_tool_stop(it, tracers[i]);
-    must_have_counted(it, s, control);
-    must_go_on(&f, control);
+    must_have_counted(it, control, 800);
+    it_tool_stop(it, tracer);
+    must_go_on(&f, control, "log");
     server_stop_and_check(s, SIGTERM, 0);
     MUST(it_count_lines(f.got, "^ts=") == it_count_lines(f.got, "."), "lines are broken");
+}
+
+/* As on a file system that is frozen: the writer is in a call that does not return. */
+static void log_target__writer_hangs__served_counted_and_stopped(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log");
+    struct server *s = start_logging_to(it, path, &control);
+    struct tool_run r;
+
+    kill(server_log_writer(s), SIGSTOP);
+    serve_and_log(s, control, "hanging log", NULL);
+    overflow(s, control);
+    must_have_counted(it, control, 100);
+    /* What waits for the log alone says so; what does not, goes on. */
+    r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
+    tool_must_fail(&r, 75, "log's writer does not answer");
+    r = RUN(it, NO_INPUT, "-C", control, "scale", "3");
+    MUST(r.code == 0, "scale: %s", r.err);
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    MUST(r.code == 0, "reload: %s", r.err);
+    r = RUN(it, NO_INPUT, "-C", control, "upgrade");
+    MUST(r.code == 0, "upgrade: %s", r.err);
+    server_must_be_well(s, 2);
+    server_stop_and_check(s, SIGTERM, 0);
+}
+
+static void log_target__hangs_for_a_while__nothing_that_is_queued_is_lost(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log");
+    struct server *s = start_logging_to(it, path, &control);
+    pid_t writer = server_log_writer(s);
+
+    kill(writer, SIGSTOP);
+    ask_all(control, 20);
+    kill(writer, SIGCONT);
+    MUST(it_count_lines(path, "actor=worker.* msg=\"message\" .*command=ping") == 40,
+         "%zu lines of 40", it_count_lines(path, "actor=worker.* msg=\"message\" .*command=ping"));
+    MUST(server_counter(s, log_dropped) == 0, "lines were lost");
+}
+
+/* Its workers log on; the writer ends with the last of them, although it is stuck. */
+static void log_target__arbiter_killed_and_pipe_full__writer_ends(void **state)
+{
+    struct it *it = *state;
+    struct fifo f = make_fifo(it);
+    char *control;
+    struct server *s = start_logging_to(it, f.path, &control);
+
+    fill(f.path);
+    ask_all(control, 10);
+    server_expect(s, "the arbiter is gone");
+    server_signal(s, SIGKILL);
+    server_wait_exit(s, WAIT_MS);
+    it_wait_orphans(it);
+    close(f.reader);
+}
+
+static void log_target__writer_dies__another_goes_on(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log");
+    struct server *s = start_logging_to(it, path, &control);
+    pid_t first = server_log_writer(s), second = 0;
+
+    for (int i = 0; i < 2; i++) {
+        kill(first, SIGKILL);
+        ask_all(control, 10);
+        MUST_COME((second = server_log_writer(s)) && second != first, "there is no other writer");
+        first = second;
+        MUST_COME((int)it_count_lines(path, "its writer has died") == i + 1, "it is not said");
+    }
+    MUST(it_count_lines(path, "actor=worker.* msg=\"message\" .*command=ping") == 40,
+         "lines were lost");
+    MUST(it_count_lines(path, "^ts=") == it_count_lines(path, "."), "lines are broken");
+    server_must_be_well(s, 2);
+}
+
+static void log_target__upgrade__a_writer_of_the_new_program_goes_on(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log");
+    struct server *s = start_logging_to(it, path, &control);
+    pid_t first = server_log_writer(s), second = 0;
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control, "upgrade");
+
+    MUST(r.code == 0, "upgrade: %s", r.err);
+    MUST_COME((second = server_log_writer(s)) && second != first, "the old writer stays");
+    ask_all(control, 10);
+    MUST_COME(it_count_lines(path, "actor=worker.* msg=\"message\" .*command=ping") == 20,
+              "lines were lost");
+    MUST(it_count_lines(path, "upgraded") == 1, "it is not said that it was upgraded");
+    MUST(it_count_lines(path, "writer has died") == 0, "it was taken for a death");
+}
+
+/* The answer says so, and so does standard error. What nobody looks at any more does not. */
+static void log_target__cannot_be_reopened__answer_says_why(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log"), *old = it_path(it, "own.log.1");
+    struct server *s = start_logging_to(it, path, &control);
+    struct tool_run r;
+
+    server_expect(s, "log: the file cannot be opened\" .*own.log reason=\"Is a directory\"");
+    MUST(rename(path, old) == 0 && mkdir(path, 0700) == 0, "%s", strerror(errno));
+    r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
+    tool_must_fail(&r, 73, "own.log: Is a directory; lines go on into the file that was open");
+    MUST(server_log_count(s, "log: the file cannot be opened") == 1, "standard error is silent");
+    ask_all(control, 1);
+    MUST(!it_file_has(old, "cannot be opened"), "it is said where nobody looks");
+    MUST(it_file_has(old, "actor=worker.* msg=\"message\" .*command=ping"), "lines were lost");
+    MUST(rmdir(path) == 0, "rmdir: %s", strerror(errno));
+    r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
+    MUST(r.code == 0 && strstr(r.out, "own.log"), "reopen-logs: %s%s", r.out, r.err);
+    MUST(it_file_has(path, "msg=\"log reopened\""), "no new file");
+}
+
+static void log_target__not_a_file__reopening_says_so(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char control[128];
+    struct tool_run r;
+
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
+    MUST(r.code == 0 && strstr(r.out, "goes to standard error: there is no file"), "%s", r.out);
+}
+
+/* Another file by a reload: it has to be there before anything changes. */
+static void log_target__reload_to_another__opened_first(void **state)
+{
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log"), conf[256];
+    struct server *s = start_logging_to(it, path, &control);
+    struct tool_run r;
+
+    snprintf(conf, sizeof(conf), "log: { file = \"%s\"; };", it->dir);
+    server_configure(s, conf);
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    tool_must_fail(&r, 78, "echo0.conf:1: log.file: ");
+    tool_must_fail(&r, 78, ": Is a directory");
+    MUST(it_file_has(path, "reload refused: nothing has changed"), "the old log is silent");
+    snprintf(conf, sizeof(conf), "log: { file = \"%s/other.log\"; };", it->dir);
+    server_configure(s, conf);
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    MUST(r.code == 0, "reload: %s", r.err);
+    MUST(it_file_has(it_path(it, "other.log"), "msg=\"reloaded\""), "the new log is silent");
+    server_must_be_well(s, 2);
+}
+
+/* ---- sockets ---- */
+
+static char socket_path[128];
+
+/* As a service manager does: standard output and standard error are a socket. */
+static void join_socket(void)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    strcpy(un.sun_path, socket_path);
+    if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && dup2(fd, 1) == 1)
+        dup2(fd, 2);
+    close(fd);
+}
+
+static int listen_for_logs(struct it *it)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(socket_path, sizeof(socket_path), "%s/journal", it->dir);
+    strcpy(un.sun_path, socket_path);
+    MUST(bind(fd, (struct sockaddr *)&un, sizeof(un)) == 0 && listen(fd, 8) == 0, "journal: %s",
+         strerror(errno));
+    return fd;
+}
+
+static void read_socket(int listener, const char *path)
+{
+    struct fifo f = {.reader = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK),
+                     .got = (char *)(uintptr_t)path};
+
+    MUST(f.reader >= 0, "accept: %s", strerror(errno));
+    read_fifo(&f);
+    close(f.reader);
+}
+
+static void log_target__dev_stderr_is_a_socket__logs_to_it(void **state)
+{
+    struct it *it = *state;
+    int listener = listen_for_logs(it);
+    char *got = it_path(it, "got");
+    struct server *s =
+        server_start(it, .in_child = join_socket, .args = {"--log-file=/dev/stderr"});
+
+    unlink(socket_path);
+    server_must_be_well(s, 2);
+    server_stop_and_check(s, SIGTERM, 0);
+    read_socket(listener, got);
+    MUST(it_file_has(got, "msg=\"serving\"") && it_file_has(got, "msg=\"stopped\""), "no lines");
+    close(listener);
+}
+
+static void log_target__another_socket__refused_with_a_hint(void **state)
+{
+    struct it *it = *state;
+    int listener = listen_for_logs(it);
+    char *got = it_path(it, "got");
+    struct server *s =
+        server_spawn(it, .in_child = join_socket, .args = {"--log-file=/dev/stdout"});
+
+    MUST(server_wait_exit(s, WAIT_MS) == 73, "exit code");
+    read_socket(listener, got);
+    MUST(it_file_has(got, "log.file: /dev/stdout: it is a socket.*leave log.file empty for"),
+         "no hint");
+    close(listener);
+    unlink(socket_path);
 }
 
 int main(void)
@@ -225,6 +449,16 @@ int main(void)
         IT(log_target__nobody_reads__dropped_counted_and_said),
         IT(log_target__disk_full__dropped_and_counted),
         IT(log_target__disk_full_for_a_while__goes_on_in_whole_lines),
+        IT(log_target__writer_hangs__served_counted_and_stopped),
+        IT(log_target__hangs_for_a_while__nothing_that_is_queued_is_lost),
+        IT(log_target__arbiter_killed_and_pipe_full__writer_ends),
+        IT(log_target__writer_dies__another_goes_on),
+        IT(log_target__upgrade__a_writer_of_the_new_program_goes_on),
+        IT(log_target__cannot_be_reopened__answer_says_why),
+        IT(log_target__not_a_file__reopening_says_so),
+        IT(log_target__reload_to_another__opened_first),
+        IT(log_target__dev_stderr_is_a_socket__logs_to_it),
+        IT(log_target__another_socket__refused_with_a_hint),
     };
 
     return it_run(tests);

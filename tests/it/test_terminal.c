@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -70,6 +71,68 @@ static void terminal__stops_the_group__is_no_command(void **state)
     MUST(server_log_count(s, "msg=\"scaling\" ") == 2, "the terminal has scaled the server");
 }
 
+/* Standard error is the terminal, as for a server that was started in the background. */
+static void log_to_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDWR);
+
+    dup2(fd, 2);
+    close(fd);
+}
+
+/* So that it cannot be opened: as another user's. */
+static void log_to_strange_terminal(void)
+{
+    log_to_terminal();
+    fchmod(2, 0);
+    it_obey_permissions();
+}
+
+/* Many lines, with nobody who reads them. */
+static void serve_and_stop(struct server *s)
+{
+    for (int i = 0; i < 20; i++) {
+        server_signal(s, SIGUSR1);
+        server_signal(s, SIGHUP);
+        server_must_be_well(s, 2);
+    }
+    server_must_idle(s);
+    server_stop_and_check(s, SIGTERM, 0);
+}
+
+/* The log is written although the terminal does not want to be written to: its writer ignores
+ * that. */
+static void terminal__tostop_and_logged_to__served_and_stopped(void **state)
+{
+    struct it *it = *state;
+    struct server *s;
+    static char text[4096];
+    ssize_t n;
+
+    set_tostop();
+    s = server_start(it, .conf = "", .in_child = log_to_terminal);
+    n = read(master, text, sizeof(text) - 1);
+    MUST(n > 0 && strstr(text, "actor=arbiter"), "nothing on the terminal: %s", text);
+    serve_and_stop(s);
+}
+
+/* Ctrl-S, or nobody at the other end. */
+static void terminal__stopped_and_logged_to__served_and_stopped(void **state)
+{
+    static void (*const as_child[])(void) = {log_to_terminal, log_to_strange_terminal};
+    struct it *it = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(as_child); i++) {
+        struct server *s =
+            server_start(it, .conf = "log: { level = \"debug\"; };", .in_child = as_child[i]);
+
+        MUST(tcflow(terminal, TCOOFF) == 0, "tcflow: %s", strerror(errno));
+        serve_and_stop(s);
+        MUST(tcflow(terminal, TCOON) == 0 && fchmod(terminal, 0600) == 0, "%s", strerror(errno));
+        tcflush(terminal, TCIOFLUSH);
+    }
+}
+
 /* In a child: whoever leads a process group already cannot lead a session. */
 static int run_in_session(const struct CMUnitTest *tests, size_t n)
 {
@@ -95,6 +158,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(terminal__stops_the_group__is_no_command),
+        IT(terminal__tostop_and_logged_to__served_and_stopped),
+        IT(terminal__stopped_and_logged_to__served_and_stopped),
     };
 
     return run_in_session(tests, ARRAY_SIZE(tests));

@@ -23,6 +23,12 @@
 
 static struct it *current;
 
+void it_sync_logs(void)
+{
+    for (struct server *s = current ? current->servers : NULL; s; s = s->next)
+        server_sync_log(s);
+}
+
 static void on_failure(const char *file, int line, const char *why)
 {
     if (current)

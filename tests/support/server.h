@@ -91,6 +91,9 @@ pid_t server_worker(struct server *s, size_t i); /* the i-th of them; breaks if 
 size_t server_accepting(struct server *s);
 void server_wait_workers(struct server *s, size_t n);
 
+/* server_log_writer - the process that writes its log; 0 = there is none */
+pid_t server_log_writer(struct server *s);
+
 /* server_sum - of a 64-bit field at @offset of each live worker's record */
 uint64_t server_sum(struct server *s, size_t offset);
 #define server_counter(s, field) server_sum(s, offsetof(struct score_record, counters.field))

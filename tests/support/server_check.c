@@ -54,6 +54,7 @@ size_t it_count_lines(const char *path, const char *pattern)
 {
     regex_t re;
     compile(&re, pattern);
+    it_sync_logs();
     char *text = it_read(path), *save;
     size_t n = 0;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
@@ -82,6 +83,7 @@ static void check_log(struct server *s, char *problems, size_t size)
     regex_t re[SERVER_EXPECTED_MAX];
     for (size_t i = 0; i < s->n_expected; i++)
         compile(&re[i], s->expected[i]);
+    it_sync_logs();
     char *text = it_read(s->log), *save;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         bool is_expected = is_harmless(line);

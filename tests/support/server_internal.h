@@ -15,6 +15,11 @@ struct it_block {
 /* it_alloc - zeroed, until the end of the test */
 void *it_alloc(struct it *it, size_t size);
 
+/* it_sync_logs - what the servers' processes have logged until now is in its file; not waited for
+ * long: a writer may hang */
+void it_sync_logs(void);
+void server_sync_log(struct server *s);
+
 /* it_read - a whole file, terminated, owned by the caller */
 char *it_read(const char *path);
 

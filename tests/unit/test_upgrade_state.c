@@ -35,6 +35,8 @@ static struct upgrade_state sample(void)
         .values = calloc(2, sizeof(*s.values)),
         .n_values = 2,
         .log_level = strdup("info"),
+        .sinks = calloc(1, sizeof(*s.sinks)),
+        .n_sinks = 1,
         .listeners = calloc(1, sizeof(*s.listeners)),
         .n_listeners = 1,
         .children = calloc(2, sizeof(*s.children)),
@@ -63,6 +65,7 @@ static struct upgrade_state sample(void)
 
     s.values[0] = (struct state_value){strdup("arbiter.workers"), strdup("4"), 12};
     s.values[1] = (struct state_value){strdup("server.separator"), strdup("\\r\\n"), 0};
+    s.sinks[0] = (struct state_sink){strdup("/var/log/\xff"), 61, 62, -1, 4712};
     s.listeners[0] = (struct state_listener){strdup("unix:a\nb"), 11, 2048, true, 5, 6};
     for (uint64_t i = 0; i < 2; i++)
         s.children[i] = (struct state_child){.pid = 100 + i,
@@ -125,6 +128,9 @@ static void upgrade_state__all_members__come_back(void **state UNUSED)
 
     assert_int_equal(upgrade_state_decode(text, len, &t, why), 0);
     assert_string_equal(t.path, s.path);
+    assert_string_equal(t.sinks[0].path, s.sinks[0].path);
+    assert_int_equal(t.sinks[0].write_fd, 62);
+    assert_int_equal(t.sinks[0].control_fd, -1);
     assert_string_equal(t.listeners[0].text, s.listeners[0].text);
     assert_int_equal(t.asked_ms, INT64_MAX);
     assert_true(t.is_reload_due && !t.is_upgrade_due);
@@ -150,7 +156,7 @@ static void upgrade_state__all_members__come_back(void **state UNUSED)
 
 static void upgrade_state__descriptors__sorted_and_complete(void **state UNUSED)
 {
-    static const int expected[] = {7, 8, 11, 13, 14, 15, 16};
+    static const int expected[] = {7, 8, 11, 13, 14, 15, 16, 61, 62};
     struct upgrade_state s = sample();
     size_t n;
     int *fds;
