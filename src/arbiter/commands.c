@@ -148,14 +148,25 @@ static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNU
 static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
 {
     enum log_level level = LOG_LEVEL_INFO;
+    unsigned n_untold = 0;
 
     /* It is one: command_check has seen to it. */
     log_level_parse(json_string_value(json_object_get(args, "level")), &level);
     a->live->log.level = level;
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid)
-            children_send(a, i, "log_level", 0, json_incref(args));
+        if (a->children[i].pid) {
+            const int rc = children_send(a, i, "log_level", 0, json_incref(args));
+
+            n_untold += rc < 0 && rc != -EPIPE; /* who has gone needs no level */
+        }
     log_info(a->log, "log level", F_STR("level", log_level_name(level)));
+    if (n_untold) {
+        char why[96];
+
+        snprintf(why, sizeof(why), "%u workers cannot be told now; all others are", n_untold);
+        answer_error(a, w, "busy", why);
+        return;
+    }
     answer_ok(a, w, json_pack("{s:s}", "level", log_level_name(level)));
 }
 
@@ -227,13 +238,24 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
     retire(a, record, false);
 }
 
-static void note(struct arbiter *a, const char *actor, json_t *info)
+/* Returns whether there was room for it. */
+static bool note(struct arbiter *a, const char *actor, json_t *info)
 {
     json_t *text = json_pack("{s:O,s:I}", "info", info, "at_ms", (json_int_t)clock_mono_ms());
 
-    if (json_object_size(a->notes) < ANSWERS_MAX || json_object_get(a->notes, actor))
-        json_object_set(a->notes, actor, text);
+    bool has_room = json_object_size(a->notes) < ANSWERS_MAX || json_object_get(a->notes, actor);
+
+    has_room = has_room && json_object_set(a->notes, actor, text) == 0;
     json_decref(text);
+    return has_room;
+}
+
+static void answer_noted(struct arbiter *a, struct answer *w, const char *actor, bool is_noted)
+{
+    if (is_noted)
+        answer_ok(a, w, json_pack("{s:s}", "noted", actor));
+    else
+        answer_error(a, w, "busy", "there is no room for more notes");
 }
 
 static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
@@ -246,8 +268,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
         unknown_actor(a, w, id, "arbiter, or ");
         return;
     }
-    note(a, id, json_object_get(args, "info"));
-    answer_ok(a, w, json_pack("{s:s}", "noted", id));
+    answer_noted(a, w, id, note(a, id, json_object_get(args, "info")));
 }
 
 /* Rows of the command table that an operator may give to the arbiter. */
@@ -421,8 +442,7 @@ static void on_request(struct arbiter *a, struct child *c, struct message *m)
     w->asker = c->pid;
     w->message_id = m->id;
     if (strcmp(m->command, "notify") == 0) {
-        note(a, m->sender, json_object_get(m->args, "info"));
-        answer_ok(a, w, json_pack("{s:s}", "noted", m->sender));
+        answer_noted(a, w, m->sender, note(a, m->sender, json_object_get(m->args, "info")));
     } else {
         handle(a, w, m->command, m->args);
     }
