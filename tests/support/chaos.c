@@ -66,11 +66,11 @@ json_t *chaos_ask_all(struct chaos *c, const char *requests)
     return answers;
 }
 
-static bool is_busy(const json_t *answer)
+bool chaos_is_error(const json_t *answer, const char *code)
 {
-    const char *code = json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
+    const json_t *said = json_object_get(json_object_get(answer, "error"), "code");
 
-    return code && !strcmp(code, "busy");
+    return said && !strcmp(json_string_value(said), code);
 }
 
 json_t *chaos_ask(struct chaos *c, const char *command, const char *args)
@@ -85,7 +85,7 @@ json_t *chaos_ask(struct chaos *c, const char *command, const char *args)
         json_t *answer = json_incref(json_array_get(answers, 0));
 
         json_decref(answers);
-        if (!is_busy(answer))
+        if (!chaos_is_error(answer, "busy"))
             return answer;
         json_decref(answer);
         MUST(clock_mono_ms() < alarm_ms, "%s: still busy", command);

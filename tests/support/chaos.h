@@ -102,9 +102,11 @@ void chaos_set_all(struct chaos *c, enum talker_mode mode);
 /*
  * chaos_ask_all - @requests, one a line; the answers as an array, in the order in which they come
  * chaos_ask - one, until no other change is under way; chaos_must_succeed - its result
+ * chaos_is_error - the answer is an error of that code
  */
 json_t *chaos_ask_all(struct chaos *c, const char *requests);
 json_t *chaos_ask(struct chaos *c, const char *command, const char *args);
+bool chaos_is_error(const json_t *answer, const char *code);
 json_t *chaos_must_succeed(struct chaos *c, const char *command, const char *args);
 
 /* chaos_number - PART.NAME of what `info` says; chaos_number_now - asked for it */
