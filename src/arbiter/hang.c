@@ -137,5 +137,6 @@ void hang_watch(struct child *c, uint64_t timeout_ms)
 void hang_on_exit(struct arbiter *a, struct child *c)
 {
     tally_take(&c->tally, &a->scoreboard.records[c->record].counters, clock_mono_ns());
+    tally_end(&c->tally);
     counters_sum(&a->totals, &c->tally.sum);
 }

@@ -34,6 +34,21 @@ void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
 #undef X
 }
 
+/* Each connection comes in one way and goes out one way. */
+void tally_end(struct tally *t)
+{
+    const uint64_t n_in = counter_get(&t->sum.accepted) + counter_get(&t->sum.handed_in) +
+                          counter_get(&t->sum.rescued);
+    uint64_t n_out = counter_get(&t->sum.handed_out);
+
+#define X(field, help)                                                                             \
+    if (strncmp(#field, "closed_", 7) == 0)                                                        \
+        n_out += counter_get(&t->sum.field);
+    COUNTERS(X)
+#undef X
+    counter_add(&t->sum.left, n_in > n_out ? n_in - n_out : 0);
+}
+
 void counters_sum(struct counters *sum, const struct counters *c)
 {
 #define X(field, help) counter_add(&sum->field, counter_get(&c->field));

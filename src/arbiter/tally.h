@@ -24,6 +24,9 @@ void tally_init(struct tally *t, uint64_t now_ns);
 /* tally_take - look at @shared */
 void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns);
 
+/* tally_end - the process has ended, with connections open or not: those are counted as left */
+void tally_end(struct tally *t);
+
 /* counters_sum - @sum += @c */
 void counters_sum(struct counters *sum, const struct counters *c);
 

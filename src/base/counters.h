@@ -19,6 +19,7 @@
     X(handed_in,              "connections taken over from another worker")                        \
     X(handed_out,             "connections given to another worker")                               \
     X(rescued,                "connections adopted from a worker that crashed or hung")            \
+    X(left,                   "connections that a worker had open when it died; see rescued")      \
     X(closed_peer,            "connections ended by the peer between messages")                    \
     X(closed_partial,         "connections ended by the peer inside a message")                    \
     X(closed_quit,            "connections ended by the protocol (QUIT)")                          \

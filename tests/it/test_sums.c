@@ -127,6 +127,54 @@ static void sums__twenty_workers_killed__sums_as_the_clients_counted(void **stat
     json_decref(info);
 }
 
+/* Every connection has come in one way, and has gone out one way or is open. */
+static void must_add_up(const json_t *info)
+{
+    uint64_t in = total(info, "accepted") + total(info, "handed_in") + total(info, "rescued");
+    uint64_t out = total(info, "connections") + total(info, "handed_out") + total(info, "left");
+
+    for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
+        if (strncmp(counter_names[i], "closed_", 7) == 0)
+            out += total(info, counter_names[i]);
+    MUST(in == out, "%llu connections came in, %llu are accounted for", (unsigned long long)in,
+         (unsigned long long)out);
+}
+
+static void sums__workers_end_with_connections_open__each_is_accounted_for(void **state)
+{
+    enum { PEERS = 20 };
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
+    json_t *info;
+
+    server_expect(s, "worker died|msg=\"?crash|backtrace|stack");
+    for (size_t round = 1; round <= 2; round++) {
+        const bool is_rescued = round == 2;
+
+        for (int i = 0; i < PEERS; i++)
+            peer_echo(peer_connect(s->addr[0]), "hello");
+        server_must_idle(s); /* the worker has seen that its replies are out */
+        kill(server_worker(s, 0), is_rescued ? SIGSEGV : SIGKILL);
+        server_wait_log(s, "worker died", round);
+        server_wait_workers(s, 1);
+        if (is_rescued)
+            MUST_COME(server_gauge(s, connections) == PEERS, "not rescued");
+        info = info_of(s);
+        MUST(total(info, "left") == round * PEERS, "left: %llu",
+             (unsigned long long)total(info, "left"));
+        MUST(total(info, "rescued") == (is_rescued ? PEERS : 0), "rescued");
+        must_add_up(info);
+        json_decref(info);
+    }
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reloaded\" ", 1);
+    server_wait_log(s, "worker ended\"", 1);
+    info = info_of(s);
+    MUST(total(info, "left") == 2 * PEERS, "those that have moved are not left");
+    must_add_up(info);
+    json_decref(info);
+}
+
 static void sums__reloads_and_scaling__sums_as_the_clients_counted(void **state)
 {
     struct it *it = *state;
@@ -279,6 +327,7 @@ static void sums__written_over_while_one_is_full__nobody_turned_away(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(sums__workers_end_with_connections_open__each_is_accounted_for),
         IT(sums__twenty_workers_killed__sums_as_the_clients_counted),
         IT(sums__reloads_and_scaling__sums_as_the_clients_counted),
         IT(sums__upgrades__sums_as_the_clients_counted),
