@@ -188,14 +188,14 @@ static void handover__no_memory_files__idle_ones_move_the_rest_is_drained(void *
     struct server *s;
     struct bytes m = letters(BEGUN + 1000);
     int fds[PEERS], half, large;
-    size_t begun = 0;
+    size_t begun = 0, begun_half = 0;
 
     it_need_strace(it);
     s = server_start(it, .conf = "arbiter: { workers = 1; exit_timeout = 4; };");
     server_expect(s, "cannot be moved\"|could not be handed over");
     connect_all(s, fds, PEERS);
     half = peer_connect(s->addr[0]);
-    peer_send_text(half, "the first half, ");
+    send_more(s, half, BYTES("the first half, "), &begun_half, 16);
     large = peer_connect(s->addr[0]);
     send_more(s, large, m, &begun, BEGUN);
     pid_t old = server_worker(s, 0);
