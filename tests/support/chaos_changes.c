@@ -110,13 +110,15 @@ pid_t chaos_random_worker(struct chaos *c, int signo)
     return pid && has_handler(pid, signo) ? pid : 0;
 }
 
-/* A second one would end it at once. */
+/* A second one would end it at once, and one that does not serve yet just goes. */
 static void term(struct chaos *c, pid_t pid)
 {
+    const struct score_record *r = server_record(c->server, pid);
+
     for (size_t i = 0; i < ARRAY_SIZE(c->termed); i++)
         if (c->termed[i] == pid)
             return;
-    if (!has_handler(pid, SIGTERM))
+    if (!r || counter_get(&r->state) != ACTOR_RUN)
         return;
     c->termed[c->n_termed++ % ARRAY_SIZE(c->termed)] = pid;
     kill(pid, SIGTERM);
