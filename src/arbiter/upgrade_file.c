@@ -108,22 +108,19 @@ static char **build_argv(const struct upgrade_leap *leap, const char *adopt, con
     return argv;
 }
 
-/*
- * All signals are blocked over the exec but this one: an alarm survives it, and ends a program that
- * hangs before it could go on. Until it is called off, so that SIGTERM is never ignored for long.
- */
+/* An alarm survives the exec: a new image that hangs before it could go on is not deaf for ever. */
 static void set_alarm(bool is_on)
+{
+    alarm(is_on ? UPGRADE_BEGIN_MS / 1000 : 0);
+}
+
+static void block_alarm(bool is_on)
 {
     sigset_t one;
 
     sigemptyset(&one);
     sigaddset(&one, SIGALRM);
-    if (is_on)
-        signal(SIGALRM, SIG_DFL);
-    alarm(is_on ? UPGRADE_BEGIN_MS / 1000 : 0);
-    sigprocmask(is_on ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL);
-    if (!is_on)
-        signal(SIGALRM, SIG_IGN);
+    sigprocmask(is_on ? SIG_BLOCK : SIG_UNBLOCK, &one, NULL);
 }
 
 static struct {
@@ -132,7 +129,7 @@ static struct {
     int n_fds; /* that there can be */
 } guard;
 
-/* Whoever sends SIGALRM does not decide it: the kernel's timer does. */
+/* The kernel's timer decides it, and nobody who sends SIGALRM. */
 static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
 {
     if (info->si_code != SI_KERNEL)
@@ -140,7 +137,8 @@ static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
     for (int fd = 3; fd < guard.n_fds; fd++)
         fcntl(fd, F_SETFD, 0);
     set_alarm(true);
-    execveat(guard.program_fd, "", guard.argv, environ, AT_EMPTY_PATH);
+    if (guard.argv)
+        execveat(guard.program_fd, "", guard.argv, environ, AT_EMPTY_PATH);
     _exit(EX_OSERR);
 }
 
@@ -150,21 +148,21 @@ void upgrade_guard(const struct upgrade_leap *back)
     struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
     struct rlimit rl;
 
-    if (back->program_fd < 0)
-        return;
     snprintf(adopt, sizeof(adopt), "--adopt=%d,-1", back->state_fd);
     snprintf(failed, sizeof(failed), "--adopt-failed=%s", back->failed);
     guard.program_fd = back->program_fd;
-    guard.argv = build_argv(back, adopt, failed);
+    guard.argv = back->program_fd >= 0 ? build_argv(back, adopt, failed) : NULL;
     guard.n_fds = getrlimit(RLIMIT_NOFILE, &rl) == 0 ? (int)MIN(rl.rlim_cur, (rlim_t)65536) : 1024;
     sigfillset(&action.sa_mask);
-    if (guard.argv)
-        sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGALRM, &action, NULL);
+    block_alarm(false);
 }
 
 void upgrade_unguard(void)
 {
     set_alarm(false);
+    block_alarm(true);
+    signal(SIGALRM, SIG_IGN);
     free(guard.argv);
     guard.argv = NULL;
 }

@@ -59,12 +59,13 @@ struct upgrade_leap {
 
 /*
  * upgrade_leap - execute it with the descriptors of @s; all signals are blocked
- * An alarm ends what does not call upgrade_unguard within UPGRADE_BEGIN_MS.
+ * An alarm is set: it comes to an image that has called upgrade_guard, and not yet upgrade_unguard,
+ * after UPGRADE_BEGIN_MS.
  * Returns -errno; then it is as if nothing had happened.
  */
 int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s);
 
-/* upgrade_guard - the new image: if the alarm comes, go back by @back, if there is a way
+/* upgrade_guard - the new image: if the alarm comes, go back by @back, or end if there is no way
  * upgrade_unguard - it has begun */
 void upgrade_guard(const struct upgrade_leap *back);
 void upgrade_unguard(void);

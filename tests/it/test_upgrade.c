@@ -532,25 +532,6 @@ static void upgrade__new_program_hangs_before_it_begins__back_to_the_old_one(voi
     upgrade(s, 2);
 }
 
-/* What has replaced the arbiter is not even this program, and there is no way back: it is ended,
- * and the workers end in order. */
-static void upgrade__something_else_hangs_in_its_place__ended_and_workers_drain(void **state)
-{
-    struct it *it = *state;
-    struct server *s = start(it, "");
-    char command[256];
-    server_expect(s, "the arbiter is gone");
-    install_gate(it, "--adopt=");
-    server_signal(s, SIGUSR2);
-    MUST_COME((proc_command(s->pid, command, sizeof(command)), strstr(command, "sh ")),
-              "the script does not run");
-    server_signal(s, SIGTERM);
-    s->arbiter_fds = 0;
-    MUST(server_wait_exit(s, 2 * WAIT_MS) == 128 + SIGALRM, "not ended by the alarm");
-    it_wait_orphans(it);
-    MUST(peer_try_connect(s->addr[0], 0) < 0, "somebody listens");
-}
-
 /* ---- in between ---- */
 
 /* Between the old program's last instruction and the new one's first. */
@@ -690,7 +671,6 @@ int main(void)
         IT(upgrade__new_workers_fail__back_to_the_old_program),
         IT(upgrade__new_program_cannot_begin__back_to_the_old_one),
         IT(upgrade__new_program_hangs_before_it_begins__back_to_the_old_one),
-        IT(upgrade__something_else_hangs_in_its_place__ended_and_workers_drain),
         IT(upgrade__signals_and_deaths_in_the_window__not_lost),
         IT(upgrade__stop_in_the_window__is_obeyed),
         IT(upgrade__stop_in_the_dry_run__is_obeyed),
