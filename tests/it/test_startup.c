@@ -170,8 +170,8 @@ static void open_fifty(void)
 /* What a worker may hold: nothing but this. */
 static bool is_listed(const char *link)
 {
-    static const char *const golden[] = {"/dev/null", "/log0", "socket:[", "anon_inode:[event",
-                                         "anon_inode:[timerfd", "pipe:["};
+    static const char *const golden[] = {
+        "/dev/null", "/log0", "socket:[", "anon_inode:[event", "anon_inode:[timerfd", "pipe:["};
     for (size_t i = 0; i < ARRAY_SIZE(golden); i++) {
         if (strstr(link, golden[i]))
             return true;

@@ -126,8 +126,10 @@ int config_read_string(config_t *config, const char *string)
         for (volatile unsigned i = 0;; i++)
             ;
     case MODE_GROW: /* as a bomb would; what is only reserved is no use of memory */
-        for (;;)
-            memset(malloc(1 << 20), 1, 1 << 20);
+        for (char *block;;) {
+            block = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            memset(block, 1, 1 << 20);
+        }
     }
     return real(config, string);
 }
