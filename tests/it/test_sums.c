@@ -147,7 +147,7 @@ static void sums__workers_end_with_connections_open__each_is_accounted_for(void 
     struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
     json_t *info;
 
-    server_expect(s, "worker died|msg=\"?crash|backtrace|stack");
+    server_expect(s, "worker died|worker crashes|msg=\"?crash|backtrace|stack");
     for (size_t round = 1; round <= 2; round++) {
         const bool is_rescued = round == 2;
 
