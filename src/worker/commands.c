@@ -123,11 +123,9 @@ static const struct {
     const char *name;
     worker_handler *handle;
 } handlers[] = {
-    {"ping", do_ping},           {"echo", do_echo},
-    {"info", do_info},           {"run", do_run},
-    {"stop", do_stop},
-    {"log_level", do_log_level}, {"take", do_take},
-    {"give", do_give},           {"adopt", do_adopt},
+    {"ping", do_ping}, {"echo", do_echo}, {"info", do_info},
+    {"run", do_run},   {"stop", do_stop}, {"log_level", do_log_level},
+    {"take", do_take}, {"give", do_give}, {"adopt", do_adopt},
 };
 
 static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)

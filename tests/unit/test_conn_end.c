@@ -238,7 +238,8 @@ static void conn_set_cut__passed_socket_unread__does_not_wait_for_it(void **stat
     assert_int_equal(lingering_pass(fd, "x", 1, &passed, 1), 1);
     close(passed);
     conn_set_cut(&rig.set);
-    /* An end of file, or a reset if the thread has closed the socket, with what was unread, by now. */
+    /* An end of file, or a reset if the thread has closed the socket, with what was unread, by now.
+     */
     assert_true(recv(fd, &(char){0}, 1, 0) == 0 || errno == ECONNRESET);
     close(fd); /* the reader stays: else the passed one would not linger */
 }
