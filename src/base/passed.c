@@ -30,21 +30,32 @@ static struct {
     int fds[PASSED_QUEUE_MAX];
 } closer;
 
-/* Then nothing comes that was not asked for, and there is no work for a thread. */
-static bool can_refuse(void)
+/* Does this kernel refuse them? Then nothing comes that was not asked for, and there is no work for
+ * a thread. */
+static enum { UNKNOWN, NO, YES } can_refuse;
+
+static int refuse_and_learn(int fd)
 {
-    static enum { UNKNOWN, NO, YES } known;
-    int fd = known == UNKNOWN ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    const int rc = passed_refuse(fd);
+
+    if (rc == 0 || rc == -ENOPROTOOPT)
+        can_refuse = rc == 0 ? YES : NO;
+    return rc;
+}
+
+static bool is_thread_needed(void)
+{
+    int fd = can_refuse == UNKNOWN ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
 
     if (fd >= 0)
-        known = passed_refuse(fd) == 0 ? YES : NO;
+        refuse_and_learn(fd);
     fds_close(&fd);
-    return known == YES;
+    return can_refuse != YES;
 }
 
 bool passed_may_come(int fd)
 {
-    const int rc = passed_refuse(fd);
+    const int rc = refuse_and_learn(fd);
     int domain = AF_UNIX;
     socklen_t len = sizeof(domain);
 
@@ -142,7 +153,7 @@ void passed_close(int *fd)
 
     if (*fd < 0)
         return;
-    if (!can_refuse()) {
+    if (is_thread_needed()) {
         /* What waits alone need not wait long: the thread has more to close. */
         setsockopt(*fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
         if (closer_give(*fd) == 0)

@@ -191,7 +191,10 @@ static bool refuse_one(struct acceptor *a, const struct listener *l)
     if (fd >= 0) {
         counter_add(&a->record->counters.accepted, 1);
         counter_add(&a->record->counters.closed_refused, 1);
-        passed_close(&fd);
+        /* At once where it can be: another descriptor has to take the place. */
+        if (l->addr.kind == ADDR_UNIX)
+            passed_close(&fd);
+        fds_close(&fd);
     }
     a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return may_be_more;

@@ -106,7 +106,7 @@ static void must_be_known(struct attack *a, uint64_t took_ms)
     MUST(lines > 0 && lines <= 2 * (2 + took_ms / LOG_WINDOW_MS), "%zu lines", lines);
     sprintf(control, "%s/control", s->run);
     r = RUN(a->it, NO_INPUT, "-C", control, "info");
-    MUST(r.code == 0 && strstr(r.out, " evicted"), "info does not show it: %s", r.out);
+    MUST(r.code == 0 && strstr(r.out, "evicted"), "info does not show it: %s", r.out);
 }
 
 /* The kernel takes a reply of some megabytes over TCP, so what is more has to be left over. */
