@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/audit_text.h"
+#include "measure/audit_text.h"
 #include "client/human.h"
 #include "client/outcome.h"
 #include "client/wall_time.h"

@@ -14,10 +14,10 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/bench.h"
+#include "measure/bench.h"
 #include "client/call.h"
 #include "client/human.h"
-#include "client/quantity.h"
+#include "measure/quantity.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 

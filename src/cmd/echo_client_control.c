@@ -11,7 +11,7 @@
 #include "base/num.h"
 #include "client/answer_text.h"
 #include "client/control_args.h"
-#include "client/info_text.h"
+#include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
 

@@ -13,7 +13,7 @@
 #include "base/addr.h"
 #include "base/util.h"
 #include "client/call.h"
-#include "client/hold_loop.h"
+#include "measure/hold_loop.h"
 #include "client/human.h"
 #include "client/wall_time.h"
 #include "cmd/echo_client.h"

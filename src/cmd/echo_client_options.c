@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "client/quantity.h"
+#include "measure/quantity.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "echo/echo.h"

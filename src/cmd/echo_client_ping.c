@@ -20,7 +20,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/call.h"
-#include "client/ping.h"
+#include "measure/ping.h"
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client/sample.h"
+#include "measure/sample.h"
 #include "cmd/echo_client_operator.h"
 #include "cmd/echo_client_screen.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "client/human.h"
-#include "client/top_text.h"
+#include "measure/top_text.h"
 
 int top_fail(struct top *t, int outcome)
 {

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "client/audit.h"
-#include "client/audit_text.h"
+#include "measure/audit.h"
+#include "measure/audit_text.h"
 #include "support/it.h"
 #include "support/liar.h"
 #include "support/must.h"

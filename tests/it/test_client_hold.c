@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "client/hold.h"
+#include "measure/hold.h"
 #include "support/server.h"
 #include "support/tool.h"
 

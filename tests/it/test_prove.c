@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/quantity.h"
+#include "measure/quantity.h"
 #include "support/audit_thread.h"
 #include "support/changes.h"
 #include "support/server.h"

@@ -6,9 +6,10 @@ declare -A may=(
     [actor]='base wire' [net]='base wire'
     [echo]='base wire net/protocol.h'
     [client]='base wire echo'
+    [measure]='base wire client'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
-    [cmd]='base wire conf actor net echo client worker arbiter'
+    [cmd]='base wire conf actor net echo client measure worker arbiter'
 )
 # Libraries with one place each.
 declare -A only=([libconfig.h]='src/conf/config_file')
@@ -39,7 +40,7 @@ while IFS=: read -r file line text; do
         if [[ -n ${only[$what]-} && $file != "${only[$what]}"* ]]; then
             complain "$file" "$line" "<$what> belongs to ${only[$what]} alone"
         fi
-        if [[ $what == arbiter/* && $room != client && $room != cmd ]]; then
+        if [[ $what == arbiter/* && $room != client && $room != measure && $room != cmd ]]; then
             complain "$file" "$line" "the installed API is not for $room"
         fi
     fi

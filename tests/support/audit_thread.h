@@ -6,7 +6,7 @@
 #ifndef SUPPORT_AUDIT_THREAD_H
 #define SUPPORT_AUDIT_THREAD_H
 
-#include "client/audit.h"
+#include "measure/audit.h"
 
 struct audit_thread;
 

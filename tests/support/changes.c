@@ -12,8 +12,8 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/hist.h"
-#include "client/quantity.h"
+#include "measure/hist.h"
+#include "measure/quantity.h"
 
 enum { LOOK_US = 1000, QUIET_MS = 100, WINDOWS_MAX = 4096, AWAIT_MS = 120000 };
 

@@ -14,8 +14,8 @@
 
 #include "base/util.h"
 #include "client/answer_text.h"
-#include "client/info_text.h"
-#include "client/top_text.h"
+#include "measure/info_text.h"
+#include "measure/top_text.h"
 
 typedef int writer(FILE *f, const json_t *result);
 

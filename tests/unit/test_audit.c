@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "client/audit.h"
+#include "measure/audit.h"
 #include "client/outcome.h"
 #include "support/toy.h"
 

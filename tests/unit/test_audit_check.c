@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "client/audit_check.h"
+#include "measure/audit_check.h"
 #include "support/must.h"
 
 enum { DEPTH = 512, SIZE = 200, SEPARATOR_LEN = 4, WIRE = SIZE + SEPARATOR_LEN };

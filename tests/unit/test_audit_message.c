@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "client/audit_message.h"
+#include "measure/audit_message.h"
 #include "client/exchange.h"
 #include "support/must.h"
 

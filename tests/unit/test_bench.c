@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/bench.h"
+#include "measure/bench.h"
 #include "client/dial.h"
 #include "support/must.h"
 #include "support/toy.h"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "client/hist.h"
+#include "measure/hist.h"
 #include "support/must.h"
 
 enum { VALUES = 20000 };

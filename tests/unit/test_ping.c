@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "client/ping.h"
+#include "measure/ping.h"
 #include "support/must.h"
 
 static void ping_times__none__all_zero(void **state)

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "client/quantity.h"
+#include "measure/quantity.h"
 
 static void quantity_ms__units__milliseconds(void **state)
 {

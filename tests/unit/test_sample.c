@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "client/sample.h"
+#include "measure/sample.h"
 #include "support/must.h"
 
 #define NS UINT64_C(1000000000)

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "client/audit_text.h"
-#include "client/timeline.h"
+#include "measure/audit_text.h"
+#include "measure/timeline.h"
 
 #define MS UINT64_C(1000000)
 

@@ -1,0 +1,105 @@
+/*
+ * A load generator: connections that keep messages under way, in threads with an epoll each, every
+ * reply compared byte for byte, every time in a histogram. Part of the tool; prints nothing.
+ *
+ *   closed loop  each connection keeps `depth` messages under way; a time is from writing to echo
+ *   open loop    messages are due at a fixed rate, whatever the server does; a time is from when
+ * the message was *due*, so that a server that stalls cannot hide it by stalling the generator
+ * (coordinated omission)
+ */
+#ifndef MEASURE_BENCH_H
+#define MEASURE_BENCH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "client/addresses.h"
+#include "measure/hist.h"
+#include "client/outcome.h"
+
+enum { BENCH_CONNECTIONS_MAX = 1000000, BENCH_DEPTH_MAX = 4096, BENCH_THREADS_MAX = 64 };
+
+struct bench_options {
+    struct addresses to;
+    unsigned connections, depth, threads;
+    uint64_t size_min, size_max; /* of a message, without separator; log-uniform */
+    uint64_t duration_ms; /* warm-up included; 0 = until `count` */
+    uint64_t warmup_ms; /* not counted */
+    uint64_t count; /* messages in all; 0 = until duration_ms */
+    double rate; /* messages a second in all; 0 = closed loop */
+    unsigned churn; /* messages a connection before it is replaced; 0 = it stays */
+    uint64_t timeout_ms; /* connecting, or a reply; 0 = none */
+    uint8_t separator[16];
+    size_t separator_len; /* 0 = raw echo */
+};
+
+/* clang-format off */
+/* THE table of what is counted; JSON and text are derived from it. */
+#define BENCH_COUNTS(X)                                                                            \
+    X(messages,   "messages sent in the window that came back, if after it")                        \
+    X(bytes,      "bytes of them, separators included")                                            \
+    X(connected,  "connections made, warm-up included")                                                              \
+    X(unfinished, "messages not echoed when their connection or the bench ended")                            \
+    X(closed,     "connections that the server closed")                                            \
+    X(reset,      "connections that were reset")                                                   \
+    X(timeout,    "connections given up because nothing came in time")                             \
+    X(wrong,      "connections given up because other bytes came back")                            \
+    X(refused,    "connects that failed")                                                          \
+    X(late,       "open loop: messages sent more than 1 ms late because the generator was late")
+/* clang-format on */
+
+struct bench_counts {
+#define X(field, help) uint64_t field;
+    BENCH_COUNTS(X)
+#undef X
+};
+
+struct bench_result {
+    struct bench_counts counts;
+    struct hist latency, connects; /* nanoseconds; owned */
+    double seconds; /* of the window */
+    double rate, byte_rate; /* messages, bytes a second that came back in the window */
+    uint64_t n_connected; /* connections made in it */
+    double connect_rate; /* … a second */
+    int last_failure; /* CALL_* of a connect that failed, 0 = none */
+};
+
+struct bench;
+
+/* bench_start - threads begin. Returns 0 or -errno. @o is copied. */
+int bench_start(const struct bench_options *o, struct bench **ret);
+
+/* bench_stop - no new messages: may be called in any thread */
+void bench_stop(struct bench *b);
+
+/* bench_is_done - all threads have ended; bench_counts - so far, of a moment ago */
+bool bench_is_done(const struct bench *b);
+struct bench_counts bench_counts(const struct bench *b);
+
+/* bench_finish - wait for the threads, sum up, free. @ret: bench_result_fini. Returns 0 or -errno.
+ */
+int bench_finish(struct bench *b, struct bench_result *ret);
+void bench_result_fini(struct bench_result *r);
+
+/* ---- what it says ---- */
+
+void bench_text_write(FILE *f, const struct bench_options *o, const struct bench_result *r);
+json_t *bench_json(const struct bench_options *o, const struct bench_result *r);
+
+/* bench_has_fallen_behind - open loop: the generator was too slow for the times to mean anything */
+bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_result *r);
+
+/* bench_find_other - an option that the bench of @before had otherwise: its name in JSON, or NULL
+ */
+const char *bench_find_other(const json_t *before, const struct bench_options *o);
+
+/*
+ * bench_compare - with an earlier bench_json: rate, 50 % and 99 %
+ * @max_percent  how much worse each may be
+ * Returns 0, 1 (it is worse; said in the text), or -EINVAL (no such JSON).
+ */
+int bench_compare(FILE *f, const json_t *before, const struct bench_result *now,
+                  double max_percent);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * Counts by the leading bits of a value.
+ */
+#include "measure/hist.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+int hist_init(struct hist *h)
+{
+    *h = (struct hist){.counts = calloc(HIST_N, sizeof(*h->counts)), .min = UINT64_MAX};
+    return h->counts ? 0 : -ENOMEM;
+}
+
+void hist_fini(struct hist *h)
+{
+    free(h->counts);
+    h->counts = NULL;
+}
+
+void hist_reset(struct hist *h)
+{
+    memset(h->counts, 0, HIST_N * sizeof(*h->counts));
+    *h = (struct hist){.counts = h->counts, .min = UINT64_MAX};
+}
+
+static unsigned shift_of(size_t index)
+{
+    return index < 2u << HIST_BITS ? 0 : (unsigned)(index >> HIST_BITS) - 1;
+}
+
+uint64_t hist_low(size_t index)
+{
+    unsigned shift = shift_of(index);
+
+    return ((uint64_t)index - ((uint64_t)shift << HIST_BITS)) << shift;
+}
+
+uint64_t hist_high(size_t index)
+{
+    return hist_low(index) + ((UINT64_C(1) << shift_of(index)) - 1);
+}
+
+void hist_merge(struct hist *to, const struct hist *from)
+{
+    for (size_t i = 0; i < HIST_N; i++)
+        to->counts[i] += from->counts[i];
+    to->n += from->n;
+    to->sum += from->sum;
+    to->min = MIN(to->min, from->min);
+    to->max = MAX(to->max, from->max);
+}
+
+double hist_mean(const struct hist *h)
+{
+    return h->n ? h->sum / (double)h->n : 0;
+}
+
+uint64_t hist_percentile(const struct hist *h, double percent)
+{
+    /* A hair less, so that 99.9 % of 1000 is 999 whatever binary fractions make of it. */
+    double rank = ceil((double)h->n * percent / 100 * (1 - 1e-12));
+    uint64_t wanted = rank < 1 ? 1 : (uint64_t)rank, seen = 0;
+
+    for (size_t i = 0; i < HIST_N; i++) {
+        seen += h->counts[i];
+        if (seen >= wanted)
+            return MIN(MAX(hist_high(i), h->min), h->max);
+    }
+    return h->n ? h->max : 0;
+}
+
+uint64_t hist_above(const struct hist *h, uint64_t value)
+{
+    uint64_t n = 0;
+
+    for (size_t i = hist_index(value) + 1; i < HIST_N; i++)
+        n += h->counts[i];
+    return n;
+}

@@ -1,0 +1,69 @@
+/*
+ * A histogram of times with three significant digits over the whole range, in constant memory
+ * (after G. Tene's HdrHistogram): values up to 2047 have a count each, above that each doubling has
+ * 1024 of them. Pure.
+ */
+#ifndef MEASURE_HIST_H
+#define MEASURE_HIST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    HIST_BITS = 10,
+    HIST_MAX_BITS = 43, /* of a value: 2.4 hours in nanoseconds; what is above counts as that */
+    HIST_N = (HIST_MAX_BITS - HIST_BITS + 1) << HIST_BITS,
+};
+
+struct hist {
+    uint64_t *counts; /* owned, HIST_N */
+    uint64_t n;
+    uint64_t min, max; /* exact */
+    double sum;
+};
+
+/* hist_init - returns 0 or -ENOMEM; hist_fini - NULL counts are fine */
+int hist_init(struct hist *h);
+void hist_fini(struct hist *h);
+void hist_reset(struct hist *h);
+
+/* hist_index - which count a value has; hist_low, hist_high - the least and greatest of it */
+static inline size_t hist_index(uint64_t value)
+{
+    unsigned shift;
+
+    if (value >> HIST_MAX_BITS)
+        value = (UINT64_C(1) << HIST_MAX_BITS) - 1;
+    if (value >> (HIST_BITS + 1) == 0)
+        return (size_t)value;
+    shift = 63u - HIST_BITS - (unsigned)__builtin_clzll(value);
+    return ((size_t)shift << HIST_BITS) + (size_t)(value >> shift);
+}
+uint64_t hist_low(size_t index);
+uint64_t hist_high(size_t index);
+
+/* hist_add - @times times */
+static inline void hist_add(struct hist *h, uint64_t value, uint64_t times)
+{
+    h->counts[hist_index(value)] += times;
+    h->n += times;
+    h->sum += (double)value * (double)times;
+    if (value < h->min)
+        h->min = value;
+    if (value > h->max)
+        h->max = value;
+}
+
+void hist_merge(struct hist *to, const struct hist *from);
+
+/* hist_mean - exact but for rounding; 0 without values */
+double hist_mean(const struct hist *h);
+
+/* hist_percentile - the value that @percent of all do not exceed, as hist_high gives it; 0 without
+ * values */
+uint64_t hist_percentile(const struct hist *h, double percent);
+
+/* hist_above - how many values are in counts above that of @value */
+uint64_t hist_above(const struct hist *h, uint64_t value);
+
+#endif
