@@ -4,16 +4,13 @@
 #include "client/connector.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/outcome.h"
+#include "client/connect.h"
 
 struct attempt {
     struct reactor_io io;
@@ -25,6 +22,7 @@ struct attempt {
 struct connector {
     struct reactor *reactor;
     struct deadline stagger; /* when the next one is tried */
+    struct connect_sources *from; /* borrowed; NULL = the system's choice */
     connector_handler *on_done;
     void *userdata;
     int first; /* attempt 0 goes to this address of the list */
@@ -36,7 +34,8 @@ struct connector {
 static void on_stagger(struct deadline *d);
 
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                connector_handler *on_done, void *userdata)
+                                struct connect_sources *from, connector_handler *on_done,
+                                void *userdata)
 {
     struct connector *c = calloc(1, sizeof(*c) + (size_t)to->n * sizeof(c->attempts[0]));
 
@@ -44,6 +43,7 @@ struct connector *connector_new(struct reactor *r, const struct addresses *to, i
         return NULL;
     c->reactor = r;
     c->first = first;
+    c->from = from;
     c->n = to->n;
     c->on_done = on_done;
     c->userdata = userdata;
@@ -82,20 +82,6 @@ void *connector_userdata(const struct connector *c)
     return c->userdata;
 }
 
-bool connector_is_self(int fd)
-{
-    struct sockaddr_storage local, peer;
-    socklen_t local_len = sizeof(local), peer_len = sizeof(peer);
-
-    memset(&local, 0, sizeof(local));
-    memset(&peer, 0, sizeof(peer));
-    if (getsockname(fd, (struct sockaddr *)&local, &local_len) < 0 ||
-        getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0)
-        return false;
-    return local.ss_family != AF_UNIX && local_len == peer_len &&
-           memcmp(&local, &peer, local_len) == 0;
-}
-
 static void succeed(struct connector *c, int attempt)
 {
     struct attempt *a = &c->attempts[attempt];
@@ -114,44 +100,32 @@ static void on_attempt(struct reactor_io *io)
 {
     struct attempt *a = container_of(io, struct attempt, io);
     struct connector *c = a->connector;
-    int error = 0;
-    socklen_t len = sizeof(error);
+    int rc = connect_finish(a->fd);
 
-    if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        error = errno;
-    if (error == 0 && connector_is_self(a->fd))
-        error = ECONNREFUSED;
-    if (error == 0) {
+    if (rc == 0) {
         succeed(c, (int)(a - c->attempts));
         return;
     }
-    c->status = call_outcome_of(error);
+    c->status = rc;
     attempt_end(a);
     try_next(c);
 }
 
-/* Returns 0 (connected), EINPROGRESS, EAGAIN (later) or another errno. */
+/* Returns as connect_begin. */
 static int attempt_begin(struct attempt *a)
 {
-    const struct sockaddr *sa = (const struct sockaddr *)&a->to.sa;
-    int one = 1, error = 0;
+    struct connector *c = a->connector;
+    int rc = connect_begin(&a->to, c->from, &a->fd);
 
-    a->fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (a->fd < 0)
-        return errno;
-    a->connector->n_open++;
+    if (rc != 0 && rc != CALL_PENDING)
+        return rc;
+    c->n_open++;
     a->io.on_ready = on_attempt;
-    if (sa->sa_family != AF_UNIX)
-        setsockopt(a->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(a->fd, sa, a->to.len) < 0)
-        error = errno == EINTR ? EINPROGRESS : errno;
-    if (error == 0 || error == EINPROGRESS) {
-        if (reactor_watch(a->connector->reactor, &a->io, a->fd, POLLOUT) < 0)
-            error = ENOMEM;
-    }
-    if (error != 0 && error != EINPROGRESS)
+    if (reactor_watch(c->reactor, &a->io, a->fd, POLLOUT) < 0) {
         attempt_end(a);
-    return error;
+        return CALL_NO_MEMORY;
+    }
+    return rc;
 }
 
 static void try_again_in(struct connector *c, unsigned ms)
@@ -164,24 +138,24 @@ static void try_next(struct connector *c)
     deadlines_unset(&c->reactor->deadlines, &c->stagger);
     while (c->n_tried < c->n) {
         struct attempt *a = &c->attempts[c->n_tried++];
-        int error = attempt_begin(a);
+        int rc = attempt_begin(a);
 
-        if (error == 0) {
+        if (rc == 0) {
             succeed(c, (int)(a - c->attempts));
             return;
         }
-        if (error == EINPROGRESS) {
+        if (rc == CALL_PENDING) {
             if (c->n_tried < c->n)
                 try_again_in(c, CONNECTOR_STAGGER_MS);
             return;
         }
         /* A unix socket whose accept queue is full: nothing tells when there is room. */
-        if (error == EAGAIN && a->to.sa.ss_family == AF_UNIX) {
+        if (rc == -EAGAIN && a->to.sa.ss_family == AF_UNIX) {
             c->n_tried--;
             try_again_in(c, CONNECTOR_RETRY_MS);
             return;
         }
-        c->status = call_outcome_of(error);
+        c->status = rc;
     }
     if (c->n_open == 0)
         c->on_done(c, c->status, -1, -1);

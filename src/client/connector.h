@@ -7,6 +7,7 @@
 #define CLIENT_CONNECTOR_H
 
 #include "client/addresses.h"
+#include "client/connect.h"
 #include "client/reactor.h"
 
 enum { CONNECTOR_STAGGER_MS = 200, CONNECTOR_RETRY_MS = 10 };
@@ -22,23 +23,17 @@ typedef void connector_handler(struct connector *c, int status, int fd, int addr
 
 /*
  * connector_new - @to is copied, at least one address; @first is tried first, then in circle
+ * @from  our own addresses, borrowed; NULL = the system's choice
  * Returns NULL if there is no memory.
  */
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                connector_handler *on_done, void *userdata);
+                                struct connect_sources *from, connector_handler *on_done,
+                                void *userdata);
 
 /* connector_free - gives up what is under way. NULL is fine. */
 void connector_free(struct connector *c);
 
 void connector_start(struct connector *c);
 void *connector_userdata(const struct connector *c);
-
-/*
- * connector_is_self - is this TCP connection one with itself?
- * While nobody listens on a port of the ephemeral range, the kernel may give that very port to the
- * client, whose attempt then meets itself (simultaneous open) and succeeds: a perfect echo of
- * nobody.
- */
-bool connector_is_self(int fd);
 
 #endif

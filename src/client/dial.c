@@ -65,7 +65,7 @@ int dial_to(const struct addresses *to, int *address, int stop_fd, uint64_t dead
     int rc = CALL_NO_MEMORY;
 
     reactor_init(&r, NULL, on_turn);
-    c = connector_new(&r, to, *address, on_dialled, &d);
+    c = connector_new(&r, to, *address, NULL, on_dialled, &d);
     if (c && (stop_fd < 0 || reactor_watch(&r, &d.stop, stop_fd, POLLIN) == 0)) {
         connector_start(c);
         rc = wait_for(&r, &d, deadline_ns);

@@ -3,9 +3,11 @@
  */
 #include "client/sources.h"
 
+#include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -63,7 +65,7 @@ static bool is_of_use(const struct sockaddr *sa, sa_family_t family)
            !IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
 }
 
-static void add(struct sources *s, const struct sockaddr *sa)
+static void add(struct connect_sources *s, const struct sockaddr *sa)
 {
     struct arb_address *a = &s->all[s->n++];
 
@@ -72,7 +74,7 @@ static void add(struct sources *s, const struct sockaddr *sa)
     memcpy(&a->sa, sa, a->len);
 }
 
-static void find_interface(const struct sockaddr_storage *own, struct sources *ret)
+static void find_interface(const struct sockaddr_storage *own, struct connect_sources *ret)
 {
     struct ifaddrs *all = NULL, *of = NULL;
 
@@ -81,23 +83,42 @@ static void find_interface(const struct sockaddr_storage *own, struct sources *r
     for (struct ifaddrs *i = all; i && !of; i = i->ifa_next)
         if (is_same(i->ifa_addr, own))
             of = i;
-    for (struct ifaddrs *i = all; of && i && ret->n < SOURCES_MAX; i = i->ifa_next)
+    for (struct ifaddrs *i = all; of && i && ret->n < CONNECT_SOURCES_MAX; i = i->ifa_next)
         if (strcmp(i->ifa_name, of->ifa_name) == 0 && is_of_use(i->ifa_addr, own->ss_family))
             add(ret, i->ifa_addr);
     freeifaddrs(all);
 }
 
-void sources_find(const struct arb_address *to, struct sources *ret)
+static bool is_loopback_v4(const struct arb_address *to)
+{
+    const struct sockaddr_in *sin = (const void *)&to->sa;
+
+    return to->sa.ss_family == AF_INET && ntohl(sin->sin_addr.s_addr) >> 24 == 127;
+}
+
+static void add_loopback(struct connect_sources *s)
+{
+    for (unsigned i = 0; i < CONNECT_SOURCES_MAX; i++) {
+        struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000101u + i)};
+
+        add(s, (const struct sockaddr *)&sin);
+    }
+}
+
+void sources_find(const struct arb_address *to, struct connect_sources *ret)
 {
     struct sockaddr_storage own;
 
-    ret->n = 0;
-    ret->ports = ports_of_an_address();
-    if (loopback_is_v4(to)) {
-        for (; ret->n < SOURCES_MAX; ret->n++)
-            loopback_source(ret->n, &ret->all[ret->n]);
-        return;
-    }
-    if ((to->sa.ss_family == AF_INET || to->sa.ss_family == AF_INET6) && find_own(to, &own))
+    *ret = (struct connect_sources){.ports = ports_of_an_address()};
+    if (is_loopback_v4(to))
+        add_loopback(ret);
+    else if ((to->sa.ss_family == AF_INET || to->sa.ss_family == AF_INET6) && find_own(to, &own))
         find_interface(&own, ret);
+}
+
+void sources_of_loopback(const struct arb_address *to, unsigned first, struct connect_sources *ret)
+{
+    *ret = (struct connect_sources){.ports = 1, .at = first % CONNECT_SOURCES_MAX + 1};
+    if (is_loopback_v4(to))
+        add_loopback(ret);
 }

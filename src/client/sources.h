@@ -1,25 +1,20 @@
 /*
- * Our own addresses to connect from. An address has so many ports for one peer and no more; who
- * wants more connections takes several.
+ * Our own addresses to connect from.
  */
 #ifndef CLIENT_SOURCES_H
 #define CLIENT_SOURCES_H
 
-#include "client/addresses.h"
-#include "client/loopback.h"
-
-enum { SOURCES_MAX = LOOPBACK_SOURCES };
-
-struct sources {
-    unsigned n; /* 0 = the system chooses, as it does without */
-    unsigned ports; /* that one of them gives easily: well below what the system allows */
-    struct arb_address all[SOURCES_MAX];
-};
+#include "client/connect.h"
 
 /*
  * sources_find - for connections to @to: those of the interface that leads there, or of
- * 127.0.0.0/8, which is all ours. What cannot be learned is left to the system.
+ * 127.0.0.0/8, which is all ours; each gives seven of ten of its ports. What cannot be learned is
+ * left to the system.
  */
-void sources_find(const struct arb_address *to, struct sources *ret);
+void sources_find(const struct arb_address *to, struct connect_sources *ret);
+
+/* sources_of_loopback - each connection from another one of 127.0.1.0/24, the @first-th first; none
+ * if @to is not of 127.0.0.0/8 */
+void sources_of_loopback(const struct arb_address *to, unsigned first, struct connect_sources *ret);
 
 #endif

@@ -6,13 +6,12 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/connector.h"
+#include "client/connect.h"
 
 enum { LANE_BUSY_RETRY_MS = 10 }; /* a unix socket whose accept queue is full */
 
@@ -171,9 +170,9 @@ static void connected(struct lane *l)
     lane_push(l);
 }
 
-static void not_connected(struct lane *l, int error)
+static void not_connected(struct lane *l, int outcome)
 {
-    if (error == EAGAIN) { /* only unix sockets: the accept queue is full */
+    if (outcome == -EAGAIN) { /* only unix sockets: the accept queue is full */
         disconnect(l);
         if (l->audit->is_stopping)
             set_done(l);
@@ -181,7 +180,7 @@ static void not_connected(struct lane *l, int error)
             lane_start(l, LANE_BUSY_RETRY_MS);
         return;
     }
-    if (call_outcome_of(error) == CALL_REFUSED)
+    if (outcome == CALL_REFUSED)
         l->tally->counts.refused++;
     else
         l->tally->counts.unconnected++;
@@ -191,40 +190,28 @@ static void not_connected(struct lane *l, int error)
 
 static void connect_now(struct lane *l)
 {
-    const struct arb_address *to = &l->audit->addresses.all[l->address];
-    int one = 1;
+    int rc;
 
     l->moved_ns = clock_mono_ns();
     if (l->down_ns == 0)
         l->down_ns = l->moved_ns;
-    l->fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0) {
-        not_connected(l, errno == EAGAIN ? ENOBUFS : errno);
-        return;
-    }
-    if (to->sa.ss_family != AF_UNIX)
-        setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(l->fd, (const struct sockaddr *)&to->sa, to->len) == 0) {
+    rc = connect_begin(&l->audit->addresses.all[l->address], NULL, &l->fd);
+    if (rc == 0) {
         connected(l);
-    } else if (errno == EINPROGRESS) {
+    } else if (rc == CALL_PENDING) {
         l->state = LANE_CONNECTING;
         lane_set_events(l, EV_WRITE);
     } else {
-        not_connected(l, errno);
+        not_connected(l, rc);
     }
 }
 
 static void on_connecting(struct lane *l)
 {
-    int error = 0;
-    socklen_t len = sizeof(error);
+    int rc = connect_finish(l->fd);
 
-    if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        error = errno;
-    if (error == 0 && connector_is_self(l->fd))
-        error = ECONNREFUSED;
-    if (error)
-        not_connected(l, error);
+    if (rc)
+        not_connected(l, rc);
     else
         connected(l);
 }
@@ -312,7 +299,7 @@ void lane_sweep(struct lane *l, uint64_t now_ns)
     uint64_t still_ms = (now_ns - MIN(l->moved_ns, now_ns)) / 1000000;
 
     if (l->state == LANE_CONNECTING && still_ms >= o->connect_timeout_ms)
-        not_connected(l, ETIMEDOUT);
+        not_connected(l, CALL_TIMEOUT);
     else if ((l->state == LANE_TALKING && audit_check_has_outstanding(&l->check) &&
               still_ms >= o->reply_timeout_ms) ||
              (l->state == LANE_ENDING && still_ms >= o->reply_timeout_ms))

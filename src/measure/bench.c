@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "client/sources.h"
 #include "measure/bench_load.h"
 
 struct bench {
@@ -44,8 +45,10 @@ static int prepare(struct bench *b, unsigned i)
         .rate = o->rate / o->threads,
         .count = share(o->count, i, o->threads),
         .is_stopping = &b->is_stopping,
-        .source = i * 37,
     };
+    /* A port that has just been used stays taken for a while: change the address instead. */
+    if (o->churn)
+        sources_of_loopback(&o->to.all[0], i * 37, &b->loads[i].from);
     return bench_load_init(&b->loads[i]);
 }
 

@@ -12,8 +12,6 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/attempt.h"
-#include "client/loopback.h"
 
 enum {
     EVENTS = 256,
@@ -114,16 +112,10 @@ static void connected(struct bench_load *l, struct bench_link *k)
 
 static void link_connect(struct bench_load *l, struct bench_link *k)
 {
-    const struct arb_address *to = &l->options->to.all[k->address];
-    struct arb_address from;
-    bool has_from = l->options->churn > 0 && loopback_is_v4(to);
     int rc;
 
     k->moved_ns = clock_mono_ns();
-    /* A port that has just been used stays taken for a while: change the address instead. */
-    if (has_from)
-        loopback_source(l->source++, &from);
-    rc = attempt_start(to, has_from ? &from : NULL, &k->fd);
+    rc = connect_begin(&l->options->to.all[k->address], &l->from, &k->fd);
     if (rc != 0 && rc != CALL_PENDING) {
         not_connected(l, k, rc);
         return;
@@ -277,7 +269,7 @@ static void link_event(struct bench_load *l, struct bench_link *k, uint32_t even
     int rc;
 
     if (k->is_connecting) {
-        rc = attempt_finish(k->fd);
+        rc = connect_finish(k->fd);
         if (rc)
             not_connected(l, k, rc);
         else

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include "client/connect.h"
 #include "measure/bench.h"
 
 enum { BENCH_BUFFER_BYTES = 1 << 20 };
@@ -57,8 +58,8 @@ struct bench_load {
     uint64_t n_begun, n_open; /* messages in all; of them without an end */
     uint64_t next_k; /* open loop: the next message of the schedule */
     uint64_t next_sweep_ns, backlog_ns, deadline_ns; /* the latter two: once it is ending */
-    unsigned source; /* rotates our own addresses */
-    bool is_loopback, is_ending, has_seen_stop;
+    struct connect_sources from; /* none without churn */
+    bool is_ending, has_seen_stop;
     struct bench_counts counts; /* read by others, relaxed */
     struct hist latency, connects;
     uint64_t n_window, n_window_bytes, n_window_connected; /* that came within the window */

@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/attempt.h"
 
 enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
 
@@ -138,7 +137,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
         on_readable(k);
         return;
     }
-    rc = attempt_finish(w->fd);
+    rc = connect_finish(w->fd);
     if (rc)
         refused(k, rc);
     else
@@ -164,23 +163,6 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
     }
 }
 
-/* From the next one of our addresses when this one has given its share, or has no port left. */
-static int attempt(struct hold_loop *h, int *ret_fd)
-{
-    const struct sources *s = &h->sources;
-    int rc = CALL_UNREACHABLE;
-
-    for (unsigned i = 0; rc == CALL_UNREACHABLE && i <= s->n; i++) {
-        if (s->n > 0 && (i > 0 || h->n_from == s->ports)) {
-            h->source = h->source % s->n + 1;
-            h->n_from = 0;
-        }
-        rc = attempt_start(&h->options.to, h->source ? &s->all[h->source - 1] : NULL, ret_fd);
-        h->n_from++;
-    }
-    return rc;
-}
-
 static void begin(struct hold_loop *h, unsigned index)
 {
     struct held *k = &h->held[index];
@@ -190,7 +172,7 @@ static void begin(struct hold_loop *h, unsigned index)
     ev_io_init(&k->io, on_io, -1, 0);
     ev_init(&k->timer, on_timer);
     h->n_connecting++;
-    rc = attempt(h, &fd);
+    rc = connect_begin(&h->options.to, &h->sources, &fd);
     if (rc == 0 || rc == CALL_PENDING) {
         watch(k, fd, EV_WRITE);
         set_timer(k, h->options.timeout_ms);

@@ -27,9 +27,7 @@ struct hold_options {
 struct hold_loop {
     struct hold_options options;
     struct ev_loop *loop; /* borrowed */
-    struct sources sources;
-    unsigned source; /* which of them is used, from 1 on; 0 = the system's choice */
-    unsigned n_from; /* how often */
+    struct connect_sources sources;
     struct held *held; /* owned, options.n */
     unsigned n_begun, n_connecting, n_over;
     bool is_beginning, is_stopped;

@@ -429,7 +429,7 @@ static void connect__unix_queue_full__tried_again_until_there_is_room(void **sta
     unlink(sa.sun_path);
 }
 
-static void connector_is_self__simultaneous_open__found_out(void **state UNUSED)
+static void connect_finish__simultaneous_open__refused(void **state UNUSED)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof(sa);
@@ -438,10 +438,10 @@ static void connector_is_self__simultaneous_open__found_out(void **state UNUSED)
     assert_int_equal(bind(self, (struct sockaddr *)&sa, len), 0);
     assert_int_equal(getsockname(self, (struct sockaddr *)&sa, &len), 0);
     assert_int_equal(connect(self, (struct sockaddr *)&sa, len), 0);
-    assert_true(connector_is_self(self));
+    assert_int_equal(connect_finish(self), ARB_REFUSED);
     close(self);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    assert_false(connector_is_self(pair[0]));
+    assert_int_equal(connect_finish(pair[0]), ARB_OK);
     close(pair[0]);
     close(pair[1]);
 }
@@ -509,7 +509,7 @@ int main(void)
         cmocka_unit_test(echo__unix_socket__served_and_refused),
         cmocka_unit_test(call_start__refused_at_once__the_handler_waits_for_its_turn),
         cmocka_unit_test(connect__unix_queue_full__tried_again_until_there_is_room),
-        cmocka_unit_test(connector_is_self__simultaneous_open__found_out),
+        cmocka_unit_test(connect_finish__simultaneous_open__refused),
         cmocka_unit_test(connect__nobody_listens_on_an_ephemeral_port__no_echo_of_oneself),
     };
 
