@@ -40,8 +40,10 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove bench bench-scale bench-wakeups bench-flood install uninstall clean help
-INNER := all install _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale _bench-wakeups _bench-flood
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-scale bench-wakeups \
+        bench-flood install uninstall clean help
+INNER := all install _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale \
+         _bench-wakeups _bench-flood
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
@@ -54,6 +56,7 @@ help:
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
+	@echo 'make conformance ADDR=127.0.0.1:8060  any server against the protocol, case by case (MAX_MESSAGE=16MiB: its limit)'
 	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
@@ -103,6 +106,10 @@ prove:
 	$(call need,check)
 	@$(sub) _prove
 
+conformance:
+	$(need)
+	@$(sub) _conformance
+
 bench bench-scale bench-wakeups bench-flood:
 	$(call need,bench)
 	@$(sub) _$@
@@ -119,7 +126,9 @@ endif
 
 BIN_SRC := $(wildcard src/cmd/echo_arbiter*.c src/cmd/echo_client*.c)
 SRC     := $(filter-out $(BIN_SRC),$(wildcard src/*/*.c))
-SUP     := $(wildcard tests/support/*.c)
+CONF    := $(B)/conformance
+CONF_C  := $(filter-out %/main.c,$(wildcard tests/conformance/*.c))
+SUP     := $(wildcard tests/support/*.c) $(CONF_C)
 UNIT    := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c))
 IT      := $(patsubst %.c,$(B)/%,$(wildcard tests/it/test_*.c))
 FUZZ    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -137,7 +146,7 @@ LIB_SRC := $(patsubst %,src/client/%.c,addresses connect connection connector de
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter.a
 
-all: $(BIN) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
+all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
 # What the shells know of the tool is what it knows of itself.
 $(B)/echo-client.bash $(B)/echo-client.zsh: $(B)/echo-client
@@ -231,7 +240,11 @@ LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
-$(IT): | $(BIN) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
+$(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
+
+# A program of its own, which knows nothing of the servers that it tries.
+$(CONF): $(call objects,$(wildcard tests/conformance/*.c)) $(B)/libecho.a $(B)/link.txt
+	$(call link)
 
 $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)
@@ -249,7 +262,7 @@ $(filter $(B)/tests/bench/bench_%,$(BENCH)): $(B)/libecho.a
 $(BENCH): %: %.o $(B)/link.txt
 	$(call link)
 
--include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c)) \
+-include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c tests/conformance/main.c)) \
          $(TESTS:=.d) $(BENCH:=.d) $(LIB_OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
 
 # ---- what is run ----
@@ -285,6 +298,8 @@ _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
 _lint: all
 	@tests/lint/run.sh $(B)
+_conformance: $(CONF)
+	@$(CONF) $(if $(MAX_MESSAGE),-m $(MAX_MESSAGE)) $(or $(ADDR),127.0.0.1:8060)
 _bench: $(BIN) $(BENCH)
 	@QUICK='$(QUICK)' tests/bench/bench.py $(B)
 _bench-scale: $(BIN) $(B)/tests/bench/scale

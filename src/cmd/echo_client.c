@@ -26,8 +26,6 @@ static const struct command commands[] = {
      false, NULL},
     {"hold", "[-c N] [-t TIME] [--probe MIN-MAX]", "leave connections idle; what cuts them?",
      hold_run, hold_argp_options, false, NULL},
-    {"conformance", "[ADDR] [NUMBER...]", "hold a server against the protocol, case by case",
-     conformance_run, conformance_argp_options, false, NULL},
     {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL, true,
      NULL},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options, true, NULL},
@@ -184,11 +182,10 @@ static const char doc[] =
     "  echo-client call worker.1 ping\n"
     "\n"
     "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
-    "messages were lost (ping), connections cut (hold), or a case failed\n"
-    "(conformance), 64 usage, 65 a message that cannot be sent, 68 unknown host,\n"
-    "69 refused or unreachable, 70 failed in the server, 74 input or output,\n"
-    "75 timeout, 76 connection closed or wrong reply, 77 not allowed,\n"
-    "78 configuration refused.";
+    "messages were lost (ping) or connections cut (hold), 64 usage,\n"
+    "65 a message that cannot be sent, 68 unknown host, 69 refused or unreachable,\n"
+    "70 failed in the server, 74 input or output, 75 timeout, 76 connection\n"
+    "closed or wrong reply, 77 not allowed, 78 configuration refused.";
 
 /* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
 static void guard_stdio(void)

@@ -22,7 +22,7 @@ static const struct {
     {"echo-client aud", "echo-client audit"},
     {"echo-client --js", "echo-client --json"},
     {"echo-client --vers", "echo-client --version"},
-    {"echo-client -a :80 --timeout 2 conf", "--timeout 2 conformance"},
+    {"echo-client -a :80 --timeout 2 aud", "--timeout 2 audit"},
     {"echo-client audit --max-st", "audit --max-stall"},
     {"echo-client --json stop --n", "stop --now"},
     {"echo-client reload --ti", "reload --timeout"},

@@ -1,8 +1,9 @@
 /*
- * The conformance table against the server, over TCP and over a unix socket; and the table itself
- * against a reference server, which is right, and against that server's faults.
+ * The conformance table against the server, over TCP and over a unix socket; the table itself
+ * against a reference server, which is right, and against that server's faults; and the program
+ * around it: its words, its output and its exit codes.
  */
-#include "client/conformance.h"
+#include "conformance/conformance.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 
 #include "base/util.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 enum { MAX_MESSAGE = 4 << 20 };
 
@@ -72,19 +74,77 @@ static void against_reference(void **state)
     const char *ref[] = {it_build_path(it, "tests/refserver"), "-m", "65536", "-f", r->fault, NULL};
     it_tool(it, "refserver.log", ref);
     wait_address(it, addr, sizeof(addr));
-    const char *run[] = {it_build_path(it, "echo-client"),
-                         "--timeout",
-                         "1.5",
-                         "conformance",
-                         "-m",
-                         "65536",
-                         addr,
-                         number,
-                         NULL};
+    const char *run[] = {
+        it_build_path(it, "conformance"), "--timeout", "1.5", "-m", "65536", addr, number, NULL};
     int code = it_tool_run(it, "conformance.log", run);
     int is_right = !strcmp(r->fault, "none");
     MUST(code == !is_right, "case %u says %d of a server with fault '%s'", r->number, code,
          r->fault);
+}
+
+/* The program's exit code; what it said is in *ret_text. */
+static int run_program(struct it *it, const char *const *args, char **ret_text)
+{
+    const char *argv[8] = {it_build_path(it, "conformance")};
+    for (size_t i = 0; args[i]; i++)
+        argv[i + 1] = args[i];
+    int fd = tool_file(it, "program.log");
+    int code = it_tool_run(it, "program.log", argv);
+    *ret_text = tool_read_back(fd, NULL);
+    return code;
+}
+
+static void conformance__some_cases__tap_in_order(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char *text;
+    int code = run_program(it, ARGS(s->addr[0], "24", "1", "29"), &text);
+
+    MUST(code == 0, "exit code %d: %s", code, text);
+    MUST(strstr(text, "1..3\nok 1 - a message comes back with its separator\nok 24 - QUIT") == text,
+         "says: %s", text);
+    MUST(strstr(text, "ok 29 - a message of exactly max_message comes back # SKIP needs -m"),
+         "says: %s", text);
+    MUST(strstr(text, "# 2 passed, 0 failed, 1 skipped\n"), "says: %s", text);
+}
+
+/* A limit that is not the server's own: the cases at the limit must fail, and say why. */
+static void conformance__wrong_limit__failed(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server = { max_message = \"4KiB\"; };");
+    char *text;
+    int code = run_program(it, ARGS("--timeout", "2", "-m", "8KiB", s->addr[0], "29"), &text);
+
+    MUST(code == 1, "exit code %d: %s", code, text);
+    MUST(strstr(text, "\nnot ok 29 - ") && strstr(text, "\n# end of file after "), "says: %s",
+         text);
+}
+
+static void conformance__list__every_case(void **state)
+{
+    char *text;
+    int code = run_program(*state, ARGS("-l"), &text);
+    size_t n = 0;
+
+    MUST(code == 0, "exit code %d", code);
+    for (const char *p = text; *p; p++)
+        n += *p == '\n';
+    MUST(n == conformance_n_cases, "%zu lines: %s", n, text);
+    MUST(strstr(text, conformance_cases[n - 1].title), "says: %s", text);
+}
+
+static void conformance__nobody_or_nonsense__no_case_is_tried(void **state)
+{
+    char *text;
+    int code = run_program(*state, ARGS("127.0.0.1:1"), &text);
+
+    MUST(code == 69 && strstr(text, "Connection refused") && !strstr(text, "ok "),
+         "exit code %d: %s", code, text);
+    MUST(run_program(*state, ARGS("127.0.0.1:1", "999"), &text) == 64, "says: %s", text);
+    MUST(run_program(*state, ARGS("no address"), &text) == 64, "says: %s", text);
+    MUST(run_program(*state, ARGS("--timeout", "1"), &text) == 64, "says: %s", text);
 }
 
 /* Names live as long as the program. */
@@ -119,6 +179,14 @@ int main(void)
         snprintf(what, sizeof(what), "reference_with_fault_%s", r->fault);
         tests[n++] = test_of(name(what, r->number, result), against_reference, r);
     }
+    const struct CMUnitTest program[] = {
+        IT(conformance__some_cases__tap_in_order),
+        IT(conformance__wrong_limit__failed),
+        IT(conformance__list__every_case),
+        IT(conformance__nobody_or_nonsense__no_case_is_tried),
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(program); i++)
+        tests[n++] = program[i];
     it_init();
     return _cmocka_run_group_tests("conformance", tests, n, NULL, NULL);
 }

@@ -1,9 +1,9 @@
 /*
- * Moved to where the installed tool has it, too.
+ * The conformance program owns it; the tests use it, too.
  */
 #ifndef SUPPORT_MUST_H
 #define SUPPORT_MUST_H
 
-#include "client/must.h"
+#include "conformance/must.h"
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * Moved to where the installed tool has it, too.
+ * The conformance program owns it; the tests use it, too.
  */
 #ifndef SUPPORT_PEER_H
 #define SUPPORT_PEER_H
 
-#include "client/peer.h"
+#include "conformance/peer.h"
 
 #endif

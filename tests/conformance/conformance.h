@@ -3,8 +3,8 @@
  * the leftmost "\r\n\r\n" and comes back; QUIT comes back and ends the conversation. Knows nothing
  * of the server but its address and its limit. A broken case leaves through must_fail.
  */
-#ifndef CLIENT_CONFORMANCE_H
-#define CLIENT_CONFORMANCE_H
+#ifndef CONFORMANCE_H
+#define CONFORMANCE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +25,7 @@ struct conformance_case {
 extern const struct conformance_case conformance_cases[];
 extern const size_t conformance_n_cases;
 
-/* The cases, by what they look at; `conformance.c` numbers them. */
+/* The cases, by what they look at. */
 #define CONFORMANCE_CASES(X)                                                                       \
     X(1, one_message, "a message comes back with its separator", 0)                                \
     X(2, empty_message, "an empty message comes back", 0)                                          \

@@ -1,13 +1,13 @@
 /*
  * Conformance: where messages end, and that their bytes come back as they are.
  */
-#include "client/conformance.h"
+#include "conformance/conformance.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "client/must.h"
-#include "client/peer.h"
+#include "conformance/must.h"
+#include "conformance/peer.h"
 
 #define SEP     "\r\n\r\n"
 #define SEP_LEN ((size_t)4)

@@ -4,8 +4,8 @@
  * not happen within WAIT_MS breaks the case (must.h). Every descriptor and block is on a list, so
  * that a broken case leaks nothing.
  */
-#ifndef CLIENT_PEER_H
-#define CLIENT_PEER_H
+#ifndef CONFORMANCE_PEER_H
+#define CONFORMANCE_PEER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ struct bytes {
 enum peer_end { PEER_EOF, PEER_RESET, PEER_SILENT /* neither came in time */ };
 
 /*
- * peer_try_connect - one attempt; "HOST:PORT", "[V6]:PORT", "unix:PATH"
+ * peer_try_connect - one attempt at each address of "HOST:PORT", "[V6]:PORT" or "unix:PATH"
  * @rcvbuf  SO_RCVBUF before the connect, 0 = the kernel's choice
  * Returns a non-blocking descriptor with TCP_NODELAY, or -errno.
  */

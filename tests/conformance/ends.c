@@ -1,12 +1,12 @@
 /*
  * Conformance: how conversations end - half-close, QUIT, the limit, resets.
  */
-#include "client/conformance.h"
+#include "conformance/conformance.h"
 
 #include <string.h>
 
-#include "client/must.h"
-#include "client/peer.h"
+#include "conformance/must.h"
+#include "conformance/peer.h"
 
 #define SEP     "\r\n\r\n"
 #define SEP_LEN ((size_t)4)

@@ -1,7 +1,7 @@
 /*
- * The table of the conformance cases; the cases are in conformance_{frames,ends}.c.
+ * The table of the conformance cases; the cases are in frames.c and ends.c.
  */
-#include "client/conformance.h"
+#include "conformance/conformance.h"
 
 #include "base/util.h"
 

@@ -1,7 +1,7 @@
 /*
  * The way out of a broken case.
  */
-#include "client/must.h"
+#include "conformance/must.h"
 
 #include <stdio.h>
 #include <stdlib.h>

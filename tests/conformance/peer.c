@@ -1,7 +1,7 @@
 /*
- * The raw peer. The tool that tries a server, and the tests.
+ * The raw peer. The conformance program, and the tests.
  */
-#include "client/peer.h"
+#include "conformance/peer.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "client/must.h"
+#include "conformance/must.h"
 
 enum { PEERS_MAX = 65536 };
 
@@ -28,35 +28,6 @@ struct block {
 
 static bool is_open[PEERS_MAX];
 static struct block *blocks;
-
-static int peer_sockaddr(const char *addr, struct sockaddr_storage *ret, socklen_t *ret_len)
-{
-    if (!strncmp(addr, "unix:", 5)) {
-        struct sockaddr_un *un = (struct sockaddr_un *)ret;
-        un->sun_family = AF_UNIX;
-        snprintf(un->sun_path, sizeof(un->sun_path), "%s", addr + 5);
-        *ret_len = sizeof(*un);
-        return 0;
-    }
-    char host[256];
-    const char *colon = strrchr(addr, ':');
-    if (!colon || (size_t)(colon - addr) >= sizeof(host))
-        return -EINVAL;
-    size_t n = (size_t)(colon - addr);
-    const char *from = addr;
-    if (n >= 2 && addr[0] == '[') {
-        from++;
-        n -= 2;
-    }
-    snprintf(host, sizeof(host), "%.*s", (int)n, from);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
-    if (getaddrinfo(n ? host : NULL, colon + 1, &hints, &list))
-        return -EINVAL;
-    memcpy(ret, list->ai_addr, list->ai_addrlen);
-    *ret_len = list->ai_addrlen;
-    freeaddrinfo(list);
-    return 0;
-}
 
 static bool peer_poll(int fd, short events, uint64_t deadline_ms)
 {
@@ -71,19 +42,14 @@ static bool peer_poll(int fd, short events, uint64_t deadline_ms)
     }
 }
 
-int peer_try_connect(const char *addr, int rcvbuf)
+static int peer_connect_to(const struct sockaddr *sa, socklen_t len, int rcvbuf)
 {
-    struct sockaddr_storage ss = {0};
-    socklen_t len;
-    int r = peer_sockaddr(addr, &ss, &len);
-    if (r < 0)
-        return r;
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     if (rcvbuf)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
-    if (connect(fd, (struct sockaddr *)&ss, len) < 0) {
+    if (connect(fd, sa, len) < 0) {
         int error = errno;
         socklen_t error_len = sizeof(error);
         if (error == EINPROGRESS) {
@@ -96,11 +62,44 @@ int peer_try_connect(const char *addr, int rcvbuf)
             return -error;
         }
     }
-    if (ss.ss_family != AF_UNIX)
+    if (sa->sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     MUST(fd < PEERS_MAX, "too many peers: descriptor %d", fd);
     is_open[fd] = true;
     return fd;
+}
+
+/* "HOST:PORT" or "[V6]:PORT"; NULL = no such address. */
+static struct addrinfo *peer_resolve(const char *addr)
+{
+    char host[256];
+    const char *colon = strrchr(addr, ':'), *from = addr;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+    if (!colon || (size_t)(colon - addr) >= sizeof(host))
+        return NULL;
+    size_t n = (size_t)(colon - addr);
+    if (n >= 2 && addr[0] == '[') {
+        from++;
+        n -= 2;
+    }
+    snprintf(host, sizeof(host), "%.*s", (int)n, from);
+    return getaddrinfo(n ? host : NULL, colon + 1, &hints, &list) ? NULL : list;
+}
+
+int peer_try_connect(const char *addr, int rcvbuf)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    if (!strncmp(addr, "unix:", 5)) {
+        snprintf(un.sun_path, sizeof(un.sun_path), "%s", addr + 5);
+        return peer_connect_to((struct sockaddr *)&un, sizeof(un), rcvbuf);
+    }
+    struct addrinfo *list = peer_resolve(addr);
+    int r = -EINVAL;
+    for (struct addrinfo *a = list; a && r < 0; a = a->ai_next)
+        r = peer_connect_to(a->ai_addr, a->ai_addrlen, rcvbuf);
+    if (list)
+        freeaddrinfo(list);
+    return r;
 }
 
 int peer_connect_rcvbuf(const char *addr, int rcvbuf)

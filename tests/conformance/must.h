@@ -3,8 +3,8 @@
  * why and leaves the case through the must_handler that the program has set. Helpers may therefore
  * be written without a way back.
  */
-#ifndef CLIENT_MUST_H
-#define CLIENT_MUST_H
+#ifndef CONFORMANCE_MUST_H
+#define CONFORMANCE_MUST_H
 
 #include <stdarg.h>
 #include <stdint.h>
