@@ -7,7 +7,6 @@
 #include <arbiter/client.h>
 #include <arbiter/echo.h>
 #include <arbiter/event.h>
-#include <arbiter/pool.h>
 #include <arbiter/status.h>
 
 #endif

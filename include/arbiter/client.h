@@ -12,7 +12,6 @@
 
 #include <stddef.h>
 #include <sys/socket.h>
-#include <arbiter/pool.h>
 #include <arbiter/status.h>
 
 #ifdef __cplusplus
@@ -22,6 +21,7 @@ extern "C" {
 struct arb_client;
 struct ev_loop;
 
+enum { ARB_POOL_SIZE = 10, ARB_POOL_SIZE_MAX = 65536 };
 enum { ARB_PIPELINE_MAX = 4096, ARB_RETRIES_MAX = 100, ARB_SEPARATOR_MAX = 16 };
 
 struct arb_address {
@@ -91,8 +91,21 @@ ARB_EXPORT void arb_client_close(struct arb_client *client);
  */
 ARB_EXPORT int arb_client_resolve(struct arb_client *client);
 
-/* arb_client_pool - borrowed, for the counters of pool.h only */
-ARB_EXPORT const struct arb_pool *arb_client_pool(const struct arb_client *client);
+/* Of the connections of a client. */
+struct arb_client_counters {
+    unsigned pool_size; /* connections at most */
+    unsigned in_use; /* connections that calls have */
+    unsigned available; /* connections that wait for a call */
+    unsigned connecting;
+    unsigned waiting; /* calls that wait for a connection */
+    unsigned reserved[3];
+    unsigned long long sessions; /* connections made since arb_client_new */
+    unsigned long long requests_processed; /* calls that were answered since then */
+};
+
+/* arb_client_counters - what is counted now */
+ARB_EXPORT void arb_client_counters(const struct arb_client *client,
+                                    struct arb_client_counters *ret);
 
 /* arb_client_calls - how many calls are under way: started, and their handler not called yet */
 ARB_EXPORT unsigned arb_client_calls(const struct arb_client *client);

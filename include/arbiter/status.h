@@ -30,7 +30,7 @@ enum arb_status {
     ARB_TOO_LONG = 10, /* the message is longer than max_message */
     ARB_SEPARATOR = 11, /* the message would end early: it has the separator in it */
     ARB_CANCELLED = 12, /* arb_call_cancel, or the client was freed */
-    ARB_POOL_CLOSED = 13, /* arb_client_close or arb_pool_close */
+    ARB_POOL_CLOSED = 13, /* arb_client_close */
     ARB_QUEUE_FULL = 14, /* as many calls are under way as the options allow */
     ARB_BUSY = 15, /* not now: inside a callback of the same client, or the connection is shared */
     ARB_FORKED = 16, /* the client belongs to the parent process: make a new one */

@@ -16,7 +16,7 @@
 
 enum { IOV_N = 64, READS_A_TURN = 16 };
 
-static struct arb_connection *of_member(struct arb_pool_member *m)
+static struct arb_connection *of_member(struct pool_member *m)
 {
     return container_of(m, struct arb_connection, member);
 }
@@ -102,7 +102,7 @@ static void end_calls(struct arb_connection *conn, int status)
         call->connection = NULL;
         call->state = STATE_QUEUED;
         leave_place(conn, call);
-        arb_pool_acquire_again(conn->client->pool, &call->waiter);
+        pool_acquire_again(conn->client->pool, &call->waiter);
     }
 }
 
@@ -130,9 +130,9 @@ void connection_lost(struct arb_connection *conn, int status)
         return;
     end(conn, status);
     if (conn->was_made)
-        arb_pool_lost(conn->client->pool, &conn->member);
+        pool_lost(conn->client->pool, &conn->member);
     else
-        arb_pool_failed(conn->client->pool, &conn->member, status);
+        pool_failed(conn->client->pool, &conn->member, status);
 }
 
 void connection_free(struct arb_connection *conn)
@@ -168,13 +168,13 @@ void connection_assign(struct arb_connection *conn, struct arb_call *call)
     mark_dirty(conn);
     /* The server closes after it: nothing may follow. */
     if (is_quit(call))
-        arb_pool_retire(conn->client->pool, &conn->member);
+        pool_retire(conn->client->pool, &conn->member);
     connection_fire(conn, ARB_PRE_REQUEST, call, ARB_OK);
 }
 
 static void give_back(struct arb_connection *conn)
 {
-    arb_pool_release(conn->client->pool, &conn->member);
+    pool_release(conn->client->pool, &conn->member);
     if (list_is_empty(&conn->calls))
         reactor_set_background(&conn->io, true);
 }
@@ -188,7 +188,7 @@ void connection_withdraw(struct arb_connection *conn, struct arb_call *call, int
     if (call->sent == 0)
         leave_place(conn, call);
     else
-        arb_pool_retire(conn->client->pool, &conn->member);
+        pool_retire(conn->client->pool, &conn->member);
     give_back(conn);
 }
 
@@ -199,7 +199,7 @@ static void complete(struct arb_connection *conn, struct arb_call *call)
     bool is_full = call->is_full;
 
     conn->processed++;
-    arb_pool_processed(conn->client->pool);
+    pool_processed(conn->client->pool);
     if (is_live) {
         connection_fire(conn, ARB_POST_REQUEST, call, ARB_OK);
         if (!is_full)
@@ -284,7 +284,7 @@ static int take(struct arb_connection *conn, const uint8_t *data, size_t len)
             break;
         /* More than was asked for: who waits next must not get this connection. */
         if (len > 0 && !next_call(conn, call))
-            arb_pool_retire(conn->client->pool, &conn->member);
+            pool_retire(conn->client->pool, &conn->member);
         complete(conn, call);
     }
     return 0;
@@ -383,15 +383,15 @@ static void on_connected(struct connector *c, int status, int fd, int address)
     connector_free(c);
     conn->connector = NULL;
     conn->was_made = true;
-    conn->session = arb_pool_sessions(client->pool) + 1;
+    conn->session = ++client->n_sessions;
     client->preferred = address;
     reactor_set_background(&conn->io, true);
     describe_peer(conn);
     connection_fire(conn, ARB_CONNECTION_MADE, NULL, ARB_OK);
-    arb_pool_opened(client->pool, &conn->member);
+    pool_opened(client->pool, &conn->member);
 }
 
-static int pool_open(void *context, struct arb_pool_member **ret)
+static int connection_open(void *context, struct pool_member **ret)
 {
     struct arb_client *client = context;
     struct arb_connection *conn = calloc(1, sizeof(*conn));
@@ -415,7 +415,7 @@ static int pool_open(void *context, struct arb_pool_member **ret)
 }
 
 /* A server that closes an idle connection has done so before we ask, or it cannot be helped. */
-static int pool_is_usable(void *context, struct arb_pool_member *m)
+static bool connection_is_usable(void *context, struct pool_member *m)
 {
     struct arb_connection *conn = of_member(m);
     uint8_t byte;
@@ -431,7 +431,7 @@ static int pool_is_usable(void *context, struct arb_pool_member *m)
     return conn->status == ARB_OK;
 }
 
-static void pool_close(void *context, struct arb_pool_member *m)
+static void connection_close(void *context, struct pool_member *m)
 {
     struct arb_connection *conn = of_member(m);
     struct arb_client *client = context;
@@ -439,8 +439,8 @@ static void pool_close(void *context, struct arb_pool_member *m)
     end(conn, conn->status ? conn->status : client->end_status);
 }
 
-const struct arb_pool_ops connection_pool_ops = {
-    .open = pool_open,
-    .is_usable = pool_is_usable,
-    .close = pool_close,
+const struct pool_ops connection_pool_ops = {
+    .open = connection_open,
+    .is_usable = connection_is_usable,
+    .close = connection_close,
 };

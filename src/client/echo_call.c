@@ -36,7 +36,7 @@ void call_end(struct arb_call *call, int status)
     list_append(&client->ended, &call->turn);
 }
 
-static void on_leased(struct arb_pool_waiter *waiter, struct arb_pool_member *member, int status)
+static void on_leased(struct pool_waiter *waiter, struct pool_member *member, int status)
 {
     struct arb_call *call = container_of(waiter, struct arb_call, waiter);
 
@@ -50,7 +50,7 @@ void call_queue(struct arb_call *call)
 {
     list_remove(&call->turn);
     call->state = STATE_QUEUED;
-    arb_pool_acquire(call->client->pool, &call->waiter);
+    pool_acquire(call->client->pool, &call->waiter);
 }
 
 static void abort_call(struct arb_call *call, int status)
@@ -60,7 +60,7 @@ static void abort_call(struct arb_call *call, int status)
         call_end(call, status);
         break;
     case STATE_QUEUED:
-        arb_pool_cancel(call->client->pool, &call->waiter, status);
+        pool_cancel(call->client->pool, &call->waiter, status);
         break;
     case STATE_ASSIGNED:
         connection_withdraw(call->connection, call, status);
@@ -87,8 +87,8 @@ static void let_go(struct arb_call *call, bool is_drop)
     if (conn->is_dead)
         return;
     if (is_drop)
-        arb_pool_retire(conn->client->pool, &conn->member);
-    arb_pool_release(conn->client->pool, &conn->member);
+        pool_retire(conn->client->pool, &conn->member);
+    pool_release(conn->client->pool, &conn->member);
 }
 
 void call_do_requested(struct arb_call *call)

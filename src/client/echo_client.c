@@ -67,7 +67,7 @@ static void close_pool(struct arb_client *client, int status)
 {
     client->is_closing = true;
     client->end_status = status;
-    arb_pool_close(client->pool, status);
+    pool_close(client->pool, status);
 }
 
 /* All that is noted, until nothing is; it ends, as each step uses up a call or a retry. */
@@ -131,7 +131,7 @@ static void destroy(struct arb_client *client)
         call->client = NULL;
     }
     sweep(client);
-    arb_pool_free(client->pool);
+    pool_free(client->pool);
     events_fini(&client->events);
     reactor_fini(&client->reactor);
     free(client->read_buffer);
@@ -208,7 +208,7 @@ static int client_init(struct arb_client *client, const char *address)
     list_init(&client->dirty);
     list_init(&client->dead);
     reactor_init(&client->reactor, o->loop, on_turn);
-    return arb_pool_new(&connection_pool_ops, client, o->pool_size, o->pipeline, &client->pool);
+    return pool_new(&connection_pool_ops, client, o->pool_size, o->pipeline, &client->pool);
 }
 
 int arb_client_new(const char *address, const struct arb_client_options *options,
@@ -269,9 +269,9 @@ int arb_client_resolve(struct arb_client *client)
     return ARB_OK;
 }
 
-const struct arb_pool *arb_client_pool(const struct arb_client *client)
+void arb_client_counters(const struct arb_client *client, struct arb_client_counters *ret)
 {
-    return client->pool;
+    pool_counters(client->pool, ret);
 }
 
 unsigned arb_client_calls(const struct arb_client *client)

@@ -19,6 +19,7 @@
 #include "client/addresses.h"
 #include "client/connector.h"
 #include "client/events.h"
+#include "client/pool.h"
 #include "client/reactor.h"
 #include "wire/frame.h"
 
@@ -26,13 +27,14 @@ enum { READ_BYTES = 65536 };
 
 struct arb_client {
     struct reactor reactor;
-    struct arb_pool *pool; /* owned; its members are connections, its waiters calls */
+    struct pool *pool; /* owned; its members are connections, its waiters calls */
     struct arb_client_options options; /* what was borrowed in it is not used again */
     struct frame_rule rule;
     struct addr address;
     struct addresses addresses;
     int preferred; /* index in addresses: the one that answered last */
     pid_t pid; /* whose process it is */
+    unsigned long long n_sessions;
     unsigned n_calls; /* under way: at most options.max_calls */
     struct list calls; /* all that exist, handed-over ones too */
     struct list started; /* calls that are to be queued */
@@ -50,7 +52,7 @@ struct arb_client {
 
 struct arb_connection {
     struct arb_client *client; /* borrowed; NULL = gone */
-    struct arb_pool_member member; /* one lease a call */
+    struct pool_member member; /* one lease a call */
     struct connector *connector; /* owned; NULL = connected */
     struct reactor_io io;
     int fd; /* owned; -1 = not connected, or no more */
@@ -71,7 +73,7 @@ enum call_state { STATE_STARTED, STATE_QUEUED, STATE_ASSIGNED, STATE_ENDED };
 struct arb_call {
     struct arb_client *client; /* borrowed; NULL = gone */
     struct arb_connection *connection; /* borrowed; while assigned, then if handed over */
-    struct arb_pool_waiter waiter;
+    struct pool_waiter waiter;
     struct deadline deadline;
     struct list all; /* in client->calls */
     struct list place; /* in connection->calls: also of a cancelled call that owes a reply */
@@ -129,7 +131,7 @@ uint64_t client_deadline(int timeout_ms);
 
 /* connection.c */
 
-extern const struct arb_pool_ops connection_pool_ops;
+extern const struct pool_ops connection_pool_ops;
 /* connection_assign - @call has a lease and takes its place as the last one */
 void connection_assign(struct arb_connection *conn, struct arb_call *call);
 /* connection_withdraw - an assigned call ends with @status and gives its lease back */

@@ -5,99 +5,71 @@
  * Why no waiter hangs: while there is one, the pool is full of leased members (a release pumps), or
  * something is opening (opened and failed pump); `pump` ends in no other state.
  */
-#include <arbiter/pool.h>
+#include "client/pool.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/util.h"
 
 enum { STATE_NONE, STATE_OPENING, STATE_IDLE, STATE_LEASED, STATES_N };
 
-struct arb_pool {
-    const struct arb_pool_ops *ops;
+struct pool {
+    const struct pool_ops *ops;
     void *context;
     unsigned size, shares;
     bool is_closed;
     bool is_pumping; /* pump is on the stack: what changes now is seen by it */
-    struct arb_pool_link lists[STATES_N];
+    struct list lists[STATES_N];
     unsigned n[STATES_N];
-    struct arb_pool_link waiters;
+    struct list waiters;
     unsigned n_waiters;
     unsigned long long sessions, requests_processed;
 };
 
-static void link_init(struct arb_pool_link *l)
+static struct pool_member *member_of(struct list *l)
 {
-    l->prev = l->next = l;
-}
-
-static bool is_empty(const struct arb_pool_link *l)
-{
-    return l->next == l;
-}
-
-/* Put @l before @at: at the end, if that is the head of a list. */
-static void link_insert(struct arb_pool_link *at, struct arb_pool_link *l)
-{
-    l->prev = at->prev;
-    l->next = at;
-    at->prev->next = l;
-    at->prev = l;
-}
-
-static void link_remove(struct arb_pool_link *l)
-{
-    l->prev->next = l->next;
-    l->next->prev = l->prev;
-    link_init(l);
-}
-
-static struct arb_pool_member *member_of(struct arb_pool_link *l)
-{
-    return container_of(l, struct arb_pool_member, link);
+    return container_of(l, struct pool_member, link);
 }
 
 /* Every change of state goes through here; the new place is the end of its list. */
-static void member_move(struct arb_pool *p, struct arb_pool_member *m, int state)
+static void member_move(struct pool *p, struct pool_member *m, int state)
 {
     if (m->state != STATE_NONE) {
-        link_remove(&m->link);
+        list_remove(&m->link);
         p->n[m->state]--;
     }
     m->state = state;
     if (state != STATE_NONE) {
-        link_insert(&p->lists[state], &m->link);
+        list_append(&p->lists[state], &m->link);
         p->n[state]++;
     }
 }
 
-static void member_close(struct arb_pool *p, struct arb_pool_member *m)
+static void member_close(struct pool *p, struct pool_member *m)
 {
     member_move(p, m, STATE_NONE);
     m->leases = 0;
     p->ops->close(p->context, m);
 }
 
-static void waiter_answer(struct arb_pool *p, struct arb_pool_waiter *w, struct arb_pool_member *m,
-                          int status)
+static void waiter_answer(struct pool *p, struct pool_waiter *w, struct pool_member *m, int status)
 {
-    link_remove(&w->link);
+    list_remove(&w->link);
     p->n_waiters--;
     w->on_ready(w, m, status);
 }
 
-static struct arb_pool_waiter *first_waiter(struct arb_pool *p)
+static struct pool_waiter *first_waiter(struct pool *p)
 {
-    return container_of(p->waiters.next, struct arb_pool_waiter, link);
+    return container_of(p->waiters.next, struct pool_waiter, link);
 }
 
 /* The oldest idle one that is still good; it stays in its list. */
-static struct arb_pool_member *take_idle(struct arb_pool *p)
+static struct pool_member *take_idle(struct pool *p)
 {
-    while (!is_empty(&p->lists[STATE_IDLE])) {
-        struct arb_pool_member *m = member_of(p->lists[STATE_IDLE].next);
+    while (!list_is_empty(&p->lists[STATE_IDLE])) {
+        struct pool_member *m = member_of(p->lists[STATE_IDLE].next);
 
         if (m->is_fresh || p->ops->is_usable(p->context, m))
             return m;
@@ -109,15 +81,14 @@ static struct arb_pool_member *take_idle(struct arb_pool *p)
 }
 
 /* Of the shared members with room the least used one, so that replies queue as little as may be. */
-static struct arb_pool_member *take_shared(struct arb_pool *p)
+static struct pool_member *take_shared(struct pool *p)
 {
-    struct arb_pool_member *best = NULL;
+    struct pool_member *best = NULL;
 
     if (p->shares == 1)
         return NULL;
-    for (struct arb_pool_link *l = p->lists[STATE_LEASED].next; l != &p->lists[STATE_LEASED];
-         l = l->next) {
-        struct arb_pool_member *m = member_of(l);
+    for (struct list *l = p->lists[STATE_LEASED].next; l != &p->lists[STATE_LEASED]; l = l->next) {
+        struct pool_member *m = member_of(l);
 
         if (m->leases < p->shares && !m->is_retired && (!best || m->leases < best->leases))
             best = m;
@@ -126,18 +97,18 @@ static struct arb_pool_member *take_shared(struct arb_pool *p)
 }
 
 /* How many members the waiters could use beside those that are there. */
-static unsigned n_wanted(const struct arb_pool *p)
+static unsigned n_wanted(const struct pool *p)
 {
     return p->n_waiters / p->shares + (p->n_waiters % p->shares != 0);
 }
 
-static void open_one(struct arb_pool *p)
+static void open_one(struct pool *p)
 {
-    struct arb_pool_member *m = NULL;
+    struct pool_member *m = NULL;
     int status = p->ops->open(p->context, &m);
 
     if (status == ARB_OK) {
-        *m = (struct arb_pool_member){.state = STATE_NONE};
+        *m = (struct pool_member){.state = STATE_NONE};
         member_move(p, m, STATE_OPENING);
         if (p->is_closed)
             member_close(p, m);
@@ -146,9 +117,9 @@ static void open_one(struct arb_pool *p)
     }
 }
 
-static bool serve_one(struct arb_pool *p)
+static bool serve_one(struct pool *p)
 {
-    struct arb_pool_member *m = take_idle(p);
+    struct pool_member *m = take_idle(p);
 
     if (!m)
         m = take_shared(p);
@@ -156,13 +127,13 @@ static bool serve_one(struct arb_pool *p)
         return false;
     if (m->state == STATE_IDLE)
         member_move(p, m, STATE_LEASED);
-    m->is_fresh = 0;
+    m->is_fresh = false;
     m->leases++;
     waiter_answer(p, first_waiter(p), m, ARB_OK);
     return true;
 }
 
-static void pump(struct arb_pool *p)
+static void pump(struct pool *p)
 {
     if (p->is_pumping)
         return;
@@ -178,10 +149,10 @@ static void pump(struct arb_pool *p)
     p->is_pumping = false;
 }
 
-int arb_pool_new(const struct arb_pool_ops *ops, void *context, unsigned size, unsigned shares,
-                 struct arb_pool **ret)
+int pool_new(const struct pool_ops *ops, void *context, unsigned size, unsigned shares,
+             struct pool **ret)
 {
-    struct arb_pool *p;
+    struct pool *p;
 
     if (size < 1 || size > ARB_POOL_SIZE_MAX || shares < 1)
         return ARB_INVALID;
@@ -192,71 +163,71 @@ int arb_pool_new(const struct arb_pool_ops *ops, void *context, unsigned size, u
     p->context = context;
     p->size = size;
     p->shares = shares;
-    link_init(&p->waiters);
+    list_init(&p->waiters);
     for (int i = 0; i < STATES_N; i++)
-        link_init(&p->lists[i]);
+        list_init(&p->lists[i]);
     *ret = p;
     return ARB_OK;
 }
 
-void arb_pool_free(struct arb_pool *p)
+void pool_free(struct pool *p)
 {
     if (!p)
         return;
     assert(!p->is_pumping);
-    arb_pool_close(p, ARB_POOL_CLOSED);
+    pool_close(p, ARB_POOL_CLOSED);
     free(p);
 }
 
-void arb_pool_close(struct arb_pool *p, int status)
+void pool_close(struct pool *p, int status)
 {
     static const int order[] = {STATE_LEASED, STATE_IDLE, STATE_OPENING};
 
     p->is_closed = true;
     for (size_t i = 0; i < ARRAY_SIZE(order); i++)
-        while (!is_empty(&p->lists[order[i]]))
+        while (!list_is_empty(&p->lists[order[i]]))
             member_close(p, member_of(p->lists[order[i]].next));
     while (p->n_waiters > 0)
         waiter_answer(p, first_waiter(p), NULL, status);
 }
 
-void arb_pool_acquire(struct arb_pool *p, struct arb_pool_waiter *w)
+void pool_acquire(struct pool *p, struct pool_waiter *w)
 {
-    link_init(&w->link);
+    list_init(&w->link);
     if (p->is_closed) {
         w->on_ready(w, NULL, ARB_POOL_CLOSED);
         return;
     }
-    link_insert(&p->waiters, &w->link);
+    list_append(&p->waiters, &w->link);
     p->n_waiters++;
     pump(p);
 }
 
-void arb_pool_acquire_again(struct arb_pool *p, struct arb_pool_waiter *w)
+void pool_acquire_again(struct pool *p, struct pool_waiter *w)
 {
-    link_init(&w->link);
+    list_init(&w->link);
     if (p->is_closed) {
         w->on_ready(w, NULL, ARB_POOL_CLOSED);
         return;
     }
-    link_insert(p->waiters.next, &w->link);
+    list_append(p->waiters.next, &w->link);
     p->n_waiters++;
 }
 
 /* Of several that are opening the one that would have served this waiter goes. */
-void arb_pool_cancel(struct arb_pool *p, struct arb_pool_waiter *w, int status)
+void pool_cancel(struct pool *p, struct pool_waiter *w, int status)
 {
     bool is_first = p->waiters.next == &w->link;
 
     waiter_answer(p, w, NULL, status);
     while (p->n[STATE_OPENING] > n_wanted(p)) {
-        struct arb_pool_link *l = &p->lists[STATE_OPENING];
+        struct list *l = &p->lists[STATE_OPENING];
 
         member_close(p, member_of(is_first ? l->next : l->prev));
     }
 }
 
-void arb_pool_opened(struct arb_pool *p, struct arb_pool_member *m)
+void pool_opened(struct pool *p, struct pool_member *m)
 {
     assert(m->state == STATE_OPENING);
     p->sessions++;
@@ -267,7 +238,7 @@ void arb_pool_opened(struct arb_pool *p, struct arb_pool_member *m)
     pump(p);
 }
 
-void arb_pool_failed(struct arb_pool *p, struct arb_pool_member *m, int status)
+void pool_failed(struct pool *p, struct pool_member *m, int status)
 {
     assert(m->state == STATE_OPENING);
     member_move(p, m, STATE_NONE);
@@ -277,7 +248,7 @@ void arb_pool_failed(struct arb_pool *p, struct arb_pool_member *m, int status)
     pump(p);
 }
 
-void arb_pool_release(struct arb_pool *p, struct arb_pool_member *m)
+void pool_release(struct pool *p, struct pool_member *m)
 {
     assert(m->state == STATE_LEASED && m->leases > 0);
     m->leases--;
@@ -288,57 +259,35 @@ void arb_pool_release(struct arb_pool *p, struct arb_pool_member *m)
     pump(p);
 }
 
-void arb_pool_retire(struct arb_pool *p, struct arb_pool_member *m)
+void pool_retire(struct pool *p, struct pool_member *m)
 {
-    m->is_retired = 1;
+    m->is_retired = true;
     if (m->leases == 0 && m->state != STATE_NONE)
         member_close(p, m);
     pump(p);
 }
 
-void arb_pool_lost(struct arb_pool *p, struct arb_pool_member *m)
+void pool_lost(struct pool *p, struct pool_member *m)
 {
     member_move(p, m, STATE_NONE);
     m->leases = 0;
     pump(p);
 }
 
-void arb_pool_processed(struct arb_pool *p)
+void pool_processed(struct pool *p)
 {
     p->requests_processed++;
 }
 
-unsigned arb_pool_size(const struct arb_pool *p)
+void pool_counters(const struct pool *p, struct arb_client_counters *ret)
 {
-    return p->size;
-}
-
-unsigned arb_pool_in_use(const struct arb_pool *p)
-{
-    return p->n[STATE_LEASED];
-}
-
-unsigned arb_pool_available(const struct arb_pool *p)
-{
-    return p->n[STATE_IDLE];
-}
-
-unsigned arb_pool_connecting(const struct arb_pool *p)
-{
-    return p->n[STATE_OPENING];
-}
-
-unsigned arb_pool_waiting(const struct arb_pool *p)
-{
-    return p->n_waiters;
-}
-
-unsigned long long arb_pool_sessions(const struct arb_pool *p)
-{
-    return p->sessions;
-}
-
-unsigned long long arb_pool_requests_processed(const struct arb_pool *p)
-{
-    return p->requests_processed;
+    *ret = (struct arb_client_counters){
+        .pool_size = p->size,
+        .in_use = p->n[STATE_LEASED],
+        .available = p->n[STATE_IDLE],
+        .connecting = p->n[STATE_OPENING],
+        .waiting = p->n_waiters,
+        .sessions = p->sessions,
+        .requests_processed = p->requests_processed,
+    };
 }

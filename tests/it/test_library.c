@@ -11,6 +11,7 @@
 
 #include <arbiter/arbiter.h>
 #include "base/util.h"
+#include "support/faulty.h"
 #include "support/server.h"
 
 static struct arb_client *client_of(struct server *s, const struct arb_client_options *o)
@@ -44,14 +45,14 @@ struct pool_counts {
 
 static void must_count(const struct arb_client *client, struct pool_counts want)
 {
-    const struct arb_pool *p = arb_client_pool(client);
+    const struct arb_client_counters p = rig_counters(client);
 
-    assert_int_equal(arb_pool_in_use(p), want.in_use);
-    assert_int_equal(arb_pool_available(p), want.available);
-    assert_int_equal(arb_pool_sessions(p), want.sessions);
-    assert_int_equal(arb_pool_requests_processed(p), want.requests);
-    assert_int_equal(arb_pool_waiting(p), 0);
-    assert_int_equal(arb_pool_connecting(p), 0);
+    assert_int_equal(p.in_use, want.in_use);
+    assert_int_equal(p.available, want.available);
+    assert_int_equal(p.sessions, want.sessions);
+    assert_int_equal(p.requests_processed, want.requests);
+    assert_int_equal(p.waiting, 0);
+    assert_int_equal(p.connecting, 0);
 }
 
 /* Calls at once: how many have ended well, and whether each has its own reply. */
@@ -143,7 +144,7 @@ static void client__pool_of_two__counters_as_in_pulsar(void **state)
     arb_client_options_init(&o);
     o.pool_size = 2;
     client = client_of(server_start(*state), &o);
-    assert_int_equal(arb_pool_size(arb_client_pool(client)), 2);
+    assert_int_equal(rig_counters(client).pool_size, 2);
     must_echo_text(client, "test connection");
     must_count(client, (struct pool_counts){0, 1, 1, 1});
     three_at_once(client);
@@ -363,8 +364,8 @@ static void run_chains(struct server *s, unsigned pool_size, unsigned pipeline, 
         chain_next(&c);
     ev_run(c.loop, 0);
     assert_int_equal(c.n_left + c.n_open + c.n_wrong, 0);
-    assert_int_equal(arb_pool_requests_processed(arb_client_pool(c.client)), n);
-    assert_int_equal(arb_pool_sessions(arb_client_pool(c.client)), pool_size);
+    assert_int_equal(rig_counters(c.client).requests_processed, n);
+    assert_int_equal(rig_counters(c.client).sessions, pool_size);
     arb_client_free(c.client);
     ev_loop_destroy(c.loop);
 }
@@ -396,7 +397,7 @@ static void echo__server_reloads__idle_connections_replaced_unnoticed(void **sta
         server_wait_log(s, "reload(ed)?|generation", round);
         three_at_once(client);
     }
-    assert_int_equal(arb_pool_requests_processed(arb_client_pool(client)), 18);
+    assert_int_equal(rig_counters(client).requests_processed, 18);
     arb_client_free(client);
 }
 

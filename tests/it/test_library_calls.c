@@ -83,8 +83,8 @@ static void echo__deadline_while_sending__timeout(void **state UNUSED)
     arb_call_options_init(&o);
     o.timeout_ms = 300; /* enough to begin with it, also on a slow machine */
     assert_int_equal(arb_echo_full(client, message, SIZE, &o, &call), ARB_TIMEOUT);
-    assert_int_equal(arb_pool_sessions(arb_client_pool(client)), 1);
-    assert_int_equal(arb_pool_available(arb_client_pool(client)), 0);
+    assert_int_equal(rig_counters(client).sessions, 1);
+    assert_int_equal(rig_counters(client).available, 0);
     arb_client_free(client);
     close(fd);
     free(message);
@@ -222,9 +222,9 @@ static void call_cancel__while_connecting__nothing_sent(void **state UNUSED)
 
     rig_open(&r, 1, 1);
     rig_start(&r, 0);
-    assert_int_equal(arb_pool_connecting(arb_client_pool(r.client)), 1);
+    assert_int_equal(rig_counters(r.client).connecting, 1);
     arb_call_cancel(r.calls[0]);
-    assert_int_equal(arb_pool_connecting(arb_client_pool(r.client)), 0);
+    assert_int_equal(rig_counters(r.client).connecting, 0);
     rig_drive(&r);
     assert_int_equal(r.status[0], ARB_CANCELLED);
     rig_must_be_well(&r);
@@ -242,7 +242,7 @@ static void call_cancel__reply_outstanding__connection_not_reused(void **state U
     rig_run_until_bytes(&r, 5);
     arb_call_cancel(r.calls[0]);
     assert_int_equal(rig_in_use(&r), 0);
-    assert_int_equal(arb_pool_available(arb_client_pool(r.client)), 0);
+    assert_int_equal(rig_counters(r.client).available, 0);
     rig_drive(&r);
     assert_int_equal(r.status[0], ARB_CANCELLED);
     faulty_hold(r.server, false);

@@ -236,8 +236,8 @@ static void connect__all_addresses_refuse__every_call_told(void **state UNUSED)
     for (int i = 0; i < 5; i++)
         assert_int_equal(arb_call_start(client, "x", 1, NULL, NULL, NULL, NULL), ARB_OK);
     assert_int_equal(arb_client_wait(client, -1), ARB_OK);
-    assert_int_equal(arb_pool_connecting(arb_client_pool(client)), 0);
-    assert_int_equal(arb_pool_sessions(arb_client_pool(client)), 0);
+    assert_int_equal(rig_counters(client).connecting, 0);
+    assert_int_equal(rig_counters(client).sessions, 0);
     arb_client_free(client);
     close(fd);
 }
@@ -288,8 +288,8 @@ static void connect__deadline__every_waiter_told(void **state UNUSED)
     assert_int_equal(echo(client), ARB_TIMEOUT);
     assert_int_equal(arb_client_wait(client, -1), ARB_OK);
     /* Nothing goes on for nobody. */
-    assert_int_equal(arb_pool_connecting(arb_client_pool(client)), 0);
-    assert_int_equal(arb_pool_waiting(arb_client_pool(client)), 0);
+    assert_int_equal(rig_counters(client).connecting, 0);
+    assert_int_equal(rig_counters(client).waiting, 0);
     arb_client_free(client);
     dead_close(&dead);
 }
@@ -307,7 +307,7 @@ static void connect__freed_in_the_middle__nothing_left(void **state UNUSED)
     for (int i = 0; i < 6; i++)
         assert_int_equal(arb_call_start(client, "x", 1, NULL, NULL, NULL, NULL), ARB_OK);
     assert_int_equal(arb_client_wait(client, CONNECTOR_STAGGER_MS + 20), ARB_TIMEOUT);
-    assert_int_equal(arb_pool_connecting(arb_client_pool(client)), 4);
+    assert_int_equal(rig_counters(client).connecting, 4);
     arb_client_free(client);
     dead_close(&dead);
 }

@@ -117,9 +117,9 @@ static void events__server_closes_an_idle_connection__noticed_by_the_loop(void *
     rig_start(&r, 0);
     rig_drive(&r);
     bind_all(&r);
-    assert_int_equal(arb_pool_available(arb_client_pool(r.client)), 1);
+    assert_int_equal(rig_counters(r.client).available, 1);
     faulty_close_all(r.server);
-    MUST_COME((rig_turn(&r), arb_pool_available(arb_client_pool(r.client))) == 0, "not noticed");
+    MUST_COME((rig_turn(&r), rig_counters(r.client).available) == 0, "not noticed");
     assert_string_equal(r.trace, "connection_lost:closed ");
     rig_must_be_well(&r);
     rig_close(&r);

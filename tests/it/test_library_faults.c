@@ -55,7 +55,7 @@ static void rig_open(struct rig *r, unsigned pipeline, unsigned retries, bool ha
 
 static void rig_close(struct rig *r)
 {
-    assert_int_equal(arb_pool_in_use(arb_client_pool(r->client)), 0);
+    assert_int_equal(rig_counters(r->client).in_use, 0);
     assert_int_equal(arb_client_calls(r->client), 0);
     arb_client_free(r->client);
     if (r->loop)
@@ -183,8 +183,8 @@ static void one_fault(struct rig *r, enum fault_kind kind, size_t k, unsigned re
     assert_int_equal(faulty_messages(r->server), before + sent);
     if (is_alone)
         assert_int_equal(faulty_accepted(r->server), accepted + 1);
-    assert_int_equal(arb_pool_available(arb_client_pool(r->client)), 1);
-    assert_int_equal(arb_pool_in_use(arb_client_pool(r->client)), 0);
+    assert_int_equal(rig_counters(r->client).available, 1);
+    assert_int_equal(rig_counters(r->client).in_use, 0);
 }
 
 static void every_fault(unsigned pipeline, unsigned retries, bool has_loop)
@@ -305,7 +305,7 @@ static void echo__server_speaks_first__mismatch(void **state UNUSED)
     assert_int_equal(arb_client_new(addr, NULL, &client), ARB_OK);
     for (unsigned i = 1; i <= 5; i++) {
         assert_int_equal(arb_echo(client, MESSAGE, MESSAGE_LEN, &reply), ARB_MISMATCH);
-        assert_int_equal(arb_pool_sessions(arb_client_pool(client)), i);
+        assert_int_equal(rig_counters(client).sessions, i);
     }
     arb_client_free(client);
     shutdown(listener, SHUT_RDWR);
@@ -338,7 +338,7 @@ static void echo__reply_ahead_of_its_message__unexpected(void **state UNUSED)
     assert_int_equal(pthread_create(&thread, NULL, speak_early, &listener), 0);
     assert_int_equal(arb_client_new(addr, NULL, &client), ARB_OK);
     assert_int_equal(arb_echo(client, message, SIZE, &reply), ARB_UNEXPECTED);
-    assert_int_equal(arb_pool_available(arb_client_pool(client)), 0);
+    assert_int_equal(rig_counters(client).available, 0);
     arb_client_free(client);
     pthread_join(thread, NULL);
     close(listener);

@@ -33,8 +33,8 @@ static void client_close__calls_in_all_states__each_told_once(void **state UNUSE
     arb_client_close(r.client);
     arb_client_close(r.client);
     assert_int_equal(rig_in_use(&r), 0);
-    assert_int_equal(arb_pool_available(arb_client_pool(r.client)), 0);
-    assert_int_equal(arb_pool_waiting(arb_client_pool(r.client)), 0);
+    assert_int_equal(rig_counters(r.client).available, 0);
+    assert_int_equal(rig_counters(r.client).waiting, 0);
     rig_drive(&r);
     for (int i = 0; i < 6; i++)
         assert_int_equal(r.status[i], ARB_POOL_CLOSED);
@@ -221,7 +221,7 @@ static void call_start__full_response__connection_held_until_freed(void **state 
     assert_non_null(arb_call_connection(r.kept));
     arb_call_free(r.kept);
     assert_int_equal(rig_in_use(&r), 0);
-    assert_int_equal(arb_pool_available(arb_client_pool(r.client)), 2);
+    assert_int_equal(rig_counters(r.client).available, 2);
     rig_close(&r);
 }
 

@@ -92,9 +92,9 @@ static void use(struct arb_client *client)
         arb_call_drop(call);
     assert_int_equal(arb_client_wait(client, -1), ARB_OK);
     assert_int_equal(n_ended, n_started);
-    assert_int_equal(arb_pool_in_use(arb_client_pool(client)), 0);
-    assert_int_equal(arb_pool_connecting(arb_client_pool(client)), 0);
-    assert_int_equal(arb_pool_waiting(arb_client_pool(client)), 0);
+    assert_int_equal(rig_counters(client).in_use, 0);
+    assert_int_equal(rig_counters(client).connecting, 0);
+    assert_int_equal(rig_counters(client).waiting, 0);
     arb_client_unbind(client, ARB_DATA_RECEIVED, on_event, &n_events);
 }
 

@@ -23,7 +23,7 @@ __attribute__((format(printf, 1, 2))) static void trace(const char *format, ...)
     assert_true(rig.len < sizeof(rig.trace));
 }
 
-static struct thing *thing_of(struct arb_pool_member *m)
+static struct thing *thing_of(struct pool_member *m)
 {
     return container_of(m, struct thing, member);
 }
@@ -33,7 +33,7 @@ int number(const struct thing *t)
     return (int)(t - rig.things) + 1;
 }
 
-static int on_open(void *context, struct arb_pool_member **ret)
+static int on_open(void *context, struct pool_member **ret)
 {
     struct thing *t = rig.things;
 
@@ -51,13 +51,13 @@ static int on_open(void *context, struct arb_pool_member **ret)
     return ARB_OK;
 }
 
-static int is_usable(void *context, struct arb_pool_member *m)
+static bool is_usable(void *context, struct pool_member *m)
 {
     (void)context;
     return !thing_of(m)->is_unusable;
 }
 
-static void on_close(void *context, struct arb_pool_member *m)
+static void on_close(void *context, struct pool_member *m)
 {
     (void)context;
     assert_true(thing_of(m)->state != 'n');
@@ -65,9 +65,9 @@ static void on_close(void *context, struct arb_pool_member *m)
     thing_of(m)->state = 'n';
 }
 
-const struct arb_pool_ops pool_rig_ops = {on_open, is_usable, on_close};
+const struct pool_ops pool_rig_ops = {on_open, is_usable, on_close};
 
-static void on_ready(struct arb_pool_waiter *w, struct arb_pool_member *m, int status)
+static void on_ready(struct pool_waiter *w, struct pool_member *m, int status)
 {
     struct guest *g = container_of(w, struct guest, waiter);
 
@@ -83,6 +83,14 @@ static void on_ready(struct arb_pool_waiter *w, struct arb_pool_member *m, int s
         g->then(g);
 }
 
+struct arb_client_counters counters_of(const struct pool *pool)
+{
+    struct arb_client_counters c;
+
+    pool_counters(pool, &c);
+    return c;
+}
+
 struct guest *guest(int name)
 {
     return &rig.guests[name - 'a'];
@@ -91,30 +99,30 @@ struct guest *guest(int name)
 void come(int name)
 {
     guest(name)->waiter.on_ready = on_ready;
-    arb_pool_acquire(rig.pool, &guest(name)->waiter);
+    pool_acquire(rig.pool, &guest(name)->waiter);
 }
 
 void opened(int n)
 {
     rig.things[n - 1].state = 'o';
-    arb_pool_opened(rig.pool, &rig.things[n - 1].member);
+    pool_opened(rig.pool, &rig.things[n - 1].member);
 }
 
 void failed(int n, int status)
 {
     rig.things[n - 1].state = 'n';
-    arb_pool_failed(rig.pool, &rig.things[n - 1].member, status);
+    pool_failed(rig.pool, &rig.things[n - 1].member, status);
 }
 
 void leave(int name)
 {
-    arb_pool_release(rig.pool, &guest(name)->thing->member);
+    pool_release(rig.pool, &guest(name)->thing->member);
 }
 
 void lost(int n)
 {
     rig.things[n - 1].state = 'n';
-    arb_pool_lost(rig.pool, &rig.things[n - 1].member);
+    pool_lost(rig.pool, &rig.things[n - 1].member);
 }
 
 void pool_rig_begin(unsigned size, unsigned shares)
@@ -122,22 +130,22 @@ void pool_rig_begin(unsigned size, unsigned shares)
     memset(&rig, 0, sizeof(rig));
     for (size_t i = 0; i < POOL_RIG_N; i++)
         rig.things[i].state = 'n';
-    assert_int_equal(arb_pool_new(&pool_rig_ops, &rig, size, shares, &rig.pool), ARB_OK);
+    assert_int_equal(pool_new(&pool_rig_ops, &rig, size, shares, &rig.pool), ARB_OK);
 }
 
 void assert_counters(unsigned in_use, unsigned available, unsigned connecting, unsigned waiting,
                      unsigned long long sessions)
 {
-    assert_int_equal(arb_pool_in_use(rig.pool), in_use);
-    assert_int_equal(arb_pool_available(rig.pool), available);
-    assert_int_equal(arb_pool_connecting(rig.pool), connecting);
-    assert_int_equal(arb_pool_waiting(rig.pool), waiting);
-    assert_int_equal(arb_pool_sessions(rig.pool), sessions);
+    assert_int_equal(counters_of(rig.pool).in_use, in_use);
+    assert_int_equal(counters_of(rig.pool).available, available);
+    assert_int_equal(counters_of(rig.pool).connecting, connecting);
+    assert_int_equal(counters_of(rig.pool).waiting, waiting);
+    assert_int_equal(counters_of(rig.pool).sessions, sessions);
 }
 
 void pool_rig_finish(void)
 {
-    arb_pool_free(rig.pool);
+    pool_free(rig.pool);
     for (size_t i = 0; i < POOL_RIG_N; i++)
         assert_int_equal(rig.things[i].state, 'n');
 }

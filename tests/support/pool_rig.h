@@ -5,20 +5,20 @@
 #ifndef SUPPORT_POOL_RIG_H
 #define SUPPORT_POOL_RIG_H
 
-#include <arbiter/pool.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "client/pool.h"
 
 enum { POOL_RIG_N = 64 };
 
 struct thing {
-    struct arb_pool_member member;
+    struct pool_member member;
     char state; /* 'n'one, 'c'onnecting, 'o'pen */
     bool is_unusable;
 };
 
 struct guest {
-    struct arb_pool_waiter waiter;
+    struct pool_waiter waiter;
     struct thing *thing; /* leased */
     int status;
     unsigned n_answers;
@@ -26,7 +26,7 @@ struct guest {
 };
 
 struct pool_rig {
-    struct arb_pool *pool;
+    struct pool *pool;
     struct thing things[POOL_RIG_N];
     struct guest guests[POOL_RIG_N]; /* the first is a */
     int refuse; /* what open says */
@@ -35,10 +35,13 @@ struct pool_rig {
 };
 
 extern struct pool_rig rig;
-extern const struct arb_pool_ops pool_rig_ops;
+extern const struct pool_ops pool_rig_ops;
 
 void pool_rig_begin(unsigned size, unsigned shares);
 void pool_rig_finish(void); /* everything must have been closed */
+
+/* counters_of - of a pool */
+struct arb_client_counters counters_of(const struct pool *pool);
 
 struct guest *guest(int name);
 int number(const struct thing *t);

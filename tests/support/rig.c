@@ -88,7 +88,7 @@ void rig_run_until_bytes(struct rig *r, unsigned bytes)
 
 unsigned rig_in_use(const struct rig *r)
 {
-    return arb_pool_in_use(arb_client_pool(r->client));
+    return rig_counters(r->client).in_use;
 }
 
 void rig_must_be_well(struct rig *r)

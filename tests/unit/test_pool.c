@@ -13,20 +13,20 @@
 
 static void pool_new__sizes_out_of_range__refused(void **state UNUSED)
 {
-    struct arb_pool *p = NULL;
+    struct pool *p = NULL;
 
-    assert_int_equal(arb_pool_new(&pool_rig_ops, NULL, 0, 1, &p), ARB_INVALID);
-    assert_int_equal(arb_pool_new(&pool_rig_ops, NULL, ARB_POOL_SIZE_MAX + 1, 1, &p), ARB_INVALID);
-    assert_int_equal(arb_pool_new(&pool_rig_ops, NULL, 1, 0, &p), ARB_INVALID);
+    assert_int_equal(pool_new(&pool_rig_ops, NULL, 0, 1, &p), ARB_INVALID);
+    assert_int_equal(pool_new(&pool_rig_ops, NULL, ARB_POOL_SIZE_MAX + 1, 1, &p), ARB_INVALID);
+    assert_int_equal(pool_new(&pool_rig_ops, NULL, 1, 0, &p), ARB_INVALID);
     assert_null(p);
-    arb_pool_free(NULL);
+    pool_free(NULL);
 }
 
 static void pool_acquire__nothing_there__opens_lazily(void **state UNUSED)
 {
     pool_rig_begin(10, 1);
     assert_trace("");
-    assert_int_equal(arb_pool_size(rig.pool), 10);
+    assert_int_equal(counters_of(rig.pool).pool_size, 10);
     come('a');
     assert_trace("open1 ");
     assert_counters(0, 0, 1, 1, 0);
@@ -175,9 +175,9 @@ static void pool_cancel__waiting__told_and_its_opening_closed(void **state UNUSE
     come('b');
     come('c');
     assert_trace("open1 open2 open3 ");
-    arb_pool_cancel(rig.pool, &guest('c')->waiter, ARB_CANCELLED);
+    pool_cancel(rig.pool, &guest('c')->waiter, ARB_CANCELLED);
     assert_trace("c:cancelled close3 ");
-    arb_pool_cancel(rig.pool, &guest('a')->waiter, ARB_TIMEOUT);
+    pool_cancel(rig.pool, &guest('a')->waiter, ARB_TIMEOUT);
     assert_trace("a:timeout close1 ");
     opened(2);
     assert_trace("b=2 ");
@@ -190,7 +190,7 @@ static void pool_cancel__queue_behind_a_full_pool__others_keep_their_turn(void *
     for (char g = 'a'; g <= 'd'; g++)
         come(g);
     opened(1);
-    arb_pool_cancel(rig.pool, &guest('b')->waiter, ARB_TIMEOUT);
+    pool_cancel(rig.pool, &guest('b')->waiter, ARB_TIMEOUT);
     leave('a');
     leave('c');
     assert_trace("open1 a=1 b:timeout c=1 d=1 ");
@@ -226,8 +226,8 @@ static void pool_acquire_again__lost_its_member__ahead_of_the_others(void **stat
     opened(2);
     come('e');
     assert_trace("open1 a=1 b=1 open2 c=2 d=2 ");
-    arb_pool_acquire_again(rig.pool, &guest('b')->waiter);
-    arb_pool_acquire_again(rig.pool, &guest('a')->waiter);
+    pool_acquire_again(rig.pool, &guest('b')->waiter);
+    pool_acquire_again(rig.pool, &guest('a')->waiter);
     assert_trace("");
     lost(1);
     opened(1);
@@ -246,11 +246,11 @@ static void pool_close__all_states__closed_and_told(void **state UNUSED)
     opened(2);
     leave('b'); /* c gets 2 */
     assert_trace("open1 open2 open3 a=1 b=2 c=2 ");
-    arb_pool_close(rig.pool, ARB_CANCELLED);
+    pool_close(rig.pool, ARB_CANCELLED);
     assert_trace("close1 close2 close3 d:cancelled e:cancelled ");
     assert_counters(0, 0, 0, 0, 2);
     come('f');
-    arb_pool_acquire_again(rig.pool, &guest('f')->waiter);
+    pool_acquire_again(rig.pool, &guest('f')->waiter);
     assert_trace("f:pool_closed f:pool_closed ");
     pool_rig_finish();
 }
@@ -288,7 +288,7 @@ static void pool_retire__leased__no_new_lease_and_closed_after_the_last(void **s
     come('a');
     come('b');
     opened(1);
-    arb_pool_retire(rig.pool, &rig.things[0].member);
+    pool_retire(rig.pool, &rig.things[0].member);
     leave('a');
     come('c');
     assert_trace("open1 a=1 b=1 ");
@@ -305,7 +305,7 @@ static void pool_retire__idle__closed_now(void **state UNUSED)
     come('a');
     opened(1);
     leave('a');
-    arb_pool_retire(rig.pool, &rig.things[0].member);
+    pool_retire(rig.pool, &rig.things[0].member);
     assert_trace("open1 a=1 close1 ");
     pool_rig_finish();
 }
@@ -315,7 +315,7 @@ static void pool_retire__idle__closed_now(void **state UNUSED)
 static void leave_at_once(struct guest *g)
 {
     g->then = NULL;
-    arb_pool_release(rig.pool, &g->thing->member);
+    pool_release(rig.pool, &g->thing->member);
 }
 
 static void pool_release__from_the_handler__next_waiter(void **state UNUSED)
@@ -334,7 +334,7 @@ static void pool_release__from_the_handler__next_waiter(void **state UNUSED)
 static void come_again(struct guest *g)
 {
     g->then = NULL;
-    arb_pool_acquire(rig.pool, &g->waiter);
+    pool_acquire(rig.pool, &g->waiter);
 }
 
 static void pool_failed__comes_again_from_the_handler__behind_the_others(void **state UNUSED)
@@ -355,7 +355,7 @@ static void pool_failed__comes_again_from_the_handler__behind_the_others(void **
 static void close_all(struct guest *g)
 {
     g->then = NULL;
-    arb_pool_close(rig.pool, ARB_POOL_CLOSED);
+    pool_close(rig.pool, ARB_POOL_CLOSED);
 }
 
 static void pool_close__from_the_handler__everybody_told(void **state UNUSED)

@@ -61,10 +61,10 @@ static void storm_check(const struct storm *s)
         assert_true(leases[i] == 0 || rig.things[i].state == 'o');
     }
     assert_true(open + connecting <= s->size);
-    assert_int_equal(arb_pool_in_use(rig.pool), in_use);
-    assert_int_equal(arb_pool_available(rig.pool), open - in_use);
-    assert_int_equal(arb_pool_connecting(rig.pool), connecting);
-    assert_int_equal(arb_pool_waiting(rig.pool), waiting);
+    assert_int_equal(counters_of(rig.pool).in_use, in_use);
+    assert_int_equal(counters_of(rig.pool).available, open - in_use);
+    assert_int_equal(counters_of(rig.pool).connecting, connecting);
+    assert_int_equal(counters_of(rig.pool).waiting, waiting);
     /* Nobody waits for nothing. */
     assert_true(waiting == 0 || connecting > 0 || in_use == s->size);
 }
@@ -99,7 +99,7 @@ static void storm_event(struct storm *s)
         break;
     case 4:
         if (s->is_waiting[i])
-            arb_pool_cancel(rig.pool, &rig.guests[i].waiter, ARB_CANCELLED);
+            pool_cancel(rig.pool, &rig.guests[i].waiter, ARB_CANCELLED);
         break;
     case 5:
         if ((t = any_in(s, 'c')) != NULL)
@@ -130,7 +130,7 @@ static void pool__random_events__promises_hold(void **state UNUSED)
             storm_check(&s);
             rig.trace[rig.len = 0] = '\0';
         }
-        arb_pool_close(rig.pool, ARB_POOL_CLOSED);
+        pool_close(rig.pool, ARB_POOL_CLOSED);
         storm_note(&s);
         for (size_t i = 0; i < N; i++)
             assert_false(s.is_waiting[i]);
