@@ -5,8 +5,8 @@
 # (tools/probe.sh) and kept; a changed command line rebuilds what it concerns, an unchanged one nothing.
 
 VERSION     := 0.1.0
-SONAME      := libarbiter.so.0
-SHARED      := libarbiter.so.$(VERSION)
+SONAME      := libarbiter-client.so.0
+SHARED      := libarbiter-client.so.$(VERSION)
 prefix      ?= /usr/local
 bindir      ?= $(prefix)/bin
 sbindir     ?= $(prefix)/sbin
@@ -52,7 +52,7 @@ help:
 	@echo 'make unit, it   only the unit tests, only the integration tests'
 	@echo 'make lint       format, static analysis, layers, manuals, documents against tables'
 	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
-	@echo 'make memcheck   libarbiter and echo-client under valgrind'
+	@echo 'make memcheck   libarbiter-client and echo-client under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
@@ -144,7 +144,7 @@ LIB_SRC := $(patsubst %,src/client/%.c,addresses connect connection connector de
              echo_owner echo_sync events exchange_check outcome pool reactor resolve) \
            src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
-LIBRARY := $(B)/$(SHARED) $(B)/libarbiter.a
+LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a
 
 all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
@@ -210,11 +210,11 @@ $(B)/$(SHARED): $(LIB_OBJ) $(B)/link.txt
 	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(LIB_OBJ) -lev
 
 # One object, so that what is hidden in the shared library does not exist in the static one either.
-$(B)/libarbiter.a: $(LIB_OBJ) $(B)/link.txt
+$(B)/libarbiter-client.a: $(LIB_OBJ) $(B)/link.txt
 	@$(call say,AR,$@) rm -f $@
-	$(Q)$(LD) -r -o $(B)/pic/libarbiter.o $(LIB_OBJ)
-	$(Q)objcopy --localize-hidden $(B)/pic/libarbiter.o
-	$(Q)ar rcs $@ $(B)/pic/libarbiter.o
+	$(Q)$(LD) -r -o $(B)/pic/libarbiter-client.o $(LIB_OBJ)
+	$(Q)objcopy --localize-hidden $(B)/pic/libarbiter-client.o
+	$(Q)ar rcs $@ $(B)/pic/libarbiter-client.o
 
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
@@ -323,10 +323,10 @@ prefix=$(prefix)
 libdir=$(libdir)
 includedir=$(includedir)
 
-Name: arbiter
+Name: arbiter-client
 Description: client library for echo-arbiter: a connection pool, blocking and asynchronous calls
 Version: $(VERSION)
-Libs: -L$${libdir} -larbiter
+Libs: -L$${libdir} -larbiter-client
 Libs.private: -lev -pthread
 Cflags: -I$${includedir}
 endef
@@ -341,12 +341,12 @@ install: all
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
 	install -m 755 $(B)/$(SHARED) $(DESTDIR)$(libdir)/
 	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libarbiter.so
-	install -m 644 $(B)/libarbiter.a $(DESTDIR)$(libdir)/
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libarbiter-client.so
+	install -m 644 $(B)/libarbiter-client.a $(DESTDIR)$(libdir)/
 	install -D -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
 	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
-	$(file >$(B)/arbiter.pc,$(PKGCONFIG))
-	install -m 644 $(B)/arbiter.pc $(DESTDIR)$(libdir)/pkgconfig/
+	$(file >$(B)/arbiter-client.pc,$(PKGCONFIG))
+	install -m 644 $(B)/arbiter-client.pc $(DESTDIR)$(libdir)/pkgconfig/
 	$(if $(DESTDIR),,@PATH=$$PATH:/usr/sbin:/sbin; ldconfig 2>/dev/null; \
 	    ldconfig -p 2>/dev/null | grep -qF ' $(libdir)/$(SONAME)' || echo 'The loader does not look in $(libdir):' \
 	    'link programs with -Wl,-rpath,$(libdir), or name it in /etc/ld.so.conf.d and run ldconfig.')
@@ -357,5 +357,5 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
-	rm -f $(addprefix $(DESTDIR)$(libdir)/,libarbiter.so libarbiter.a pkgconfig/arbiter.pc $(SONAME) $(SHARED))
+	rm -f $(addprefix $(DESTDIR)$(libdir)/,libarbiter-client.so libarbiter-client.a pkgconfig/arbiter-client.pc $(SONAME) $(SHARED))
 	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :

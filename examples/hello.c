@@ -1,5 +1,5 @@
-/* cc hello.c $(pkg-config --cflags --libs arbiter) -o hello && ./hello */
-#include <arbiter/arbiter.h>
+/* cc hello.c $(pkg-config --cflags --libs arbiter-client) -o hello && ./hello */
+#include <arbiter/client.h>
 #include <stdio.h>
 
 int main(int argc, char **argv)

@@ -1,22 +1,75 @@
 /*
- * libarbiter: a client, which is an address and a pool of connections to it.
+ * libarbiter-client: a client library for servers of the Echo protocol; libarbiter-client(3) tells
+ * the story.
  *
- * No signals, no exit, no output, no global state. A client belongs to one thread (any number of
- * threads may have one each) and to one process: after fork the child makes its own. Handlers are
- * called from the caller's libev loop, or from the functions that say "Blocks"; they may call
- * everything but those.
- * Source: pulsar, examples/echo/manage.py, class Echo.
+ * A client is an address and a pool of connections to it. No signals, no exit, no output, no global
+ * state. A client belongs to one thread (any number of threads may have one each) and to one
+ * process: after fork the child makes its own. Handlers are called from the caller's libev loop, or
+ * from the functions that say "Blocks"; they may call everything but those.
+ * Source: pulsar, examples/echo/manage.py, class Echo, and pulsar/async/{clients,events}.py.
  */
 #ifndef ARBITER_CLIENT_H
 #define ARBITER_CLIENT_H
 
 #include <stddef.h>
 #include <sys/socket.h>
-#include <arbiter/status.h>
+
+#if defined(__GNUC__)
+#define ARB_EXPORT __attribute__((visibility("default")))
+#else
+#define ARB_EXPORT
+#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- how everything can end ---- */
+
+/*
+ * Functions return 0 (ARB_OK), one of the positive outcomes below, or a negative -errno for what
+ * the system refused unexpectedly; arb_strerror knows all. Numbers are stable: a new outcome is
+ * appended.
+ */
+enum arb_status {
+    ARB_OK = 0,
+    ARB_TIMEOUT = 1, /* the deadline passed: in the queue, connecting, sending or receiving */
+    ARB_REFUSED = 2, /* nobody listens there */
+    ARB_UNREACHABLE = 3, /* no way to that address */
+    ARB_UNRESOLVED = 4, /* the name has no address */
+    ARB_NO_RESOLVER = 5, /* no name server answers just now */
+    ARB_CLOSED = 6, /* the peer closed the connection before the reply was complete */
+    ARB_RESET = 7, /* the connection was reset before the reply was complete */
+    ARB_UNEXPECTED = 8, /* the peer sent bytes that nobody asked for */
+    ARB_MISMATCH = 9, /* the reply is not the message */
+    ARB_TOO_LONG = 10, /* the message is longer than max_message */
+    ARB_SEPARATOR = 11, /* the message would end early: it has the separator in it */
+    ARB_CANCELLED = 12, /* arb_call_cancel, or the client was freed */
+    ARB_POOL_CLOSED = 13, /* arb_client_close */
+    ARB_QUEUE_FULL = 14, /* as many calls are under way as the options allow */
+    ARB_BUSY = 15, /* not now: inside a callback of the same client, or the connection is shared */
+    ARB_FORKED = 16, /* the client belongs to the parent process: make a new one */
+    ARB_INVALID = 17, /* an argument or option is out of its range */
+    ARB_BAD_ADDRESS = 18, /* the text is no address */
+    ARB_NOMEM = 19 /* out of memory */
+};
+
+/*
+ * arb_strerror - a sentence for a status or -errno
+ * Returns static text, never NULL; usable from any thread.
+ */
+ARB_EXPORT const char *arb_strerror(int status);
+
+/*
+ * arb_status_name - a short stable word ("timeout", "closed"; "error" for -errno), for logs
+ * Returns static text, never NULL.
+ */
+ARB_EXPORT const char *arb_status_name(int status);
+
+/* arb_version - the version of the library that is running, such as "0.1.0"; static text */
+ARB_EXPORT const char *arb_version(void);
+
+/* ---- a client ---- */
 
 struct arb_client;
 struct ev_loop;
@@ -103,9 +156,8 @@ struct arb_client_counters {
     unsigned long long requests_processed; /* calls that were answered since then */
 };
 
-/* arb_client_counters - what is counted now */
-ARB_EXPORT void arb_client_counters(const struct arb_client *client,
-                                    struct arb_client_counters *ret);
+/* arb_client_count - what is counted now */
+ARB_EXPORT void arb_client_count(const struct arb_client *client, struct arb_client_counters *ret);
 
 /* arb_client_calls - how many calls are under way: started, and their handler not called yet */
 ARB_EXPORT unsigned arb_client_calls(const struct arb_client *client);
@@ -117,6 +169,190 @@ ARB_EXPORT unsigned arb_client_calls(const struct arb_client *client);
  * ARB_BUSY (in a handler), ARB_FORKED or -errno. Blocks.
  */
 ARB_EXPORT int arb_client_wait(struct arb_client *client, int timeout_ms);
+
+/* ---- calls ---- */
+
+/*
+ * A call sends one message and takes its echo, which is compared with it byte by byte as it comes:
+ * a reply is whole and right, or the call ends with a status that says what happened. There is one
+ * deadline for all of it: queue, connect, send and receive.
+ *
+ *     arb_echo                  one call that blocks: message in, reply out
+ *     arb_call_start            a call that goes on in the background: any number, one handler each
+ *     arb_echo_full, _connect   hand over the consumer, which holds its connection until it is
+ * freed
+ */
+struct arb_call; /* pulsar's consumer: a message and its reply */
+struct arb_connection;
+
+/* What differs for one call; -1 = as in the client's options. */
+struct arb_call_options {
+    int timeout_ms;
+    int retries;
+    int full_response;
+    int reserved[5]; /* -1 */
+};
+
+struct arb_reply {
+    const void *data; /* without the separator; not NULL, not terminated */
+    size_t len;
+    void *owner; /* what arb_reply_free frees */
+};
+
+/* arb_call_options_init - all as in the client's options */
+ARB_EXPORT void arb_call_options_init(struct arb_call_options *options);
+
+/*
+ * arb_echo - send one message and wait for its echo
+ * @message    borrowed; @len bytes without the separator
+ * @ret_reply  on ARB_OK: owned by the caller, arb_reply_free
+ * Returns ARB_OK or why not. Of a message that cannot be sent (ARB_TOO_LONG, ARB_SEPARATOR) no byte
+ * is sent. Calls that were started before go on meanwhile. Blocks.
+ */
+ARB_EXPORT int arb_echo(struct arb_client *client, const void *message, size_t len,
+                        struct arb_reply *ret_reply);
+
+/* arb_reply_free - NULL and a reply that is freed already are fine */
+ARB_EXPORT void arb_reply_free(struct arb_reply *reply);
+
+/*
+ * arb_echo_full - as arb_echo, with the consumer and its connection instead of the bytes
+ * @options  borrowed; NULL = the client's; full_response is taken as 1
+ * @ret      on ARB_OK: owned by the caller, arb_call_free
+ */
+ARB_EXPORT int arb_echo_full(struct arb_client *client, const void *message, size_t len,
+                             const struct arb_call_options *options, struct arb_call **ret);
+
+/* arb_connect - lease a connection, send nothing; otherwise as arb_echo_full. Blocks. */
+ARB_EXPORT int arb_connect(struct arb_client *client, const struct arb_call_options *options,
+                           struct arb_call **ret);
+
+/* How a call has ended. With full_response @call is the handler's from now on: arb_call_free. */
+typedef void arb_call_handler(struct arb_call *call, int status, void *userdata);
+
+/*
+ * arb_call_start - send one message; the reply comes through the handler
+ * @message   borrowed; copied
+ * @options   borrowed; NULL = the client's
+ * @on_done   called exactly once, never before this returns; NULL = nobody is interested
+ * @ret_call  NULL, or for arb_call_cancel: valid until on_done has returned
+ * Returns ARB_OK, or, without a call of the handler, ARB_TOO_LONG, ARB_SEPARATOR, ARB_QUEUE_FULL,
+ * ARB_INVALID, ARB_POOL_CLOSED, ARB_FORKED or ARB_NOMEM.
+ */
+ARB_EXPORT int arb_call_start(struct arb_client *client, const void *message, size_t len,
+                              const struct arb_call_options *options, arb_call_handler *on_done,
+                              void *userdata, struct arb_call **ret_call);
+
+/* arb_connect_start - lease a connection: arb_call_start with full_response and without a message
+ */
+ARB_EXPORT int arb_connect_start(struct arb_client *client, const struct arb_call_options *options,
+                                 arb_call_handler *on_done, void *userdata,
+                                 struct arb_call **ret_call);
+
+/*
+ * arb_call_cancel - end it with ARB_CANCELLED, unless it has ended already
+ * The handler is called as usual, later. A connection that owes a reply is not used again.
+ */
+ARB_EXPORT void arb_call_cancel(struct arb_call *call);
+
+/*
+ * arb_call_free - give a handed-over call back, and its connection to the pool. NULL is fine.
+ * One that is still under way is cancelled, and freed after its handler.
+ */
+ARB_EXPORT void arb_call_free(struct arb_call *call);
+
+/* arb_call_drop - as arb_call_free, but the connection is closed after its last call */
+ARB_EXPORT void arb_call_drop(struct arb_call *call);
+
+/*
+ * arb_call_detach - take the connection's socket out of the pool; the call remains to be freed
+ * @ret_fd  on ARB_OK: owned by the caller; a non-blocking stream socket without unread bytes
+ * Returns ARB_OK, ARB_CLOSED (there is none any more) or ARB_BUSY (others use it too).
+ */
+ARB_EXPORT int arb_call_detach(struct arb_call *call, int *ret_fd);
+
+/*
+ * arb_call_message, arb_call_reply - borrowed until the call is freed
+ * The reply is NULL unless the call has ended with ARB_OK. @ret_len may be NULL.
+ */
+ARB_EXPORT const void *arb_call_message(const struct arb_call *call, size_t *ret_len);
+ARB_EXPORT const void *arb_call_reply(const struct arb_call *call, size_t *ret_len);
+
+/* arb_call_status - ARB_BUSY while it is under way, then how it has ended */
+ARB_EXPORT int arb_call_status(const struct arb_call *call);
+
+/* arb_call_retries - how often it was sent again */
+ARB_EXPORT unsigned arb_call_retries(const struct arb_call *call);
+
+/*
+ * arb_call_connection - the connection that it is on or holds; NULL if there is none
+ * Borrowed until the call is freed; from a handler of arb_call_start without full_response NULL.
+ */
+ARB_EXPORT struct arb_connection *arb_call_connection(const struct arb_call *call);
+
+/* Which one it is: the first of its client is 1; how many replies it has brought. */
+ARB_EXPORT unsigned long long arb_connection_session(const struct arb_connection *connection);
+ARB_EXPORT unsigned long long arb_connection_processed(const struct arb_connection *connection);
+
+/* arb_connection_fd - borrowed, for getsockopt and the like; -1 when it is closed */
+ARB_EXPORT int arb_connection_fd(const struct arb_connection *connection);
+
+/* arb_connection_peer - "127.0.0.1:8060" and so on; static for the connection's life */
+ARB_EXPORT const char *arb_connection_peer(const struct arb_connection *connection);
+
+/* ---- events ---- */
+
+/*
+ * Events tell what happens on connections without being part of it. One-time events happen at most
+ * once in the life of a connection; who binds to one that has happened is called at once.
+ * Many-times events happen for each call or each read. Handlers of the connection come before those
+ * of its client, each in the order in which they were bound.
+ */
+enum arb_event_kind {
+    ARB_CONNECTION_MADE, /* one-time: connected */
+    ARB_CONNECTION_LOST, /* one-time: closed, @status says why; ARB_OK: by us, as it was dropped,
+                            detached or used up; ARB_POOL_CLOSED: by arb_client_close;
+                            ARB_CANCELLED: by arb_client_free */
+    ARB_PRE_REQUEST, /* @call has got its connection, nothing is sent yet */
+    ARB_DATA_RECEIVED, /* @data has come, not yet compared; @call is what it should answer or NULL
+                        */
+    ARB_POST_REQUEST /* @call has ended with @status; for each ARB_PRE_REQUEST one */
+};
+
+enum { ARB_EVENTS = ARB_POST_REQUEST + 1 };
+
+/* Everything is borrowed until the handler returns. */
+struct arb_event {
+    enum arb_event_kind kind;
+    int status;
+    struct arb_client *client;
+    struct arb_connection *connection;
+    struct arb_call *call;
+    const void *data;
+    size_t len;
+};
+
+typedef void arb_event_handler(const struct arb_event *event, void *userdata);
+
+/* arb_event_name - "connection_made" and so on; static, NULL for no kind */
+ARB_EXPORT const char *arb_event_name(enum arb_event_kind kind);
+
+/*
+ * arb_client_bind - call @handler for an event of any connection of the client, from now on
+ * arb_connection_bind - for one connection
+ * Returns ARB_OK, ARB_INVALID or ARB_NOMEM.
+ */
+ARB_EXPORT int arb_client_bind(struct arb_client *client, enum arb_event_kind kind,
+                               arb_event_handler *handler, void *userdata);
+ARB_EXPORT int arb_connection_bind(struct arb_connection *connection, enum arb_event_kind kind,
+                                   arb_event_handler *handler, void *userdata);
+
+/* arb_client_unbind, arb_connection_unbind - undo one bind with the same arguments, if there is
+ * one */
+ARB_EXPORT void arb_client_unbind(struct arb_client *client, enum arb_event_kind kind,
+                                  arb_event_handler *handler, void *userdata);
+ARB_EXPORT void arb_connection_unbind(struct arb_connection *connection, enum arb_event_kind kind,
+                                      arb_event_handler *handler, void *userdata);
 
 #ifdef __cplusplus
 }

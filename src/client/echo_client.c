@@ -269,7 +269,7 @@ int arb_client_resolve(struct arb_client *client)
     return ARB_OK;
 }
 
-void arb_client_counters(const struct arb_client *client, struct arb_client_counters *ret)
+void arb_client_count(const struct arb_client *client, struct arb_client_counters *ret)
 {
     pool_counters(client->pool, ret);
 }

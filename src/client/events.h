@@ -4,7 +4,7 @@
 #ifndef CLIENT_EVENTS_H
 #define CLIENT_EVENTS_H
 
-#include <arbiter/event.h>
+#include <arbiter/client.h>
 #include <stdbool.h>
 
 struct event_binding;

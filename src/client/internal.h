@@ -10,7 +10,7 @@
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
 
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>

@@ -1,12 +1,12 @@
 /*
  * How a call can end other than with its reply. THE table of outcomes: the library's sentences, the
  * words of the JSON output and the exit codes of the tool are rows of it. The numbers are those of
- * <arbiter/status.h>.
+ * <arbiter/client.h>.
  */
 #ifndef CLIENT_OUTCOME_H
 #define CLIENT_OUTCOME_H
 
-#include <arbiter/status.h>
+#include <arbiter/client.h>
 
 /* clang-format off */
 /*    outcome         status           name           exit  sentence */

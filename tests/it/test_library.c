@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include "base/util.h"
 #include "support/faulty.h"
 #include "support/server.h"

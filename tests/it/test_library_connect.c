@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include "base/util.h"
 #include "client/connector.h"
 #include "support/faulty.h"

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include "base/util.h"
 #include "support/faulty.h"
 #include "support/must.h"

@@ -81,18 +81,18 @@ static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
     install(it);
     setenv("ADDR", s->addr[0], 1);
     must_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
-                 "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/hello\"\n"
+                 "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello\"\n"
                  "\"$DEST/hello\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
     must_run(it,
              "$CC -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
-             "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/hello++\"\n"
+             "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello++\"\n"
              "\"$DEST/hello++\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
     must_run(it,
-             "$CC examples/hello.c $(pkg-config --cflags arbiter) -o \"$DEST/hello-static\" \\\n"
-             "    \"$lib/libarbiter.a\" $(pkg-config --libs --static arbiter |\n"
-             "    sed 's/-larbiter//')\n"
+             "$CC examples/hello.c $(pkg-config --cflags arbiter-client) -o \"$DEST/hello-static\" \\\n"
+             "    \"$lib/libarbiter-client.a\" $(pkg-config --libs --static arbiter-client |\n"
+             "    sed 's/-larbiter-client//')\n"
              "unset LD_LIBRARY_PATH\n"
              "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
@@ -110,7 +110,7 @@ static void install__headers__each_alone_in_c99_and_cpp(void **state)
         "    for language in 'c -std=c99' 'c -std=c11' 'c++ -std=c++11' 'c++ -std=c++20'; do\n"
         "        printf '#include <arbiter/%s>\\n#include <arbiter/%s>\\n' $header $header |\n"
         "            $CC -x $language -pedantic-errors -Wall -Wextra -Wundef -Wshadow -Werror \\\n"
-        "            $(pkg-config --cflags arbiter) -fsyntax-only -\n"
+        "            $(pkg-config --cflags arbiter-client) -fsyntax-only -\n"
         "    done\n"
         "done\n");
 }
@@ -126,8 +126,8 @@ static void install__symbols__only_arb(void **state)
     install(it);
     must_run(
         it,
-        "nm -D --defined-only \"$lib/libarbiter.so.0\" >\"$DEST/shared\"\n"
-        "nm -g --defined-only \"$lib/libarbiter.a\" | grep -E ' [A-Z] ' >\"$DEST/static\"\n"
+        "nm -D --defined-only \"$lib/libarbiter-client.so.0\" >\"$DEST/shared\"\n"
+        "nm -g --defined-only \"$lib/libarbiter-client.a\" | grep -E ' [A-Z] ' >\"$DEST/static\"\n"
         "for list in shared static; do\n"
         "    ! grep -vE ' T arb_[a-z_]+$' \"$DEST/$list\"\n"
         "    sed 's/.* //' \"$DEST/$list\" | sort >\"$DEST/$list.names\"\n"
@@ -139,12 +139,12 @@ static void install__symbols__only_arb(void **state)
         "    >\"$DEST/declared\"\n"
         "diff \"$DEST/declared\" \"$DEST/shared.names\"\n"
         /* Nothing in it can end the process, print, or change a signal. */
-        "nm -D --undefined-only \"$lib/libarbiter.so.0\" | sed 's/.* //; s/@.*//' \\\n"
+        "nm -D --undefined-only \"$lib/libarbiter-client.so.0\" | sed 's/.* //; s/@.*//' \\\n"
         "    >\"$DEST/used\"\n"
         "! grep -xE "
         "'exit|_exit|abort|printf|puts|perror|write|signal|sigaction|raise|kill|environ|getenv|"
         "setlocale|srand|rand' \"$DEST/used\"\n"
-        "readelf -d \"$lib/libarbiter.so\" | grep -q 'soname: .libarbiter.so.0.'\n");
+        "readelf -d \"$lib/libarbiter-client.so\" | grep -q 'soname: .libarbiter-client.so.0.'\n");
 }
 
 static void uninstall__after_install__nothing_left(void **state)
@@ -153,7 +153,7 @@ static void uninstall__after_install__nothing_left(void **state)
 
     install(it);
     must_run(it, "test -x \"$DEST/usr/local/bin/echo-client\"\n"
-                 "test -f \"$DEST/usr/local/share/man/man3/libarbiter.3\"\n"
+                 "test -f \"$DEST/usr/local/share/man/man3/libarbiter-client.3\"\n"
                  "make --no-print-directory uninstall B=\"$BUILD\" DESTDIR=\"$DEST\"\n"
                  "! find \"$DEST\" ! -type d | grep .\n");
 }

@@ -106,12 +106,12 @@ $difference"
 
 # The library: every status in the manual, and the example is the one that is tested.
 while read -r status; do
-    [ "$status" = ARB_OK ] || grep -q "^.It Dv $status\$" man/libarbiter.3 ||
-        complain "man/libarbiter.3: $status of include/arbiter/status.h is missing"
-done < <(grep -oE '^ *ARB_[A-Z_]+ =' include/arbiter/status.h | tr -d ' =')
+    [ "$status" = ARB_OK ] || grep -q "^.It Dv $status\$" man/libarbiter-client.3 ||
+        complain "man/libarbiter-client.3: $status of include/arbiter/client.h is missing"
+done < <(grep -oE '^ *ARB_[A-Z_]+ =' include/arbiter/client.h | tr -d ' =')
 difference=$(diff <(sed '1,/^#include/ { /^#include/!d }' examples/hello.c) \
-    <(sed -n '/^\.Bd -literal$/,/^\.Ed/p' man/libarbiter.3 | sed '1d;$d;s/\\e/\\/g')) ||
-    complain "the examples of examples/hello.c (<) and man/libarbiter.3 (>) differ:
+    <(sed -n '/^\.Bd -literal$/,/^\.Ed/p' man/libarbiter-client.3 | sed '1d;$d;s/\\e/\\/g')) ||
+    complain "the examples of examples/hello.c (<) and man/libarbiter-client.3 (>) differ:
 $difference"
 
 # Links of the markdown files.

@@ -6,7 +6,7 @@
 #ifndef SUPPORT_FAULTY_H
 #define SUPPORT_FAULTY_H
 
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,12 +49,12 @@ unsigned faulty_open(struct faulty *f);
 /* faulty_close_all - close what is open, as a server does that restarts */
 void faulty_close_all(struct faulty *f);
 
-/* rig_counters - arb_client_counters as a value */
+/* rig_counters - arb_client_count as a value */
 static inline struct arb_client_counters rig_counters(const struct arb_client *client)
 {
     struct arb_client_counters c;
 
-    arb_client_counters(client, &c);
+    arb_client_count(client, &c);
     return c;
 }
 

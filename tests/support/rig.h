@@ -6,7 +6,7 @@
 #define SUPPORT_RIG_H
 
 #include <ev.h>
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include "support/faulty.h"
 
 enum { RIG_CALLS_MAX = 26, RIG_HASTY_MS = 25 };

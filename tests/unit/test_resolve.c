@@ -2,7 +2,7 @@
  * Looking names up within a deadline, with a getaddrinfo of the test's own: static linking takes
  * this one. A lock says when it answers, so that nothing depends on time.
  */
-#include <arbiter/arbiter.h>
+#include <arbiter/client.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
