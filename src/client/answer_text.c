@@ -12,204 +12,136 @@
 #include "client/columns.h"
 #include "client/human.h"
 
-char *answer_text_plain(const json_t *value)
-{
-    const char *text = json_string_value(value);
-    char *copy = text ? strdup(text) : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-
-    return copy ? human_clean(copy) : NULL;
-}
-
-void answer_text_write_plain(FILE *f, const json_t *value)
-{
-    char *text = answer_text_plain(value);
-
-    fputs(text ? text : "?", f);
-    free(text);
-}
-
-static void add_plain(struct columns *t, const json_t *o, const char *key)
-{
-    char *text = answer_text_plain(json_object_get(o, key));
-
-    columns_add(t, text ? text : "?");
-    free(text);
-}
-
 /* All of them as a table, or one with whatever is known of it. */
 int answer_text_crashes(FILE *f, const json_t *crashes)
 {
-    static const struct column columns[] = {
-        {"NUMBER", true, 0},  {"TIME", false, 0},     {"SLOT", true, 0},    {"PID", true, 0},
-        {"SIGNAL", false, 0}, {"UPTIME_MS", true, 0}, {"RESCUED", true, 0}, {"AT", false, 0}};
-    static const char *const keys[] = {"number", "time",      "slot",   "pid",
-                                       "signal", "uptime_ms", "rescued"};
-    struct columns t;
-    const json_t *row;
-    size_t i;
+    static const struct column columns[] = {{"NUMBER", "number", SHOW_NUMBER, 0},
+                                            {"TIME", "time", SHOW_TEXT, 0},
+                                            {"SLOT", "slot", SHOW_NUMBER, 0},
+                                            {"PID", "pid", SHOW_NUMBER, 0},
+                                            {"SIGNAL", "signal", SHOW_TEXT, 0},
+                                            {"UPTIME_MS", "uptime_ms", SHOW_NUMBER, 0},
+                                            {"RESCUED", "rescued", SHOW_NUMBER, 0},
+                                            {"PC", "pc", SHOW_TEXT, 0},
+                                            {"AT", "at", SHOW_TEXT, 0}};
 
     if (json_is_object(crashes))
-        return json_dumpf(crashes, f, JSON_INDENT(2)) < 0 || fputc('\n', f) == EOF ? -EIO : 0;
-    if (!json_is_array(crashes))
-        return -EBADMSG;
-    columns_init(&t, columns, ARRAY_SIZE(columns));
-    json_array_foreach(crashes, i, row)
-    {
-        for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
-            add_plain(&t, row, keys[k]);
-        add_plain(&t, row, json_object_get(row, "at") ? "at" : "pc");
-    }
-    return columns_finish(&t, f);
+        return answer_text_value(f, crashes);
+    return columns_write(f, columns, ARRAY_SIZE(columns), crashes);
 }
 
 int answer_text_actors(FILE *f, const json_t *actors)
 {
-    static const struct column columns[] = {
-        {"ACTOR", false, 0}, {"PID", true, 0}, {"STATE", false, 0}};
-    struct columns t;
-    const json_t *row;
-    size_t i;
+    static const struct column columns[] = {{"ACTOR", "id", SHOW_TEXT, 0},
+                                            {"PID", "pid", SHOW_NUMBER, 0},
+                                            {"STATE", "state", SHOW_TEXT, 0}};
 
-    if (!json_is_array(actors))
-        return -EBADMSG;
-    columns_init(&t, columns, ARRAY_SIZE(columns));
-    json_array_foreach(actors, i, row)
-    {
-        add_plain(&t, row, "id");
-        add_plain(&t, row, "pid");
-        add_plain(&t, row, "state");
-    }
-    return columns_finish(&t, f);
+    return json_is_array(actors) ? columns_write(f, columns, ARRAY_SIZE(columns), actors)
+                                 : -EBADMSG;
 }
 
-/* "KEY [KEY]": what need not be given stands in brackets */
-static void add_args(struct columns *t, const json_t *args)
+/* "KEY= [KEY=]": what need not be given stands in brackets. Adds to @explained what each may be. */
+static json_t *describe_args(const json_t *command, json_t *explained)
 {
-    char text[256] = "";
-    const json_t *arg;
-    size_t i, len = 0;
+    json_t *words = json_array(), *arg;
+    size_t i;
 
-    json_array_foreach(args, i, arg)
+    json_array_foreach(json_object_get(command, "args"), i, arg)
     {
         const char *name = json_string_value(json_object_get(arg, "name"));
         bool is_required = json_is_true(json_object_get(arg, "required"));
+        json_t *row = json_copy(arg);
 
-        if (len < sizeof(text))
-            len +=
-                (size_t)snprintf(text + len, sizeof(text) - len, is_required ? "%s%s=" : "%s[%s=]",
-                                 i > 0 ? " " : "", name ? name : "?");
+        json_array_append_new(words,
+                              json_sprintf(is_required ? "%s=" : "[%s=]", name ? name : "?"));
+        json_object_set(row, "command", json_object_get(command, "name"));
+        json_array_append_new(explained, row);
     }
-    columns_add(t, text);
-}
-
-static void write_arg_help(FILE *f, const json_t *arg, const char *command)
-{
-    fprintf(f, "%s: ", command);
-    answer_text_write_plain(f, json_object_get(arg, "name"));
-    fputs(" is ", f);
-    answer_text_write_plain(f, json_object_get(arg, "allowed"));
-    fputs(": ", f);
-    answer_text_write_plain(f, json_object_get(arg, "help"));
-    fputc('\n', f);
-}
-
-static void write_args_help(FILE *f, const json_t *commands)
-{
-    const json_t *row, *arg;
-    size_t i, k, n = 0;
-
-    json_array_foreach(commands, i, row)
-    {
-        char *command = answer_text_plain(json_object_get(row, "name"));
-
-        json_array_foreach(json_object_get(row, "args"), k, arg)
-        {
-            if (n++ == 0)
-                fputc('\n', f);
-            write_arg_help(f, arg, command ? command : "?");
-        }
-        free(command);
-    }
+    return words;
 }
 
 int answer_text_commands(FILE *f, const json_t *commands)
 {
-    static const struct column columns[] = {{"COMMAND", false, 0},
-                                            {"ARGUMENTS", false, 0},
-                                            {"ACTORS", false, 0},
-                                            {"WHAT IT DOES", false, 0}};
-    struct columns t;
-    const json_t *row;
+    static const struct column columns[] = {{"COMMAND", "name", SHOW_TEXT, 0},
+                                            {"ARGUMENTS", "words", SHOW_LIST, 0},
+                                            {"ACTORS", "actors", SHOW_TEXT, 0},
+                                            {"WHAT IT DOES", "help", SHOW_TEXT, 0}};
+    static const struct column args[] = {{"COMMAND", "command", SHOW_TEXT, 0},
+                                         {"ARGUMENT", "name", SHOW_TEXT, 0},
+                                         {"IS", "allowed", SHOW_TEXT, 0},
+                                         {"MEANS", "help", SHOW_TEXT, 0}};
+    json_t *rows, *explained, *row;
     size_t i;
     int rc;
 
     if (!json_is_array(commands))
         return -EBADMSG;
-    columns_init(&t, columns, ARRAY_SIZE(columns));
-    json_array_foreach(commands, i, row)
+    rows = json_deep_copy(commands);
+    explained = json_array();
+    json_array_foreach(rows, i, row)
     {
         bool on_arbiter = json_is_true(json_object_get(row, "arbiter"));
         bool on_worker = json_is_true(json_object_get(row, "worker"));
+        const char *actors = on_arbiter && on_worker ? "all" : on_arbiter ? "arbiter" : "workers";
 
-        add_plain(&t, row, "name");
-        add_args(&t, json_object_get(row, "args"));
-        columns_add(&t, on_arbiter && on_worker ? "all" : on_arbiter ? "arbiter" : "workers");
-        add_plain(&t, row, "help");
+        json_object_set_new(row, "words", describe_args(row, explained));
+        json_object_set_new(row, "actors", json_string(actors));
     }
-    rc = columns_finish(&t, f);
+    rc = columns_write(f, columns, ARRAY_SIZE(columns), rows);
+    fputc('\n', f);
     if (rc == 0)
-        write_args_help(f, commands);
+        rc = columns_write(f, args, ARRAY_SIZE(args), explained);
+    json_decref(rows);
+    json_decref(explained);
     return rc;
 }
 
-static void write_changes(FILE *f, const json_t *changed)
+static json_int_t integer_at(const json_t *o, const char *key)
 {
-    const json_t *row;
-    size_t i;
-
-    json_array_foreach(changed, i, row)
-    {
-        fputs("  ", f);
-        answer_text_write_plain(f, json_object_get(row, "key"));
-        fputs(": ", f);
-        answer_text_write_plain(f, json_object_get(row, "old"));
-        fputs(" -> ", f);
-        answer_text_write_plain(f, json_object_get(row, "new"));
-        fputc('\n', f);
-    }
-    if (json_array_size(changed) == 0)
-        fputs("  no key has changed\n", f);
+    return json_integer_value(json_object_get(o, key));
 }
 
 int answer_text_reload(FILE *f, const json_t *reload)
 {
-    const json_t *workers = json_object_get(reload, "workers"), *row;
-    size_t i;
+    static const struct column changes[] = {{"KEY", "key", SHOW_TEXT, 0},
+                                            {"BEFORE", "old", SHOW_TEXT, 0},
+                                            {"NOW", "new", SHOW_TEXT, 0}};
+    static const struct column actors[] = {{"WORKER", "id", SHOW_TEXT, 0},
+                                           {"PID", "pid", SHOW_NUMBER, 0}};
+    const json_t *workers = json_object_get(reload, "workers");
+    const json_t *changed = json_object_get(reload, "changed");
+    int rc = 0;
 
     if (!json_is_integer(json_object_get(reload, "generation")) || !json_is_array(workers))
         return -EBADMSG;
     fprintf(f, "reloaded: generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
-            json_integer_value(json_object_get(reload, "generation")),
-            json_integer_value(json_object_get(reload, "took_ms")));
-    write_changes(f, json_object_get(reload, "changed"));
-    json_array_foreach(workers, i, row)
-    {
-        fputs("  ", f);
-        answer_text_write_plain(f, json_object_get(row, "id"));
-        fprintf(f, ": pid %" JSON_INTEGER_FORMAT "\n",
-                json_integer_value(json_object_get(row, "pid")));
-    }
-    return 0;
+            integer_at(reload, "generation"), integer_at(reload, "took_ms"));
+    if (json_array_size(changed) == 0)
+        fputs("no key has changed\n", f);
+    else
+        rc = columns_write(f, changes, ARRAY_SIZE(changes), changed);
+    return rc || json_array_size(workers) == 0
+               ? rc
+               : columns_write(f, actors, ARRAY_SIZE(actors), workers);
+}
+
+/* Safe for a terminal, whatever it holds. */
+static void write_text(FILE *f, const json_t *value)
+{
+    char *text = json_is_string(value) ? strdup(json_string_value(value)) : NULL;
+
+    fputs(text ? human_clean(text) : "?", f);
+    free(text);
 }
 
 /* "1.3 (/opt/new/echo-arbiter)" */
 static void write_program(FILE *f, const json_t *version, const json_t *program)
 {
-    answer_text_write_plain(f, version);
+    write_text(f, version);
     if (!json_is_string(program))
         return;
     fputs(" (", f);
-    answer_text_write_plain(f, program);
+    write_text(f, program);
     putc(')', f);
 }
 
@@ -228,8 +160,7 @@ int answer_text_upgrade(FILE *f, const json_t *upgrade)
         write_program(f, old, json_object_get(upgrade, "old_program"));
     }
     fprintf(f, ", generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
-            json_integer_value(json_object_get(upgrade, "generation")),
-            json_integer_value(json_object_get(upgrade, "took_ms")));
+            integer_at(upgrade, "generation"), integer_at(upgrade, "took_ms"));
     return 0;
 }
 

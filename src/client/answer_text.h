@@ -24,9 +24,4 @@ int answer_text_crashes(FILE *f, const json_t *crashes);
  */
 int answer_text_value(FILE *f, const json_t *value);
 
-/* answer_text_plain - a text that a terminal can bear, compact JSON for what is none. Owned; NULL
- * without memory. answer_text_write_plain - the same, written */
-char *answer_text_plain(const json_t *value);
-void answer_text_write_plain(FILE *f, const json_t *value);
-
 #endif

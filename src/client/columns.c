@@ -1,10 +1,12 @@
 /*
- * Aligned columns. Pure.
+ * Tables of JSON. Pure.
  */
 #include "client/columns.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,112 @@
 #include "client/human.h"
 
 enum { GAP = 2 };
+
+/* ---- values as text ---- */
+
+json_t *columns_value(const json_t *o, const char *path)
+{
+    const char *slash;
+    char key[64];
+
+    for (; (slash = strchr(path, '/')); path = slash + 1) {
+        snprintf(key, sizeof(key), "%.*s", (int)(slash - path), path);
+        o = json_object_get(o, key);
+    }
+    return json_object_get(o, path);
+}
+
+/* A text of its own length, or compact JSON. Owned; NULL without memory. */
+static char *plain_text(const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    return text ? strdup(text) : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+/* The first bytes and "...", no character cut in two. */
+static char *note_text(const json_t *value)
+{
+    char *text = plain_text(value), *cut = NULL;
+    size_t len = COLUMNS_NOTE_SHOWN;
+
+    if (!text || strlen(text) <= len)
+        return text;
+    while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+        len--;
+    if (asprintf(&cut, "%.*s...", (int)len, text) < 0)
+        cut = NULL;
+    free(text);
+    return cut;
+}
+
+static char *list_text(const json_t *list)
+{
+    char *all = NULL;
+    size_t len, i;
+    FILE *f = open_memstream(&all, &len);
+    const json_t *value;
+
+    if (!f)
+        return NULL;
+    json_array_foreach(list, i, value)
+    {
+        char *text = plain_text(value);
+
+        fprintf(f, "%s%s", i > 0 ? " " : "", text ? text : "?");
+        free(text);
+    }
+    return fclose(f) == 0 ? all : NULL;
+}
+
+static char *number_text(double value, enum column_show show, char *buf)
+{
+    uint64_t whole = value > 0 ? (uint64_t)MIN(value, 1e19) : 0;
+
+    switch (show) {
+    case SHOW_GROUPED:
+        return human_grouped(whole, buf);
+    case SHOW_COUNT:
+        return human_count(whole, buf);
+    case SHOW_BYTES:
+        return human_bytes(whole, buf);
+    case SHOW_RATE:
+        return human_rate(value, buf);
+    case SHOW_BYTE_RATE:
+        return human_byte_rate(value, buf);
+    case SHOW_SECONDS:
+        return human_duration(value, buf);
+    case SHOW_MS:
+        return human_duration(value / 1e3, buf);
+    case SHOW_EXACT_MS:
+        return human_time(value / 1e3, buf);
+    case SHOW_MEGA:
+        snprintf(buf, HUMAN_LEN, "%.3f", value / 1e6);
+        return buf;
+    default:
+        snprintf(buf, HUMAN_LEN, "%.*f", show == SHOW_NUMBER ? 0 : (int)(show - SHOW_FIXED) + 1,
+                 value);
+        return buf;
+    }
+}
+
+/* Owned; NULL without memory. */
+static char *cell_text(const json_t *value, enum column_show show)
+{
+    char buf[HUMAN_LEN];
+
+    if (!value || json_is_null(value) || (show >= SHOW_NUMBER && !json_is_number(value)))
+        return strdup("-");
+    if (show == SHOW_TEXT)
+        return plain_text(value);
+    if (show == SHOW_NOTE)
+        return note_text(value);
+    if (show == SHOW_LIST)
+        return list_text(value);
+    return strdup(number_text(json_number_value(value), show, buf));
+}
+
+/* ---- the table ---- */
 
 /* Characters, not bytes: what continues a character of UTF-8 takes no room. */
 static size_t text_width(const char *text)
@@ -51,17 +159,30 @@ static int grow(struct columns *t)
     return 0;
 }
 
-void columns_add(struct columns *t, const char *cell)
+static void add_cell(struct columns *t, const json_t *row)
 {
-    char *copy = t->n_cells == t->capacity && grow(t) < 0 ? NULL : strdup(cell);
+    const struct column *c = &t->columns[t->n_cells % t->n_columns];
     size_t *width = &t->width[t->n_cells % t->n_columns];
+    char *text = t->n_cells == t->capacity && grow(t) < 0
+                     ? NULL
+                     : cell_text(columns_value(row, c->path), c->show);
 
-    if (!copy) {
+    if (!text) {
         t->is_broken = true;
         return;
     }
-    t->cells[t->n_cells++] = human_clean(copy);
-    *width = MAX(*width, text_width(copy));
+    t->cells[t->n_cells++] = human_clean(text);
+    *width = MAX(*width, text_width(text));
+}
+
+void columns_add(struct columns *t, const json_t *rows)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row) columns_add(t, row);
+    for (i = 0; !json_is_array(rows) && i < t->n_columns; i++)
+        add_cell(t, rows);
 }
 
 size_t columns_rows(const struct columns *t)
@@ -93,7 +214,7 @@ void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n)
     for (size_t i = 0; i < n; i++) {
         const char *text = cell_at(t, row, i);
         int pad = (int)(t->width[i] - text_width(text));
-        bool is_right = t->columns[i].is_right;
+        bool is_right = t->columns[i].show >= SHOW_NUMBER;
 
         fprintf(f, "%*s%s", (i > 0 ? GAP : 0) + (is_right ? pad : 0), "", text);
         if (!is_right && i + 1 < n)
@@ -101,14 +222,40 @@ void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n)
     }
 }
 
-int columns_finish(struct columns *t, FILE *f)
+int columns_write(FILE *f, const struct column *columns, size_t n, const json_t *rows)
 {
-    int rc = t->is_broken ? -ENOMEM : 0;
+    struct columns t;
+    int rc;
 
-    for (size_t row = 0; rc == 0 && row <= columns_rows(t); row++) {
-        columns_write_row(t, f, row, t->n_columns);
+    if (!json_is_array(rows) && !json_is_object(rows))
+        return -EBADMSG;
+    columns_init(&t, columns, n);
+    columns_add(&t, rows);
+    rc = t.is_broken ? -ENOMEM : 0;
+    for (size_t row = 0; rc == 0 && row <= columns_rows(&t); row++) {
+        columns_write_row(&t, f, row, n);
         fputc('\n', f);
     }
-    columns_fini(t);
+    columns_fini(&t);
+    return rc;
+}
+
+int columns_write_counts(FILE *f, const struct column_count *counts, size_t n, const json_t *o)
+{
+    static const struct column columns[] = {{"COUNT", "name", SHOW_TEXT, 15},
+                                            {"", "value", SHOW_GROUPED, 15},
+                                            {"", "help", SHOW_TEXT, 0}};
+    json_t *rows = json_array();
+    int rc;
+
+    for (size_t i = 0; i < n; i++) {
+        json_t *value = json_object_get(o, counts[i].name);
+
+        if (json_integer_value(value) > 0)
+            json_array_append_new(rows, json_pack("{s:s, s:O, s:s}", "name", counts[i].name,
+                                                  "value", value, "help", counts[i].help));
+    }
+    rc = json_array_size(rows) > 0 ? columns_write(f, columns, ARRAY_SIZE(columns), rows) : 0;
+    json_decref(rows);
     return rc;
 }

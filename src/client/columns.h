@@ -1,19 +1,44 @@
 /*
- * Aligned columns of text: as wide as their widest cell, dropped from the right where a width does
- * not suffice. Pure; writes to a stream that it is given.
+ * The printer of tables: rows of JSON in aligned columns, each with a title, the place of its value
+ * and how that is shown. As wide as the widest cell, dropped from the right where a width does not
+ * suffice. Control bytes of what a server says are made harmless. Pure; writes to a stream that it
+ * is given.
  */
 #ifndef CLIENT_COLUMNS_H
 #define CLIENT_COLUMNS_H
 
-#include <stdbool.h>
+#include <jansson.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdio.h>
 
-enum { COLUMNS_MAX = 16 };
+enum { COLUMNS_MAX = 16, COLUMNS_NOTE_SHOWN = 160 };
+
+/* A missing value, and a number that is none, is "-". */
+enum column_show {
+    SHOW_TEXT, /* a text as it is, anything else as compact JSON */
+    SHOW_NOTE, /* the same, its first COLUMNS_NOTE_SHOWN bytes */
+    SHOW_LIST, /* the elements of an array, a blank between */
+    /* Numbers stand at the right of their column. */
+    SHOW_NUMBER, /* whole, all digits */
+    SHOW_GROUPED, /* whole, "1 204 331" */
+    SHOW_FIXED, /* one digit behind the point; SHOW_FIXED_2, SHOW_FIXED_3: as many */
+    SHOW_FIXED_2,
+    SHOW_FIXED_3,
+    SHOW_MEGA, /* millions, three digits behind the point */
+    SHOW_COUNT, /* SHOW_COUNT and the next as human.h has them */
+    SHOW_BYTES,
+    SHOW_RATE,
+    SHOW_BYTE_RATE,
+    SHOW_SECONDS, /* a duration in seconds; SHOW_MS: in milliseconds */
+    SHOW_MS,
+    SHOW_EXACT_MS, /* a duration in milliseconds with three digits or more */
+};
 
 struct column {
     const char *title; /* static */
-    bool is_right; /* aligned: numbers are */
+    const char *path; /* of the value in a row: "key", "key/key" */
+    enum column_show show;
     size_t min_width; /* so that what changes does not jump; 0 = as its cells are */
 };
 
@@ -26,12 +51,25 @@ struct columns {
     bool is_broken; /* memory ran out: cells are missing */
 };
 
-/* columns_init - @columns borrowed until columns_fini */
-void columns_init(struct columns *t, const struct column *columns, size_t n);
-void columns_fini(struct columns *t);
+/* columns_write - titles and rows, each with a newline
+ * @rows  an array of objects, or one object
+ * Returns 0, -EBADMSG (@rows is neither) or -ENOMEM.
+ */
+int columns_write(FILE *f, const struct column *columns, size_t n, const json_t *rows);
 
-/* columns_add - the next cell, copied, controls made harmless; after n_columns a new row begins */
-void columns_add(struct columns *t, const char *cell);
+/* What a key of an object counts. */
+struct column_count {
+    const char *name, *help;
+};
+
+/* columns_write_counts - a row per count of @o that is not 0: name, value, help. Returns as above.
+ */
+int columns_write_counts(FILE *f, const struct column_count *counts, size_t n, const json_t *o);
+
+/* columns_init - @columns borrowed until columns_fini; columns_add - a row, or all of an array */
+void columns_init(struct columns *t, const struct column *columns, size_t n);
+void columns_add(struct columns *t, const json_t *rows);
+void columns_fini(struct columns *t);
 
 /* columns_rows - rows without the title */
 size_t columns_rows(const struct columns *t);
@@ -46,8 +84,7 @@ size_t columns_fitting(const struct columns *t, size_t width);
  */
 void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n);
 
-/* columns_finish - titles and rows, each with a newline, then columns_fini. Returns 0 or -ENOMEM
- * (memory ran out earlier: nothing is written). */
-int columns_finish(struct columns *t, FILE *f);
+/* columns_value - what stands at "key/key" below @o, NULL = nothing */
+json_t *columns_value(const json_t *o, const char *path);
 
 #endif

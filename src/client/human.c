@@ -94,6 +94,34 @@ char *human_duration(double seconds, char *buf)
     return buf;
 }
 
+char *human_time(double seconds, char *buf)
+{
+    if (!isfinite(seconds) || seconds < 0)
+        snprintf(buf, HUMAN_LEN, "-");
+    else if (seconds < 1e-3)
+        snprintf(buf, HUMAN_LEN, "%.1fus", seconds * 1e6);
+    else if (seconds < 1)
+        snprintf(buf, HUMAN_LEN, "%.2fms", seconds * 1e3);
+    else
+        snprintf(buf, HUMAN_LEN, "%.3fs", seconds);
+    return buf;
+}
+
+char *human_grouped(uint64_t n, char *buf)
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof(digits), "%" PRIu64, n);
+    char *to = buf;
+
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            *to++ = ' ';
+        *to++ = digits[i];
+    }
+    *to = '\0';
+    return buf;
+}
+
 char *human_clean(char *text)
 {
     for (char *p = text; *p; p++) {

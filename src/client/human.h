@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HUMAN_LEN = 24 };
+enum { HUMAN_LEN = 32 };
 
 /* human_count - exact up to 99999, then "123k", "1.23M", "45.6G". Returns @buf of HUMAN_LEN bytes.
  */
@@ -25,6 +25,12 @@ char *human_byte_rate(double per_second, char *buf);
 
 /* human_duration - "0.4ms", "15ms", "1.2s", "12s", "3m 20s", "5h 02m", "3d 04h"; no time is "-" */
 char *human_duration(double seconds, char *buf);
+
+/* human_time - a measured time, exact: "82.3us", "1.23ms", "4.567s"; no time is "-" */
+char *human_time(double seconds, char *buf);
+
+/* human_grouped - "1 204 331" */
+char *human_grouped(uint64_t n, char *buf);
 
 /* human_clean - make @text safe for a terminal: each control byte becomes '?'. Returns @text. */
 char *human_clean(char *text);

@@ -51,11 +51,11 @@ static void show(struct auditing *a, const struct audit_result *r)
 {
     const struct audit_counts *c = &r->total.counts;
     double seconds = (double)r->duration_ns / 1e9;
-    char sent[QUANTITY_LEN], lost[QUANTITY_LEN], stall[HUMAN_LEN], rate[HUMAN_LEN], now[HUMAN_LEN];
+    char sent[HUMAN_LEN], lost[HUMAN_LEN], stall[HUMAN_LEN], rate[HUMAN_LEN], now[HUMAN_LEN];
 
     live_show(&a->live, "%s  %s of %s lost  longest stall %s  %s/s  %u connected",
-              human_duration(seconds, now), quantity_grouped(timeline_lost(c), lost),
-              quantity_grouped(c->sent, sent),
+              human_duration(seconds, now), human_grouped(timeline_lost(c), lost),
+              human_grouped(c->sent, sent),
               r->total.stall.ns ? human_duration((double)r->total.stall.ns / 1e9, stall) : "-",
               human_rate((double)c->echoed / (seconds > 0 ? seconds : 1), rate),
               audit_talking(a->audit));
@@ -102,31 +102,27 @@ static void on_done(struct audit *audit, void *userdata)
 /* Returns 0 or an exit code. */
 static int print(struct auditing *a, const struct audit_result *r)
 {
-    char *text = NULL;
+    json_t *o = audit_json(r, &a->timeline, &a->limits);
+    char *text = NULL, length[HUMAN_LEN];
     size_t len;
-    json_t *o;
     FILE *f;
     int rc;
 
     if (a->tool->is_json) {
-        o = audit_text_json(r, &a->timeline, &a->limits);
         json_object_set_new(o, "address", json_string(a->tool->address_text));
         json_object_set_new(o, "seed", json_integer((json_int_t)a->options.seed));
         return out_json(o);
     }
     if ((f = open_memstream(&text, &len))) {
-        char length[HUMAN_LEN];
-
         fprintf(f, "%s: %u connection%s, %s, seed %" PRIu64 "\n", a->tool->address_text,
                 a->options.lanes, a->options.lanes == 1 ? "" : "s",
                 human_duration((double)r->duration_ns / 1e9, length), a->options.seed);
-        audit_text_write(f, r, &a->timeline, &a->limits, a->has_lanes);
+        audit_text_write(f, o, a->has_lanes);
         fclose(f);
-        if (text && len > 0)
-            text[len - 1] = '\0';
     }
-    rc = text ? out_line(text, strlen(text)) : EX_OSERR;
+    rc = text && len > 0 ? out_line(text, len - 1) : EX_OSERR;
     free(text);
+    json_decref(o);
     return rc;
 }
 

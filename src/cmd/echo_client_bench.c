@@ -81,36 +81,36 @@ static void watch(struct benching *b, struct bench *bench, int signal_fd)
 
 /* ---- the end ---- */
 
-static int print_text(struct benching *b, const struct bench_result *r, int *ret_worse)
+/* With --json the standard output has nothing but JSON. */
+static int print(struct benching *b, const struct bench_result *r, int *ret_worse)
 {
+    json_t *o = bench_json(&b->options, r);
     char *text = NULL;
     size_t len = 0;
     FILE *f = open_memstream(&text, &len);
     int rc;
 
-    if (!f)
+    if (!f) {
+        json_decref(o);
         return EX_OSERR;
+    }
     if (!b->tool->is_json) {
-        fprintf(f, "%s: ", b->tool->address_text);
-        bench_text_write(f, &b->options, r);
+        fprintf(f, "%s:\n", b->tool->address_text);
+        bench_text_write(f, o, &r->latency);
     }
     if (b->before)
-        *ret_worse = bench_compare(f, b->before, r, b->max_regress);
+        *ret_worse = bench_compare(f, b->before, o, b->max_regress);
     fclose(f);
-    /* With --json the standard output has nothing but JSON. */
-    rc = b->tool->is_json ? 0 : out_line(text, len ? len - 1 : 0);
-    if (b->tool->is_json && len > 0)
+    if (b->tool->is_json) {
         fputs(text, stderr);
+        json_object_set_new(o, "address", json_string(b->tool->address_text));
+        rc = out_json(o);
+    } else {
+        rc = out_line(text, len ? len - 1 : 0);
+        json_decref(o);
+    }
     free(text);
     return rc;
-}
-
-static int print_json(struct benching *b, const struct bench_result *r)
-{
-    json_t *o = bench_json(&b->options, r);
-
-    json_object_set_new(o, "address", json_string(b->tool->address_text));
-    return out_json(o);
 }
 
 static void warn(const struct benching *b, const struct bench_result *r)
@@ -138,9 +138,7 @@ static int finish(struct benching *b, const struct bench_result *r)
 
     if (r->counts.messages == 0 && r->counts.connected == 0 && r->last_failure)
         return fail_outcome(b->tool, NULL, r->last_failure);
-    rc = print_text(b, r, &worse);
-    if (rc == 0 && b->tool->is_json)
-        rc = print_json(b, r);
+    rc = print(b, r, &worse);
     if (rc == 0)
         rc = out_flush();
     warn(b, r);

@@ -118,7 +118,7 @@ int info_run(struct tool *t, int argc, char **argv)
     static const struct usage usage = {
         .words = "info", .doc = "Show the arbiter, its workers and what they have done."};
     take_words(t, argc, argv, &usage);
-    return ask_and_print(t, "info", NULL, 0, info_text_write);
+    return ask_and_print(t, "info", NULL, 0, info_write);
 }
 
 int actors_run(struct tool *t, int argc, char **argv)

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/call.h"
+#include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_top.h"
 
@@ -78,18 +79,18 @@ static int take_refusal(struct top *t, const json_t *answer)
 
 static int take(struct top *t, const json_t *answer)
 {
-    struct sample s;
-    int rc;
+    uint64_t now_ns = clock_mono_ns();
+    json_t *info = json_object_get(answer, "result");
 
     if (json_object_get(answer, "error"))
         return take_refusal(t, answer);
-    rc = sample_read(json_object_get(answer, "result"), clock_mono_ns(), &s);
-    if (rc)
-        return top_fail(t, rc);
-    sample_fini(&t->before);
-    t->before = t->now;
-    t->now = s;
-    sample_rate(&t->now, &t->before);
+    if (!info_is_valid(info))
+        return top_fail(t, -EBADMSG);
+    info_rate(info, t->now, (double)(now_ns - t->now_ns) / 1e9);
+    t->has_rates = t->now != NULL;
+    json_decref(t->now);
+    t->now = json_incref(info);
+    t->now_ns = now_ns;
     t->is_asked = false;
     t->has_answered = true;
     t->lost_ns = 0;
@@ -317,8 +318,7 @@ int top_run(struct tool *tool, int argc, char **argv)
     rc = operator_open(&t.op, tool, 0);
     if (rc == 0)
         rc = run(&t);
-    sample_fini(&t.now);
-    sample_fini(&t.before);
+    json_decref(t.now);
     operator_close(&t.op);
     return rc;
 }

@@ -5,10 +5,10 @@
 #ifndef CMD_ECHO_CLIENT_TOP_H
 #define CMD_ECHO_CLIENT_TOP_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "measure/sample.h"
 #include "cmd/echo_client_operator.h"
 #include "cmd/echo_client_screen.h"
 
@@ -22,7 +22,9 @@ struct top {
     uint64_t interval_ms;
     uint64_t count; /* views to show; 0 = no end */
     uint64_t n_shown;
-    struct sample now, before;
+    json_t *now; /* owned: the last answer of `info`, with its rates; NULL = none yet */
+    uint64_t now_ns; /* when it came */
+    bool has_rates; /* there was one before it */
     bool is_asked; /* an answer is awaited */
     bool has_answered; /* on this connection */
     bool is_lines; /* no screen: a line a worker */

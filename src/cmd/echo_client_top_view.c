@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "client/human.h"
-#include "measure/top_text.h"
+#include "measure/info_text.h"
 
 int top_fail(struct top *t, int outcome)
 {
@@ -43,7 +43,7 @@ static const char *describe_trouble(const struct top *t, uint64_t now, char *buf
 
 int top_draw(struct top *t)
 {
-    struct top_look look = {.has_colour = t->screen.has_colour};
+    struct info_look look = {.has_colour = t->screen.has_colour};
     char trouble[256], *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
@@ -53,8 +53,8 @@ int top_draw(struct top *t)
         return top_fail(t, -ENOMEM);
     screen_size(&look.width, &look.height);
     look.trouble = describe_trouble(t, clock_mono_ns(), trouble, sizeof(trouble));
-    if (t->now.taken_ns)
-        rc = top_text_frame(f, &t->now, &look);
+    if (t->now)
+        rc = info_frame(f, t->now, &look);
     else if (look.trouble)
         fprintf(f, "%.*s", (int)look.width, look.trouble);
     if (fclose(f) != 0)
@@ -73,29 +73,27 @@ static int print_lines(struct top *t)
     int rc;
 
     if (t->op.tool->is_json) {
-        json_t *o = top_text_json(&t->now, (double)now);
-
-        rc = o ? operator_print(&t->op, o, NULL) : top_fail(t, -ENOMEM);
-        json_decref(o);
+        json_object_set_new(t->now, "time", json_real((double)now));
+        rc = operator_print(&t->op, t->now, NULL);
     } else {
         localtime_r(&now, &tm);
         strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
-        top_text_lines(stdout, &t->now, clock, t->n_shown == 0);
-        rc = 0;
+        rc = info_lines(stdout, t->now, clock, t->n_shown == 0);
+        rc = rc ? top_fail(t, rc) : 0;
     }
     if (rc == 0)
         rc = out_flush();
     return rc ? rc : TOP_GO_ON;
 }
 
-/* The first sample has no rates yet: only a screen shows it. */
+/* The first answer has no rates yet: only a screen shows it. */
 int top_show(struct top *t)
 {
     int rc = TOP_GO_ON;
 
     if (!t->is_lines)
         rc = top_draw(t);
-    if (t->before.taken_ns == 0)
+    if (!t->has_rates)
         return rc;
     if (t->is_lines)
         rc = print_lines(t);

@@ -33,7 +33,6 @@
 #define MEASURE_AUDIT_H
 
 #include <ev.h>
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -139,9 +138,5 @@ unsigned audit_inside(const struct audit *a);
  * @ret  on 0: owned by the caller, audit_free(). Returns as audit_start. Blocks.
  */
 int audit_run_blocking(const struct audit_options *o, struct audit **ret);
-
-/* audit_result_json - a new object: every count by its name, "o1", "o2", the stall, how long echoes
- * took, incidents */
-json_t *audit_result_json(const struct audit_result *r, bool has_lanes);
 
 #endif

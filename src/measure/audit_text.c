@@ -1,16 +1,19 @@
 /*
- * The summary of an audit. Names of counts come from their table.
+ * The summary of an audit: as JSON, and from that as text. Names come from the table of counts.
  */
 #include "measure/audit_text.h"
 
-#include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/util.h"
+#include "client/columns.h"
 #include "client/human.h"
 #include "client/wall_time.h"
 
 enum { LANES_SHOWN = 20, OUTAGES_SHOWN = 40 };
+
+/* ---- the verdict ---- */
 
 struct audit_verdict audit_judge(const struct audit_tally *t, const struct audit_limits *limits)
 {
@@ -27,91 +30,6 @@ struct audit_verdict audit_judge(const struct audit_tally *t, const struct audit
     return v;
 }
 
-static char *wall_of(const struct audit_result *r, uint64_t mono_ns, char *buf)
-{
-    return wall_time_text(r->started_wall_ns + (mono_ns - r->started_ns), buf);
-}
-
-static void write_stall(FILE *f, const struct audit_result *r, const struct audit_stall *s)
-{
-    char length[HUMAN_LEN], at[WALL_TIME_LEN];
-
-    if (s->ns == 0)
-        return;
-    fprintf(f, "; longest stall %s at %s", human_duration((double)s->ns / 1e9, length),
-            wall_of(r, s->at_ns, at));
-}
-
-/* Only what happened. The first two and the bytes are always told. */
-static void write_counts(FILE *f, const struct audit_counts *c)
-{
-    char n[QUANTITY_LEN];
-
-#define X(field, help)                                                                             \
-    if (c->field > 0)                                                                              \
-        fprintf(f, "  %-15s %15s  %s\n", #field, quantity_grouped(c->field, n), help);
-    AUDIT_COUNTS(X)
-#undef X
-}
-
-/* What went wrong, as "3 failed_reset, 2 reset" behind @comma. Returns whether anything did. */
-static bool write_wrong(FILE *f, const char *comma, const struct audit_counts *c)
-{
-    static const char fine[] =
-        " sent echoed connected abandoned finished skipped bytes_sent bytes_received ";
-    const char *before = comma;
-    bool is_any = false;
-
-#define X(field, help)                                                                             \
-    if (c->field > 0 && !strstr(fine, " " #field " ")) {                                           \
-        fprintf(f, "%s%" PRIu64 " " #field, before, c->field);                                     \
-        before = ", ";                                                                             \
-        is_any = true;                                                                             \
-    }
-    AUDIT_COUNTS(X)
-#undef X
-    return is_any;
-}
-
-static void write_outages(FILE *f, const struct audit_result *r, const struct timeline *t)
-{
-    char from[WALL_TIME_LEN], length[HUMAN_LEN];
-
-    if (t->n == 0)
-        return;
-    fprintf(f, "outages: %" PRIu64 "\n", t->n_all);
-    for (size_t i = 0; i < t->n && i < OUTAGES_SHOWN; i++) {
-        const struct timeline_outage *o = &t->kept[i];
-
-        fprintf(f, "  %s  %6s  ", wall_of(r, o->from_ns, from),
-                human_duration((double)(o->to_ns - o->from_ns) / 1e9, length));
-        if (!write_wrong(f, "", &o->delta))
-            fputs("nothing came", f);
-        if (o->waiting > 0)
-            fprintf(f, "; %u connection%s waited", o->waiting, o->waiting == 1 ? "" : "s");
-        fputc('\n', f);
-    }
-    if (t->n_all > OUTAGES_SHOWN)
-        fprintf(f, "  ... and %" PRIu64 " more\n", t->n_all - OUTAGES_SHOWN);
-}
-
-static void write_loss(FILE *f, const struct audit_result *r, const struct audit_tally *t)
-{
-    char lost[QUANTITY_LEN], sent[QUANTITY_LEN];
-
-    fprintf(f, "%s of %s lost", quantity_grouped(timeline_lost(&t->counts), lost),
-            quantity_grouped(t->counts.sent, sent));
-    write_stall(f, r, &t->stall);
-}
-
-static void write_echoed(FILE *f, const struct hist *h)
-{
-    if (h->n > 0)
-        fprintf(f, "echoed after: 50 %% %.2fms, 99 %% %.2fms, 99.9 %% %.2fms, longest %.2fms\n",
-                (double)hist_percentile(h, 50) / 1e6, (double)hist_percentile(h, 99) / 1e6,
-                (double)hist_percentile(h, 99.9) / 1e6, (double)h->max / 1e6);
-}
-
 /* @limits without the shares: what is allowed of all says nothing of one. */
 static bool is_lane_fine(const struct audit_tally *t, const struct audit_limits *limits)
 {
@@ -121,69 +39,86 @@ static bool is_lane_fine(const struct audit_tally *t, const struct audit_limits 
     return !v.is_lossy && !v.is_stalled && !v.is_cut && !v.is_wrong;
 }
 
-static void write_lanes(FILE *f, const struct audit_result *r, const struct audit_limits *limits,
-                        bool has_all)
-{
-    size_t n_fine = 0, n_shown = 0;
-
-    for (size_t i = 0; i < r->n_lanes; i++) {
-        const struct audit_tally *t = &r->lanes[i];
-        bool is_fine = is_lane_fine(t, limits);
-
-        n_fine += is_fine;
-        if (!has_all && (is_fine || n_shown == LANES_SHOWN))
-            continue;
-        n_shown++;
-        fprintf(f, "  connection %zu: %s: ", i + 1, is_fine ? "ok" : "BROKEN");
-        write_loss(f, r, t);
-        if (t->counts.connected > 1)
-            fprintf(f, "; connected %" PRIu64 " times", t->counts.connected);
-        if (!is_fine)
-            write_wrong(f, "; ", &t->counts);
-        fputc('\n', f);
-    }
-    fprintf(f, "  %zu of %zu connections without a flaw\n", n_fine, r->n_lanes);
-}
-
-static void write_verdict(FILE *f, const struct audit_verdict *v)
+static json_t *reasons(const struct audit_verdict *v)
 {
     static const char *const because[] = {"no message was sent", "too many messages were lost",
                                           "a stall was too long", "too many connections were cut",
                                           "replies came twice, out of order or from nowhere"};
     const bool is[] = {v->is_idle, v->is_lossy, v->is_stalled, v->is_cut, v->is_wrong};
-    const char *comma = ": ";
+    json_t *list = json_array();
 
-    fprintf(f, "verdict: %s", v->is_delivered ? "delivered" : "BROKEN");
     for (size_t i = 0; i < ARRAY_SIZE(is); i++)
-        if (is[i]) {
-            fprintf(f, "%s%s", comma, because[i]);
-            comma = ", ";
-        }
-    fputc('\n', f);
+        if (is[i])
+            json_array_append_new(list, json_string(because[i]));
+    return list;
 }
 
-int audit_text_write(FILE *f, const struct audit_result *r, const struct timeline *t,
-                     const struct audit_limits *limits, bool has_lanes)
-{
-    struct audit_verdict v = audit_judge(&r->total, limits);
+/* ---- JSON ---- */
 
-    write_loss(f, r, &r->total);
-    fputc('\n', f);
-    write_echoed(f, r->echoed);
-    write_counts(f, &r->total.counts);
-    write_lanes(f, r, limits, has_lanes);
-    write_outages(f, r, t);
-    write_verdict(f, &v);
-    return 0;
+static double ms_of(uint64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+/* A monotonic time of this audit as UTC. */
+static json_t *wall_text(const struct audit_result *r, uint64_t mono_ns)
+{
+    uint64_t ns = r->started_wall_ns + (mono_ns - r->started_ns);
+    time_t seconds = (time_t)(ns / 1000000000u);
+    char text[40], whole[24];
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    strftime(whole, sizeof(whole), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text, sizeof(text), "%s.%03uZ", whole, (unsigned)(ns / 1000000u % 1000u));
+    return json_string(text);
+}
+
+static json_t *tally_json(const struct audit_result *r, const struct audit_tally *t)
+{
+    json_t *o = json_object(), *stall;
+
+#define X(field, help) json_object_set_new(o, #field, json_integer((json_int_t)t->counts.field));
+    AUDIT_COUNTS(X)
+#undef X
+    json_object_set_new(o, "o1", json_boolean(audit_counts_is_o1(&t->counts)));
+    json_object_set_new(o, "o2", json_boolean(audit_counts_is_o2(&t->counts)));
+    stall = json_pack("{s:f}", "ms", ms_of(t->stall.ns));
+    if (t->stall.ns > 0) {
+        json_object_set_new(stall, "at_ms", json_real(ms_of(t->stall.at_ns - r->started_ns)));
+        json_object_set_new(stall, "at", wall_text(r, t->stall.at_ns));
+    }
+    json_object_set_new(o, "stall", stall);
+    return o;
+}
+
+static json_t *echoed_json(const struct hist *h)
+{
+    if (h->n == 0)
+        return json_null();
+    return json_pack("{s:f, s:f, s:f, s:f}", "50", ms_of(hist_percentile(h, 50)), "99",
+                     ms_of(hist_percentile(h, 99)), "99.9", ms_of(hist_percentile(h, 99.9)), "100",
+                     ms_of(h->max));
+}
+
+static json_t *incident_json(const struct audit_result *r, const struct audit_incident *i)
+{
+    json_t *o =
+        json_pack("{s:s, s:I, s:I, s:i, s:f, s:o}", "what", i->what, "lane", (json_int_t)i->lane,
+                  "connection", (json_int_t)i->connection, "port", (int)i->port, "at_ms",
+                  ms_of(i->at_ns - r->started_ns), "at", wall_text(r, i->at_ns));
+
+    if (i->sequence != UINT32_MAX)
+        json_object_set_new(o, "sequence", json_integer((json_int_t)i->sequence));
+    return o;
 }
 
 static json_t *outage_json(const struct audit_result *r, const struct timeline_outage *o)
 {
     char at[WALL_TIME_LEN];
-    json_t *j =
-        json_pack("{s:f, s:s, s:f, s:i}", "at_ms", (double)(o->from_ns - r->started_ns) / 1e6, "at",
-                  wall_of(r, o->from_ns, at), "ms", (double)(o->to_ns - o->from_ns) / 1e6,
-                  "waiting", (int)o->waiting);
+    json_t *j = json_pack("{s:f, s:s, s:f, s:i}", "at_ms", ms_of(o->from_ns - r->started_ns), "at",
+                          wall_time_text(r->started_wall_ns + (o->from_ns - r->started_ns), at),
+                          "ms", ms_of(o->to_ns - o->from_ns), "waiting", (int)o->waiting);
 
 #define X(field, help)                                                                             \
     if (o->delta.field > 0)                                                                        \
@@ -193,29 +128,166 @@ static json_t *outage_json(const struct audit_result *r, const struct timeline_o
     return j;
 }
 
-json_t *audit_text_json(const struct audit_result *r, const struct timeline *t,
-                        const struct audit_limits *limits)
+static json_t *judged_json(const struct audit_result *r, const struct audit_tally *t,
+                           bool is_delivered)
 {
-    json_t *o = audit_result_json(r, true), *list = json_array(), *lane;
-    struct audit_verdict v = audit_judge(&r->total, limits);
-    size_t i;
+    json_t *o = tally_json(r, t);
 
-    json_object_set_new(o, "verdict", json_string(v.is_delivered ? "delivered" : "broken"));
-    json_object_set_new(o, "messages_lost",
-                        json_integer((json_int_t)timeline_lost(&r->total.counts)));
+    json_object_set_new(o, "verdict", json_string(is_delivered ? "delivered" : "broken"));
+    json_object_set_new(o, "messages_lost", json_integer((json_int_t)timeline_lost(&t->counts)));
+    return o;
+}
+
+json_t *audit_json(const struct audit_result *r, const struct timeline *t,
+                   const struct audit_limits *limits)
+{
+    struct audit_verdict v = audit_judge(&r->total, limits);
+    json_t *o = judged_json(r, &r->total, v.is_delivered);
+    json_t *incidents = json_array(), *lanes = json_array(), *outages = json_array();
+
+    for (size_t i = 0; i < r->incidents->n; i++)
+        json_array_append_new(incidents, incident_json(r, &r->incidents->kept[i]));
+    for (size_t i = 0; i < r->n_lanes; i++)
+        json_array_append_new(lanes,
+                              judged_json(r, &r->lanes[i], is_lane_fine(&r->lanes[i], limits)));
+    for (size_t i = 0; i < t->n; i++)
+        json_array_append_new(outages, outage_json(r, &t->kept[i]));
+    json_object_set_new(o, "because", reasons(&v));
     json_object_set_new(o, "connections_cut",
                         json_integer((json_int_t)audit_counts_cut(&r->total.counts)));
-    for (i = 0; i < t->n; i++)
-        json_array_append_new(list, outage_json(r, &t->kept[i]));
-    json_object_set_new(o, "outages", list);
+    json_object_set_new(o, "duration_ms", json_real(ms_of(r->duration_ns)));
+    json_object_set_new(o, "started", wall_text(r, r->started_ns));
+    json_object_set_new(o, "echoed_ms", echoed_json(r->echoed));
+    json_object_set_new(o, "incidents", incidents);
+    json_object_set_new(o, "incidents_in_all", json_integer((json_int_t)r->incidents->n_all));
+    json_object_set_new(o, "lanes", lanes);
+    json_object_set_new(o, "outages", outages);
     json_object_set_new(o, "outages_in_all", json_integer((json_int_t)t->n_all));
-    json_array_foreach(json_object_get(o, "lanes"), i, lane)
-    {
-        json_object_set_new(
-            lane, "verdict",
-            json_string(is_lane_fine(&r->lanes[i], limits) ? "delivered" : "broken"));
-        json_object_set_new(lane, "messages_lost",
-                            json_integer((json_int_t)timeline_lost(&r->lanes[i].counts)));
-    }
     return o;
+}
+
+/* ---- text ---- */
+
+static const struct column total_columns[] = {
+    {"LONGEST STALL", "stall/ms", SHOW_MS, 0},
+    {"AT", "stall/at", SHOW_TEXT, 0},
+    {"ECHOED AFTER: 50 %", "echoed_ms/50", SHOW_EXACT_MS, 0},
+    {"99 %", "echoed_ms/99", SHOW_EXACT_MS, 0},
+    {"99.9 %", "echoed_ms/99.9", SHOW_EXACT_MS, 0},
+    {"LONGEST", "echoed_ms/100", SHOW_EXACT_MS, 0},
+};
+
+static const struct column lane_columns[] = {
+    {"CONNECTION", "number", SHOW_NUMBER, 0},   {"VERDICT", "verdict", SHOW_TEXT, 0},
+    {"LOST", "messages_lost", SHOW_NUMBER, 0},  {"SENT", "sent", SHOW_NUMBER, 0},
+    {"LONGEST STALL", "stall/ms", SHOW_MS, 0},  {"AT", "stall/at", SHOW_TEXT, 0},
+    {"CONNECTED", "connected", SHOW_NUMBER, 0}, {"WHAT", "what", SHOW_LIST, 0},
+};
+
+static const struct column outage_columns[] = {
+    {"OUTAGE", "at", SHOW_TEXT, 0},
+    {"TOOK", "ms", SHOW_MS, 0},
+    {"WAITED", "waiting", SHOW_NUMBER, 0},
+    {"WHAT", "what", SHOW_LIST, 0},
+};
+
+static const struct column_count counts[] = {
+#define X(field, help) {#field, help},
+    AUDIT_COUNTS(X)
+#undef X
+};
+
+/* What went wrong in a tally: "3 failed_reset", "2 reset". */
+static json_t *what_of(const json_t *tally)
+{
+    static const char fine[] =
+        " sent echoed connected abandoned finished skipped bytes_sent bytes_received ";
+    json_t *list = json_array();
+    char word[64];
+
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+        json_int_t n = json_integer_value(json_object_get(tally, counts[i].name));
+
+        snprintf(word, sizeof(word), " %s ", counts[i].name);
+        if (n > 0 && !strstr(fine, word))
+            json_array_append_new(list,
+                                  json_sprintf("%" JSON_INTEGER_FORMAT " %s", n, counts[i].name));
+    }
+    return list;
+}
+
+/* The first @max of @all, each with its number and what went wrong; the fine ones only if asked. */
+static int write_some(FILE *f, const struct column *columns, size_t n, const json_t *all,
+                      size_t max, bool has_fine)
+{
+    json_t *rows = json_array(), *row;
+    size_t i;
+    int rc;
+
+    json_array_foreach(all, i, row)
+    {
+        const char *verdict = json_string_value(json_object_get(row, "verdict"));
+        bool is_fine = verdict && strcmp(verdict, "delivered") == 0;
+
+        if ((is_fine && !has_fine) || json_array_size(rows) == max)
+            continue;
+        json_object_set_new(row, "number", json_integer((json_int_t)i + 1));
+        json_object_set_new(row, "what", what_of(row));
+        json_array_append(rows, row);
+    }
+    rc = json_array_size(rows) > 0 ? columns_write(f, columns, n, rows) : 0;
+    json_decref(rows);
+    return rc;
+}
+
+static void write_verdict(FILE *f, const json_t *o)
+{
+    const json_t *reason, *because = json_object_get(o, "because");
+    size_t i;
+
+    fprintf(f, "verdict: %s", json_array_size(because) ? "BROKEN" : "delivered");
+    json_array_foreach(because, i, reason)
+    {
+        fprintf(f, "%s%s", i ? ", " : ": ", json_string_value(reason));
+    }
+    fputc('\n', f);
+}
+
+static size_t count_fine(const json_t *lanes)
+{
+    const json_t *lane;
+    size_t i, n = 0;
+
+    json_array_foreach(lanes, i, lane)
+    {
+        n += strcmp(json_string_value(json_object_get(lane, "verdict")), "delivered") == 0;
+    }
+    return n;
+}
+
+int audit_text_write(FILE *f, const json_t *o, bool has_lanes)
+{
+    const json_t *lanes = json_object_get(o, "lanes"), *outages = json_object_get(o, "outages");
+    json_int_t n_outages = json_integer_value(json_object_get(o, "outages_in_all"));
+    char lost[HUMAN_LEN], sent[HUMAN_LEN];
+    int rc;
+
+    fprintf(f, "%s of %s lost\n",
+            human_grouped((uint64_t)json_integer_value(json_object_get(o, "messages_lost")), lost),
+            human_grouped((uint64_t)json_integer_value(json_object_get(o, "sent")), sent));
+    rc = columns_write(f, total_columns, ARRAY_SIZE(total_columns), o);
+    if (rc == 0)
+        rc = columns_write_counts(f, counts, ARRAY_SIZE(counts), o);
+    if (rc == 0)
+        rc = write_some(f, lane_columns, ARRAY_SIZE(lane_columns), lanes,
+                        has_lanes ? SIZE_MAX : LANES_SHOWN, has_lanes);
+    fprintf(f, "%zu of %zu connections without a flaw\n", count_fine(lanes),
+            json_array_size(lanes));
+    if (n_outages > 0)
+        fprintf(f, "outages: %" JSON_INTEGER_FORMAT "\n", n_outages);
+    if (rc == 0)
+        rc =
+            write_some(f, outage_columns, ARRAY_SIZE(outage_columns), outages, OUTAGES_SHOWN, true);
+    write_verdict(f, o);
+    return rc;
 }

@@ -5,6 +5,7 @@
 #ifndef MEASURE_AUDIT_TEXT_H
 #define MEASURE_AUDIT_TEXT_H
 
+#include <jansson.h>
 #include <stdio.h>
 #include "measure/audit.h"
 #include "measure/quantity.h"
@@ -30,13 +31,17 @@ struct audit_verdict {
 /* audit_judge - by the totals, or by those of one lane (which may be idle) */
 struct audit_verdict audit_judge(const struct audit_tally *t, const struct audit_limits *limits);
 
-/* audit_text_write - the summary; @has_lanes: a line for each lane, not only for the broken ones.
- * Returns 0. */
-int audit_text_write(FILE *f, const struct audit_result *r, const struct timeline *t,
-                     const struct audit_limits *limits, bool has_lanes);
+/* audit_json - every count by its name, "o1", "o2", the stall, how long echoes took, incidents, the
+ * verdict and why, the same of each lane, outages. A new object. */
+json_t *audit_json(const struct audit_result *r, const struct timeline *t,
+                   const struct audit_limits *limits);
 
-/* audit_text_json - audit_result_json with lost, verdict and outages; a new object */
-json_t *audit_text_json(const struct audit_result *r, const struct timeline *t,
-                        const struct audit_limits *limits);
+/*
+ * audit_text_write - that as a summary for people
+ * @o          its lanes and outages get members that the tables show
+ * @has_lanes  a line for each lane, not only for the broken ones
+ * Returns 0 or -ENOMEM.
+ */
+int audit_text_write(FILE *f, const json_t *o, bool has_lanes);
 
 #endif

@@ -84,8 +84,10 @@ void bench_result_fini(struct bench_result *r);
 
 /* ---- what it says ---- */
 
-void bench_text_write(FILE *f, const struct bench_options *o, const struct bench_result *r);
 json_t *bench_json(const struct bench_options *o, const struct bench_result *r);
+
+/* bench_text_write - a bench_json for people, with a plot of the times. Returns 0 or -ENOMEM. */
+int bench_text_write(FILE *f, const json_t *o, const struct hist *latency);
 
 /* bench_has_fallen_behind - open loop: the generator was too slow for the times to mean anything */
 bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_result *r);
@@ -95,11 +97,10 @@ bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_r
 const char *bench_find_other(const json_t *before, const struct bench_options *o);
 
 /*
- * bench_compare - with an earlier bench_json: rate, 50 % and 99 %
+ * bench_compare - two bench_json: rate, 50 % and 99 %
  * @max_percent  how much worse each may be
- * Returns 0, 1 (it is worse; said in the text), or -EINVAL (no such JSON).
+ * Returns 0, 1 (it is worse; said in the text), -EINVAL (@before is no such JSON) or -ENOMEM.
  */
-int bench_compare(FILE *f, const json_t *before, const struct bench_result *now,
-                  double max_percent);
+int bench_compare(FILE *f, const json_t *before, const json_t *now, double max_percent);
 
 #endif

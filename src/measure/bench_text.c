@@ -1,5 +1,5 @@
 /*
- * What a bench has measured, for people and for programs, and compared with an earlier one.
+ * What a bench has measured: as JSON, from that as text, and compared with an earlier one.
  */
 #include "measure/bench.h"
 
@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "client/columns.h"
 #include "client/human.h"
-#include "measure/quantity.h"
 
 enum { PLOT_ROWS = 24, PLOT_WIDTH = 50 };
 
@@ -24,29 +24,91 @@ bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_r
     return o->rate > 0 && r->counts.late * 100 > r->counts.messages;
 }
 
-/* A time in the unit that suits it, in a column. */
-static void write_time(FILE *f, double ns)
+/* ---- JSON ---- */
+
+static json_t *hist_json(const struct hist *h)
 {
-    if (ns < 1e6)
-        fprintf(f, "%9.1f us", ns / 1e3);
-    else if (ns < 1e9)
-        fprintf(f, "%9.2f ms", ns / 1e6);
-    else
-        fprintf(f, "%9.3f s ", ns / 1e9);
+    json_t *o = json_pack("{s:I, s:f, s:f}", "n", (json_int_t)h->n, "min",
+                          h->n ? (double)h->min / 1e6 : 0., "mean", hist_mean(h) / 1e6);
+
+    for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
+        json_object_set_new(o, percentiles[i].name,
+                            json_real((double)hist_percentile(h, percentiles[i].percent) / 1e6));
+    return o;
 }
 
-static void write_percentiles(FILE *f, const struct hist *h)
+/* Two benches with the same of these can be compared. */
+static json_t *options_json(const struct bench_options *o)
 {
-    fputs("  least    ", f);
-    write_time(f, (double)(h->n ? h->min : 0));
-    fputs("\n  mean     ", f);
-    write_time(f, hist_mean(h));
-    fputc('\n', f);
-    for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++) {
-        fprintf(f, "  %6s %% ", percentiles[i].name);
-        write_time(f, (double)hist_percentile(h, percentiles[i].percent));
-        fputc('\n', f);
-    }
+    return json_pack("{s:i, s:i, s:i, s:I, s:I, s:i, s:f}", "connections", (int)o->connections,
+                     "depth", (int)o->depth, "threads", (int)o->threads, "size_min",
+                     (json_int_t)o->size_min, "size_max", (json_int_t)o->size_max, "churn",
+                     (int)o->churn, "rate_wanted", o->rate);
+}
+
+json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
+{
+    json_t *j = options_json(o);
+
+    json_object_set_new(j, "seconds", json_real(r->seconds));
+    json_object_set_new(j, "rate", json_real(r->rate));
+    json_object_set_new(j, "byte_rate", json_real(r->byte_rate));
+    json_object_set_new(j, "connect_rate", json_real(r->connect_rate));
+
+#define X(field, help) json_object_set_new(j, #field, json_integer((json_int_t)r->counts.field));
+    BENCH_COUNTS(X)
+#undef X
+    json_object_set_new(j, "has_fallen_behind", json_boolean(bench_has_fallen_behind(o, r)));
+    json_object_set_new(j, "latency_ms", hist_json(&r->latency));
+    json_object_set_new(j, "connect_ms", hist_json(&r->connects));
+    return j;
+}
+
+/* ---- text ---- */
+
+static const struct column run_columns[] = {
+    {"CONNECTIONS", "connections", SHOW_NUMBER, 0},
+    {"DEPTH", "depth", SHOW_NUMBER, 0},
+    {"SIZE", "size_min", SHOW_NUMBER, 0},
+    {"TO", "size_max", SHOW_NUMBER, 0},
+    {"THREADS", "threads", SHOW_NUMBER, 0},
+    {"SECONDS", "seconds", SHOW_FIXED_2, 0},
+    {"MSGS/S", "rate", SHOW_RATE, 0},
+    {"WANTED", "rate_wanted", SHOW_RATE, 0},
+    {"BYTES/S", "byte_rate", SHOW_BYTE_RATE, 0},
+    {"CONNECTS/S", "connect_rate", SHOW_RATE, 0},
+};
+
+static const struct column percentile_columns[] = {{"%", "percent", SHOW_TEXT, 8},
+                                                   {"ECHOED AFTER", "ms", SHOW_EXACT_MS, 0}};
+
+static const struct column plot_columns[] = {{"UP TO", "ms", SHOW_EXACT_MS, 8},
+                                             {"SHARE %", "share", SHOW_FIXED_2, 0},
+                                             {"", "bar", SHOW_TEXT, 0}};
+
+static int write_rows(FILE *f, const struct column *columns, size_t n, json_t *rows)
+{
+    int rc = columns_write(f, columns, n, rows);
+
+    json_decref(rows);
+    return rc;
+}
+
+static json_t *percentile_row(const char *name, const json_t *latency, const char *key)
+{
+    return json_pack("{s:s, s:O*}", "percent", name, "ms", json_object_get(latency, key));
+}
+
+static json_t *percentile_rows(const json_t *latency)
+{
+    json_t *rows = json_array();
+
+    json_array_append_new(rows, percentile_row("least", latency, "min"));
+    json_array_append_new(rows, percentile_row("mean", latency, "mean"));
+    for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
+        json_array_append_new(rows,
+                              percentile_row(percentiles[i].name, latency, percentiles[i].name));
+    return rows;
 }
 
 /* 1, 2, 5, 10, 20 … */
@@ -60,168 +122,107 @@ static uint64_t next_step(uint64_t step)
 }
 
 /* How many values there are up to each round step. */
-static void write_plot(FILE *f, const struct hist *h)
+static json_t *plot_rows(const struct hist *h)
 {
-    uint64_t tops[PLOT_ROWS] = {0}, rows[PLOT_ROWS] = {0}, most = 1, top = 1, above = h->n;
+    static const char bars[PLOT_WIDTH + 1] = "##################################################";
+    uint64_t tops[PLOT_ROWS] = {0}, counts[PLOT_ROWS] = {0}, most = 1, top = 1, above = h->n;
+    json_t *rows = json_array();
     unsigned n = 0;
 
     while (top < h->min)
         top = next_step(top);
     for (; above > 0 && n < PLOT_ROWS; top = next_step(top), n++) {
         tops[n] = top;
-        rows[n] = above - hist_above(h, top);
-        above -= rows[n];
-        most = MAX(most, rows[n]);
+        counts[n] = above - hist_above(h, top);
+        above -= counts[n];
+        most = MAX(most, counts[n]);
     }
     for (unsigned i = 0; i < n; i++) {
-        uint64_t width = rows[i] * PLOT_WIDTH / most;
+        int width = (int)(counts[i] * PLOT_WIDTH / most);
+        const char *little = width == 0 && counts[i] > 0 ? "." : "";
 
-        fputs("  up to ", f);
-        write_time(f, (double)tops[i]);
-        fprintf(f, " %6.2f %% |", 100. * (double)rows[i] / (double)h->n);
-        if (width == 0 && rows[i] > 0)
-            fputc('.', f);
-        for (uint64_t j = 0; j < width; j++)
-            fputc('#', f);
-        fputc('\n', f);
+        json_array_append_new(rows, json_pack("{s:f, s:f, s:o}", "ms", (double)tops[i] / 1e6,
+                                              "share", 100. * (double)counts[i] / (double)h->n,
+                                              "bar", json_sprintf("|%s%.*s", little, width, bars)));
     }
+    return rows;
 }
 
-static void write_sizes(FILE *f, const struct bench_options *o)
+int bench_text_write(FILE *f, const json_t *o, const struct hist *latency)
 {
-    char low[QUANTITY_LEN], high[QUANTITY_LEN];
-
-    if (o->size_min == o->size_max)
-        fprintf(f, "%s bytes", quantity_grouped(o->size_min, low));
-    else
-        fprintf(f, "%s to %s bytes", quantity_grouped(o->size_min, low),
-                quantity_grouped(o->size_max, high));
-}
-
-static void write_troubles(FILE *f, const struct bench_counts *c)
-{
-    static const char fine[] = " messages bytes connected ";
-    char n[QUANTITY_LEN];
-
-#define X(field, help)                                                                             \
-    if (c->field > 0 && !strstr(fine, " " #field " "))                                             \
-        fprintf(f, "  %-12s %12s  %s\n", #field, quantity_grouped(c->field, n), help);
-    BENCH_COUNTS(X)
+    static const struct column_count counts[] = {
+#define X(field, help) {#field, help},
+        BENCH_COUNTS(X)
 #undef X
-}
+    };
+    double rate = json_number_value(json_object_get(o, "rate"));
+    double wanted = json_number_value(json_object_get(o, "rate_wanted"));
+    char reached_text[HUMAN_LEN], wanted_text[HUMAN_LEN];
+    int rc = columns_write(f, run_columns, ARRAY_SIZE(run_columns), o);
 
-/* The last messages of a window come back after it: a little less is all that was wanted. */
-static void write_reached(FILE *f, const struct bench_options *o, const struct bench_result *r)
-{
-    char reached[QUANTITY_LEN], wanted[QUANTITY_LEN];
-
-    if (o->rate > 0 && r->rate < o->rate * 0.99)
+    /* The last messages of a window come back after it: a little less is all that was wanted. */
+    if (rate < wanted * 0.99)
         fprintf(f, "reached %s of %s messages/s wanted\n",
-                quantity_grouped((uint64_t)r->rate, reached),
-                quantity_grouped((uint64_t)o->rate, wanted));
+                human_grouped((uint64_t)rate, reached_text),
+                human_grouped((uint64_t)wanted, wanted_text));
+    if (rc == 0)
+        rc = columns_write_counts(f, counts, ARRAY_SIZE(counts), o);
+    if (rc || latency->n == 0)
+        return rc;
+    rc = write_rows(f, percentile_columns, ARRAY_SIZE(percentile_columns),
+                    percentile_rows(json_object_get(o, "latency_ms")));
+    return rc ? rc : write_rows(f, plot_columns, ARRAY_SIZE(plot_columns), plot_rows(latency));
 }
 
-void bench_text_write(FILE *f, const struct bench_options *o, const struct bench_result *r)
-{
-    char count[QUANTITY_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
-
-    fprintf(f, "%u connection%s, depth %u, ", o->connections, o->connections == 1 ? "" : "s",
-            o->depth);
-    write_sizes(f, o);
-    fprintf(f, ", %u thread%s, %.2f s", o->threads, o->threads == 1 ? "" : "s", r->seconds);
-    if (o->rate > 0)
-        fprintf(f, ", %s/s wanted", human_rate(o->rate, rate));
-    fprintf(f, "\n%s messages, %s/s, %s/s each way\n", quantity_grouped(r->counts.messages, count),
-            human_rate(r->rate, rate), human_byte_rate(r->byte_rate, bytes));
-    write_reached(f, o, r);
-    if (o->churn)
-        fprintf(f, "%s connections, %s/s\n", quantity_grouped(r->n_connected, count),
-                human_rate(r->connect_rate, rate));
-    if (r->latency.n > 0) {
-        fprintf(f, "from %s to echo:\n", o->rate > 0 ? "due" : "sent");
-        write_percentiles(f, &r->latency);
-        write_plot(f, &r->latency);
-    }
-    write_troubles(f, &r->counts);
-}
-
-static json_t *hist_json(const struct hist *h)
-{
-    json_t *o = json_pack("{s:I, s:f, s:f}", "n", (json_int_t)h->n, "min",
-                          h->n ? (double)h->min / 1e6 : 0., "mean", hist_mean(h) / 1e6);
-
-    for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
-        json_object_set_new(o, percentiles[i].name,
-                            json_real((double)hist_percentile(h, percentiles[i].percent) / 1e6));
-    return o;
-}
-
-json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
-{
-    json_t *j =
-        json_pack("{s:i, s:i, s:i, s:I, s:I, s:i, s:f, s:f, s:f}", "connections",
-                  (int)o->connections, "depth", (int)o->depth, "threads", (int)o->threads,
-                  "size_min", (json_int_t)o->size_min, "size_max", (json_int_t)o->size_max, "churn",
-                  (int)o->churn, "rate_wanted", o->rate, "seconds", r->seconds, "rate", r->rate);
-
-    json_object_set_new(j, "byte_rate", json_real(r->byte_rate));
-    json_object_set_new(j, "connect_rate", json_real(r->connect_rate));
-
-#define X(field, help) json_object_set_new(j, #field, json_integer((json_int_t)r->counts.field));
-    BENCH_COUNTS(X)
-#undef X
-    json_object_set_new(j, "has_fallen_behind", json_boolean(bench_has_fallen_behind(o, r)));
-    json_object_set_new(j, "latency_ms", hist_json(&r->latency));
-    json_object_set_new(j, "connect_ms", hist_json(&r->connects));
-    return j;
-}
+/* ---- with an earlier one ---- */
 
 const char *bench_find_other(const json_t *before, const struct bench_options *o)
 {
-    const struct {
-        const char *name;
-        double now;
-    } rows[] = {
-        {"connections", o->connections},   {"depth", o->depth},
-        {"size_min", (double)o->size_min}, {"size_max", (double)o->size_max},
-        {"rate_wanted", o->rate},          {"churn", o->churn},
-    };
+    static const char *const names[] = {"connections", "depth",       "size_min",
+                                        "size_max",    "rate_wanted", "churn"};
+    json_t *now = options_json(o);
+    const char *other = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(names) && !other; i++) {
+        const json_t *was = json_object_get(before, names[i]);
+
+        if (was && json_number_value(was) != json_number_value(json_object_get(now, names[i])))
+            other = names[i];
+    }
+    json_decref(now);
+    return other;
+}
+
+int bench_compare(FILE *f, const json_t *before, const json_t *now, double max_percent)
+{
+    static const struct {
+        const char *name, *path;
+        int sign; /* 1: more is worse */
+    } rows[] = {{"messages/s", "rate", -1},
+                {"50 % in ms", "latency_ms/50", 1},
+                {"99 % in ms", "latency_ms/99", 1}};
+    static const struct column columns[] = {{"COMPARED", "name", SHOW_TEXT, 0},
+                                            {"BEFORE", "before", SHOW_FIXED_3, 0},
+                                            {"NOW", "now", SHOW_FIXED_3, 0},
+                                            {"CHANGE %", "change", SHOW_FIXED, 0},
+                                            {"", "verdict", SHOW_TEXT, 0}};
+    json_t *table = json_array();
+    int is_worse = 0, rc = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        const json_t *was = json_object_get(before, rows[i].name);
+        const json_t *was = columns_value(before, rows[i].path);
+        double a = json_number_value(was), b = json_number_value(columns_value(now, rows[i].path));
+        double change = a > 0 ? (b - a) / a * 100 : 0;
+        bool is_row_worse = change * rows[i].sign > max_percent;
 
-        if (was && json_number_value(was) != rows[i].now)
-            return rows[i].name;
+        rc = json_is_number(was) ? rc : -EINVAL;
+        is_worse |= is_row_worse;
+        json_array_append_new(table, json_pack("{s:s, s:f, s:f, s:f, s:s}", "name", rows[i].name,
+                                               "before", a, "now", b, "change", change, "verdict",
+                                               is_row_worse ? "WORSE" : ""));
     }
-    return NULL;
-}
-
-/* One line. Returns whether it is worse by more than that; @sign 1: more is worse. */
-static bool compare_one(FILE *f, const char *name, double before, double now, int sign,
-                        double max_percent)
-{
-    double change = before > 0 ? (now - before) / before * 100 : 0;
-    bool is_worse = change * sign > max_percent;
-
-    fprintf(f, "  %-16s %14.3f -> %14.3f  %+7.1f %%%s\n", name, before, now, change,
-            is_worse ? "  WORSE" : "");
-    return is_worse;
-}
-
-int bench_compare(FILE *f, const json_t *before, const struct bench_result *now, double max_percent)
-{
-    const json_t *rate = json_object_get(before, "rate");
-    const json_t *latency = json_object_get(before, "latency_ms");
-    const json_t *half = json_object_get(latency, "50"), *most = json_object_get(latency, "99");
-    int is_worse;
-
-    if (!json_is_number(rate) || !json_is_number(half) || !json_is_number(most))
-        return -EINVAL;
-    fprintf(f, "compared, worse by at most %g %%:\n", max_percent);
-    is_worse = compare_one(f, "messages/s", json_number_value(rate), now->rate, -1, max_percent);
-    is_worse |= compare_one(f, "50 % in ms", json_number_value(half),
-                            (double)hist_percentile(&now->latency, 50) / 1e6, 1, max_percent);
-    is_worse |= compare_one(f, "99 % in ms", json_number_value(most),
-                            (double)hist_percentile(&now->latency, 99) / 1e6, 1, max_percent);
-    return is_worse;
+    if (rc == 0)
+        rc = columns_write(f, columns, ARRAY_SIZE(columns), table);
+    json_decref(table);
+    return rc ? rc : is_worse;
 }

@@ -1,191 +1,345 @@
 /*
- * The result of `info` as text. Pure.
+ * The result of `info` as text, and its rates. Pure.
  */
 #include "measure/info_text.h"
 
-#include <inttypes.h>
-#include <stdbool.h>
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/util.h"
-#include "client/answer_text.h"
 #include "client/columns.h"
-#include "client/human.h"
-#include "measure/sample.h"
 
-enum { NOTE_SHOWN = 160 }; /* bytes; --json has all of it */
+#define REVERSE "\033[7m"
+#define RED     "\033[1;31m"
+#define PLAIN   "\033[0m"
 
-static void add_uint(struct columns *t, uint64_t n)
+bool info_is_valid(const json_t *info)
 {
-    char buf[HUMAN_LEN];
-
-    snprintf(buf, sizeof(buf), "%" PRIu64, n);
-    columns_add(t, buf);
+    return json_is_object(json_object_get(info, "arbiter")) &&
+           json_is_array(json_object_get(info, "workers"));
 }
 
-static void write_count(FILE *f, uint64_t n, const char *one, const char *many)
+/* ---- rates ---- */
+
+static double number_at(const json_t *o, const char *key)
 {
-    fprintf(f, ", %" PRIu64 " %s", n, n == 1 ? one : many);
+    return json_number_value(json_object_get(o, key));
 }
 
-static void write_list(FILE *f, const char *title, const json_t *list)
+/* Unknown is for ever. */
+static double uptime_of(const json_t *o)
 {
-    const json_t *value;
+    const json_t *uptime = json_object_get(o, "uptime");
+
+    return json_is_number(uptime) ? json_number_value(uptime) : INFINITY;
+}
+
+/*
+ * @before NULL: there was no such process. If it has begun since, all that it counts falls into
+ * this time; the slack is for a start in the middle of taking a sample.
+ */
+static void rate_since(json_t *now, const json_t *before, double uptime, double seconds)
+{
+    static const char *const keys[][2] = {{"requests", "requests_per_s"},
+                                          {"bytes_in", "bytes_in_per_s"},
+                                          {"bytes_out", "bytes_out_per_s"}};
+    bool is_known = seconds > 0 && (before || uptime <= seconds + 0.1);
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        double more = number_at(now, keys[i][0]) - number_at(before, keys[i][0]);
+
+        json_object_set_new(now, keys[i][1],
+                            is_known && more >= 0 ? json_real(more / seconds) : json_null());
+    }
+}
+
+static bool is_same(const json_t *a, const json_t *b, const char *key)
+{
+    return json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+static const json_t *worker_before(const json_t *before, const json_t *w)
+{
+    const json_t *other;
     size_t i;
 
-    json_array_foreach(list, i, value)
+    json_array_foreach(json_object_get(before, "workers"), i, other)
     {
-        fputs(i == 0 ? title : ", ", f);
-        answer_text_write_plain(f, value);
+        if (is_same(other, w, "pid") && is_same(other, w, "id") && is_same(other, w, "generation"))
+            return other;
     }
-    if (json_array_size(list) > 0)
-        fputc('\n', f);
+    return NULL;
 }
 
-static void write_arbiter(FILE *f, const json_t *arbiter, const struct sample *s)
+void info_rate(json_t *info, const json_t *before, double seconds)
 {
-    const char *config = json_string_value(json_object_get(arbiter, "config"));
-    char up[HUMAN_LEN];
+    const json_t *arbiter = json_object_get(info, "arbiter");
+    json_t *w, *totals = json_object_get(before, "totals");
+    size_t i;
 
-    fprintf(f, "echo-arbiter %s, pid %d, %s, up %s, generation %" PRIu64, s->version, (int)s->pid,
-            s->state, human_duration(s->uptime_s, up), s->generation);
-    write_count(f, s->reloads, "reload", "reloads");
-    write_count(f, s->restarts, "restart", "restarts");
-    fputc('\n', f);
-    if (s->is_degraded)
-        fprintf(f, "DEGRADED: workers keep dying, fewer than the %" PRIu64 " wanted may run\n",
-                s->wanted);
-    write_list(f, "serving ", json_object_get(arbiter, "binds"));
-    fputs("config  ", f);
-    if (config && *config)
-        answer_text_write_plain(f, json_object_get(arbiter, "config"));
-    else
-        fputs("built-in defaults and the command line", f);
-    fputs("\n\n", f);
+    if (!before)
+        seconds = 0;
+    if (!is_same(arbiter, json_object_get(before, "arbiter"), "pid"))
+        totals = NULL;
+    rate_since(json_object_get(info, "totals"), totals, uptime_of(arbiter), seconds);
+    json_array_foreach(json_object_get(info, "workers"), i, w)
+    {
+        rate_since(w, worker_before(before, w), uptime_of(w), seconds);
+    }
 }
 
-static const struct column worker_columns[] = {
-    {"WORKER", false, 0}, {"PID", true, 0},   {"STATE", false, 0},   {"NTH", true, 0},
-    {"UP", true, 0},      {"CONNS", true, 0}, {"ACCEPTED", true, 0}, {"MSGS", true, 0},
-    {"IN", true, 0},      {"OUT", true, 0},   {"LAG", true, 0},      {"BEAT", true, 0},
+/* ---- info ---- */
+
+/* The workers and, as the last row, all together. */
+static json_t *rows_of(const json_t *info)
+{
+    const json_t *arbiter = json_object_get(info, "arbiter");
+    json_t *rows = json_copy(json_object_get(info, "workers"));
+    json_t *total = json_copy(json_object_get(info, "totals"));
+
+    total = total ? total : json_object();
+    json_object_set_new(total, "id", json_string("total"));
+    json_object_set(total, "restarts", json_object_get(arbiter, "restarts"));
+    if (json_is_true(json_object_get(arbiter, "degraded")))
+        json_object_set_new(total, "state", json_string("degraded"));
+    else
+        json_object_set(total, "state", json_object_get(arbiter, "state"));
+    json_array_append_new(rows, total);
+    return rows;
+}
+
+static const struct column arbiter_columns[] = {
+    {"VERSION", "arbiter/version", SHOW_TEXT, 0},
+    {"PID", "arbiter/pid", SHOW_NUMBER, 0},
+    {"STATE", "arbiter/state", SHOW_TEXT, 0},
+    {"UP", "arbiter/uptime", SHOW_SECONDS, 0},
+    {"GENERATION", "arbiter/generation", SHOW_NUMBER, 0},
+    {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
+    {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
+    {"WANTED", "arbiter/workers_wanted", SHOW_NUMBER, 0},
+    {"SERVING", "arbiter/binds", SHOW_LIST, 0},
+    {"CONFIG", "arbiter/config", SHOW_TEXT, 0},
 };
 
-static void add_counts(struct columns *t, const struct sample_counts *c)
+static const struct column worker_columns[] = {
+    {"WORKER", "id", SHOW_TEXT, 0},          {"PID", "pid", SHOW_NUMBER, 0},
+    {"STATE", "state", SHOW_TEXT, 0},        {"NTH", "generation", SHOW_NUMBER, 0},
+    {"UP", "uptime", SHOW_SECONDS, 0},       {"CONNS", "connections", SHOW_COUNT, 0},
+    {"ACCEPTED", "accepted", SHOW_COUNT, 0}, {"MSGS", "requests", SHOW_COUNT, 0},
+    {"IN", "bytes_in", SHOW_BYTES, 0},       {"OUT", "bytes_out", SHOW_BYTES, 0},
+    {"LAG", "lag_ms", SHOW_MS, 0},           {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
+};
+
+static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},
+                                                {"TOTAL", "value", SHOW_NUMBER, 0}};
+
+static const struct column note_columns[] = {{"NOTE OF", "id", SHOW_TEXT, 0},
+                                             {"AGE", "notified/age", SHOW_SECONDS, 0},
+                                             {"NOTE", "notified/info", SHOW_NOTE, 0}};
+
+/* What has happened at all. */
+static json_t *counters_of(const json_t *info)
 {
-    char buf[HUMAN_LEN];
-
-    columns_add(t, human_count(c->connections, buf));
-    columns_add(t, human_count(c->accepted, buf));
-    columns_add(t, human_count(c->requests, buf));
-    columns_add(t, human_bytes(c->bytes_in, buf));
-    columns_add(t, human_bytes(c->bytes_out, buf));
-}
-
-static int write_workers(FILE *f, const struct sample *s)
-{
-    struct columns t;
-    char buf[HUMAN_LEN];
-
-    columns_init(&t, worker_columns, ARRAY_SIZE(worker_columns));
-    for (size_t i = 0; i < s->n_workers; i++) {
-        const struct sample_worker *w = &s->workers[i];
-
-        columns_add(&t, w->id);
-        add_uint(&t, (uint64_t)w->pid);
-        columns_add(&t, w->state);
-        add_uint(&t, w->generation);
-        columns_add(&t, human_duration(w->uptime_s, buf));
-        add_counts(&t, &w->counts);
-        columns_add(&t, human_duration(w->lag_ms / 1e3, buf));
-        columns_add(&t, human_duration(w->heartbeat_age_s, buf));
-    }
-    columns_add(&t, "total");
-    for (int i = 0; i < 4; i++)
-        columns_add(&t, "");
-    add_counts(&t, &s->totals);
-    columns_add(&t, "");
-    columns_add(&t, "");
-    return columns_finish(&t, f);
-}
-
-/* Counters that the table has already, or that say nothing to an operator. */
-static bool is_shown_elsewhere(const char *key)
-{
-    static const char *const keys[] = {"connections", "accepted",  "requests",
-                                       "bytes_in",    "bytes_out", "scanned"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        if (strcmp(keys[i], key) == 0)
-            return true;
-    return false;
-}
-
-/* What has happened at all, by name: "closed  12 peer, 3 reset". */
-static void write_counters(FILE *f, const char *title, const json_t *totals, const char *prefix)
-{
-    static const char closed[] = "closed_";
+    json_t *rows = json_array(), *value;
     const char *key;
-    json_t *value;
-    size_t n = 0;
 
-    json_object_foreach((json_t *)totals, key, value)
+    json_object_foreach(json_object_get(info, "totals"), key, value)
     {
-        bool is_close = strncmp(key, closed, strlen(closed)) == 0;
-
-        if (json_integer_value(value) <= 0 || is_close != (*prefix != '\0') ||
-            is_shown_elsewhere(key))
-            continue;
-        fprintf(f, "%s%" JSON_INTEGER_FORMAT " %s", n++ == 0 ? title : ", ",
-                json_integer_value(value), key + strlen(prefix));
+        if (json_integer_value(value) > 0)
+            json_array_append_new(rows, json_pack("{s:s, s:O}", "name", key, "value", value));
     }
-    if (n > 0)
+    return rows;
+}
+
+static json_t *notes_of(const json_t *info)
+{
+    json_t *rows = json_array(), *arbiter = json_copy(json_object_get(info, "arbiter")), *w;
+    size_t i;
+
+    json_object_set_new(arbiter, "id", json_string("arbiter"));
+    if (json_object_get(arbiter, "notified"))
+        json_array_append(rows, arbiter);
+    json_decref(arbiter);
+    json_array_foreach(json_object_get(info, "workers"), i, w)
+    {
+        if (json_object_get(w, "notified"))
+            json_array_append(rows, w);
+    }
+    return rows;
+}
+
+/* A blank line before it; nothing if there are no rows, which are freed. */
+static int write_section(FILE *f, const struct column *columns, size_t n, json_t *rows)
+{
+    int rc = 0;
+
+    if (json_array_size(rows) > 0) {
         fputc('\n', f);
+        rc = columns_write(f, columns, n, rows);
+    }
+    json_decref(rows);
+    return rc;
 }
 
-/* At most @max bytes of @text, no character cut in two. */
-static size_t utf8_cut(const char *text, size_t max)
+int info_write(FILE *f, const json_t *info)
 {
-    size_t len = strnlen(text, max + 1);
+    int rc;
 
-    if (len <= max)
-        return len;
-    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
-        max--;
-    return max;
-}
-
-static void write_note(FILE *f, const char *who, const json_t *actor)
-{
-    const json_t *note = json_object_get(actor, "notified");
-    char *text, age[HUMAN_LEN];
-
-    if (!note)
-        return;
-    text = answer_text_plain(json_object_get(note, "info"));
-    fprintf(f, "note of %s, %s old: %.*s%s\n", who,
-            human_duration(json_number_value(json_object_get(note, "age")), age),
-            (int)utf8_cut(text ? text : "?", NOTE_SHOWN), text ? text : "?",
-            text && strlen(text) > NOTE_SHOWN ? "..." : "");
-    free(text);
-}
-
-int info_text_write(FILE *f, const json_t *info)
-{
-    const json_t *totals = json_object_get(info, "totals");
-    struct sample s;
-    int rc = sample_read(info, 0, &s);
-
-    if (rc)
-        return rc;
-    write_arbiter(f, json_object_get(info, "arbiter"), &s);
-    rc = write_workers(f, &s);
+    if (!info_is_valid(info))
+        return -EBADMSG;
+    rc = columns_write(f, arbiter_columns, ARRAY_SIZE(arbiter_columns), info);
+    if (json_is_true(columns_value(info, "arbiter/degraded")))
+        fputs("DEGRADED: workers keep dying, fewer than wanted may run\n", f);
+    if (rc == 0)
+        rc = write_section(f, worker_columns, ARRAY_SIZE(worker_columns), rows_of(info));
     fputs("(the total has what ended workers did, too)\n", f);
-    write_counters(f, "closed  ", totals, "closed_");
-    write_counters(f, "also    ", totals, "");
-    write_note(f, "arbiter", json_object_get(info, "arbiter"));
-    for (size_t i = 0; i < s.n_workers; i++)
-        write_note(f, s.workers[i].id, json_array_get(json_object_get(info, "workers"), i));
-    sample_fini(&s);
+    if (rc == 0)
+        rc = write_section(f, counter_columns, ARRAY_SIZE(counter_columns), counters_of(info));
+    if (rc == 0)
+        rc = write_section(f, note_columns, ARRAY_SIZE(note_columns), notes_of(info));
+    return rc;
+}
+
+/* ---- a frame ---- */
+
+/* Up to IN/S, and below up to BEAT, they fit 80 characters. */
+static const struct column head_columns[] = {
+    {"VERSION", "arbiter/version", SHOW_TEXT, 0},
+    {"PID", "arbiter/pid", SHOW_NUMBER, 0},
+    {"STATE", "arbiter/state", SHOW_TEXT, 8},
+    {"UP", "arbiter/uptime", SHOW_SECONDS, 7},
+    {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
+    {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
+    {"CONNS", "totals/connections", SHOW_COUNT, 6},
+    {"MSGS/S", "totals/requests_per_s", SHOW_RATE, 6},
+    {"IN/S", "totals/bytes_in_per_s", SHOW_BYTE_RATE, 7},
+    {"OUT/S", "totals/bytes_out_per_s", SHOW_BYTE_RATE, 7},
+    {"WANTED", "arbiter/workers_wanted", SHOW_NUMBER, 0},
+};
+
+static const struct column frame_columns[] = {
+    {"WORKER", "id", SHOW_TEXT, 0},
+    {"STATE", "state", SHOW_TEXT, 8},
+    {"NTH", "generation", SHOW_NUMBER, 0},
+    {"CONNS", "connections", SHOW_COUNT, 6},
+    {"MSGS/S", "requests_per_s", SHOW_RATE, 6},
+    {"IN/S", "bytes_in_per_s", SHOW_BYTE_RATE, 7},
+    {"OUT/S", "bytes_out_per_s", SHOW_BYTE_RATE, 7},
+    {"LAG", "lag_ms", SHOW_MS, 6},
+    {"BEAT", "heartbeat_age", SHOW_SECONDS, 6},
+    {"UP", "uptime", SHOW_SECONDS, 7},
+    {"PID", "pid", SHOW_NUMBER, 7},
+};
+
+struct frame {
+    FILE *f;
+    const struct info_look *look;
+    size_t n_lines; /* written so far */
+};
+
+/* One line, cut to the width; nothing below the last one. @colour "" = none */
+static void put_line(struct frame *fr, const char *text, const char *colour)
+{
+    bool has_colour = fr->look->has_colour && *colour && *text;
+    size_t width = 0, len = 0;
+
+    if (fr->n_lines == fr->look->height)
+        return;
+    for (; text[len]; len++) {
+        width += ((unsigned char)text[len] & 0xc0) != 0x80;
+        if (width > fr->look->width)
+            break;
+    }
+    fprintf(fr->f, "%s%s%.*s%s", fr->n_lines++ > 0 ? "\n" : "", has_colour ? colour : "", (int)len,
+            text, has_colour ? PLAIN : "");
+}
+
+static int put_row(struct frame *fr, const struct columns *t, size_t row, size_t n)
+{
+    char *line = NULL;
+    size_t len;
+    FILE *f = open_memstream(&line, &len);
+
+    if (!f)
+        return -ENOMEM;
+    columns_write_row(t, f, row, n);
+    if (fclose(f) == 0)
+        put_line(fr, line, row == 0 ? REVERSE : "");
+    free(line);
+    return 0;
+}
+
+/* Rows that do not fit are counted. */
+static int put_table(struct frame *fr, const struct column *columns, size_t n, const json_t *rows)
+{
+    size_t room = fr->look->height - MIN(fr->look->height, fr->n_lines + 1), n_rows, n_shown;
+    struct columns t;
+    char line[64];
+    int rc;
+
+    columns_init(&t, columns, n);
+    columns_add(&t, rows);
+    rc = t.is_broken ? -ENOMEM : 0;
+    n = MAX(columns_fitting(&t, fr->look->width), (size_t)1);
+    n_rows = columns_rows(&t);
+    n_shown = n_rows > room ? room - MIN(room, (size_t)1) : n_rows;
+    for (size_t row = 0; rc == 0 && row <= n_shown; row++)
+        rc = put_row(fr, &t, row, n);
+    snprintf(line, sizeof(line), "and %zu more", n_rows - n_shown);
+    if (n_shown < n_rows)
+        put_line(fr, line, "");
+    columns_fini(&t);
+    return rc;
+}
+
+int info_frame(FILE *f, const json_t *info, const struct info_look *look)
+{
+    struct frame fr = {.f = f, .look = look};
+    int rc = put_table(&fr, head_columns, ARRAY_SIZE(head_columns), info);
+
+    if (look->trouble)
+        put_line(&fr, look->trouble, RED);
+    else if (json_is_true(columns_value(info, "arbiter/degraded")))
+        put_line(&fr, "DEGRADED: workers keep dying", RED);
+    else
+        put_line(&fr, "", "");
+    if (rc == 0)
+        rc = put_table(&fr, frame_columns, ARRAY_SIZE(frame_columns),
+                       json_object_get(info, "workers"));
+    return rc;
+}
+
+/* ---- lines ---- */
+
+static const struct column line_columns[] = {
+    {"ACTOR", "id", SHOW_TEXT, 12},
+    {"STATE", "state", SHOW_TEXT, 9},
+    {"NTH", "generation", SHOW_NUMBER, 4},
+    {"RESTARTS", "restarts", SHOW_NUMBER, 0},
+    {"CONNS", "connections", SHOW_NUMBER, 8},
+    {"MSGS/S", "requests_per_s", SHOW_FIXED, 10},
+    {"IN_MB/S", "bytes_in_per_s", SHOW_MEGA, 9},
+    {"OUT_MB/S", "bytes_out_per_s", SHOW_MEGA, 9},
+    {"LAG_MS", "lag_ms", SHOW_FIXED_2, 8},
+};
+
+int info_lines(FILE *f, const json_t *info, const char *time, bool has_title)
+{
+    json_t *rows = rows_of(info);
+    struct columns t;
+    int rc;
+
+    columns_init(&t, line_columns, ARRAY_SIZE(line_columns));
+    columns_add(&t, rows);
+    rc = t.is_broken ? -ENOMEM : 0;
+    for (size_t row = has_title ? 0 : 1; rc == 0 && row <= columns_rows(&t); row++) {
+        fprintf(f, "%-8s  ", row == 0 ? "TIME" : time);
+        columns_write_row(&t, f, row, t.n_columns);
+        fputc('\n', f);
+    }
+    columns_fini(&t);
+    json_decref(rows);
     return rc;
 }

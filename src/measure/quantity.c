@@ -128,18 +128,3 @@ bool quantity_share_exceeded(const struct quantity_share *s, uint64_t n, uint64_
         return n > s->count;
     return (double)n > (double)all * s->percent / 100;
 }
-
-char *quantity_grouped(uint64_t n, char *buf)
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof(digits), "%" PRIu64, n);
-    char *to = buf;
-
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            *to++ = ' ';
-        *to++ = digits[i];
-    }
-    *to = '\0';
-    return buf;
-}

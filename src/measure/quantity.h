@@ -37,9 +37,4 @@ int quantity_share(const char *text, struct quantity_share *ret);
 /* quantity_share_exceeded - is @n of @all more than that? */
 bool quantity_share_exceeded(const struct quantity_share *s, uint64_t n, uint64_t all);
 
-enum { QUANTITY_LEN = 32 };
-
-/* quantity_grouped - "1 204 331". Returns @buf of QUANTITY_LEN bytes. */
-char *quantity_grouped(uint64_t n, char *buf);
-
 #endif

@@ -22,7 +22,7 @@ static const struct row {
     bool says_lines; /* before it ends: a closed pipe is noticed at once */
 } rows[] = {
     {{"ping", "-i", "10ms"}, "echo statistics ---", true},
-    {{"bench", "-c", "2", "--warmup", "0"}, "2 connections, depth 1", false},
+    {{"bench", "-c", "2", "--warmup", "0"}, "CONNECTIONS  DEPTH", false},
     {{"audit", "-c", "2"}, "verdict: delivered", false},
     {{"hold", "-c", "2"}, "2 connections opened, 2 still open, 0 cut", false},
 };

@@ -114,7 +114,8 @@ static void info__for_people__a_table_without_escape_sequences(void **state)
     struct tool_run r = RUN(it, NO_INPUT, "info", "-C", control_of(s));
 
     assert_int_equal(r.code, 0);
-    must_have(r.out, "echo-arbiter " ECHO_VERSION ", pid ");
+    must_have(r.out, "VERSION ");
+    must_have(r.out, "\n" ECHO_VERSION " ");
     must_have(r.out, s->addr[0]);
     must_have(r.out, s->conf);
     must_have(r.out, "WORKER ");
@@ -161,7 +162,8 @@ static void call__arguments__of_the_types_that_the_command_wants(void **state)
             "actor=worker.1");
     assert_int_equal(r.code, 0);
     r = RUN(it, NO_INPUT, "-C", control, "info");
-    must_have(r.out, "note of worker.1, ");
+    must_have(r.out, "\nNOTE OF ");
+    must_have(r.out, "\nworker.1 ");
     must_have(r.out, "{\"by\":\"me\"}");
 }
 
@@ -273,7 +275,7 @@ static void call__note_too_deep_or_too_long__refused_and_info_goes_on(void **sta
     }
     r = RUN(it, NO_INPUT, "-C", control, "info");
     assert_int_equal(r.code, 0);
-    must_have(r.out, "note of arbiter, ");
+    must_have(r.out, "\narbiter ");
     must_have(r.out, "xxx...\n");
 }
 
@@ -326,7 +328,7 @@ static void actors_and_commands__listed(void **state)
     r = RUN(it, NO_INPUT, "-C", control, "commands");
     assert_int_equal(r.code, 0);
     must_have(r.out, "\nscale ");
-    must_have(r.out, "scale: workers is a whole number from 1 to 1024");
+    must_have(r.out, "  workers   a whole number from 1 to 1024 ");
 }
 
 /* What `call` reads its arguments by. */
@@ -369,9 +371,10 @@ static void reload__good_file__says_what_has_changed(void **state)
     r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
     assert_int_equal(r.code, 0);
     must_have(r.out, "reloaded: generation 2, ");
-    must_have(r.out, "\n  server.keep_alive: 0 -> 15\n");
+    must_have(r.out, "\nserver.keep_alive  0       15\n");
     server_wait_workers(s, 2);
-    snprintf(pid, sizeof(pid), "\n  worker.1: pid %d\n", (int)server_worker(s, 0));
+    must_have(r.out, "\nworker.1  ");
+    snprintf(pid, sizeof(pid), " %d\nworker.2 ", (int)server_worker(s, 0));
     must_have(r.out, pid);
 }
 
@@ -446,7 +449,7 @@ static void reload__list_changes__shown_on_one_line(void **state)
     r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
     MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
     s->arbiter_fds = 0; /* one more address than at the start */
-    must_have(r.out, "\n  server.bind: 127.0.0.1:0 -> 127.0.0.1:0 [::1]:0\n");
+    must_have(r.out, "\nserver.bind  127.0.0.1:0  127.0.0.1:0 [::1]:0\n");
 }
 
 static void scale__up_and_down__done_when_it_says_so(void **state)
@@ -526,7 +529,7 @@ static void stop__message_under_way__waits_until_now_cuts_it(void **state)
     r = RUN(it, NO_INPUT, "-C", control, "stop", "--timeout", "0.2");
     tool_must_fail(&r, 75, "echo-client stop --now");
     r = RUN(it, NO_INPUT, "-C", control, "info");
-    must_have(r.out, ", stopping, ");
+    must_have(r.out, "  stopping ");
     r = RUN(it, NO_INPUT, "-C", control, "--json", "stop", "--now");
     assert_int_equal(r.code, 0);
     must_have(r.out, "{\"stopped\":true,\"pid\":");
@@ -868,12 +871,11 @@ static void top__terminal__drawn_in_place_until_q(void **state)
     struct terminal *t = terminal_start(it, control_of(s), 100);
 
     terminal_expect(t, "\033[?1049h\033[?25l\033[H");
-    terminal_expect(t, "echo-arbiter " ECHO_VERSION);
-    terminal_expect(t, "2 of 2 workers run");
+    terminal_expect(t, ECHO_VERSION " ");
     terminal_expect(t, "worker.2 ");
     MUST(!strstr(t->buf, "TIME "), "lines on a terminal: %s", t->buf);
     terminal_clear(t);
-    terminal_expect(t, "0 messages/s"); /* the second view has rates */
+    terminal_expect(t, " 0 B "); /* the second view has rates */
     MUST(write(t->fd, "xq", 2) == 2, "write");
     terminal_must_end(t, 0);
 }
@@ -954,7 +956,7 @@ static void top__server_restarts_on_a_terminal__waits_and_goes_on(void **state)
     terminal_expect(t, "no server there");
     s = start_at(it, control);
     s->arbiter_fds = 0; /* top may be there already when they are counted */
-    snprintf(pid_text, sizeof(pid_text), "pid %d ", (int)s->pid);
+    snprintf(pid_text, sizeof(pid_text), " %d  run ", (int)s->pid);
     terminal_expect(t, pid_text);
     MUST(write(t->fd, "q", 1) == 1, "write");
     terminal_must_end(t, 0);

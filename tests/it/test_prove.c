@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "client/human.h"
 #include "measure/quantity.h"
 #include "support/audit_thread.h"
 #include "support/changes.h"
@@ -146,7 +147,7 @@ static void print_counts(const struct scene *s, const char *title, const struct 
                          const struct account *a)
 {
     const struct changes_seen seen = changes_seen(s->changes);
-    char n[4][QUANTITY_LEN];
+    char n[4][HUMAN_LEN];
     double load = 0;
 
     getloadavg(&load, 1);
@@ -155,21 +156,21 @@ static void print_counts(const struct scene *s, const char *title, const struct 
     printf("#| %s lasting connections, each a message every 10 to 50 ms, at any time %u of them in "
            "the\n"
            "#| middle of one; %u new connections a second\n#|\n",
-           quantity_grouped(s->extent->lasting, n[0]), seen.inside, s->extent->connects_per_second);
+           human_grouped(s->extent->lasting, n[0]), seen.inside, s->extent->connects_per_second);
     printf("#| lasting connections %15s   %s of them never interrupted\n", n[0],
-           quantity_grouped(seen.unbroken, n[1]));
+           human_grouped(seen.unbroken, n[1]));
     printf("#| connections made    %15s   %s ended as planned, %s refused, %s cut\n",
-           quantity_grouped(c->connected, n[0]), quantity_grouped(c->finished, n[1]),
-           quantity_grouped(c->refused + c->unconnected, n[2]),
-           quantity_grouped(c->closed + c->reset + c->given_up, n[3]));
+           human_grouped(c->connected, n[0]), human_grouped(c->finished, n[1]),
+           human_grouped(c->refused + c->unconnected, n[2]),
+           human_grouped(c->closed + c->reset + c->given_up, n[3]));
     printf("#| messages sent       %15s   %s came back exactly and in order, %s did not\n",
-           quantity_grouped(c->sent, n[0]), quantity_grouped(c->echoed, n[1]),
-           quantity_grouped(c->sent - c->echoed + c->duplicated + c->foreign, n[2]));
-    printf("#| bytes sent          %15s   %s came back\n", quantity_grouped(c->bytes_sent, n[0]),
-           quantity_grouped(c->bytes_received, n[1]));
+           human_grouped(c->sent, n[0]), human_grouped(c->echoed, n[1]),
+           human_grouped(c->sent - c->echoed + c->duplicated + c->foreign, n[2]));
+    printf("#| bytes sent          %15s   %s came back\n", human_grouped(c->bytes_sent, n[0]),
+           human_grouped(c->bytes_received, n[1]));
     printf("#| the server says     %15s   messages, %s connections, %s bytes; %s crashes\n#|\n",
-           quantity_grouped(a->requests, n[0]), quantity_grouped(a->accepted, n[1]),
-           quantity_grouped(a->bytes_in, n[2]), quantity_grouped(a->restarts, n[3]));
+           human_grouped(a->requests, n[0]), human_grouped(a->accepted, n[1]),
+           human_grouped(a->bytes_in, n[2]), human_grouped(a->restarts, n[3]));
 }
 
 static void finish(struct scene *s, const char *title)

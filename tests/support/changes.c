@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "measure/hist.h"
+#include "client/human.h"
 #include "measure/quantity.h"
 
 enum { LOOK_US = 1000, QUIET_MS = 100, WINDOWS_MAX = 4096, AWAIT_MS = 120000 };
@@ -295,7 +296,7 @@ static void print_row(const struct changes *c, enum change kind, const struct hi
         [CHANGE_START] = "(start)",   [CHANGE_NONE] = "(none yet)",  [CHANGE_BETWEEN] = "(between)",
         [CHANGE_RELOAD] = "reload",   [CHANGE_UPGRADE] = "upgrade",  [CHANGE_SCALE] = "scale",
         [CHANGE_RECYCLE] = "recycle", [CHANGE_BALANCE] = "rebalance"};
-    char times[32] = "", window[32] = "", messages[QUANTITY_LEN];
+    char times[32] = "", window[32] = "", messages[HUMAN_LEN];
     uint64_t longest_ns = 0;
     for (size_t i = 0; i < c->n_windows; i++)
         if (c->windows[i].kind == kind)
@@ -305,7 +306,7 @@ static void print_row(const struct changes *c, enum change kind, const struct hi
         snprintf(window, sizeof(window), "%.0f", (double)longest_ns / 1e6);
     }
     printf("#| %-10s %5s %7s %11s %9.1f %8.1f %8.1f %8.1f %12.1f\n", names[kind], times, window,
-           quantity_grouped(echoed->n, messages), ms_of(echoed, 50), ms_of(echoed, 99),
+           human_grouped(echoed->n, messages), ms_of(echoed, 50), ms_of(echoed, 99),
            ms_of(echoed, 99.9), (double)echoed->max / 1e3, (double)late->max / 1e3);
 }
 

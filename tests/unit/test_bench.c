@@ -331,38 +331,36 @@ static void bench__known_delays__percentiles_agree(void **state)
 
 /* ---- what it says ---- */
 
+static json_t *invented(double rate, double half, double most)
+{
+    return json_pack("{s:f, s:{s:f, s:f}}", "rate", rate, "latency_ms", "50", half, "99", most);
+}
+
 static void bench_compare__better_or_worse__told(void **state)
 {
-    struct bench_result r = {.rate = 1000};
+    static const struct {
+        double rate, half, max_percent;
+        int expected;
+    } rows[] = {
+        {1000, 1, 5, 0}, {1100, 1, 10, 0}, {1100, 1, 5, 1}, {1000, 0.9, 5, 1}, {1000, 0.9, 12, 0}};
+    json_t *now = invented(1000, 1, 2), *other = json_object();
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
-    json_t *same =
-               json_pack("{s:f, s:{s:f, s:f}}", "rate", 1000., "latency_ms", "50", 1., "99", 2.),
-           *faster =
-               json_pack("{s:f, s:{s:f, s:f}}", "rate", 1100., "latency_ms", "50", 1., "99", 2.),
-           *shorter =
-               json_pack("{s:f, s:{s:f, s:f}}", "rate", 1000., "latency_ms", "50", 0.9, "99", 2.),
-           *other = json_object();
 
     (void)state;
-    assert_int_equal(hist_init(&r.latency), 0);
-    hist_add(&r.latency, 1000000, 90);
-    hist_add(&r.latency, 2000000, 10);
-    assert_int_equal(bench_compare(f, same, &r, 5), 0);
-    assert_int_equal(bench_compare(f, faster, &r, 10), 0);
-    assert_int_equal(bench_compare(f, faster, &r, 5), 1);
-    assert_int_equal(bench_compare(f, shorter, &r, 5), 1);
-    assert_int_equal(bench_compare(f, shorter, &r, 12), 0);
-    assert_int_equal(bench_compare(f, other, &r, 5), -EINVAL);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *before = invented(rows[i].rate, rows[i].half, 2);
+
+        assert_int_equal(bench_compare(f, before, now, rows[i].max_percent), rows[i].expected);
+        json_decref(before);
+    }
+    assert_int_equal(bench_compare(f, other, now, 5), -EINVAL);
     fclose(f);
-    assert_non_null(strstr(text, "WORSE"));
+    assert_non_null(strstr(text, "messages/s  1100.000  1000.000      -9.1  WORSE\n"));
     free(text);
-    json_decref(same);
-    json_decref(faster);
-    json_decref(shorter);
+    json_decref(now);
     json_decref(other);
-    hist_fini(&r.latency);
 }
 
 static void bench__late_messages__fallen_behind_only_in_the_open_loop(void **state)

@@ -1,6 +1,7 @@
 /*
  * Numbers with units and aligned columns: what stands where, to the character.
  */
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -94,74 +95,180 @@ static void clean__control_bytes__question_marks(void **state UNUSED)
                                            "5m \303\251 \302\251 \302");
 }
 
-/* ---- columns ---- */
-
-static const struct column three[] = {{"NAME", false, 0}, {"N", true, 4}, {"LAST", false, 0}};
-
-static void fill(struct columns *t, size_t n, const char *const *cells)
+static void time__any_time__three_digits_at_least(void **state UNUSED)
 {
-    columns_init(t, three, ARRAY_SIZE(three));
-    for (size_t i = 0; i < n; i++)
-        columns_add(t, cells[i]);
+    static const struct {
+        double seconds;
+        const char *text;
+    } rows[] = {
+        {0, "0.0us"},        {0.0000823, "82.3us"},
+        {0.00123, "1.23ms"}, {0.1234, "123.40ms"},
+        {4.5678, "4.568s"},  {NAN, "-"},
+        {-1, "-"},
+    };
+    char buf[HUMAN_LEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        assert_string_equal(human_time(rows[i].seconds, buf), rows[i].text);
 }
 
-static char *written(struct columns *t)
+static void grouped__any_number__threes(void **state UNUSED)
 {
+    char buf[HUMAN_LEN];
+
+    assert_string_equal(human_grouped(0, buf), "0");
+    assert_string_equal(human_grouped(999, buf), "999");
+    assert_string_equal(human_grouped(1000, buf), "1 000");
+    assert_string_equal(human_grouped(1204331, buf), "1 204 331");
+    assert_string_equal(human_grouped(UINT64_MAX, buf), "18 446 744 073 709 551 615");
+}
+
+/* ---- columns ---- */
+
+static const struct column three[] = {
+    {"NAME", "name", SHOW_TEXT, 0}, {"N", "in/n", SHOW_NUMBER, 4}, {"LAST", "last", SHOW_TEXT, 0}};
+
+static json_t *load(const char *text)
+{
+    json_error_t error;
+    json_t *o = json_loads(text, 0, &error);
+
+    if (!o)
+        fail_msg("%s: %s", error.text, text);
+    return o;
+}
+
+static void check(const struct column *columns, size_t n, const char *rows, const char *expected)
+{
+    json_t *o = load(rows);
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
 
     assert_non_null(f);
-    assert_int_equal(columns_finish(t, f), 0);
+    assert_int_equal(columns_write(f, columns, n, o), 0);
     fclose(f);
-    return text;
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(o);
 }
 
 static void columns__cells_of_any_width__aligned(void **state UNUSED)
 {
-    static const char *const cells[] = {
-        "a", "1", "x", "a long name", "23456", "yy", "b", "\xc3\xa9\xc3\xa9", ""};
-    struct columns t;
-    char *text;
-
-    fill(&t, ARRAY_SIZE(cells), cells);
-    text = written(&t);
-    assert_string_equal(text, "NAME             N  LAST\n"
-                              "a                1  x\n"
-                              "a long name  23456  yy\n"
-                              "b               \xc3\xa9\xc3\xa9\n");
-    free(text);
+    check(three, 3,
+          "[{\"name\":\"a\",\"in\":{\"n\":1},\"last\":\"x\"},"
+          "{\"name\":\"a long name\",\"in\":{\"n\":23456},\"last\":\"yy\"},"
+          "{\"name\":\"\xc3\xa9\xc3\xa9\",\"in\":{\"n\":7},\"last\":\"\"}]",
+          "NAME             N  LAST\n"
+          "a                1  x\n"
+          "a long name  23456  yy\n"
+          "\xc3\xa9\xc3\xa9               7\n");
 }
 
 static void columns__no_rows__titles(void **state UNUSED)
 {
-    struct columns t;
-    char *text;
+    check(three, 3, "[]", "NAME     N  LAST\n");
+}
 
-    fill(&t, 0, NULL);
-    assert_int_equal(columns_rows(&t), 0);
-    text = written(&t);
-    assert_string_equal(text, "NAME     N  LAST\n");
-    free(text);
+static void columns__one_object__one_row(void **state UNUSED)
+{
+    check(three, 3, "{\"name\":\"a\"}", "NAME     N  LAST\na        -  -\n");
+}
+
+static void columns__neither_array_nor_object__bad_message(void **state UNUSED)
+{
+    json_t *o = json_integer(5);
+
+    assert_int_equal(columns_write(stdout, three, 3, o), -EBADMSG);
+    assert_int_equal(columns_write(stdout, three, 3, NULL), -EBADMSG);
+    json_decref(o);
 }
 
 static void columns__cell_with_controls__harmless(void **state UNUSED)
 {
-    static const char *const cells[] = {"a\nb", "\033", "\t"};
-    struct columns t;
-    char *text;
+    check(three, 3, "[{\"name\":\"a\\nb\",\"in\":{\"n\":1},\"last\":\"\\t\\u001b\"}]",
+          "NAME     N  LAST\na?b      1  ??\n");
+}
 
-    fill(&t, ARRAY_SIZE(cells), cells);
-    text = written(&t);
-    assert_string_equal(text, "NAME     N  LAST\na?b      ?  ?\n");
+/* Missing, null, or of another kind: no guess. */
+static void columns__no_such_value__dash(void **state UNUSED)
+{
+    check(three, 3, "[{\"name\":null,\"in\":{\"n\":\"1\"},\"last\":{\"a\":[1]}},7,{\"in\":3}]",
+          "NAME     N  LAST\n"
+          "-        -  {\"a\":[1]}\n"
+          "-        -  -\n"
+          "-        -  -\n");
+}
+
+static void columns__each_way_to_show__as_it_says(void **state UNUSED)
+{
+    static const struct {
+        enum column_show show;
+        const char *value, *text;
+    } rows[] = {
+        {SHOW_LIST, "[\"a\",1,[]]", "a 1 []"},
+        {SHOW_NUMBER, "1234567", "1234567"},
+        {SHOW_GROUPED, "1234567", "1 234 567"},
+        {SHOW_FIXED, "1.25", "1.2"},
+        {SHOW_FIXED_2, "1.257", "1.26"},
+        {SHOW_FIXED_3, "-2", "-2.000"},
+        {SHOW_MEGA, "1500000", "1.500"},
+        {SHOW_COUNT, "1234567", "1.23M"},
+        {SHOW_BYTES, "1500", "1.50 kB"},
+        {SHOW_RATE, "0.25", "0.25"},
+        {SHOW_BYTE_RATE, "2000000", "2.00 MB"},
+        {SHOW_SECONDS, "65", "1m 05s"},
+        {SHOW_MS, "1500", "1.5s"},
+        {SHOW_EXACT_MS, "0.0823", "82.3us"},
+        {SHOW_RATE, "null", "-"},
+    };
+    char row[64], text[64];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct column one = {"", "v", rows[i].show, 0};
+
+        snprintf(row, sizeof(row), "{\"v\":%s}", rows[i].value);
+        snprintf(text, sizeof(text), "\n%s\n", rows[i].text);
+        check(&one, 1, row, text);
+    }
+}
+
+static void columns__long_note__cut_between_characters(void **state UNUSED)
+{
+    static const struct column one = {"", "v", SHOW_NOTE, 0};
+    char row[500] = "{\"v\":\"x", text[500] = "\nx";
+
+    for (int i = 0; i < 100; i++)
+        strcat(row, "\xc3\xbc");
+    strcat(row, "\"}");
+    for (int i = 0; i < 79; i++)
+        strcat(text, "\xc3\xbc");
+    strcat(text, "...\n");
+    check(&one, 1, row, text);
+}
+
+static void counts__some_are_0__only_the_others(void **state UNUSED)
+{
+    static const struct column_count counts[] = {{"sent", "went out"}, {"lost", "did not"}};
+    json_t *o = load("{\"sent\":1200,\"lost\":0,\"more\":5}");
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    assert_int_equal(columns_write_counts(f, counts, 2, o), 0);
+    fclose(f);
+    assert_string_equal(text, "COUNT\n"
+                              "sent                       1 200  went out\n");
     free(text);
+    json_decref(o);
 }
 
 static void columns_fitting__each_width__whole_columns_only(void **state UNUSED)
 {
     struct columns t;
 
-    fill(&t, 0, NULL); /* 4, 2 + 4, 2 + 4 characters */
+    columns_init(&t, three, ARRAY_SIZE(three)); /* 4, 2 + 4, 2 + 4 characters */
     assert_int_equal(columns_fitting(&t, 0), 0);
     assert_int_equal(columns_fitting(&t, 3), 0);
     assert_int_equal(columns_fitting(&t, 4), 1);
@@ -183,7 +290,15 @@ int main(void)
         cmocka_unit_test(clean__control_bytes__question_marks),
         cmocka_unit_test(columns__cells_of_any_width__aligned),
         cmocka_unit_test(columns__no_rows__titles),
+        cmocka_unit_test(time__any_time__three_digits_at_least),
+        cmocka_unit_test(grouped__any_number__threes),
+        cmocka_unit_test(columns__one_object__one_row),
+        cmocka_unit_test(columns__neither_array_nor_object__bad_message),
         cmocka_unit_test(columns__cell_with_controls__harmless),
+        cmocka_unit_test(columns__no_such_value__dash),
+        cmocka_unit_test(columns__each_way_to_show__as_it_says),
+        cmocka_unit_test(columns__long_note__cut_between_characters),
+        cmocka_unit_test(counts__some_are_0__only_the_others),
         cmocka_unit_test(columns_fitting__each_width__whole_columns_only),
     };
 

@@ -88,25 +88,12 @@ static void quantity_share__numbers_and_percent__exceeded_only_above(void **stat
     assert_true(quantity_share("x", &s) < 0);
 }
 
-static void quantity_grouped__any_number__threes(void **state)
-{
-    char buf[QUANTITY_LEN];
-
-    (void)state;
-    assert_string_equal(quantity_grouped(0, buf), "0");
-    assert_string_equal(quantity_grouped(999, buf), "999");
-    assert_string_equal(quantity_grouped(1000, buf), "1 000");
-    assert_string_equal(quantity_grouped(1204331, buf), "1 204 331");
-    assert_string_equal(quantity_grouped(UINT64_MAX, buf), "18 446 744 073 709 551 615");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantity_ms__units__milliseconds),
         cmocka_unit_test(quantity_range__one_or_two_values__in_order_and_bounds),
         cmocka_unit_test(quantity_share__numbers_and_percent__exceeded_only_above),
-        cmocka_unit_test(quantity_grouped__any_number__threes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

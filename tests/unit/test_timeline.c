@@ -166,6 +166,7 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     struct hist echoed;
     struct audit_result r = {
         .lanes = lanes, .n_lanes = 2, .incidents = &incidents, .echoed = &echoed};
+    json_t *o;
     char *text = NULL;
     size_t len;
     FILE *f = open_memstream(&text, &len);
@@ -184,15 +185,17 @@ static void audit_text__a_broken_lane__named_with_its_reasons(void **state)
     timeline = (struct timeline){0};
     timeline_look(&timeline, &r.total.counts, 0, 0, 5000 * MS);
     assert_non_null(f);
-    assert_int_equal(audit_text_write(f, &r, &timeline, &limits, false), 0);
+    o = audit_json(&r, &timeline, &limits);
+    assert_int_equal(audit_text_write(f, o, false), 0);
+    json_decref(o);
     fclose(f);
-    assert_non_null(strstr(text, "3 of 2 000 lost; longest stall 41ms at "));
-    assert_non_null(strstr(text, "\nechoed after: 50 % 1.00ms, 99 % 1.00ms, 99.9 % 2.00ms, "
-                                 "longest 41.00ms\n"));
-    assert_non_null(strstr(text, "connection 2: BROKEN: 3 of 1 000 lost"));
-    assert_non_null(strstr(text, "; 3 failed_reset, 1 reset\n"));
-    assert_null(strstr(text, "connection 1:"));
-    assert_non_null(strstr(text, "1 of 2 connections without a flaw"));
+    assert_non_null(strstr(text, "3 of 2 000 lost\n"));
+    assert_non_null(strstr(text, "         41ms  1970-01-01T00:00:00.0"));
+    assert_non_null(strstr(text, "  1.00ms  1.00ms  2.00ms  41.00ms\n"));
+    assert_non_null(strstr(text, "\n         2  broken      3  1000 "));
+    assert_non_null(strstr(text, "  3 failed_reset 1 reset\n"));
+    assert_null(strstr(text, "\n         1  "));
+    assert_non_null(strstr(text, "1 of 2 connections without a flaw\n"));
     assert_non_null(strstr(text, "outages: 1\n"));
     assert_non_null(strstr(
         text, "verdict: BROKEN: too many messages were lost, too many connections were cut\n"));

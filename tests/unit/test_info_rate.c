@@ -1,0 +1,265 @@
+/*
+ * The rates between two answers of `info`: whichever process comes or goes in between, a rate
+ * is right or unknown, and never negative.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "measure/info_text.h"
+#include "support/must.h"
+
+#define NS UINT64_C(1000000000)
+
+/* What the rates of two answers are; NAN = not known. */
+struct rates {
+    double total, worker, worker_in, worker_out;
+};
+
+static double rate_at(const json_t *o, const char *key)
+{
+    const json_t *rate = json_object_get(o, key);
+
+    assert_true(json_is_null(rate) || json_is_real(rate));
+    return json_is_null(rate) ? NAN : json_real_value(rate);
+}
+
+/* A server with one worker. */
+struct one {
+    int arbiter, pid, generation;
+    double up, worker_up;
+    unsigned long total, requests;
+};
+
+static json_t *info_of(struct one o)
+{
+    char text[512];
+    json_t *info;
+
+    snprintf(text, sizeof(text),
+             "{\"arbiter\":{\"pid\":%d,\"uptime\":%f},\"workers\":[{\"id\":\"worker.1\","
+             "\"pid\":%d,\"generation\":%d,\"uptime\":%f,\"requests\":%lu,\"bytes_in\":%lu,"
+             "\"bytes_out\":%lu}],\"totals\":{\"requests\":%lu}}",
+             o.arbiter, o.up, o.pid, o.generation, o.worker_up, o.requests, o.requests * 10,
+             o.requests * 20, o.total);
+    info = json_loads(text, 0, NULL);
+    assert_true(info_is_valid(info));
+    return info;
+}
+
+static struct rates rate_info(json_t *info, const json_t *before, uint64_t ns)
+{
+    const json_t *w;
+    struct rates r;
+
+    info_rate(info, before, (double)ns / 1e9);
+    w = json_array_get(json_object_get(info, "workers"), 0);
+    r = (struct rates){rate_at(json_object_get(info, "totals"), "requests_per_s"),
+                       rate_at(w, "requests_per_s"), rate_at(w, "bytes_in_per_s"),
+                       rate_at(w, "bytes_out_per_s")};
+    return r;
+}
+
+static struct rates rate_between(struct one before, struct one after, uint64_t ns)
+{
+    json_t *a = info_of(before), *b = info_of(after);
+    struct rates r = rate_info(b, a, ns);
+
+    json_decref(a);
+    json_decref(b);
+    return r;
+}
+
+static const struct one base = {
+    .arbiter = 10,
+    .pid = 11,
+    .generation = 1,
+    .up = 100,
+    .worker_up = 100,
+    .total = 1000,
+    .requests = 600,
+};
+
+static void rate__same_process__difference_a_second(void **state UNUSED)
+{
+    struct one after = base;
+    struct rates r;
+
+    after.total += 500;
+    after.requests += 500;
+    r = rate_between(base, after, 2 * NS);
+    assert_true(r.total == 250);
+    assert_true(r.worker == 250);
+    assert_true(r.worker_in == 2500);
+    assert_true(r.worker_out == 5000);
+}
+
+static void rate__worker_restarted__counts_from_its_start(void **state UNUSED)
+{
+    struct one after = base;
+    struct rates r;
+
+    after.pid = 99;
+    after.generation = 2;
+    after.worker_up = 0.5;
+    after.requests = 30;
+    after.total += 30;
+    r = rate_between(base, after, NS);
+    assert_true(r.worker == 30);
+    assert_true(r.total == 30);
+}
+
+static void
+rate__pid_used_again_in_a_new_generation__no_difference_of_two_lives(void **state UNUSED)
+{
+    struct one after = base;
+    struct rates r;
+
+    after.generation = 2; /* the same pid */
+    after.worker_up = 0.5;
+    after.requests = 700;
+    r = rate_between(base, after, NS);
+    assert_true(r.worker == 700);
+}
+
+static void rate__old_worker_never_seen__unknown(void **state UNUSED)
+{
+    struct one after = base;
+    struct rates r;
+
+    after.pid = 99;
+    after.worker_up = 50;
+    r = rate_between(base, after, NS);
+    assert_true(isnan(r.worker));
+}
+
+static void rate__counter_went_back__unknown(void **state UNUSED)
+{
+    struct one after = base;
+    struct rates r;
+
+    after.requests = 599;
+    after.total = 1;
+    r = rate_between(base, after, NS);
+    assert_true(isnan(r.worker));
+    assert_true(isnan(r.total));
+}
+
+static void rate__arbiter_restarted__total_counts_from_its_start(void **state UNUSED)
+{
+    struct one after = {.arbiter = 20,
+                        .pid = 21,
+                        .generation = 1,
+                        .up = 3,
+                        .worker_up = 3,
+                        .total = 40,
+                        .requests = 40};
+    struct rates r = rate_between(base, after, 4 * NS);
+
+    assert_true(r.total == 10);
+    assert_true(r.worker == 10);
+}
+
+static void rate__no_answer_before__unknown(void **state UNUSED)
+{
+    json_t *info = info_of(base);
+    struct rates r = rate_info(info, NULL, 5 * NS);
+
+    assert_true(isnan(r.total) && isnan(r.worker_in));
+    json_decref(info);
+}
+
+static void rate__no_time_between__unknown(void **state UNUSED)
+{
+    struct rates r = rate_between(base, base, 0);
+
+    assert_true(isnan(r.total) && isnan(r.worker));
+}
+
+/* Any two servers after each other: known rates are finite and not negative. */
+static void rate__random_lives__never_negative(void **state UNUSED)
+{
+    uint64_t rng = 1;
+    unsigned n_known = 0;
+
+    for (int i = 0; i < 20000; i++) {
+        struct one o[2];
+        struct rates r;
+
+        for (int k = 0; k < 2; k++)
+            o[k] = (struct one){
+                .arbiter = (int)rng_below(&rng, 2) + 1,
+                .pid = (int)rng_below(&rng, 3) + 1,
+                .generation = (int)rng_below(&rng, 2),
+                .up = (double)rng_below(&rng, 10),
+                .worker_up = (double)rng_below(&rng, 10),
+                .total = rng_below(&rng, 1000),
+                .requests = rng_below(&rng, 1000),
+            };
+        r = rate_between(o[0], o[1], rng_below(&rng, 5 * NS));
+        assert_false(r.total < 0 || isinf(r.total));
+        assert_false(r.worker < 0 || isinf(r.worker));
+        assert_false(r.worker_out < 0);
+        if (!isnan(r.worker))
+            n_known++;
+    }
+    assert_true(n_known > 5000);
+}
+
+static void rate__fields_missing_or_of_another_type__no_guess(void **state UNUSED)
+{
+    json_t *before = json_loads("{\"arbiter\":{},\"workers\":[]}", 0, NULL);
+    json_t *info =
+        json_loads("{\"arbiter\":{\"pid\":\"x\"},\"workers\":[{},7,{\"requests\":-5}]}", 0, NULL);
+    json_t *workers = json_object_get(info, "workers");
+
+    info_rate(info, before, 1);
+    assert_true(json_is_null(json_object_get(json_array_get(workers, 0), "requests_per_s")));
+    assert_true(json_is_null(json_object_get(json_array_get(workers, 2), "requests_per_s")));
+    json_decref(before);
+    json_decref(info);
+}
+
+static void info__of_another_shape__not_valid(void **state UNUSED)
+{
+    static const char *const texts[] = {"{}",
+                                        "[]",
+                                        "{\"arbiter\":{}}",
+                                        "{\"workers\":[]}",
+                                        "{\"arbiter\":1,\"workers\":[]}",
+                                        "{\"arbiter\":{},\"workers\":{}}"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        json_t *info = json_loads(texts[i], 0, NULL);
+
+        assert_non_null(info);
+        assert_false(info_is_valid(info));
+        json_decref(info);
+    }
+    assert_false(info_is_valid(NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rate__same_process__difference_a_second),
+        cmocka_unit_test(rate__worker_restarted__counts_from_its_start),
+        cmocka_unit_test(rate__pid_used_again_in_a_new_generation__no_difference_of_two_lives),
+        cmocka_unit_test(rate__old_worker_never_seen__unknown),
+        cmocka_unit_test(rate__counter_went_back__unknown),
+        cmocka_unit_test(rate__arbiter_restarted__total_counts_from_its_start),
+        cmocka_unit_test(rate__no_answer_before__unknown),
+        cmocka_unit_test(rate__no_time_between__unknown),
+        cmocka_unit_test(rate__random_lives__never_negative),
+        cmocka_unit_test(rate__fields_missing_or_of_another_type__no_guess),
+        cmocka_unit_test(info__of_another_shape__not_valid),
+    };
+
+    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
+}
