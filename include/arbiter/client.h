@@ -203,6 +203,12 @@ struct arb_reply {
 ARB_EXPORT void arb_call_options_init(struct arb_call_options *options);
 
 /*
+ * arb_message_check - can these bytes be sent as one message?
+ * Returns ARB_OK, ARB_TOO_LONG or ARB_SEPARATOR, as the functions that send would.
+ */
+ARB_EXPORT int arb_message_check(const struct arb_client *client, const void *message, size_t len);
+
+/*
  * arb_echo - send one message and wait for its echo
  * @message    borrowed; @len bytes without the separator
  * @ret_reply  on ARB_OK: owned by the caller, arb_reply_free
@@ -232,6 +238,7 @@ typedef void arb_call_handler(struct arb_call *call, int status, void *userdata)
 
 /*
  * arb_call_start - send one message; the reply comes through the handler
+ * Without a loop it is sent when a function that blocks is called, together with the others.
  * @message   borrowed; copied
  * @options   borrowed; NULL = the client's
  * @on_done   called exactly once, never before this returns; NULL = nobody is interested
@@ -248,6 +255,14 @@ ARB_EXPORT int arb_call_start(struct arb_client *client, const void *message, si
 ARB_EXPORT int arb_connect_start(struct arb_client *client, const struct arb_call_options *options,
                                  arb_call_handler *on_done, void *userdata,
                                  struct arb_call **ret_call);
+
+/*
+ * arb_call_wait - drive the client until this call has ended and its handler has returned
+ * @timeout_ms  -1 = as long as the call itself has
+ * Returns how the call has ended; or ARB_TIMEOUT (it goes on), ARB_BUSY (in a handler), ARB_FORKED
+ * or -errno. Blocks.
+ */
+ARB_EXPORT int arb_call_wait(struct arb_call *call, int timeout_ms);
 
 /*
  * arb_call_cancel - end it with ARB_CANCELLED, unless it has ended already

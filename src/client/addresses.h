@@ -7,6 +7,7 @@
 #include <arbiter/client.h>
 #include <stdint.h>
 #include "base/addr.h"
+#include "client/deadlines.h"
 
 enum { ADDRESSES_MAX = 32 };
 

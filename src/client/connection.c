@@ -14,7 +14,7 @@
 #include "client/internal.h"
 #include "client/outcome.h"
 
-enum { IOV_N = 64, READS_A_TURN = 16 };
+enum { IOV_N = 256, READS_A_TURN = 16 };
 
 static struct arb_connection *of_member(struct pool_member *m)
 {

@@ -12,9 +12,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/fds.h"
-#include "client/dial.h"
+#include "client/connect.h"
+#include "client/deadlines.h"
+
+enum { QUEUE_RETRY_MS = 10 };
 
 void control_call_init(struct control_call *c)
 {
@@ -55,6 +59,7 @@ static void find_peer(struct control_call *c)
 int control_call_connect(struct control_call *c, const char *path, uint64_t deadline_ns)
 {
     struct addr a = {.kind = ADDR_UNIX};
+    struct arb_address to;
     size_t len = strlen(path);
     int rc;
 
@@ -62,7 +67,16 @@ int control_call_connect(struct control_call *c, const char *path, uint64_t dead
         return -ENAMETOOLONG;
     memcpy(a.path, path, len + 1);
     control_call_close(c);
-    rc = dial(&a, NULL, deadline_ns, &c->fd);
+    rc = addr_to_sockaddr(&a, &to.sa, &to.len);
+    if (rc == 0)
+        rc = connect_begin(&to, NULL, &c->fd);
+    /* The accept queue is full: nothing tells when there is room. */
+    while (rc == -EAGAIN) {
+        if (clock_mono_ns() >= deadline_ns)
+            return CALL_TIMEOUT;
+        poll(NULL, 0, QUEUE_RETRY_MS);
+        rc = connect_begin(&to, NULL, &c->fd);
+    }
     if (rc == 0)
         find_peer(c);
     return rc;
@@ -215,7 +229,7 @@ static int wait_for(int fd, short events, uint64_t deadline_ns)
         uint64_t now = clock_mono_ns();
         int ms = -1, rc;
 
-        if (deadline_ns != DIAL_FOREVER) {
+        if (deadline_ns != DEADLINE_NEVER) {
             uint64_t left = now < deadline_ns ? (deadline_ns - now) / 1000000 + 1 : 0;
 
             ms = left > INT32_MAX ? INT32_MAX : (int)left;

@@ -31,7 +31,7 @@ void control_call_fini(struct control_call *c);
 /*
  * control_call_connect - a fresh connection; an old one is closed first
  * @path         of the socket
- * @deadline_ns  CLOCK_MONOTONIC; DIAL_FOREVER = none. Only a full accept queue makes it wait.
+ * @deadline_ns  CLOCK_MONOTONIC; DEADLINE_NEVER = none. Only a full accept queue makes it wait.
  * Returns 0, CALL_REFUSED (also: nothing is there), CALL_TIMEOUT, -ENAMETOOLONG or -errno. Blocks.
  */
 int control_call_connect(struct control_call *c, const char *path, uint64_t deadline_ns);

@@ -6,6 +6,17 @@
 
 #include <stddef.h>
 
+#include "base/clock.h"
+
+uint64_t deadline_after_ms(uint64_t ms)
+{
+    uint64_t now = clock_mono_ns();
+
+    if (ms == 0 || ms > (DEADLINE_NEVER - now) / 1000000)
+        return DEADLINE_NEVER;
+    return now + ms * 1000000;
+}
+
 /* Both are roots without siblings; so is the result. */
 static struct deadline *meld(struct deadline *a, struct deadline *b)
 {

@@ -1,6 +1,6 @@
 /*
  * Any number of exact deadlines, the earliest at hand: a pairing heap of nodes that live in their
- * owners, so that setting one cannot fail. Pure: time is passed in.
+ * owners, so that setting one cannot fail.
  */
 #ifndef CLIENT_DEADLINES_H
 #define CLIENT_DEADLINES_H
@@ -22,6 +22,9 @@ struct deadline {
 struct deadlines {
     struct deadline *first; /* NULL = there is none */
 };
+
+/* deadline_after_ms - on CLOCK_MONOTONIC; DEADLINE_NEVER for 0 and for what is out of range */
+uint64_t deadline_after_ms(uint64_t ms);
 
 /* deadlines_set - also moves one that is set already; DEADLINE_NEVER takes it out */
 void deadlines_set(struct deadlines *all, struct deadline *d, uint64_t at_ns);

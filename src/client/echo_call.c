@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "client/exchange.h"
 #include "client/internal.h"
 
 /* ---- one call's life ---- */
@@ -126,12 +125,19 @@ void arb_call_options_init(struct arb_call_options *o)
     memset(o, -1, sizeof(*o));
 }
 
+int arb_message_check(const struct arb_client *client, const void *message, size_t len)
+{
+    if (len > client->rule.max_message)
+        return ARB_TOO_LONG;
+    return frame_is_one(&client->rule, message, len) ? ARB_OK : ARB_SEPARATOR;
+}
+
 static int call_new(struct arb_client *client, const void *message, size_t len,
                     struct arb_call **ret)
 {
     const struct frame_rule *r = &client->rule;
     struct arb_call *call;
-    int rc = exchange_check(r, message, len);
+    int rc = arb_message_check(client, message, len);
 
     if (rc)
         return rc;
@@ -195,7 +201,7 @@ int call_prepare(struct arb_client *client, const void *message, size_t len,
     (*ret)->is_full = (*ret)->is_kept = is_connect || merged.full_response;
     list_append(&client->calls, &(*ret)->all);
     deadlines_set(&client->reactor.deadlines, &(*ret)->deadline,
-                  client_deadline(merged.timeout_ms));
+                  deadline_after_ms((uint64_t)merged.timeout_ms));
     return 0;
 }
 
@@ -205,13 +211,17 @@ void call_discard(struct arb_call *call)
     call_unref(call);
 }
 
-void call_launch(struct arb_call *call)
+void call_launch(struct arb_call *call, bool is_driven)
 {
     struct arb_client *client = call->client;
 
-    client_enter(client);
     client->n_calls++;
     list_append(&client->started, &call->turn);
+    if (!is_driven) {
+        reactor_kick(&client->reactor);
+        return;
+    }
+    client_enter(client);
     client_leave_quietly(client);
 }
 
@@ -232,7 +242,8 @@ static int start(struct arb_client *client, const void *message, size_t len,
     }
     call->on_done = on_done;
     call->userdata = userdata;
-    call_launch(call);
+    /* Without a loop it waits for who drives the client: then all are sent together. */
+    call_launch(call, client->reactor.loop != NULL);
     if (ret_call)
         *ret_call = call;
     return ARB_OK;

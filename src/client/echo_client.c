@@ -37,13 +37,6 @@ static bool options_are_valid(const struct arb_client_options *o)
            o->max_message <= message_limit;
 }
 
-uint64_t client_deadline(int timeout_ms)
-{
-    if (timeout_ms <= 0)
-        return DEADLINE_NEVER;
-    return clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
-}
-
 int client_check(const struct arb_client *client, bool blocks)
 {
     if (client->pid != getpid())
@@ -180,7 +173,7 @@ void client_leave_quietly(struct arb_client *client)
 static int find_addresses(struct arb_client *client, struct addresses *ret)
 {
     return addresses_find(&client->address, client->options.resolver, client->options.resolver_data,
-                          client_deadline(client->options.timeout_ms), ret);
+                          deadline_after_ms((uint64_t)client->options.timeout_ms), ret);
 }
 
 static int client_init(struct arb_client *client, const char *address)

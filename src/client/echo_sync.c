@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "client/internal.h"
 
@@ -30,7 +31,7 @@ static int wait_for(struct arb_client *client, struct arb_call *call)
 static int run(struct arb_client *client, struct arb_call *call)
 {
     call->is_kept = true;
-    call_launch(call);
+    call_launch(call, true);
     return wait_for(client, call);
 }
 
@@ -95,4 +96,25 @@ int arb_connect(struct arb_client *client, const struct arb_call_options *option
                 struct arb_call **ret)
 {
     return run_full(client, NULL, 0, true, options, ret);
+}
+
+int arb_call_wait(struct arb_call *call, int timeout_ms)
+{
+    struct arb_client *client = call->client;
+    uint64_t until =
+        timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
+    int rc = client ? client_check(client, true) : ARB_OK;
+
+    call->refs++; /* its handler, or that of another call, may free it */
+    while (rc == 0 && !call->is_answered) {
+        rc = reactor_run(&client->reactor, until);
+        if (rc == -ENODEV)
+            rc = ARB_OK;
+        else if (rc == 0 && !call->is_answered && clock_mono_ns() >= until)
+            rc = ARB_TIMEOUT;
+    }
+    if (rc == 0)
+        rc = call->status;
+    call_unref(call);
+    return rc;
 }

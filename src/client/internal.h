@@ -101,12 +101,13 @@ struct arb_call {
 /*
  * call_prepare - a new call, not yet under way; returns as arb_call_start
  * call_discard - free it instead
- * call_launch - off it goes: with the end of the turn, which is now unless we are in a handler
+ * call_launch - off it goes: with the end of the turn, which is now unless we are in a handler or
+ * nobody drives the client yet
  */
 int call_prepare(struct arb_client *client, const void *message, size_t len,
                  const struct arb_call_options *options, bool is_connect, struct arb_call **ret);
 void call_discard(struct arb_call *call);
-void call_launch(struct arb_call *call);
+void call_launch(struct arb_call *call, bool is_driven);
 /* call_end - once: the handler is called at the end of the turn */
 void call_end(struct arb_call *call, int status);
 void call_unref(struct arb_call *call);
@@ -127,7 +128,6 @@ int client_check(const struct arb_client *client, bool blocks);
 void client_enter(struct arb_client *client);
 bool client_leave(struct arb_client *client);
 void client_leave_quietly(struct arb_client *client);
-uint64_t client_deadline(int timeout_ms);
 
 /* connection.c */
 

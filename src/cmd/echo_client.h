@@ -5,6 +5,7 @@
 #ifndef CMD_ECHO_CLIENT_H
 #define CMD_ECHO_CLIENT_H
 
+#include <arbiter/client.h>
 #include <argp.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -52,6 +53,18 @@ extern const struct argp tool_argp;
  * @own  its options, parser and texts. Exits with 64 on an error, with 0 after --help.
  */
 void tool_parse(const struct argp *own, int argc, char **argv, void *input);
+
+/* Far above any server's max_message: a bound for our own memory. */
+#define TOOL_MESSAGE_MAX ((size_t)1 << 30)
+
+/*
+ * tool_client - a client of the library for the tool's address, with one connection
+ * @loop      borrowed; NULL = it is driven by the functions that block
+ * @pipeline  calls under way at once
+ * Returns as arb_client_new.
+ */
+int tool_client(const struct tool *t, struct ev_loop *loop, unsigned pipeline,
+                struct arb_client **ret);
 
 /* option_number, option_ms - the value of an option, or exit with 64 and what is allowed */
 uint64_t option_number(const char *option, const char *arg, uint64_t min, uint64_t max,

@@ -15,7 +15,7 @@
 #include "base/fds.h"
 #include "base/util.h"
 #include "measure/bench.h"
-#include "client/call.h"
+#include "client/dial.h"
 #include "client/human.h"
 #include "measure/quantity.h"
 #include "cmd/echo_client.h"
@@ -156,7 +156,7 @@ static int run(struct benching *b)
     struct bench *bench;
     struct bench_result result;
     sigset_t set;
-    uint64_t deadline_ns = call_deadline(b->tool->timeout_ms);
+    uint64_t deadline_ns = deadline_after_ms(b->tool->timeout_ms);
     int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
 
     if (rc == 0)

@@ -12,7 +12,7 @@
 
 #include "base/addr.h"
 #include "base/util.h"
-#include "client/call.h"
+#include "client/dial.h"
 #include "measure/hold_loop.h"
 #include "client/human.h"
 #include "client/wall_time.h"
@@ -200,7 +200,7 @@ static int finish(struct holding *h)
 
 static int run(struct holding *h)
 {
-    uint64_t deadline_ns = call_deadline(h->tool->timeout_ms);
+    uint64_t deadline_ns = deadline_after_ms(h->tool->timeout_ms);
     struct addresses to;
     int rc = addresses_find(&h->tool->address, NULL, NULL, deadline_ns, &to);
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "client/call.h"
+#include "client/deadlines.h"
 #include "client/human.h"
 
 #define ROOT_SOCKET "/run/echo-arbiter/control"
@@ -197,7 +197,7 @@ int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms)
 
     if (rc)
         return rc;
-    o->deadline_ns = call_deadline(t->has_timeout || slow_ms == 0 ? t->timeout_ms : slow_ms);
+    o->deadline_ns = deadline_after_ms(t->has_timeout || slow_ms == 0 ? t->timeout_ms : slow_ms);
     rc = control_call_connect(&o->call, o->path, o->deadline_ns);
     return rc ? operator_fail(o, rc) : 0;
 }

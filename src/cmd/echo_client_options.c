@@ -149,3 +149,19 @@ void tool_parse(const struct argp *own, int argc, char **argv, void *input)
     argp.children = children;
     argp_parse(&argp, argc, argv, 0, NULL, input);
 }
+
+int tool_client(const struct tool *t, struct ev_loop *loop, unsigned pipeline,
+                struct arb_client **ret)
+{
+    struct arb_client_options o;
+
+    arb_client_options_init(&o);
+    o.loop = loop;
+    o.pool_size = 1;
+    o.pipeline = pipeline;
+    o.timeout_ms = (int)t->timeout_ms; /* MAX_MS at most */
+    o.separator = t->separator;
+    o.separator_len = t->separator_len;
+    o.max_message = TOOL_MESSAGE_MAX;
+    return arb_client_new(t->address_text, &o, ret);
+}

@@ -4,128 +4,43 @@
  */
 #include <argp.h>
 #include <errno.h>
+#include <ev.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
-#include <sysexits.h>
 
 #include "base/clock.h"
-#include "base/fds.h"
 #include "base/num.h"
 #include "base/util.h"
-#include "client/call.h"
+#include "client/outcome.h"
 #include "measure/ping.h"
 #include "cmd/echo_client.h"
-#include "echo/echo.h"
+#include "cmd/echo_client_live.h"
 
-enum { EXIT_LOST = 1, MIN_SIZE = 16, MAX_SIZE = 1 << 30 };
-
-/* Beside the outcomes of a call. */
-enum { PING_STOPPED = CALL_OUTCOMES_N };
+enum { EXIT_LOST = 1, MIN_SIZE = 16 };
 
 struct pinging {
     struct tool *tool;
     uint64_t count; /* 0 = no end */
     uint64_t interval_ms;
     uint64_t size;
-    struct addresses addresses;
-    int address; /* the one that answered last */
-    struct call call;
+    struct ev_loop *loop; /* owned */
+    struct arb_client *client; /* owned */
+    struct arb_call *call; /* borrowed; the message under way */
     char *message; /* owned, size bytes */
-    int signal_fd; /* owned */
-    int signo;
+    struct stopper stopper;
+    ev_timer next; /* the next message */
+    uint64_t next_ns; /* when it is due */
+    uint64_t begun_ns; /* the message under way */
+    uint64_t posted_ns; /* … when it had its connection; 0 = it has none yet */
     uint64_t n_sent, n_echoed, n_connects;
-    bool is_posted; /* the message now under way */
     int last_outcome; /* of a message that was lost */
     uint64_t started_ns;
+    int rc; /* of printing */
     struct ping_times connect_times, round_trips;
 };
-
-/* ---- waiting: for the socket, for a time, and always for a signal ---- */
-
-static int wait_for(struct pinging *p, int fd, short events, uint64_t deadline_ns)
-{
-    struct pollfd fds[] = {{.fd = fd, .events = events}, {.fd = p->signal_fd, .events = POLLIN}};
-    struct signalfd_siginfo info;
-
-    for (;;) {
-        uint64_t now = clock_mono_ns();
-        struct timespec left = {.tv_sec = INT32_MAX};
-
-        if (now >= deadline_ns)
-            return CALL_TIMEOUT;
-        if (deadline_ns != CALL_FOREVER)
-            left = (struct timespec){(time_t)((deadline_ns - now) / 1000000000u),
-                                     (long)((deadline_ns - now) % 1000000000u)};
-        if (ppoll(fds, 2, &left, NULL) < 0 && errno != EINTR)
-            return -errno;
-        if (fds[1].revents && read(p->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-            p->signo = (int)info.ssi_signo;
-            return PING_STOPPED;
-        }
-        if (fds[0].revents)
-            return 0;
-        fds[0].revents = fds[1].revents = 0;
-    }
-}
-
-/* ---- one message ---- */
-
-static int ensure_connected(struct pinging *p, uint64_t deadline_ns)
-{
-    uint64_t start = clock_mono_ns();
-    int fd = -1, rc;
-
-    if (call_is_usable(&p->call))
-        return 0;
-    rc = dial_to(&p->addresses, &p->address, p->signal_fd, deadline_ns, &fd);
-    if (rc == CALL_CANCELLED)
-        return wait_for(p, -1, 0, CALL_FOREVER); /* which takes the signal */
-    if (rc == 0)
-        rc = call_adopt(&p->call, fd);
-    if (rc) {
-        fds_close(&fd);
-        return rc;
-    }
-    p->n_connects++;
-    ping_times_add(&p->connect_times, clock_mono_ns() - start);
-    return 0;
-}
-
-static int exchange(struct pinging *p, uint64_t *ret_ns)
-{
-    uint64_t deadline_ns = call_deadline(p->tool->timeout_ms), start;
-    const uint8_t *reply;
-    size_t len;
-    int rc;
-
-    p->is_posted = false;
-    rc = ensure_connected(p, deadline_ns);
-    if (rc)
-        return rc;
-    /* A number that no earlier reply has. */
-    snprintf(p->message, MIN_SIZE, "%0*" PRIu64, MIN_SIZE - 1, p->n_sent);
-    p->message[MIN_SIZE - 1] = 'x'; /* where its NUL is */
-    start = clock_mono_ns();
-    rc = call_post(&p->call, p->message, p->size);
-    p->is_posted = rc == 0;
-    while (rc == 0) {
-        rc = call_advance(&p->call, &reply, &len);
-        if (rc != CALL_PENDING)
-            break;
-        rc = wait_for(p, p->call.fd, call_events(&p->call), deadline_ns);
-    }
-    *ret_ns = clock_mono_ns() - start;
-    if (rc)
-        call_close(&p->call);
-    return rc;
-}
 
 /* ---- what is printed ---- */
 
@@ -144,12 +59,12 @@ static int print_reply(const struct pinging *p, uint64_t ns)
 
 static int print_loss(const struct pinging *p, int outcome)
 {
-    const char *text = call_outcome_text(outcome);
+    const char *text = arb_strerror(outcome);
     int rc;
 
     if (p->tool->is_json)
         rc = out_json(json_pack("{s:I, s:{s:s, s:s}}", "seq", (json_int_t)p->n_sent, "error",
-                                "code", call_outcome_name(outcome), "message", text));
+                                "code", arb_status_name(outcome), "message", text));
     else
         rc = out_print("from %s: seq=%" PRIu64 " %s", p->tool->address_text, p->n_sent, text);
     return rc ? rc : out_flush();
@@ -191,72 +106,138 @@ static int print_summary(const struct pinging *p)
     return rc ? rc : print_times("round trip", &p->round_trips);
 }
 
-/* ---- all of it ---- */
+/* ---- messages ---- */
 
-static int ping_loop(struct pinging *p)
+static void on_connected(const struct arb_event *event, void *userdata)
 {
-    uint64_t next_ns = p->started_ns, ns = 0;
-    int rc = 0;
+    struct pinging *p = userdata;
 
-    while (rc == 0) {
-        int outcome;
-
-        p->n_sent++;
-        outcome = exchange(p, &ns);
-        if (outcome == PING_STOPPED) {
-            p->n_sent -= !p->is_posted; /* what is out counts as lost, as in ping(8) */
-            break;
-        }
-        if (outcome == 0) {
-            p->n_echoed++;
-            ping_times_add(&p->round_trips, ns);
-            rc = print_reply(p, ns);
-        } else {
-            p->last_outcome = outcome;
-            rc = print_loss(p, outcome);
-        }
-        if (rc || p->n_sent == p->count)
-            break;
-        next_ns = MAX(next_ns + p->interval_ms * 1000000, clock_mono_ns());
-        if (wait_for(p, -1, 0, next_ns + 1) == PING_STOPPED)
-            break;
-    }
-    return rc;
+    (void)event;
+    p->n_connects++;
+    ping_times_add(&p->connect_times, clock_mono_ns() - p->begun_ns);
 }
+
+static void on_posted(const struct arb_event *event, void *userdata)
+{
+    struct pinging *p = userdata;
+
+    (void)event;
+    p->posted_ns = clock_mono_ns();
+}
+
+static void see_outcome(struct pinging *p, int outcome)
+{
+    uint64_t now_ns = clock_mono_ns(), ns = now_ns - p->posted_ns;
+
+    if (outcome == 0) {
+        p->n_echoed++;
+        ping_times_add(&p->round_trips, ns);
+        p->rc = print_reply(p, ns);
+    } else {
+        p->last_outcome = outcome;
+        p->rc = print_loss(p, outcome);
+    }
+    if (p->rc || p->n_sent == p->count) {
+        ev_break(p->loop, EVBREAK_ALL);
+        return;
+    }
+    p->next_ns = MAX(p->next_ns + p->interval_ms * 1000000, now_ns);
+    ev_now_update(p->loop);
+    ev_timer_set(&p->next, (double)(p->next_ns - now_ns) / 1e9, 0.);
+    ev_timer_start(p->loop, &p->next);
+}
+
+static void on_echoed(struct arb_call *call, int status, void *userdata)
+{
+    struct pinging *p = userdata;
+
+    (void)call;
+    p->call = NULL;
+    if (!p->stopper.signo)
+        see_outcome(p, status);
+}
+
+static void send_next(struct pinging *p)
+{
+    int rc;
+
+    p->n_sent++;
+    /* A number that no earlier reply has. */
+    snprintf(p->message, MIN_SIZE, "%0*" PRIu64, MIN_SIZE - 1, p->n_sent);
+    p->message[MIN_SIZE - 1] = 'x'; /* where its NUL is */
+    p->posted_ns = 0;
+    p->begun_ns = clock_mono_ns();
+    rc = arb_call_start(p->client, p->message, p->size, NULL, on_echoed, p, &p->call);
+    if (rc)
+        see_outcome(p, rc);
+}
+
+static void on_next(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop;
+    (void)revents;
+    send_next(container_of(w, struct pinging, next));
+}
+
+/* What is out counts as lost, as in ping(8). */
+static void on_stop(struct stopper *s, bool is_second)
+{
+    struct pinging *p = container_of(s, struct pinging, stopper);
+
+    p->n_sent -= !is_second && p->call && !p->posted_ns;
+    ev_break(p->loop, EVBREAK_ALL);
+}
+
+/* ---- all of it ---- */
 
 /* Nothing ever came back: then why not is the more useful code. */
 static int exit_code(const struct pinging *p)
 {
-    if (p->signo)
-        return 128 + p->signo;
+    if (p->stopper.signo)
+        return 128 + p->stopper.signo;
     if (p->n_echoed == p->n_sent)
         return 0;
     return p->n_echoed > 0 ? EXIT_LOST : call_outcome_exit(p->last_outcome);
 }
 
-static int run(struct pinging *p)
+static int ping(struct pinging *p)
 {
-    sigset_t set;
-    int rc = addresses_find(&p->tool->address, NULL, NULL, call_deadline(p->tool->timeout_ms),
-                            &p->addresses);
+    int rc = arb_client_bind(p->client, ARB_CONNECTION_MADE, on_connected, p);
 
     if (rc == 0)
-        rc = exchange_check(&p->call.exchange.rule, p->message, p->size);
+        rc = arb_client_bind(p->client, ARB_PRE_REQUEST, on_posted, p);
+    if (rc == 0)
+        rc = arb_message_check(p->client, p->message, p->size);
     if (rc)
         return fail_outcome(p->tool, NULL, rc);
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (p->signal_fd < 0)
-        return fail_outcome(p->tool, NULL, -errno);
-    p->started_ns = clock_mono_ns();
-    rc = ping_loop(p);
-    if (rc == 0)
-        rc = print_summary(p);
-    fds_close(&p->signal_fd);
-    return rc ? rc : exit_code(p);
+    stopper_start(&p->stopper, p->loop, on_stop);
+    ev_timer_init(&p->next, on_next, 0., 0.);
+    p->started_ns = p->next_ns = clock_mono_ns();
+    send_next(p);
+    ev_run(p->loop, 0);
+    stopper_stop(&p->stopper, p->loop);
+    if (p->rc == 0)
+        p->rc = print_summary(p);
+    return p->rc ? p->rc : exit_code(p);
+}
+
+static int run(struct pinging *p)
+{
+    int rc = -ENOMEM;
+
+    p->message = malloc(p->size);
+    p->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (p->message && p->loop) {
+        memset(p->message, 'x', p->size);
+        memset(p->message, '0', MIN_SIZE);
+        rc = tool_client(p->tool, p->loop, 1, &p->client);
+    }
+    rc = rc ? fail_outcome(p->tool, NULL, rc) : ping(p);
+    arb_client_free(p->client);
+    if (p->loop)
+        ev_loop_destroy(p->loop);
+    free(p->message);
+    return rc;
 }
 
 /* ---- the command line ---- */
@@ -283,7 +264,7 @@ static error_t parse_ping(int key, char *arg, struct argp_state *state)
         p->interval_ms = option_ms("-i", arg, 0, state);
         return 0;
     case 's':
-        if (num_parse_size(arg, MIN_SIZE, MAX_SIZE, &p->size))
+        if (num_parse_size(arg, MIN_SIZE, TOOL_MESSAGE_MAX, &p->size))
             argp_error(state, "-s %s: bytes from %d on, like 1000 or 64KiB", arg, MIN_SIZE);
         return 0;
     case ARGP_KEY_ARG:
@@ -307,20 +288,8 @@ int ping_run(struct tool *t, int argc, char **argv)
                "Ctrl-C, what was lost and the least, mean and greatest time. Exit status 1: "
                "messages were lost.",
     };
-    struct pinging p = {.tool = t, .interval_ms = 1000, .size = 64, .signal_fd = -1};
-    struct frame_rule rule;
-    int rc;
+    struct pinging p = {.tool = t, .interval_ms = 1000, .size = 64};
 
     tool_parse(&argp, argc, argv, &p);
-    p.message = malloc(p.size);
-    if (!p.message)
-        return fail_outcome(t, NULL, -ENOMEM);
-    memset(p.message, 'x', p.size);
-    memset(p.message, '0', MIN_SIZE);
-    echo_rule_init(&rule, t->separator, t->separator_len, MAX_SIZE);
-    call_init(&p.call, &rule);
-    rc = run(&p);
-    call_fini(&p.call);
-    free(p.message);
-    return rc;
+    return run(&p);
 }

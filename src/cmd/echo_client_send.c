@@ -12,29 +12,31 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "client/call.h"
+#include "base/util.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_prompt.h"
 #include "echo/echo.h"
 
-/* Far above any server's max_message: a bound for our own memory. */
-#define MESSAGE_MAX ((size_t)1 << 30)
+enum { WINDOW = 256 };
 
 /* A message whose reply is awaited; its bytes are borrowed from the command line or the lines. */
 struct awaited {
     const void *data;
     size_t len;
-    uint64_t posted_ns;
+    uint64_t started_ns;
+    struct arb_call *call; /* borrowed; NULL = it has ended */
+    int status; /* how it has ended */
 };
 
 struct sending {
     struct tool *tool;
-    struct call call;
+    struct arb_client *client; /* owned; NULL = there is none yet */
     const char *unit; /* "message" or "line", for errors */
     uint64_t n_done; /* replies printed; at the prompt: lines before this one */
-    struct awaited window[EXCHANGE_WINDOW];
+    struct awaited window[WINDOW];
     unsigned first, n;
+    bool is_over; /* QUIT was sent: what follows needs another connection */
 };
 
 static int fail(struct sending *s, int outcome)
@@ -45,11 +47,14 @@ static int fail(struct sending *s, int outcome)
     return fail_outcome(s->tool, what, outcome);
 }
 
-static int print_json(const struct awaited *a)
+static int print_reply(struct sending *s, const struct awaited *a)
 {
-    double ms = (double)(clock_mono_ns() - a->posted_ns) / 1e6;
-    json_t *o = json_pack("{s:I, s:f}", "bytes", (json_int_t)a->len, "time_ms", ms);
+    double ms = (double)(clock_mono_ns() - a->started_ns) / 1e6;
+    json_t *o;
 
+    if (!s->tool->is_json)
+        return out_line(a->data, a->len);
+    o = json_pack("{s:I, s:f}", "bytes", (json_int_t)a->len, "time_ms", ms);
     if (o && text_set_json(o, "reply", a->data, a->len)) {
         json_decref(o);
         o = NULL;
@@ -57,18 +62,24 @@ static int print_json(const struct awaited *a)
     return out_json(o);
 }
 
+/* Each reply has all of --timeout from the one before it on. */
+static int wait_for(const struct sending *s, const struct awaited *a)
+{
+    int timeout_ms = s->tool->timeout_ms ? (int)s->tool->timeout_ms : -1;
+
+    return a->call ? arb_call_wait(a->call, timeout_ms) : a->status;
+}
+
 /* Wait for the oldest reply, print it. */
 static int take_one(struct sending *s)
 {
     const struct awaited *a = &s->window[s->first];
-    const uint8_t *reply;
-    size_t len;
-    int rc = call_wait(&s->call, call_deadline(s->tool->timeout_ms), &reply, &len);
+    int rc = wait_for(s, a);
 
     if (rc)
         return fail(s, rc);
-    rc = s->tool->is_json ? print_json(a) : out_line(reply, len);
-    s->first = (s->first + 1) % EXCHANGE_WINDOW;
+    rc = print_reply(s, a);
+    s->first = (s->first + 1) % WINDOW;
     s->n--;
     s->n_done++;
     return rc;
@@ -83,38 +94,86 @@ static int take_all(struct sending *s)
     return rc ? rc : out_flush();
 }
 
+static void disconnect(struct sending *s)
+{
+    arb_client_free(s->client);
+    s->client = NULL;
+    s->n = 0;
+}
+
+/* Looking the name up and connecting have one deadline. */
+static int connect_in_time(struct sending *s)
+{
+    uint64_t started_ns = clock_mono_ns(), spent_ms;
+    struct arb_call_options o;
+    struct arb_call *lease;
+    int rc = s->client ? 0 : tool_client(s->tool, NULL, WINDOW, &s->client);
+
+    if (rc)
+        return rc;
+    spent_ms = (clock_mono_ns() - started_ns) / 1000000;
+    arb_call_options_init(&o);
+    if (s->tool->timeout_ms)
+        o.timeout_ms = (int)(MAX(s->tool->timeout_ms, spent_ms + 1) - spent_ms);
+    rc = arb_connect(s->client, &o, &lease);
+    if (rc == 0)
+        arb_call_free(lease);
+    return rc;
+}
+
 /* Between messages a closed connection is replaced: nothing can be sent twice. */
 static int ensure_connected(struct sending *s)
 {
-    int rc;
+    int rc = connect_in_time(s);
 
-    if (call_is_usable(&s->call))
-        return 0;
-    rc = call_connect(&s->call, &s->tool->address, call_deadline(s->tool->timeout_ms));
+    s->is_over = false;
     return rc ? fail_outcome(s->tool, NULL, rc) : 0;
 }
 
-/* Line one message up; sends only when the window is full or the conversation ends (QUIT). */
+static void on_echoed(struct arb_call *call, int status, void *userdata)
+{
+    struct awaited *a = userdata;
+
+    (void)call;
+    a->call = NULL;
+    a->status = status;
+}
+
+static int start_call(struct sending *s, const void *data, size_t len)
+{
+    static const struct arb_call_options no_limit = {0, -1, -1, {-1, -1, -1, -1, -1}};
+    struct awaited *a = &s->window[(s->first + s->n) % WINDOW];
+    int rc = 0;
+
+    *a = (struct awaited){data, len, clock_mono_ns(), NULL, 0};
+    /* In a raw echo no bytes have come back as soon as they are sent. */
+    if (len > 0 || s->tool->separator_len > 0)
+        rc = arb_call_start(s->client, data, len, &no_limit, on_echoed, a, &a->call);
+    if (rc)
+        return rc;
+    s->n++;
+    s->is_over =
+        s->tool->separator_len > 0 && len == ECHO_QUIT_LEN && memcmp(data, ECHO_QUIT, len) == 0;
+    return 0;
+}
+
+/* Start one message; waits only when the window is full or the conversation ends (QUIT). */
 static int push(struct sending *s, const void *data, size_t len)
 {
-    int rc = exchange_check(&s->call.exchange.rule, data, len);
+    int rc = 0;
 
-    if (rc) {
-        int rc_before = take_all(s);
-
-        return rc_before ? rc_before : fail(s, rc);
-    }
-    if (s->n == EXCHANGE_WINDOW || s->call.exchange.is_over)
+    if (s->n == WINDOW || s->is_over)
         rc = take_all(s);
     if (rc == 0 && s->n == 0)
         rc = ensure_connected(s);
     if (rc)
         return rc;
-    rc = call_post(&s->call, data, len);
-    if (rc)
-        return fail(s, rc);
-    s->window[(s->first + s->n) % EXCHANGE_WINDOW] = (struct awaited){data, len, clock_mono_ns()};
-    s->n++;
+    rc = start_call(s, data, len);
+    if (rc) {
+        int rc_before = take_all(s);
+
+        return rc_before ? rc_before : fail(s, rc);
+    }
     return 0;
 }
 
@@ -131,7 +190,7 @@ static int send_words(struct sending *s, int n, char **words)
 static int input_failed(struct sending *s, int rc)
 {
     if (rc == -EMSGSIZE)
-        return fail(s, CALL_TOO_LONG);
+        return fail(s, ARB_TOO_LONG);
     fprintf(stderr, "echo-client: standard input: %s\n", strerror(-rc));
     return EX_IOERR;
 }
@@ -151,7 +210,7 @@ static int send_lines(struct sending *s, struct lines *l)
             rc = take_all(s);
         if (rc || l->is_end)
             break;
-        rc = lines_fill(l, MESSAGE_MAX);
+        rc = lines_fill(l, TOOL_MESSAGE_MAX);
         if (rc)
             rc = input_failed(s, rc);
     }
@@ -172,17 +231,15 @@ static int send_prompt(struct sending *s)
     if (!p)
         return fail(s, -ENOMEM);
     s->unit = "line";
-    for (uint64_t n = 0; !s->call.exchange.is_over && prompt_read(p, &message, &len); n++) {
+    for (uint64_t n = 0; !s->is_over && prompt_read(p, &message, &len); n++) {
         s->n_done = n;
         rc = push(s, message, len);
         if (rc == 0)
             rc = take_all(s);
         if (rc == EXIT_PIPE || rc == EX_IOERR)
             break;
-        if (rc) {
-            call_close(&s->call);
-            s->n = 0;
-        }
+        if (rc)
+            disconnect(s);
     }
     prompt_close(p);
     return rc;
@@ -221,13 +278,10 @@ int send_run(struct tool *t, int argc, char **argv)
         .children = children,
     };
     struct sending s = {.tool = t};
-    struct frame_rule rule;
     int rc, first;
 
     argp_parse(&argp, argc, argv, 0, &first, t);
-    echo_rule_init(&rule, t->separator, t->separator_len, MESSAGE_MAX);
-    call_init(&s.call, &rule);
     rc = argc > first ? send_words(&s, argc - first, argv + first) : send_input(&s);
-    call_fini(&s.call);
+    disconnect(&s);
     return rc;
 }

@@ -14,7 +14,6 @@
 #include "base/fds.h"
 #include "base/num.h"
 #include "base/util.h"
-#include "client/call.h"
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_top.h"

@@ -259,3 +259,22 @@ void frame_find(const struct frame_rule *r, const uint8_t *data, size_t len, siz
     find_portable(r, data, len, resume, ret);
 #endif
 }
+
+/* Would the separator be found across the joint? */
+static bool ends_early(const struct frame_rule *r, const uint8_t *message, size_t len)
+{
+    size_t n = r->separator_len;
+
+    for (size_t k = 1; k < n && k <= len; k++)
+        if (memcmp(message + len - k, r->separator, k) == 0 &&
+            memcmp(r->separator + k, r->separator, n - k) == 0)
+            return true;
+    return false;
+}
+
+bool frame_is_one(const struct frame_rule *r, const void *message, size_t len)
+{
+    if (r->separator_len == 0 || len == 0)
+        return true;
+    return !memmem(message, len, r->separator, r->separator_len) && !ends_early(r, message, len);
+}

@@ -63,4 +63,11 @@ static inline struct frame_result frame_scan(const struct frame_rule *r, const u
     return result;
 }
 
+/*
+ * frame_is_one - would @message and a separator be found as this one message?
+ * Not if the separator is in it, or would be found before its end once the separator is added
+ * ("a\r\n" and "\r\n\r\n": the leftmost match leaves "\r\n" behind).
+ */
+bool frame_is_one(const struct frame_rule *r, const void *message, size_t len);
+
 #endif

@@ -297,6 +297,70 @@ static void call_cancel__from_a_handler__each_told_once(void **state UNUSED)
     rig_close(&r);
 }
 
+/* ---- waiting for one ---- */
+
+static void wait_in_handler(struct rig *r, struct arb_call *call)
+{
+    (void)call;
+    assert_int_equal(arb_call_wait(r->calls[2], -1), ARB_BUSY);
+}
+
+static void call_wait__one_of_three__the_others_go_on(void **state UNUSED)
+{
+    struct rig r;
+
+    rig_open(&r, 1, 1);
+    faulty_hold(r.server, true);
+    for (int i = 0; i < 3; i++)
+        rig_start(&r, 0);
+    assert_int_equal(arb_call_wait(r.calls[1], 20), ARB_TIMEOUT);
+    assert_string_equal(r.order, "");
+    r.in_handler = wait_in_handler;
+    faulty_hold(r.server, false);
+    assert_int_equal(arb_call_wait(r.calls[1], -1), ARB_OK);
+    assert_memory_equal(r.order, "ab", 2);
+    r.in_handler = NULL;
+    rig_drive(&r);
+    assert_string_equal(r.order, "abc");
+    rig_close(&r);
+}
+
+static void free_client(struct rig *r, struct arb_call *call)
+{
+    (void)call;
+    r->in_handler = NULL;
+    arb_client_free(r->client);
+    r->client = NULL;
+}
+
+static void call_wait__client_freed_in_a_handler__cancelled(void **state UNUSED)
+{
+    struct rig r;
+
+    rig_open(&r, 1, 1);
+    rig_start(&r, 0);
+    rig_start(&r, 0);
+    r.in_handler = free_client;
+    assert_int_equal(arb_call_wait(r.calls[1], -1), ARB_CANCELLED);
+    assert_string_equal(r.order, "ab");
+    rig_close(&r);
+}
+
+static void message_check__as_sending_would_say(void **state UNUSED)
+{
+    struct arb_client_options o;
+    struct arb_client *client;
+
+    arb_client_options_init(&o);
+    o.max_message = 8;
+    assert_int_equal(arb_client_new("127.0.0.1:1", &o, &client), ARB_OK);
+    assert_int_equal(arb_message_check(client, "12345678", 8), ARB_OK);
+    assert_int_equal(arb_message_check(client, "123456789", 9), ARB_TOO_LONG);
+    assert_int_equal(arb_message_check(client, "a\r\n", 3), ARB_SEPARATOR);
+    assert_int_equal(arb_message_check(client, NULL, 0), ARB_OK);
+    arb_client_free(client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +377,9 @@ int main(void)
         cmocka_unit_test(call_cancel__reply_outstanding__connection_not_reused),
         cmocka_unit_test(call_cancel__one_of_several_on_a_connection__the_others_get_theirs),
         cmocka_unit_test(call_cancel__from_a_handler__each_told_once),
+        cmocka_unit_test(call_wait__one_of_three__the_others_go_on),
+        cmocka_unit_test(call_wait__client_freed_in_a_handler__cancelled),
+        cmocka_unit_test(message_check__as_sending_would_say),
     };
 
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);

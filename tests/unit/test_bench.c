@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "measure/bench.h"
-#include "client/dial.h"
 #include "support/must.h"
 #include "support/toy.h"
 

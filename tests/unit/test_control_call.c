@@ -19,7 +19,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/call.h"
+#include "client/deadlines.h"
 #include "client/control_args.h"
 #include "client/control_call.h"
 
@@ -67,7 +67,7 @@ static int teardown(void **state)
 
 static void connect_rig(struct rig *r)
 {
-    assert_int_equal(control_call_connect(&r->call, r->path, call_deadline(LONG_MS)), 0);
+    assert_int_equal(control_call_connect(&r->call, r->path, deadline_after_ms(LONG_MS)), 0);
     r->peer = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(r->peer >= 0);
 }
@@ -203,7 +203,7 @@ static void answer__error__is_an_answer(void **state)
     sayf(r,
          "{\"id\":%" JSON_INTEGER_FORMAT ",\"error\":{\"code\":\"busy\",\"message\":\"later\"}}\n",
          ask_id(r));
-    assert_int_equal(control_call_wait(&r->call, call_deadline(LONG_MS), &answer), 0);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), 0);
     assert_string_equal(
         json_string_value(json_object_get(json_object_get(answer, "error"), "code")), "busy");
     json_decref(answer);
@@ -312,7 +312,7 @@ static void wait__end_of_file__closed(void **state)
     say(r, "{\"id\":1,\"resu");
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait(&r->call, call_deadline(LONG_MS), &answer), CALL_CLOSED);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), CALL_CLOSED);
     assert_null(answer);
 }
 
@@ -326,7 +326,7 @@ static void wait__answer_before_the_end__is_taken(void **state)
     say(r, "{\"id\":1,\"result\":{\"stopping\":true}}\n");
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait(&r->call, call_deadline(LONG_MS), &answer), 0);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), 0);
     json_decref(answer);
 }
 
@@ -338,11 +338,11 @@ static void wait__nothing_comes__timeout_and_not_before(void **state)
 
     connect_rig(r);
     ask_id(r);
-    assert_int_equal(control_call_wait(&r->call, call_deadline(50), &answer), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(50), &answer), CALL_TIMEOUT);
     assert_true(clock_mono_ms() - before >= 50);
     /* The connection is still good for the answer. */
     say(r, "{\"id\":1,\"result\":1}\n");
-    assert_int_equal(control_call_wait(&r->call, call_deadline(LONG_MS), &answer), 0);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), 0);
     json_decref(answer);
 }
 
@@ -352,9 +352,9 @@ static void connect__nobody_there__refused(void **state)
     char path[128];
 
     snprintf(path, sizeof(path), "%s/nothing", r->dir);
-    assert_int_equal(control_call_connect(&r->call, path, DIAL_FOREVER), CALL_REFUSED);
+    assert_int_equal(control_call_connect(&r->call, path, DEADLINE_NEVER), CALL_REFUSED);
     close(r->listener); /* a stale socket file */
-    assert_int_equal(control_call_connect(&r->call, r->path, DIAL_FOREVER), CALL_REFUSED);
+    assert_int_equal(control_call_connect(&r->call, r->path, DEADLINE_NEVER), CALL_REFUSED);
     assert_int_equal(r->call.fd, -1);
     r->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
@@ -366,7 +366,7 @@ static void connect__path_too_long__said(void **state)
 
     memset(path, 'a', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
-    assert_int_equal(control_call_connect(&r->call, path, DIAL_FOREVER), -ENAMETOOLONG);
+    assert_int_equal(control_call_connect(&r->call, path, DEADLINE_NEVER), -ENAMETOOLONG);
 }
 
 static void connect__again__nothing_of_the_old_is_left(void **state)
@@ -401,7 +401,7 @@ static void wait_end__connection_dropped__goes_on_while_the_process_lives(void *
     assert_int_equal(r->call.peer, getpid());
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait_end(&r->call, call_deadline(20)), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), CALL_TIMEOUT);
 }
 
 static void wait_end__process_unknown__until_the_connection_ends(void **state)
@@ -413,10 +413,10 @@ static void wait_end__process_unknown__until_the_connection_ends(void **state)
         close(r->call.end_fd);
     r->call.end_fd = -1;
     say(r, "{\"late\":1}\n");
-    assert_int_equal(control_call_wait_end(&r->call, call_deadline(20)), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), CALL_TIMEOUT);
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait_end(&r->call, call_deadline(LONG_MS)), 0);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(LONG_MS)), 0);
 }
 
 /* A server in a child, as listen() decides whose pid the client sees. */
@@ -456,11 +456,11 @@ static void wait_end__process_ends__seen(void **state)
     int go;
     pid_t pid = fork_server(r->path, &go);
 
-    assert_int_equal(control_call_connect(&r->call, r->path, call_deadline(LONG_MS)), 0);
+    assert_int_equal(control_call_connect(&r->call, r->path, deadline_after_ms(LONG_MS)), 0);
     if (r->call.end_fd >= 0)
         assert_int_equal(r->call.peer, pid);
     close(go);
-    assert_int_equal(control_call_wait_end(&r->call, call_deadline(LONG_MS)), 0);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(LONG_MS)), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
+#include "support/must.h"
 #include "support/naive_split.h"
 #include "wire/frame_kernel.h"
 
@@ -231,6 +232,66 @@ static void frame_scan__byte_by_byte__linear(void **state UNUSED)
     free(data);
 }
 
+/* ---- frame_is_one ---- */
+
+static void frame_is_one__table__one_message_or_refused(void **state)
+{
+    static const struct {
+        const char *separator, *message;
+        bool is_one;
+    } rows[] = {
+        {"\r\n\r\n", "", true},
+        {"\r\n\r\n", "hello", true},
+        {"\r\n\r\n", "\r\n", false}, /* "\r\n" and the separator: one too early */
+        {"\r\n\r\n", "a\r\n", false},
+        {"\r\n\r\n", "a\r\n\r", true}, /* "\r\n\r\r\n\r\n": the leftmost match is the real one */
+        {"\r\n\r\n", "a\r", true},
+        {"\r\n\r\n", "a\n", true},
+        {"\r\n\r\n", "\r\n\r\n", false},
+        {"\r\n\r\n", "a\r\n\r\nb", false},
+        {"\n", "a\r", true},
+        {"\n", "a\n", false},
+        {"aa", "ba", false},
+        {"aab", "a", true},
+        {"aab", "aab", false},
+        {"", "any\r\n\r\nthing", true}, /* raw: no separator */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct frame_rule r = make_rule(rows[i].separator, strlen(rows[i].separator), 20);
+
+        assert_int_equal(frame_is_one(&r, rows[i].message, strlen(rows[i].message)),
+                         rows[i].is_one);
+    }
+}
+
+/* The check against the definition: append the separator, look for the leftmost match. */
+static void frame_is_one__random_small_alphabet__as_the_leftmost_match_says(void **state)
+{
+    uint64_t rng = 7;
+    unsigned n_refused = 0;
+
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        size_t n = 1 + rng_below(&rng, 4), len = rng_below(&rng, 8);
+        char separator[5] = "", whole[16] = "";
+        struct frame_rule r;
+        bool is_one;
+
+        for (size_t i = 0; i < n; i++)
+            separator[i] = (char)('a' + rng_below(&rng, 2));
+        for (size_t i = 0; i < len; i++)
+            whole[i] = (char)('a' + rng_below(&rng, 3));
+        r = make_rule(separator, n, 20);
+        memcpy(whole + len, separator, n);
+        is_one = strstr(whole, separator) == whole + len;
+        assert_int_equal(frame_is_one(&r, whole, len), is_one);
+        n_refused += !is_one;
+    }
+    assert_in_range(n_refused, 1000, 19000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +303,8 @@ int main(void)
         cmocka_unit_test(frame_scan__separator_anywhere__found_at_its_place),
         cmocka_unit_test(frame_scan__random_bytes_and_pieces__as_naive),
         cmocka_unit_test(frame_scan__byte_by_byte__linear),
+        cmocka_unit_test(frame_is_one__table__one_message_or_refused),
+        cmocka_unit_test(frame_is_one__random_small_alphabet__as_the_leftmost_match_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

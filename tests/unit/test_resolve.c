@@ -18,7 +18,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "client/call.h"
+#include "client/addresses.h"
+#include "client/deadlines.h"
 #include "client/resolve.h"
 #include "support/proc.h"
 
@@ -84,7 +85,7 @@ static void resolve__each_answer__addresses_or_why_not(void **state)
         resolver_rc = rows[i].rc;
         resolver_errno = rows[i].error;
         for (int has_deadline = 0; has_deadline <= 1; has_deadline++) {
-            uint64_t deadline = call_deadline(has_deadline ? LONG_MS : 0);
+            uint64_t deadline = deadline_after_ms(has_deadline ? LONG_MS : 0);
             struct sockaddr_in in;
 
             assert_int_equal(resolve("echo.example", 8060, deadline, found, 4), rows[i].n);
@@ -105,16 +106,16 @@ static void resolve__no_answer__timeout_and_the_late_answer_is_dropped(void **st
 {
     struct addr a = {.kind = ADDR_HOST, .port = 8060, .host = "echo.example"};
     struct arb_address found[4];
-    int fd = 12345;
+    struct addresses to = {.n = 12345};
 
     (void)state;
     pthread_mutex_lock(&resolver_lock);
     assert_int_equal(resolve("echo.example", 8060, 1, found, 4), -ETIMEDOUT); /* long past */
-    assert_int_equal(dial(&a, NULL, call_deadline(SHORT_MS), &fd), CALL_TIMEOUT);
-    assert_int_equal(fd, 12345);
+    assert_int_equal(addresses_find(&a, NULL, NULL, deadline_after_ms(SHORT_MS), &to), ARB_TIMEOUT);
+    assert_int_equal(to.n, 12345);
     pthread_mutex_unlock(&resolver_lock);
     wait_until_alone();
-    assert_int_equal(resolve("echo.example", 8060, call_deadline(LONG_MS), found, 4), 1);
+    assert_int_equal(resolve("echo.example", 8060, deadline_after_ms(LONG_MS), found, 4), 1);
 }
 
 /* The library's own look-up ends with the time that its calls have. */

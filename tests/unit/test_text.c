@@ -1,0 +1,133 @@
+/*
+ * Bytes as text, and the words of outcomes.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "client/outcome.h"
+#include "client/text.h"
+
+static void text_unescape__table__bytes_or_refused(void **state)
+{
+    static const struct {
+        const char *text, *bytes;
+        size_t len;
+        int rc;
+    } rows[] = {
+        {"", "", 0, 0},
+        {"\\r\\n\\r\\n", "\r\n\r\n", 4, 0},
+        {"a\\tb\\\\", "a\tb\\", 4, 0},
+        {"\\x00\\xfF", "\0\377", 2, 0},
+        {"\\x4", NULL, 0, -EINVAL},
+        {"\\xg0", NULL, 0, -EINVAL},
+        {"\\q", NULL, 0, -EINVAL},
+        {"a\\", NULL, 0, -EINVAL},
+        {"12345678", "12345678", 8, 0},
+        {"123456789", NULL, 0, -E2BIG},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint8_t bytes[8] = "untouch";
+        size_t len = 99;
+
+        assert_int_equal(text_unescape(rows[i].text, bytes, sizeof(bytes), &len), rows[i].rc);
+        assert_int_equal(len, rows[i].rc ? 99 : rows[i].len);
+        assert_memory_equal(bytes, rows[i].rc ? "untouch" : rows[i].bytes, rows[i].rc ? 7 : len);
+    }
+}
+
+static void text_is_slip__table__likely_or_not(void **state)
+{
+    static const struct {
+        const char *text, *word;
+        bool is_slip;
+    } rows[] = {
+        {"relaod", "reload", true},
+        {"Reload", "reload", true},
+        {"reolda", "reload", true},
+        {"reloadd", "reload", true},
+        {"eload", "reload", true},
+        {"upload", "reload", false},
+        {"road", "reload", false},
+        {"tpo", "top", true},
+        {"to", "top", false},
+        {"pnig", "ping", true},
+        {"pong", "ping", false},
+        {"scael", "scale", true},
+        {"scal", "scale", true},
+        {"calls", "scale", false},
+        {"confromanse", "conformance", true},
+        {"", "top", false},
+        {"a word of many letters", "top", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (text_is_slip(rows[i].text, rows[i].word) != rows[i].is_slip)
+            fail_msg("'%s' for '%s'", rows[i].text, rows[i].word);
+}
+
+static void text_set_json__table__text_or_base64(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *json;
+    } rows[] = {
+        {"", 0, "{\"m\":\"\"}"},
+        {"hello \"x\"\n", 10, "{\"m\":\"hello \\\"x\\\"\\n\"}"},
+        {"a\0b", 3, "{\"m\":\"a\\u0000b\"}"},
+        {"\xc3\xa4", 2, "{\"m\":\"\xc3\xa4\"}"},
+        {"\xff", 1, "{\"m_base64\":\"/w==\"}"}, /* RFC 4648, section 10, and beyond ASCII */
+        {"\xff\xfe", 2, "{\"m_base64\":\"//4=\"}"},
+        {"\xff\xfe\xfd", 3, "{\"m_base64\":\"//79\"}"},
+        {"foobar\x80", 7, "{\"m_base64\":\"Zm9vYmFygA==\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *o = json_object();
+        char *text;
+
+        assert_int_equal(text_set_json(o, "m", rows[i].bytes, rows[i].len), 0);
+        text = json_dumps(o, JSON_COMPACT);
+        assert_string_equal(text, rows[i].json);
+        free(text);
+        json_decref(o);
+    }
+}
+
+static void call_outcome__each__has_its_words_and_a_code(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CALL_OUTCOMES_N; i++) {
+        assert_true(strlen(call_outcome_name(i)) > 0 && strlen(call_outcome_text(i)) > 0);
+        assert_int_equal(call_outcome_exit(i) == 0, i == CALL_DONE);
+        for (int j = 0; j < i; j++)
+            assert_string_not_equal(call_outcome_name(i), call_outcome_name(j));
+    }
+    assert_string_equal(call_outcome_name(-EMFILE), "error");
+    assert_string_equal(call_outcome_text(-EMFILE), strerror(EMFILE));
+    assert_int_equal(call_outcome_exit(-EACCES), 77);
+    assert_int_equal(call_outcome_exit(-EMFILE), 71);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_unescape__table__bytes_or_refused),
+        cmocka_unit_test(text_is_slip__table__likely_or_not),
+        cmocka_unit_test(text_set_json__table__text_or_base64),
+        cmocka_unit_test(call_outcome__each__has_its_words_and_a_code),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
