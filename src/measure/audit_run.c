@@ -8,10 +8,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "measure/audit_lane.h"
-#include "client/dial.h"
-
-enum { SWEEP_MS = 50 };
+#include "measure/audit_traffic.h"
 
 void audit_options_init(struct audit_options *o, const char *address)
 {
@@ -52,37 +49,39 @@ static bool is_valid(const struct audit_options *o)
            audit_separator_is_fit(o->separator, o->separator_len);
 }
 
-static int find_addresses(struct audit *a)
+static int find_addresses(struct audit *a, struct addresses *ret)
 {
     struct addr addr;
     const char *why;
-    uint64_t deadline_ns = clock_mono_ns() + (uint64_t)a->options.connect_timeout_ms * 1000000;
-    int rc;
 
     if (addr_parse(a->options.address, &addr, &why))
         return -EINVAL;
-    rc = addresses_find(&addr, NULL, NULL, deadline_ns, &a->addresses);
-    if (rc == 0)
-        (void)dial_prefer(&a->addresses, deadline_ns); /* if nobody is there, that is a finding */
-    return rc;
+    return addresses_find(&addr, NULL, NULL, deadline_after_ms(a->options.connect_timeout_ms), ret);
 }
 
-static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_end(struct deadline *d)
 {
-    struct audit *a = container_of(w, struct audit, sweep);
-    uint64_t now_ns = clock_mono_ns();
-
-    (void)loop;
-    (void)revents;
-    for (unsigned i = 0; i < a->options.lanes; i++)
-        lane_sweep(&a->lanes[i], now_ns);
+    audit_stop(container_of(d, struct audit, end));
 }
 
-static void on_end(struct ev_loop *loop, ev_timer *w, int revents)
+static void on_lane_done(struct audit *a)
 {
-    (void)loop;
-    (void)revents;
-    audit_stop(container_of(w, struct audit, end));
+    a->n_done++;
+    if (!audit_is_done(a))
+        return;
+    a->ended_ns = clock_mono_ns();
+    deadlines_unset(&a->flow.reactor.deadlines, &a->end);
+    if (a->on_done)
+        a->on_done(a, a->userdata);
+}
+
+static void on_lane_echoed(void *audit, uint64_t written_ns, uint64_t now_ns)
+{
+    struct audit *a = audit;
+
+    hist_add(&a->echoed, now_ns - written_ns, 1);
+    if (a->options.on_echoed)
+        a->options.on_echoed(a->options.on_echoed_data, written_ns, now_ns);
 }
 
 static int alloc_parts(struct audit *a)
@@ -103,47 +102,45 @@ static int alloc_parts(struct audit *a)
 int audit_start(struct ev_loop *loop, const struct audit_options *o, audit_on_done *on_done,
                 void *userdata, struct audit **ret)
 {
+    struct addresses to;
     struct audit *a;
     struct timespec wall;
-    int rc = -ENOMEM;
+    int rc;
 
     if (!is_valid(o))
         return -EINVAL;
     a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
-    a->loop = loop;
     a->options = *o;
     a->on_done = on_done;
     a->userdata = userdata;
-    rc = find_addresses(a);
+    a->on_lane_done = on_lane_done;
+    a->on_lane_echoed = on_lane_echoed;
+    rc = find_addresses(a, &to);
+    if (rc == 0)
+        rc = flow_init(&a->flow, loop, &audit_flow_ops, &to, o->connect_timeout_ms);
     if (rc == 0)
         rc = alloc_parts(a);
     if (rc == 0)
         rc = frame_rule_init(&a->rule, o->separator, o->separator_len,
                              a->largest - o->separator_len, NULL, 0);
     if (rc) {
-        hist_fini(&a->echoed);
-        free(a->expected);
-        free(a->lanes);
-        free(a->tallies);
-        free(a);
+        audit_free(a);
         return rc;
     }
     a->options.address = NULL;
     clock_gettime(CLOCK_REALTIME, &wall);
     a->started_wall_ns = (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec;
     a->started_ns = clock_mono_ns();
-    ev_now_update(loop); /* timers count from the loop's idea of now */
-    ev_timer_init(&a->sweep, on_sweep, SWEEP_MS / 1e3, SWEEP_MS / 1e3);
-    ev_timer_start(loop, &a->sweep);
-    ev_timer_init(&a->end, on_end, (double)o->duration_ms / 1e3, 0.);
-    if (o->duration_ms > 0)
-        ev_timer_start(loop, &a->end);
+    flow_enter(&a->flow);
+    a->end.on_due = on_end;
+    deadlines_set(&a->flow.reactor.deadlines, &a->end, deadline_after_ms(o->duration_ms));
     for (unsigned i = 0; i < o->lanes; i++) {
-        lane_init(&a->lanes[i], a, i);
-        lane_start(&a->lanes[i], 0);
+        audit_lane_init(&a->lanes[i], a, i);
+        audit_lane_start(&a->lanes[i], 0);
     }
+    flow_leave(&a->flow);
     *ret = a;
     return 0;
 }
@@ -153,8 +150,10 @@ void audit_stop(struct audit *a)
     if (a->is_stopping)
         return;
     a->is_stopping = true;
+    flow_enter(&a->flow);
     for (unsigned i = 0; i < a->options.lanes; i++)
-        lane_end(&a->lanes[i]);
+        audit_lane_end(&a->lanes[i]);
+    flow_leave(&a->flow);
 }
 
 bool audit_is_done(const struct audit *a)
@@ -162,37 +161,13 @@ bool audit_is_done(const struct audit *a)
     return a->n_done == a->options.lanes;
 }
 
-void audit_lane_done(struct audit *a)
-{
-    a->n_done++;
-    if (!audit_is_done(a))
-        return;
-    a->ended_ns = clock_mono_ns();
-    ev_timer_stop(a->loop, &a->sweep);
-    ev_timer_stop(a->loop, &a->end);
-    if (a->on_done)
-        a->on_done(a, a->userdata);
-}
-
-void audit_lane_echoed(void *audit, uint64_t written_ns, uint64_t now_ns)
-{
-    struct audit *a = audit;
-
-    hist_add(&a->echoed, now_ns - written_ns, 1);
-    if (a->options.on_echoed)
-        a->options.on_echoed(a->options.on_echoed_data, written_ns, now_ns);
-}
-
 void audit_free(struct audit *a)
 {
     if (!a)
         return;
-    if (!audit_is_done(a)) { /* else the loop may be gone already */
-        for (unsigned i = 0; i < a->options.lanes; i++)
-            lane_fini(&a->lanes[i]);
-        ev_timer_stop(a->loop, &a->sweep);
-        ev_timer_stop(a->loop, &a->end);
-    }
+    for (unsigned i = 0; a->started_ns && i < a->options.lanes; i++)
+        audit_lane_fini(&a->lanes[i]);
+    flow_fini(&a->flow); /* when it is done the loop may be gone: nothing of it is watched then */
     buffer_pool_fini(&a->pool);
     hist_fini(&a->echoed);
     free(a->expected);
@@ -218,14 +193,9 @@ struct audit_result audit_result(const struct audit *a)
         audit_counts_add(&r.total.counts, &r.lanes[i].counts);
         if (r.lanes[i].stall.ns > r.total.stall.ns)
             r.total.stall = r.lanes[i].stall;
-        audit_stall_add(&r.total.stall, lane_waiting_ns(&a->lanes[i]), now_ns);
+        audit_stall_add(&r.total.stall, audit_lane_waiting_ns(&a->lanes[i]), now_ns);
     }
     return r;
-}
-
-static bool is_there(const struct lane *l)
-{
-    return l->state == LANE_TALKING || l->state == LANE_ENDING;
 }
 
 unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns)
@@ -234,7 +204,7 @@ unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_
     unsigned n = 0;
 
     for (unsigned i = 0; i < a->options.lanes; i++) {
-        uint64_t waiting_ns = lane_waiting_ns(&a->lanes[i]);
+        uint64_t waiting_ns = audit_lane_waiting_ns(&a->lanes[i]);
 
         if (waiting_ns == 0 || waiting_ns >= before_ns)
             continue;
@@ -251,7 +221,7 @@ unsigned audit_talking(const struct audit *a)
     unsigned n = 0;
 
     for (unsigned i = 0; i < a->options.lanes; i++)
-        n += is_there(&a->lanes[i]);
+        n += audit_lane_is_there(&a->lanes[i]);
     return n;
 }
 
@@ -260,7 +230,8 @@ unsigned audit_inside(const struct audit *a)
     unsigned n = 0;
 
     for (unsigned i = 0; i < a->options.lanes; i++)
-        n += is_there(&a->lanes[i]) && a->lanes[i].check.n_begun > a->lanes[i].check.n_written;
+        n += audit_lane_is_there(&a->lanes[i]) &&
+             a->lanes[i].check.n_begun > a->lanes[i].check.n_written;
     return n;
 }
 
