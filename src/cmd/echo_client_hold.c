@@ -12,8 +12,8 @@
 
 #include "base/addr.h"
 #include "base/util.h"
-#include "client/dial.h"
-#include "measure/hold_loop.h"
+#include "client/deadlines.h"
+#include "measure/hold.h"
 #include "client/human.h"
 #include "client/wall_time.h"
 #include "cmd/echo_client.h"
@@ -31,7 +31,7 @@ struct holding {
     struct hold_options options;
     uint64_t duration_ms;
     bool is_quiet;
-    struct hold_loop run;
+    struct hold run;
     int rc;
     struct ev_loop *loop;
     struct live live;
@@ -127,20 +127,19 @@ static int print_summary(const struct holding *h)
 
 /* ---- all of them ---- */
 
-static void on_cut(struct hold_loop *run, unsigned index, int fd, enum hold_end how,
-                   uint64_t age_ns)
+static void on_cut(struct hold *run, unsigned index, int fd, enum hold_end how, uint64_t age_ns)
 {
     struct holding *h = container_of(run, struct holding, run);
 
     if (!h->is_quiet)
         h->rc = print_end(h, index, fd, how, age_ns);
     if (h->rc)
-        hold_loop_stop(run);
+        hold_stop(run);
 }
 
-static void on_over(struct hold_loop *run)
+static void on_over(struct hold *run)
 {
-    ev_break(run->loop, EVBREAK_ALL);
+    ev_break(container_of(run, struct holding, run)->loop, EVBREAK_ALL);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
@@ -163,7 +162,7 @@ static void on_stop(struct stopper *s, bool is_second)
     ev_break(container_of(s, struct holding, stopper)->loop, EVBREAK_ALL);
 }
 
-static void hold(struct holding *h)
+static void hold_all(struct holding *h)
 {
     h->run.on_end = on_cut;
     h->run.on_over = on_over;
@@ -174,8 +173,8 @@ static void hold(struct holding *h)
     ev_timer_init(&h->end, on_end, (double)h->duration_ms / 1e3, 0.);
     if (h->duration_ms)
         ev_timer_start(h->loop, &h->end);
-    hold_loop_start(&h->run);
-    if (!hold_loop_is_over(&h->run))
+    hold_start(&h->run);
+    if (!hold_is_over(&h->run))
         ev_run(h->loop, 0);
     ev_timer_stop(h->loop, &h->look);
     ev_timer_stop(h->loop, &h->end);
@@ -200,22 +199,18 @@ static int finish(struct holding *h)
 
 static int run(struct holding *h)
 {
-    uint64_t deadline_ns = deadline_after_ms(h->tool->timeout_ms);
-    struct addresses to;
-    int rc = addresses_find(&h->tool->address, NULL, NULL, deadline_ns, &to);
+    int rc = addresses_find(&h->tool->address, NULL, NULL, deadline_after_ms(h->tool->timeout_ms),
+                            &h->options.to);
 
-    if (rc == 0)
-        rc = dial_prefer(&to, deadline_ns);
     if (rc)
         return fail_outcome(h->tool, NULL, rc);
-    h->options.to = to.all[0];
     h->options.timeout_ms = h->tool->timeout_ms;
     h->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    rc = h->loop ? hold_loop_init(&h->run, h->loop, &h->options) : -ENOMEM;
+    rc = h->loop ? hold_init(&h->run, h->loop, &h->options) : -ENOMEM;
     if (rc == 0) {
-        hold(h);
+        hold_all(h);
         rc = finish(h);
-        hold_loop_fini(&h->run);
+        hold_fini(&h->run);
     } else {
         rc = fail_outcome(h->tool, NULL, rc);
     }

@@ -1,9 +1,26 @@
 /*
- * Counting ends.
+ * Held connections: connecting, idle, tried.
  */
 #include "measure/hold.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
 #include "base/util.h"
+#include "client/sources.h"
+
+enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
+
+struct held {
+    struct lane lane;
+    struct hold *hold;
+    unsigned index;
+    uint64_t since_ns; /* connecting, then open */
+    bool is_open, is_probed;
+    size_t n_echoed; /* bytes of the probe's echo */
+};
 
 static const struct {
     const char *name, *text;
@@ -56,4 +73,171 @@ bool hold_limit(const struct hold_report *r, uint64_t *ret_survived_ns, uint64_t
     *ret_survived_ns = r->survived.max_ns;
     *ret_cut_ns = cut;
     return true;
+}
+
+/* ---- on a loop ---- */
+
+static struct held *held_of(struct lane *l)
+{
+    return container_of(l, struct held, lane);
+}
+
+/* Not from within itself: one that ends at once begins the next, and so on. */
+static void begin_more(struct hold *h)
+{
+    if (h->is_beginning)
+        return;
+    h->is_beginning = true;
+    while (h->n_begun < h->options.n && h->n_connecting < CONNECTING_MAX && !h->is_stopped) {
+        struct held *k = &h->held[h->n_begun];
+
+        *k = (struct held){.hold = h, .index = h->n_begun++, .since_ns = clock_mono_ns()};
+        lane_init(&k->lane, &h->flow);
+        h->n_connecting++;
+        lane_connect(&k->lane);
+    }
+    h->is_beginning = false;
+}
+
+static void close_held(struct held *k)
+{
+    struct hold *h = k->hold;
+
+    lane_close(&k->lane);
+    h->n_connecting -= !k->is_open;
+    h->report.n_open -= k->is_open;
+    k->is_open = false;
+    h->n_over++;
+    if (hold_is_over(h))
+        h->on_over(h);
+    else
+        begin_more(h);
+}
+
+static void end_held(struct held *k, enum hold_end how)
+{
+    struct hold *h = k->hold;
+    uint64_t age_ns = clock_mono_ns() - k->since_ns;
+
+    hold_ages_add(&h->report.ends[how], age_ns);
+    if (how != HOLD_REFUSED && !h->is_stopped)
+        h->on_end(h, k->index, k->lane.io.fd, how, age_ns);
+    close_held(k);
+}
+
+static void on_unconnected(struct lane *l, int outcome)
+{
+    held_of(l)->hold->last_failure = outcome;
+    end_held(held_of(l), HOLD_REFUSED);
+}
+
+static void on_connected(struct lane *l)
+{
+    struct held *k = held_of(l);
+    struct hold *h = k->hold;
+    const struct hold_options *o = &h->options;
+
+    k->is_open = true;
+    k->since_ns = clock_mono_ns();
+    h->n_connecting--;
+    h->report.n_opened++;
+    h->report.n_open++;
+    if (o->is_probing)
+        lane_wake_in(l, hold_probe_ms(o->probe.min, o->probe.max, k->index, o->n));
+    begin_more(h);
+}
+
+static void on_due(struct lane *l)
+{
+    const struct hold_options *o = &held_of(l)->hold->options;
+
+    held_of(l)->is_probed = true;
+    lane_set_patience(l, o->timeout_ms);
+    /* A few bytes to an idle socket always fit; what is broken tells itself on reading. */
+    (void)!lane_send(l, o->message, o->message_len);
+}
+
+static void on_data(struct lane *l, const uint8_t *data, size_t len)
+{
+    struct held *k = held_of(l);
+    const struct hold_options *o = &k->hold->options;
+
+    if (!k->is_probed || k->n_echoed + len > o->message_len ||
+        memcmp(data, o->message + k->n_echoed, len) != 0) {
+        end_held(k, HOLD_WRONG);
+        return;
+    }
+    k->n_echoed += len;
+    if (k->n_echoed == o->message_len) {
+        hold_ages_add(&k->hold->report.survived, clock_mono_ns() - k->since_ns);
+        close_held(k);
+    }
+}
+
+static void on_room(struct lane *l)
+{
+    (void)l;
+}
+
+static void on_silent(struct lane *l)
+{
+    end_held(held_of(l), HOLD_SILENT);
+}
+
+static void on_over(struct lane *l, bool is_reset)
+{
+    end_held(held_of(l), is_reset ? HOLD_RESET : HOLD_CLOSED);
+}
+
+static const struct flow_ops ops = {
+    .on_due = on_due,
+    .on_connected = on_connected,
+    .on_unconnected = on_unconnected,
+    .on_data = on_data,
+    .on_room = on_room,
+    .on_silent = on_silent,
+    .on_over = on_over,
+};
+
+int hold_init(struct hold *h, struct ev_loop *loop, const struct hold_options *options)
+{
+    int rc;
+
+    *h = (struct hold){.options = *options};
+    rc = flow_init(&h->flow, loop, &ops, &options->to, options->timeout_ms);
+    if (rc)
+        return rc;
+    h->flow.from = &h->sources;
+    sources_find(&options->to.all[0], &h->sources);
+    h->held = calloc(options->n, sizeof(*h->held));
+    if (h->held)
+        return 0;
+    flow_fini(&h->flow);
+    return -ENOMEM;
+}
+
+void hold_fini(struct hold *h)
+{
+    for (unsigned i = 0; i < h->n_begun; i++)
+        lane_close(&h->held[i].lane);
+    flow_fini(&h->flow);
+    free(h->held);
+    h->held = NULL;
+}
+
+void hold_start(struct hold *h)
+{
+    flow_enter(&h->flow);
+    begin_more(h);
+    flow_leave(&h->flow);
+}
+
+bool hold_is_over(const struct hold *h)
+{
+    return h->n_over == h->options.n || h->is_stopped;
+}
+
+void hold_stop(struct hold *h)
+{
+    h->is_stopped = true;
 }

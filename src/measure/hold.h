@@ -1,6 +1,6 @@
 /*
- * What becomes of connections that are only held: how each ended and at what age, and, if they were
- * tried after different idle times, how long a pause the way survives. Pure.
+ * Connections that are opened, left alone and, if asked, tried once after an idle time of their
+ * own: how each ended and at what age, and how long a pause the way survives. Prints nothing.
  */
 #ifndef MEASURE_HOLD_H
 #define MEASURE_HOLD_H
@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "measure/flow.h"
+#include "measure/quantity.h"
+#include "wire/frame.h"
 
 /* clang-format off */
 #define HOLD_ENDS(X)                                                                               \
@@ -52,5 +55,44 @@ uint64_t hold_probe_ms(uint64_t min, uint64_t max, unsigned i, unsigned n);
  * Returns whether there is such a limit: some survived, and all that were cut had idled longer.
  */
 bool hold_limit(const struct hold_report *r, uint64_t *ret_survived_ns, uint64_t *ret_cut_ns);
+
+/* ---- on a loop ---- */
+
+enum { HOLD_MESSAGE_MAX = 4 + FRAME_SEPARATOR_MAX };
+
+struct hold_options {
+    struct addresses to;
+    unsigned n; /* connections, 1.. */
+    uint64_t timeout_ms; /* to connect, and of a probe's echo; 0 = none */
+    bool is_probing;
+    struct quantity_range probe; /* ms, from the least to the longest idle time */
+    char message[HOLD_MESSAGE_MAX]; /* what a probe sends */
+    size_t message_len;
+};
+
+struct hold {
+    struct hold_options options;
+    struct flow flow;
+    struct connect_sources sources;
+    struct held *held; /* owned, options.n */
+    unsigned n_begun, n_connecting, n_over;
+    bool is_beginning, is_stopped;
+    struct hold_report report;
+    int last_failure; /* why the last one could not connect: CALL_* or -errno */
+    /* on_end - an open one is cut; @fd is closed afterwards */
+    void (*on_end)(struct hold *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
+    void (*on_over)(struct hold *h); /* none is left; perhaps before hold_start returns */
+};
+
+/* hold_init - on the caller's loop; the callbacks are set afterwards. Returns 0 or -ENOMEM. */
+int hold_init(struct hold *h, struct ev_loop *loop, const struct hold_options *options);
+void hold_fini(struct hold *h); /* closes all */
+
+void hold_start(struct hold *h);
+
+bool hold_is_over(const struct hold *h);
+
+/* hold_stop - from on_end: none is begun, of no other end is told, on_over follows */
+void hold_stop(struct hold *h);
 
 #endif
