@@ -15,7 +15,8 @@
 #include "base/fds.h"
 #include "base/util.h"
 #include "measure/bench.h"
-#include "client/dial.h"
+#include "client/deadlines.h"
+#include "measure/flow.h"
 #include "client/human.h"
 #include "measure/quantity.h"
 #include "cmd/echo_client.h"
@@ -160,7 +161,7 @@ static int run(struct benching *b)
     int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
 
     if (rc == 0)
-        rc = dial_prefer(&b->options.to, deadline_ns);
+        rc = flow_prefer(&b->options.to, b->tool->timeout_ms);
     if (rc)
         return fail_outcome(b->tool, NULL, rc);
     sigemptyset(&set);

@@ -202,3 +202,51 @@ void lane_shut(struct lane *l)
     l->is_shut = true;
     shutdown(l->io.fd, SHUT_WR);
 }
+
+/* ---- the first to answer ---- */
+
+struct first {
+    struct lane lane;
+    bool is_done;
+    int outcome;
+};
+
+static void on_first_connected(struct lane *l)
+{
+    container_of(l, struct first, lane)->is_done = true;
+}
+
+static void on_none_connected(struct lane *l, int outcome)
+{
+    struct first *first = container_of(l, struct first, lane);
+
+    first->is_done = true;
+    first->outcome = outcome;
+}
+
+static const struct flow_ops first_ops = {
+    .on_connected = on_first_connected,
+    .on_unconnected = on_none_connected,
+};
+
+int flow_prefer(struct addresses *to, uint64_t timeout_ms)
+{
+    struct first first = {.is_done = to->n == 1};
+    struct flow f;
+    int rc = flow_init(&f, NULL, &first_ops, to, timeout_ms);
+
+    if (rc)
+        return rc;
+    lane_init(&first.lane, &f);
+    flow_enter(&f);
+    if (!first.is_done)
+        lane_connect(&first.lane);
+    flow_leave(&f);
+    while (rc == 0 && !first.is_done)
+        rc = reactor_run(&f.reactor, DEADLINE_NEVER);
+    lane_close(&first.lane);
+    for (int i = 0; i < to->n; i++)
+        to->all[i] = f.to.all[(f.preferred + i) % to->n];
+    flow_fini(&f);
+    return rc ? rc : first.outcome;
+}

@@ -92,4 +92,11 @@ static inline bool lane_is_open(const struct lane *l)
     return l->io.fd >= 0;
 }
 
+/*
+ * flow_prefer - put the address that answers first to the front, for an owner that connects on its
+ * own; connects once if there are several
+ * Returns 0, or why none answered, as connect_finish, or CALL_TIMEOUT. Blocks.
+ */
+int flow_prefer(struct addresses *to, uint64_t timeout_ms);
+
 #endif
