@@ -1,6 +1,6 @@
 /*
- * Numbers as people like to read them: short, with a unit, always of a width that fits a column.
- * Pure.
+ * Numbers and times as people like to read them: short, with a unit, always of a width that fits a
+ * column.
  */
 #ifndef CLIENT_HUMAN_H
 #define CLIENT_HUMAN_H
@@ -31,6 +31,13 @@ char *human_time(double seconds, char *buf);
 
 /* human_grouped - "1 204 331" */
 char *human_grouped(uint64_t n, char *buf);
+
+enum { WALL_TIME_LEN = 40 };
+
+/* wall_time_ns - CLOCK_REALTIME; wall_time_text - "12:03:07.214" in the local time zone. Returns
+ * @buf of WALL_TIME_LEN bytes. */
+uint64_t wall_time_ns(void);
+char *wall_time_text(uint64_t wall_ns, char *buf);
 
 /* human_clean - make @text safe for a terminal: each control byte becomes '?'. Returns @text. */
 char *human_clean(char *text);

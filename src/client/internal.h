@@ -2,8 +2,8 @@
  * What the files of the client library share: the client, its connections, its calls. Not for the
  * tools.
  *
- *     echo_client.c   the client's life and its turns: who is called when
- *     echo_call.c     a call's life: queue, connection, end, handler
+ *     client.c        the client's life and its turns: who is called when
+ *     call.c          a call's life: queue, connection, end, handler
  *     connection.c    bytes: sends the calls of a connection, holds what comes against them
  *     pool, connector, reactor, deadlines, events   know nothing of the above
  */
@@ -96,7 +96,7 @@ struct arb_call {
     uint8_t bytes[]; /* the message, and the separator */
 };
 
-/* echo_call.c */
+/* call.c */
 
 /*
  * call_prepare - a new call, not yet under way; returns as arb_call_start
@@ -116,7 +116,7 @@ void call_queue(struct arb_call *call);
 void call_do_requested(struct arb_call *call);
 void call_answer(struct arb_call *call);
 
-/* echo_client.c */
+/* client.c */
 
 /* client_check - may it be used now? Returns 0, ARB_FORKED, or ARB_BUSY if @blocks in a handler. */
 int client_check(const struct arb_client *client, bool blocks);

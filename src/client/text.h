@@ -28,4 +28,17 @@ int text_set_json(json_t *object, const char *key, const void *data, size_t len)
  */
 bool text_is_slip(const char *text, const char *word);
 
+/*
+ * text_parse_args - KEY=VALUE words as the arguments of a command: an object
+ * @table    borrowed: what the server answers to `commands`; NULL or of an unknown shape = it is
+ *           not known. An argument that it calls a string is taken as it is; any other value that
+ *           is JSON (number, true, false, object ...) is that, and everything else a string. The
+ *           server has the last word.
+ * @ret_args on 0: owned by the caller
+ * @why      on failure: what is wrong with which word
+ * Returns 0, -EINVAL or -ENOMEM.
+ */
+int text_parse_args(char *const *words, size_t n, const json_t *table, const char *command,
+                    json_t **ret_args, char *why, size_t why_size);
+
 #endif

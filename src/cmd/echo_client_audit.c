@@ -14,7 +14,6 @@
 #include "measure/audit_text.h"
 #include "client/human.h"
 #include "client/outcome.h"
-#include "client/wall_time.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 

@@ -10,7 +10,7 @@
 
 #include "base/num.h"
 #include "client/answer_text.h"
-#include "client/control_args.h"
+#include "client/text.h"
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
@@ -333,8 +333,8 @@ static int read_args(struct operator* o, const struct words *w, json_t **ret_arg
         rc = operator_ask(o, "commands", NULL, NULL, &table);
     if (rc)
         return rc;
-    rc = control_args_parse(w->word + 2, (size_t)(w->n - 2), table, w->word[1], ret_args, why,
-                            sizeof(why));
+    rc = text_parse_args(w->word + 2, (size_t)(w->n - 2), table, w->word[1], ret_args, why,
+                         sizeof(why));
     json_decref(table);
     if (rc == -EINVAL) {
         fprintf(stderr, "echo-client: call %s %s: %s\n", w->word[0], w->word[1], why);

@@ -15,7 +15,6 @@
 #include "client/deadlines.h"
 #include "measure/hold.h"
 #include "client/human.h"
-#include "client/wall_time.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 
@@ -70,7 +69,7 @@ static void show(struct holding *h)
               h->run.n_begun, r->n_open, hold_report_cut(r), r->ends[HOLD_REFUSED].n);
 }
 
-static json_t *ages_json(const struct hold_ages *a)
+static json_t *ages_json(const struct times *a)
 {
     return json_pack("{s:I, s:f, s:f}", "n", (json_int_t)a->n, "min_s", (double)a->min_ns / 1e9,
                      "max_s", (double)a->max_ns / 1e9);
@@ -92,7 +91,7 @@ static int print_summary_json(const struct holding *h)
     return out_json(json_pack("{s:o}", "summary", o));
 }
 
-static int print_ages(const char *what, const struct hold_ages *a)
+static int print_ages(const char *what, const struct times *a)
 {
     char low[HUMAN_LEN], high[HUMAN_LEN];
 

@@ -15,7 +15,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/outcome.h"
-#include "measure/ping.h"
+#include "measure/hist.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 
@@ -39,7 +39,7 @@ struct pinging {
     int last_outcome; /* of a message that was lost */
     uint64_t started_ns;
     int rc; /* of printing */
-    struct ping_times connect_times, round_trips;
+    struct times connect_times, round_trips;
 };
 
 /* ---- what is printed ---- */
@@ -70,25 +70,25 @@ static int print_loss(const struct pinging *p, int outcome)
     return rc ? rc : out_flush();
 }
 
-static json_t *times_json(const struct ping_times *t)
+static json_t *times_json(const struct times *t)
 {
     return json_pack("{s:f, s:f, s:f, s:f}", "min", (double)t->min_ns / 1e6, "avg",
                      t->mean_ns / 1e6, "max", (double)t->max_ns / 1e6, "mdev",
-                     ping_times_mdev(t) / 1e6);
+                     times_deviation(t) / 1e6);
 }
 
-static int print_times(const char *title, const struct ping_times *t)
+static int print_times(const char *title, const struct times *t)
 {
     if (t->n == 0)
         return 0;
     return out_print("%s min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", title, (double)t->min_ns / 1e6,
-                     t->mean_ns / 1e6, (double)t->max_ns / 1e6, ping_times_mdev(t) / 1e6);
+                     t->mean_ns / 1e6, (double)t->max_ns / 1e6, times_deviation(t) / 1e6);
 }
 
 static int print_summary(const struct pinging *p)
 {
     double ms = (double)(clock_mono_ns() - p->started_ns) / 1e6;
-    double lost = ping_lost_percent(p->n_sent, p->n_echoed);
+    double lost = p->n_sent ? 100. * (double)(p->n_sent - p->n_echoed) / (double)p->n_sent : 0;
     int rc;
 
     if (p->tool->is_json)
@@ -114,7 +114,7 @@ static void on_connected(const struct arb_event *event, void *userdata)
 
     (void)event;
     p->n_connects++;
-    ping_times_add(&p->connect_times, clock_mono_ns() - p->begun_ns);
+    times_add(&p->connect_times, clock_mono_ns() - p->begun_ns);
 }
 
 static void on_posted(const struct arb_event *event, void *userdata)
@@ -131,7 +131,7 @@ static void see_outcome(struct pinging *p, int outcome)
 
     if (outcome == 0) {
         p->n_echoed++;
-        ping_times_add(&p->round_trips, ns);
+        times_add(&p->round_trips, ns);
         p->rc = print_reply(p, ns);
     } else {
         p->last_outcome = outcome;

@@ -9,7 +9,6 @@
 #include "base/util.h"
 #include "client/columns.h"
 #include "client/human.h"
-#include "client/wall_time.h"
 
 enum { LANES_SHOWN = 20, OUTAGES_SHOWN = 40 };
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/sources.h"
+#include "measure/sources.h"
 #include "measure/bench_load.h"
 
 struct bench {

@@ -82,3 +82,22 @@ uint64_t hist_above(const struct hist *h, uint64_t value)
         n += h->counts[i];
     return n;
 }
+
+/* Running mean and variance (B. P. Welford, 1962): no sum of squares that loses its digits. */
+void times_add(struct times *t, uint64_t ns)
+{
+    double distance = (double)ns - t->mean_ns;
+
+    t->n++;
+    if (t->n == 1 || ns < t->min_ns)
+        t->min_ns = ns;
+    if (ns > t->max_ns)
+        t->max_ns = ns;
+    t->mean_ns += distance / (double)t->n;
+    t->squares += distance * ((double)ns - t->mean_ns);
+}
+
+double times_deviation(const struct times *t)
+{
+    return t->n > 0 ? sqrt(t->squares / (double)t->n) : 0;
+}

@@ -66,4 +66,18 @@ uint64_t hist_percentile(const struct hist *h, double percent);
 /* hist_above - how many values are in counts above that of @value */
 uint64_t hist_above(const struct hist *h, uint64_t value);
 
+/* ---- where a histogram would be too much ---- */
+
+struct times {
+    uint64_t n;
+    uint64_t min_ns, max_ns;
+    double mean_ns;
+    double squares; /* sum of squared distances from the mean */
+};
+
+void times_add(struct times *t, uint64_t ns);
+
+/* times_deviation - sqrt(E[x²] − E[x]²), in nanoseconds; 0 without times */
+double times_deviation(const struct times *t);
+
 #endif

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/sources.h"
+#include "measure/sources.h"
 
 enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
 
@@ -38,13 +38,6 @@ const char *hold_end_name(enum hold_end e)
 const char *hold_end_text(enum hold_end e)
 {
     return rows[e].text;
-}
-
-void hold_ages_add(struct hold_ages *a, uint64_t ns)
-{
-    a->min_ns = a->n ? MIN(a->min_ns, ns) : ns;
-    a->max_ns = MAX(a->max_ns, ns);
-    a->n++;
 }
 
 uint64_t hold_report_cut(const struct hold_report *r)
@@ -119,7 +112,7 @@ static void end_held(struct held *k, enum hold_end how)
     struct hold *h = k->hold;
     uint64_t age_ns = clock_mono_ns() - k->since_ns;
 
-    hold_ages_add(&h->report.ends[how], age_ns);
+    times_add(&h->report.ends[how], age_ns);
     if (how != HOLD_REFUSED && !h->is_stopped)
         h->on_end(h, k->index, k->lane.io.fd, how, age_ns);
     close_held(k);
@@ -169,7 +162,7 @@ static void on_data(struct lane *l, const uint8_t *data, size_t len)
     }
     k->n_echoed += len;
     if (k->n_echoed == o->message_len) {
-        hold_ages_add(&k->hold->report.survived, clock_mono_ns() - k->since_ns);
+        times_add(&k->hold->report.survived, clock_mono_ns() - k->since_ns);
         close_held(k);
     }
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "measure/flow.h"
+#include "measure/hist.h"
 #include "measure/quantity.h"
 #include "wire/frame.h"
 
@@ -31,18 +32,11 @@ enum hold_end {
 const char *hold_end_name(enum hold_end e);
 const char *hold_end_text(enum hold_end e);
 
-struct hold_ages {
-    uint64_t n;
-    uint64_t min_ns, max_ns;
-};
-
 struct hold_report {
     uint64_t n_opened, n_open;
-    struct hold_ages ends[HOLD_ENDS_N]; /* ages at the end; REFUSED: how long it took */
-    struct hold_ages survived; /* idle times after which a message still came back */
+    struct times ends[HOLD_ENDS_N]; /* ages at the end; REFUSED: how long it took */
+    struct times survived; /* idle times after which a message still came back */
 };
-
-void hold_ages_add(struct hold_ages *a, uint64_t ns);
 
 /* hold_report_cut - connections that were open and are not */
 uint64_t hold_report_cut(const struct hold_report *r);

@@ -152,18 +152,18 @@ static void hold_limit__only_if_longer_pauses_were_cut(void **state)
 
     (void)state;
     assert_false(hold_limit(&r, &survived, &cut));
-    hold_ages_add(&r.survived, 300);
-    hold_ages_add(&r.survived, 340);
+    times_add(&r.survived, 300);
+    times_add(&r.survived, 340);
     assert_false(hold_limit(&r, &survived, &cut));
-    hold_ages_add(&r.ends[HOLD_REFUSED], 1); /* says nothing of pauses */
+    times_add(&r.ends[HOLD_REFUSED], 1); /* says nothing of pauses */
     assert_false(hold_limit(&r, &survived, &cut));
-    hold_ages_add(&r.ends[HOLD_RESET], 360);
-    hold_ages_add(&r.ends[HOLD_SILENT], 355);
+    times_add(&r.ends[HOLD_RESET], 360);
+    times_add(&r.ends[HOLD_SILENT], 355);
     assert_true(hold_limit(&r, &survived, &cut));
     assert_int_equal(survived, 340);
     assert_int_equal(cut, 355);
     assert_int_equal(hold_report_cut(&r), 2);
-    hold_ages_add(&r.ends[HOLD_CLOSED], 200); /* that was something else */
+    times_add(&r.ends[HOLD_CLOSED], 200); /* that was something else */
     assert_false(hold_limit(&r, &survived, &cut));
     assert_int_equal(hold_probe_ms(10, 50, 0, 5), 10);
     assert_int_equal(hold_probe_ms(10, 50, 4, 5), 50);

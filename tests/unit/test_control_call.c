@@ -20,7 +20,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "client/deadlines.h"
-#include "client/control_args.h"
+#include "client/text.h"
 #include "client/control_call.h"
 
 enum { LONG_MS = 30000 }; /* an alarm, never reached */
@@ -474,7 +474,7 @@ static json_t *parse(const char *table_text, const char *command, size_t n,
 
     assert_true(!table_text || table);
     assert_int_equal(
-        control_args_parse((char *const *)words, n, table, command, &args, why, sizeof(why)), 0);
+        text_parse_args((char *const *)words, n, table, command, &args, why, sizeof(why)), 0);
     json_decref(table);
     return args;
 }
@@ -539,7 +539,7 @@ static void args__malformed__said_which(void **state)
 
         strcpy(why, "");
         assert_int_equal(
-            control_args_parse((char *const *)words[i], 2, NULL, "x", &args, why, sizeof(why)),
+            text_parse_args((char *const *)words[i], 2, NULL, "x", &args, why, sizeof(why)),
             -EINVAL);
         assert_null(args);
         assert_string_not_equal(why, "");

@@ -145,6 +145,41 @@ static void hist__empty__zero(void **state)
     hist_fini(&h);
 }
 
+static void times__none__all_zero(void **state)
+{
+    struct times t = {0};
+
+    (void)state;
+    assert_true(times_deviation(&t) <= 0 && t.mean_ns <= 0);
+}
+
+static void times__known_values__least_mean_greatest_deviation(void **state)
+{
+    static const uint64_t ns[] = {2, 4, 4, 4, 5, 5, 7, 9}; /* mean 5, deviation 2 */
+    struct times t = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++)
+        times_add(&t, ns[i]);
+    assert_int_equal(t.min_ns, 2);
+    assert_int_equal(t.max_ns, 9);
+    assert_true(fabs(t.mean_ns - 5) < 1e-9);
+    assert_true(fabs(times_deviation(&t) - 2) < 1e-9);
+}
+
+/* Large times that differ little: where a sum of squares would have no digits left. */
+static void times__far_from_zero__deviation_keeps_its_digits(void **state)
+{
+    struct times t = {0};
+    uint64_t rng = 1, base = UINT64_C(3600000000000);
+
+    (void)state;
+    for (int i = 0; i < 100000; i++)
+        times_add(&t, base + rng_below(&rng, 1001));
+    assert_true(fabs(t.mean_ns - (double)base - 500) < 10);
+    assert_true(fabs(times_deviation(&t) - 1001 / sqrt(12)) < 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +189,9 @@ int main(void)
         cmocka_unit_test(hist_percentile__random_values__as_if_sorted),
         cmocka_unit_test(hist_merge__parts__equal_the_whole),
         cmocka_unit_test(hist__empty__zero),
+        cmocka_unit_test(times__none__all_zero),
+        cmocka_unit_test(times__known_values__least_mean_greatest_deviation),
+        cmocka_unit_test(times__far_from_zero__deviation_keeps_its_digits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
  * Asks the kernel which way leads there, and the interface for its addresses.
  */
-#include "client/sources.h"
+#include "measure/sources.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>

@@ -1,8 +1,8 @@
 /*
  * Our own addresses to connect from.
  */
-#ifndef CLIENT_SOURCES_H
-#define CLIENT_SOURCES_H
+#ifndef MEASURE_SOURCES_H
+#define MEASURE_SOURCES_H
 
 #include "client/connect.h"
 
