@@ -257,8 +257,8 @@ $(FUZZ): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,-fsanitize=fuzzer)
 endif
 
-# The floor and the generators stand alone; bench_* measure our own code.
-$(filter $(B)/tests/bench/bench_%,$(BENCH)): $(B)/libecho.a
+# The floor stands alone; bench_* measure our own code, and the load is the engine of echo-client bench.
+$(filter $(B)/tests/bench/bench_% $(B)/tests/bench/gen,$(BENCH)): $(B)/libecho.a
 $(BENCH): %: %.o $(B)/link.txt
 	$(call link)
 

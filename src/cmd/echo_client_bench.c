@@ -4,7 +4,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,47 +36,45 @@ struct benching {
     double max_regress; /* percent */
     json_t *before; /* owned; NULL = nothing to compare with */
     struct live live;
-    int signo;
+    struct bench_counts shown; /* last, and when */
+    uint64_t started_ns, shown_ns;
+    int signal_fd, signo;
 };
 
 /* ---- while it runs ---- */
 
-static void show(struct benching *b, struct bench *bench, struct bench_counts *before,
-                 uint64_t started_ns)
+static void show(struct benching *b, const struct bench_counts *c, double seconds)
 {
-    struct bench_counts c = bench_counts(bench);
+    const struct bench_counts *before = &b->shown;
     char time[HUMAN_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
-    uint64_t broken = c.closed + c.reset + c.timeout + c.wrong + c.refused;
+    uint64_t broken = c->closed + c->reset + c->timeout + c->wrong + c->refused;
 
-    live_show(&b->live, "%s  %s/s  %s/s  %" PRIu64 " failures%s",
-              human_duration((double)(clock_mono_ns() - started_ns) / 1e9, time),
-              human_rate((double)(c.messages - before->messages) * 1000 / SHOWN_MS, rate),
-              human_byte_rate((double)(c.bytes - before->bytes) * 1000 / SHOWN_MS, bytes), broken,
-              c.late > before->late ? "  THE GENERATOR IS LATE" : "");
-    *before = c;
+    live_show(&b->live, "%s  %s/s  %s/s  %" PRIu64 " failures%s", human_duration(seconds, time),
+              human_rate((double)(c->messages - before->messages) * 1000 / SHOWN_MS, rate),
+              human_byte_rate((double)(c->bytes - before->bytes) * 1000 / SHOWN_MS, bytes), broken,
+              c->late > before->late ? "  THE GENERATOR IS LATE" : "");
+    b->shown = *c;
 }
 
-/* The threads work; here we wait for their end, or for a signal that brings it about. */
-static void watch(struct benching *b, struct bench *bench, int signal_fd)
+/* A signal brings the end about. */
+static void on_tick(struct bench *bench, void *data)
 {
-    struct pollfd p = {.fd = signal_fd, .events = POLLIN};
-    struct bench_counts before = {0};
+    struct benching *b = data;
     struct signalfd_siginfo info;
-    uint64_t started_ns = clock_mono_ns(), shown_ns = started_ns;
+    uint64_t now_ns = clock_mono_ns();
 
-    while (!bench_is_done(bench)) {
-        if (poll(&p, 1, SHOWN_MS / 10) > 0 && read(signal_fd, &info, sizeof(info)) > 0) {
-            if (b->signo)
-                _exit(128 + b->signo); /* a second one: no patience left */
-            b->signo = (int)info.ssi_signo;
-            bench_stop(bench);
-        }
-        if (clock_mono_ns() - shown_ns >= SHOWN_MS * UINT64_C(1000000)) {
-            show(b, bench, &before, started_ns);
-            shown_ns = clock_mono_ns();
-        }
+    if (read(b->signal_fd, &info, sizeof(info)) > 0) {
+        if (b->signo)
+            _exit(128 + b->signo); /* a second one: no patience left */
+        b->signo = (int)info.ssi_signo;
+        bench_stop(bench);
     }
-    live_clear(&b->live);
+    if (b->live.is_on && now_ns - b->shown_ns >= SHOWN_MS * UINT64_C(1000000)) {
+        struct bench_counts c = bench_counts(bench);
+
+        show(b, &c, (double)(now_ns - b->started_ns) / 1e9);
+        b->shown_ns = now_ns;
+    }
 }
 
 /* ---- the end ---- */
@@ -154,11 +151,10 @@ static int finish(struct benching *b, const struct bench_result *r)
 
 static int run(struct benching *b)
 {
-    struct bench *bench;
     struct bench_result result;
     sigset_t set;
     uint64_t deadline_ns = deadline_after_ms(b->tool->timeout_ms);
-    int signal_fd, rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
+    int rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
 
     if (rc == 0)
         rc = flow_prefer(&b->options.to, b->tool->timeout_ms);
@@ -168,13 +164,11 @@ static int run(struct benching *b)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    rc = signal_fd < 0 ? -errno : bench_start(&b->options, &bench);
-    if (rc == 0) {
-        watch(b, bench, signal_fd);
-        rc = bench_finish(bench, &result);
-    }
-    fds_close(&signal_fd);
+    b->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    b->started_ns = b->shown_ns = clock_mono_ns();
+    rc = b->signal_fd < 0 ? -errno : bench_measure(&b->options, on_tick, b, &result);
+    live_clear(&b->live);
+    fds_close(&b->signal_fd);
     if (rc)
         return fail_outcome(b->tool, NULL, rc);
     rc = finish(b, &result);

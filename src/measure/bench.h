@@ -20,6 +20,18 @@
 
 enum { BENCH_CONNECTIONS_MAX = 1000000, BENCH_DEPTH_MAX = 4096, BENCH_THREADS_MAX = 64 };
 
+/* A cycle of `depth` messages that a connection sends again and again. */
+struct bench_script {
+    struct bench_bytes {
+        uint8_t *bytes; /* owned: the messages one after the other */
+        uint32_t *bounds; /* owned: where each begins, and the end of the last */
+        uint32_t len;
+    } out, in; /* what is sent, what must come back; without bytes of its own `in` is `out` */
+};
+
+struct bench_options;
+typedef int bench_make_script(struct bench_script *s, const struct bench_options *o, uint64_t seed);
+
 struct bench_options {
     struct addresses to;
     unsigned connections, depth, threads;
@@ -32,7 +44,15 @@ struct bench_options {
     uint64_t timeout_ms; /* connecting, or a reply; 0 = none */
     uint8_t separator[16];
     size_t separator_len; /* 0 = raw echo */
+    bench_make_script *make_script; /* NULL = bench_script_init */
 };
+
+/*
+ * bench_script_init - messages of letters and digits; @seed says which. Returns 0 or -ENOMEM; in
+ * either case bench_script_fini.
+ */
+int bench_script_init(struct bench_script *s, const struct bench_options *o, uint64_t seed);
+void bench_script_fini(struct bench_script *s);
 
 /* clang-format off */
 /* THE table of what is counted; JSON and text are derived from it. */
@@ -67,19 +87,23 @@ struct bench_result {
 
 struct bench;
 
-/* bench_start - threads begin. Returns 0 or -errno. @o is copied. */
-int bench_start(const struct bench_options *o, struct bench **ret);
+/* Every BENCH_TICK_MS, in the thread of bench_measure. */
+enum { BENCH_TICK_MS = 20 };
+typedef void bench_on_tick(struct bench *b, void *data);
 
-/* bench_stop - no new messages: may be called in any thread */
+/*
+ * bench_measure - all of it. Blocks; one thread's part runs in the caller's
+ * @on_tick  may be NULL
+ * @ret      on 0: bench_result_fini
+ * Returns 0 or -errno.
+ */
+int bench_measure(const struct bench_options *o, bench_on_tick *on_tick, void *data,
+                  struct bench_result *ret);
+
+/* bench_stop - no new messages; bench_counts - so far. For on_tick. */
 void bench_stop(struct bench *b);
-
-/* bench_is_done - all threads have ended; bench_counts - so far, of a moment ago */
-bool bench_is_done(const struct bench *b);
 struct bench_counts bench_counts(const struct bench *b);
 
-/* bench_finish - wait for the threads, sum up, free. @ret: bench_result_fini. Returns 0 or -errno.
- */
-int bench_finish(struct bench *b, struct bench_result *ret);
 void bench_result_fini(struct bench_result *r);
 
 /* ---- what it says ---- */

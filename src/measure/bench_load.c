@@ -15,7 +15,6 @@
 
 enum {
     EVENTS = 256,
-    SWEEP_MS = 20,
     RETRY_MS = 50,
     LATE_NS = 1000000,
     DUE_A_TURN = 1 << 16,
@@ -82,7 +81,7 @@ static void link_close(struct bench_link *k, uint64_t retry_ns)
 {
     fds_close(&k->fd);
     k->send_at = k->begin = k->due = 0;
-    k->base = k->sent = k->received = k->unsent = k->n_begun = 0;
+    k->base = k->wanted = k->received = k->unsent = k->n_begun = 0;
     k->outstanding = 0;
     k->is_connecting = k->is_replacing = false;
     k->retry_ns = retry_ns;
@@ -156,10 +155,11 @@ static void begin_messages(struct bench_load *l, struct bench_link *k, uint64_t 
     if (k->outstanding == 0)
         k->moved_ns = now_ns;
     for (uint64_t i = 0; i < n; i++) {
-        const uint32_t *bounds = k->script->bounds + k->begin;
+        const uint32_t *out = k->out->bounds + k->begin, *in = k->in->bounds + k->begin;
 
         k->began_ns[k->begin] = l->rate > 0 ? take_oldest(l, k, now_ns) : now_ns;
-        k->unsent += bounds[1] - bounds[0];
+        k->unsent += out[1] - out[0];
+        k->wanted += in[1] - in[0];
         k->begin = k->begin + 1 == o->depth ? 0 : k->begin + 1;
     }
     k->outstanding += (unsigned)n;
@@ -174,15 +174,14 @@ static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_n
 {
     begin_messages(l, k, now_ns);
     while (k->unsent > 0) {
-        size_t len = MIN(k->unsent, (uint64_t)(k->script->len - k->send_at));
-        ssize_t n = send(k->fd, k->script->bytes + k->send_at, len, MSG_NOSIGNAL);
+        size_t len = MIN(k->unsent, (uint64_t)(k->out->len - k->send_at));
+        ssize_t n = send(k->fd, k->out->bytes + k->send_at, len, MSG_NOSIGNAL);
 
         if (n < 0)
             break; /* what broke it, reading will tell */
         k->unsent -= (uint64_t)n;
-        k->sent += (uint64_t)n;
         k->send_at += (uint32_t)n;
-        if (k->send_at == k->script->len)
+        if (k->send_at == k->out->len)
             k->send_at = 0;
         if ((size_t)n < len)
             break;
@@ -193,13 +192,13 @@ static void link_push(struct bench_load *l, struct bench_link *k, uint64_t now_n
 
 static bool has_echo(const struct bench_link *k)
 {
-    return k->outstanding > 0 && k->received >= k->base + k->script->bounds[k->due + 1];
+    return k->outstanding > 0 && k->received >= k->base + k->in->bounds[k->due + 1];
 }
 
 /* The messages that are whole now; those that began together count together. */
 static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now_ns)
 {
-    const uint32_t *bounds = k->script->bounds;
+    const uint32_t *bounds = k->in->bounds;
 
     while (has_echo(k)) {
         const uint64_t began_ns = k->began_ns[k->due];
@@ -211,7 +210,7 @@ static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now
             k->outstanding--;
             if (++k->due == l->options->depth) {
                 k->due = 0;
-                k->base += k->script->len;
+                k->base += k->in->len;
             }
         } while (has_echo(k) && k->began_ns[k->due] == began_ns);
         if (began_ns >= l->window_ns) {
@@ -228,14 +227,14 @@ static void take_echoed(struct bench_load *l, struct bench_link *k, uint64_t now
     k->free_ns = k->moved_ns = l->last_ns = now_ns;
 }
 
-/* Is it what was sent, and no more? At most one cycle is under way, so it ends once in between. */
+/* Is it what is wanted, and no more? At most one cycle is under way, so it ends once in between. */
 static bool is_right(const struct bench_link *k, const uint8_t *data, size_t n)
 {
-    const struct bench_script *s = k->script;
+    const struct bench_bytes *s = k->in;
     size_t at = (size_t)(k->received - k->base), part = MIN(n, s->len - at);
 
-    return n <= k->sent - k->received && memcmp(data, s->bytes + at, part) == 0 &&
-           memcmp(data + part, s->bytes, n - part) == 0;
+    return n <= k->wanted - k->received && memcmp(data, s->bytes + at, part) == 0 &&
+           (part == n || memcmp(data + part, s->bytes, n - part) == 0);
 }
 
 static void link_read(struct bench_load *l, struct bench_link *k)
@@ -288,7 +287,9 @@ static void sweep(struct bench_load *l, uint64_t now_ns)
 {
     uint64_t timeout_ns = l->options->timeout_ms * MS;
 
-    l->next_sweep_ns = now_ns + SWEEP_MS * MS;
+    l->next_sweep_ns = now_ns + BENCH_TICK_MS * MS;
+    if (l->on_tick)
+        l->on_tick(l->on_tick_data);
     for (unsigned i = 0; i < l->n_links; i++) {
         struct bench_link *k = &l->links[i];
         bool is_late = timeout_ns && now_ns > k->moved_ns && now_ns - k->moved_ns >= timeout_ns;
@@ -361,14 +362,14 @@ static int set_alarm(struct bench_load *l, uint64_t now_ns)
     uint64_t at_ns;
 
     if (!has_next_due(l))
-        return SWEEP_MS;
+        return BENCH_TICK_MS;
     at_ns = due_ns(l, l->next_k);
     if (at_ns <= now_ns)
         return 0;
     t.it_value.tv_sec = (time_t)(at_ns / 1000000000u);
     t.it_value.tv_nsec = (long)(at_ns % 1000000000u);
     timerfd_settime(l->timer, TFD_TIMER_ABSTIME, &t, NULL);
-    return SWEEP_MS;
+    return BENCH_TICK_MS;
 }
 
 void bench_load_run(struct bench_load *l)

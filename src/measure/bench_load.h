@@ -11,24 +11,17 @@
 
 enum { BENCH_BUFFER_BYTES = 1 << 20 };
 
-/* A cycle of messages that a connection sends again and again. */
-struct bench_script {
-    uint8_t *bytes; /* owned: `depth` messages one after the other */
-    uint32_t *bounds; /* owned: where each begins, and the end of the last */
-    uint32_t len;
-};
-
 struct bench_link {
     int fd; /* -1 = none */
     bool is_connecting;
     bool is_writing; /* EPOLLOUT is armed */
     bool is_replacing; /* its churn is over: no more messages */
-    const struct bench_script *script; /* borrowed */
+    const struct bench_bytes *out, *in; /* borrowed: what is sent and what comes back */
     uint32_t send_at; /* offset in the cycle of the next byte to write */
     uint32_t begin; /* message of the cycle that is sent next */
     uint32_t due; /* message of the cycle that comes back next */
     uint64_t base; /* bytes of the whole cycles before that message */
-    uint64_t sent, received; /* bytes on this connection */
+    uint64_t wanted, received; /* bytes of the replies to all begun messages; … that came */
     uint64_t unsent; /* bytes of begun messages that are not written yet */
     uint64_t n_begun; /* messages on this connection */
     unsigned outstanding; /* … of which so many are not echoed */
@@ -48,6 +41,8 @@ struct bench_load {
     uint64_t count; /* … its messages; 0 = no end */
     uint64_t start_ns, window_ns, end_ns;
     atomic_bool *is_stopping; /* borrowed */
+    void (*on_tick)(void *data); /* every BENCH_TICK_MS, may be NULL */
+    void *on_tick_data;
     atomic_bool is_done;
     int ep, timer; /* owned */
     struct bench_link *links;
@@ -67,11 +62,6 @@ struct bench_load {
     int last_failure, error;
 };
 
-int bench_load_init(struct bench_load *l);
 void bench_load_run(struct bench_load *l);
-void bench_load_fini(struct bench_load *l);
-
-/* bench_script_init - one of the cycles; @seed says which. Returns 0 or -ENOMEM. */
-int bench_script_init(struct bench_script *s, const struct bench_options *o, uint64_t seed);
 
 #endif

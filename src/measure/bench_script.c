@@ -2,7 +2,7 @@
  * What a bench sends: letters and digits, of sizes between two, each doubling as likely as the
  * next.
  */
-#include "measure/bench_load.h"
+#include "measure/bench.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,23 +42,31 @@ int bench_script_init(struct bench_script *s, const struct bench_options *o, uin
     char letters[64];
     size_t n_letters = letters_for(o, letters), total = 0;
     uint64_t rng = seed;
+    uint8_t *bytes;
+    uint32_t *bounds = calloc((size_t)o->depth + 1, sizeof(*bounds));
 
-    s->bounds = calloc((size_t)o->depth + 1, sizeof(*s->bounds));
-    if (!s->bounds)
-        return -ENOMEM;
-    for (unsigned i = 0; i < o->depth; i++) {
+    s->out.bounds = bounds;
+    for (unsigned i = 0; bounds && i < o->depth; i++) {
         total += random_size(o, &rng) + o->separator_len;
         if (total > UINT32_MAX / 2)
             return -ENOMEM;
-        s->bounds[i + 1] = (uint32_t)total;
+        bounds[i + 1] = (uint32_t)total;
     }
-    s->len = (uint32_t)total;
-    s->bytes = malloc(MAX(total, (size_t)1));
-    if (!s->bytes)
+    s->out.len = (uint32_t)total;
+    s->out.bytes = bytes = malloc(MAX(total, (size_t)1));
+    if (!bounds || !bytes)
         return -ENOMEM;
     for (size_t i = 0; i < total; i++)
-        s->bytes[i] = (uint8_t)letters[audit_random(&rng) % n_letters];
+        bytes[i] = (uint8_t)letters[audit_random(&rng) % n_letters];
     for (unsigned i = 0; i < o->depth; i++)
-        memcpy(s->bytes + s->bounds[i + 1] - o->separator_len, o->separator, o->separator_len);
+        memcpy(bytes + bounds[i + 1] - o->separator_len, o->separator, o->separator_len);
     return 0;
+}
+
+void bench_script_fini(struct bench_script *s)
+{
+    free(s->out.bytes);
+    free(s->out.bounds);
+    free(s->in.bytes);
+    free(s->in.bounds);
 }

@@ -1,284 +1,183 @@
 /*
- * A closed-loop generator: each connection writes `depth` messages, waits until every byte has come
- * back, compares them, and goes on. One thread, epoll; the messages of each connection differ.
+ * The load of `make bench`: the engine of echo-client bench in a closed loop, with what a benchmark
+ * needs around it: the CPU time of the servers, and a server that speaks Redis.
  *
- * gen -a ADDR [-c CONNECTIONS] [-d DEPTH] [-s BYTES] [-t SECONDS] [-w WARMUP] [-p PID,PID] [-n
- * BATCHES] [-C] [-R]
- * -C connects anew for each message; -n does that many batches a connection between a line on stdin
- * and the next, and keeps the connections open meanwhile (to count system calls); -R speaks Redis:
- * the messages are arguments of ECHO. Prints, of the window: messages, seconds, CPU-ns of -p,
- * ns that these or the generator waited for a CPU, ns that the hypervisor took.
+ * gen -a ADDR [-c CONNECTIONS] [-d DEPTH] [-s BYTES] [-t SECONDS] [-w WARMUP] [-p PID,PID]
+ *     [-n MESSAGES] [-C] [-R]
+ * BYTES of a message include its separator. -C connects anew for each message; -n ends after so
+ * many messages; -R speaks Redis: the messages are arguments of ECHO. Prints, of the window:
+ * messages, seconds, CPU-ns of -p, ns that these or the generator waited for a CPU, ns that the
+ * hypervisor took. The window begins and ends with a tick of the engine, so that all of these
+ * belong together.
  */
 #include "bench/bench.h"
 
-#include <stdbool.h>
-#include <sys/epoll.h>
+#include "measure/bench.h"
 
-enum { EVENTS = 256, BUFFER = 1 << 20, EXIT_STARVED = 3 };
+enum { EXIT_STARVED = 3 };
 
-struct client {
-    int fd;
-    uint8_t *out, *in; /* depth messages, as sent and as expected; the same, but with -R */
-    size_t sent, received;
-    uint64_t batches;
-    bool is_writing; /* EPOLLOUT is armed */
+struct mark {
+    uint64_t now_ns, messages, stolen_ns, own_wait_ns;
+    struct bench_sched servers;
 };
 
-static struct {
-    struct sockaddr_in to;
-    unsigned connections, depth, size;
-    uint64_t batches; /* of each connection; 0 = no end */
-    double seconds, warmup;
-    bool is_churn, is_redis;
-    int pids[BENCH_PIDS_MAX];
-    size_t n_pids;
-} opt = {.connections = 64, .depth = 1, .size = 64, .seconds = 2, .warmup = 0.3};
+static double seconds = 2, warmup = 0.3;
+static int pids[BENCH_PIDS_MAX];
+static size_t n_pids;
+static uint64_t start_ns; /* 0 = not yet */
+static struct mark first, last; /* of the window; now_ns 0 = none yet */
 
-static int ep;
-static size_t out_bytes, in_bytes; /* of a batch */
-static uint64_t n_messages, n_connects, n_finished;
-static uint8_t buffer[BUFFER];
-
-static void fill_message(uint8_t *m, uint32_t *x)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-
-    for (unsigned i = 0; i < opt.size - 4; i++) {
-        *x = *x * 1664525u + 1013904223u;
-        m[i] = (uint8_t)letters[(*x >> 16) % 36];
-    }
-    memcpy(m + opt.size - 4, "\r\n\r\n", 4);
-}
-
-/* Depth messages, each between @before and @after. */
-static uint8_t *make_batch(unsigned index, const char *before, const char *after, size_t *ret_bytes)
-{
-    const size_t n_before = strlen(before), n_after = strlen(after);
-    uint8_t *batch = malloc((n_before + opt.size + n_after) * opt.depth), *p = batch;
-    uint32_t x = index * 2654435761u + 1;
-
-    if (!batch)
-        bench_die("malloc");
-    for (unsigned d = 0; d < opt.depth; d++) {
-        p = mempcpy(p, before, n_before);
-        fill_message(p, &x);
-        p = mempcpy(p + opt.size, after, n_after);
-    }
-    *ret_bytes = (size_t)(p - batch);
-    return batch;
-}
-
-static void client_fill(struct client *c, unsigned index)
-{
-    char request[64], reply[32];
-
-    if (!opt.is_redis) {
-        c->in = c->out = make_batch(index, "", "", &out_bytes);
-        in_bytes = out_bytes;
-        return;
-    }
-    snprintf(request, sizeof(request), "*2\r\n$4\r\nECHO\r\n$%u\r\n", opt.size);
-    snprintf(reply, sizeof(reply), "$%u\r\n", opt.size);
-    c->out = make_batch(index, request, "\r\n", &out_bytes);
-    c->in = make_batch(index, reply, "\r\n", &in_bytes);
-}
-
-static void client_watch(struct client *c, int op, bool is_writing)
-{
-    struct epoll_event ev = {.events = EPOLLIN | (is_writing ? EPOLLOUT : 0u), .data.ptr = c};
-
-    c->is_writing = is_writing;
-    if (epoll_ctl(ep, op, c->fd, &ev))
-        bench_die("epoll_ctl");
-}
-
-static void client_connect(struct client *c)
-{
-    c->fd = bench_connect(&opt.to, opt.is_churn ? (unsigned)++n_connects : 0);
-    c->sent = c->received = 0;
-    client_watch(c, EPOLL_CTL_ADD, true);
-}
-
-static void client_write(struct client *c)
-{
-    ssize_t n = send(c->fd, c->out + c->sent, out_bytes - c->sent, MSG_NOSIGNAL);
-
-    if (n < 0 && errno != EAGAIN)
-        bench_die("write");
-    if (n > 0)
-        c->sent += (size_t)n;
-    if ((c->sent < out_bytes) != c->is_writing)
-        client_watch(c, EPOLL_CTL_MOD, !c->is_writing);
-}
-
-static void client_next(struct client *c)
-{
-    n_messages += opt.depth;
-    c->sent = c->received = 0;
-    if (opt.batches && ++c->batches == opt.batches) {
-        n_finished++;
-        return;
-    }
-    if (opt.is_churn) {
-        close(c->fd);
-        client_connect(c);
-    } else {
-        client_write(c);
-    }
-}
-
-static void client_read(struct client *c)
-{
-    ssize_t n = recv(c->fd, buffer, sizeof(buffer), 0);
-
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n <= 0)
-        bench_die(n ? "read" : "the server closed a connection");
-    errno = 0;
-    if ((size_t)n > in_bytes - c->received || memcmp(buffer, c->in + c->received, (size_t)n))
-        bench_die("wrong bytes came back");
-    c->received += (size_t)n;
-    if (c->received == in_bytes)
-        client_next(c);
-}
-
-static void turn(int timeout_ms)
-{
-    struct epoll_event events[EVENTS];
-    int n = epoll_wait(ep, events, EVENTS, timeout_ms);
-
-    for (int i = 0; i < n; i++) {
-        struct client *c = events[i].data.ptr;
-        if (events[i].events & EPOLLOUT)
-            client_write(c);
-        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-            client_read(c);
-    }
-}
-
-static void run_for(double seconds)
-{
-    uint64_t end = bench_now_ns() + (uint64_t)(seconds * 1e9);
-
-    while (bench_now_ns() < end)
-        turn(10);
-}
-
-static void run_window(void)
+static void set_mark(struct mark *m, const struct bench *b, uint64_t now_ns)
 {
     const int self = getpid();
 
-    run_for(opt.warmup);
-    const struct bench_sched server = bench_sched(opt.pids, opt.n_pids);
-    const uint64_t waited = bench_sched(&self, 1).wait_ns, stolen = bench_stolen_ns();
-    const uint64_t t = bench_now_ns(), m = n_messages;
-    run_for(opt.seconds);
-    const uint64_t end = bench_now_ns();
-    const struct bench_sched now = bench_sched(opt.pids, opt.n_pids);
-    if (n_messages == m) {
-        fputs("bench: no message in the whole window\n", stderr);
-        exit(EXIT_STARVED);
-    }
-    printf(
-        "%llu %.6f %llu %llu %llu\n", (unsigned long long)(n_messages - m), (double)(end - t) / 1e9,
-        (unsigned long long)(now.cpu_ns - server.cpu_ns),
-        (unsigned long long)(now.wait_ns - server.wait_ns + bench_sched(&self, 1).wait_ns - waited),
-        (unsigned long long)(bench_stolen_ns() - stolen));
+    m->now_ns = now_ns;
+    m->messages = bench_counts(b).messages;
+    m->servers = bench_sched(pids, n_pids);
+    m->own_wait_ns = bench_sched(&self, 1).wait_ns;
+    m->stolen_ns = bench_stolen_ns();
 }
 
-/* One batch each, then wait to be told; then the batches that are counted, then wait again. */
-static void run_counted(struct client *clients)
+/* The first one comes when all connects have begun. */
+static void on_tick(struct bench *b, void *data)
 {
-    uint64_t batches = opt.batches;
+    const uint64_t now_ns = bench_now_ns();
 
-    opt.batches = 1;
-    while (n_finished < opt.connections)
-        turn(100);
-    printf("open\n");
-    fflush(stdout);
-    getchar();
-    opt.batches = batches;
-    n_finished = n_messages = 0;
-    for (unsigned i = 0; i < opt.connections; i++) {
-        clients[i].batches = 0;
-        client_write(&clients[i]);
+    (void)data;
+    start_ns = start_ns ? start_ns : now_ns;
+    if (!first.now_ns && now_ns - start_ns >= (uint64_t)(warmup * 1e9)) {
+        set_mark(&first, b, now_ns);
+    } else if (!last.now_ns && now_ns - start_ns >= (uint64_t)((warmup + seconds) * 1e9)) {
+        set_mark(&last, b, now_ns);
+        bench_stop(b);
     }
-    while (n_finished < opt.connections)
-        turn(100);
-    printf("%llu\n", (unsigned long long)n_messages);
-    fflush(stdout);
-    getchar();
 }
 
-static void parse(int argc, char **argv)
+/* The messages of @from, each with @before and @after around it. */
+static void frame_all(struct bench_bytes *to, const struct bench_bytes *from, unsigned depth,
+                      const char *before, const char *after)
 {
-    bool has_address = false;
-    int o;
+    size_t more = strlen(before) + strlen(after);
+    uint8_t *p = malloc(from->len + depth * more);
 
-    while ((o = getopt(argc, argv, "a:c:d:s:t:w:p:n:CR")) != -1) {
-        switch (o) {
+    to->bytes = p;
+    to->bounds = calloc(depth + 1, sizeof(*to->bounds));
+    if (!p || !to->bounds)
+        bench_die("malloc");
+    for (unsigned i = 0; i < depth; i++) {
+        size_t len = from->bounds[i + 1] - from->bounds[i];
+
+        p = mempcpy(p, before, strlen(before));
+        p = mempcpy(p, from->bytes + from->bounds[i], len);
+        p = mempcpy(p, after, strlen(after));
+        to->bounds[i + 1] = (uint32_t)(p - to->bytes);
+    }
+    to->len = to->bounds[depth];
+}
+
+static int make_redis(struct bench_script *s, const struct bench_options *o, uint64_t seed)
+{
+    const unsigned long size = o->size_min + o->separator_len;
+    struct bench_script plain = {0};
+    char request[64], reply[32];
+    int rc = bench_script_init(&plain, o, seed);
+
+    snprintf(request, sizeof(request), "*2\r\n$4\r\nECHO\r\n$%lu\r\n", size);
+    snprintf(reply, sizeof(reply), "$%lu\r\n", size);
+    if (rc == 0) {
+        frame_all(&s->out, &plain.out, o->depth, request, "\r\n");
+        frame_all(&s->in, &plain.out, o->depth, reply, "\r\n");
+    }
+    bench_script_fini(&plain);
+    return rc;
+}
+
+static void parse(int argc, char **argv, struct bench_options *o)
+{
+    const char *address = NULL, *why;
+    struct addr addr;
+    int c;
+
+    while ((c = getopt(argc, argv, "a:c:d:s:t:w:p:n:CR")) != -1) {
+        switch (c) {
         case 'a':
-            opt.to = bench_address(optarg), has_address = true;
+            address = optarg;
             break;
         case 'c':
-            opt.connections = (unsigned)strtoul(optarg, NULL, 10);
+            o->connections = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'd':
-            opt.depth = (unsigned)strtoul(optarg, NULL, 10);
+            o->depth = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 's':
-            opt.size = (unsigned)strtoul(optarg, NULL, 10);
+            o->size_min = strtoul(optarg, NULL, 10) - o->separator_len;
             break;
         case 't':
-            opt.seconds = strtod(optarg, NULL);
+            seconds = strtod(optarg, NULL);
             break;
         case 'w':
-            opt.warmup = strtod(optarg, NULL);
+            warmup = strtod(optarg, NULL);
             break;
         case 'p':
-            opt.n_pids = bench_pids(optarg, opt.pids);
+            n_pids = bench_pids(optarg, pids);
             break;
         case 'n':
-            opt.batches = strtoull(optarg, NULL, 10);
+            o->count = strtoull(optarg, NULL, 10);
             break;
         case 'C':
-            opt.is_churn = true;
+            o->churn = 1;
             break;
         case 'R':
-            opt.is_redis = true;
+            o->make_script = make_redis;
             break;
         default:
             exit(64);
         }
     }
-    if (!has_address || opt.size < 5 || !opt.depth || !opt.connections) {
-        fprintf(stderr, "gen: -a ADDR is needed, -s at least 5, -c and -d at least 1\n");
+    if (!address || addr_parse(address, &addr, &why) || !o->connections || !o->depth ||
+        addresses_find(&addr, NULL, NULL, UINT64_MAX, &o->to)) {
+        fprintf(stderr, "gen: -a ADDR is needed, -c and -d at least 1\n");
         exit(64);
     }
+    o->size_max = o->size_min;
+}
+
+static void print_window(void)
+{
+    if (!last.now_ns || last.messages == first.messages) {
+        fputs("bench: no message in the whole window\n", stderr);
+        exit(EXIT_STARVED);
+    }
+    printf("%llu %.6f %llu %llu %llu\n", (unsigned long long)(last.messages - first.messages),
+           (double)(last.now_ns - first.now_ns) / 1e9,
+           (unsigned long long)(last.servers.cpu_ns - first.servers.cpu_ns),
+           (unsigned long long)(last.servers.wait_ns - first.servers.wait_ns + last.own_wait_ns -
+                                first.own_wait_ns),
+           (unsigned long long)(last.stolen_ns - first.stolen_ns));
 }
 
 int main(int argc, char **argv)
 {
-    parse(argc, argv);
-    ep = epoll_create1(EPOLL_CLOEXEC);
-    struct client *clients = calloc(opt.connections, sizeof(*clients));
-    if (!clients || ep < 0)
+    struct bench_options o = {.connections = 64,
+                              .depth = 1,
+                              .threads = 1,
+                              .size_min = 60,
+                              .timeout_ms = 10000,
+                              .separator = "\r\n\r\n",
+                              .separator_len = 4};
+    struct bench_result r;
+    const struct bench_counts *c = &r.counts;
+
+    parse(argc, argv, &o);
+    errno = -bench_measure(&o, o.count ? NULL : on_tick, NULL, &r);
+    if (errno)
         bench_die("cannot begin");
-    for (unsigned i = 0; i < opt.connections; i++) {
-        client_fill(&clients[i], i);
-        client_connect(&clients[i]);
-    }
-    if (opt.batches && !opt.is_churn)
-        run_counted(clients);
+    if (c->closed + c->reset + c->timeout + c->wrong + c->refused > 0)
+        bench_die(c->wrong ? "wrong bytes came back" : "a connection failed");
+    if (o.count)
+        printf("%llu\n", (unsigned long long)c->messages);
     else
-        run_window();
-    for (unsigned i = 0; i < opt.connections; i++) {
-        close(clients[i].fd);
-        if (clients[i].in != clients[i].out)
-            free(clients[i].in);
-        free(clients[i].out);
-    }
-    free(clients);
+        print_window();
+    bench_result_fini(&r);
     return 0;
 }

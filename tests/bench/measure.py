@@ -147,26 +147,18 @@ def ratio(over, under, key):
 
 # ---- counts ----
 
-class Counted:
-    """The generator in steps: all connections open; then the batches that count; then the end."""
+def exactly(server, messages, args):
+    """The generator with so many messages."""
+    subprocess.run([program("gen"), "-a", server.address, "-n", str(messages), *args, *server.gen_args],
+                   stdout=subprocess.DEVNULL, preexec_fn=on_cpus(gen_cpu), check=True)
 
-    def __init__(self, server, batches, args):
-        self.process = subprocess.Popen(
-            [program("gen"), "-a", server.address, "-n", str(batches), *args, *server.gen_args],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=on_cpus(gen_cpu))
-        self.process.stdout.readline()
 
-    def run(self):
-        self.step()
-        return int(self.process.stdout.readline())
+def connections_of(args):
+    return int(args[args.index("-c") + 1])
 
-    def step(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
 
-    def end(self):
-        self.step()
-        self.process.wait()
+def depth_of(args):
+    return int(args[args.index("-d") + 1]) if "-d" in args else 1
 
 
 def perf_events():
@@ -234,21 +226,17 @@ class Strace:
 
 
 def count_calls(server, trace, batches, args):
-    """System calls a message: reads, writes, epoll_waits, all."""
-    if "-C" in args:
+    """System calls a message: reads, writes, epoll_waits, all. Of a long and a short run the
+    difference, so that connecting is not counted; with churn a message is a connection."""
+    runs = []
+    for n in (batches, 3 * batches):
+        messages = n * connections_of(args) * depth_of(args)
         tracer = trace(server.pids[0])
-        out = subprocess.run([program("gen"), "-a", server.address, "-w", "0", "-t", "0.5", *args,
-                              "-c", "8"],
-                             stdout=subprocess.PIPE, preexec_fn=on_cpus(gen_cpu), check=True)
-        messages = int(out.stdout.split()[0])
-    else:
-        load = Counted(server, batches, args)
-        tracer = trace(server.pids[0])
-        messages = load.run()
-    calls = tracer.finish()
-    if "-C" not in args:
-        load.end()
-    return {kind: sum(n for name, n in calls.items() if name in names) / messages
+        exactly(server, messages, args)
+        runs.append((tracer.finish(), messages))
+    (calls0, m0), (calls1, m1) = runs
+    calls = {name: n - calls0.get(name, 0) for name, n in calls1.items()}
+    return {kind: sum(n for name, n in calls.items() if name in names) / (m1 - m0)
             for kind, names in (("reads", READS), ("writes", WRITES), ("waits", WAITS),
                                 ("all", {"all"}))}
 
@@ -257,13 +245,12 @@ def instructions(server, args):
     """User instructions a message, by callgrind: the difference of a long and a short run."""
     runs = []
     for batches in (200, 700):
+        messages = batches * connections_of(args) * depth_of(args)
         file = os.path.join(tmp.name, "callgrind.%p")
         with server.start(wrapper=["valgrind", "-q", "--tool=callgrind",
                                    f"--callgrind-out-file={file}"], patience=60):
             pid = server.pids[0]
-            load = Counted(server, batches, args)
-            messages = load.run()
-            load.end()
+            exactly(server, messages, args)
         text = open(file.replace("%p", str(pid))).read()
         runs.append((int(re.search(r"^(?:summary|totals): (\d+)", text, re.M)[1]), messages))
     (i0, m0), (i1, m1) = runs
