@@ -62,7 +62,7 @@ int addresses_find(const struct addr *a, arb_resolver *resolver, void *userdata,
     else if ((n = addr_to_sockaddr(a, &found.all[0].sa, &found.all[0].len)) == 0)
         n = 1;
     if (n <= 0)
-        return n == 0 ? ARB_UNRESOLVED : n == -EAGAIN ? ARB_NO_RESOLVER : call_outcome_of(-n);
+        return n == 0 ? ARB_UNRESOLVED : n == -EAGAIN ? ARB_NO_RESOLVER : outcome_of(-n);
     found.n = n;
     interleave(&found, ret);
     return 0;

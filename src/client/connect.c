@@ -30,10 +30,10 @@ static int connect_socket(int fd, const struct arb_address *to, const struct arb
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(fd, (const struct sockaddr *)&to->sa, to->len) == 0)
         return 0;
-    return errno == EINPROGRESS || errno == EINTR ? CALL_PENDING : -errno;
+    return errno == EINPROGRESS || errno == EINTR ? OUTCOME_PENDING : -errno;
 }
 
-/* Returns 0, CALL_PENDING or -errno. */
+/* Returns 0, OUTCOME_PENDING or -errno. */
 static int connect_once(const struct arb_address *to, const struct arb_address *from, int *ret_fd)
 {
     int fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -75,7 +75,7 @@ int connect_begin(const struct arb_address *to, struct connect_sources *from, in
     bool is_fit = from && from->n > 0 && from->all[0].sa.ss_family == to->sa.ss_family;
     int rc = is_fit ? connect_in_turn(to, from, ret_fd) : connect_once(to, NULL, ret_fd);
 
-    return rc >= 0 || rc == -EAGAIN ? rc : call_outcome_of(-rc);
+    return rc >= 0 || rc == -EAGAIN ? rc : outcome_of(-rc);
 }
 
 static bool is_with_itself(int fd)
@@ -100,5 +100,5 @@ int connect_finish(int fd)
         error = errno;
     if (error == 0 && is_with_itself(fd))
         error = ECONNREFUSED;
-    return error ? call_outcome_of(error) : 0;
+    return error ? outcome_of(error) : 0;
 }

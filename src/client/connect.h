@@ -25,10 +25,10 @@ struct connect_sources {
 /*
  * connect_begin - begin to connect
  * @from    the address that has no port left is skipped; NULL = the system's choice
- * @ret_fd  on 0 (connected) and CALL_PENDING (watch it for writing, then connect_finish): owned by
- *          the caller; non-blocking, close-on-exec, TCP_NODELAY
- * Returns 0, CALL_PENDING, CALL_REFUSED (also: no such unix socket), CALL_UNREACHABLE,
- * CALL_NO_MEMORY, another -errno, or -EAGAIN: the accept queue of a unix socket is full.
+ * @ret_fd  on 0 (connected) and OUTCOME_PENDING (watch it for writing, then connect_finish): owned
+ * by the caller; non-blocking, close-on-exec, TCP_NODELAY Returns 0, OUTCOME_PENDING, ARB_REFUSED
+ * (also: no such unix socket), ARB_UNREACHABLE, ARB_NOMEM, another -errno, or -EAGAIN: the accept
+ * queue of a unix socket is full.
  */
 int connect_begin(const struct arb_address *to, struct connect_sources *from, int *ret_fd);
 

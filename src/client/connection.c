@@ -249,11 +249,11 @@ static void send_all(struct arb_connection *conn)
         if (n >= 0) {
             advance(conn, (size_t)n);
         } else if (errno == EPIPE || errno == ECONNRESET) {
-            conn->deaf_status = call_outcome_of(errno);
+            conn->deaf_status = outcome_of(errno);
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR) {
-            connection_lost(conn, call_outcome_of(errno));
+            connection_lost(conn, outcome_of(errno));
             return;
         }
     }
@@ -331,7 +331,7 @@ static void receive(struct arb_connection *conn)
             connection_lost(conn, conn->deaf_status ? conn->deaf_status : ARB_CLOSED);
         } else if (errno != EINTR) {
             if (errno != EAGAIN)
-                connection_lost(conn, call_outcome_of(errno));
+                connection_lost(conn, outcome_of(errno));
             break;
         }
     }
@@ -427,7 +427,7 @@ static bool connection_is_usable(void *context, struct pool_member *m)
     else if ((n = recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)) >= 0)
         conn->status = n > 0 ? ARB_UNEXPECTED : ARB_CLOSED;
     else if (errno != EAGAIN)
-        conn->status = call_outcome_of(errno);
+        conn->status = outcome_of(errno);
     return conn->status == ARB_OK;
 }
 

@@ -117,13 +117,13 @@ static int attempt_begin(struct attempt *a)
     struct connector *c = a->connector;
     int rc = connect_begin(&a->to, c->from, &a->fd);
 
-    if (rc != 0 && rc != CALL_PENDING)
+    if (rc != 0 && rc != OUTCOME_PENDING)
         return rc;
     c->n_open++;
     a->io.on_ready = on_attempt;
     if (reactor_watch(c->reactor, &a->io, a->fd, POLLOUT) < 0) {
         attempt_end(a);
-        return CALL_NO_MEMORY;
+        return ARB_NOMEM;
     }
     return rc;
 }
@@ -144,7 +144,7 @@ static void try_next(struct connector *c)
             succeed(c, (int)(a - c->attempts));
             return;
         }
-        if (rc == CALL_PENDING) {
+        if (rc == OUTCOME_PENDING) {
             if (c->n_tried < c->n)
                 try_again_in(c, CONNECTOR_STAGGER_MS);
             return;

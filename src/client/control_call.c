@@ -73,7 +73,7 @@ int control_call_connect(struct control_call *c, const char *path, uint64_t dead
     /* The accept queue is full: nothing tells when there is room. */
     while (rc == -EAGAIN) {
         if (clock_mono_ns() >= deadline_ns)
-            return CALL_TIMEOUT;
+            return ARB_TIMEOUT;
         poll(NULL, 0, QUEUE_RETRY_MS);
         rc = connect_begin(&to, NULL, &c->fd);
     }
@@ -140,7 +140,7 @@ static int make_room(struct control_call *c)
     return 0;
 }
 
-/* One read: 0, CALL_PENDING for nothing yet, or why there will be nothing. */
+/* One read: 0, OUTCOME_PENDING for nothing yet, or why there will be nothing. */
 static int receive_some(struct control_call *c)
 {
     int rc = make_room(c);
@@ -156,10 +156,10 @@ static int receive_some(struct control_call *c)
         return 0;
     }
     if (n == 0)
-        return CALL_CLOSED;
+        return ARB_CLOSED;
     if (errno == ECONNRESET)
-        return CALL_RESET;
-    return errno == EAGAIN ? CALL_PENDING : -errno;
+        return ARB_RESET;
+    return errno == EAGAIN ? OUTCOME_PENDING : -errno;
 }
 
 static bool is_answer(const json_t *o)
@@ -180,7 +180,7 @@ static bool is_late(const struct control_call *c, const json_t *o)
     return json_is_integer(id) && json_integer_value(id) != c->id;
 }
 
-/* The first line that is our answer: 0, CALL_PENDING or -EBADMSG. */
+/* The first line that is our answer: 0, OUTCOME_PENDING or -EBADMSG. */
 static int take_answer(struct control_call *c, json_t **ret_answer)
 {
     char *newline;
@@ -204,7 +204,7 @@ static int take_answer(struct control_call *c, json_t **ret_answer)
         json_decref(o);
     }
     c->in_scanned = c->in_len;
-    return CALL_PENDING;
+    return OUTCOME_PENDING;
 }
 
 int control_call_advance(struct control_call *c, json_t **ret_answer)
@@ -213,14 +213,14 @@ int control_call_advance(struct control_call *c, json_t **ret_answer)
 
     while (rc == 0) {
         rc = take_answer(c, ret_answer);
-        if (rc != CALL_PENDING)
+        if (rc != OUTCOME_PENDING)
             return rc;
         rc = receive_some(c);
     }
     return rc;
 }
 
-/* 0 once @fd has @events, CALL_TIMEOUT or -errno. */
+/* 0 once @fd has @events, ARB_TIMEOUT or -errno. */
 static int wait_for(int fd, short events, uint64_t deadline_ns)
 {
     struct pollfd p = {.fd = fd, .events = events};
@@ -238,7 +238,7 @@ static int wait_for(int fd, short events, uint64_t deadline_ns)
         if (rc > 0)
             return 0;
         if (rc == 0 && clock_mono_ns() >= deadline_ns)
-            return CALL_TIMEOUT;
+            return ARB_TIMEOUT;
         if (rc < 0 && errno != EINTR)
             return -errno;
     }
@@ -250,7 +250,7 @@ int control_call_wait(struct control_call *c, uint64_t deadline_ns, json_t **ret
 
     for (;;) {
         rc = control_call_advance(c, ret_answer);
-        if (rc != CALL_PENDING)
+        if (rc != OUTCOME_PENDING)
             return rc;
         rc = wait_for(c->fd, control_call_events(c), deadline_ns);
         if (rc)
@@ -268,8 +268,8 @@ int control_call_wait_end(struct control_call *c, uint64_t deadline_ns)
     do {
         c->in_len = c->in_scanned = 0;
         rc = receive_some(c);
-        if (rc == CALL_PENDING)
+        if (rc == OUTCOME_PENDING)
             rc = wait_for(c->fd, POLLIN, deadline_ns);
     } while (rc == 0);
-    return rc == CALL_CLOSED || rc == CALL_RESET ? 0 : rc;
+    return rc == ARB_CLOSED || rc == ARB_RESET ? 0 : rc;
 }

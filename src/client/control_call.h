@@ -32,7 +32,7 @@ void control_call_fini(struct control_call *c);
  * control_call_connect - a fresh connection; an old one is closed first
  * @path         of the socket
  * @deadline_ns  CLOCK_MONOTONIC; DEADLINE_NEVER = none. Only a full accept queue makes it wait.
- * Returns 0, CALL_REFUSED (also: nothing is there), CALL_TIMEOUT, -ENAMETOOLONG or -errno. Blocks.
+ * Returns 0, ARB_REFUSED (also: nothing is there), ARB_TIMEOUT, -ENAMETOOLONG or -errno. Blocks.
  */
 int control_call_connect(struct control_call *c, const char *path, uint64_t deadline_ns);
 
@@ -53,17 +53,17 @@ short control_call_events(const struct control_call *c);
 /*
  * control_call_advance - send and receive what is possible now
  * @ret_answer  on 0: owned by the caller; {"result":…} or {"error":{"code":"…","message":"…"}}
- * Returns 0, CALL_PENDING, CALL_CLOSED, CALL_RESET, -EBADMSG (this is no control socket), -EMSGSIZE
- * or -errno. After anything but 0 and CALL_PENDING only control_call_close helps.
+ * Returns 0, OUTCOME_PENDING, ARB_CLOSED, ARB_RESET, -EBADMSG (this is no control socket),
+ * -EMSGSIZE or -errno. After anything but 0 and OUTCOME_PENDING only control_call_close helps.
  */
 int control_call_advance(struct control_call *c, json_t **ret_answer);
 
-/* control_call_wait - control_call_advance until it is done, or CALL_TIMEOUT. Blocks. */
+/* control_call_wait - control_call_advance until it is done, or ARB_TIMEOUT. Blocks. */
 int control_call_wait(struct control_call *c, uint64_t deadline_ns, json_t **ret_answer);
 
 /*
  * control_call_wait_end - until the process that listens is gone, or, where that cannot be seen,
- * until it has closed the connection. Returns 0, CALL_TIMEOUT or -errno. Blocks.
+ * until it has closed the connection. Returns 0, ARB_TIMEOUT or -errno. Blocks.
  */
 int control_call_wait_end(struct control_call *c, uint64_t deadline_ns);
 

@@ -128,7 +128,7 @@ static int print(struct auditing *a, const struct audit_result *r)
 /* Nobody was there from beginning to end: that is no verdict on the traffic. */
 static int fail_unconnected(const struct auditing *a, const struct audit_counts *c)
 {
-    return fail_outcome(a->tool, NULL, c->refused > 0 ? CALL_REFUSED : CALL_UNREACHABLE);
+    return fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE);
 }
 
 static int finish(struct auditing *a)

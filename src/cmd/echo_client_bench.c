@@ -124,10 +124,10 @@ static void warn(const struct benching *b, const struct bench_result *r)
 static int why_nothing(const struct bench_counts *c)
 {
     if (c->wrong)
-        return CALL_MISMATCH;
+        return ARB_MISMATCH;
     if (c->closed + c->reset == 0)
-        return CALL_TIMEOUT;
-    return c->closed >= c->reset ? CALL_CLOSED : CALL_RESET;
+        return ARB_TIMEOUT;
+    return c->closed >= c->reset ? ARB_CLOSED : ARB_RESET;
 }
 
 static int finish(struct benching *b, const struct bench_result *r)

@@ -289,7 +289,7 @@ int stop_run(struct tool *t, int argc, char **argv)
         rc = operator_ask(&o, "stop", NULL, args, &result);
     if (rc == 0) {
         rc = control_call_wait_end(&o.call, o.deadline_ns);
-        if (rc == CALL_TIMEOUT) {
+        if (rc == ARB_TIMEOUT) {
             fprintf(stderr, "echo-client: stop: it still drains: allow more time with --timeout "
                             "SECONDS, or cut it off with: echo-client stop --now\n");
             rc = EX_TEMPFAIL;

@@ -83,14 +83,14 @@ static int report(const struct operator* o, const char *code, const char *messag
 static const char *advise(const struct operator* o, int outcome)
 {
     switch (outcome) {
-    case CALL_REFUSED:
+    case ARB_REFUSED:
         if (!o->tool->control && access(ROOT_SOCKET, F_OK) == 0)
             return "root's server has " ROOT_SOCKET ": run this as root";
         return "is echo-arbiter running? it says where with arbiter.control, give that with -C";
-    case CALL_TIMEOUT:
+    case ARB_TIMEOUT:
         return "allow more time with --timeout SECONDS; is the arbiter stopped or very busy?";
-    case CALL_CLOSED:
-    case CALL_RESET:
+    case ARB_CLOSED:
+    case ARB_RESET:
         return "has the arbiter ended, or has it too many control clients?";
     case -EBADMSG:
     case -EMSGSIZE:
@@ -106,8 +106,8 @@ static const char *advise(const struct operator* o, int outcome)
 int operator_fail(const struct operator* o, int outcome)
 {
     const char *next = advise(o, outcome);
-    const char *text = call_outcome_text(outcome);
-    int exit_code = call_outcome_exit(outcome);
+    const char *text = arb_strerror(outcome);
+    int exit_code = outcome_exit(outcome);
     char message[512];
 
     if (outcome == -EBADMSG || outcome == -EMSGSIZE) {
@@ -116,16 +116,16 @@ int operator_fail(const struct operator* o, int outcome)
     } else if (outcome == -EILSEQ) {
         text = "not UTF-8";
         exit_code = EX_USAGE;
-    } else if (outcome == CALL_REFUSED) {
+    } else if (outcome == ARB_REFUSED) {
         text = "no server there";
-    } else if (outcome == CALL_TIMEOUT) {
+    } else if (outcome == ARB_TIMEOUT) {
         text = "no answer in time";
-    } else if (outcome == CALL_CLOSED) {
+    } else if (outcome == ARB_CLOSED) {
         text = "connection closed before the answer";
     }
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", o->path, o->command ? o->command : "",
              o->command ? ": " : "", text, next ? ": " : "", next ? next : "");
-    return report(o, call_outcome_name(outcome), message, exit_code);
+    return report(o, arb_status_name(outcome), message, exit_code);
 }
 
 static void print_details(const json_t *details)

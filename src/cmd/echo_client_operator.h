@@ -46,7 +46,7 @@ int operator_locate(struct operator* o, struct tool *t);
 int operator_ask(struct operator* o, const char *command, const char *target, json_t *args,
                  json_t **ret_result);
 
-/* operator_fail - the call has failed with a CALL_* or -errno; operator_refused - it was answered
+/* operator_fail - the call has failed with a ARB_* or -errno; operator_refused - it was answered
  * with this {"error":{…}}. Report it; return the exit code. */
 int operator_fail(const struct operator* o, int outcome);
 int operator_refused(const struct operator* o, const json_t *answer);

@@ -57,38 +57,38 @@ int out_flush(void)
     return fflush(stdout) == 0 ? 0 : out_failed();
 }
 
-static const char *const advice[CALL_OUTCOMES_N] = {
-    [CALL_TIMEOUT] = "allow more time with --timeout SECONDS",
-    [CALL_REFUSED] = "is echo-arbiter running? start it with: echo-arbiter -c echo.conf",
-    [CALL_UNREACHABLE] = "check the address after -a and the network",
-    [CALL_UNKNOWN_HOST] = "check the name after -a",
-    [CALL_NO_RESOLVER] = "check the name servers in /etc/resolv.conf, or give a number after -a",
-    [CALL_CLOSED] = "is the server stopping, or the message longer than its max_message?",
-    [CALL_RESET] = "has the server's process died, something in between cut the line, or "
-                   "is the message longer than the server's max_message?",
-    [CALL_UNEXPECTED] = "is this an echo server, and --separator the same as its own?",
-    [CALL_MISMATCH] = "is this an echo server, and --separator the same as its own?",
-    [CALL_HAS_SEPARATOR] = "choose another one with --separator, as the server's configuration has",
+static const char *const advice[OUTCOMES_N] = {
+    [ARB_TIMEOUT] = "allow more time with --timeout SECONDS",
+    [ARB_REFUSED] = "is echo-arbiter running? start it with: echo-arbiter -c echo.conf",
+    [ARB_UNREACHABLE] = "check the address after -a and the network",
+    [ARB_UNRESOLVED] = "check the name after -a",
+    [ARB_NO_RESOLVER] = "check the name servers in /etc/resolv.conf, or give a number after -a",
+    [ARB_CLOSED] = "is the server stopping, or the message longer than its max_message?",
+    [ARB_RESET] = "has the server's process died, something in between cut the line, or "
+                  "is the message longer than the server's max_message?",
+    [ARB_UNEXPECTED] = "is this an echo server, and --separator the same as its own?",
+    [ARB_MISMATCH] = "is this an echo server, and --separator the same as its own?",
+    [ARB_SEPARATOR] = "choose another one with --separator, as the server's configuration has",
 };
 
 static void fail_json(int outcome, const char *message)
 {
-    out_json(json_pack("{s:{s:s, s:s}}", "error", "code", call_outcome_name(outcome), "message",
-                       message));
+    out_json(
+        json_pack("{s:{s:s, s:s}}", "error", "code", arb_status_name(outcome), "message", message));
 }
 
 /* connect(2) tells a socket without a server and a path without a socket apart. */
 static const char *text_of(const struct tool *t, int outcome)
 {
-    if (outcome == CALL_REFUSED && t->address.kind == ADDR_UNIX &&
+    if (outcome == ARB_REFUSED && t->address.kind == ADDR_UNIX &&
         access(t->address.path, F_OK) < 0 && errno == ENOENT)
         return "there is no such socket";
-    return call_outcome_text(outcome);
+    return arb_strerror(outcome);
 }
 
 int fail_outcome(const struct tool *t, const char *what, int outcome)
 {
-    const char *next = outcome >= 0 && outcome < CALL_OUTCOMES_N ? advice[outcome] : NULL;
+    const char *next = outcome >= 0 && outcome < OUTCOMES_N ? advice[outcome] : NULL;
     char message[512];
 
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", t->address_text, what ? what : "",
@@ -98,5 +98,5 @@ int fail_outcome(const struct tool *t, const char *what, int outcome)
     if (out_flush() == EXIT_PIPE)
         return EXIT_PIPE;
     fprintf(stderr, "echo-client: %s\n", message);
-    return call_outcome_exit(outcome);
+    return outcome_exit(outcome);
 }

@@ -197,7 +197,7 @@ static int exit_code(const struct pinging *p)
         return 128 + p->stopper.signo;
     if (p->n_echoed == p->n_sent)
         return 0;
-    return p->n_echoed > 0 ? EXIT_LOST : call_outcome_exit(p->last_outcome);
+    return p->n_echoed > 0 ? EXIT_LOST : outcome_exit(p->last_outcome);
 }
 
 static int ping(struct pinging *p)

@@ -36,8 +36,7 @@ static int lose(struct top *t, int why)
     if (!t->lost_ns) {
         t->lost_ns = now;
         if (t->is_lines)
-            fprintf(stderr, "echo-client: waiting for %s: %s\n", t->op.path,
-                    call_outcome_text(why));
+            fprintf(stderr, "echo-client: waiting for %s: %s\n", t->op.path, arb_strerror(why));
     }
     if (tool->has_timeout && tool->timeout_ms &&
         now - t->lost_ns >= tool->timeout_ms * UINT64_C(1000000))
@@ -108,14 +107,14 @@ static int listen_to_server(struct top *t)
         json_decref(answer);
         return rc;
     }
-    if (rc == CALL_PENDING && (!timeout_ns || clock_mono_ns() - t->asked_ns < timeout_ns))
+    if (rc == OUTCOME_PENDING && (!timeout_ns || clock_mono_ns() - t->asked_ns < timeout_ns))
         return TOP_GO_ON;
     /* Between two turns the server may drop us as idle: that is no news. */
-    if ((rc == CALL_CLOSED || rc == CALL_RESET) && t->has_answered) {
+    if ((rc == ARB_CLOSED || rc == ARB_RESET) && t->has_answered) {
         t->has_answered = false;
         return reconnect(t);
     }
-    return lose(t, rc == CALL_PENDING ? CALL_TIMEOUT : rc);
+    return lose(t, rc == OUTCOME_PENDING ? ARB_TIMEOUT : rc);
 }
 
 static int serve_turn(struct top *t)

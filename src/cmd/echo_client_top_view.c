@@ -30,8 +30,7 @@ static const char *describe_trouble(const struct top *t, uint64_t now, char *buf
     if (t->lost_ns) {
         human_duration((double)(now - t->lost_ns) / 1e9, age);
         snprintf(buf, size, "waiting for %s: %s (%s)", t->op.path,
-                 t->lost_why == CALL_REFUSED ? "no server there" : call_outcome_text(t->lost_why),
-                 age);
+                 t->lost_why == ARB_REFUSED ? "no server there" : arb_strerror(t->lost_why), age);
     } else if (top_is_waiting(t, now)) {
         human_duration((double)(now - t->asked_ns) / 1e9, age);
         snprintf(buf, size, "waiting for an answer (%s)", age);

@@ -90,7 +90,7 @@ typedef void audit_on_done(struct audit *a, void *userdata);
  * audit_start - begin to connect and to send
  * @loop     borrowed until it is done or freed
  * @on_done  may be NULL
- * Returns 0, CALL_UNKNOWN_HOST, CALL_NO_RESOLVER, -EINVAL (an option) or -ENOMEM. Only a name as
+ * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, -EINVAL (an option) or -ENOMEM. Only a name as
  * address may block.
  */
 int audit_start(struct ev_loop *loop, const struct audit_options *o, audit_on_done *on_done,

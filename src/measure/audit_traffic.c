@@ -169,7 +169,7 @@ static void on_unconnected(struct lane *lane, int outcome)
 {
     struct audit_lane *l = audit_lane_of(lane);
 
-    if (outcome == CALL_REFUSED)
+    if (outcome == ARB_REFUSED)
         l->tally->counts.refused++;
     else
         l->tally->counts.unconnected++;

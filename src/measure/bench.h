@@ -82,7 +82,7 @@ struct bench_result {
     double rate, byte_rate; /* messages, bytes a second that came back in the window */
     uint64_t n_connected; /* connections made in it */
     double connect_rate; /* … a second */
-    int last_failure; /* CALL_* of a connect that failed, 0 = none */
+    int last_failure; /* ARB_* of a connect that failed, 0 = none */
 };
 
 struct bench;

@@ -115,11 +115,11 @@ static void link_connect(struct bench_load *l, struct bench_link *k)
 
     k->moved_ns = clock_mono_ns();
     rc = connect_begin(&l->options->to.all[k->address], &l->from, &k->fd);
-    if (rc != 0 && rc != CALL_PENDING) {
+    if (rc != 0 && rc != OUTCOME_PENDING) {
         not_connected(l, k, rc);
         return;
     }
-    k->is_connecting = rc == CALL_PENDING;
+    k->is_connecting = rc == OUTCOME_PENDING;
     watch(l, k, EPOLL_CTL_ADD, k->is_connecting);
     if (rc == 0)
         connected(l, k);
@@ -297,7 +297,7 @@ static void sweep(struct bench_load *l, uint64_t now_ns)
         if (k->fd < 0 && now_ns >= k->retry_ns)
             link_connect(l, k);
         else if (k->fd >= 0 && k->is_connecting && is_late)
-            not_connected(l, k, CALL_TIMEOUT);
+            not_connected(l, k, ARB_TIMEOUT);
         else if (k->fd >= 0 && k->outstanding > 0 && is_late)
             link_lost(l, k, &l->counts.timeout);
     }

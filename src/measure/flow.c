@@ -65,7 +65,7 @@ static void on_limit(struct deadline *d)
 
     if (l->connector) {
         lane_close(l);
-        l->flow->ops->on_unconnected(l, CALL_TIMEOUT);
+        l->flow->ops->on_unconnected(l, ARB_TIMEOUT);
         return;
     }
     deadlines_set(&l->flow->reactor.deadlines, &l->limit,
@@ -132,7 +132,7 @@ static void on_done(struct connector *c, int status, int fd, int address)
     deadlines_unset(&f->reactor.deadlines, &l->limit);
     if (status == 0 && reactor_watch(&f->reactor, &l->io, fd, POLLIN) < 0) {
         fds_close(&fd);
-        status = CALL_NO_MEMORY;
+        status = ARB_NOMEM;
     }
     if (status) {
         f->ops->on_unconnected(l, status);
@@ -151,7 +151,7 @@ void lane_connect(struct lane *l)
     l->moved_ns = clock_mono_ns();
     l->connector = connector_new(&f->reactor, &f->to, f->preferred, f->from, on_done, l);
     if (!l->connector) {
-        f->ops->on_unconnected(l, CALL_NO_MEMORY);
+        f->ops->on_unconnected(l, ARB_NOMEM);
         return;
     }
     deadlines_set(&f->reactor.deadlines, &l->limit, deadline_after_ms(f->connect_ms));

@@ -21,7 +21,7 @@ struct lane;
 struct flow_ops {
     void (*on_due)(struct lane *l); /* the time of lane_wake_in has come */
     void (*on_connected)(struct lane *l);
-    void (*on_unconnected)(struct lane *l, int outcome); /* as connect_finish, or CALL_TIMEOUT */
+    void (*on_unconnected)(struct lane *l, int outcome); /* as connect_finish, or ARB_TIMEOUT */
     void (*on_data)(struct lane *l, const uint8_t *data, size_t len); /* borrowed */
     void (*on_room)(struct lane *l); /* more may be sent; follows each on_data */
     /* on_silent - not a byte either way for as long as lane_set_patience says; comes again */
@@ -95,7 +95,7 @@ static inline bool lane_is_open(const struct lane *l)
 /*
  * flow_prefer - put the address that answers first to the front, for an owner that connects on its
  * own; connects once if there are several
- * Returns 0, or why none answered, as connect_finish, or CALL_TIMEOUT. Blocks.
+ * Returns 0, or why none answered, as connect_finish, or ARB_TIMEOUT. Blocks.
  */
 int flow_prefer(struct addresses *to, uint64_t timeout_ms);
 

@@ -72,7 +72,7 @@ struct hold {
     unsigned n_begun, n_connecting, n_over;
     bool is_beginning, is_stopped;
     struct hold_report report;
-    int last_failure; /* why the last one could not connect: CALL_* or -errno */
+    int last_failure; /* why the last one could not connect: ARB_* or -errno */
     /* on_end - an open one is cut; @fd is closed afterwards */
     void (*on_end)(struct hold *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
     void (*on_over)(struct hold *h); /* none is left; perhaps before hold_start returns */

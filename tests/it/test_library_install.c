@@ -89,12 +89,13 @@ static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
              "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello++\"\n"
              "\"$DEST/hello++\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
-    must_run(it,
-             "$CC examples/hello.c $(pkg-config --cflags arbiter-client) -o \"$DEST/hello-static\" \\\n"
-             "    \"$lib/libarbiter-client.a\" $(pkg-config --libs --static arbiter-client |\n"
-             "    sed 's/-larbiter-client//')\n"
-             "unset LD_LIBRARY_PATH\n"
-             "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
+    must_run(
+        it,
+        "$CC examples/hello.c $(pkg-config --cflags arbiter-client) -o \"$DEST/hello-static\" \\\n"
+        "    \"$lib/libarbiter-client.a\" $(pkg-config --libs --static arbiter-client |\n"
+        "    sed 's/-larbiter-client//')\n"
+        "unset LD_LIBRARY_PATH\n"
+        "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
 }
 

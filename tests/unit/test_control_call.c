@@ -80,7 +80,7 @@ static json_t *ask(struct rig *r, const char *command, const char *target, json_
     ssize_t n;
 
     assert_int_equal(control_call_post(&r->call, command, target, args), 0);
-    assert_int_equal(control_call_advance(&r->call, &answer), CALL_PENDING);
+    assert_int_equal(control_call_advance(&r->call, &answer), OUTCOME_PENDING);
     n = recv(r->peer, line, sizeof(line), 0);
     assert_true(n > 0 && line[n - 1] == '\n');
     assert_null(memchr(line, '\n', (size_t)n - 1));
@@ -160,7 +160,7 @@ static void request__longer_than_the_socket_takes__goes_on_when_there_is_room(vo
     while (got == 0 || buf[0] != '\n') {
         ssize_t n;
 
-        assert_int_equal(control_call_advance(&r->call, &answer), CALL_PENDING);
+        assert_int_equal(control_call_advance(&r->call, &answer), OUTCOME_PENDING);
         n = recv(r->peer, buf, sizeof(buf), MSG_DONTWAIT);
         assert_true(n > 0);
         got += (size_t)n;
@@ -185,7 +185,7 @@ static void answer__a_byte_at_a_time__pending_until_the_newline(void **state)
     connect_rig(r);
     assert_int_equal(ask_id(r), 1);
     for (size_t i = 0; text[i]; i++) {
-        assert_int_equal(control_call_advance(&r->call, &answer), CALL_PENDING);
+        assert_int_equal(control_call_advance(&r->call, &answer), OUTCOME_PENDING);
         assert_null(answer);
         assert_int_equal(send(r->peer, &text[i], 1, MSG_NOSIGNAL), 1);
     }
@@ -231,7 +231,7 @@ static void answer__of_a_request_given_up__skipped(void **state)
     assert_int_equal(ask_id(r), 1);
     assert_int_equal(ask_id(r), 2);
     say(r, "{\"id\":1,\"result\":\"old\"}\n");
-    assert_int_equal(control_call_advance(&r->call, &answer), CALL_PENDING);
+    assert_int_equal(control_call_advance(&r->call, &answer), OUTCOME_PENDING);
     say(r, "{\"id\":1,\"result\":\"old\"}\n{\"id\":2,\"result\":\"new\"}\n");
     assert_int_equal(control_call_advance(&r->call, &answer), 0);
     assert_string_equal(json_string_value(json_object_get(answer, "result")), "new");
@@ -282,14 +282,14 @@ static void answer__endless_line__bounded(void **state)
     struct rig *r = *state;
     char *text = malloc(CONTROL_CALL_READ_BYTES);
     json_t *answer = NULL;
-    int rc = CALL_PENDING;
+    int rc = OUTCOME_PENDING;
     size_t sent = 0;
 
     assert_non_null(text);
     memset(text, ' ', CONTROL_CALL_READ_BYTES);
     connect_rig(r);
     ask_id(r);
-    while (rc == CALL_PENDING && sent <= 2 * (size_t)CONTROL_CALL_ANSWER_MAX) {
+    while (rc == OUTCOME_PENDING && sent <= 2 * (size_t)CONTROL_CALL_ANSWER_MAX) {
         ssize_t n = send(r->peer, text, CONTROL_CALL_READ_BYTES, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         sent += n > 0 ? (size_t)n : 0;
@@ -312,7 +312,7 @@ static void wait__end_of_file__closed(void **state)
     say(r, "{\"id\":1,\"resu");
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), CALL_CLOSED);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(LONG_MS), &answer), ARB_CLOSED);
     assert_null(answer);
 }
 
@@ -338,7 +338,7 @@ static void wait__nothing_comes__timeout_and_not_before(void **state)
 
     connect_rig(r);
     ask_id(r);
-    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(50), &answer), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait(&r->call, deadline_after_ms(50), &answer), ARB_TIMEOUT);
     assert_true(clock_mono_ms() - before >= 50);
     /* The connection is still good for the answer. */
     say(r, "{\"id\":1,\"result\":1}\n");
@@ -352,9 +352,9 @@ static void connect__nobody_there__refused(void **state)
     char path[128];
 
     snprintf(path, sizeof(path), "%s/nothing", r->dir);
-    assert_int_equal(control_call_connect(&r->call, path, DEADLINE_NEVER), CALL_REFUSED);
+    assert_int_equal(control_call_connect(&r->call, path, DEADLINE_NEVER), ARB_REFUSED);
     close(r->listener); /* a stale socket file */
-    assert_int_equal(control_call_connect(&r->call, r->path, DEADLINE_NEVER), CALL_REFUSED);
+    assert_int_equal(control_call_connect(&r->call, r->path, DEADLINE_NEVER), ARB_REFUSED);
     assert_int_equal(r->call.fd, -1);
     r->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
@@ -377,7 +377,7 @@ static void connect__again__nothing_of_the_old_is_left(void **state)
     connect_rig(r);
     ask_id(r);
     say(r, "{\"id\":1,\"result\":\"hal");
-    assert_int_equal(control_call_advance(&r->call, &answer), CALL_PENDING);
+    assert_int_equal(control_call_advance(&r->call, &answer), OUTCOME_PENDING);
     close(r->peer);
     connect_rig(r);
     assert_int_equal(ask_id(r), 2);
@@ -401,7 +401,7 @@ static void wait_end__connection_dropped__goes_on_while_the_process_lives(void *
     assert_int_equal(r->call.peer, getpid());
     close(r->peer);
     r->peer = -1;
-    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), ARB_TIMEOUT);
 }
 
 static void wait_end__process_unknown__until_the_connection_ends(void **state)
@@ -413,7 +413,7 @@ static void wait_end__process_unknown__until_the_connection_ends(void **state)
         close(r->call.end_fd);
     r->call.end_fd = -1;
     say(r, "{\"late\":1}\n");
-    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), CALL_TIMEOUT);
+    assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(20)), ARB_TIMEOUT);
     close(r->peer);
     r->peer = -1;
     assert_int_equal(control_call_wait_end(&r->call, deadline_after_ms(LONG_MS)), 0);

@@ -105,19 +105,19 @@ static void text_set_json__table__text_or_base64(void **state)
     }
 }
 
-static void call_outcome__each__has_its_words_and_a_code(void **state)
+static void outcome__each__has_its_words_and_a_code(void **state)
 {
     (void)state;
-    for (int i = 0; i < CALL_OUTCOMES_N; i++) {
-        assert_true(strlen(call_outcome_name(i)) > 0 && strlen(call_outcome_text(i)) > 0);
-        assert_int_equal(call_outcome_exit(i) == 0, i == CALL_DONE);
+    for (int i = 0; i < OUTCOMES_N; i++) {
+        assert_true(strlen(arb_status_name(i)) > 0 && strlen(arb_strerror(i)) > 0);
+        assert_int_equal(outcome_exit(i) == 0, i == ARB_OK);
         for (int j = 0; j < i; j++)
-            assert_string_not_equal(call_outcome_name(i), call_outcome_name(j));
+            assert_string_not_equal(arb_status_name(i), arb_status_name(j));
     }
-    assert_string_equal(call_outcome_name(-EMFILE), "error");
-    assert_string_equal(call_outcome_text(-EMFILE), strerror(EMFILE));
-    assert_int_equal(call_outcome_exit(-EACCES), 77);
-    assert_int_equal(call_outcome_exit(-EMFILE), 71);
+    assert_string_equal(arb_status_name(-EMFILE), "error");
+    assert_string_equal(arb_strerror(-EMFILE), strerror(EMFILE));
+    assert_int_equal(outcome_exit(-EACCES), 77);
+    assert_int_equal(outcome_exit(-EMFILE), 71);
 }
 
 int main(void)
@@ -126,7 +126,7 @@ int main(void)
         cmocka_unit_test(text_unescape__table__bytes_or_refused),
         cmocka_unit_test(text_is_slip__table__likely_or_not),
         cmocka_unit_test(text_set_json__table__text_or_base64),
-        cmocka_unit_test(call_outcome__each__has_its_words_and_a_code),
+        cmocka_unit_test(outcome__each__has_its_words_and_a_code),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
