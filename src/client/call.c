@@ -181,8 +181,10 @@ static int merge_options(const struct arb_client *client, const struct arb_call_
                : 0;
 }
 
-int call_prepare(struct arb_client *client, const void *message, size_t len,
-                 const struct arb_call_options *options, bool is_connect, struct arb_call **ret)
+/* A new call, not yet under way. Returns as arb_call_start. */
+static int call_prepare(struct arb_client *client, const void *message, size_t len,
+                        const struct arb_call_options *options, bool is_connect,
+                        struct arb_call **ret)
 {
     struct arb_call_options merged;
     int rc = merge_options(client, options, &merged);
@@ -207,13 +209,15 @@ int call_prepare(struct arb_client *client, const void *message, size_t len,
     return 0;
 }
 
-void call_discard(struct arb_call *call)
+static void call_discard(struct arb_call *call)
 {
     deadlines_unset(&call->client->reactor.deadlines, &call->deadline);
     call_unref(call);
 }
 
-void call_launch(struct arb_call *call, bool is_driven)
+/* Off it goes: with the end of the turn, which is now unless we are in a handler, or nobody drives
+ * the client yet. */
+static void call_launch(struct arb_call *call, bool is_driven)
 {
     struct arb_client *client = call->client;
 

@@ -45,8 +45,8 @@ static void fire(struct arb_connection *conn, struct arb_event *event)
     events_fire(&conn->client->events, event);
 }
 
-void connection_fire(struct arb_connection *conn, enum arb_event_kind kind, struct arb_call *call,
-                     int status)
+static void connection_fire(struct arb_connection *conn, enum arb_event_kind kind,
+                            struct arb_call *call, int status)
 {
     struct arb_event event = {.kind = kind, .call = call, .status = status};
 

@@ -98,16 +98,6 @@ struct arb_call {
 
 /* call.c */
 
-/*
- * call_prepare - a new call, not yet under way; returns as arb_call_start
- * call_discard - free it instead
- * call_launch - off it goes: with the end of the turn, which is now unless we are in a handler or
- * nobody drives the client yet
- */
-int call_prepare(struct arb_client *client, const void *message, size_t len,
-                 const struct arb_call_options *options, bool is_connect, struct arb_call **ret);
-void call_discard(struct arb_call *call);
-void call_launch(struct arb_call *call, bool is_driven);
 /* call_end - once: the handler is called at the end of the turn */
 void call_end(struct arb_call *call, int status);
 void call_unref(struct arb_call *call);
@@ -140,8 +130,6 @@ void connection_withdraw(struct arb_connection *conn, struct arb_call *call, int
 void connection_flush(struct arb_connection *conn);
 /* connection_lost - it is no more, and the pool has to learn it */
 void connection_lost(struct arb_connection *conn, int status);
-void connection_fire(struct arb_connection *conn, enum arb_event_kind kind, struct arb_call *call,
-                     int status);
 void connection_free(struct arb_connection *conn);
 
 #endif
