@@ -181,11 +181,11 @@ static void lane_send__peer_has_closed__deaf_but_not_over(void **state)
 
 static void lane_connect__unix_queue_full__timeout(void **state)
 {
-    int fds[8], n = 0, rc;
+    int fds[8], n = 0, rc = 0;
 
     (void)state;
     begin(listen_to(true, 0), 30);
-    while ((rc = connect_begin(&f.flow.to.all[0], NULL, &fds[n])) == 0 && n < 7)
+    while (n < 8 && (rc = connect_begin(&f.flow.to.all[0], NULL, &fds[n])) == 0)
         n++;
     assert_int_equal(rc, -EAGAIN);
     connect_lane();
