@@ -318,8 +318,8 @@ void sinks_reopen(struct arbiter *a)
     list_for_each (link, &a->sinks) {
         struct sink *s = sink_at(link);
 
-        /* One that is about to start opens it anyway. */
-        if (tell(s, "reopen") || !s->pid)
+        /* One that has ended, or is about to start, has a successor that opens it anyway. */
+        if (tell(s, "reopen") || s->control_fd < 0)
             s->n_asked++;
     }
 }

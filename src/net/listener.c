@@ -143,8 +143,9 @@ static void set_shared(int fd, bool is_on)
 
 /*
  * 127.0.0.1:80 cannot listen besides 0.0.0.0:80 unless both sockets say SO_REUSEPORT and are of one
- * user. Ours say so only from the bind to the listen of the new one: the kernel asks no later, and
- * another server is refused as ever. Returns whether there are any.
+ * user. Ours say so only from the bind to the listen of the new one, so that another server is
+ * refused. The kernel remembers for as long as the port is in use, however, that it was shared: one
+ * of the same user that says SO_REUSEPORT itself is let in. Returns whether there are any.
  */
 static bool share_port(const struct listener *l, struct listener_outgoing outgoing, bool is_on)
 {

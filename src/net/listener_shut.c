@@ -53,8 +53,9 @@ static void accept_waiting(const struct listener *l, listener_on_waiting *on_wai
                            void *userdata)
 {
     const int nothing = 0;
+    int n_errors = 0; /* of single connections: no more than can wait */
 
-    for (;;) {
+    while (n_errors <= l->backlog) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
@@ -63,6 +64,8 @@ static void accept_waiting(const struct listener *l, listener_on_waiting *on_wai
         } else if (errno == EAGAIN || errno == EINVAL || errno == EMFILE || errno == ENFILE ||
                    errno == ENOBUFS || errno == ENOMEM) {
             return;
+        } else {
+            n_errors++;
         }
     }
 }

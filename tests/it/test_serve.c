@@ -121,7 +121,7 @@ static void serve__log_file_renamed__usr1_opens_it_anew(void **state)
     char *path = it_path(it, "server.log"), *old = it_path(it, "server.log.1");
     snprintf(conf, sizeof(conf), "log: { file = \"%s\"; level = \"debug\"; };", path);
     struct server *s = server_start(it, .conf = conf);
-    MUST(it_file_has(path, "level=info.*serving"), "nothing in %s", path);
+    MUST_COME(it_file_has(path, "level=info.*serving"), "nothing in %s", path);
     MUST(rename(path, old) == 0, "rename: %s", strerror(errno));
     server_signal(s, SIGUSR1);
     MUST_COME(it_file_has(path, "log reopened"), "it was not opened again");

@@ -650,7 +650,7 @@ static void upgrade__daemon__goes_on(void **state)
     snprintf(conf, sizeof(conf), "log: { file = \"%s\"; };", it_path(it, "own.log"));
     s = server_start(it, .conf = conf, .binary = it_path(it, "echo-arbiter"));
     upgrade(s, 2);
-    MUST(it_file_has(it_path(it, "own.log"), UPGRADED), "not in the log");
+    MUST_COME(it_file_has(it_path(it, "own.log"), UPGRADED), "not in the log");
     server_must_be_well(s, 2);
 }
 
