@@ -24,11 +24,6 @@ int config_name_find_group(const char *name, size_t len)
     return NOT_A_KEY;
 }
 
-static int group_of(int key)
-{
-    return config_name_find_group(config_keys[key].name, config_name_group_len(key));
-}
-
 int config_name_group(int key)
 {
     return config_name_find_group(config_keys[key].name, config_name_group_len(key));
@@ -39,7 +34,7 @@ int config_name_find(int group, const char *name, size_t len)
     for (int key = 0; key < CONFIG_KEYS; key++) {
         const char *own = config_name_short(key);
 
-        if ((group == NOT_A_KEY || group_of(key) == group) && strlen(own) == len &&
+        if ((group == NOT_A_KEY || config_name_group(key) == group) && strlen(own) == len &&
             memcmp(own, name, len) == 0)
             return key;
     }
@@ -54,10 +49,10 @@ const char *config_name_list(int group, char *buf, size_t size)
     for (int key = 0; key < CONFIG_KEYS && n < size; key++) {
         const char *comma = n ? ", " : "";
 
-        if (group == NOT_A_KEY && group_of(key) == key)
+        if (group == NOT_A_KEY && config_name_group(key) == key)
             n += (size_t)snprintf(buf + n, size - n, "%s%.*s", comma,
                                   (int)config_name_group_len(key), config_keys[key].name);
-        else if (group != NOT_A_KEY && group_of(key) == group)
+        else if (group != NOT_A_KEY && config_name_group(key) == group)
             n += (size_t)snprintf(buf + n, size - n, "%s%s", comma, config_name_short(key));
     }
     return buf;

@@ -131,15 +131,23 @@ static void connect_waiting(const char *addr, int *fds)
     }
 }
 
+/* At both addresses, while both workers are stopped. */
+static void let_wait(struct server *s, pid_t workers[2], int fds[2][WAITING])
+{
+    for (size_t i = 0; i < 2; i++)
+        workers[i] = server_worker(s, i);
+    signal_workers(workers, 2, SIGSTOP);
+    for (size_t i = 0; i < 2; i++)
+        connect_waiting(s->addr[i], fds[i]);
+}
+
 static void stop__clients_wait_to_be_accepted__served_and_ended(void **state)
 {
     struct it *it = *state;
     struct server *s = start_both(it, "arbiter: { exit_timeout = 600; timeout = 600; };");
-    pid_t workers[] = {server_worker(s, 0), server_worker(s, 1)};
+    pid_t workers[2];
     int fds[2][WAITING];
-    signal_workers(workers, 2, SIGSTOP);
-    for (size_t i = 0; i < 2; i++)
-        connect_waiting(s->addr[i], fds[i]);
+    let_wait(s, workers, fds);
     server_signal(s, SIGTERM);
     server_wait_log(s, PASSED "count=80", 1);
     signal_workers(workers, 2, SIGCONT);
@@ -159,11 +167,9 @@ static void stop__at_once_while_clients_wait__they_hear_of_it(void **state)
 {
     struct it *it = *state;
     struct server *s = start_both(it, "");
-    pid_t workers[] = {server_worker(s, 0), server_worker(s, 1)};
+    pid_t workers[2];
     int fds[2][WAITING];
-    signal_workers(workers, 2, SIGSTOP);
-    for (size_t i = 0; i < 2; i++)
-        connect_waiting(s->addr[i], fds[i]);
+    let_wait(s, workers, fds);
     server_signal(s, SIGQUIT);
     signal_workers(workers, 2, SIGCONT);
     for (size_t i = 0; i < 2; i++)
@@ -214,11 +220,9 @@ static void arbiter_killed__clients_wait_to_be_accepted__served_and_ended(void *
 {
     struct it *it = *state;
     struct server *s = start_both(it, "arbiter: { exit_timeout = 600; timeout = 600; };");
-    pid_t workers[] = {server_worker(s, 0), server_worker(s, 1)};
+    pid_t workers[2];
     int fds[2][WAITING];
-    signal_workers(workers, 2, SIGSTOP);
-    for (size_t i = 0; i < 2; i++)
-        connect_waiting(s->addr[i], fds[i]);
+    let_wait(s, workers, fds);
     server_expect(s, "the arbiter is gone");
     kill(s->pid, SIGKILL);
     server_wait_exit(s, WAIT_MS);

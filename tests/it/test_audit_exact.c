@@ -10,7 +10,7 @@
 #include "measure/audit_text.h"
 #include "support/it.h"
 #include "support/liar.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { MESSAGES = 150, LANES = 3 };
 

@@ -23,7 +23,7 @@
 #include "base/util.h"
 #include "client/connector.h"
 #include "support/faulty.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { DEAD_MAX = 16 };
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/rig.h"
 
 static void note(struct rig *r, const char *text)

@@ -19,7 +19,7 @@
 #include <arbiter/client.h>
 #include "base/util.h"
 #include "support/faulty.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 /* No byte like its neighbours, so that a lost or doubled one is a wrong one. */
 #define MESSAGE     "0123456789abcdef"

@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/rig.h"
 
 /* ---- the end of a client ---- */

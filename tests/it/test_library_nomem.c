@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/rig.h"
 
 static _Thread_local long countdown = -1; /* allocations until one fails; < 0 = none does */

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { COPY_MS = 5 };
 

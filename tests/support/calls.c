@@ -9,7 +9,7 @@
 #include <sys/uio.h>
 
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 ssize_t __real_recv(int fd, void *buf, size_t len, int flags);
 ssize_t __wrap_recv(int fd, void *buf, size_t len, int flags);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 #define SEP     "\r\n\r\n"
 #define SEP_LEN ((size_t)4)

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "support/must.h"
-#include "support/peer.h"
+#include "conformance/must.h"
+#include "conformance/peer.h"
 
 enum { LOAD_PAYLOAD_MAX = 65536, LOAD_READ = 65536 };
 

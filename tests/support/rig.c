@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "support/must.h"
+#include "conformance/must.h"
 
 void rig_open(struct rig *r, unsigned pool_size, unsigned pipeline)
 {

@@ -12,8 +12,8 @@
 #include <sys/types.h>
 #include "actor/scoreboard.h"
 #include "support/it.h"
-#include "support/must.h"
-#include "support/peer.h"
+#include "conformance/must.h"
+#include "conformance/peer.h"
 #include "support/proc.h"
 
 enum { SERVER_ADDRS_MAX = 8, SERVER_EXPECTED_MAX = 16, SERVER_WORKERS_MAX = 64 };

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "support/must.h"
-#include "support/peer.h"
+#include "conformance/must.h"
+#include "conformance/peer.h"
 
 enum {
     HEAD = 32, /* the line, with its end */

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "support/peer.h"
+#include "conformance/peer.h"
 #include "support/server.h"
 
 /* A run that has ended, or a part of one. */

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 struct toy_conn {
     struct list link;

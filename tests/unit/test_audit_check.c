@@ -12,7 +12,7 @@
 
 #include "base/util.h"
 #include "measure/audit_check.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { DEPTH = 512, SIZE = 200, SEPARATOR_LEN = 4, WIRE = SIZE + SEPARATOR_LEN };
 

@@ -11,7 +11,7 @@
 
 #include "base/util.h"
 #include "measure/audit_message.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { SIZE_MAX_HERE = 3000 };
 

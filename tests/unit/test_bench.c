@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "measure/bench.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/toy.h"
 
 static struct ev_loop *loop;

@@ -28,7 +28,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "conf/config_diff.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 /* ---- the wrapped parser ---- */
 

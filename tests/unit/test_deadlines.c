@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "client/deadlines.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 static void deadlines_take__same_and_different_times__earliest_first(void **state UNUSED)
 {

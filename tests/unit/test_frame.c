@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/naive_split.h"
 #include "wire/frame_kernel.h"
 

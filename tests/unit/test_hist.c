@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "measure/hist.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { VALUES = 20000 };
 

@@ -13,7 +13,7 @@
 
 #include "base/util.h"
 #include "measure/info_text.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 #define NS UINT64_C(1000000000)
 

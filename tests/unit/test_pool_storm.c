@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "support/pool_rig.h"
 
 enum { N = POOL_RIG_N };

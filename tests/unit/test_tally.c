@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include "arbiter/tally.h"
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 static const uint64_t second = 1000000000;
 

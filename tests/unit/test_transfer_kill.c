@@ -25,7 +25,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "support/conn_rig.h"
-#include "support/must.h"
+#include "conformance/must.h"
 #include "net/transfer.h"
 #include "wire/handover.h"
 

@@ -15,7 +15,7 @@
 #include "base/util.h"
 #include "net/transfer.h"
 #include "support/conn_rig.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 enum { CLIENTS = 40, STREAM_MAX = 1 << 18, SENDERS = 8 };
 

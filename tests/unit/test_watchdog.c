@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include "arbiter/watchdog.h"
 #include "base/util.h"
-#include "support/must.h"
+#include "conformance/must.h"
 
 static const uint64_t ms = 1000000;
 
