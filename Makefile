@@ -50,7 +50,7 @@ help:
 	@echo 'make run        install what is missing, build, serve conf/echo.conf in the foreground'
 	@echo 'make check      install what is missing, run all tests; the last line is the sum'
 	@echo 'make unit, it   only the unit tests, only the integration tests'
-	@echo 'make lint       format, static analysis, layers, manuals, documents against tables'
+	@echo 'make lint       format, static analysis, layers, circles, manuals, documents against tables'
 	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
 	@echo 'make memcheck   libarbiter-client and echo-client under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'

@@ -61,7 +61,7 @@ manuals()
 check format clang-format --dry-run -Werror "${c[@]}" "${h[@]}"
 check layers tests/lint/layers.sh
 check headers headers
-check sizes tests/lint/sizes.sh "${c[@]}" "${h[@]}"
+check cycles tests/lint/cycles.sh "$build"
 check manuals manuals
 check documents tests/lint/documents.sh "$build"
 if command -v shellcheck >/dev/null; then

@@ -1,0 +1,90 @@
+#!/bin/bash
+# No circle of objects in src: cycles.sh BUILD
+# An arrow is a global symbol that one object needs and another one has (nm). Objects that reach
+# each other form a circle: none of them can be understood, or tested, without the others.
+set -u
+build=$1
+
+# Circles that stand: the objects in order, a colon, the reason. A circle that has changed is one that
+# is not listed, and so is one here that is gone: the list says what is there.
+exceptions='
+arbiter/answer arbiter/arbiter arbiter/children arbiter/commands arbiter/control arbiter/control_client arbiter/generation arbiter/handover arbiter/hang arbiter/info arbiter/moves arbiter/reload arbiter/rescue arbiter/sinks arbiter/upgrade arbiter/upgrade_adopt arbiter/vacate: to be cut
+base/log base/log_render: to be cut
+client/call client/client client/connection: to be cut
+net/conn_end net/conn_io net/conn_memory net/conn_time: one state machine
+worker/commands worker/transfers worker/worker: to be cut
+'
+
+for source in src/*/*.c; do
+    object=${source#src/}
+    object=${object%.c}
+    echo "object $object"
+    nm -g "$build/src/$object.o" || echo 'no object'
+done | awk -v exceptions="$exceptions" '
+$1 == "object" { object = $2; objects[++n] = object; next }
+/^no object$/ { failed = 1; next }
+$(NF - 1) ~ /^[Uvw]$/ { needs[object, ++n_needs[object]] = $NF; next }
+{ owner[$NF] = object }
+
+# What @from reaches, itself only by a way that leads back.
+function mark_reached(from,    i, top, stack, at, to) {
+    stack[top = 1] = from
+    while (top > 0) {
+        at = stack[top--]
+        for (i = 1; i <= n_needs[at]; i++) {
+            to = owner[needs[at, i]]
+            if (to != "" && to != at && !((from, to) in reaches)) {
+                reaches[from, to] = 1
+                stack[++top] = to
+            }
+        }
+    }
+}
+
+# The circle of @object by name, "" if it stands in none.
+function circle_of(object,    i, text) {
+    if (!((object, object) in reaches))
+        return ""
+    for (i = 1; i <= n; i++)
+        if ((object, objects[i]) in reaches && (objects[i], object) in reaches)
+            text = text (text == "" ? "" : " ") objects[i]
+    return text
+}
+
+function print_arrows(circle,    count, members, inside, i, j, to) {
+    count = split(circle, members, " ")
+    for (i = 1; i <= count; i++)
+        inside[members[i]] = 1
+    for (i = 1; i <= count; i++)
+        for (j = 1; j <= n_needs[members[i]]; j++) {
+            to = owner[needs[members[i], j]]
+            if (to != members[i] && to in inside)
+                print "    " members[i] " calls " to ": " needs[members[i], j]
+        }
+}
+
+END {
+    for (i = 1; i <= n; i++)
+        mark_reached(objects[i])
+    count = split(exceptions, lines, "\n")
+    for (i = 1; i <= count; i++)
+        if (lines[i] != "")
+            is_listed[substr(lines[i], 1, index(lines[i], ":") - 1)] = 1
+    for (i = 1; i <= n; i++) {
+        circle = circle_of(objects[i])
+        if (circle == "" || circle in is_seen)
+            continue
+        is_seen[circle] = 1
+        if (circle in is_listed)
+            continue
+        print "a circle that is not listed: " circle
+        print_arrows(circle)
+        failed = 1
+    }
+    for (circle in is_listed)
+        if (!(circle in is_seen)) {
+            print "there is no such circle any more, take it from the list: " circle
+            failed = 1
+        }
+    exit failed
+}'
