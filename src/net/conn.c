@@ -112,7 +112,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
     list_init(&set->dead);
     ev_prepare_init(&set->reaper, on_prepare);
     set->reaper.data = set;
-    conn_time_init(set);
+    conn_time_init(set, conn_on_sweep);
     rc = marks_init(set);
     if (rc < 0)
         conn_set_fini(set);

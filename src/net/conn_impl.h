@@ -57,7 +57,7 @@ struct conn {
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
     struct list link; /* in set->all or set->dead */
-    struct wheel_node node; /* hangs at or before conn_deadline() */
+    struct wheel_node node; /* hangs at or before its deadline */
 };
 
 _Static_assert(offsetof(struct conn, since) <= 96, "what each message looks at comes first");
@@ -95,6 +95,9 @@ bool conn_is_local(int fd);
 
 /* conn_on_io - the one callback of a connection's watcher */
 void conn_on_io(struct ev_loop *loop, ev_io *io, int revents);
+
+/* conn_on_sweep - the one callback of the set's timer */
+void conn_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents);
 
 /* conn_read - one read, and whatever follows from it */
 void conn_read(struct conn *c);
@@ -156,8 +159,22 @@ void conn_drain(struct conn *c);
 
 /* conn_time.c: deadlines */
 
-void conn_time_init(struct conn_set *set);
+/* Which of its deadlines has passed. */
+enum conn_due {
+    CONN_DUE_NOTHING,
+    CONN_DUE_LINGER,
+    CONN_DUE_WRITE,
+    CONN_DUE_MESSAGE,
+    CONN_DUE_KEEP_ALIVE,
+};
+
+/* conn_time_init - @on_sweep, the timer's callback, asks conn_next_visit until that is NULL */
+void conn_time_init(struct conn_set *set,
+                    void (*on_sweep)(struct ev_loop *loop, ev_timer *timer, int revents));
 void conn_time_fini(struct conn_set *set);
+
+/* conn_read_clock - what conn_now says for the rest of this turn of the loop */
+void conn_read_clock(struct conn_set *set);
 
 /* conn_now - the tick of this turn of the loop */
 uint32_t conn_now(struct conn_set *set);
@@ -167,10 +184,14 @@ uint32_t conn_now(struct conn_set *set);
 uint32_t conn_age_ms(struct conn_set *set, uint32_t tick);
 uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms);
 
-/* conn_deadline - the tick at which @c's patience ends, WHEEL_NONE for never */
-uint32_t conn_deadline(const struct conn *c);
+/* conn_due - which deadline of @c is not after @tick? */
+enum conn_due conn_due(const struct conn *c, uint32_t tick);
 
-/* conn_await_deadline - see that conn_deadline will be looked at in time */
+/* conn_await_deadline - see that @c is visited before its deadline passes */
 void conn_await_deadline(struct conn *c);
+
+/* conn_next_visit - the next connection to look at now; NULL = no more, and the timer is set anew
+ */
+struct conn *conn_next_visit(struct conn_set *set);
 
 #endif

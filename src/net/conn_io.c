@@ -345,3 +345,39 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     }
     conn_settle(c);
 }
+
+static void conn_expire(struct conn *c, enum conn_due due)
+{
+    switch (due) {
+    case CONN_DUE_NOTHING:
+        conn_await_deadline(c);
+        break;
+    case CONN_DUE_LINGER:
+        counter_add(&conn_set_of(c)->counters->linger_expired, 1);
+        conn_close(c, c->end);
+        break;
+    case CONN_DUE_WRITE:
+        conn_abort(c, CONN_END_WRITE_TIMEOUT);
+        break;
+    case CONN_DUE_MESSAGE:
+    case CONN_DUE_KEEP_ALIVE:
+        conn_end(c, due == CONN_DUE_MESSAGE ? CONN_END_MESSAGE_TIMEOUT : CONN_END_KEEP_ALIVE);
+        conn_settle(c);
+        break;
+    }
+}
+
+void conn_on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct conn_set *set = timer->data;
+    struct conn *c;
+
+    conn_read_clock(set);
+    while ((c = conn_next_visit(set))) {
+        if (c->output.block)
+            conn_see_progress(c);
+        else if (c->is_local && conn_is_idle(c))
+            conn_see_unread(c);
+        conn_expire(c, conn_due(c, set->tick));
+    }
+}

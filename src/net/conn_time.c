@@ -2,8 +2,9 @@
  * Deadlines of connections: one wheel, one timer, stopped when nothing waits. Runs in a worker.
  *
  * A connection has at most one deadline at a time, computed from its state. The wheel is only asked
- * to look again in time; whether it is due is decided here. The clock is read at most once a turn
- * of the loop, and only by who needs it. It is monotonic: ev_now() is the wall clock, which jumps.
+ * to look again in time; whether it is due is decided here, and what follows is done in conn_io. The
+ * clock is read at most once a turn of the loop, and only by who needs it. It is monotonic:
+ * ev_now() is the wall clock, which jumps.
  */
 #include "net/conn_impl.h"
 
@@ -18,7 +19,7 @@ enum { VISITS_A_TIMEOUT = 8 };
 /* Ticks before the set began: what comes from another process is older than the set. */
 enum { PAST_TICKS = 1 << 24 };
 
-static void read_clock(struct conn_set *set)
+void conn_read_clock(struct conn_set *set)
 {
     set->turn = ev_iteration(set->loop);
     set->tick = (uint32_t)((set->clock_ms() - set->base_ms) / CONN_TICK_MS);
@@ -27,7 +28,7 @@ static void read_clock(struct conn_set *set)
 uint32_t conn_now(struct conn_set *set)
 {
     if (set->turn != ev_iteration(set->loop))
-        read_clock(set);
+        conn_read_clock(set);
     return set->tick;
 }
 
@@ -55,7 +56,8 @@ uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms)
     return now - MIN(now, age_ms / CONN_TICK_MS);
 }
 
-uint32_t conn_deadline(const struct conn *c)
+/* The tick at which the patience with @c ends, WHEEL_NONE for never. */
+static uint32_t conn_deadline(const struct conn *c)
 {
     const struct conn_limits *limits = &conn_set_of(c)->limits;
     const uint32_t write_deadline =
@@ -78,15 +80,6 @@ static void start_sweep(struct conn_set *set)
 
     set->sweep.repeat = (double)(due > now ? due - now : SLACK_MS) / 1e3;
     ev_timer_again(set->loop, &set->sweep);
-}
-
-static void schedule_sweep(struct conn_set *set)
-{
-    set->sweep_tick = wheel_next(&set->wheel);
-    if (set->sweep_tick != WHEEL_NONE)
-        start_sweep(set);
-    else
-        ev_timer_stop(set->loop, &set->sweep);
 }
 
 /*
@@ -119,49 +112,39 @@ void conn_await_deadline(struct conn *c)
     }
 }
 
-static void expire(struct conn *c, uint32_t now)
+enum conn_due conn_due(const struct conn *c, uint32_t tick)
 {
-    struct conn_set *set = conn_set_of(c);
+    const bool is_write_timed = c->output.block || (c->is_local && conn_is_idle(c));
 
-    if (c->phase == CONN_LINGERING) {
-        counter_add(&set->counters->linger_expired, 1);
-        conn_close(c, c->end);
-    } else if ((c->output.block || (c->is_local && conn_is_idle(c))) &&
-               after(c->progress, set->limits.write_timeout_ms) <= now) {
-        conn_abort(c, CONN_END_WRITE_TIMEOUT);
-    } else {
-        conn_end(c, c->tail.block ? CONN_END_MESSAGE_TIMEOUT : CONN_END_KEEP_ALIVE);
-        conn_settle(c);
-    }
+    if (conn_deadline(c) > tick)
+        return CONN_DUE_NOTHING;
+    if (c->phase == CONN_LINGERING)
+        return CONN_DUE_LINGER;
+    if (is_write_timed && after(c->progress, conn_set_of(c)->limits.write_timeout_ms) <= tick)
+        return CONN_DUE_WRITE;
+    return c->tail.block ? CONN_DUE_MESSAGE : CONN_DUE_KEEP_ALIVE;
 }
 
-static void on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+struct conn *conn_next_visit(struct conn_set *set)
 {
-    struct conn_set *set = timer->data;
-    struct wheel_node *node;
+    struct wheel_node *node = wheel_take(&set->wheel, set->tick);
 
-    read_clock(set);
-    while ((node = wheel_take(&set->wheel, set->tick))) {
-        struct conn *c = container_of(node, struct conn, node);
-        uint32_t tick;
-
-        if (c->output.block)
-            conn_see_progress(c);
-        else if (c->is_local && conn_is_idle(c))
-            conn_see_unread(c);
-        if (conn_deadline(c) <= set->tick)
-            expire(c, set->tick);
-        else if ((tick = next_visit(c)) != WHEEL_NONE)
-            wheel_arm(&set->wheel, node, tick);
-    }
-    schedule_sweep(set);
+    if (node)
+        return container_of(node, struct conn, node);
+    set->sweep_tick = wheel_next(&set->wheel);
+    if (set->sweep_tick != WHEEL_NONE)
+        start_sweep(set);
+    else
+        ev_timer_stop(set->loop, &set->sweep);
+    return NULL;
 }
 
-void conn_time_init(struct conn_set *set)
+void conn_time_init(struct conn_set *set,
+                    void (*on_sweep)(struct ev_loop *loop, ev_timer *timer, int revents))
 {
     set->clock_ms = clock_mono_ms;
     set->base_ms = set->clock_ms() - (uint64_t)PAST_TICKS * CONN_TICK_MS;
-    read_clock(set);
+    conn_read_clock(set);
     set->sweep_tick = WHEEL_NONE;
     wheel_init(&set->wheel, 0);
     ev_timer_init(&set->sweep, on_sweep, 0., 0.);

@@ -11,7 +11,6 @@ exceptions='
 arbiter/answer arbiter/arbiter arbiter/children arbiter/commands arbiter/control arbiter/control_client arbiter/generation arbiter/handover arbiter/hang arbiter/info arbiter/moves arbiter/reload arbiter/rescue arbiter/sinks arbiter/upgrade arbiter/upgrade_adopt arbiter/vacate: to be cut
 base/log base/log_render: to be cut
 client/call client/client client/connection: to be cut
-net/conn_end net/conn_io net/conn_memory net/conn_time: one state machine
 worker/commands worker/transfers worker/worker: to be cut
 '
 
