@@ -20,29 +20,6 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-static const char *const levels[] = {
-    [LOG_LEVEL_DEBUG] = "debug",
-    [LOG_LEVEL_INFO] = "info",
-    [LOG_LEVEL_WARNING] = "warning",
-    [LOG_LEVEL_ERROR] = "error",
-};
-
-const char *log_level_name(enum log_level level)
-{
-    return (unsigned)level < ARRAY_SIZE(levels) ? levels[level] : "error";
-}
-
-int log_level_parse(const char *text, enum log_level *ret)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
-        if (strcmp(text, levels[i]) == 0) {
-            *ret = (enum log_level)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
 /* --- targets ---------------------------------------------------------------------------------- */
 
 /* 0, 1 and 2 belong to who started us, even while one of them is closed. */

@@ -101,7 +101,7 @@ void log_close(struct log *log);
 int log_reopen(struct log *log);
 
 /*
- * log_emit - one line
+ * log_emit - one line; async-signal-safe
  * log_emit_limited - at most one a cause in LOG_WINDOW_MS; the rest is counted and reported as
  * repeated=N by the cause's next line: a later emission, or log_flush_causes, with the first field
  * and the marked ones, or else the second of the last that was held back. With @now_ms given, for
@@ -137,7 +137,8 @@ void log_flush_causes(struct log *log, uint64_t now_ms);
     LOG_AT_(log, LOG_LEVEL_ERROR, log_emit_limited, msg, __VA_ARGS__)
 
 /*
- * log_render - the pure part: one line, '\n' included, escaped, cut at @size with a mark (cut=true)
+ * log_render - the pure part, async-signal-safe: one line, '\n' included, escaped, cut at @size
+ * with a mark (cut=true)
  * @buf       NUL-terminated as well
  * @wall_ns   CLOCK_REALTIME
  * Returns the length, below @size; always > 0 for @size >= 128.

@@ -1,15 +1,38 @@
 /*
  * One log line as bytes: the pure half of log. Everything that a peer can have written is escaped
  * here, so that a line stays one line, a terminal is not steered, text reads in the order in which
- * it is stored, and JSON parses.
+ * it is stored, and JSON parses. A handler of a fatal signal renders its lines here, too: nothing
+ * here allocates, locks, or calls what may (snprintf, strftime).
  */
 #include "base/log.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
-#include <time.h>
+#include "base/num.h"
 #include "base/util.h"
+
+static const char *const levels[] = {
+    [LOG_LEVEL_DEBUG] = "debug",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_WARNING] = "warning",
+    [LOG_LEVEL_ERROR] = "error",
+};
+
+const char *log_level_name(enum log_level level)
+{
+    return (unsigned)level < ARRAY_SIZE(levels) ? levels[level] : "error";
+}
+
+int log_level_parse(const char *text, enum log_level *ret)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+        if (strcmp(text, levels[i]) == 0) {
+            *ret = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
 
 /* What is needed behind any cut: the mark, the end of the line, NUL. */
 enum { RENDER_MIN_BYTES = 128, TAIL_BYTES = 24 };
@@ -72,26 +95,35 @@ static bool is_hidden(uint32_t c)
     return false;
 }
 
+/* "\u001b" */
+static char *put_unit(char *p, uint32_t unit)
+{
+    return num_put(mempcpy(p, "\\u", 2), unit, 16, 4);
+}
+
 static void put_escape(struct line *l, uint32_t c)
 {
-    char esc[16];
-    int n;
+    char esc[NUM_PUT_LEN], *p = esc;
+
     if (c == '\n' || c == '\r' || c == '\t')
-        n = snprintf(esc, sizeof(esc), "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+        p = mempcpy(p, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t", 2);
     else if (c > 0xffff) /* a surrogate pair, as JSON has it */
-        n = snprintf(esc, sizeof(esc), "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 | (c & 0x3ff));
+        p = put_unit(put_unit(p, 0xd7c0 + (c >> 10)), 0xdc00 | (c & 0x3ff));
     else
-        n = snprintf(esc, sizeof(esc), "\\u%04x", c);
-    put(l, esc, (size_t)n);
+        p = put_unit(p, c);
+    put(l, esc, (size_t)(p - esc));
 }
 
 /* A byte that is no UTF-8: text shows it, JSON strings cannot. */
 static void put_bad_byte(struct line *l, unsigned char byte)
 {
-    char esc[8];
-    int n = l->format == LOG_FORMAT_JSON ? snprintf(esc, sizeof(esc), "\\ufffd")
-                                         : snprintf(esc, sizeof(esc), "\\x%02x", byte);
-    put(l, esc, (size_t)n);
+    char esc[NUM_PUT_LEN], *p = esc;
+
+    if (l->format == LOG_FORMAT_JSON)
+        p = put_unit(p, 0xfffd);
+    else
+        p = num_put(mempcpy(p, "\\x", 2), byte, 16, 2);
+    put(l, esc, (size_t)(p - esc));
 }
 
 static void put_escaped(struct line *l, const char *text)
@@ -191,32 +223,67 @@ static void put_number(struct line *l, const char *key, const char *digits)
         l->len = before;
 }
 
+static unsigned days_of_year(unsigned year)
+{
+    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0 ? 366 : 365;
+}
+
+static unsigned days_of_month(unsigned year, unsigned month)
+{
+    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+    return days[month] + (month == 1 && days_of_year(year) == 366 ? 1u : 0u);
+}
+
 static void put_time(struct line *l, uint64_t wall_ns)
 {
-    char text[40];
-    struct tm tm;
-    time_t seconds = (time_t)(wall_ns / 1000000000u);
+    const uint64_t seconds = wall_ns / 1000000000u; /* 64 bits of nanoseconds end in 2554 */
+    unsigned days = (unsigned)(seconds / 86400), of_day = (unsigned)(seconds % 86400);
+    unsigned year = 1970, month = 0;
 
-    memset(&tm, 0, sizeof(tm));
-    gmtime_r(&seconds, &tm);
-    size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + n, sizeof(text) - n, ".%03uZ", (unsigned)(wall_ns / 1000000u % 1000u));
+    for (; days >= days_of_year(year); year++)
+        days -= days_of_year(year);
+    for (; days >= days_of_month(year, month); month++)
+        days -= days_of_month(year, month);
+
+    const struct {
+        uint64_t value;
+        unsigned char width;
+        char end;
+    } parts[] = {
+        {year, 4, '-'},
+        {month + 1, 2, '-'},
+        {days + 1, 2, 'T'},
+        {of_day / 3600, 2, ':'},
+        {of_day / 60 % 60, 2, ':'},
+        {of_day % 60, 2, '.'},
+        {wall_ns / 1000000u % 1000u, 3, 'Z'},
+    };
+    char text[2 * NUM_PUT_LEN], *p = text;
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        p = num_put(p, parts[i].value, 10, parts[i].width);
+        *p++ = parts[i].end;
+    }
+    *p = '\0';
     put_str(l, "ts", text);
 }
 
 static void put_field(struct line *l, const struct log_field *f)
 {
-    char digits[24];
+    char digits[NUM_PUT_LEN];
+
     switch (f->kind) {
     case LOG_FIELD_STR:
         put_str(l, f->key, f->str);
         break;
     case LOG_FIELD_INT:
-        snprintf(digits, sizeof(digits), "%" PRId64, f->i);
+        digits[0] = '-';
+        num_put(digits + (f->i < 0), f->i < 0 ? -(uint64_t)f->i : (uint64_t)f->i, 10, 1);
         put_number(l, f->key, digits);
         break;
     case LOG_FIELD_UINT:
-        snprintf(digits, sizeof(digits), "%" PRIu64, f->u);
+        num_put(digits, f->u, 10, 1);
         /* Readers of JSON take integers to be signed; a text keeps all digits. */
         if (l->format == LOG_FORMAT_JSON && f->u > INT64_MAX)
             put_str(l, f->key, digits);

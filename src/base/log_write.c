@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
+#include "base/num.h"
 #include "base/util.h"
 
 int log_syslog_address(const char *path, struct sockaddr_un *ret)
@@ -49,14 +50,6 @@ static bool write_stream(struct log *log, const char *line, size_t len)
     return n == (ssize_t)len;
 }
 
-static char *put_decimal(char *p, unsigned v)
-{
-    if (v >= 10)
-        p = put_decimal(p, v / 10);
-    *p++ = (char)('0' + v % 10);
-    return p;
-}
-
 /* "<PRIORITY>NAME[PID]: "; snprintf may not be called by a signal handler. */
 static size_t render_head(char *head, enum log_level level)
 {
@@ -70,11 +63,11 @@ static size_t render_head(char *head, enum log_level level)
     char *p = head;
 
     *p++ = '<';
-    p = put_decimal(p, LOG_DAEMON | (unsigned)priorities[level]);
+    p = num_put(p, LOG_DAEMON | (unsigned)priorities[level], 10, 1);
     *p++ = '>';
     p = mempcpy(p, name, strnlen(name, 48));
     *p++ = '[';
-    p = put_decimal(p, (unsigned)getpid());
+    p = num_put(p, (unsigned)getpid(), 10, 1);
     p = mempcpy(p, "]: ", 3);
     return (size_t)(p - head);
 }

@@ -10,6 +10,20 @@
 #include <stdio.h>
 #include <string.h>
 
+char *num_put(char *p, uint64_t value, unsigned base, size_t width)
+{
+    char reversed[64];
+    size_t n = 0;
+
+    do
+        reversed[n++] = "0123456789abcdef"[value % base];
+    while ((value /= base) > 0 || n < width);
+    while (n > 0)
+        *p++ = reversed[--n];
+    *p = '\0';
+    return p;
+}
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';

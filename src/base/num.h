@@ -4,7 +4,16 @@
 #ifndef BASE_NUM_H
 #define BASE_NUM_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+/*
+ * num_put - @value to the @base (2 to 16), behind zeros if it has fewer than @width digits
+ * @p  room for NUM_PUT_LEN bytes (base 10 or 16, width up to 16)
+ * Returns the end, which is terminated. Async-signal-safe.
+ */
+enum { NUM_PUT_LEN = 24 };
+char *num_put(char *p, uint64_t value, unsigned base, size_t width);
 
 /*
  * num_parse_u64 - decimal digits only

@@ -16,7 +16,7 @@
 #include "actor/scoreboard.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/log_raw.h"
+#include "base/num.h"
 #include "base/util.h"
 #include "conf/config.h"
 #include "worker/rescue.h"
@@ -138,41 +138,33 @@ static void record_stack(const struct crash *c)
     r->n_frames = (uint64_t)n;
 }
 
-static void begin_line(struct log_raw *l, const struct crash *c, const char *message)
+static struct log_field hex_field(const char *key, uint64_t value, char digits[NUM_PUT_LEN])
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    log_raw_begin(l, c->boot->log, LOG_LEVEL_ERROR,
-                  (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec, (unsigned)getpid(),
-                  message);
-    log_raw_str(l, "signal", signal_name(c->signo));
-}
-
-static void end_line(struct log_raw *l, const struct crash *c)
-{
-    log_write_line(c->boot->log, LOG_LEVEL_ERROR, l->text + 1, log_raw_end(l));
+    num_put(mempcpy(digits, "0x", 2), value, 16, 1);
+    return F_STR(key, digits);
 }
 
 static void log_crash(const struct crash *c)
 {
     const struct score_record *r = &c->boot->scoreboard->records[c->boot->record];
-    struct log_raw l;
+    char pc[NUM_PUT_LEN], address[NUM_PUT_LEN];
+    struct log_field fields[10], *f = fields;
 
-    begin_line(&l, c, "worker crashes");
+    *f++ = F_STR("signal", signal_name(c->signo));
     if (is_sent(c)) {
-        log_raw_uint(&l, "sent_by_pid", (uint64_t)c->info->si_pid);
+        *f++ = F_UINT("sent_by_pid", c->info->si_pid);
     } else {
-        log_raw_uint(&l, "code", (uint64_t)c->info->si_code);
-        log_raw_address(&l, "address", (uintptr_t)c->info->si_addr);
+        *f++ = F_UINT("code", c->info->si_code);
+        *f++ = hex_field("address", (uintptr_t)c->info->si_addr, address);
     }
-    log_raw_address(&l, "pc", fatal_pc(c->context));
-    log_raw_uint(&l, "slot", c->boot->slot);
-    log_raw_uint(&l, "generation", c->boot->generation);
-    log_raw_uint(&l, "uptime_ms", (clock_mono_ns() - counter_get(&r->started_ns)) / 1000000u);
-    log_raw_uint(&l, "connections", counter_get(&r->connections));
-    log_raw_uint(&l, "requests", counter_get(&r->counters.requests));
-    end_line(&l, c);
+    *f++ = hex_field("pc", fatal_pc(c->context), pc);
+    *f++ = F_UINT("slot", c->boot->slot);
+    *f++ = F_UINT("generation", c->boot->generation);
+    *f++ = F_UINT("uptime_ms", (clock_mono_ns() - counter_get(&r->started_ns)) / 1000000u);
+    *f++ = F_UINT("connections", counter_get(&r->connections));
+    *f++ = F_UINT("requests", counter_get(&r->counters.requests));
+    *f = (struct log_field){.key = NULL};
+    log_emit(c->boot->log, LOG_LEVEL_ERROR, "worker crashes", fields);
 }
 
 /* The executable's own name as the linker knows it is where the process title stands by now. */
@@ -208,8 +200,9 @@ static char *put_frame(char *p, const char *end, void *address)
         p = mempcpy(p, at.dli_sname, strnlen(at.dli_sname, 64));
     }
     *p++ = '+';
-    p = log_raw_digits(
-        p, (uintptr_t)address - (uintptr_t)(at.dli_sname ? at.dli_saddr : at.dli_fbase), 16);
+    p = num_put(mempcpy(p, "0x", 2),
+                (uintptr_t)address - (uintptr_t)(at.dli_sname ? at.dli_saddr : at.dli_fbase), 16,
+                1);
     if (at.dli_sname)
         *p++ = ')';
     *p++ = ' ';
@@ -222,7 +215,6 @@ static void log_stack(const struct crash *c)
     const uintptr_t pc = fatal_pc(c->context);
     void *frames[FATAL_FRAMES_MAX];
     char text[LOG_LINE_MAX - 512], *p = text;
-    struct log_raw l;
     int n = backtrace(frames, FATAL_FRAMES_MAX), first = 0;
 
     for (int i = 0; i < n; i++)
@@ -233,9 +225,8 @@ static void log_stack(const struct crash *c)
     if (p > text)
         p--;
     *p = '\0';
-    begin_line(&l, c, "backtrace");
-    log_raw_str(&l, "frames", text);
-    end_line(&l, c);
+    log_error(c->boot->log, "backtrace", F_STR("signal", signal_name(c->signo)),
+              F_STR("frames", text));
 }
 
 /* In this order: the alarm before all else, the most fragile last. */

@@ -56,4 +56,10 @@ while IFS=: read -r file line text; do
     complain "$file" "$line" "pure code includes ${text##* }"
 done < <(grep -nE '#[[:space:]]*include[[:space:]]*<(ev|sys/socket|sys/epoll|time|sys/time|syslog)\.h>' \
     -r src/wire src/echo --include='*.[ch]')
+
+# A handler of a fatal signal runs these: nothing that may allocate or lock.
+while IFS=: read -r file line text; do
+    complain "$file" "$line" "a signal handler runs this file, which includes ${text##* }"
+done < <(grep -HnE '#[[:space:]]*include[[:space:]]*<(stdio|stdlib|time)\.h>' \
+    src/base/log_render.c src/base/log_write.c)
 exit $bad

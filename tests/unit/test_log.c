@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fds.h"
@@ -187,6 +188,25 @@ static void log_render__huge_value__one_bounded_line(void **state UNUSED)
     assert_null(strstr(line, "after"));
 }
 
+static void log_render__any_day__as_strftime_has_it(void **state UNUSED)
+{
+    static const uint64_t day_ns = UINT64_C(86400000000000);
+
+    for (uint64_t day = 0; day<365 * 584; day += day> 365 * 35 ? 13 : 1) {
+        const uint64_t wall_ns = day * day_ns + day * UINT64_C(997000007) % day_ns;
+        const time_t seconds = (time_t)(wall_ns / 1000000000u);
+        char expected[64];
+        struct tm tm;
+        size_t n;
+
+        n = strftime(expected, sizeof(expected), "ts=%Y-%m-%dT%H:%M:%S", gmtime_r(&seconds, &tm));
+        snprintf(expected + n, sizeof(expected) - n, ".%03uZ ",
+                 (unsigned)(wall_ns / 1000000u % 1000u));
+        log_render(line, sizeof(line), LOG_FORMAT_TEXT, LOG_LEVEL_INFO, "", 1, wall_ns, "", NULL);
+        assert_memory_equal(line, expected, strlen(expected));
+    }
+}
+
 static void log_level__names__both_ways(void **state UNUSED)
 {
     static const char *const names[] = {"debug", "info", "warning", "error"};
@@ -323,8 +343,8 @@ static void log_reopen__impossible__goes_on_in_the_old_file(void **state UNUSED)
 static int drops_of_child(int fd, unsigned n, bool is_reopened)
 {
     int status;
-    counter_t *drops = mmap(NULL, sizeof(*drops), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    counter_t *drops =
+        mmap(NULL, sizeof(*drops), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(drops, MAP_FAILED);
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -680,6 +700,7 @@ int main(void)
         cmocka_unit_test(log_render__hostile_message_actor_and_key__escaped),
         cmocka_unit_test(log_render__any_size__valid_and_marked),
         cmocka_unit_test(log_render__huge_value__one_bounded_line),
+        cmocka_unit_test(log_render__any_day__as_strftime_has_it),
         cmocka_unit_test(log_level__names__both_ways),
         IN_DIR(log_open__file__appended_with_levels),
         IN_DIR(log_open__impossible__errno_and_stderr),

@@ -189,6 +189,31 @@ static void num_format__round_values__shortest_text(void **state UNUSED)
     assert_string_equal(num_format_duration_ms(UINT64_MAX, buf), "18446744073709551.615");
 }
 
+static void num_put__bases_and_widths__digits_and_their_end(void **state UNUSED)
+{
+    static const struct {
+        uint64_t value;
+        unsigned base, width;
+        const char *text;
+    } rows[] = {
+        {0, 10, 1, "0"},
+        {0, 16, 4, "0000"},
+        {255, 16, 1, "ff"},
+        {7, 10, 2, "07"},
+        {123, 10, 2, "123"},
+        {UINT64_MAX, 10, 1, "18446744073709551615"},
+        {UINT64_MAX, 16, 1, "ffffffffffffffff"},
+    };
+    char buf[NUM_PUT_LEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        const char *end = num_put(buf, rows[i].value, rows[i].base, rows[i].width);
+
+        assert_string_equal(buf, rows[i].text);
+        assert_ptr_equal(end, buf + strlen(rows[i].text));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +222,7 @@ int main(void)
         cmocka_unit_test(num_parse_duration_ms__table__strict),
         cmocka_unit_test(num_parse_size__table__strict),
         cmocka_unit_test(num_format__any_value__reads_back),
+        cmocka_unit_test(num_put__bases_and_widths__digits_and_their_end),
         cmocka_unit_test(num_format__round_values__shortest_text),
     };
 
