@@ -109,7 +109,7 @@ static bool needs_restart(struct arbiter *a, const struct config *config)
     return true;
 }
 
-/* An empty file is refused when it is read; this one has something in it. */
+/* A file without any key is refused when it is read; this one has some. */
 static bool has_lost_all(struct arbiter *a, const struct config *config)
 {
     if (a->reload.is_forced || !config_has_lost_all(a->live->config, config))

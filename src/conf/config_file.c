@@ -249,12 +249,12 @@ static int read_settings(struct reader *r, const config_t *parsed)
                 return error;
         }
     }
-    if (config_setting_length(root) == 0 && r->errors->n == 0)
-        config_errors_add(r->errors, r->path, 0,
-                          "holds no group: it is empty or was cut off, allowed: GROUP = { KEY = "
-                          "VALUE; ... };");
     for (int key = 0; key < CONFIG_KEYS; key++)
         n_seen += r->text.key[key].line != 0;
+    if (r->errors->n == 0 && !r->is_unclear && n_seen == 0)
+        config_errors_add(r->errors, r->path, 0,
+                          "holds no key: it is empty or was cut off, allowed: GROUP = { KEY = "
+                          "VALUE; ... };");
     /* With an error nothing is used, and what has one may be blanked out. */
     if (r->errors->n == 0 && (r->is_unclear || n_seen != r->n_found))
         config_errors_add(

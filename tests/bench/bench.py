@@ -187,7 +187,7 @@ def reload_stall(out):
     rows, seconds = [], 2 if quick else 5
     conf = os.path.join(measure.tmp.name, "echo.conf")
     with open(conf, "w") as f:
-        f.write("log: {};\n")  # a file without a group is refused
+        f.write("log: { level = \"info\"; };\n")  # a file without a key is refused
     ours = Server("ours", [f"{measure.build}/echo-arbiter"], options=["-c", conf])
     for name, pause in (("steady", None), ("reload every 250 ms", 0.25)):
         with ours.start(workers=2):

@@ -179,7 +179,8 @@ static void reload__bad_file__changes_nothing(void **state)
 
 static void reload__empty_or_gutted_file__refused_unless_forced(void **state)
 {
-    static const char *const empty[] = {"", "\n", "# nothing but a word\n"};
+    static const char *const empty[] = {"", "\n", "# nothing but a word\n",
+                                        "arbiter = {}; server = {};\n"};
     static const char gutted[] = "log: { level = \"info\"; };";
     struct it *it = *state;
     struct server *s =
@@ -189,11 +190,11 @@ static void reload__empty_or_gutted_file__refused_unless_forced(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
         it_write(it, "echo0.conf", empty[i]);
         server_signal(s, SIGHUP);
-        server_wait_log(s, "echo0.conf: holds no group: it is empty or was cut off", i + 1);
+        server_wait_log(s, "echo0.conf: holds no key: it is empty or was cut off", i + 1);
         server_wait_log(s, REFUSED, i + 1);
     }
-    server_refuses(it, 78, "holds no group", .is_bare = true, .args = {"-t", "-c", s->conf});
-    server_refuses(it, 78, "holds no group", .is_bare = true, .args = {"-c", s->conf});
+    server_refuses(it, 78, "holds no key", .is_bare = true, .args = {"-t", "-c", s->conf});
+    server_refuses(it, 78, "holds no key", .is_bare = true, .args = {"-c", s->conf});
     server_configure(s, gutted);
     server_signal(s, SIGHUP);
     server_wait_log(s, REFUSED ".*no group that the configuration had is in the file", 1);

@@ -185,8 +185,8 @@ void server_refuses_with(struct it *it, int code, const char *pattern,
 
 void server_configure(struct server *s, const char *text)
 {
-    /* A file without a group is refused. */
-    it_write(s->it, strrchr(s->conf, '/') + 1, *text ? text : "log: {};");
+    /* A file without a key is refused; the command line has another word for this one. */
+    it_write(s->it, strrchr(s->conf, '/') + 1, *text ? text : "arbiter: { workers = 2; };");
 }
 
 void server_signal(struct server *s, int signo)

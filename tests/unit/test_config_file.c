@@ -30,6 +30,8 @@
 #include "conf/config_diff.h"
 #include "conformance/must.h"
 
+#define KEY "log = { level = \"info\"; };" /* at its default */
+
 /* ---- the wrapped parser ---- */
 
 enum mode {
@@ -263,32 +265,16 @@ static void load__every_type__from_the_file(void **state UNUSED)
     config_free(c);
 }
 
-static void load__no_group__refused(void **state UNUSED)
+static void load__no_key__refused(void **state UNUSED)
 {
     static const char *const empty[] = {
-        "", "\n", " \t\n", "# only a comment", "// and no newline", "/* both */ # kinds\n"};
+        "", "\n", " \t\n", "# only a comment", "// and no newline", "/* both */ # kinds\n",
+        "arbiter = {};", "log: {}; server: {}", "server = { # workers = 2;\n};"};
 
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
         write_file(empty[i]);
-        expect_error(": holds no group: it is empty or was cut off, allowed: GROUP = ");
+        expect_error(": holds no key: it is empty or was cut off, allowed: GROUP = ");
     }
-}
-
-static void load__empty_groups__defaults(void **state UNUSED)
-{
-    static const char *const empty[] = {"arbiter = {};", "log: {}; server: {}"};
-    struct config *defaults = config_new();
-
-    for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
-        struct config *c;
-
-        write_file(empty[i]);
-        c = load_good();
-        assert_int_equal(config_diff(defaults, c, NULL, NULL), 0);
-        assert_int_equal(c->origin[CONFIG_BIND].kind, ORIGIN_DEFAULT);
-        config_free(c);
-    }
-    config_free(defaults);
 }
 
 static void load__single_string__a_bind_list_of_one(void **state UNUSED)
@@ -547,7 +533,7 @@ static void load__exactly_1_mib__read_and_one_byte_more_refused(void **state UNU
 
     assert_non_null(text);
     memset(text, ' ', CONFIG_FILE_MAX_BYTES + 1);
-    memcpy(text, "log={};#", strlen("log={};#"));
+    memcpy(text, KEY "#", strlen(KEY "#"));
     write_bytes(text, CONFIG_FILE_MAX_BYTES);
     config_free(load_good());
     write_bytes(text, CONFIG_FILE_MAX_BYTES + 1);
@@ -643,7 +629,7 @@ static void child__at_work__alone_and_with_a_deadline(void **state UNUSED)
     sigaddset(&blocked, SIGHUP);
     sigaction(SIGUSR2, &ignore, &old);
     sigprocmask(SIG_BLOCK, &blocked, &before);
-    write_file("log = {};");
+    write_file(KEY);
     config_free(load_good());
     sigprocmask(SIG_SETMASK, &before, &after);
     sigaction(SIGUSR2, &old, NULL);
@@ -672,7 +658,7 @@ static void child__parser_exits_crashes_or_babbles__told(void **state UNUSED)
         {MODE_GROW, ": the parser failed: it took more than 256 MiB of memory"},
     };
 
-    write_file("log = {};");
+    write_file(KEY);
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
         probe->mode = ends[i].mode;
         expect_error(ends[i].error);
@@ -684,7 +670,7 @@ static void child__hangs_for_ever__killed_at_the_deadline(void **state UNUSED)
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
-    write_file("log = {};");
+    write_file(KEY);
     probe->mode = MODE_HANG;
     assert_int_equal(config_load_within(path, NULL, 0, 200, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, 1);
@@ -700,7 +686,7 @@ static void child__addresses_reserved__reads_all_the_same(void **state UNUSED)
     void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     assert_ptr_not_equal(p, MAP_FAILED);
-    write_file("log = {};");
+    write_file(KEY);
     config_free(load_good());
     munmap(p, size);
 }
@@ -711,7 +697,7 @@ static void child__its_parent_dies__dies_too(void **state UNUSED)
     int status, fd;
     pid_t parent, pid;
 
-    write_file("log = {};");
+    write_file(KEY);
     probe->mode = MODE_HANG;
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     parent = fork();
@@ -796,8 +782,7 @@ int main(void)
          */
         T(child__addresses_reserved__reads_all_the_same),
         T(load__every_type__from_the_file),
-        T(load__no_group__refused),
-        T(load__empty_groups__defaults),
+        T(load__no_key__refused),
         T(load__single_string__a_bind_list_of_one),
         T(load__dump_of_any_configuration__reads_back_the_same),
         T(load__traps_of_libconfig__each_refused),
