@@ -19,6 +19,7 @@
 #include "base/fds.h"
 #include "base/passed.h"
 #include "base/signals.h"
+#include "base/title.h"
 #include "base/util.h"
 
 /* Descriptors of a worker that are not connections: log, mailbox, epoll, signals, reserve and some
@@ -65,6 +66,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
     arbiter_detach_signals(a);
     signals_default_all();
     ev_loop_destroy(a->loop);
+    title_set(boot->id, actor_state_name(ACTOR_INACTIVE));
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */

@@ -51,7 +51,7 @@ void generation_name_key(const struct config *c, enum config_key key, char *why,
 
 /*
  * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
- * and those that are stopped or hang do not: they are helped.
+ * and those that hang do not: they are killed.
  */
 static int open_at_start(struct generation *g, const char *text, struct listener **ret, char *why,
                          size_t why_size)
@@ -65,9 +65,11 @@ static int open_at_start(struct generation *g, const char *text, struct listener
     if (rc != -EADDRINUSE)
         return rc;
     holders_find(&holders, text);
-    for (unsigned i = 0; rc == -EADDRINUSE && i < HOLDER_TRIES && holders_are_strays(&holders);
-         i++) {
-        holders_push(&holders, i, &g->log);
+    /* Once at least: who had it may have gone before it was found. */
+    for (unsigned i = 0;
+         rc == -EADDRINUSE && (i == 0 || holders_are_strays(&holders)) && i < HOLDER_TRIES; i++) {
+        if (i == HOLDER_TRIES / 2)
+            holders_kill(&holders, &g->log);
         nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
         rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
                            why_size);
@@ -84,6 +86,8 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
     struct listener *outgoing[CONFIG_BIND_MAX];
     size_t n_outgoing = 0;
 
+    if (!old)
+        strays_continue(&g->log);
     for (size_t i = 0; old && i < old->n_listeners; i++)
         if (!is_listed(c, old->listeners[i]->text))
             outgoing[n_outgoing++] = old->listeners[i];

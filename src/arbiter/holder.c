@@ -4,18 +4,20 @@
 #include "arbiter/holder.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/addr.h"
 #include "base/fds.h"
+#include "base/title.h"
 #include "base/util.h"
 
 enum { INODES_MAX = 16, IS_LISTENING = 0x10000, TCP_STATE_LISTEN = 10 };
@@ -103,6 +105,11 @@ static void add_inodes(struct inodes *s, const char *file, const struct addr *a,
 
 /* ---- which processes ---- */
 
+static int send_signal(int pidfd, int signo)
+{
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0);
+}
+
 static bool has_one_of(pid_t pid, const struct inodes *s)
 {
     char path[300], target[64];
@@ -131,15 +138,44 @@ static bool has_one_of(pid_t pid, const struct inodes *s)
 
 static bool is_this_program(pid_t pid)
 {
-    struct stat process, theirs, ours;
+    struct stat theirs, ours;
     char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-    if (stat(path, &process) < 0 || process.st_uid != geteuid())
-        return false;
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
     return stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 &&
            theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+/* Any process may read it; "" if there is none. */
+static void read_title(pid_t pid, char title[64])
+{
+    char path[64];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? 0 : read(fd, title, 63);
+    title[MAX(n, 0)] = '\0';
+    fds_close(&fd);
+}
+
+/* A process that an arbiter has made, and that is to end with it. */
+static bool is_child_title(const char *title)
+{
+    static const char worker[] = TITLE_PREFIX "worker.", writer[] = TITLE_PREFIX "log ";
+
+    return strncmp(title, worker, strlen(worker)) == 0 ||
+           strncmp(title, writer, strlen(writer)) == 0;
+}
+
+/* Perhaps one that has been upgraded, and executes another file than its workers. */
+static bool is_arbiter(pid_t pid)
+{
+    char title[64];
+
+    read_title(pid, title);
+    return strncmp(title, TITLE_PREFIX, strlen(TITLE_PREFIX)) == 0 || is_this_program(pid);
 }
 
 /* Returns false if the process cannot be looked at. */
@@ -147,7 +183,8 @@ static bool read_status(struct holder *p)
 {
     const unsigned long long term = 1ULL << (SIGTERM - 1);
     unsigned long long pending;
-    char path[64], line[256];
+    char path[64], line[256], state;
+    unsigned uid;
     int parent;
     FILE *f;
 
@@ -156,8 +193,12 @@ static bool read_status(struct holder *p)
     while (f && fgets(line, sizeof(line), f)) {
         if (sscanf(line, "Name: %31[^\n]", p->name) == 1)
             continue;
-        if (sscanf(line, "PPid: %d", &parent) == 1)
+        if (sscanf(line, "State: %c", &state) == 1)
+            p->is_stopped = state == 'T';
+        else if (sscanf(line, "PPid: %d", &parent) == 1)
             p->parent = parent;
+        else if (sscanf(line, "Uid: %*u %u", &uid) == 1)
+            p->is_own_user = uid == geteuid();
         else if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
                  sscanf(line, "ShdPnd: %llx", &pending) == 1)
             p->is_told |= (pending & term) != 0;
@@ -167,28 +208,49 @@ static bool read_status(struct holder *p)
     return f && p->parent > 0;
 }
 
+/* Its pidfd first: whoever has the number later is not signalled. Returns false if it cannot be
+ * looked at. */
+static bool look_at(struct holder *p, pid_t pid)
+{
+    char title[64];
+    bool is_seen;
+
+    *p = (struct holder){.pid = pid, .pidfd = (int)syscall(SYS_pidfd_open, pid, 0)};
+    is_seen = p->pidfd >= 0 && read_status(p);
+    read_title(pid, title);
+    p->is_alone = is_seen && is_child_title(title) && !is_arbiter(p->parent);
+    p->is_stray = p->is_alone && p->is_own_user && is_this_program(pid);
+    return is_seen;
+}
+
 static void add_holder(struct holders *h, pid_t pid)
 {
-    struct holder *p = &h->list[h->n];
-
     if (h->n == HOLDERS_MAX) {
         h->is_incomplete = true;
         return;
     }
-    *p = (struct holder){.pid = pid, .pidfd = pidfd_open(pid, 0)};
-    if (p->pidfd < 0 || !read_status(p))
+    if (!look_at(&h->list[h->n++], pid))
         h->is_incomplete = true;
-    p->is_ours = is_this_program(pid);
-    h->n++;
+}
+
+/* The processes there are, by their numbers. Returns 0 at the end. */
+static pid_t next_process(DIR *proc)
+{
+    const struct dirent *e;
+    pid_t pid = 0;
+
+    while (proc && pid <= 0 && (e = readdir(proc)))
+        pid = (pid_t)atoi(e->d_name);
+    return MAX(pid, 0);
 }
 
 void holders_find(struct holders *h, const char *text)
 {
     struct inodes s = {.n = 0};
-    const struct dirent *e;
     const char *why;
     struct addr a;
     DIR *proc;
+    pid_t pid;
 
     *h = (struct holders){.n = 0};
     if (addr_parse(text, &a, &why) < 0)
@@ -200,14 +262,12 @@ void holders_find(struct holders *h, const char *text)
         add_inodes(&s, "/proc/net/tcp6", &a, match_tcp);
     }
     proc = s.n > 0 ? opendir("/proc") : NULL;
-    while (proc && (e = readdir(proc))) {
-        const int pid = atoi(e->d_name);
-
-        if (pid > 0 && has_one_of(pid, &s))
+    while ((pid = next_process(proc)) > 0)
+        if (has_one_of(pid, &s))
             add_holder(h, pid);
-    }
     if (proc)
         closedir(proc);
+    h->is_incomplete |= s.n > 0 && h->n == 0;
 }
 
 void holders_free(struct holders *h)
@@ -219,35 +279,64 @@ void holders_free(struct holders *h)
 
 bool holders_are_strays(const struct holders *h)
 {
-    for (size_t i = 0; i < h->n; i++) {
-        if (!h->list[i].is_ours)
-            return false;
-        for (size_t k = 0; k < h->n; k++)
-            if (h->list[i].parent == h->list[k].pid)
-                return false;
-    }
-    return h->n > 0 && !h->is_incomplete;
+    bool are_strays = h->n > 0 && !h->is_incomplete;
+
+    for (size_t i = 0; i < h->n; i++)
+        are_strays &= h->list[i].is_stray;
+    return are_strays;
 }
 
-void holders_push(const struct holders *h, unsigned i, struct log *log)
+void holders_kill(const struct holders *h, struct log *log)
 {
-    const int signo = i == 0 ? SIGCONT : i == HOLDER_TRIES / 2 ? SIGKILL : 0;
+    for (size_t i = 0; i < h->n; i++) {
+        const struct holder *p = &h->list[i];
 
-    for (size_t k = 0; signo && k < h->n; k++) {
-        const struct holder *p = &h->list[k];
-
-        if (!p->is_told || pidfd_send_signal(p->pidfd, signo, NULL, 0) < 0)
-            continue;
-        log_warning(log, "a worker whose arbiter was killed has the address",
-                    F_INT("worker_pid", p->pid),
-                    F_STR("done", signo == SIGCONT ? "continued, so that it ends" : "killed"));
+        if (p->is_stray && p->is_told && send_signal(p->pidfd, SIGKILL) == 0)
+            log_warning(log, "a process whose arbiter was killed has the address: killed",
+                        F_INT("process", p->pid));
     }
+}
+
+/* A process that is stopped, and told to end, and has no arbiter any more. */
+static void continue_one(const struct holder *p, struct log *log)
+{
+    if (p->is_stray && send_signal(p->pidfd, SIGCONT) == 0)
+        log_warning(log, "a stopped process whose arbiter was killed: continued, so that it ends",
+                    F_INT("process", p->pid));
+    else if (!p->is_stray)
+        log_warning(log,
+                    "a stopped process whose arbiter was killed is let alone: it executes another "
+                    "file than this server, or one that cannot be looked at: continue or kill it",
+                    F_INT("process", p->pid));
+}
+
+void strays_continue(struct log *log)
+{
+    DIR *proc = opendir("/proc");
+    char title[64];
+    pid_t pid;
+
+    while ((pid = next_process(proc)) > 0) {
+        struct holder p;
+
+        read_title(pid, title);
+        if (!is_child_title(title))
+            continue;
+        if (look_at(&p, pid) && p.is_alone && p.is_own_user && p.is_stopped && p.is_told)
+            continue_one(&p, log);
+        fds_close(&p.pidfd);
+    }
+    if (proc)
+        closedir(proc);
 }
 
 void holders_name(const struct holders *h, char *why, size_t why_size)
 {
     size_t used = strlen(why);
 
+    if (h->n == 0 && h->is_incomplete)
+        snprintf(why + used, why_size - used,
+                 "; no process that may be looked at has it: perhaps another user's");
     for (size_t i = 0; i < h->n && i < 4 && used < why_size; i++)
         used +=
             (size_t)snprintf(why + used, why_size - used, "%s%d (%s)",

@@ -1,6 +1,6 @@
 /*
- * Who has an address that cannot be had at the start, as far as /proc tells: for the message, and
- * to get rid of workers of ours that were stopped, or hung, while their arbiter was killed.
+ * Who has an address that cannot be had at the start, as far as /proc tells, and processes of ours
+ * that were stopped, or hung, while their arbiter was killed: nobody else would ever end them.
  */
 #ifndef ARBITER_HOLDER_H
 #define ARBITER_HOLDER_H
@@ -17,9 +17,11 @@ struct holder {
     pid_t pid, parent;
     int pidfd; /* owned: what is signalled is what was looked at */
     char name[32];
-    bool is_ours; /* this program, and this user */
-    bool
-        is_told; /* stopped, and SIGTERM waits for it: the kernel's word that its arbiter is gone */
+    bool is_own_user;
+    bool is_alone; /* by its title the child of an arbiter, and its parent is none */
+    bool is_stray; /* that, of this user, and it executes this program's file */
+    bool is_stopped; /* by a signal, not by a debugger */
+    bool is_told; /* SIGTERM waits for it, which the kernel sends when the arbiter is gone */
 };
 
 struct holders {
@@ -33,20 +35,22 @@ void holders_find(struct holders *h, const char *text);
 void holders_free(struct holders *h);
 
 /*
- * holders_are_strays - are all of them workers of ours that have lost their arbiter?
- * An arbiter holds each address of its workers, so that one whose parent does not has none. They
- * free the address by themselves as soon as they can.
+ * holders_are_strays - have all of them lost their arbiter?
+ * They free the address by themselves as soon as they can.
  */
 bool holders_are_strays(const struct holders *h);
 
-/*
- * holders_push - strays for which SIGTERM waits are continued, so that they end by it; half way
- * through HOLDER_TRIES they are killed. Nobody else is touched.
- * @i  from 0, once each HOLDER_STEP_MS
- */
-void holders_push(const struct holders *h, unsigned i, struct log *log);
+/* holders_kill - strays for which SIGTERM still waits; nobody else is touched */
+void holders_kill(const struct holders *h, struct log *log);
 
 /* holders_name - append to @why who they are, if that is known */
 void holders_name(const struct holders *h, char *why, size_t why_size);
+
+/*
+ * strays_continue - strays that are stopped and for which SIGTERM waits, so that they end by it
+ * Whether they have the address or not: another of them may have freed it. Processes of this user
+ * that look like one and execute another file are named in @log.
+ */
+void strays_continue(struct log *log);
 
 #endif

@@ -77,5 +77,5 @@ void title_set(const char *actor, const char *state)
     if (!room)
         return;
     memset(room, 0, room_size);
-    snprintf(room, room_size, "echo-arbiter: %s %s", actor, state);
+    snprintf(room, room_size, TITLE_PREFIX "%s %s", actor, state);
 }

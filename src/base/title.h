@@ -4,6 +4,8 @@
 #ifndef BASE_TITLE_H
 #define BASE_TITLE_H
 
+#define TITLE_PREFIX "echo-arbiter: "
+
 /*
  * title_init - take over the memory of @argv and the environment, whose strings are copied away
  * first Call once, at the start of main, before anything keeps a pointer into them. Without memory:
@@ -11,7 +13,7 @@
  */
 void title_init(int argc, char **argv);
 
-/* title_set - "echo-arbiter: @actor @state", cut to the room there is; does nothing before
+/* title_set - TITLE_PREFIX "@actor @state", cut to the room there is; does nothing before
  * title_init */
 void title_set(const char *actor, const char *state);
 
