@@ -471,7 +471,7 @@ static void client__terminal__edits_completes_and_remembers(void **state)
     assert_int_equal(tool_wait(pid), 0);
     close(fd);
     MUST(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode & 0777);
-    MUST(it_file_has(path, "slash") && it_file_has(path, "two"), "the history has no lines");
+    MUST_COME(it_file_has(path, "slash") && it_file_has(path, "two"), "the history has no lines");
 
     /* The next one remembers: the line before last comes back with two keys up. */
     buf[0] = '\0';

@@ -331,11 +331,11 @@ static void log_target__cannot_be_reopened__answer_says_why(void **state)
     MUST(server_log_count(s, "log: the file cannot be opened") == 1, "standard error is silent");
     ask_all(control, 1);
     MUST(!it_file_has(old, "cannot be opened"), "it is said where nobody looks");
-    MUST(it_file_has(old, "actor=worker.* msg=\"message\" .*command=ping"), "lines were lost");
+    MUST_COME(it_file_has(old, "actor=worker.* msg=\"message\" .*command=ping"), "lines were lost");
     MUST(rmdir(path) == 0, "rmdir: %s", strerror(errno));
     r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
     MUST(r.code == 0 && strstr(r.out, "own.log"), "reopen-logs: %s%s", r.out, r.err);
-    MUST(it_file_has(path, "msg=\"log reopened\""), "no new file");
+    MUST_COME(it_file_has(path, "msg=\"log reopened\""), "no new file");
 }
 
 static void log_target__not_a_file__reopening_says_so(void **state)
@@ -363,12 +363,12 @@ static void log_target__reload_to_another__opened_first(void **state)
     r = RUN(it, NO_INPUT, "-C", control, "reload");
     tool_must_fail(&r, 78, "echo0.conf:1: log.file: ");
     tool_must_fail(&r, 78, ": Is a directory");
-    MUST(it_file_has(path, "reload refused: nothing has changed"), "the old log is silent");
+    MUST_COME(it_file_has(path, "reload refused: nothing has changed"), "the old log is silent");
     snprintf(conf, sizeof(conf), "log: { file = \"%s/other.log\"; };", it->dir);
     server_configure(s, conf);
     r = RUN(it, NO_INPUT, "-C", control, "reload");
     MUST(r.code == 0, "reload: %s", r.err);
-    MUST(it_file_has(it_path(it, "other.log"), "msg=\"reloaded\""), "the new log is silent");
+    MUST_COME(it_file_has(it_path(it, "other.log"), "msg=\"reloaded\""), "the new log is silent");
     server_must_be_well(s, 2);
 }
 
@@ -422,7 +422,8 @@ static void log_target__dev_stderr_is_a_socket__logs_to_it(void **state)
     server_must_be_well(s, 2);
     server_stop_and_check(s, SIGTERM, 0);
     read_socket(listener, got);
-    MUST(it_file_has(got, "msg=\"serving\"") && it_file_has(got, "msg=\"stopped\""), "no lines");
+    MUST_COME(it_file_has(got, "msg=\"serving\"") && it_file_has(got, "msg=\"stopped\""),
+              "no lines");
     close(listener);
 }
 
@@ -436,8 +437,8 @@ static void log_target__another_socket__refused_with_a_hint(void **state)
 
     MUST(server_wait_exit(s, WAIT_MS) == 73, "exit code");
     read_socket(listener, got);
-    MUST(it_file_has(got, "log.file: /dev/stdout: it is a socket.*leave log.file empty for"),
-         "no hint");
+    MUST_COME(it_file_has(got, "log.file: /dev/stdout: it is a socket.*leave log.file empty for"),
+              "no hint");
     close(listener);
     unlink(socket_path);
 }

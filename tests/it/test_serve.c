@@ -172,7 +172,7 @@ static void serve__unix_path_is_no_socket__is_refused_and_untouched(void **state
     it_write(it, "precious", "do not touch\n");
     snprintf(conf, sizeof(conf), "server: { bind = [\"unix:%s/precious\"]; };", it->dir);
     server_refuses(it, 73, "precious", .conf = conf);
-    MUST(it_file_has(it_path(it, "precious"), "do not touch"), "the file is gone");
+    MUST_COME(it_file_has(it_path(it, "precious"), "do not touch"), "the file is gone");
 }
 
 static void serve__idle__uses_no_cpu(void **state)

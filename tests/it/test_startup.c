@@ -72,7 +72,7 @@ static void startup__pid_file_held__75_with_the_holder(void **state)
     char *path = it_path(it, "echo.pid"), holder[64];
     struct server *first = server_start(it, .args = {"-p", path});
     snprintf(holder, sizeof(holder), "^%d$", (int)first->pid);
-    MUST(it_file_has(path, holder), "the pid file does not hold %d", (int)first->pid);
+    MUST_COME(it_file_has(path, holder), "the pid file does not hold %d", (int)first->pid);
     snprintf(holder, sizeof(holder), "process %d", (int)first->pid);
     server_refuses(it, 75, holder, .args = {"-p", path});
     MUST(access(path, F_OK) == 0, "the pid file is gone");
@@ -86,7 +86,7 @@ static void startup__pid_file_of_the_dead__is_taken_over(void **state)
     it_write(it, "echo.pid", "1\n");
     struct server *s = server_start(it, .args = {"-p", path});
     snprintf(own, sizeof(own), "^%d$", (int)s->pid);
-    MUST(it_file_has(path, own), "the pid file does not hold %d", (int)s->pid);
+    MUST_COME(it_file_has(path, own), "the pid file does not hold %d", (int)s->pid);
 }
 
 static void startup__pid_file_impossible__73_and_target_intact(void **state)
@@ -103,7 +103,7 @@ static void startup__pid_file_impossible__73_and_target_intact(void **state)
     server_refuses(it, 73, "directory", .args = {"-p", dir});
     server_refuses(it, 73, "nowhere", .args = {"-p", "/nowhere/echo.pid"});
     struct stat st;
-    MUST(it_file_has(it_path(it, "precious"), "^do not touch$"), "the target was changed");
+    MUST_COME(it_file_has(it_path(it, "precious"), "^do not touch$"), "the target was changed");
     MUST(lstat(link, &st) == 0 && S_ISLNK(st.st_mode), "the link is gone");
     MUST(lstat(fifo, &st) == 0 && S_ISFIFO(st.st_mode), "the FIFO is gone");
 }
@@ -231,7 +231,7 @@ static void startup__daemon__launcher_waits_until_it_serves(void **state)
     MUST(proc_find_fd(server_worker(s, 0), "/log0") < 0, "a worker still holds the terminal");
     server_must_be_well(s, 2);
     server_stop_and_check(s, SIGTERM, 0);
-    MUST(it_file_has(it_path(it, "server.log"), "level=info .*stopped"), "no log");
+    MUST_COME(it_file_has(it_path(it, "server.log"), "level=info .*stopped"), "no log");
 }
 
 static void startup__daemon_fails__launcher_says_so(void **state)

@@ -93,7 +93,7 @@ static int stdio_all_closed(void)
 {
     int err = fcntl(2, F_DUPFD_CLOEXEC, 10);
     CHECK(err >= 0);
-    close(0), close(1), close(2);
+    close(0), close(1), close(2), close(3);
     int r = fds_ensure_stdio();
     bool all = is_dev_null(0) && is_dev_null(1) && is_dev_null(2) && !is_open(3);
     bool inherited = fcntl(0, F_GETFD) == 0 && fcntl(2, F_GETFD) == 0;
