@@ -124,7 +124,7 @@ static void record_reset(struct score_record *r)
     counter_set(&r->slot, 0);
     counter_set(&r->is_accepting, 0);
     counter_set(&r->state, ACTOR_INITIAL);
-    counter_set(&r->generation, 0);
+    counter_set(&r->incarnation, 0);
     counter_set(&r->pid, 0);
     counter_set(&r->heartbeat_ns, 0);
     counter_set(&r->started_ns, 0);
@@ -138,14 +138,14 @@ static void record_reset(struct score_record *r)
 }
 
 struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
-                                       uint64_t generation)
+                                       uint64_t incarnation)
 {
     assert(index < sb->n_records && slot > 0);
     struct score_record *r = &sb->records[index];
     uint64_t now = clock_mono_ns();
 
     record_reset(r);
-    counter_set(&r->generation, generation);
+    counter_set(&r->incarnation, incarnation);
     counter_set(&r->started_ns, now);
     counter_set(&r->heartbeat_ns, now);
     counter_set(&r->state, ACTOR_INACTIVE);
@@ -161,15 +161,15 @@ void scoreboard_release(struct scoreboard *sb, uint32_t index)
     record_reset(&sb->records[index]);
 }
 
-bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t generation,
+bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t incarnation,
                         enum actor_state state)
 {
     const bool is_same = counter_get(&r->slot) == slot &&
-                         counter_get(&r->generation) == generation &&
+                         counter_get(&r->incarnation) == incarnation &&
                          counter_get(&r->state) == state;
 
     counter_set(&r->slot, slot);
-    counter_set(&r->generation, generation);
+    counter_set(&r->incarnation, incarnation);
     counter_set(&r->state, state);
     counter_set(&r->pid, (uint64_t)getpid());
     return !is_same;

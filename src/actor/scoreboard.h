@@ -29,7 +29,7 @@ struct score_record {
     counter_t connections; /* open now, lingering ones included */
     counter_t is_full; /* 1 = cannot take another connection */
     counter_t is_accepting; /* 1 = told to run, not draining */
-    counter_t generation;
+    counter_t incarnation;
     counter_t pid;
     _Alignas(64) counter_t started_ns;
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
@@ -72,7 +72,7 @@ void scoreboard_close(struct scoreboard *sb);
 /* scoreboard_assign - zero record @index and give it to a new process (arbiter, before the fork):
  * inactive, started now, with a fresh heartbeat; its pid is still to be set */
 struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
-                                       uint64_t generation);
+                                       uint64_t incarnation);
 
 /* scoreboard_release - the process is gone: free the record, whose counters have been read */
 void scoreboard_release(struct scoreboard *sb, uint32_t index);
@@ -81,7 +81,7 @@ void scoreboard_release(struct scoreboard *sb, uint32_t index);
  * scoreboard_restate - the process of a record says again who it is
  * Returns whether somebody else had written something different.
  */
-bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t generation,
+bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t incarnation,
                         enum actor_state state);
 
 /* scoreboard_restate_header - the arbiter says again what the header must say; @high as there */

@@ -20,7 +20,7 @@ static const struct place places[] = {
     {"connections", offsetof(struct score_record, connections)},
     {"is_full", offsetof(struct score_record, is_full)},
     {"is_accepting", offsetof(struct score_record, is_accepting)},
-    {"generation", offsetof(struct score_record, generation)},
+    {"incarnation", offsetof(struct score_record, incarnation)},
     {"pid", offsetof(struct score_record, pid)},
     {"started_ns", offsetof(struct score_record, started_ns)},
     {"lag_ns", offsetof(struct score_record, lag_ns)},

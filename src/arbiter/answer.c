@@ -135,7 +135,7 @@ void answers_on_settled(struct arbiter *a)
     const struct transition *t = a->engine;
     struct list *link, *next;
 
-    if (t->next.epoch || transition_count(t, TR_RUNNING) != t->live.workers)
+    if (t->next.revision || transition_count(t, TR_RUNNING) != t->live.workers)
         return;
     list_for_each_safe (link, next, &a->answers) {
         struct answer *w = answer_at(link);

@@ -70,7 +70,7 @@ static void sig_quit(struct arbiter *a)
 
 uint32_t arbiter_wanted_workers(const struct arbiter *a)
 {
-    return a->engine->next.epoch ? a->engine->next.workers : a->engine->live.workers;
+    return a->engine->next.revision ? a->engine->next.workers : a->engine->live.workers;
 }
 
 void arbiter_scale(struct arbiter *a, uint32_t workers)
@@ -189,7 +189,7 @@ static void on_serving(struct arbiter *a)
     char addresses[4096];
 
     arbiter_set_state(a, ACTOR_RUN);
-    generation_addresses(a->live, addresses, sizeof(addresses));
+    revision_addresses(a->live, addresses, sizeof(addresses));
     log_info(a->log, "serving", F_STR("addresses", addresses), F_UINT("workers", a->live->workers),
              F_STR("version", ECHO_VERSION));
     if (a->options->on_serving)

@@ -26,9 +26,9 @@
  * air. */
 enum { FDS_RESERVED = 24 };
 
-static struct generation *generation_of(struct arbiter *a, uint64_t epoch)
+static struct revision *revision_of(struct arbiter *a, uint64_t revision)
 {
-    return a->next && a->next->epoch == epoch ? a->next : a->live;
+    return a->next && a->next->number == revision ? a->next : a->live;
 }
 
 void children_id(char *buf, size_t size, const struct child *c)
@@ -37,10 +37,10 @@ void children_id(char *buf, size_t size, const struct child *c)
 }
 
 /* What RLIMIT_NOFILE leaves for connections, or less if the configuration says so. */
-static unsigned effective_max_connections(struct arbiter *a, const struct generation *g)
+static unsigned effective_max_connections(struct arbiter *a, const struct revision *rev)
 {
-    unsigned wanted = g->config->max_connections;
-    unsigned reserved = FDS_RESERVED + (unsigned)g->n_listeners;
+    unsigned wanted = rev->config->max_connections;
+    unsigned reserved = FDS_RESERVED + (unsigned)rev->n_listeners;
     struct rlimit rl;
     unsigned room;
 
@@ -58,7 +58,7 @@ static unsigned effective_max_connections(struct arbiter *a, const struct genera
 
 /* Never returns. Signals are blocked; the worker unblocks them when it can handle them. */
 static void __attribute__((noreturn))
-become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
+become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
 {
     int keep[CONFIG_BIND_MAX + 4];
     size_t n_keep = 0;
@@ -71,34 +71,34 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct generation *g)
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     keep[n_keep++] = boot->mailbox_fd;
-    keep[n_keep++] = g->log.fd;
+    keep[n_keep++] = rev->log.fd;
     keep[n_keep++] = boot->rescue_recv_fd;
     keep[n_keep++] = boot->rescue_send_fd;
-    for (size_t i = 0; i < g->n_listeners; i++)
-        keep[n_keep++] = g->listeners[i]->fd;
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        keep[n_keep++] = rev->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
-    if (g->config->is_daemon)
+    if (rev->config->is_daemon)
         fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
-    log_forked(&g->log, boot->id);
+    log_forked(&rev->log, boot->id);
     _exit(a->options->worker->main(boot));
 }
 
 static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct child *c,
-                      struct generation *g)
+                      struct revision *rev)
 {
     *boot = (struct actor_boot){
         .slot = c->slot,
         .record = c->record,
-        .generation = c->generation,
+        .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
-        .config = g->config,
+        .config = rev->config,
         .rescue_recv_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[0] : -1,
         .rescue_send_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[1] : -1,
-        .listeners = g->listeners,
-        .n_listeners = g->n_listeners,
+        .listeners = rev->listeners,
+        .n_listeners = rev->n_listeners,
         .scoreboard = &a->scoreboard,
-        .max_connections = effective_max_connections(a, g),
-        .log = &g->log,
+        .max_connections = effective_max_connections(a, rev),
+        .log = &rev->log,
     };
     children_id(boot->id, sizeof(boot->id), c);
 }
@@ -140,7 +140,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
 int children_spawn(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->record];
-    struct generation *g = generation_of(a, action->epoch);
+    struct revision *rev = revision_of(a, action->revision);
     struct actor_boot boot;
     sigset_t mask;
     int ends[2];
@@ -153,22 +153,22 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .arbiter = a,
         .record = action->record,
         .slot = action->slot,
-        .generation = ++a->slot_generations[action->slot],
-        .epoch = action->epoch,
+        .incarnation = ++a->incarnations[action->slot],
+        .revision = action->revision,
         .forked_ms = clock_mono_ms(),
     };
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
-    scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
-    hang_watch(c, g->config->timeout_ms);
+    scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
+    hang_watch(c, rev->config->timeout_ms);
     rc = rescue_open(a, c->slot);
     if (rc < 0)
         log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", c->slot), F_ERR(rc));
-    fill_boot(a, &boot, c, g);
+    fill_boot(a, &boot, c, rev);
     boot.mailbox_fd = ends[1];
     signals_block_all(&mask);
     pid = fork();
     if (pid == 0)
-        become_actor(a, &boot, g);
+        become_actor(a, &boot, rev);
     rc = -errno;
     signals_restore(&mask);
     fds_close(&ends[1]);
@@ -253,7 +253,7 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
     children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
             F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
-            F_UINT("generation", c->generation), F_STR("kind", is_signal ? "signal" : "exit"),
+            F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
             F_CAUSE_STR("signal", name ? name : ""),
             F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
             F_UINT("uptime_ms", now_ms - c->forked_ms),
@@ -283,7 +283,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
 
     log_exit(a, c, status, is_planned);
     if (WIFSIGNALED(status) && has_crash_record(a, c, WTERMSIG(status)))
-        crashes_note(a->crashes, a->log, c->slot, c->generation, c->pid, !c->is_adopted,
+        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_adopted,
                      &a->scoreboard.records[c->record].crash);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);

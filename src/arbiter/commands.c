@@ -183,10 +183,10 @@ static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
         const bool is_running = a->engine->procs[i].phase == TR_RUNNING;
 
         if (!c->pid || c->slot != slot || (serves && !is_running) ||
-            (serves == is_running && c->generation <= newest))
+            (serves == is_running && c->incarnation <= newest))
             continue;
         serves = is_running;
-        newest = c->generation;
+        newest = c->incarnation;
         *ret_record = i;
     }
     return newest ? 0 : -ENOENT;

@@ -158,7 +158,7 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
     }
     rc = listen_at(a, setting, why, why_size);
     if (rc < 0)
-        generation_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
+        revision_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
     return rc;
 }
 

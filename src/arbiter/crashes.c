@@ -68,8 +68,8 @@ static void find_places(struct crash_entry *e)
         find_place(e->record.frames[i], e->places[i], sizeof(e->places[i]));
 }
 
-void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t generation, pid_t pid,
-                  bool is_ours, const struct crash_record *r)
+void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t incarnation,
+                  pid_t pid, bool is_ours, const struct crash_record *r)
 {
     struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
     char payload[4 * CRASH_PAYLOAD_MAX + 8];
@@ -82,7 +82,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t ge
         .number = ++c->n,
         .wall_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
         .slot = slot,
-        .generation = generation,
+        .incarnation = incarnation,
         .pid = pid,
         .record = *r,
     };
@@ -120,7 +120,7 @@ static json_t *describe(const struct crash_entry *e)
     set_uint(o, "number", e->number);
     json_object_set_new(o, "time", json_string(text));
     set_uint(o, "slot", e->slot);
-    set_uint(o, "generation", e->generation);
+    set_uint(o, "incarnation", e->incarnation);
     set_uint(o, "pid", (uint64_t)e->pid);
     json_object_set_new(o, "signal", json_string(signal_name(r)));
     json_object_set_new(o, "code", json_integer(r->code));

@@ -30,7 +30,7 @@ static size_t staying(const struct arbiter *a, const struct child *except,
         const struct tr_proc *p = &a->engine->procs[i];
 
         if (&a->children[i] == except || !a->children[i].pid || p->phase != TR_RUNNING ||
-            p->epoch != a->engine->live.epoch || transition_is_planned(a->engine, i) ||
+            p->revision != a->engine->live.revision || transition_is_planned(a->engine, i) ||
             counter_get(&a->scoreboard.records[i].is_full))
             continue;
         loads[n++] = (struct balance_load){i, scoreboard_connections(&a->scoreboard.records[i])};
@@ -191,7 +191,7 @@ static bool is_help_coming(const struct arbiter *a)
 
     for (uint32_t i = 0; i < a->n_children_used; i++)
         n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-             a->engine->procs[i].epoch == a->engine->live.epoch &&
+             a->engine->procs[i].revision == a->engine->live.revision &&
              !transition_is_planned(a->engine, i);
     return n < a->engine->live.workers;
 }
@@ -254,7 +254,7 @@ static void balance(struct arbiter *a)
     struct balance_load *loads;
     size_t n;
 
-    if (a->is_stopping || a->engine->next.epoch || count_giving(a, UINT64_MAX) > 0)
+    if (a->is_stopping || a->engine->next.revision || count_giving(a, UINT64_MAX) > 0)
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
     n = loads ? balance_plan(loads, staying(a, NULL, loads), moves) : 0;

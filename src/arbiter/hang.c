@@ -31,7 +31,7 @@ static void abort_worker(struct arbiter *a, const struct child *c, const char *w
     children_id(id, sizeof(id), c);
     evidence_take(&e, c->pid);
     log_warning(a->log, why, F_STR("worker", id), F_INT("worker_pid", c->pid),
-                F_UINT("slot", c->slot), F_UINT("generation", c->generation),
+                F_UINT("slot", c->slot), F_UINT("incarnation", c->incarnation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
                 F_STR("wchan", e.wchan), F_STR("stack", e.stack),

@@ -59,7 +59,7 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     children_id(id, sizeof(id), c);
     json_object_set_new(w, "id", json_string(id));
     set_uint(w, "slot", c->slot);
-    set_uint(w, "generation", c->generation);
+    set_uint(w, "incarnation", c->incarnation);
     set_uint(w, "pid", (uint64_t)c->pid);
     json_object_set_new(w, "state",
                         json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
@@ -79,12 +79,12 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     return w;
 }
 
-static json_t *describe_binds(const struct generation *g)
+static json_t *describe_binds(const struct revision *rev)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < g->n_listeners; i++)
-        json_array_append_new(list, command_text(g->listeners[i]->bound));
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        json_array_append_new(list, command_text(rev->listeners[i]->bound));
     return list;
 }
 
@@ -96,7 +96,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_object_set_new(o, "version", json_string(ECHO_VERSION));
     json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
     json_object_set_new(o, "uptime", json_real((double)(now_ns / 1000000 - a->started_ms) / 1e3));
-    set_uint(o, "generation", a->live->epoch);
+    set_uint(o, "revision", a->live->number);
     set_uint(o, "reloads", a->reloads);
     set_uint(o, "restarts", a->restarts);
     set_uint(o, "upgrades", a->upgrades);
@@ -114,7 +114,7 @@ static int by_slot(const void *x, const void *y)
 
     if ((*a)->slot != (*b)->slot)
         return (*a)->slot < (*b)->slot ? -1 : 1;
-    return (*a)->generation < (*b)->generation ? -1 : (*a)->generation > (*b)->generation;
+    return (*a)->incarnation < (*b)->incarnation ? -1 : (*a)->incarnation > (*b)->incarnation;
 }
 
 /* The living, by slot and age. Owned by the caller; NULL without memory. */

@@ -29,10 +29,10 @@
 struct arbiter;
 
 /* A configuration with what it needs: at most two at a time, the one that serves and the next. */
-struct generation {
-    uint64_t epoch; /* from 1 */
+struct revision {
+    uint64_t number; /* from 1 */
     struct config *config; /* owned */
-    struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other generation by `refs` */
+    struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other revision by `refs` */
     size_t n_listeners;
     struct log log; /* owned; what its workers inherit */
     struct sink *sink; /* held: where the log goes; NULL = syslog */
@@ -45,8 +45,8 @@ struct child {
     pid_t pid; /* 0 = none */
     uint32_t record;
     uint32_t slot;
-    uint64_t generation; /* of the slot */
-    uint64_t epoch;
+    uint64_t incarnation; /* of the slot */
+    uint64_t revision;
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
     bool is_killed; /* SIGKILL was ours */
@@ -105,10 +105,10 @@ struct arbiter {
     struct log *log; /* borrowed: live->log once there is one */
     struct scoreboard scoreboard;
     struct counters totals; /* of the dead */
-    struct generation *live; /* owned */
-    struct generation *next; /* owned; NULL = no reload has got that far */
-    uint64_t last_epoch;
-    uint64_t slot_generations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
+    struct revision *live; /* owned */
+    struct revision *next; /* owned; NULL = no reload has got that far */
+    uint64_t last_revision;
+    uint64_t incarnations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* records at or above have never been used */
     struct rescue_pair *rescue; /* owned, by slot */
@@ -228,46 +228,46 @@ bool hang_condemn(struct arbiter *a, struct child *c);
 /* hang_on_exit - it is gone: what it has counted belongs to the dead */
 void hang_on_exit(struct arbiter *a, struct child *c);
 
-/* generation.c */
+/* revision.c */
 
 /*
- * generation_new - open what @config needs; listeners of @old with the same text are shared. The
+ * revision_new - open what @config needs; listeners of @old with the same text are shared. The
  * sink that it logs to is ready.
  * @config  taken over on 0
  * @old     borrowed; NULL at the start
  * @why     on failure: a sentence
  * Returns 0, or -errno and nothing is changed.
  */
-int generation_new(struct arbiter *a, struct config *config, uint64_t epoch, struct generation *old,
-                   struct generation **ret, char *why, size_t why_size);
+int revision_new(struct arbiter *a, struct config *config, uint64_t number, struct revision *old,
+                 struct revision **ret, char *why, size_t why_size);
 
 /*
- * generation_adopt - one that serves already; its listeners are there
+ * revision_adopt - one that serves already; its listeners are there
  * @config,@listeners  taken over on 0; the latter as by malloc, each with no reference yet
  * Returns 0 or -errno with @why, and nothing is changed.
  */
-int generation_adopt(struct arbiter *a, struct config *config, uint64_t epoch,
-                     struct listener **listeners, size_t n, struct generation **ret, char *why,
-                     size_t why_size);
+int revision_adopt(struct arbiter *a, struct config *config, uint64_t number,
+                   struct listener **listeners, size_t n, struct revision **ret, char *why,
+                   size_t why_size);
 
-/* generation_commit - the next one serves, the old one is freed */
-void generation_commit(struct arbiter *a);
+/* revision_commit - the next one serves, the old one is freed */
+void revision_commit(struct arbiter *a);
 
-/* generation_free - close what no other generation holds. NULL is fine. */
-void generation_free(struct generation *g);
+/* revision_free - close what no other revision holds. NULL is fine. */
+void revision_free(struct revision *rev);
 
-/* generation_name_key - put before @why which key it is about, and where that is set: a file's
+/* revision_name_key - put before @why which key it is about, and where that is set: a file's
  * line, or the option that sets it */
-void generation_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
+void revision_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
 
-/* generation_addresses - the bound addresses, space separated */
-void generation_addresses(const struct generation *g, char *buf, size_t size);
+/* revision_addresses - the bound addresses, space separated */
+void revision_addresses(const struct revision *rev, char *buf, size_t size);
 
 /* vacate.c */
 
-/* vacate_removed - @g ends: free the addresses that no other generation has; who waits there to be
+/* vacate_removed - @rev ends: free the addresses that no other revision has; who waits there to be
  * accepted goes to the workers of the live one */
-void vacate_removed(struct arbiter *a, struct generation *g);
+void vacate_removed(struct arbiter *a, struct revision *rev);
 
 /* vacate_all - the server stops: the same for all addresses, before the workers are told. If
  * @is_quick, who waits is reset. */

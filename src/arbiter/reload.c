@@ -1,5 +1,5 @@
 /*
- * Reload as a transaction: parse in a child, open what is new, start the new generation, and only
+ * Reload as a transaction: parse in a child, open what is new, start the new revision, and only
  * when all of it is ready retire the old one. Until then every failure leaves things as they were.
  */
 #include "arbiter/internal.h"
@@ -90,7 +90,7 @@ static void on_restart_key(const struct config_row *row, const char *old_text, c
     if (row->reload != RELOAD_RESTART)
         return;
     snprintf(why, sizeof(why), "\"%s\" instead of \"%s\" needs a new start", new_text, old_text);
-    generation_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
+    revision_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
     json_array_append_new(found->reasons, command_text(why));
     found->n++;
 }
@@ -159,14 +159,14 @@ static void prepare(struct arbiter *a, struct config *config)
         return;
     }
     config_diff(a->live->config, config, log_change, a);
-    if (generation_new(a, config, ++a->last_epoch, a->live, &a->next, why, sizeof(why)) < 0) {
+    if (revision_new(a, config, ++a->last_revision, a->live, &a->next, why, sizeof(why)) < 0) {
         config_free(config);
         refuse(a, why);
         return;
     }
     close_answer(a);
     ev.set = (struct tr_set){
-        .epoch = a->next->epoch,
+        .revision = a->next->number,
         .workers = a->next->workers,
         .boot_timeout_ms = config->boot_timeout_ms,
         .exit_timeout_ms = config->exit_timeout_ms,
@@ -179,7 +179,7 @@ static void refuse_sink(struct arbiter *a, const struct config *config, const ch
     char why[CONFIG_WHY_LEN];
 
     snprintf(why, sizeof(why), "%s: %s", sinks_path(config), reason);
-    generation_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
+    revision_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
     refuse(a, why);
 }
 
@@ -390,7 +390,7 @@ void reload_on_parser_exit(struct arbiter *a, int status)
     take_answer(a);
 }
 
-/* What the askers hear: the new generation, what changed, and who serves now. */
+/* What the askers hear: the new revision, what changed, and who serves now. */
 static json_t *describe(struct arbiter *a, uint64_t took_ms)
 {
     json_t *workers = json_array();
@@ -399,12 +399,12 @@ static json_t *describe(struct arbiter *a, uint64_t took_ms)
     for (uint32_t i = 0; i < a->n_children_used; i++) {
         const struct child *c = &a->children[i];
 
-        if (!c->pid || c->epoch != a->live->epoch)
+        if (!c->pid || c->revision != a->live->number)
             continue;
         children_id(id, sizeof(id), c);
         json_array_append_new(workers, json_pack("{s:s,s:i}", "id", id, "pid", (int)c->pid));
     }
-    return command_result(json_pack("{s:I,s:O,s:o,s:I}", "generation", (json_int_t)a->live->epoch,
+    return command_result(json_pack("{s:I,s:O,s:o,s:I}", "revision", (json_int_t)a->live->number,
                                     "changed", a->reload.changes, "workers", workers, "took_ms",
                                     (json_int_t)took_ms));
 }
@@ -416,9 +416,9 @@ void reload_on_commit(struct arbiter *a)
 
     if (!a->next)
         return;
-    generation_commit(a);
+    revision_commit(a);
     a->reloads++;
-    log_info(a->log, "reloaded", F_UINT("generation", a->live->epoch),
+    log_info(a->log, "reloaded", F_UINT("revision", a->live->number),
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
     body = describe(a, took_ms);
     answers_give(a, ANSWER_RELOAD, body);
@@ -445,7 +445,7 @@ const char *reload_failure_text(enum tr_failure f)
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
     vacate_removed(a, a->next);
-    generation_free(a->next);
+    revision_free(a->next);
     a->next = NULL;
     if (action->failure == TR_FAILURE_STOPPED) {
         log_info(a->log, "reload given up: stopping");

@@ -156,7 +156,7 @@ static int open_sink(struct arbiter *a, const struct config *config, struct sink
     if (rc < 0) {
         if (*ret)
             snprintf(why, size, "%s: %s", (*ret)->path, (*ret)->why);
-        generation_name_key(config, CONFIG_LOG_FILE, why, size);
+        revision_name_key(config, CONFIG_LOG_FILE, why, size);
     }
     return rc;
 }
@@ -174,7 +174,7 @@ static int prepare(struct arbiter *a, struct config *config)
     if (rc == 0)
         rc = open_sink(a, config, &sink, why, sizeof(why));
     if (rc == 0)
-        rc = generation_new(a, config, ++a->last_epoch, NULL, &a->live, why, sizeof(why));
+        rc = revision_new(a, config, ++a->last_revision, NULL, &a->live, why, sizeof(why));
     sinks_release(sink);
     if (rc < 0) {
         config_free(config);
@@ -195,7 +195,7 @@ static int prepare(struct arbiter *a, struct config *config)
         return refuse_start(a, rc, "out of memory");
     arbiter_set_state(a, ACTOR_STARTING);
     first = (struct tr_set){
-        .epoch = a->live->epoch,
+        .revision = a->live->number,
         .workers = a->live->workers,
         .boot_timeout_ms = config->boot_timeout_ms,
         .exit_timeout_ms = config->exit_timeout_ms,
@@ -216,7 +216,7 @@ void arbiter_fini(struct arbiter *a)
         arbiter_detach_signals(a);
         ev_loop_destroy(a->loop);
     }
-    generation_free(a->next);
+    revision_free(a->next);
     pidfile_remove(&a->pidfile);
     scoreboard_close(&a->scoreboard);
     free(a->signals);
@@ -226,7 +226,7 @@ void arbiter_fini(struct arbiter *a)
     rescue_fini(a);
     json_decref(a->notes);
     free(a->engine);
-    generation_free(a->live);
+    revision_free(a->live);
     sinks_fini(a);
 }
 

@@ -16,7 +16,7 @@ static void on_tick(struct transition *t, uint64_t now_ms, const struct tr_event
 static void on_reload(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
-    if (ev->set.epoch == 0 || ev->set.epoch == t->live.epoch ||
+    if (ev->set.revision == 0 || ev->set.revision == t->live.revision ||
         !transition_can_reload(t, ev->set.workers))
         return;
     t->next = ev->set;
@@ -31,9 +31,9 @@ static uint32_t slots_of(uint32_t n_records)
 static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
-    enum tr_role role = t->next.epoch ? TR_NEXT : TR_LIVE;
-    struct tr_set *set = t->next.epoch ? &t->next : &t->live;
-    uint32_t room = t->n_records - (t->next.epoch ? t->live.workers : 0);
+    enum tr_role role = t->next.revision ? TR_NEXT : TR_LIVE;
+    struct tr_set *set = t->next.revision ? &t->next : &t->live;
+    uint32_t room = t->n_records - (t->next.revision ? t->live.workers : 0);
     uint32_t workers = MIN(ev->workers, slots_of(room));
     if (workers == 0 || workers == set->workers || t->mode != TR_MODE_SERVE)
         return;
@@ -165,7 +165,7 @@ bool transition_can_reload(const struct transition *t, uint32_t workers)
     bool is_starting = !t->has_served && (t->n[TR_RUNNING] == 0 || t->n[TR_STARTING] > 0);
     uint32_t held = count_held(t);
     uint32_t missing = held < t->live.workers ? t->live.workers - held : 0;
-    return t->mode == TR_MODE_SERVE && t->next.epoch == 0 && !is_starting && workers >= 1 &&
+    return t->mode == TR_MODE_SERVE && t->next.revision == 0 && !is_starting && workers >= 1 &&
            workers <= TR_SLOTS_MAX && t->n[TR_FREE] >= workers + missing;
 }
 

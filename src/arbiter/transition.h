@@ -3,7 +3,7 @@
  * out; it forks, kills and logs nothing. Start, restart, reload, scale, recycling, retirement,
  * upgrade and stop are rows of it, not machines of their own.
  *
- * Two sets may be wanted at a time: the `live` generation, which serves, and the `next`, which a
+ * Two sets may be wanted at a time: the `live` revision, which serves, and the `next`, which a
  * reload prepares. When every process of `next` is ready it becomes `live` in one step (commit); if
  * one of them fails before that, it is taken back (rollback) and nothing has happened. A process
  * serves from TR_RUN to TR_RETIRE.
@@ -40,7 +40,7 @@ struct tr_proc {
     bool is_quick; /* has been told to exit at once */
     bool is_overdue; /* killed at its boot_timeout: its end was not wanted */
     uint32_t slot; /* 1..TR_SLOTS_MAX */
-    uint64_t epoch; /* the configuration that it was started with */
+    uint64_t revision; /* the configuration that it was started with */
     uint64_t exit_timeout_ms; /* of that configuration */
     uint64_t since_ms; /* entered the phase */
     uint64_t deadline_ms; /* 0 = none */
@@ -48,10 +48,10 @@ struct tr_proc {
 
 enum tr_mode { TR_MODE_SERVE, TR_MODE_GRACEFUL, TR_MODE_QUICK };
 
-/* A set of processes that is wanted: slots 1..workers, each of this epoch. epoch 0 = none is
+/* A set of processes that is wanted: slots 1..workers, each of this revision. revision 0 = none is
  * wanted. */
 struct tr_set {
-    uint64_t epoch;
+    uint64_t revision;
     uint32_t workers;
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
@@ -87,7 +87,7 @@ struct tr_pass {
 struct transition {
     enum tr_mode mode;
     struct tr_set live; /* workers changes by scale */
-    struct tr_set next; /* epoch 0 = no reload under way */
+    struct tr_set next; /* revision 0 = no reload under way */
     uint32_t n_records; /* usable ones, 1..TR_RECORDS_MAX; bounds the processes */
     struct policy_budget budget;
     uint32_t random; /* state of the jitter's generator */
@@ -132,14 +132,14 @@ struct tr_event {
 
 enum tr_action_kind {
     TR_NOTHING, /* wait for the next event or transition_deadline() */
-    TR_SPAWN, /* fork @record for @slot with the configuration @epoch */
+    TR_SPAWN, /* fork @record for @slot with the configuration @revision */
     TR_RUN, /* tell @record to serve */
     TR_RETIRE, /* tell @record to drain (@is_quick: to exit at once) */
     TR_KILL, /* SIGKILL @record: @why */
-    TR_COMMIT, /* `next` is now `live` (@epoch): the listeners of the old one may go. Comes after
+    TR_COMMIT, /* `next` is now `live` (@revision): the listeners of the old one may go. Comes after
                   every TR_RUN of the new and before every TR_RETIRE of the old processes. */
-    TR_ROLLBACK, /* `next` (@epoch) is given up because of @failure at @record: close what only it
-                    had */
+    TR_ROLLBACK, /* `next` (@revision) is given up because of @failure at @record: close what only
+                    it had */
     TR_SERVING, /* once: every worker of the first set runs */
     TR_STOPPED, /* stopping, and no process is left: leave the loop, exit 0 */
     TR_GIVE_UP, /* nothing serves and the budget is spent: exit 70 at the TR_STOPPED that follows */
@@ -156,7 +156,7 @@ struct tr_action {
     enum tr_action_kind kind;
     uint32_t record;
     uint32_t slot;
-    uint64_t epoch;
+    uint64_t revision;
     bool is_quick;
     enum tr_kill_reason why;
     enum tr_failure failure;

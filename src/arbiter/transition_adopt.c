@@ -23,7 +23,7 @@ static bool is_sound(const struct transition *t, const struct tr_adopted *a)
     const bool serves = p->phase == TR_RUNNING;
     if (a->record >= t->n_records || p->phase <= TR_FREE || p->phase >= TR_PHASES ||
         t->procs[a->record].phase != TR_FREE || p->slot < 1 || p->slot > TR_SLOTS_MAX ||
-        p->epoch == 0)
+        p->revision == 0)
         return false;
     if (deadlines[p->phase] != PERHAPS &&
         (p->deadline_ms != 0) != (deadlines[p->phase] == A_DEADLINE))
@@ -50,7 +50,7 @@ static void take(struct transition *t, const struct tr_adopted *a)
 int transition_adopt(struct transition *t, const struct tr_set *live, uint32_t n_records,
                      uint32_t random, const struct tr_adopted *procs, size_t n)
 {
-    if (live->epoch == 0 || live->workers < 1 || live->workers > TR_SLOTS_MAX ||
+    if (live->revision == 0 || live->workers < 1 || live->workers > TR_SLOTS_MAX ||
         live->workers > n_records)
         return -EINVAL;
     transition_init(t, live, n_records, random);

@@ -17,7 +17,7 @@ enum standing {
     OF_NEXT, /* prepared by a reload */
     OF_COMMIT, /* of `next`, all of which are ready */
     OF_ROLLBACK, /* of `next`, which has failed */
-    UNWANTED, /* an older generation, or a slot that is no more */
+    UNWANTED, /* an older revision, or a slot that is no more */
     STOPPING,
     STANDINGS
 };
@@ -54,17 +54,17 @@ static bool say(const struct transition *t, struct tr_action *a, enum tr_action_
     a->kind = kind;
     a->record = record;
     a->slot = p->slot;
-    a->epoch = p->epoch;
+    a->revision = p->revision;
     a->is_quick = p->is_quick;
     return true;
 }
 
 static bool say_of_set(struct transition *t, struct tr_action *a, enum tr_action_kind kind,
-                       uint64_t epoch)
+                       uint64_t revision)
 {
     t->pass.is_due = true;
     a->kind = kind;
-    a->epoch = epoch;
+    a->revision = revision;
     return true;
 }
 
@@ -214,14 +214,14 @@ static void commit(struct transition *t)
 
 static bool step_sets(struct transition *t, struct tr_action *a)
 {
-    uint64_t epoch = t->next.epoch;
+    uint64_t revision = t->next.revision;
     if (t->pass.is_due)
         return false;
     if (t->mode == TR_MODE_SERVE && !t->has_served && t->pass.live_running == t->live.workers) {
         t->has_served = true;
-        return say_of_set(t, a, TR_SERVING, t->live.epoch);
+        return say_of_set(t, a, TR_SERVING, t->live.revision);
     }
-    if (epoch == 0)
+    if (revision == 0)
         return false;
     if (t->failure) {
         assert(t->pass.next_held == 0);
@@ -232,11 +232,11 @@ static bool step_sets(struct transition *t, struct tr_action *a)
         t->failed_record = t->failed_slot = 0;
         t->is_commit_due = false;
         t->next = (struct tr_set){0};
-        return say_of_set(t, a, TR_ROLLBACK, epoch);
+        return say_of_set(t, a, TR_ROLLBACK, revision);
     }
     if (t->is_commit_due) {
         commit(t); /* the records came first: all of `next` have been told to run */
-        return say_of_set(t, a, TR_COMMIT, epoch);
+        return say_of_set(t, a, TR_COMMIT, revision);
     }
     if (t->pass.next_ready == t->next.workers)
         t->is_commit_due = t->pass.is_due = true;
@@ -250,7 +250,7 @@ static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint
     uint32_t record = proc_alloc(t);
     t->holder[role][slot] = (uint16_t)(record + 1);
     t->procs[record] = (struct tr_proc){
-        .slot = slot, .epoch = set->epoch, .exit_timeout_ms = set->exit_timeout_ms};
+        .slot = slot, .revision = set->revision, .exit_timeout_ms = set->exit_timeout_ms};
     proc_enter(t, record, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
     t->pass.record = t->top; /* young ones need no look in this pass */
     t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[record].deadline_ms);
@@ -281,7 +281,7 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
  * replaces everybody anyway. */
 static bool step_heir(struct transition *t, uint64_t now_ms, struct tr_action *a)
 {
-    if (t->pass.is_due || t->mode != TR_MODE_SERVE || t->next.epoch || t->pass.heirs > 0 ||
+    if (t->pass.is_due || t->mode != TR_MODE_SERVE || t->next.revision || t->pass.heirs > 0 ||
         t->n[TR_RETIRING] > 0 || t->pass.retiree == 0 || t->n[TR_FREE] == 0)
         return false;
     t->pass.heirs++;
@@ -304,12 +304,12 @@ static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)
             return false;
         t->is_given_up = true;
         stop_within(t, TR_MODE_QUICK, deadline_after(now_ms, TR_QUICK_GRACE_MS));
-        return say_of_set(t, a, TR_GIVE_UP, t->live.epoch);
+        return say_of_set(t, a, TR_GIVE_UP, t->live.revision);
     }
     if (t->n[TR_FREE] < t->n_records)
         return false;
     t->is_stopped = true;
-    return say_of_set(t, a, TR_STOPPED, t->live.epoch);
+    return say_of_set(t, a, TR_STOPPED, t->live.revision);
 }
 
 struct tr_action transition_next(struct transition *t, uint64_t now_ms)

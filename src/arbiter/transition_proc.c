@@ -114,6 +114,6 @@ void stop_within(struct transition *t, enum tr_mode mode, uint64_t deadline_ms)
 {
     t->stop_deadline_ms = deadline_ms;
     t->mode = mode;
-    if (t->next.epoch && !t->failure)
+    if (t->next.revision && !t->failure)
         t->failure = TR_FAILURE_STOPPED;
 }

@@ -296,18 +296,18 @@ void upgrade_on_commit(struct arbiter *a)
     name_program("/proc/self/exe", program, sizeof(program));
     snprintf(link, sizeof(link), "/proc/self/fd/%d", u->back_fd);
     name_program(link, old_program, sizeof(old_program));
-    generation_commit(a);
+    revision_commit(a);
     sinks_renew(a);
     a->upgrades++;
     log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
              F_STR("old_version", u->old_version), F_STR("old_program", old_program),
-             F_UINT("generation", a->live->epoch), F_UINT("workers", a->engine->live.workers),
+             F_UINT("revision", a->live->number), F_UINT("workers", a->engine->live.workers),
              F_UINT("took_ms", took_ms));
     finish(a, command_result(
                   json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "version", ECHO_VERSION, "program",
                             command_text(program), "old_version", command_text(u->old_version),
-                            "old_program", command_text(old_program), "generation",
-                            (json_int_t)a->live->epoch, "took_ms", (json_int_t)took_ms)));
+                            "old_program", command_text(old_program), "revision",
+                            (json_int_t)a->live->number, "took_ms", (json_int_t)took_ms)));
 }
 
 static void turn_back(struct arbiter *a, const char *why)
@@ -322,7 +322,7 @@ static void turn_back(struct arbiter *a, const char *why)
 void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
     vacate_removed(a, a->next);
-    generation_free(a->next);
+    revision_free(a->next);
     a->next = NULL;
     if (action->failure == TR_FAILURE_STOPPED)
         finish(a, command_error("stopping", "the arbiter stops"));
@@ -344,7 +344,7 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
     rc = upgrade_config(&s, &config, why);
     upgrade_state_fini(&s);
     if (rc == 0)
-        rc = generation_new(a, config, ++a->last_epoch, a->live, &a->next, why, size);
+        rc = revision_new(a, config, ++a->last_revision, a->live, &a->next, why, size);
     if (rc < 0) {
         config_free(config);
         return rc;
@@ -373,7 +373,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         return;
     }
     ev.set = (struct tr_set){
-        .epoch = a->next->epoch,
+        .revision = a->next->number,
         .workers = a->next->workers,
         .boot_timeout_ms = a->next->config->boot_timeout_ms,
         .exit_timeout_ms = a->next->config->exit_timeout_ms,

@@ -101,7 +101,7 @@ static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s, bool is
     return 0;
 }
 
-static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     struct listener *listeners[CONFIG_BIND_MAX];
     struct config *config = NULL;
@@ -117,8 +117,8 @@ static int adopt_generation(struct arbiter *a, const struct upgrade_state *s, ch
     if (rc == 0)
         rc = adopt_listeners(s, listeners, why);
     if (rc == 0) {
-        rc = generation_adopt(a, config, s->epoch, listeners, s->n_listeners, &a->live, why,
-                              STATE_WHY_LEN);
+        rc = revision_adopt(a, config, s->revision, listeners, s->n_listeners, &a->live, why,
+                            STATE_WHY_LEN);
         if (rc < 0)
             free_listeners(listeners, s->n_listeners);
     }
@@ -148,7 +148,7 @@ static int read_proc(const struct state_child *c, struct tr_adopted *ret)
                  .is_quick = c->is_quick,
                  .is_overdue = c->is_overdue,
                  .slot = (uint32_t)c->slot,
-                 .epoch = c->epoch,
+                 .revision = c->revision,
                  .exit_timeout_ms = c->exit_timeout_ms,
                  .since_ms = c->since_ms,
                  .deadline_ms = c->deadline_ms},
@@ -159,7 +159,7 @@ static int read_proc(const struct state_child *c, struct tr_adopted *ret)
 static int adopt_engine(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     const struct tr_set live = {
-        .epoch = s->epoch,
+        .revision = s->revision,
         .workers = (uint32_t)s->workers,
         .boot_timeout_ms = a->live->config->boot_timeout_ms,
         .exit_timeout_ms = a->live->config->exit_timeout_ms,
@@ -216,7 +216,8 @@ static int adopt_scoreboard(struct arbiter *a, const struct upgrade_state *s, ch
 static uint64_t timeout_of(const struct arbiter *a, const struct child *c,
                            const struct upgrade_state *s)
 {
-    return is_legible(s) && c->epoch == a->live->epoch ? a->live->config->timeout_ms : UINT32_MAX;
+    return is_legible(s) && c->revision == a->live->number ? a->live->config->timeout_ms
+                                                           : UINT32_MAX;
 }
 
 static void adopt_record(struct arbiter *a, struct child *c, const struct state_child *from,
@@ -225,7 +226,7 @@ static void adopt_record(struct arbiter *a, struct child *c, const struct state_
     struct score_record *r = &a->scoreboard.records[c->record];
 
     if (!is_legible(s)) {
-        scoreboard_assign(&a->scoreboard, c->record, c->slot, c->generation);
+        scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
         counter_set(&r->pid, (uint64_t)c->pid);
         counter_set(&r->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
     }
@@ -251,8 +252,8 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .pid = (pid_t)from->pid,
             .record = (uint32_t)from->record,
             .slot = (uint32_t)from->slot,
-            .generation = from->generation,
-            .epoch = from->epoch,
+            .incarnation = from->incarnation,
+            .revision = from->revision,
             .forked_ms = from->forked_ms,
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
@@ -273,7 +274,7 @@ static void adopt_slots(struct arbiter *a, const struct upgrade_state *s)
         const struct state_slot *from = &s->slots[i];
         const bool is_open = from->rescue_recv_fd >= 0 && from->rescue_send_fd >= 0;
 
-        a->slot_generations[from->slot] = from->generation;
+        a->incarnations[from->slot] = from->incarnation;
         a->rescue[from->slot] =
             (struct rescue_pair){is_open, is_open, {from->rescue_recv_fd, from->rescue_send_fd}};
     }
@@ -287,7 +288,7 @@ static void adopt_crash(struct crashes *all, const struct state_crash *c)
         .number = c->number,
         .wall_ns = c->wall_ns,
         .slot = (uint32_t)c->slot,
-        .generation = c->generation,
+        .incarnation = c->incarnation,
         .pid = (pid_t)c->pid,
         .record = {.signo = c->signo,
                    .code = (int64_t)c->code,
@@ -339,7 +340,7 @@ static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *w
     a->reloads = s->reloads;
     a->restarts = s->restarts;
     a->upgrades = s->upgrades;
-    a->last_epoch = s->last_epoch;
+    a->last_revision = s->last_revision;
     a->last_request = s->last_request;
     a->reload.is_again = s->is_reload_due;
     a->upgrade.is_again = s->is_upgrade_due;
@@ -369,7 +370,7 @@ static int check_texts(const struct upgrade_state *s, char *why)
     if (strlen(s->pid_file) >= sizeof(((struct pidfile *)NULL)->path) ||
         strlen(s->control) >= RUNTIME_PATH_MAX || strlen(s->control_dir) >= RUNTIME_PATH_MAX)
         return complain(why, -EINVAL, "paths", "one is too long");
-    if (!json_is_object(s->notes) || s->last_epoch < s->epoch)
+    if (!json_is_object(s->notes) || s->last_revision < s->revision)
         return complain(why, -EINVAL, "state", "it does not fit together");
     for (size_t i = 0; i < s->n_clients; i++)
         if (s->clients[i].in.len > CONTROL_LINE_MAX || s->clients[i].out.len > CONTROL_OUTPUT_MAX)
@@ -397,7 +398,7 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
     if (rc == 0)
         rc = check_texts(s, why);
     if (rc == 0)
-        rc = adopt_generation(a, s, why);
+        rc = adopt_revision(a, s, why);
     if (rc == 0)
         rc = adopt_scoreboard(a, s, why);
     if (rc == 0)

@@ -87,12 +87,12 @@ static void add_config(struct builder *b)
 
 static void add_listeners(struct builder *b)
 {
-    const struct generation *g = b->a->live;
+    const struct revision *rev = b->a->live;
     struct upgrade_state *s = b->s;
 
-    s->listeners = list(b, g->n_listeners, sizeof(*s->listeners));
-    for (size_t i = 0; s->listeners && i < g->n_listeners; i++) {
-        const struct listener *l = g->listeners[i];
+    s->listeners = list(b, rev->n_listeners, sizeof(*s->listeners));
+    for (size_t i = 0; s->listeners && i < rev->n_listeners; i++) {
+        const struct listener *l = rev->listeners[i];
 
         s->listeners[s->n_listeners++] = (struct state_listener){
             .text = copy(b, l->text),
@@ -151,8 +151,8 @@ static void add_child(struct builder *b, const struct child *c)
         .pid = (uint64_t)c->pid,
         .record = c->record,
         .slot = c->slot,
-        .generation = c->generation,
-        .epoch = c->epoch,
+        .incarnation = c->incarnation,
+        .revision = c->revision,
         .forked_ms = c->forked_ms,
         .ready_ms = c->ready_ms,
         .is_killed = c->is_killed,
@@ -190,10 +190,10 @@ static void add_slots(struct builder *b)
     for (uint32_t slot = 1; s->slots && slot <= TR_SLOTS_MAX; slot++) {
         const struct rescue_pair *p = &a->rescue[slot];
 
-        if (a->slot_generations[slot])
+        if (a->incarnations[slot])
             s->slots[s->n_slots++] =
                 (struct state_slot){.slot = slot,
-                                    .generation = a->slot_generations[slot],
+                                    .incarnation = a->incarnations[slot],
                                     .rescue_recv_fd = p->is_open ? p->ends[0] : -1,
                                     .rescue_send_fd = p->is_open ? p->ends[1] : -1};
     }
@@ -208,7 +208,7 @@ static void add_crash(struct builder *b, const struct crash_entry *e)
         .number = e->number,
         .wall_ns = e->wall_ns,
         .slot = e->slot,
-        .generation = e->generation,
+        .incarnation = e->incarnation,
         .pid = (uint64_t)e->pid,
         .signo = r->signo,
         .code = (uint64_t)r->code,
@@ -294,8 +294,8 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
         .upgrades = a->upgrades,
         .is_reload_due = a->reload.is_again,
         .is_upgrade_due = u->is_again,
-        .epoch = a->live->epoch,
-        .last_epoch = a->last_epoch,
+        .revision = a->live->number,
+        .last_revision = a->last_revision,
         .workers = a->engine->live.workers,
         .scoreboard_fd = u->board_fd >= 0 ? u->board_fd : a->scoreboard.fd,
         .scoreboard_layout = u->board_fd >= 0 ? u->board_layout : scoreboard_layout(),

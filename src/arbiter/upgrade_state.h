@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATE_VERSION = 1, STATE_MAX_BYTES = 64 << 20, STATE_WHY_LEN = 256 /* = ARBITER_WHY_LEN */ };
+enum { STATE_VERSION = 2, STATE_MAX_BYTES = 64 << 20, STATE_WHY_LEN = 256 /* = ARBITER_WHY_LEN */ };
 
 /* A value of the configuration that is not a default. */
 struct state_value {
@@ -46,7 +46,7 @@ struct state_sink {
 };
 
 struct state_child {
-    uint64_t pid, record, slot, generation, epoch;
+    uint64_t pid, record, slot, incarnation, revision;
     uint64_t forked_ms, ready_ms;
     bool is_killed;
     uint64_t n_gives;
@@ -64,7 +64,7 @@ struct state_bytes {
 };
 
 struct state_slot {
-    uint64_t slot, generation;
+    uint64_t slot, incarnation;
     int rescue_recv_fd, rescue_send_fd; /* -1 = it has no pair */
 };
 
@@ -74,7 +74,7 @@ struct state_word {
 
 /* A crash_entry; what is signed there is the same bits here. */
 struct state_crash {
-    uint64_t number, wall_ns, slot, generation, pid;
+    uint64_t number, wall_ns, slot, incarnation, pid;
     uint64_t signo, code, sender_pid, address, pc, sp, fd;
     uint64_t requests, connections, uptime_ms, rescued;
     struct state_bytes payload;
@@ -104,7 +104,7 @@ struct upgrade_state {
     uint64_t started_ms, asked_ms; /* the arbiter's start, this upgrade's */
     uint64_t reloads, restarts, upgrades;
     bool is_reload_due, is_upgrade_due; /* asked for while it could not be done */
-    uint64_t epoch, last_epoch, workers; /* of the live configuration */
+    uint64_t revision, last_revision, workers; /* of the live configuration */
     char *config_path;
     struct state_value *values;
     size_t n_values;

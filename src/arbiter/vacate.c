@@ -51,7 +51,7 @@ static unsigned offer(struct arbiter *a, int fd)
 
     for (uint32_t i = 0; i < a->n_children_used; i++)
         n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-             a->engine->procs[i].epoch == a->engine->live.epoch &&
+             a->engine->procs[i].revision == a->engine->live.revision &&
              children_send_fds(a, i, "adopt", 0, NULL, &fd, 1) == 0;
     return n;
 }
@@ -73,23 +73,23 @@ static void pass_on(struct arbiter *a, struct waiting *w)
                     F_UINT("count", w->n_lost));
 }
 
-void vacate_removed(struct arbiter *a, struct generation *g)
+void vacate_removed(struct arbiter *a, struct revision *rev)
 {
     struct waiting w = {.ends = {-1, -1}};
 
-    for (size_t i = 0; i < g->n_listeners; i++)
-        if (g->listeners[i]->refs == 1)
-            listener_shut(g->listeners[i], on_waiting, &w);
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        if (rev->listeners[i]->refs == 1)
+            listener_shut(rev->listeners[i], on_waiting, &w);
     pass_on(a, &w);
 }
 
 void vacate_all(struct arbiter *a, bool is_quick)
 {
-    struct generation *const generations[] = {a->live, a->next};
+    struct revision *const revisions[] = {a->live, a->next};
     struct waiting w = {.ends = {-1, -1}};
 
     for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; generations[k] && i < generations[k]->n_listeners; i++)
-            listener_shut(generations[k]->listeners[i], is_quick ? NULL : on_waiting, &w);
+        for (size_t i = 0; revisions[k] && i < revisions[k]->n_listeners; i++)
+            listener_shut(revisions[k]->listeners[i], is_quick ? NULL : on_waiting, &w);
     pass_on(a, &w);
 }

@@ -112,10 +112,10 @@ int answer_text_reload(FILE *f, const json_t *reload)
     const json_t *changed = json_object_get(reload, "changed");
     int rc = 0;
 
-    if (!json_is_integer(json_object_get(reload, "generation")) || !json_is_array(workers))
+    if (!json_is_integer(json_object_get(reload, "revision")) || !json_is_array(workers))
         return -EBADMSG;
-    fprintf(f, "reloaded: generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
-            integer_at(reload, "generation"), integer_at(reload, "took_ms"));
+    fprintf(f, "reloaded: revision %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
+            integer_at(reload, "revision"), integer_at(reload, "took_ms"));
     if (json_array_size(changed) == 0)
         fputs("no key has changed\n", f);
     else
@@ -151,7 +151,7 @@ int answer_text_upgrade(FILE *f, const json_t *upgrade)
     const json_t *version = json_object_get(upgrade, "version");
     const json_t *old = json_object_get(upgrade, "old_version");
 
-    if (!json_is_string(version) || !json_is_integer(json_object_get(upgrade, "generation")))
+    if (!json_is_string(version) || !json_is_integer(json_object_get(upgrade, "revision")))
         return -EBADMSG;
     fputs("upgraded: version ", f);
     write_program(f, version, json_object_get(upgrade, "program"));
@@ -159,8 +159,8 @@ int answer_text_upgrade(FILE *f, const json_t *upgrade)
         fputs(" from ", f);
         write_program(f, old, json_object_get(upgrade, "old_program"));
     }
-    fprintf(f, ", generation %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
-            integer_at(upgrade, "generation"), integer_at(upgrade, "took_ms"));
+    fprintf(f, ", revision %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " ms\n",
+            integer_at(upgrade, "revision"), integer_at(upgrade, "took_ms"));
     return 0;
 }
 

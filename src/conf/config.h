@@ -27,7 +27,7 @@ enum { CONFIG_BIND_MAX = 64, CONFIG_SEPARATOR_MAX = 16, CONFIG_PATH_MAX = 512 };
 /* What a reload does with a changed key. */
 enum config_reload {
     RELOAD_ARBITER, /* the arbiter takes it over at once */
-    RELOAD_WORKERS, /* takes effect with the new generation of workers */
+    RELOAD_WORKERS, /* takes effect with the new revision of workers */
     RELOAD_RESTART, /* needs a new start: a reload that changes it is refused */
 };
 

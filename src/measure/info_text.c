@@ -67,7 +67,7 @@ static const json_t *worker_before(const json_t *before, const json_t *w)
 
     json_array_foreach(json_object_get(before, "workers"), i, other)
     {
-        if (is_same(other, w, "pid") && is_same(other, w, "id") && is_same(other, w, "generation"))
+        if (is_same(other, w, "pid") && is_same(other, w, "id") && is_same(other, w, "incarnation"))
             return other;
     }
     return NULL;
@@ -115,7 +115,7 @@ static const struct column arbiter_columns[] = {
     {"PID", "arbiter/pid", SHOW_NUMBER, 0},
     {"STATE", "arbiter/state", SHOW_TEXT, 0},
     {"UP", "arbiter/uptime", SHOW_SECONDS, 0},
-    {"GENERATION", "arbiter/generation", SHOW_NUMBER, 0},
+    {"REVISION", "arbiter/revision", SHOW_NUMBER, 0},
     {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
     {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
     {"WANTED", "arbiter/workers_wanted", SHOW_NUMBER, 0},
@@ -125,7 +125,7 @@ static const struct column arbiter_columns[] = {
 
 static const struct column worker_columns[] = {
     {"WORKER", "id", SHOW_TEXT, 0},          {"PID", "pid", SHOW_NUMBER, 0},
-    {"STATE", "state", SHOW_TEXT, 0},        {"NTH", "generation", SHOW_NUMBER, 0},
+    {"STATE", "state", SHOW_TEXT, 0},        {"NTH", "incarnation", SHOW_NUMBER, 0},
     {"UP", "uptime", SHOW_SECONDS, 0},       {"CONNS", "connections", SHOW_COUNT, 0},
     {"ACCEPTED", "accepted", SHOW_COUNT, 0}, {"MSGS", "requests", SHOW_COUNT, 0},
     {"IN", "bytes_in", SHOW_BYTES, 0},       {"OUT", "bytes_out", SHOW_BYTES, 0},
@@ -222,7 +222,7 @@ static const struct column head_columns[] = {
 static const struct column frame_columns[] = {
     {"WORKER", "id", SHOW_TEXT, 0},
     {"STATE", "state", SHOW_TEXT, 8},
-    {"NTH", "generation", SHOW_NUMBER, 0},
+    {"NTH", "incarnation", SHOW_NUMBER, 0},
     {"CONNS", "connections", SHOW_COUNT, 6},
     {"MSGS/S", "requests_per_s", SHOW_RATE, 6},
     {"IN/S", "bytes_in_per_s", SHOW_BYTE_RATE, 7},
@@ -316,7 +316,7 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
 static const struct column line_columns[] = {
     {"ACTOR", "id", SHOW_TEXT, 12},
     {"STATE", "state", SHOW_TEXT, 9},
-    {"NTH", "generation", SHOW_NUMBER, 4},
+    {"NTH", "incarnation", SHOW_NUMBER, 4},
     {"RESTARTS", "restarts", SHOW_NUMBER, 0},
     {"CONNS", "connections", SHOW_NUMBER, 8},
     {"MSGS/S", "requests_per_s", SHOW_FIXED, 10},

@@ -47,7 +47,7 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
 
     json_object_set_new(o, "id", json_string(w->boot->id));
     set_uint(o, "slot", w->boot->slot);
-    set_uint(o, "generation", w->boot->generation);
+    set_uint(o, "incarnation", w->boot->incarnation);
     set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "state", json_string(actor_state_name(w->state)));
     if (cpus_allowed(&cpus) == 0)

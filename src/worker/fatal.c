@@ -159,7 +159,7 @@ static void log_crash(const struct crash *c)
     }
     *f++ = hex_field("pc", fatal_pc(c->context), pc);
     *f++ = F_UINT("slot", c->boot->slot);
-    *f++ = F_UINT("generation", c->boot->generation);
+    *f++ = F_UINT("incarnation", c->boot->incarnation);
     *f++ = F_UINT("uptime_ms", (clock_mono_ns() - counter_get(&r->started_ns)) / 1000000u);
     *f++ = F_UINT("connections", counter_get(&r->connections));
     *f++ = F_UINT("requests", counter_get(&r->counters.requests));

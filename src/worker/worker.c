@@ -76,7 +76,7 @@ static void restate(struct worker *w)
 {
     const struct actor_boot *boot = w->boot;
 
-    if (scoreboard_restate(w->record, boot->slot, boot->generation, w->state)) {
+    if (scoreboard_restate(w->record, boot->slot, boot->incarnation, w->state)) {
         log_warning_limited(boot->log, "the scoreboard was written over by somebody else",
                             F_UINT("record", boot->record));
         acceptor_distrust(&w->acceptor);

@@ -37,7 +37,7 @@ static void reload_oddly(uint8_t arg)
     struct tr_event ev = {.kind = TR_EV_RELOAD, .set = tr_model_set(&model, arg >> 4)};
 
     if (arg & 1)
-        ev.set.epoch = 0;
+        ev.set.revision = 0;
     if (arg & 2)
         ev.set = model.live;
     if (arg & 4)

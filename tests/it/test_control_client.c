@@ -65,12 +65,12 @@ static json_t *printed_json(const struct tool_run *r)
 
 static void info__json__all_fields_and_exact_sums(void **state)
 {
-    static const char *const arbiter_fields[] = {"pid",        "version", "state",    "uptime",
-                                                 "generation", "reloads", "restarts", "binds"};
+    static const char *const arbiter_fields[] = {"pid",      "version", "state",    "uptime",
+                                                 "revision", "reloads", "restarts", "binds"};
     static const char *const worker_fields[] = {
-        "id",        "slot",        "generation", "pid",          "state",
-        "uptime",    "connections", "accepted",   "requests",     "bytes_in",
-        "bytes_out", "handed_in",   "handed_out", "heartbeat_age"};
+        "id",        "slot",        "incarnation", "pid",          "state",
+        "uptime",    "connections", "accepted",    "requests",     "bytes_in",
+        "bytes_out", "handed_in",   "handed_out",  "heartbeat_age"};
     static const char *const counters[] = {
 #define X(field, help) #field,
         COUNTERS(X)
@@ -370,7 +370,7 @@ static void reload__good_file__says_what_has_changed(void **state)
     server_configure(s, "server: { keep_alive = 15; };");
     r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
     assert_int_equal(r.code, 0);
-    must_have(r.out, "reloaded: generation 2, ");
+    must_have(r.out, "reloaded: revision 2, ");
     must_have(r.out, "\nserver.keep_alive  0       15\n");
     server_wait_workers(s, 2);
     must_have(r.out, "\nworker.1  ");
@@ -432,7 +432,7 @@ static void reload__started_without_a_file__takes_the_command_line(void **state)
     server_wait_workers(s, 3);
     r = RUN(it, NO_INPUT, "-C", control_of(s), "reload");
     MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
-    must_have(r.out, "reloaded: generation 2");
+    must_have(r.out, "reloaded: revision 2");
     server_wait_workers(s, 2);
     server_signal(s, SIGHUP);
     server_wait_log(s, "msg=\"reloaded\"", 2);

@@ -25,8 +25,7 @@ static void connect_all(struct server *s, int *fds, int n)
 }
 
 /* Peers that neither read nor send hold up a drain for ever, but not a hand-over. */
-static void
-handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact(void **state)
+static void handover__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { exit_timeout = 60; };");
@@ -48,8 +47,8 @@ handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact(void
     }
     server_signal(s, SIGHUP);
     server_wait_log(s, RELOADED, 1);
-    server_wait_log(s, "worker ended\" .*slot=1 generation=1", 1);
-    MUST(!proc_is_alive(old), "the old generation lives on");
+    server_wait_log(s, "worker ended\" .*slot=1 incarnation=1", 1);
+    MUST(!proc_is_alive(old), "the old revision lives on");
     for (int i = 0; i < PEERS; i++) {
         peer_expect(reading[i], out.data, SIZE);
         peer_echo(idle[i], "after");
@@ -367,7 +366,7 @@ static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IT(handover__peers_that_do_nothing__old_generation_is_gone_and_bytes_are_exact),
+        IT(handover__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact),
         IT(handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
         IT(handover__worker_nearly_full__all_it_held_moves),
         IT(handover__two_nearly_full__one_takes_all),

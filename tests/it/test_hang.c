@@ -84,7 +84,7 @@ static void must_have_evidence(struct server *s, pid_t victim, const char *doing
 
     snprintf(pattern, sizeof(pattern),
              "level=warning actor=arbiter .*worker hangs: aborting it\" worker=worker\\.[12] "
-             "worker_pid=%d slot=[12] generation=1 silent_ms=[1-9][0-9]{3,} state=\"%s\" "
+             "worker_pid=%d slot=[12] incarnation=1 silent_ms=[1-9][0-9]{3,} state=\"%s\" "
              "cpu_ms=[0-9]+ syscall=.* wchan=.* stack=.* connections=[1-9][0-9]* requests=[0-9]+$",
              (int)victim, doing);
     server_wait_log(s, pattern, 1);
@@ -169,7 +169,7 @@ static void hang__retiring__aborted_before_exit_timeout(void **state)
     peer_send_text(p.on_victim[0], "\x01"
                                    "crash spin\r\n\r\n");
     server_signal(s, SIGHUP);
-    server_wait_log(s, "reloaded\" generation=2", 1);
+    server_wait_log(s, "reloaded\" revision=2", 1);
     server_wait_log(s, "worker ended\" .*signal=ABRT", 1);
     MUST(server_log_count(s, "exit_timeout") == 0, "it was waited for");
     server_must_be_well(s, 2);

@@ -394,7 +394,7 @@ static void echo__server_reloads__idle_connections_replaced_unnoticed(void **sta
     for (size_t round = 1; round <= 3; round++) {
         three_at_once(client);
         server_signal(s, SIGHUP);
-        server_wait_log(s, "reload(ed)?|generation", round);
+        server_wait_log(s, "reload(ed)?|revision", round);
         three_at_once(client);
     }
     assert_int_equal(rig_counters(client).requests_processed, 18);

@@ -17,7 +17,7 @@
 #define RELOADED "msg=\"reloaded\""
 #define REFUSED  "reload refused"
 
-/* HUP, and wait until the reload is done and the old generation is gone. */
+/* HUP, and wait until the reload is done and the old revision is gone. */
 static void reload(struct server *s, size_t workers)
 {
     size_t before = server_log_count(s, RELOADED);

@@ -114,7 +114,7 @@ static void supervise__worker_fails__is_classified(void **state)
         char text[64];
         struct server *s = server_start(it, .binary = "test/echo-arbiter");
         server_expect(
-            s, "worker died\" worker=worker\\.[12] worker_pid=[0-9]+ slot=[12] generation=1 ");
+            s, "worker died\" worker=worker\\.[12] worker_pid=[0-9]+ slot=[12] incarnation=1 ");
         server_expect(s, "msg=\"(worker crashes|backtrace)\" signal=(SEGV|ABRT|FPE) ");
         server_expect(
             s, "msg=\"crash\" slot=[12] worker_pid=[0-9]+ number=1 .*signal=(SEGV|ABRT|FPE) ");
@@ -208,7 +208,7 @@ static void supervise__crash_loop_of_one_slot__backs_off_and_heals(void **state)
     printf("# arbiter: %llu ms of CPU\n", (unsigned long long)(proc_cpu_ms(s->pid) - cpu));
     unlink(hook);
     server_wait_workers(s, 2);
-    uint64_t forks = counter_get(&server_record(s, server_slot_pid(s, 2))->generation) - 1;
+    uint64_t forks = counter_get(&server_record(s, server_slot_pid(s, 2))->incarnation) - 1;
     printf("# %llu forks of the slot\n", (unsigned long long)forks);
     MUST(forks >= 3, "only %llu forks: was there a loop?", (unsigned long long)forks);
     MUST(forks <= 14, "%llu forks", (unsigned long long)forks);

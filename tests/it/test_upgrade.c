@@ -153,8 +153,8 @@ static void upgrade__good_program__the_server_goes_on(void **state)
     upgrade(s, 2);
     after = result_of(s, "info");
     MUST(number(after, "arbiter", "pid") == s->pid, "another pid");
-    MUST(number(after, "arbiter", "generation") == number(before, "arbiter", "generation") + 1,
-         "generation");
+    MUST(number(after, "arbiter", "revision") == number(before, "arbiter", "revision") + 1,
+         "revision");
     MUST(number(after, "arbiter", "upgrades") == 1 && number(after, "arbiter", "restarts") == 0 &&
              number(after, "arbiter", "reloads") == 0,
          "upgrades, restarts or reloads");

@@ -72,7 +72,7 @@ static struct sight look_at(const struct scoreboard *board)
             continue;
         now.n++;
         now.accepting += state == ACTOR_RUN && counter_get(&r->is_accepting);
-        now.processes = mixed(mixed(mixed(now.processes, i), counter_get(&r->generation)), state);
+        now.processes = mixed(mixed(mixed(now.processes, i), counter_get(&r->incarnation)), state);
         now.moved = mixed(mixed(mixed(now.moved, i), counter_get(&r->counters.handed_in)),
                           counter_get(&r->counters.handed_out));
     }

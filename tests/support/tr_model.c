@@ -37,13 +37,14 @@ static bool is_active(const struct tr_model_proc *p)
 
 static bool is_of(const struct tr_model_proc *p, const struct tr_set *set)
 {
-    return set->epoch && is_active(p) && p->epoch == set->epoch && p->slot <= set->workers &&
-           !p->is_heir && !p->is_replaced;
+    return set->revision && is_active(p) && p->revision == set->revision &&
+           p->slot <= set->workers && !p->is_heir && !p->is_replaced;
 }
 
 static bool is_wanted_heir(const struct tr_model *m, const struct tr_model_proc *p)
 {
-    return p->is_heir && is_active(p) && p->epoch == m->live.epoch && p->slot <= m->live.workers;
+    return p->is_heir && is_active(p) && p->revision == m->live.revision &&
+           p->slot <= m->live.workers;
 }
 
 /* The process of the live set that fills @slot, or NULL. */
@@ -101,11 +102,11 @@ static void retire(struct tr_model *m, struct tr_model_proc *p)
 
 static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
 {
-    const struct tr_set *set = a->epoch == m->next.epoch ? &m->next : &m->live;
+    const struct tr_set *set = a->revision == m->next.revision ? &m->next : &m->live;
 
     promise(m, !m->is_stopping && !m->is_given_up, "a spawn after the stop");
     promise(m, p->phase == TR_FREE, "record %u is spawned into, but not free", a->record);
-    promise(m, a->epoch && a->epoch == set->epoch, "a spawn for nobody's epoch");
+    promise(m, a->revision && a->revision == set->revision, "a spawn for nobody's revision");
     promise(m, a->slot >= 1 && a->slot <= set->workers, "a spawn for slot %u", a->slot);
     promise(m, set == &m->live || (!m->failure && !m->is_turning), "a late spawn for `next`");
     p->is_heir = set == &m->live && holder_of(m, a->slot);
@@ -120,12 +121,12 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
 
         promise(m, old->wants_heir && old->phase == TR_RUNNING, "an heir that nobody wants");
         promise(m, m->now_ms >= old->since_ms + TR_RECYCLE_MIN_MS, "an heir too soon");
-        promise(m, !m->next.epoch, "an heir during a reload");
+        promise(m, !m->next.revision, "an heir during a reload");
         promise(m, tr_model_count(m, TR_RETIRING) == 0, "an heir while another one retires");
     }
     p->wants_heir = p->is_replaced = false;
     p->slot = a->slot;
-    p->epoch = a->epoch;
+    p->revision = a->revision;
     p->is_quick = false;
     p->exit_timeout_ms = set->exit_timeout_ms;
     enter(m, p, TR_STARTING, m->now_ms + set->boot_timeout_ms);
@@ -194,7 +195,7 @@ static void do_kill(struct tr_model *m, const struct tr_action *a, struct tr_mod
 
 static void do_commit(struct tr_model *m, const struct tr_action *a)
 {
-    promise(m, a->epoch && a->epoch == m->next.epoch, "a commit of nobody's epoch");
+    promise(m, a->revision && a->revision == m->next.revision, "a commit of nobody's revision");
     promise(m, m->is_turning && !m->failure && !m->is_stopping, "a commit out of turn");
     promise(m, count_of(m, &m->next, TR_READY) + count_of(m, &m->next, TR_STARTING) == 0,
             "a commit before all of `next` run");
@@ -205,7 +206,7 @@ static void do_commit(struct tr_model *m, const struct tr_action *a)
 
 static void do_rollback(struct tr_model *m, const struct tr_action *a)
 {
-    promise(m, a->epoch && a->epoch == m->next.epoch, "a rollback of nobody's epoch");
+    promise(m, a->revision && a->revision == m->next.revision, "a rollback of nobody's revision");
     promise(m, m->failure && a->failure == m->failure, "a rollback because of %d, not %d",
             (int)a->failure, (int)m->failure);
     for (uint32_t i = 0; i < m->n_records; i++)
@@ -220,7 +221,7 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
     m->stop_ms = m->is_stopping ? MIN(m->stop_ms, stop_ms) : stop_ms;
     m->is_stopping = true;
     m->is_quick = is_quick;
-    if (m->next.epoch && !m->failure)
+    if (m->next.revision && !m->failure)
         m->failure = TR_FAILURE_STOPPED;
     for (uint32_t i = 0; i < m->n_records; i++)
         if (m->procs[i].phase == TR_RETIRING)
@@ -275,10 +276,10 @@ static void trace(struct tr_model *m, const struct tr_action *a)
         snprintf(at, size, "kill:%u/%s", a->record, kills[a->why]);
         break;
     case TR_COMMIT:
-        snprintf(at, size, "commit:%u", (unsigned)a->epoch);
+        snprintf(at, size, "commit:%u", (unsigned)a->revision);
         break;
     case TR_ROLLBACK:
-        snprintf(at, size, "rollback:%u/%s", (unsigned)a->epoch, failures[a->failure]);
+        snprintf(at, size, "rollback:%u/%s", (unsigned)a->revision, failures[a->failure]);
         break;
     case TR_SERVING:
     case TR_STOPPED:
@@ -374,7 +375,7 @@ static void check_rest(struct tr_model *m)
                 !transition_is_degraded(t) || count_of(m, &m->live, TR_RUNNING) < m->live.workers,
                 "degraded, but all run");
     }
-    promise(m, !transition_can_reload(t, 1) || (!m->next.epoch && !m->is_stopping && n_free > 0),
+    promise(m, !transition_can_reload(t, 1) || (!m->next.revision && !m->is_stopping && n_free > 0),
             "a reload is possible now?");
     promise(m, m->is_stopped == (m->is_stopping && n_free == m->n_records), "the end is missed");
 }
@@ -404,8 +405,8 @@ static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failur
 
 static void note_scale(struct tr_model *m, uint32_t workers)
 {
-    struct tr_set *set = m->next.epoch ? &m->next : &m->live;
-    uint32_t room = m->n_records - (m->next.epoch ? m->live.workers : 0);
+    struct tr_set *set = m->next.revision ? &m->next : &m->live;
+    uint32_t room = m->n_records - (m->next.revision ? m->live.workers : 0);
 
     workers = MIN(workers, room);
     if (workers && !m->is_stopping)
@@ -428,7 +429,8 @@ static void note(struct tr_model *m, const struct tr_event *ev)
 
     switch (ev->kind) {
     case TR_EV_RELOAD:
-        if (transition_can_reload(&m->engine, ev->set.workers) && ev->set.epoch > m->live.epoch) {
+        if (transition_can_reload(&m->engine, ev->set.workers) &&
+            ev->set.revision > m->live.revision) {
             promise(m, tr_model_count(m, TR_FREE) >= ev->set.workers, "no room for a reload");
             m->next = ev->set;
         }
@@ -502,7 +504,7 @@ void tr_model_advance(struct tr_model *m, uint64_t to_ms)
 struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
 {
     return (struct tr_set){
-        .epoch = ++m->last_epoch,
+        .revision = ++m->last_revision,
         .workers = workers,
         .boot_timeout_ms = TR_MODEL_BOOT_MS,
         .exit_timeout_ms = TR_MODEL_EXIT_MS,
@@ -525,7 +527,7 @@ void tr_model_upgrade(struct tr_model *m)
     static struct transition fresh;
     size_t n = 0;
 
-    if (!m->is_serving || m->next.epoch || m->is_stopping || m->broken[0])
+    if (!m->is_serving || m->next.revision || m->is_stopping || m->broken[0])
         return;
     for (uint32_t i = 0; i < m->n_records; i++) {
         transition_describe(&m->engine, i, &procs[n]);

@@ -23,7 +23,7 @@ struct tr_model_proc {
     bool is_heir; /* started for the slot of a process that wants one */
     bool is_replaced; /* its heir serves */
     uint32_t slot;
-    uint64_t epoch;
+    uint64_t revision;
     uint64_t exit_timeout_ms;
     uint64_t since_ms;
     uint64_t kill_ms; /* the engine must have killed it by then; UINT64_MAX = never */
@@ -34,9 +34,9 @@ struct tr_model_proc {
 struct tr_model {
     struct transition engine;
     uint64_t now_ms;
-    uint64_t last_epoch;
+    uint64_t last_revision;
     uint32_t n_records;
-    struct tr_set live, next; /* as the actions have told; next.epoch 0 = none */
+    struct tr_set live, next; /* as the actions have told; next.revision 0 = none */
     bool is_turning; /* the first of `next` has been told to run */
     enum tr_failure failure; /* why a rollback must follow */
     bool is_serving, is_stopping, is_quick, is_given_up, is_stopped;
@@ -70,7 +70,7 @@ void tr_model_advance(struct tr_model *m, uint64_t to_ms);
  */
 void tr_model_upgrade(struct tr_model *m);
 
-/* tr_model_set - a set for a reload: a new epoch, with the first one's timeouts */
+/* tr_model_set - a set for a reload: a new revision, with the first one's timeouts */
 struct tr_set tr_model_set(struct tr_model *m, uint32_t workers);
 
 /* tr_model_count - processes in @phase as the model sees it */

@@ -60,13 +60,13 @@ static void check_refused(writer *write)
 
 #define ARBITER                                                                                    \
     "\"arbiter\":{\"pid\":70,\"version\":\"1.2\",\"state\":\"run\",\"uptime\":3700,"               \
-    "\"generation\":4,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":%s,"          \
+    "\"revision\":4,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":%s,"            \
     "\"binds\":[\"127.0.0.1:80\",\"[::1]:80\"],\"config\":\"%s\"%s}"
 #define WORKERS                                                                                    \
-    "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"generation\":4,"             \
+    "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
     "\"uptime\":65,\"connections\":2,\"accepted\":10,\"requests\":1234567,\"bytes_in\":1500,"      \
     "\"bytes_out\":1500,\"heartbeat_age\":0.25,\"lag_ms\":1.25},"                                  \
-    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"stopping\",\"generation\":3,\"uptime\":5}]"
+    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"stopping\",\"incarnation\":3,\"uptime\":5}]"
 #define TOTALS                                                                                     \
     "\"totals\":{\"connections\":2,\"accepted\":12,\"requests\":1234570,\"bytes_in\":1600,"        \
     "\"bytes_out\":1600,\"closed_peer\":9,\"closed_quit\":0,\"closed_reset\":1,"                   \
@@ -79,9 +79,9 @@ static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED
     snprintf(text, sizeof(text), "{" ARBITER "," WORKERS "," TOTALS "}", "false", "/etc/echo.conf",
              "");
     check(info_write, text,
-          "VERSION  PID  STATE      UP  GENERATION  RELOADS  RESTARTS  WANTED  SERVING"
+          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
           "                CONFIG\n"
-          "1.2       70  run    1h 01m           4        3         1       2"
+          "1.2       70  run    1h 01m         4        3         1       2"
           "  127.0.0.1:80 [::1]:80  /etc/echo.conf\n"
           "\n"
           "WORKER     PID  STATE     NTH      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
@@ -113,9 +113,9 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
     snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "",
              ",\"notified\":{\"info\":{\"by\":\"\\u001b\"},\"at_ms\":7,\"age\":61}");
     check(info_write, text,
-          "VERSION  PID  STATE      UP  GENERATION  RELOADS  RESTARTS  WANTED  SERVING"
+          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
           "                CONFIG\n"
-          "1.2       70  run    1h 01m           4        3         1       2"
+          "1.2       70  run    1h 01m         4        3         1       2"
           "  127.0.0.1:80 [::1]:80\n"
           "DEGRADED: workers keep dying, fewer than wanted may run\n"
           "\n"
@@ -165,32 +165,32 @@ static void commands__table__arguments_explained_below(void **state UNUSED)
     check_refused(answer_text_commands);
 }
 
-static void upgrade__done__version_and_generation(void **state UNUSED)
+static void upgrade__done__version_and_revision(void **state UNUSED)
 {
-    check(answer_text_upgrade, "{\"version\":\"1.3\",\"generation\":7,\"took_ms\":28}",
-          "upgraded: version 1.3, generation 7, 28 ms\n");
+    check(answer_text_upgrade, "{\"version\":\"1.3\",\"revision\":7,\"took_ms\":28}",
+          "upgraded: version 1.3, revision 7, 28 ms\n");
     check(answer_text_upgrade,
           "{\"version\":\"1.3\",\"program\":\"/opt/b/echo-arbiter\",\"old_version\":\"1.2\","
-          "\"old_program\":\"/opt/a/echo-arbiter\",\"generation\":7,\"took_ms\":28}",
+          "\"old_program\":\"/opt/a/echo-arbiter\",\"revision\":7,\"took_ms\":28}",
           "upgraded: version 1.3 (/opt/b/echo-arbiter) from 1.2 (/opt/a/echo-arbiter), "
-          "generation 7, 28 ms\n");
+          "revision 7, 28 ms\n");
     check_refused(answer_text_upgrade);
 }
 
 static void reload__changes__old_and_new(void **state UNUSED)
 {
     check(answer_text_reload,
-          "{\"generation\":5,\"took_ms\":12,\"changed\":[{\"key\":\"server.keep_alive\","
+          "{\"revision\":5,\"took_ms\":12,\"changed\":[{\"key\":\"server.keep_alive\","
           "\"old\":\"0\",\"new\":\"15\"},{\"key\":\"log.file\",\"old\":\"\",\"new\":\"\\n\"}],"
           "\"workers\":[{\"id\":\"worker.1\",\"pid\":71}]}",
-          "reloaded: generation 5, 12 ms\n"
+          "reloaded: revision 5, 12 ms\n"
           "KEY                BEFORE  NOW\n"
           "server.keep_alive  0       15\n"
           "log.file                   ?\n"
           "WORKER    PID\n"
           "worker.1   71\n");
-    check(answer_text_reload, "{\"generation\":6,\"took_ms\":1,\"changed\":[],\"workers\":[]}",
-          "reloaded: generation 6, 1 ms\n"
+    check(answer_text_reload, "{\"revision\":6,\"took_ms\":1,\"changed\":[],\"workers\":[]}",
+          "reloaded: revision 6, 1 ms\n"
           "no key has changed\n");
     check_refused(answer_text_reload);
 }
@@ -226,9 +226,9 @@ static void value__map_of_workers__a_line_each_in_their_order(void **state UNUSE
     "{\"arbiter\":{\"pid\":" pid ",\"version\":\"" version "\",\"state\":\"run\","                 \
     "\"uptime\":3700,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":" degraded     \
     "},\"totals\":{\"connections\":2," RATES "},"                                                  \
-    "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"generation\":4,"             \
+    "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
     "\"uptime\":65,\"connections\":2,\"heartbeat_age\":0.25,\"lag_ms\":1.25," RATES "},"           \
-    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"starting\",\"generation\":5,\"uptime\":0.5,"    \
+    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"starting\",\"incarnation\":5,\"uptime\":0.5,"   \
     "\"connections\":0," NO_RATES "}]}"
 #define PLAIN_SAMPLE SAMPLE("1.2", "70", "false")
 
@@ -382,7 +382,7 @@ int main(void)
         cmocka_unit_test(actors__each__a_line),
         cmocka_unit_test(commands__table__arguments_explained_below),
         cmocka_unit_test(reload__changes__old_and_new),
-        cmocka_unit_test(upgrade__done__version_and_generation),
+        cmocka_unit_test(upgrade__done__version_and_revision),
         cmocka_unit_test(value__of_each_kind__readable),
         cmocka_unit_test(value__map_of_workers__a_line_each_in_their_order),
         cmocka_unit_test(frame__room_enough__all),

@@ -122,7 +122,7 @@ static pid_t start_crash(void (*crash)(void))
 
         boot = (struct actor_boot){.id = "worker.3",
                                    .slot = 3,
-                                   .generation = 9,
+                                   .incarnation = 9,
                                    .scoreboard = &board,
                                    .log = &worker_log,
                                    .rescue_recv_fd = -1,
@@ -182,7 +182,7 @@ static void fatal__each_signal__two_lines_and_the_death_it_means(void **state UN
         int signo;
         const char *pattern;
     } rows[] = {
-        {do_null, SIGSEGV, "signal=SEGV code=1 address=0x0 pc=0x[0-9a-f]+ slot=3 generation=9 "},
+        {do_null, SIGSEGV, "signal=SEGV code=1 address=0x0 pc=0x[0-9a-f]+ slot=3 incarnation=9 "},
         {do_overflow, SIGSEGV, "signal=SEGV code=[0-9]+ address=0x[0-9a-f]+ pc="},
         {do_bus, SIGBUS, "signal=BUS code=2 address=0x[0-9a-f]+ pc="},
         {do_trap, SIGILL, "signal=ILL "},

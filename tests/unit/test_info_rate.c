@@ -32,7 +32,7 @@ static double rate_at(const json_t *o, const char *key)
 
 /* A server with one worker. */
 struct one {
-    int arbiter, pid, generation;
+    int arbiter, pid, incarnation;
     double up, worker_up;
     unsigned long total, requests;
 };
@@ -44,9 +44,9 @@ static json_t *info_of(struct one o)
 
     snprintf(text, sizeof(text),
              "{\"arbiter\":{\"pid\":%d,\"uptime\":%f},\"workers\":[{\"id\":\"worker.1\","
-             "\"pid\":%d,\"generation\":%d,\"uptime\":%f,\"requests\":%lu,\"bytes_in\":%lu,"
+             "\"pid\":%d,\"incarnation\":%d,\"uptime\":%f,\"requests\":%lu,\"bytes_in\":%lu,"
              "\"bytes_out\":%lu}],\"totals\":{\"requests\":%lu}}",
-             o.arbiter, o.up, o.pid, o.generation, o.worker_up, o.requests, o.requests * 10,
+             o.arbiter, o.up, o.pid, o.incarnation, o.worker_up, o.requests, o.requests * 10,
              o.requests * 20, o.total);
     info = json_loads(text, 0, NULL);
     assert_true(info_is_valid(info));
@@ -79,7 +79,7 @@ static struct rates rate_between(struct one before, struct one after, uint64_t n
 static const struct one base = {
     .arbiter = 10,
     .pid = 11,
-    .generation = 1,
+    .incarnation = 1,
     .up = 100,
     .worker_up = 100,
     .total = 1000,
@@ -106,7 +106,7 @@ static void rate__worker_restarted__counts_from_its_start(void **state UNUSED)
     struct rates r;
 
     after.pid = 99;
-    after.generation = 2;
+    after.incarnation = 2;
     after.worker_up = 0.5;
     after.requests = 30;
     after.total += 30;
@@ -116,12 +116,12 @@ static void rate__worker_restarted__counts_from_its_start(void **state UNUSED)
 }
 
 static void
-rate__pid_used_again_in_a_new_generation__no_difference_of_two_lives(void **state UNUSED)
+rate__pid_used_again_in_a_new_incarnation__no_difference_of_two_lives(void **state UNUSED)
 {
     struct one after = base;
     struct rates r;
 
-    after.generation = 2; /* the same pid */
+    after.incarnation = 2; /* the same pid */
     after.worker_up = 0.5;
     after.requests = 700;
     r = rate_between(base, after, NS);
@@ -155,7 +155,7 @@ static void rate__arbiter_restarted__total_counts_from_its_start(void **state UN
 {
     struct one after = {.arbiter = 20,
                         .pid = 21,
-                        .generation = 1,
+                        .incarnation = 1,
                         .up = 3,
                         .worker_up = 3,
                         .total = 40,
@@ -196,7 +196,7 @@ static void rate__random_lives__never_negative(void **state UNUSED)
             o[k] = (struct one){
                 .arbiter = (int)rng_below(&rng, 2) + 1,
                 .pid = (int)rng_below(&rng, 3) + 1,
-                .generation = (int)rng_below(&rng, 2),
+                .incarnation = (int)rng_below(&rng, 2),
                 .up = (double)rng_below(&rng, 10),
                 .worker_up = (double)rng_below(&rng, 10),
                 .total = rng_below(&rng, 1000),
@@ -250,7 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rate__same_process__difference_a_second),
         cmocka_unit_test(rate__worker_restarted__counts_from_its_start),
-        cmocka_unit_test(rate__pid_used_again_in_a_new_generation__no_difference_of_two_lives),
+        cmocka_unit_test(rate__pid_used_again_in_a_new_incarnation__no_difference_of_two_lives),
         cmocka_unit_test(rate__old_worker_never_seen__unknown),
         cmocka_unit_test(rate__counter_went_back__unknown),
         cmocka_unit_test(rate__arbiter_restarted__total_counts_from_its_start),

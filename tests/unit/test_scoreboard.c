@@ -59,7 +59,7 @@ static void scoreboard_attach__same_memory__seen_by_both(void **state UNUSED)
     assert_int_equal(other.n_records, 3);
     assert_int_equal(counter_get(&other.header->high), 3);
     assert_int_equal(counter_get(&other.records[2].slot), 7);
-    assert_int_equal(counter_get(&other.records[2].generation), 9);
+    assert_int_equal(counter_get(&other.records[2].incarnation), 9);
     counter_add(&other.records[2].counters.requests, 5);
     assert_int_equal(counter_get(&r->counters.requests), 5);
     scoreboard_close(&other);
@@ -221,7 +221,7 @@ static void scoreboard_restate__written_over__true_again_and_noticed(void **stat
     memset(r, 0xa5, sizeof(*r));
     assert_true(scoreboard_restate(r, 4, 9, ACTOR_RUN));
     assert_int_equal(counter_get(&r->slot), 4);
-    assert_int_equal(counter_get(&r->generation), 9);
+    assert_int_equal(counter_get(&r->incarnation), 9);
     assert_int_equal(counter_get(&r->state), ACTOR_RUN);
     assert_int_equal(counter_get(&r->pid), getpid());
     assert_false(scoreboard_restate(r, 4, 9, ACTOR_RUN));

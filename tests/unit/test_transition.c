@@ -2,7 +2,7 @@
  * The transition engine, one scenario a table: what happens at what time, and which actions must
  * follow, exactly. The model of tests/support checks the promises that hold everywhere.
  * An action reads spawn:RECORD@SLOT, run:RECORD, retire:RECORD, quit:RECORD (quick),
- * kill:RECORD/WHY, commit:EPOCH, rollback:EPOCH/WHY.
+ * kill:RECORD/WHY, commit:REVISION, rollback:REVISION/WHY.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -425,7 +425,7 @@ static void check_rollback(const char *event, uint64_t at_ms, const char *action
          {120, "ready 2", ""});
     take_step(&model, &failure);
     assert_memory_equal(slots, model.engine.slots, sizeof(slots));
-    assert_int_equal(model.engine.live.epoch, 1);
+    assert_int_equal(model.engine.live.revision, 1);
     assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
     assert_int_equal(model.engine.budget.left, model.engine.budget.full);
     assert_int_equal(model.n[TR_RETIRE], 0);
@@ -525,7 +525,7 @@ static void transition__reload__live_death__refilled_in_live_then_replaced(void 
 {
     begin_serving();
     PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "exit 0", "spawn:0@1"});
-    assert_int_equal(model.procs[0].epoch, 1);
+    assert_int_equal(model.procs[0].revision, 1);
     PLAY({120, "ready 2", ""}, {130, "ready 3", "run:2 run:3 commit:2 kill:0/stop retire:1"});
 }
 
@@ -644,7 +644,7 @@ static void transition__stop_during_reload__rolls_back_and_ends(void **state UNU
          {130, "exit 2", ""}, {130, "exit 3", ""}, {131, "exit 0", ""}, {132, "exit 1", "stopped"});
 }
 
-static void transition__stop_with_an_old_generation__nearer_deadline_counts(void **state UNUSED)
+static void transition__stop_with_an_old_revision__nearer_deadline_counts(void **state UNUSED)
 {
     begin_serving();
     PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 retire:0 retire:1"},
@@ -690,7 +690,7 @@ static void transition_event__nonsense__ignored(void **state UNUSED)
     tr_model_event(&model, &(struct tr_event){.kind = TR_EV_RELOAD});
     tr_model_event(&model, &(struct tr_event){.kind = TR_EV_RELOAD, .set = model.live});
     assert_string_equal(model.broken, "");
-    assert_int_equal(model.next.epoch, 0);
+    assert_int_equal(model.next.revision, 0);
 }
 
 /* Every slot and every record in use: start, reload, and all of it stops. */
@@ -702,18 +702,18 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
     struct tr_action a;
 
     transition_init(&t, &set, TR_RECORDS_MAX, 1);
-    for (uint32_t epoch = 1; epoch <= 3; epoch++) {
-        while ((a = transition_next(&t, epoch)).kind != TR_NOTHING)
+    for (uint32_t revision = 1; revision <= 3; revision++) {
+        while ((a = transition_next(&t, revision)).kind != TR_NOTHING)
             n[a.kind]++;
         for (uint32_t i = 0; i < TR_RECORDS_MAX; i++) {
-            transition_event(&t, epoch, &(struct tr_event){.kind = TR_EV_READY, .record = i});
-            while ((a = transition_next(&t, epoch)).kind != TR_NOTHING)
+            transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_READY, .record = i});
+            while ((a = transition_next(&t, revision)).kind != TR_NOTHING)
                 n[a.kind]++;
         }
         assert_int_equal(transition_count(&t, TR_RUNNING), TR_SLOTS_MAX);
-        assert_int_equal(transition_count(&t, TR_RETIRING), (epoch - 1) * TR_SLOTS_MAX);
-        set.epoch = epoch + 1;
-        transition_event(&t, epoch, &(struct tr_event){.kind = TR_EV_RELOAD, .set = set});
+        assert_int_equal(transition_count(&t, TR_RETIRING), (revision - 1) * TR_SLOTS_MAX);
+        set.revision = revision + 1;
+        transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_RELOAD, .set = set});
     }
     assert_int_equal(n[TR_SPAWN], 3 * TR_SLOTS_MAX);
     assert_int_equal(n[TR_COMMIT], 2);
@@ -780,7 +780,7 @@ int main(void)
         cmocka_unit_test(transition__stop_before_ready__killed),
         cmocka_unit_test(transition__stop_in_back_off__ends_at_once),
         cmocka_unit_test(transition__stop_during_reload__rolls_back_and_ends),
-        cmocka_unit_test(transition__stop_with_an_old_generation__nearer_deadline_counts),
+        cmocka_unit_test(transition__stop_with_an_old_revision__nearer_deadline_counts),
         cmocka_unit_test(transition__stop_after_reload_to_a_shorter_timeout__shorter_counts),
         cmocka_unit_test(transition__after_stop__nothing_starts),
         cmocka_unit_test(transition_event__nonsense__ignored),

@@ -15,14 +15,14 @@ enum { RECORDS = 8 };
 
 static struct transition engine;
 static const struct tr_set live = {
-    .epoch = 5, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000};
+    .revision = 5, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000};
 
 static struct tr_adopted proc(uint32_t record, uint32_t slot, enum tr_phase phase,
                               enum tr_role role)
 {
     struct tr_adopted a = {.record = record, .role = role};
 
-    a.proc = (struct tr_proc){.phase = phase, .slot = slot, .epoch = 5, .exit_timeout_ms = 3000};
+    a.proc = (struct tr_proc){.phase = phase, .slot = slot, .revision = 5, .exit_timeout_ms = 3000};
     if (phase == TR_STARTING || phase == TR_RETIRING)
         a.proc.deadline_ms = 1500;
     return a;
@@ -65,7 +65,7 @@ static void transition_adopt__reload_follows__new_ones_in_free_records(void **st
                                        proc(2, 2, TR_RUNNING, TR_LIVE)};
     const struct tr_event reload = {
         .kind = TR_EV_RELOAD,
-        .set = {.epoch = 6, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000}};
+        .set = {.revision = 6, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000}};
     static const struct {
         enum tr_action_kind kind;
         uint32_t record;
@@ -79,7 +79,7 @@ static void transition_adopt__reload_follows__new_ones_in_free_records(void **st
         assert_int_equal(a.kind, TR_SPAWN);
         assert_int_equal(a.record, 2 * slot - 1);
         assert_int_equal(a.slot, slot);
-        assert_int_equal(a.epoch, 6);
+        assert_int_equal(a.revision, 6);
     }
     assert_int_equal(next(100).kind, TR_NOTHING);
     for (uint32_t record = 1; record <= 3; record += 2)
@@ -185,14 +185,14 @@ static void transition_adopt__impossible__refused(void **state UNUSED)
         proc(1, 2, TR_RETIRING, TR_NO_ROLE), /* without a deadline, below */
         proc(1, 2, TR_READY, TR_LIVE), /* with one, below */
         proc(1, 2, TR_KILLED, TR_NO_ROLE), /* with one, below */
-        proc(1, 2, TR_RUNNING, TR_LIVE), /* of no epoch, below */
+        proc(1, 2, TR_RUNNING, TR_LIVE), /* of no revision, below */
         proc(1, 2, TR_STARTING, TR_LIVE), /* wants an heir, below */
     };
     const size_t n = ARRAY_SIZE(cases);
 
     cases[n - 6].proc.deadline_ms = cases[n - 5].proc.deadline_ms = 0;
     cases[n - 4].proc.deadline_ms = cases[n - 3].proc.deadline_ms = 9;
-    cases[n - 2].proc.epoch = 0;
+    cases[n - 2].proc.revision = 0;
     cases[n - 1].proc.wants_heir = true;
     for (size_t i = 0; i < n; i++) {
         const struct tr_adopted procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
@@ -205,10 +205,10 @@ static void transition_adopt__impossible__refused(void **state UNUSED)
 static void transition_adopt__set_that_cannot_be__refused(void **state UNUSED)
 {
     const struct tr_set cases[] = {
-        {.epoch = 0, .workers = 1},
-        {.epoch = 1, .workers = 0},
-        {.epoch = 1, .workers = RECORDS + 1},
-        {.epoch = 1, .workers = TR_SLOTS_MAX + 1},
+        {.revision = 0, .workers = 1},
+        {.revision = 1, .workers = 0},
+        {.revision = 1, .workers = RECORDS + 1},
+        {.revision = 1, .workers = TR_SLOTS_MAX + 1},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

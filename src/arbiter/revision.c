@@ -1,5 +1,5 @@
 /*
- * A generation: one configuration with its listeners and its log. Runs in the arbiter.
+ * A revision: one configuration with its listeners and its log. Runs in the arbiter.
  */
 #include "arbiter/internal.h"
 
@@ -21,12 +21,13 @@ static bool is_listed(const struct config *c, const char *text)
 }
 
 /* One whose socket file is gone is of no use to anybody: it is made anew. */
-static struct listener *find_listener(struct generation *g, const char *text)
+static struct listener *find_listener(struct revision *rev, const char *text)
 {
-    if (g)
-        for (size_t i = 0; i < g->n_listeners; i++)
-            if (strcmp(g->listeners[i]->text, text) == 0 && listener_is_reachable(g->listeners[i]))
-                return g->listeners[i];
+    if (rev)
+        for (size_t i = 0; i < rev->n_listeners; i++)
+            if (strcmp(rev->listeners[i]->text, text) == 0 &&
+                listener_is_reachable(rev->listeners[i]))
+                return rev->listeners[i];
     return NULL;
 }
 
@@ -36,7 +37,7 @@ static void release_listener(struct listener *l)
         listener_close(l);
 }
 
-void generation_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
+void revision_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
 {
     char where[CONFIG_WHERE_LEN], reason[CONFIG_WHY_LEN];
 
@@ -53,10 +54,10 @@ void generation_name_key(const struct config *c, enum config_key key, char *why,
  * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
  * and those that hang do not: they are killed.
  */
-static int open_at_start(struct generation *g, const char *text, struct listener **ret, char *why,
+static int open_at_start(struct revision *rev, const char *text, struct listener **ret, char *why,
                          size_t why_size)
 {
-    const struct config *c = g->config;
+    const struct config *c = rev->config;
     const struct listener_outgoing nothing = {0};
     struct holders holders;
     int rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
@@ -69,7 +70,7 @@ static int open_at_start(struct generation *g, const char *text, struct listener
     for (unsigned i = 0;
          rc == -EADDRINUSE && (i == 0 || holders_are_strays(&holders)) && i < HOLDER_TRIES; i++) {
         if (i == HOLDER_TRIES / 2)
-            holders_kill(&holders, &g->log);
+            holders_kill(&holders, &rev->log);
         nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
         rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
                            why_size);
@@ -80,14 +81,14 @@ static int open_at_start(struct generation *g, const char *text, struct listener
     return rc;
 }
 
-static int open_listeners(struct generation *g, struct generation *old, char *why, size_t why_size)
+static int open_listeners(struct revision *rev, struct revision *old, char *why, size_t why_size)
 {
-    const struct config *c = g->config;
+    const struct config *c = rev->config;
     struct listener *outgoing[CONFIG_BIND_MAX];
     size_t n_outgoing = 0;
 
     if (!old)
-        strays_continue(&g->log);
+        strays_continue(&rev->log);
     for (size_t i = 0; old && i < old->n_listeners; i++)
         if (!is_listed(c, old->listeners[i]->text))
             outgoing[n_outgoing++] = old->listeners[i];
@@ -98,15 +99,15 @@ static int open_listeners(struct generation *g, struct generation *old, char *wh
             int rc = old ? listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
                                          (struct listener_outgoing){outgoing, n_outgoing}, &l, why,
                                          why_size)
-                         : open_at_start(g, c->bind[i], &l, why, why_size);
+                         : open_at_start(rev, c->bind[i], &l, why, why_size);
             if (rc < 0) {
-                generation_name_key(c, CONFIG_BIND, why, why_size);
+                revision_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;
             }
             l->refs = 0;
         }
         l->refs++;
-        g->listeners[g->n_listeners++] = l;
+        rev->listeners[rev->n_listeners++] = l;
     }
     return 0;
 }
@@ -120,85 +121,86 @@ static void explain_syslog(const struct config *c, int rc, char *why, size_t siz
              _PATH_LOG, strerror(-rc));
 }
 
-static int open_log(struct arbiter *a, struct generation *g, char *why, size_t why_size)
+static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t why_size)
 {
-    const struct config *c = g->config;
+    const struct config *c = rev->config;
     int rc;
 
     if (!sinks_path(c)) {
-        rc = log_open(&g->log, "syslog", c->log_level, c->log_format, "arbiter");
+        rc = log_open(&rev->log, "syslog", c->log_level, c->log_format, "arbiter");
         if (rc < 0)
             explain_syslog(c, rc, why, why_size);
     } else {
-        rc = sinks_take(a, c, &g->sink, why, why_size);
+        rc = sinks_take(a, c, &rev->sink, why, why_size);
         if (rc == 0)
-            rc = log_open_pipe(&g->log, g->sink->ends[1], c->log_level, c->log_format, "arbiter");
-        if (rc < 0 && g->sink)
+            rc = log_open_pipe(&rev->log, rev->sink->ends[1], c->log_level, c->log_format,
+                               "arbiter");
+        if (rc < 0 && rev->sink)
             snprintf(why, why_size, "%s", strerror(-rc));
     }
     if (rc < 0)
-        generation_name_key(c, CONFIG_LOG_FILE, why, why_size);
+        revision_name_key(c, CONFIG_LOG_FILE, why, why_size);
     return rc;
 }
 
-int generation_new(struct arbiter *a, struct config *config, uint64_t epoch, struct generation *old,
-                   struct generation **ret, char *why, size_t why_size)
+int revision_new(struct arbiter *a, struct config *config, uint64_t number, struct revision *old,
+                 struct revision **ret, char *why, size_t why_size)
 {
-    struct generation *g = calloc(1, sizeof(*g));
+    struct revision *rev = calloc(1, sizeof(*rev));
     int rc;
 
-    if (!g) {
+    if (!rev) {
         snprintf(why, why_size, "out of memory");
         return -ENOMEM;
     }
-    g->epoch = epoch;
-    g->config = config;
-    g->log.fd = -1;
-    g->workers = config_effective_workers(config);
-    rc = open_log(a, g, why, why_size);
+    rev->number = number;
+    rev->config = config;
+    rev->log.fd = -1;
+    rev->workers = config_effective_workers(config);
+    rc = open_log(a, rev, why, why_size);
     if (rc == 0)
-        rc = open_listeners(g, old, why, why_size);
+        rc = open_listeners(rev, old, why, why_size);
     if (rc < 0) {
-        g->config = NULL; /* stays the caller's */
-        generation_free(g);
+        rev->config = NULL; /* stays the caller's */
+        revision_free(rev);
         return rc;
     }
-    *ret = g;
+    *ret = rev;
     return 0;
 }
 
-int generation_adopt(struct arbiter *a, struct config *config, uint64_t epoch,
-                     struct listener **listeners, size_t n, struct generation **ret, char *why,
-                     size_t why_size)
+int revision_adopt(struct arbiter *a, struct config *config, uint64_t number,
+                   struct listener **listeners, size_t n, struct revision **ret, char *why,
+                   size_t why_size)
 {
-    struct generation *g = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*g)) : NULL;
+    struct revision *rev = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*rev)) : NULL;
     int rc;
 
-    if (!g) {
+    if (!rev) {
         snprintf(why, why_size, "out of memory");
         return -ENOMEM;
     }
-    g->epoch = epoch;
-    g->config = config;
-    g->log.fd = -1;
-    g->workers = config_effective_workers(config);
-    rc = open_log(a, g, why, why_size);
+    rev->number = number;
+    rev->config = config;
+    rev->log.fd = -1;
+    rev->workers = config_effective_workers(config);
+    rc = open_log(a, rev, why, why_size);
     if (rc < 0) {
-        g->config = NULL;
-        generation_free(g);
+        rev->config = NULL;
+        revision_free(rev);
         return rc;
     }
-    for (; g->n_listeners < n; g->n_listeners++) {
-        g->listeners[g->n_listeners] = listeners[g->n_listeners];
-        g->listeners[g->n_listeners]->refs++;
+    for (; rev->n_listeners < n; rev->n_listeners++) {
+        rev->listeners[rev->n_listeners] = listeners[rev->n_listeners];
+        rev->listeners[rev->n_listeners]->refs++;
     }
-    *ret = g;
+    *ret = rev;
     return 0;
 }
 
-void generation_commit(struct arbiter *a)
+void revision_commit(struct arbiter *a)
 {
-    struct generation *old = a->live;
+    struct revision *old = a->live;
 
     a->live = a->next;
     a->next = NULL;
@@ -215,27 +217,27 @@ void generation_commit(struct arbiter *a)
     }
     control_repair(a);
     vacate_removed(a, old);
-    generation_free(old);
+    revision_free(old);
 }
 
-void generation_free(struct generation *g)
+void revision_free(struct revision *rev)
 {
-    if (!g)
+    if (!rev)
         return;
-    for (size_t i = 0; i < g->n_listeners; i++)
-        release_listener(g->listeners[i]);
-    log_close(&g->log);
-    sinks_release(g->sink);
-    config_free(g->config);
-    free(g);
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        release_listener(rev->listeners[i]);
+    log_close(&rev->log);
+    sinks_release(rev->sink);
+    config_free(rev->config);
+    free(rev);
 }
 
-void generation_addresses(const struct generation *g, char *buf, size_t size)
+void revision_addresses(const struct revision *rev, char *buf, size_t size)
 {
     size_t len = 0;
 
     buf[0] = '\0';
-    for (size_t i = 0; i < g->n_listeners && len < size; i++)
+    for (size_t i = 0; i < rev->n_listeners && len < size; i++)
         len +=
-            (size_t)snprintf(buf + len, size - len, "%s%s", i ? " " : "", g->listeners[i]->bound);
+            (size_t)snprintf(buf + len, size - len, "%s%s", i ? " " : "", rev->listeners[i]->bound);
 }
