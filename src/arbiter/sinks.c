@@ -379,11 +379,18 @@ int sinks_adopt(struct arbiter *a, const char *path, bool is_daemon, const int e
                 int control_fd, pid_t pid)
 {
     struct sink *s = sink_new(a, path, is_daemon);
+    int rc = 0;
 
     if (!s)
         return -ENOMEM;
-    s->ends[0] = ends[0];
-    s->ends[1] = ends[1];
+    if (ends)
+        memcpy(s->ends, ends, sizeof(s->ends));
+    else
+        rc = make_pipe(s->ends);
+    if (rc < 0) {
+        sink_free(s);
+        return rc;
+    }
     s->control_fd = control_fd;
     s->pid = pid;
     s->is_ready = true;

@@ -76,8 +76,9 @@ bool sinks_on_exit(struct arbiter *a, pid_t pid, int status);
 
 /*
  * sinks_adopt - one of the image before this, not held by anybody yet
- * @ends,@control_fd  taken over; -1 = there is none
- * Returns 0 or -ENOMEM.
+ * @ends        taken over; -1 = there is none. NULL: that image had no such pipe, here is a new one
+ * @control_fd  taken over; -1 = there is none
+ * Returns 0 or -errno.
  */
 int sinks_adopt(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
                 int control_fd, pid_t pid);

@@ -88,17 +88,24 @@ static int adopt_listeners(const struct upgrade_state *s, struct listener **list
     return 0;
 }
 
-/* The pipe is inherited with the lines in it. */
-static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s, bool is_daemon, char *why)
+/* The pipe is inherited with the lines in it. An image from before there were log writers has none:
+ * its workers wrote to the file themselves. */
+static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s,
+                       const struct config *config, char *why)
 {
-    for (size_t i = 0; i < s->n_sinks; i++) {
+    const char *path = sinks_path(config);
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < s->n_sinks; i++) {
         const struct state_sink *from = &s->sinks[i];
         const int ends[2] = {from->read_fd, from->write_fd};
 
-        if (sinks_adopt(a, from->path, is_daemon, ends, from->control_fd, (pid_t)from->pid) < 0)
-            return complain(why, -ENOMEM, "sinks", NULL);
+        rc =
+            sinks_adopt(a, from->path, config->is_daemon, ends, from->control_fd, (pid_t)from->pid);
     }
-    return 0;
+    if (s->n_sinks == 0 && path)
+        rc = sinks_adopt(a, path, config->is_daemon, NULL, -1, 0);
+    return rc < 0 ? complain(why, rc, "sinks", NULL) : 0;
 }
 
 static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char *why)
@@ -113,7 +120,7 @@ static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char
     rc = upgrade_config(s, &config, why);
     if (rc < 0)
         return rc;
-    rc = adopt_sinks(a, s, config->is_daemon, why);
+    rc = adopt_sinks(a, s, config, why);
     if (rc == 0)
         rc = adopt_listeners(s, listeners, why);
     if (rc == 0) {

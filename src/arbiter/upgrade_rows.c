@@ -21,6 +21,11 @@ enum { LIST_MAX = 1 << 16 };
     {                                                                                              \
 #member, LIST, offsetof(struct type, member), offsetof(struct type, n_##member), max, of   \
     }
+#define MAYBE_LIST_ROW(type, member, max, of)                                                      \
+    {                                                                                              \
+#member, MAYBE_LIST, offsetof(struct type, member), offsetof(struct type, n_##member),     \
+            max, of                                                                                \
+    }
 #define TABLE(type, rows)                                                                          \
     {                                                                                              \
         rows, ARRAY_SIZE(rows), sizeof(struct type)                                                \
@@ -143,7 +148,7 @@ static const struct row state_rows[] = {
     ROW(upgrade_state, config_path, TEXT, 0),
     LIST_ROW(upgrade_state, values, LIST_MAX, &values),
     ROW(upgrade_state, log_level, TEXT, 0),
-    LIST_ROW(upgrade_state, sinks, SINKS_MAX, &sinks),
+    MAYBE_LIST_ROW(upgrade_state, sinks, SINKS_MAX, &sinks),
     LIST_ROW(upgrade_state, listeners, LIST_MAX, &listeners),
     LIST_ROW(upgrade_state, children, TR_RECORDS_MAX, &children),
     LIST_ROW(upgrade_state, slots, TR_SLOTS_MAX, &slots),

@@ -18,6 +18,7 @@ enum kind {
     MAYBE_FD, /* or -1 */
     JSON, /* json_t *, anything */
     LIST, /* a pointer and, at offset_n, a size_t; at most max */
+    MAYBE_LIST, /* or missing: an image that knew nothing of it has none */
 };
 
 struct row {
@@ -25,7 +26,7 @@ struct row {
     enum kind kind;
     size_t offset, offset_n;
     uint64_t max;
-    const struct table *of; /* LIST */
+    const struct table *of; /* LIST, MAYBE_LIST */
 };
 
 struct table {

@@ -91,6 +91,7 @@ static json_t *write_member(const struct row *row, const void *base)
     case JSON:
         return json_incref(MEMBER(json_t *, base, row->offset));
     case LIST:
+    case MAYBE_LIST:
         return write_list(row, base);
     }
     return NULL;
@@ -259,6 +260,7 @@ static int read_member(const struct row *row, json_t *value, void *base, char *w
         MEMBER(json_t *, base, row->offset) = json_incref(value);
         return 0;
     case LIST:
+    case MAYBE_LIST:
         return read_list(row, value, base, why);
     }
     return -EBADMSG;
@@ -271,8 +273,10 @@ static int read_struct(const struct table *t, const json_t *o, void *base, char 
     for (size_t i = 0; rc == 0 && i < t->n; i++) {
         json_t *value = json_object_get(o, t->rows[i].name);
 
-        rc = value ? read_member(&t->rows[i], value, base, why)
-                   : complain(why, t->rows[i].name, "missing");
+        if (value)
+            rc = read_member(&t->rows[i], value, base, why);
+        else if (t->rows[i].kind != MAYBE_LIST)
+            rc = complain(why, t->rows[i].name, "missing");
     }
     return rc;
 }
@@ -341,7 +345,7 @@ static void free_struct(const struct table *t, void *base)
             free(MEMBER(struct state_bytes, base, row->offset).data);
         } else if (row->kind == JSON) {
             json_decref(MEMBER(json_t *, base, row->offset));
-        } else if (row->kind == LIST) {
+        } else if (row->kind == LIST || row->kind == MAYBE_LIST) {
             char *items = get_items(base, row);
 
             for (size_t k = 0; k < MEMBER(size_t, base, row->offset_n); k++)
@@ -373,7 +377,7 @@ static size_t collect_fds(const struct table *t, const void *base, int *ret)
             if (fd >= 0 && ret)
                 ret[n] = fd;
             n += fd >= 0;
-        } else if (row->kind == LIST) {
+        } else if (row->kind == LIST || row->kind == MAYBE_LIST) {
             const char *items = get_items(base, row);
 
             for (size_t k = 0; k < MEMBER(size_t, base, row->offset_n); k++)

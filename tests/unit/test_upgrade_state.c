@@ -220,7 +220,8 @@ static void upgrade_state_decode__another_version__said_so(void **state UNUSED)
             fail_msg("%s", cases[i].text);
 }
 
-/* Each member of each struct in turn is taken away, or becomes something else. */
+/* Each member of each struct in turn is taken away, or becomes something else. Images from before
+ * there were log writers know no sinks. */
 static void spoil(json_t *root, json_t *at, const json_t *with, unsigned *n_cases)
 {
     const char *name;
@@ -245,7 +246,7 @@ static void spoil(json_t *root, json_t *at, const json_t *with, unsigned *n_case
         else
             json_object_del(at, name);
         text = json_dumps(root, JSON_COMPACT);
-        if (decode(text, strlen(text)) != -EBADMSG)
+        if (decode(text, strlen(text)) != (!with && strcmp(name, "sinks") == 0 ? 0 : -EBADMSG))
             fail_msg("%s", name);
         ++*n_cases;
         free(text);
