@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include "base/fds.h"
+#include "base/log.h"
 #include "base/passed.h"
 #include "base/util.h"
 
@@ -223,6 +225,24 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
     if (mb->head == item)
         await_room(mb, blocked);
     return 0;
+}
+
+int mailbox_say(struct mailbox *mb, struct log *log, const char *from, const char *to,
+                const char *command, uint64_t id, json_t *args, const int *fds, size_t n_fds)
+{
+    struct message m = {.id = id, .args = args};
+    int rc;
+
+    snprintf(m.command, sizeof(m.command), "%s", command);
+    snprintf(m.sender, sizeof(m.sender), "%s", from);
+    snprintf(m.target, sizeof(m.target), "%s", to);
+    log_debug(log, "message", F_STR("to", to), F_STR("command", command), F_UINT("id", id));
+    rc = mailbox_send(mb, &m, fds, n_fds);
+    if (rc < 0 && rc != -EPIPE)
+        log_warning_limited(log, "mailbox: not sent", F_STR("to", to), F_STR("command", command),
+                            F_ERR(rc));
+    message_fini(&m);
+    return rc;
 }
 
 /* --- receiving -------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 
 enum { MAILBOX_FDS_MAX = 8, MAILBOX_QUEUE_MAX = 256, MAILBOX_BATCH = 16 };
 
+struct log;
 struct mailbox;
 struct mailbox_item; /* one encoded message that waits to be sent */
 
@@ -58,5 +59,12 @@ void mailbox_stop(struct mailbox *mb);
  * Returns 0, -ENOBUFS (the queue is full), -EPIPE (closed) or -errno (malformed message …).
  */
 int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, size_t n_fds);
+
+/*
+ * mailbox_say - as mailbox_send, of the message that the arguments make; what fails is logged
+ * @args  taken over; NULL = none
+ */
+int mailbox_say(struct mailbox *mb, struct log *log, const char *from, const char *to,
+                const char *command, uint64_t id, json_t *args, const int *fds, size_t n_fds);
 
 #endif
