@@ -97,7 +97,8 @@ static json_t *do_stop(struct worker *w, const struct request *r)
 static json_t *do_take(struct worker *w, const struct request *r)
 {
     if (r->n_fds > 0)
-        transfers_take(w, json_string_value(json_object_get(r->args, "from")), &r->fds[0]);
+        transfers_take(&w->transfers, json_string_value(json_object_get(r->args, "from")),
+                       &r->fds[0]);
     return NULL;
 }
 
@@ -105,7 +106,8 @@ static json_t *do_give(struct worker *w, const struct request *r)
 {
     json_t *count = json_object_get(r->args, "count");
 
-    transfers_give(w, r->fds, r->n_fds, count ? (size_t)json_integer_value(count) : SIZE_MAX);
+    transfers_give(&w->transfers, r->fds, r->n_fds,
+                   count ? (size_t)json_integer_value(count) : SIZE_MAX);
     return NULL;
 }
 

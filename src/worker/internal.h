@@ -59,8 +59,15 @@ void worker_quit(struct worker *w);
  */
 void worker_hand_over(struct worker *w, int *fds, size_t n_fds);
 
-/* worker_on_moved - connections have come or gone, or will go no more */
+/* worker_on_closed - a connection is gone; worker_on_moved - some have come from or gone to another
+ * worker, or will go no more */
+void worker_on_closed(struct worker *w);
 void worker_on_moved(struct worker *w);
+
+/* worker_is_orphan - is the arbiter gone? worker_become_orphan - then free its addresses and drain
+ */
+bool worker_is_orphan(const struct worker *w);
+void worker_become_orphan(struct worker *w);
 
 /* worker_ask_to_retire - ask the arbiter, once, for an heir; goes on serving until told to stop */
 void worker_ask_to_retire(struct worker *w, const char *reason);

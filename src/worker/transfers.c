@@ -12,11 +12,10 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "net/transfer.h"
-#include "worker/internal.h"
 
 struct transfer {
     struct list link;
-    struct worker *worker; /* borrowed */
+    struct transfers *owner; /* borrowed */
     bool is_take;
     union {
         struct transfer_out out;
@@ -30,25 +29,25 @@ static struct transfer *transfer_at(struct list *link)
     return container_of(link, struct transfer, link);
 }
 
-static struct transfer *transfer_new(struct worker *w, bool is_take)
+static struct transfer *transfer_new(struct transfers *all, bool is_take)
 {
     struct transfer *t;
 
-    if (w->transfers.n_transfers >= TRANSFERS_MAX)
+    if (all->n_transfers >= TRANSFERS_MAX)
         return NULL;
     t = calloc(1, sizeof(*t));
     if (!t)
         return NULL;
-    t->worker = w;
+    t->owner = all;
     t->is_take = is_take;
-    list_append(is_take ? &w->transfers.takes : &w->transfers.gives, &t->link);
-    w->transfers.n_transfers++;
+    list_append(is_take ? &all->takes : &all->gives, &t->link);
+    all->n_transfers++;
     return t;
 }
 
 static void transfer_free(struct transfer *t)
 {
-    t->worker->transfers.n_transfers--;
+    t->owner->n_transfers--;
     list_remove(&t->link);
     if (t->is_take)
         transfer_in_fini(&t->in);
@@ -71,18 +70,20 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNU
 
 static void retire(struct transfer *t)
 {
-    struct worker *w = t->worker;
+    struct transfers *all = t->owner;
 
     list_remove(&t->link);
-    list_append(&w->transfers.done, &t->link);
-    ev_prepare_start(w->loop, &w->transfers.reaper);
+    list_append(&all->done, &t->link);
+    ev_prepare_start(all->conns->loop, &all->reaper);
 }
 
-static int tell_moved(struct worker *w, uint64_t count, uint64_t stayed, uint64_t took_ns)
+static int tell_moved(struct transfers *all, uint64_t count, uint64_t stayed, uint64_t took_ns)
 {
-    return worker_tell(w, "moved", 0,
-                       json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
-                                 (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000)));
+    json_t *args = json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
+                             (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000));
+
+    return mailbox_say(all->mailbox, all->boot->log, all->boot->id, "arbiter", "moved", 0, args,
+                       NULL, 0);
 }
 
 /* The arbiter waits for it: it is kept until it is said. */
@@ -92,19 +93,19 @@ static void tell_given(struct transfer *t)
     int rc;
 
     if (out->n_stayed > 0 && out->error)
-        log_warning_limited(t->worker->boot->log, "connections cannot be moved",
+        log_warning_limited(t->owner->boot->log, "connections cannot be moved",
                             F_UINT("count", out->n_stayed), F_ERR(out->error));
-    rc = tell_moved(t->worker, out->n_moved, out->n_stayed, out->took_ns);
+    rc = tell_moved(t->owner, out->n_moved, out->n_stayed, out->took_ns);
 
     if (rc == 0 || rc == -EPIPE)
         retire(t);
 }
 
-void transfers_tell(struct worker *w)
+void transfers_tell(struct transfers *all)
 {
     struct list *link, *next;
 
-    list_for_each_safe (link, next, &w->transfers.gives)
+    list_for_each_safe (link, next, &all->gives)
         if (transfer_at(link)->out.is_done)
             tell_given(transfer_at(link));
 }
@@ -112,106 +113,103 @@ void transfers_tell(struct worker *w)
 static void on_given(struct transfer_out *out)
 {
     struct transfer *t = container_of(out, struct transfer, out);
-    struct worker *w = t->worker;
+    struct transfers *all = t->owner;
 
     if (out->is_done)
         tell_given(t);
-    worker_on_moved(w);
+    all->on_moved(all);
 }
 
 static void on_taken(struct transfer_in *in)
 {
     struct transfer *t = container_of(in, struct transfer, in);
-    struct worker *w = t->worker;
+    struct transfers *all = t->owner;
 
     if (in->is_done) {
-        log_debug(w->boot->log, "connections taken over", F_STR("from", t->from),
+        log_debug(all->boot->log, "connections taken over", F_STR("from", t->from),
                   F_UINT("count", in->n_taken), F_UINT("refused", in->n_refused));
         if (in->n_refused > 0 && !in->is_closed) /* who retires takes nothing: no cause for alarm */
-            log_warning_limited(w->boot->log, "connections refused", F_STR("from", t->from),
+            log_warning_limited(all->boot->log, "connections refused", F_STR("from", t->from),
                                 F_UINT("count", in->n_refused),
                                 F_STR("error", in->error == -ENOSPC
                                                    ? "this worker has no room for them"
                                                    : strerror(-in->error)));
         retire(t);
     }
-    worker_on_moved(w);
+    all->on_moved(all);
 }
 
-void transfers_init(struct worker *w)
+void transfers_init(struct transfers *all)
 {
-    struct transfers *h = &w->transfers;
-
-    list_init(&h->gives);
-    list_init(&h->takes);
-    list_init(&h->done);
-    ev_prepare_init(&h->reaper, on_prepare);
+    list_init(&all->gives);
+    list_init(&all->takes);
+    list_init(&all->done);
+    ev_prepare_init(&all->reaper, on_prepare);
 }
 
-void transfers_fini(struct worker *w)
+void transfers_fini(struct transfers *all)
 {
-    struct transfers *h = &w->transfers;
     struct list *link;
 
-    list_for_each (link, &h->gives) {
+    list_for_each (link, &all->gives) {
         const struct transfer_out *out = &transfer_at(link)->out;
 
-        tell_moved(w, out->n_moved, w->conns.n_open, 0);
+        tell_moved(all, out->n_moved, all->conns->n_open, 0);
     }
-    free_all(&h->gives);
-    free_all(&h->takes);
-    free_all(&h->done);
-    ev_prepare_stop(w->loop, &h->reaper);
+    free_all(&all->gives);
+    free_all(&all->takes);
+    free_all(&all->done);
+    ev_prepare_stop(all->conns->loop, &all->reaper);
 }
 
-void transfers_take(struct worker *w, const char *from, int *fd)
+void transfers_take(struct transfers *all, const char *from, int *fd)
 {
-    struct transfer *t = w->transfers.is_closed ? NULL : transfer_new(w, true);
+    struct transfer *t = all->is_closed ? NULL : transfer_new(all, true);
 
     if (!t)
         return;
     snprintf(t->from, sizeof(t->from), "%s", from);
-    transfer_take(&t->in, &w->conns, *fd, w->boot->max_connections, on_taken);
+    transfer_take(&t->in, all->conns, *fd, all->boot->max_connections, on_taken);
     *fd = -1;
 }
 
-void transfers_give(struct worker *w, int *fds, size_t n_fds, size_t count)
+void transfers_give(struct transfers *all, int *fds, size_t n_fds, size_t count)
 {
-    struct transfer *t = transfer_new(w, false);
+    struct transfer *t = transfer_new(all, false);
     int rc = -ENOBUFS;
 
     if (t) {
-        rc = transfer_give(&t->out, &w->conns, fds, n_fds, count, on_given);
+        rc = transfer_give(&t->out, all->conns, fds, n_fds, count, on_given);
         for (size_t i = 0; i < n_fds; i++)
             fds[i] = -1;
     }
     if (rc < 0)
-        log_warning_limited(w->boot->log, "connections cannot be moved", F_ERR(rc));
+        log_warning_limited(all->boot->log, "connections cannot be moved", F_ERR(rc));
     if (rc < 0 && t) {
         t->out.is_done = true;
         t->out.is_sending = false;
-        t->out.n_stayed = MIN(count, w->conns.n_open);
+        t->out.n_stayed = MIN(count, all->conns->n_open);
         tell_given(t);
     } else if (rc < 0) {
-        tell_moved(w, 0, MIN(count, w->conns.n_open), 0);
+        tell_moved(all, 0, MIN(count, all->conns->n_open), 0);
     }
 }
 
-bool transfers_is_giving(const struct worker *w)
+bool transfers_is_giving(const struct transfers *all)
 {
     struct list *link;
 
-    list_for_each (link, &w->transfers.gives)
+    list_for_each (link, &all->gives)
         if (transfer_at(link)->out.is_sending)
             return true;
     return false;
 }
 
-void transfers_close(struct worker *w)
+void transfers_close(struct transfers *all)
 {
     struct list *link;
 
-    w->transfers.is_closed = true;
-    list_for_each (link, &w->transfers.takes)
+    all->is_closed = true;
+    list_for_each (link, &all->takes)
         transfer_in_close(&transfer_at(link)->in);
 }

@@ -1,0 +1,237 @@
+/*
+ * The worker process: a libev loop with a mailbox to the arbiter, listeners to accept on and a set
+ * of connections. It knows no configuration file and forks nothing. The one file of the worker that
+ * knows all others: what they report ends here.
+ */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/cpus.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/util.h"
+#include "conf/config.h"
+#include "worker/fatal.h"
+#include "worker/internal.h"
+#include "worker/recycle.h"
+
+static void on_beat(struct heartbeat *h)
+{
+    struct worker *w = container_of(h, struct worker, heartbeat);
+
+    if (w->is_cut_off && worker_is_orphan(w))
+        worker_become_orphan(w);
+    if (w->has_been_termed)
+        worker_ask_to_retire(w, "SIGTERM");
+    if (counter_get(&w->record->counters.requests) >= w->max_requests)
+        worker_ask_to_retire(w, "max_requests");
+    transfers_tell(&w->transfers);
+}
+
+/*
+ * The scoreboard is writable for every worker. What this one says there about itself is said again
+ * each second, so that a sibling that has written over it does not speak for this one for long.
+ */
+static void restate(struct worker *w)
+{
+    const struct actor_boot *boot = w->boot;
+
+    if (scoreboard_restate(w->record, boot->slot, boot->incarnation, w->state)) {
+        log_warning_limited(boot->log, "the scoreboard was written over by somebody else",
+                            F_UINT("record", boot->record));
+        acceptor_distrust(&w->acceptor);
+    }
+    acceptor_publish(&w->acceptor);
+}
+
+static void on_second(struct heartbeat *h)
+{
+    struct worker *w = container_of(h, struct worker, heartbeat);
+
+    restate(w);
+    log_flush_causes(w->boot->log, clock_mono_ms());
+    if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
+        recycle_resident_bytes() >= w->boot->config->max_memory)
+        worker_ask_to_retire(w, "max_memory");
+}
+
+static void on_conn_closed(struct conn_set *set)
+{
+    worker_on_closed(container_of(set, struct worker, conns));
+}
+
+static void on_memory_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes)
+{
+    struct worker *w = container_of(set, struct worker, conns);
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    char text[ADDR_TEXT_LEN] = "";
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
+        addr_format((struct sockaddr *)&peer, len, text);
+    log_warning_limited(w->boot->log, "server.max_buffered is spent: a connection is ended",
+                        F_STR("reason", reason), F_STR("peer", text),
+                        F_UINT("held_bytes", held_bytes),
+                        F_UINT("buffered_bytes", set->pool.used_bytes));
+}
+
+static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents UNUSED)
+{
+    struct worker *w = container_of(signal, struct worker, term);
+
+    if (worker_is_orphan(w)) {
+        worker_become_orphan(w);
+    } else if (w->has_been_termed) {
+        ev_break(loop, EVBREAK_ALL);
+    } else {
+        w->has_been_termed = true;
+        worker_ask_to_retire(w, "SIGTERM");
+    }
+}
+
+static void on_moved(struct transfers *transfers)
+{
+    worker_on_moved(container_of(transfers, struct worker, transfers));
+}
+
+static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
+{
+    struct worker *w = container_of(mb, struct worker, mailbox);
+
+    log_debug(w->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
+              F_UINT("id", m->id));
+    worker_command(w, m, fds, n_fds);
+}
+
+/*
+ * A process that ends closes its descriptors before its children have another parent: SIGTERM
+ * follows, or the next heartbeat sees it. Else it is this one alone that is cut off, and the
+ * listeners are not its to shut down: it serves what it has until the arbiter ends it, so that
+ * its connections are rescued.
+ */
+static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
+{
+    struct worker *w = container_of(mb, struct worker, mailbox);
+
+    w->is_cut_off = true;
+    acceptor_stop(&w->acceptor);
+    if (worker_is_orphan(w))
+        worker_become_orphan(w);
+}
+
+/* Before memory is touched, so that it is near that CPU. */
+static void pin(const struct actor_boot *boot)
+{
+    cpu_set_t cpus;
+    int cpu = -1, rc;
+
+    if (boot->config->cpu_affinity == AFFINITY_OFF)
+        return;
+    rc = cpus_allowed(&cpus);
+    if (rc == 0) {
+        cpu = config_cpu(boot->config, &cpus, boot->slot);
+        CPU_ZERO(&cpus);
+        CPU_SET((size_t)cpu, &cpus);
+        rc = sched_setaffinity(0, sizeof(cpus), &cpus) < 0 ? -errno : 0;
+    }
+    /* The list was right when it was read; it serves all the same. */
+    if (rc < 0)
+        log_warning(boot->log, "arbiter.cpu_affinity: not pinned", F_INT("cpu", cpu), F_ERR(rc));
+}
+
+static int worker_prepare(struct worker *w, struct protocol_binding binding)
+{
+    const struct config *c = w->boot->config;
+    const struct conn_limits limits = {
+        .keep_alive_ms = c->keep_alive_ms,
+        .message_timeout_ms = c->message_timeout_ms,
+        .write_timeout_ms = c->write_timeout_ms,
+        .max_buffered = c->max_buffered,
+    };
+    int rc;
+
+    /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
+    errno = ENOMEM;
+    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!w->loop)
+        return -errno;
+    rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
+    if (rc < 0)
+        return rc;
+    w->conns.on_spent = on_memory_spent;
+    rc = acceptor_init(&w->acceptor, w->boot, w->loop, &w->conns);
+    if (rc < 0)
+        return rc;
+    ev_signal_init(&w->term, on_term, SIGTERM);
+    ev_signal_start(w->loop, &w->term);
+    w->transfers.boot = w->boot;
+    w->transfers.conns = &w->conns;
+    w->transfers.mailbox = &w->mailbox;
+    w->transfers.on_moved = on_moved;
+    transfers_init(&w->transfers);
+    mailbox_start(&w->mailbox, w->loop, w->boot->mailbox_fd, on_message, on_mailbox_close);
+    return 0;
+}
+
+/* How big a worker is without a client is known for the first time here. */
+static void begin_to_measure(struct worker *w)
+{
+    const uint64_t limit = w->boot->config->max_memory, fresh = recycle_resident_bytes();
+    const uint64_t grace_ms = recycle_memory_grace_ms(limit, fresh);
+
+    w->memory_from_ms = clock_mono_ms() + grace_ms;
+    if (grace_ms > RECYCLE_GRACE_MS)
+        log_warning(w->boot->log,
+                    "arbiter.max_memory leaves a new worker no room: it is replaced each minute",
+                    F_UINT("max_memory", limit), F_UINT("resident", fresh),
+                    F_UINT("at_least", fresh + RECYCLE_ROOM_BYTES));
+}
+
+int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
+{
+    struct worker w = {
+        .boot = boot,
+        .record = &boot->scoreboard->records[boot->record],
+        .state = ACTOR_INACTIVE,
+        .heartbeat = {.on_beat = on_beat, .on_second = on_second},
+    };
+    int rc;
+
+    pin(boot);
+    worker_set_state(&w, ACTOR_STARTING);
+    counter_set(&w.record->started_ns, clock_mono_ns());
+    boot->log->dropped = &w.record->counters.log_dropped;
+    signals_ignore_strays();
+    rc = fatal_install(boot, &w.conns);
+    if (rc == 0)
+        rc = worker_prepare(&w, binding);
+    if (rc < 0) {
+        log_error(boot->log, "worker cannot begin", F_ERR(rc));
+        return EX_OSERR;
+    }
+    w.max_requests =
+        recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
+    begin_to_measure(&w);
+    heartbeat_start(&w.heartbeat, w.loop, w.record, boot->config->timeout_ms);
+    signals_unblock_all();
+    worker_tell(&w, "ready", 0, NULL);
+    ev_run(w.loop, 0);
+
+    worker_set_state(&w, ACTOR_CLOSE);
+    acceptor_fini(&w.acceptor);
+    transfers_fini(&w.transfers);
+    rescue_stop(&w.rescue);
+    rescue_stop(&w.foreign);
+    conn_set_fini(&w.conns);
+    mailbox_stop(&w.mailbox);
+    ev_loop_destroy(w.loop);
+    return EX_OK;
+}
