@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fds.h"
+#include "base/lockfile.h"
 
 enum { PIDFILE_GONE = 1, TRIES = 10, PID_TEXT_MAX = 32 };
 enum { MODE = 0600 }; /* who may open a file can lock it: nobody else */
@@ -25,21 +26,22 @@ static int explain(char *why, size_t size, const char *path, const char *what, i
     return -error;
 }
 
-/* Ours are of mode 0600. One that others may read, they may lock as well. */
-static int explain_holder(int fd, const char *path, mode_t mode, char *why, size_t size)
+/* An instance of ours says in the file who it is. Whoever may open the file can lock it as well. */
+static int explain_holder(int fd, const char *path, const struct stat *st, char *why, size_t size)
 {
-    const char *hint = mode & 077 ? "; or locked by any other program, since its mode lets others "
-                                    "open it: then remove it"
-                                  : "";
-    char text[PID_TEXT_MAX] = "";
-    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    char text[PID_TEXT_MAX] = "", holder[64];
+    const ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    const long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    const pid_t locker = lockfile_name_holder(st, holder, sizeof(holder));
 
-    if (pid > 0)
-        snprintf(why, size, "pid file %s: held by another instance, process %ld%s", path, pid,
-                 hint);
+    if (locker > 0 && locker != pid)
+        snprintf(why, size, "pid file %s: locked by %s: end that process, or remove the file", path,
+                 holder);
+    else if (pid > 0)
+        snprintf(why, size, "pid file %s: held by another instance, process %ld", path, pid);
     else
-        snprintf(why, size, "pid file %s: held by another instance%s", path, hint);
+        snprintf(why, size, "pid file %s: held by another process: is another instance running?",
+                 path);
     return -EBUSY;
 }
 
@@ -107,7 +109,7 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
         return -EEXIST;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? explain_holder(fd, path, st.st_mode, why, size)
+        return errno == EWOULDBLOCK ? explain_holder(fd, path, &st, why, size)
                                     : explain(why, size, path, "flock", errno);
     if (!is_there(fd, path))
         return PIDFILE_GONE;

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,18 +23,35 @@ static bool is_ours(const struct stat *st)
            (st->st_mode & 077) == 0;
 }
 
+/* One that was made just now is ours, whatever owner and mode its file system says: some map them.
+ */
+static int open_lock(const char *path, bool *is_new)
+{
+    static const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+    int fd = open(path, flags | O_CREAT | O_EXCL, 0600);
+
+    *is_new = fd >= 0;
+    if (fd >= 0 || errno != EEXIST)
+        return fd < 0 ? -errno : fd;
+    fd = open(path, flags);
+    if (fd >= 0)
+        return fd;
+    return errno == ENOENT ? -EAGAIN : errno == EMFILE || errno == ENFILE ? -errno : -EEXIST;
+}
+
 /* Returns GONE if who had it has removed it in the meantime. */
 static int take_once(const char *path, int *ret_fd)
 {
     struct stat ours, there;
-    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+    bool is_new;
+    int fd = open_lock(path, &is_new);
     int rc = 0;
 
     if (fd < 0)
-        return errno == ELOOP || errno == EISDIR ? -EEXIST : -errno;
+        return fd == -EAGAIN ? GONE : fd;
     if (fstat(fd, &ours) < 0)
         rc = -errno;
-    else if (!is_ours(&ours))
+    else if (!is_new && !is_ours(&ours))
         rc = -EEXIST;
     else if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         rc = errno == EWOULDBLOCK || errno == EINTR ? -EBUSY : -errno;
@@ -66,4 +85,33 @@ void lockfile_release(const char *path, int *fd)
         return;
     unlink(path); /* first: whoever has opened this file finds that it is gone */
     fds_close(fd);
+}
+
+pid_t lockfile_name_holder(const struct stat *st, char *buf, size_t size)
+{
+    FILE *locks = fopen("/proc/locks", "re"), *f;
+    char line[256], path[64], name[32] = "?";
+    unsigned major, minor;
+    unsigned long long inode;
+    int pid = 0;
+
+    while (locks && fgets(line, sizeof(line), locks)) {
+        if (sscanf(line, "%*u: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major, &minor, &inode) == 4 &&
+            pid > 0 && inode == st->st_ino && makedev(major, minor) == st->st_dev)
+            break;
+        pid = 0;
+    }
+    if (locks)
+        fclose(locks);
+    if (pid == 0)
+        return 0;
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    f = fopen(path, "re");
+    if (f) {
+        if (fscanf(f, "%31[^\n]", name) != 1)
+            name[0] = '\0';
+        fclose(f);
+    }
+    snprintf(buf, size, "process %d (%s)", pid, name);
+    return pid;
 }

@@ -6,6 +6,10 @@
 #ifndef BASE_LOCKFILE_H
 #define BASE_LOCKFILE_H
 
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
 /*
  * lockfile_take - make the file if need be, and lock it
  * @path         of a file for this alone; mode 0600, empty
@@ -17,5 +21,11 @@ int lockfile_take(const char *path, unsigned patience_ms, int *ret_fd);
 
 /* lockfile_release - remove the file, and unlock it; @*fd becomes -1, and may be so already */
 void lockfile_release(const char *path, int *fd);
+
+/*
+ * lockfile_name_holder - who has a lock of flock(2) on the file, as far as /proc tells
+ * Returns its process id with "process N (NAME)" in @buf, or 0 with @buf untouched.
+ */
+pid_t lockfile_name_holder(const struct stat *st, char *buf, size_t size);
 
 #endif

@@ -211,22 +211,40 @@ static void lock_path(const struct listener *l, char path[LOCK_PATH_MAX])
     snprintf(path, LOCK_PATH_MAX, "%s.lock", l->addr.path);
 }
 
+static void explain_lock(const char *path, bool is_held, char *hint, size_t size)
+{
+    struct stat st = {.st_uid = geteuid()};
+    char holder[64] = "another program";
+    const bool is_there = lstat(path, &st) == 0;
+
+    if (is_held && is_there)
+        lockfile_name_holder(&st, holder, sizeof(holder));
+    if (is_held)
+        snprintf(hint, size, "%s holds it, maybe a server that starts: try again", holder);
+    else if (st.st_uid != geteuid())
+        snprintf(
+            hint, size,
+            "it belongs to user %u: let that user or root remove it, or choose a directory for "
+            "the socket in which only this user may write",
+            st.st_uid);
+    else
+        snprintf(hint, size,
+                 "it is no empty file of mode 0600: remove it or choose another path for the "
+                 "socket");
+}
+
 /* Two servers that start at once must not both find the file stale. */
 static int take_lock(const struct listener *l, const struct failure *f, int *ret_fd)
 {
-    char path[LOCK_PATH_MAX], call[LOCK_PATH_MAX + 8];
+    char path[LOCK_PATH_MAX], call[LOCK_PATH_MAX + 8], hint[192];
 
     lock_path(l, path);
     int r = lockfile_take(path, LOCK_WAIT_MS, ret_fd);
     snprintf(call, sizeof(call), "lock %s", path);
-    if (r == -EBUSY)
-        return fail_hint(f, call, EBUSY,
-                         "another program holds it, maybe a server that starts: try again");
-    if (r == -EEXIST)
-        return fail_hint(f, call, EEXIST,
-                         "it is no empty file of this user's alone: remove it or choose another "
-                         "path for the socket");
-    return r < 0 ? fail(f, &l->addr, call, -r) : 0;
+    if (r != -EBUSY && r != -EEXIST)
+        return r < 0 ? fail(f, &l->addr, call, -r) : 0;
+    explain_lock(path, r == -EBUSY, hint, sizeof(hint));
+    return fail_hint(f, call, -r, hint);
 }
 
 static void release_lock(const struct listener *l, int *fd)

@@ -89,18 +89,41 @@ static void locks__stale_pid_file__no_stranger_can_lock_it(void **state)
 static void locks__pid_file_of_wide_mode_locked__says_what_to_do(void **state)
 {
     struct it *it = *state;
-    char *path = it_path(it, "pid");
+    char who[96], *path = it_path(it, "pid");
 
     MUST(chmod(it->dir, 0755) == 0, "chmod");
     it_write(it, "pid", "4711\n");
     MUST(chmod(path, 0644) == 0, "chmod");
     int stranger = lock_as_stranger(path);
     MUST(stranger >= 0, "it cannot be locked");
-    server_refuses(it, 75, "locked by any other program.*remove it", .args = {"-p", path});
+    snprintf(who, sizeof(who), "locked by process %d \\(.*remove the file", (int)getpid());
+    server_refuses(it, 75, who, .args = {"-p", path});
     MUST(unlink(path) == 0, "unlink");
     server_start(it, .conf = "", .args = {"-p", path});
     must_be_private(path);
     fds_close(&stranger);
+}
+
+/* In a directory that all may write, anybody can make the file first. */
+static void locks__lock_file_of_a_stranger__named_with_what_to_do(void **state)
+{
+    struct it *it = *state;
+    char conf[256], *path = it_path(it, "u.lock");
+
+    if (geteuid() != 0)
+        skip(); /* there is no other user */
+    MUST(chmod(it->dir, 01777) == 0, "chmod");
+    it_write(it, "u.lock", "");
+    MUST(chmod(path, 0600) == 0 && chown(path, NOBODY, NOBODY) == 0, "chown");
+    struct server *s = server_start(it, .conf = "server: { bind = [\"127.0.0.1:0\"]; };");
+    server_expect(s, "belongs to user 65534");
+    snprintf(conf, sizeof(conf), "server: { bind = [\"unix:%s/u\"]; };", it->dir);
+    server_configure(s, conf);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reload refused.*u.lock.*belongs to user 65534.*root remove it", 1);
+    MUST(unlink(path) == 0, "it has been removed");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
 }
 
 int main(void)
@@ -108,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(locks__directories_locked_by_a_stranger__start_and_reload_work),
         IT(locks__stale_pid_file__no_stranger_can_lock_it),
+        IT(locks__lock_file_of_a_stranger__named_with_what_to_do),
         IT(locks__pid_file_of_wide_mode_locked__says_what_to_do),
     };
     return it_run(tests);
