@@ -115,8 +115,7 @@ void arbiter_on_reopened(struct arbiter *a, struct sink *s)
                  s->why);
         body = command_error("not_opened", why);
     }
-    answers_give(a, ANSWER_LOG, body);
-    json_decref(body);
+    answers_give(&a->answers, ANSWER_LOG, body);
 }
 
 /* What the arbiter does with a signal; what nobody sends on purpose has no help, and comes last. */
@@ -305,7 +304,9 @@ void arbiter_pump(struct arbiter *a)
     }
     reload_retry(a); /* what a request waits for is always something that the engine was told */
     upgrade_retry(a);
-    answers_on_settled(a);
+    if (!a->engine->next.revision &&
+        transition_count(a->engine, TR_RUNNING) == a->engine->live.workers)
+        answers_on_scaled(&a->answers, a->engine->live.workers);
     moves_settle(a);
     ev_timer_stop(a->loop, &a->alarm);
     deadline_ms = transition_deadline(a->engine);

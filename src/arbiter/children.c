@@ -289,14 +289,15 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     mailbox_stop(&c->mailbox);
     hang_on_exit(a, c);
     scoreboard_release(&a->scoreboard, c->record);
-    answers_on_exit(a, c->record, c->pid);
+    answers_on_exit(&a->answers, c->pid, c->is_killed);
+    answers_forget(&a->answers, &c->asker);
     c->pid = 0;
     arbiter_event(a, &ev);
     rescue_on_exit(a, slot);
     handover_retry(a);
 }
 
-static struct child *find_child(struct arbiter *a, pid_t pid)
+struct child *children_find(struct arbiter *a, pid_t pid)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid == pid)
@@ -310,7 +311,7 @@ void children_reap(struct arbiter *a)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        struct child *c = find_child(a, pid);
+        struct child *c = children_find(a, pid);
 
         if (c)
             on_exit_of(a, c, status);

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "actor/command.h"
-#include "arbiter/answer.h"
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/num.h"
@@ -19,19 +18,19 @@
 
 typedef void arbiter_handler(struct arbiter *a, struct answer *w, json_t *args);
 
-static void do_ping(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+static void do_ping(struct arbiter *a UNUSED, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(a, w, json_string("pong"));
+    answer_ok(w, json_string("pong"));
 }
 
-static void do_echo(struct arbiter *a, struct answer *w, json_t *args)
+static void do_echo(struct arbiter *a UNUSED, struct answer *w, json_t *args)
 {
-    answer_ok(a, w, json_incref(json_object_get(args, "message")));
+    answer_ok(w, json_incref(json_object_get(args, "message")));
 }
 
 static void do_info(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(a, w, info_arbiter(a));
+    answer_ok(w, info_arbiter(a));
 }
 
 static void do_config(struct arbiter *a, struct answer *w, json_t *args)
@@ -40,16 +39,16 @@ static void do_config(struct arbiter *a, struct answer *w, json_t *args)
     char why[CONFIG_WHY_LEN];
 
     if (!key || config_find(key) >= 0) {
-        answer_ok(a, w, info_config(a, key));
+        answer_ok(w, info_config(a, key));
         return;
     }
     config_name_explain(key, why, sizeof(why));
-    answer_error(a, w, "bad_argument", why);
+    answer_error(w, "bad_argument", why);
 }
 
 static void do_actors(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(a, w, info_actors(a));
+    answer_ok(w, info_actors(a));
 }
 
 static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
@@ -59,14 +58,14 @@ static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
                          : crashes_list(a->crashes);
 
     if (found)
-        answer_ok(a, w, found);
+        answer_ok(w, found);
     else
-        answer_error(a, w, "bad_argument", "there is no crash of that number: ask for crashes");
+        answer_error(w, "bad_argument", "there is no crash of that number: ask for crashes");
 }
 
-static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+static void do_commands(struct arbiter *a UNUSED, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(a, w, command_list(COMMAND_BY_OPERATOR));
+    answer_ok(w, command_list(COMMAND_BY_OPERATOR));
 }
 
 static bool is_graceful(json_t *args)
@@ -78,17 +77,17 @@ static bool is_graceful(json_t *args)
 
 static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
 {
-    answer_ok(a, w, json_pack("{s:b}", "stopping", 1));
+    answer_ok(w, json_pack("{s:b}", "stopping", 1));
     arbiter_stop(a, !is_graceful(args), "control socket");
 }
 
 static void do_reload(struct arbiter *a, struct answer *w, json_t *args)
 {
     if (a->is_stopping) {
-        answer_error(a, w, "stopping", "the arbiter stops");
+        answer_error(w, "stopping", "the arbiter stops");
         return;
     }
-    answer_wait(a, w, ANSWER_NEXT_RELOAD,
+    answer_wait(w, ANSWER_NEXT_RELOAD,
                 2 * (CONFIG_PARSE_TIMEOUT_MS + a->live->config->boot_timeout_ms) +
                     a->live->config->exit_timeout_ms);
     reload_request(a, json_is_true(json_object_get(args, "force")));
@@ -99,10 +98,10 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     const char *obstacle = upgrade_obstacle(a);
 
     if (obstacle) {
-        answer_error(a, w, a->is_stopping ? "stopping" : "busy", obstacle);
+        answer_error(w, a->is_stopping ? "stopping" : "busy", obstacle);
         return;
     }
-    answer_wait(a, w, ANSWER_UPGRADE,
+    answer_wait(w, ANSWER_UPGRADE,
                 2 * UPGRADE_CHECK_MS + UPGRADE_BEGIN_MS + a->live->config->boot_timeout_ms +
                     a->live->config->exit_timeout_ms + REQUEST_TIMEOUT_MS);
     upgrade_request(a);
@@ -112,12 +111,12 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers, bool or_more)
 {
     if (a->is_stopping) {
-        answer_error(a, w, "stopping", "the arbiter stops");
+        answer_error(w, "stopping", "the arbiter stops");
         return;
     }
     w->workers_min = workers;
     w->workers_max = or_more ? UINT32_MAX : workers;
-    answer_wait(a, w, ANSWER_SCALE, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
+    answer_wait(w, ANSWER_SCALE, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
     arbiter_scale(a, workers);
 }
 
@@ -131,7 +130,7 @@ static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     const uint32_t workers = arbiter_wanted_workers(a) + 1;
 
     if (workers > TR_SLOTS_MAX)
-        answer_error(a, w, "bad_argument", "there are as many workers as there can be");
+        answer_error(w, "bad_argument", "there are as many workers as there can be");
     else
         scale_to(a, w, workers, true);
 }
@@ -140,9 +139,9 @@ static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNU
 {
     arbiter_reopen_logs(a);
     if (a->live->sink)
-        answer_wait(a, w, ANSWER_LOG, REQUEST_TIMEOUT_MS);
+        answer_wait(w, ANSWER_LOG, REQUEST_TIMEOUT_MS);
     else
-        answer_ok(a, w, json_pack("{s:b,s:s}", "reopened", 0, "to", "syslog"));
+        answer_ok(w, json_pack("{s:b,s:s}", "reopened", 0, "to", "syslog"));
 }
 
 static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
@@ -164,10 +163,10 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
         char why[96];
 
         snprintf(why, sizeof(why), "%u workers cannot be told now; all others are", n_untold);
-        answer_error(a, w, "busy", why);
+        answer_error(w, "busy", why);
         return;
     }
-    answer_ok(a, w, json_pack("{s:s}", "level", log_level_name(level)));
+    answer_ok(w, json_pack("{s:s}", "level", log_level_name(level)));
 }
 
 /* The process that serves as @id; while none of the slot does, the youngest. */
@@ -199,7 +198,7 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
 
     snprintf(text, sizeof(text), "there is no actor '%.64s' to name here: %sworker.1 to worker.%u",
              id, others, arbiter_wanted_workers(a));
-    answer_error(a, w, "unknown_actor", text);
+    answer_error(w, "unknown_actor", text);
 }
 
 /* One that serves is replaced first, and hands over to its heir; in a hurry it just goes. */
@@ -217,6 +216,19 @@ static void retire(struct arbiter *a, uint32_t record, bool is_quick)
         a, &(struct tr_event){.kind = has_heir ? TR_EV_RECYCLE : TR_EV_RETIRING, .record = record});
 }
 
+/* Its time is up: SIGKILL takes a moment. */
+static bool kill_overdue(struct answer *w)
+{
+    struct arbiter *a = ev_userdata(w->all->loop);
+    struct child *c = children_find(a, w->pid);
+
+    if (!c)
+        return false;
+    children_kill(a, c->record, LOG_LEVEL_WARNING, "kill_actor: its time is up");
+    w->deadline_ms += REQUEST_TIMEOUT_MS;
+    return true;
+}
+
 static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
 {
     const char *id = json_string_value(json_object_get(args, "actor"));
@@ -224,7 +236,7 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
     uint32_t record;
 
     if (strcmp(id, "arbiter") == 0 || strcmp(id, "workers") == 0) {
-        answer_error(a, w, "bad_argument",
+        answer_error(w, "bad_argument",
                      "kill_actor ends one worker, worker.N; stop ends the arbiter and all");
         return;
     }
@@ -233,8 +245,8 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
         return;
     }
     w->pid = a->children[record].pid;
-    w->pid_record = record;
-    answer_wait(a, w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
+    w->has_more_time = kill_overdue;
+    answer_wait(w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
     retire(a, record, false);
 }
 
@@ -250,12 +262,12 @@ static bool note(struct arbiter *a, const char *actor, json_t *info)
     return has_room;
 }
 
-static void answer_noted(struct arbiter *a, struct answer *w, const char *actor, bool is_noted)
+static void answer_noted(struct answer *w, const char *actor, bool is_noted)
 {
     if (is_noted)
-        answer_ok(a, w, json_pack("{s:s}", "noted", actor));
+        answer_ok(w, json_pack("{s:s}", "noted", actor));
     else
-        answer_error(a, w, "busy", "there is no room for more notes");
+        answer_error(w, "busy", "there is no room for more notes");
 }
 
 static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
@@ -268,7 +280,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
         unknown_actor(a, w, id, "arbiter, or ");
         return;
     }
-    answer_noted(a, w, id, note(a, id, json_object_get(args, "info")));
+    answer_noted(w, id, note(a, id, json_object_get(args, "info")));
 }
 
 /* Rows of the command table that an operator may give to the arbiter. */
@@ -294,7 +306,7 @@ static void handle(struct arbiter *a, struct answer *w, const char *name, json_t
             return;
         }
     }
-    answer_error(a, w, "unknown_command", name);
+    answer_error(w, "unknown_command", name);
 }
 
 static json_t *not_asked(int rc)
@@ -308,6 +320,24 @@ static json_t *not_asked(int rc)
     return command_error("bad_argument", why);
 }
 
+/* Returns 0 or -errno (-ENOBUFS: too many requests are under way). */
+static int ask(struct arbiter *a, uint32_t record, const char *command, json_t *args,
+               struct answer *w)
+{
+    char worker[32];
+    uint64_t id;
+    int rc;
+
+    children_id(worker, sizeof(worker), &a->children[record]);
+    id = request_new(w, worker, a->children[record].pid);
+    if (!id)
+        return -ENOBUFS;
+    rc = children_send(a, record, command, id, json_incref(args));
+    if (rc < 0)
+        request_cancel(&a->answers, id);
+    return rc;
+}
+
 static void forward(struct arbiter *a, struct answer *w, uint32_t record, const char *name,
                     json_t *args)
 {
@@ -315,17 +345,18 @@ static void forward(struct arbiter *a, struct answer *w, uint32_t record, const 
 
     if (strcmp(name, "stop") == 0) {
         retire(a, record, !is_graceful(args));
-        answer_ok(a, w, json_pack("{s:b}", "stopping", 1));
+        answer_ok(w, json_pack("{s:b}", "stopping", 1));
         return;
     }
     w->wait = ANSWER_WORKERS;
-    rc = request_send(a, record, name, args, w);
+    rc = ask(a, record, name, args, w);
     if (rc < 0)
-        answer_give(a, w, not_asked(rc));
+        answer_give(w, not_asked(rc));
 }
 
 static void forward_to_all(struct arbiter *a, struct answer *w, const char *name, json_t *args)
 {
+    char worker[32];
     int rc;
 
     w->is_map = true;
@@ -336,12 +367,14 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
         if (!a->children[i].pid || a->engine->procs[i].phase != TR_RUNNING)
             continue;
         w->n_waiting++;
-        rc = request_send(a, i, name, args, w);
-        if (rc < 0)
-            answer_collect(a, w, i, not_asked(rc));
+        rc = ask(a, i, name, args, w);
+        if (rc < 0) {
+            children_id(worker, sizeof(worker), &a->children[i]);
+            answer_collect(w, worker, not_asked(rc));
+        }
     }
     if (--w->n_waiting == 0)
-        answer_ok(a, w, json_incref(w->map));
+        answer_ok(w, json_incref(w->map));
 }
 
 static void dispatch_to(struct arbiter *a, struct answer *w, const char *target, const char *name,
@@ -352,7 +385,7 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
     if (strcmp(target, "arbiter") == 0)
         handle(a, w, name, args);
     else if (strcmp(target, "workers") == 0 && strcmp(name, "stop") == 0)
-        answer_error(a, w, "bad_argument", "stop: name one worker, or the arbiter for all");
+        answer_error(w, "bad_argument", "stop: name one worker, or the arbiter for all");
     else if (strcmp(target, "workers") == 0)
         forward_to_all(a, w, name, args);
     else if (find_worker(a, target, &record) == 0)
@@ -392,7 +425,7 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
     char why[256];
 
     if (!is_well_formed(request)) {
-        answer_error(a, w, "bad_request",
+        answer_error(w, "bad_request",
                      "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, "
                      "\"id\":NUMBER or TEXT}");
         return;
@@ -400,11 +433,11 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
     row = command_find(name);
     if (!row) {
         snprintf(why, sizeof(why), "there is no command '%.64s': ask for \"commands\"", name);
-        answer_error(a, w, "unknown_command", why);
+        answer_error(w, "unknown_command", why);
     } else if (command_check(row,
                              strcmp(to, "arbiter") == 0 ? COMMAND_ON_ARBITER : COMMAND_ON_WORKER,
                              COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0) {
-        answer_error(a, w, code, why);
+        answer_error(w, code, why);
     } else {
         dispatch_to(a, w, to, name, args);
     }
@@ -431,18 +464,27 @@ static void on_retiring(struct arbiter *a, struct child *c, json_t *args)
                                         .record = c->record});
 }
 
+/* The process may be gone, or its record another's: then it has been forgotten. */
+static void answer_worker(struct asker *asker, json_t *id, json_t *body)
+{
+    struct child *c = container_of(asker, struct child, asker);
+
+    children_send(c->arbiter, c->record, "reply", (uint64_t)json_integer_value(id),
+                  json_incref(body));
+}
+
 /* A worker asks as an operator would, within what the table lets it. */
 static void on_request(struct arbiter *a, struct child *c, struct message *m)
 {
-    struct answer *w = answer_new(a, NULL, NULL);
+    json_t *id = json_integer((json_int_t)m->id);
+    struct answer *w = answer_new(&a->answers, m->id ? &c->asker : NULL, id);
 
+    c->asker.give = answer_worker;
+    json_decref(id);
     if (!w)
         return;
-    w->record = c->record;
-    w->asker = c->pid;
-    w->message_id = m->id;
     if (strcmp(m->command, "notify") == 0) {
-        answer_noted(a, w, m->sender, note(a, m->sender, json_object_get(m->args, "info")));
+        answer_noted(w, m->sender, note(a, m->sender, json_object_get(m->args, "info")));
     } else {
         handle(a, w, m->command, m->args);
     }
@@ -456,7 +498,7 @@ int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m)
     char why[256];
 
     if (strcmp(m->command, "reply") == 0) {
-        answers_on_reply(a, record, m->id, m->args);
+        answers_on_reply(&a->answers, c->pid, m->id, m->args);
         return 0;
     }
     row = command_find(m->command);

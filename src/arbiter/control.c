@@ -1,6 +1,6 @@
 /*
- * The control socket itself: where it is, who may connect, and the sweep that ends what takes too
- * long. Runs in the arbiter.
+ * The control socket: where it is, who may connect, what its clients say and hear, and the sweep
+ * that ends what takes too long. Runs in the arbiter; one bounded read or write a wake, no waiting.
  */
 #include "arbiter/control.h"
 
@@ -12,13 +12,361 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "arbiter/answer.h"
-#include "arbiter/control_client.h"
+#include "actor/command.h"
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"
 #include "base/util.h"
+#include "wire/message.h"
+
+/* ---- a client ---- */
+
+static void client_touch(struct control_client *c)
+{
+    c->since_ms = clock_mono_ms();
+    list_remove(&c->link);
+    list_append(&c->arbiter->control.clients, &c->link);
+}
+
+/* Answers may be given from inside its own callback, so the memory stays until the sweep. */
+static void client_drop(struct control_client *c)
+{
+    if (c->is_dead)
+        return;
+    c->is_dead = true;
+    answers_forget(&c->arbiter->answers, &c->asker);
+    ev_io_stop(c->arbiter->loop, &c->io);
+    shutdown(c->io.fd, SHUT_RDWR);
+    passed_close(&c->io.fd);
+    c->arbiter->control.n_clients--;
+}
+
+static void client_free(struct control_client *c)
+{
+    list_remove(&c->link);
+    free(c->in);
+    free(c->out);
+    free(c);
+}
+
+static void client_watch(struct control_client *c)
+{
+    const bool is_heard = c->refused_ms || c->n_pending < CONTROL_PENDING_MAX;
+    const int events = (is_heard && !c->is_eof ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
+
+    if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
+        return;
+    ev_io_stop(c->arbiter->loop, &c->io);
+    ev_io_set(&c->io, c->io.fd, events);
+    if (events)
+        ev_io_start(c->arbiter->loop, &c->io);
+}
+
+static void client_flush(struct control_client *c)
+{
+    ssize_t n;
+
+    if (c->is_dead || c->out_len == 0)
+        return;
+    n = send(c->io.fd, c->out, c->out_len, MSG_NOSIGNAL);
+    if (n > 0) {
+        c->out_len -= (size_t)n;
+        memmove(c->out, c->out + n, c->out_len);
+        client_touch(c);
+    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        client_drop(c);
+    }
+}
+
+/* Every answer is out: one that has half-closed is done, one that is refused hears the end. */
+static void end_if_served(struct control_client *c)
+{
+    if (c->is_dead || c->n_pending || c->out_len || c->in_len)
+        return;
+    if (c->is_eof)
+        client_drop(c);
+    else if (c->refused_ms)
+        shutdown(c->io.fd, SHUT_WR);
+}
+
+static void send_line(struct control_client *c, const char *text, size_t len)
+{
+    char *grown;
+
+    if (c->is_dead)
+        return;
+    grown =
+        c->out_len + len + 1 <= CONTROL_OUTPUT_MAX ? realloc(c->out, c->out_len + len + 1) : NULL;
+    if (!grown) {
+        client_drop(c);
+        return;
+    }
+    c->out = grown;
+    memcpy(c->out + c->out_len, text, len);
+    c->out[c->out_len + len] = '\n';
+    c->out_len += len + 1;
+    client_flush(c);
+    end_if_served(c);
+    client_watch(c);
+}
+
+/* One line: {"id":@id, ...@body}. Drops one that does not read. */
+static void on_answer(struct asker *asker, json_t *id, json_t *body)
+{
+    struct control_client *c = container_of(asker, struct control_client, asker);
+    const bool was_full = c->n_pending-- >= CONTROL_PENDING_MAX;
+    json_t *line = json_object();
+    char *text;
+
+    json_object_set(line, "id", id);
+    json_object_update(line, body);
+    text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+    if (text)
+        send_line(c, text, strlen(text));
+    else
+        client_drop(c);
+    free(text);
+    json_decref(line);
+    if (was_full && c->in_len && !c->is_dead) /* not from here: it may be one of its own lines */
+        ev_feed_event(c->arbiter->loop, &c->io, EV_CUSTOM);
+}
+
+static const char *explain(const json_error_t *error, char *buf, size_t size)
+{
+    switch (json_error_code(error)) {
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "a text may not have \\u0000 in it";
+    case json_error_duplicate_key:
+        return "a request has each member only once";
+    case json_error_stack_overflow:
+        return "a request is nested too deep";
+    case json_error_out_of_memory:
+        return "there is no memory for it";
+    default:
+        snprintf(buf, size, "a request is a JSON object, this is none from byte %d on",
+                 error->position);
+        return buf;
+    }
+}
+
+/* What it is refused for before its members are looked at; NULL = nothing. */
+static const char *find_fault(const json_t *request, const char *line, size_t len,
+                              const json_error_t *error, char *buf, size_t size)
+{
+    if (!request)
+        return explain(error, buf, size);
+    if (!json_is_object(request))
+        return "a request is a JSON object";
+    if (message_is_bounded(line, len))
+        return NULL;
+    snprintf(buf, size, "a request is nested at most %d deep", MESSAGE_DEPTH_MAX);
+    return buf;
+}
+
+static void on_line(struct control_client *c, const char *line, size_t len)
+{
+    struct arbiter *a = c->arbiter;
+    json_error_t error;
+    json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+    json_t *id = json_object_get(request, "id");
+    char buf[96];
+    const char *fault = find_fault(request, line, len, &error, buf, sizeof(buf));
+    struct answer *w;
+
+    id = json_is_integer(id) || json_is_string(id) ? json_incref(id) : json_null();
+    w = answer_new(&a->answers, &c->asker, id);
+    c->n_pending++;
+    if (!w) {
+        json_t *body = command_error("busy", "too many requests are waiting: try again");
+
+        on_answer(&c->asker, id, body);
+        json_decref(body);
+    } else if (fault) {
+        answer_error(w, "bad_request", fault);
+    } else {
+        a->control.on_request(a, w, request);
+    }
+    json_decref(id);
+    json_decref(request);
+}
+
+/* Whole lines that are in; no more than may be pending at a time. The last one may have no end. */
+static void take_lines(struct control_client *c)
+{
+    size_t start = 0;
+
+    while (!c->is_dead && start < c->in_len && c->n_pending < CONTROL_PENDING_MAX) {
+        const char *line = c->in + start, *end = memchr(line, '\n', c->in_len - start);
+        const size_t len = end ? (size_t)(end - line) : c->in_len - start;
+
+        if (!end && !c->is_eof)
+            break;
+        start += end ? len + 1 : len;
+        if (len > 0)
+            on_line(c, line, len);
+    }
+    c->in_len -= start;
+    if (c->in_len)
+        memmove(c->in, c->in + start, c->in_len);
+}
+
+/*
+ * It is told why before it loses its connection, and what it still sends is read meanwhile: closed
+ * with unread input the connection would be reset, and the reason could be lost.
+ */
+static void client_refuse(struct control_client *c)
+{
+    json_t *body = command_error("bad_request", "a request has at most 65536 bytes, with the "
+                                                "newline that ends it");
+
+    log_warning_limited(c->arbiter->log, "control: a request is too long, its client is refused");
+    c->in_len = 0;
+    c->refused_ms = clock_mono_ms();
+    c->n_pending++;
+    on_answer(&c->asker, json_null(), body);
+    json_decref(body);
+}
+
+static void read_some(struct control_client *c)
+{
+    size_t room;
+    ssize_t n;
+
+    take_lines(c); /* what was postponed leaves its room first */
+    if (c->is_dead || (c->n_pending >= CONTROL_PENDING_MAX && !c->refused_ms))
+        return;
+    if (!c->in)
+        c->in = malloc(CONTROL_LINE_MAX);
+    if (!c->in) {
+        client_drop(c);
+        return;
+    }
+    if (c->in_len == CONTROL_LINE_MAX)
+        client_refuse(c);
+    if (c->is_dead)
+        return;
+    room = CONTROL_LINE_MAX - c->in_len;
+    n = passed_recv(c->io.fd,
+                    &(struct iovec){c->in + c->in_len,
+                                    c->refused_ms ? room : MIN(room, (size_t)CONTROL_READ_BYTES)},
+                    1);
+    if (n == 0) {
+        c->is_eof = true;
+        take_lines(c);
+    } else if (n > 0 && !c->refused_ms) {
+        c->in_len += (size_t)n;
+        client_touch(c);
+        take_lines(c);
+    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        client_drop(c);
+    }
+}
+
+static void on_client(struct ev_loop *loop UNUSED, ev_io *io, int revents)
+{
+    struct control_client *c = container_of(io, struct control_client, io);
+
+    if (revents & EV_WRITE)
+        client_flush(c);
+    if ((revents & EV_READ) && !c->is_dead)
+        read_some(c);
+    else
+        take_lines(c);
+    end_if_served(c);
+    client_watch(c);
+}
+
+/* Somebody is connected, or cannot be accepted now. */
+static void keep_time(struct arbiter *a)
+{
+    if (!ev_is_active(&a->control.sweep))
+        ev_timer_again(a->loop, &a->control.sweep);
+}
+
+/* Full: who has been silent longest and waits for nothing makes room for an operator. */
+static bool make_room(struct control *k)
+{
+    struct list *link;
+
+    if (k->n_clients < CONTROL_CLIENTS_MAX)
+        return true;
+    list_for_each (link, &k->clients) {
+        struct control_client *c = container_of(link, struct control_client, link);
+
+        if (!c->is_dead && c->n_pending == 0) {
+            client_drop(c);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct control_client *client_new(struct arbiter *a, int fd)
+{
+    struct control *k = &a->control;
+    struct control_client *c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
+
+    if (!c) {
+        fds_close(&fd);
+        return NULL;
+    }
+    c->arbiter = a;
+    c->asker.give = on_answer;
+    c->since_ms = clock_mono_ms();
+    passed_may_come(fd);
+    list_append(&k->clients, &c->link);
+    k->n_clients++;
+    ev_io_init(&c->io, on_client, fd, EV_READ);
+    ev_io_start(a->loop, &c->io);
+    keep_time(a);
+    return c;
+}
+
+struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+                                            size_t in_len, const void *out, size_t out_len)
+{
+    struct control_client *c = client_new(a, fd);
+
+    if (!c)
+        return NULL;
+    c->in = malloc(CONTROL_LINE_MAX);
+    c->out = malloc(out_len ? out_len : 1);
+    if (!c->in || !c->out || in_len > CONTROL_LINE_MAX || out_len > CONTROL_OUTPUT_MAX) {
+        client_drop(c);
+        return NULL;
+    }
+    if (in_len)
+        memcpy(c->in, in, in_len);
+    if (out_len)
+        memcpy(c->out, out, out_len);
+    c->in_len = in_len;
+    c->out_len = out_len;
+    client_watch(c);
+    return c;
+}
+
+static bool is_overdue(const struct control_client *c, uint64_t now_ms)
+{
+    const uint64_t age_ms = now_ms - c->since_ms;
+
+    if (c->refused_ms)
+        return now_ms - c->refused_ms >= CONTROL_LINGER_MS;
+    return c->out_len ? age_ms >= CONTROL_STALL_MS : c->n_pending == 0 && age_ms >= CONTROL_IDLE_MS;
+}
+
+static void client_sweep(struct control_client *c, uint64_t now_ms)
+{
+    if (!c->is_dead && is_overdue(c, now_ms))
+        client_drop(c);
+    take_lines(c);
+    end_if_served(c);
+    if (c->is_dead)
+        client_free(c);
+}
+
+/* ---- the socket ---- */
 
 static const char not_allowed[] =
     "{\"id\":null,\"error\":{\"code\":\"not_allowed\",\"message\":\"only root and the server's own "
@@ -32,7 +380,7 @@ static void accept_client(struct arbiter *a, int fd)
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
         (peer.uid == 0 || peer.uid == geteuid())) {
-        control_client_new(a, fd);
+        client_new(a, fd);
         return;
     }
     log_warning_limited(a->log, "control: a peer of another user is refused",
@@ -53,7 +401,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             /* Level-triggered: without a pause this would spin. The sweep takes it up again. */
             ev_io_stop(loop, io);
-            control_keep_time(a);
+            keep_time(a);
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
@@ -67,20 +415,13 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     struct control *k = &a->control;
     const uint64_t now_ms = clock_mono_ms();
     struct list *link, *next;
-    bool is_needed = answers_sweep(a, now_ms);
 
     list_for_each_safe (link, next, &k->clients)
-        control_client_sweep(container_of(link, struct control_client, link), now_ms);
+        client_sweep(container_of(link, struct control_client, link), now_ms);
     if (k->listener && !ev_is_active(&k->io))
         ev_io_start(loop, &k->io);
-    if (!is_needed && list_is_empty(&k->clients))
+    if (list_is_empty(&k->clients))
         ev_timer_stop(loop, timer);
-}
-
-void control_keep_time(struct arbiter *a)
-{
-    if (!ev_is_active(&a->control.sweep))
-        ev_timer_again(a->loop, &a->control.sweep);
 }
 
 static void begin_to_accept(struct arbiter *a, const char *path)
@@ -135,18 +476,20 @@ static bool is_default(const char *setting)
     return strcmp(setting, "auto") == 0;
 }
 
-static void init(struct control *k)
+static void control_init(struct control *k, control_on_request *on_request)
 {
+    k->on_request = on_request;
     list_init(&k->clients);
     ev_init(&k->sweep, on_sweep);
     k->sweep.repeat = CONTROL_SWEEP_MS / 1e3;
 }
 
-int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size)
+int control_open(struct arbiter *a, const char *setting, control_on_request *on_request, char *why,
+                 size_t why_size)
 {
     int rc;
 
-    init(&a->control);
+    control_init(&a->control, on_request);
     if (!*setting)
         return 0;
     if (is_default(setting)) {
@@ -162,11 +505,12 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
     return rc;
 }
 
-void control_adopt(struct arbiter *a, const char *path, const char *made_dir)
+void control_adopt(struct arbiter *a, const char *path, const char *made_dir,
+                   control_on_request *on_request)
 {
     struct control *k = &a->control;
 
-    init(k);
+    control_init(k, on_request);
     snprintf(k->made_dir, sizeof(k->made_dir), "%s", made_dir);
     if (k->listener)
         begin_to_accept(a, path);
@@ -205,8 +549,8 @@ void control_close(struct arbiter *a)
     while (!list_is_empty(&k->clients)) {
         struct control_client *c = container_of(k->clients.next, struct control_client, link);
 
-        control_client_drop(c);
-        control_client_free(c);
+        client_drop(c);
+        client_free(c);
     }
     if (k->listener) {
         ev_io_stop(a->loop, &k->io);

@@ -6,9 +6,12 @@
 #define ARBITER_CONTROL_H
 
 #include <ev.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "arbiter/answer.h"
 #include "base/list.h"
 #include "base/runtime_path.h"
 
@@ -17,16 +20,43 @@ enum {
     CONTROL_CLIENTS_MAX = 64,
     CONTROL_ACCEPTS_A_WAKE = 16,
     CONTROL_SWEEP_MS = 250,
+    CONTROL_LINE_MAX = 65536, /* its newline included */
+    CONTROL_READ_BYTES = 1024, /* a wake: a flood of short requests may not hold up supervision */
+    CONTROL_OUTPUT_MAX = 4 << 20,
+    CONTROL_PENDING_MAX = 16,
+    CONTROL_IDLE_MS = 60000,
+    CONTROL_STALL_MS = 10000,
+    CONTROL_LINGER_MS = 2000,
 };
 
 struct arbiter;
+
+/* A request of an operator: @w is answered, now or later. */
+typedef void control_on_request(struct arbiter *a, struct answer *w, json_t *request);
+
+struct control_client {
+    struct asker asker;
+    ev_io io;
+    struct list link; /* in control.clients, longest silent first */
+    struct arbiter *arbiter; /* borrowed */
+    char *in; /* owned: lines that wait, and an unfinished one */
+    size_t in_len;
+    char *out; /* owned: unsent answers */
+    size_t out_len;
+    unsigned n_pending; /* requests without an answer yet */
+    uint64_t since_ms; /* last byte read, or written while some are unsent */
+    uint64_t refused_ms; /* since then its input is read and dropped; 0 = it is not */
+    bool is_eof; /* it asks no more; what it has asked is still answered */
+    bool is_dead; /* freed at the next sweep */
+};
 
 struct control {
     struct listener *listener; /* owned; NULL = there is none */
     char path[RUNTIME_PATH_MAX];
     char made_dir[RUNTIME_PATH_MAX]; /* made by us, removed at the end; "" = none */
     ev_io io;
-    ev_timer sweep; /* runs while clients or answers exist */
+    ev_timer sweep; /* runs while clients exist */
+    control_on_request *on_request;
     struct list clients;
     unsigned n_clients;
 };
@@ -37,11 +67,22 @@ struct control {
  * A default that cannot be had is no error: there is no control socket then, and the log warns.
  * Returns 0 or -errno, with @why.
  */
-int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
+int control_open(struct arbiter *a, const char *setting, control_on_request *on_request, char *why,
+                 size_t why_size);
 
 /* control_adopt - go on with what an earlier image has left; the listener, if there is one, is in
  * place */
-void control_adopt(struct arbiter *a, const char *path, const char *made_dir);
+void control_adopt(struct arbiter *a, const char *path, const char *made_dir,
+                   control_on_request *on_request);
+
+/*
+ * control_adopt_client - go on with one that an earlier image has left; its pending requests are
+ * the caller's to add
+ * @fd       taken over, also on failure
+ * @in,@out  borrowed; @in_len at most CONTROL_LINE_MAX
+ */
+struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+                                            size_t in_len, const void *out, size_t out_len);
 
 /* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make
  * it. A failure is logged. */
@@ -49,8 +90,5 @@ void control_repair(struct arbiter *a);
 
 /* control_close - drop the clients, unlink the socket */
 void control_close(struct arbiter *a);
-
-/* control_keep_time - something waits: see that the sweep runs */
-void control_keep_time(struct arbiter *a);
 
 #endif

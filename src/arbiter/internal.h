@@ -63,6 +63,7 @@ struct child {
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
+    struct asker asker; /* its requests */
 };
 
 /* The pair of a slot, from its first process on. */
@@ -126,10 +127,7 @@ struct arbiter {
     struct pidfile pidfile;
     struct control control;
     struct list sinks; /* owned */
-    struct list answers; /* owned; every asker that still waits */
-    unsigned n_answers;
-    struct request *requests; /* owned, REQUESTS_MAX */
-    uint64_t last_request;
+    struct answers answers;
     json_t *notes; /* owned: what `notify` left, by actor */
     enum actor_state state;
     uint64_t started_ms;
@@ -204,6 +202,9 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
 /* children_adopt - go on with a process that an earlier image has forked; all but the mailbox is
  * filled in. @mailbox_fd: taken over; -1 = closed */
 void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd);
+
+/* children_find - by its pid, not 0; NULL = it is gone */
+struct child *children_find(struct arbiter *a, pid_t pid);
 
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);

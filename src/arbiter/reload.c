@@ -64,8 +64,7 @@ static void refuse_with(struct arbiter *a, const char *code, const char *why, js
     log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
     if (details)
         json_object_set_new(json_object_get(body, "error"), "details", details);
-    answers_give(a, ANSWER_RELOAD, body);
-    json_decref(body);
+    answers_give(&a->answers, ANSWER_RELOAD, body);
     finish(a);
 }
 
@@ -151,7 +150,7 @@ static void prepare(struct arbiter *a, struct config *config)
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
-        answers_postpone(a);
+        answers_turn(&a->answers, ANSWER_RELOAD, ANSWER_NEXT_RELOAD);
         a->reload.is_force_asked |= a->reload.is_forced;
         a->reload.is_again = true; /* things have changed since start(): read it again later */
         config_free(config);
@@ -338,7 +337,7 @@ static void start(struct arbiter *a)
     r->is_force_asked = false;
     r->is_active = true;
     r->changes = json_array();
-    answers_advance(a);
+    answers_turn(&a->answers, ANSWER_NEXT_RELOAD, ANSWER_RELOAD);
     r->started_ms = clock_mono_ms();
     if (!*a->live->config->path) {
         log_info(a->log, "reloading", F_STR("file", "none: the command line and the defaults"));
@@ -421,8 +420,7 @@ void reload_on_commit(struct arbiter *a)
     log_info(a->log, "reloaded", F_UINT("revision", a->live->number),
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
     body = describe(a, took_ms);
-    answers_give(a, ANSWER_RELOAD, body);
-    json_decref(body);
+    answers_give(&a->answers, ANSWER_RELOAD, body);
     finish(a);
 }
 

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sysexits.h>
 
+#include "arbiter/commands.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/limits.h"
@@ -127,19 +128,18 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .scoreboard = {.fd = -1},
     };
     list_init(&a->sinks);
-    list_init(&a->answers);
     errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!a->loop)
         return -errno;
+    answers_init(&a->answers, a->loop);
     a->engine = calloc(1, sizeof(*a->engine));
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
-    a->requests = calloc(REQUESTS_MAX, sizeof(*a->requests));
     a->notes = json_object();
     a->rescue = calloc(TR_SLOTS_MAX + 1, sizeof(*a->rescue));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->loop || !a->engine || !a->children ||
-        !a->requests || !a->notes || !a->rescue || !a->crashes)
+        !a->notes || !a->rescue || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     return 0;
@@ -187,7 +187,7 @@ static int prepare(struct arbiter *a, struct config *config)
         explain_scoreboard(rc, why, sizeof(why));
         return refuse_start(a, rc, why);
     }
-    rc = control_open(a, config->control, why, sizeof(why));
+    rc = control_open(a, config->control, commands_dispatch, why, sizeof(why));
     if (rc < 0)
         return refuse_start(a, rc, why);
     rc = arbiter_attach(a);
@@ -209,7 +209,7 @@ void arbiter_fini(struct arbiter *a)
     if (a->loop) {
         reload_fini(a);
         upgrade_fini(a);
-        answers_fini(a);
+        answers_fini(&a->answers);
         control_close(a);
         handover_fini(a);
         sinks_detach(a);
@@ -221,7 +221,6 @@ void arbiter_fini(struct arbiter *a)
     scoreboard_close(&a->scoreboard);
     free(a->signals);
     free(a->children);
-    free(a->requests);
     free(a->crashes);
     rescue_fini(a);
     json_decref(a->notes);

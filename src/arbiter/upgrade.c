@@ -30,8 +30,7 @@ static void finish(struct arbiter *a, json_t *body)
     fds_close(&u->back_fd);
     fds_close(&u->board_fd);
     u->phase = UPGRADE_NONE;
-    answers_give(a, ANSWER_UPGRADE, body);
-    json_decref(body);
+    answers_give(&a->answers, ANSWER_UPGRADE, body);
 }
 
 static void refuse(struct arbiter *a, const char *why)
@@ -183,10 +182,9 @@ static void dismiss(struct arbiter *a)
 {
     json_t *body = command_error("busy", "an upgrade came in between: ask again");
 
-    answers_give(a, ANSWER_WORKERS, body);
-    answers_give(a, ANSWER_EXIT, body);
-    answers_give(a, ANSWER_LOG, body);
-    json_decref(body);
+    answers_give(&a->answers, ANSWER_WORKERS, json_incref(body));
+    answers_give(&a->answers, ANSWER_EXIT, json_incref(body));
+    answers_give(&a->answers, ANSWER_LOG, body);
 }
 
 static int jump(struct arbiter *a, const struct upgrade_leap *how)

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "arbiter/control_client.h"
+#include "arbiter/commands.h"
 #include "arbiter/upgrade_impl.h"
 #include "base/clock.h"
 #include "base/util.h"
@@ -348,7 +348,7 @@ static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *w
     a->restarts = s->restarts;
     a->upgrades = s->upgrades;
     a->last_revision = s->last_revision;
-    a->last_request = s->last_request;
+    a->answers.last_request = s->last_request;
     a->reload.is_again = s->is_reload_due;
     a->upgrade.is_again = s->is_upgrade_due;
     a->upgrade.asked_ms = s->asked_ms;
@@ -430,12 +430,12 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
 static void attach_client(struct arbiter *a, const struct state_client *sc)
 {
     struct control_client *c =
-        control_client_adopt(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
+        control_adopt_client(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
 
     for (size_t i = 0; c && i < MIN(sc->n_pending, (size_t)CONTROL_PENDING_MAX); i++) {
         const struct state_pending *p = &sc->pending[i];
         int wait = find(upgrade_wait_names, ARRAY_SIZE(upgrade_wait_names), p->wait);
-        struct answer *w = wait < 0 ? NULL : answer_new(a, c, p->id);
+        struct answer *w = wait < 0 ? NULL : answer_new(&a->answers, &c->asker, p->id);
 
         if (!w)
             continue;
@@ -451,7 +451,7 @@ void upgrade_attach(struct arbiter *a, const struct upgrade_state *s)
     sinks_attach(a);
     for (size_t i = 0; i < s->n_children; i++)
         children_adopt(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
-    control_adopt(a, s->control, s->control_dir);
+    control_adopt(a, s->control, s->control_dir, commands_dispatch);
     for (size_t i = 0; i < s->n_clients; i++)
         attach_client(a, &s->clients[i]);
 }

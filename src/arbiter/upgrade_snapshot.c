@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "arbiter/control_client.h"
 #include "arbiter/upgrade_impl.h"
 #include "base/util.h"
 
@@ -245,10 +244,10 @@ static void add_pending(struct builder *b, struct state_client *sc, const struct
     sc->pending = list(b, c->n_pending, sizeof(*sc->pending));
     if (!sc->pending)
         return;
-    list_for_each (link, &b->a->answers) {
+    list_for_each (link, &b->a->answers.list) {
         struct answer *w = container_of(link, struct answer, link);
 
-        if (w->client == c && upgrade_wait_names[w->wait] && sc->n_pending < c->n_pending)
+        if (w->asker == &c->asker && upgrade_wait_names[w->wait] && sc->n_pending < c->n_pending)
             sc->pending[sc->n_pending++] = (struct state_pending){
                 json_incref(w->id), copy(b, upgrade_wait_names[w->wait]), w->deadline_ms};
     }
@@ -300,7 +299,7 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
         .scoreboard_fd = u->board_fd >= 0 ? u->board_fd : a->scoreboard.fd,
         .scoreboard_layout = u->board_fd >= 0 ? u->board_layout : scoreboard_layout(),
         .pid_file_fd = a->pidfile.fd,
-        .last_request = a->last_request,
+        .last_request = a->answers.last_request,
         .notes = json_incref(a->notes),
     };
     struct builder b = {a, &s, false};

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "arbiter/control.h"
-#include "arbiter/control_client.h"
 #include "base/util.h"
 #include "support/server.h"
 #include "support/tool.h"
