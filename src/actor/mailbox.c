@@ -4,7 +4,6 @@
  */
 #include "actor/mailbox.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -12,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
+#include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/passed.h"
@@ -26,11 +25,6 @@ struct mailbox_item {
     int fds[MAILBOX_FDS_MAX]; /* owned duplicates */
     size_t len;
     char data[];
-};
-
-union control {
-    char buf[CMSG_SPACE(MAILBOX_FDS_MAX * sizeof(int))];
-    struct cmsghdr align;
 };
 
 static void close_fds(int *fds, size_t n)
@@ -107,36 +101,6 @@ static void queue_drop_all(struct mailbox *mb)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-static int send_now(int fd, const char *data, size_t len, const int *fds, size_t n_fds)
-{
-    union control control;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (n_fds > 0) {
-        memset(&control, 0, sizeof(control));
-        msg.msg_control = control.buf;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-    }
-    for (;;) {
-        if (sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-            return 0;
-        if (errno != EINTR)
-            return -errno;
-    }
-}
-
-/* These pass without an event that could wake us, so they are tried again after a while. */
-static bool is_transient(int error)
-{
-    return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;
-}
-
 static bool is_peer_gone(int error)
 {
     return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
@@ -155,7 +119,7 @@ static void watch(struct mailbox *mb, int events)
 static void await_room(struct mailbox *mb, int error)
 {
     watch(mb, error == -EAGAIN ? EV_READ | EV_WRITE : EV_READ);
-    if (is_transient(error) && !ev_is_active(&mb->retry)) {
+    if (fdpass_is_transient(error) && !ev_is_active(&mb->retry)) {
         ev_timer_set(&mb->retry, RETRY_SECONDS, 0.);
         ev_timer_start(mb->loop, &mb->retry);
     }
@@ -176,7 +140,7 @@ static void flush(struct mailbox *mb)
 {
     int r = 0;
     while (mb->head && r == 0) {
-        r = send_now(mb->fd, mb->head->data, mb->head->len, mb->head->fds, mb->head->n_fds);
+        r = fdpass_send(mb->fd, mb->head->data, mb->head->len, mb->head->fds, mb->head->n_fds);
         if (r == 0)
             queue_drop_head(mb);
     }
@@ -185,7 +149,7 @@ static void flush(struct mailbox *mb)
         queue_drop_all(mb);
         r = 0;
     }
-    if (r == 0 || r == -EAGAIN || is_transient(r))
+    if (r == 0 || r == -EAGAIN || fdpass_is_transient(r))
         await_room(mb, r);
     else
         close_with(mb, r);
@@ -207,12 +171,12 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
 
     int blocked = -EAGAIN;
     if (!mb->head) {
-        r = send_now(mb->fd, data, len, fds, n_fds);
+        r = fdpass_send(mb->fd, data, len, fds, n_fds);
         if (r == 0)
             return 0;
         if (is_peer_gone(r))
             return -EPIPE;
-        if (r != -EAGAIN && !is_transient(r))
+        if (r != -EAGAIN && !fdpass_is_transient(r))
             return r;
         blocked = r;
     }
@@ -249,81 +213,43 @@ int mailbox_say(struct mailbox *mb, struct log *log, const char *from, const cha
 
 /* A worker whose memory is damaged may pass whatever it likes to the arbiter, as many as it likes.
  */
-union control_in {
-    char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
-    struct cmsghdr align;
-};
-
 static void drop_fds(int *fds, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         passed_close(&fds[i]);
 }
 
-/* Collect every descriptor of @msg, so that none is left open whatever is wrong with the rest. */
-static size_t take_fds(struct msghdr *msg, int *fds)
-{
-    size_t n = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        assert(n + count <= PASSED_MAX); /* the control buffer holds no more */
-        memcpy(&fds[n], CMSG_DATA(c), count * sizeof(int));
-        n += count;
-    }
-    return n;
-}
-
 enum { RECEIVED_END = 1 };
 
 /* One datagram. Returns 0, RECEIVED_END (end of file), -EAGAIN, -EBADMSG or -errno. */
-static int receive_one(int fd, char *data, struct message *ret_m, int *ret_fds, size_t *ret_n_fds)
+static int receive_one(int fd, struct message *ret_m, struct fdpass *ret)
 {
-    union control_in control;
-    struct iovec iov = {.iov_base = data, .iov_len = MESSAGE_MAX_BYTES};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.buf,
-                         .msg_controllen = sizeof(control.buf)};
-    ssize_t n;
-    do
-        n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return -errno;
+    char data[MESSAGE_MAX_BYTES];
+    int r = fdpass_receive(fd, &(struct iovec){data, sizeof(data)}, 1, ret);
 
-    int fds[PASSED_MAX];
-    size_t n_fds = take_fds(&msg, fds);
-    int r = RECEIVED_END;
-    if (n > 0 && ((msg.msg_flags & MSG_TRUNC) || n_fds > MAILBOX_FDS_MAX))
-        r = -EBADMSG;
-    else if (n > 0)
-        r = message_decode(data, (size_t)n, ret_m);
-    if (r != 0) {
-        drop_fds(fds, n_fds);
+    if (r < 0)
         return r;
+    if (ret->len == 0)
+        r = RECEIVED_END;
+    else if (ret->is_data_cut || ret->n_fds > MAILBOX_FDS_MAX)
+        r = -EBADMSG;
+    else
+        r = message_decode(data, ret->len, ret_m);
+    /* Descriptors are cut if this process has no room for all of them, no fault of the peer's:
+     * none is better than some. */
+    if (r != 0 || ret->is_fds_cut) {
+        drop_fds(ret->fds, ret->n_fds);
+        ret->n_fds = 0;
     }
-    if (msg.msg_flags & MSG_CTRUNC) {
-        /* This process has no room for all of them, no fault of the peer's: none is better than
-         * some. */
-        drop_fds(fds, n_fds);
-        n_fds = 0;
-    }
-    memcpy(ret_fds, fds, n_fds * sizeof(int));
-    *ret_n_fds = n_fds;
-    return 0;
+    return r;
 }
 
 static void on_readable(struct mailbox *mb)
 {
-    char data[MESSAGE_MAX_BYTES];
-
     for (int i = 0; i < MAILBOX_BATCH; i++) {
         struct message m;
-        int fds[MAILBOX_FDS_MAX];
-        size_t n_fds = 0;
-        int r = receive_one(mb->fd, data, &m, fds, &n_fds);
+        struct fdpass got;
+        int r = receive_one(mb->fd, &m, &got);
         if (r == -EAGAIN)
             return;
         /* Reported once, ahead of what a dying peer has sent; end of file follows. */
@@ -333,8 +259,8 @@ static void on_readable(struct mailbox *mb)
             close_with(mb, r == RECEIVED_END ? 0 : r);
             return;
         }
-        mb->on_message(mb, &m, fds, n_fds);
-        drop_fds(fds, n_fds);
+        mb->on_message(mb, &m, got.fds, got.n_fds);
+        drop_fds(got.fds, got.n_fds);
         message_fini(&m);
         if (mb->is_closed)
             return;

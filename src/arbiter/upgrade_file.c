@@ -19,8 +19,6 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
-
 int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
 {
     char *text;
@@ -30,9 +28,7 @@ int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
     if (rc < 0)
         return rc;
     fd = len <= STATE_MAX_BYTES ? fds_memfd("upgrade") : -EFBIG;
-    rc = fd < 0 ? fd : fds_write_all(fd, text, len);
-    if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-        rc = -errno;
+    rc = fd < 0 ? fd : fds_write_sealed(fd, &(struct iovec){text, len}, 1);
     free(text);
     if (rc == 0)
         *ret_fd = fd;
@@ -42,36 +38,19 @@ int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
 }
 
 /* What is sealed cannot change under our hands: the dry run and the real one read the same. */
-static int check_file(int fd, size_t *ret_len, char *why)
-{
-    const int seals = fcntl(fd, F_GET_SEALS);
-    struct stat st;
-
-    if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0 || st.st_size == 0 ||
-        st.st_size > STATE_MAX_BYTES) {
-        snprintf(why, STATE_WHY_LEN, "descriptor %d holds no sealed state", fd);
-        return -EBADMSG;
-    }
-    *ret_len = (size_t)st.st_size;
-    return 0;
-}
-
 int upgrade_file_read(int fd, struct upgrade_state *ret, char *why)
 {
+    const void *data;
     size_t len;
-    void *data;
-    int rc = check_file(fd, &len, why);
+    int rc = fds_map_sealed(fd, STATE_MAX_BYTES, &data, &len);
 
-    if (rc < 0)
-        return rc;
-    data = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        rc = -errno;
-        snprintf(why, STATE_WHY_LEN, "state: %s", strerror(-rc));
+    if (rc < 0) {
+        snprintf(why, STATE_WHY_LEN, "descriptor %d holds no sealed state: %s", fd,
+                 rc == -EBADMSG ? "it is empty, too large or not sealed" : strerror(-rc));
         return rc;
     }
     rc = upgrade_state_decode(data, len, ret, why);
-    munmap(data, len);
+    munmap((void *)(uintptr_t)data, len);
     return rc;
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "actor/conn_batch.h"
+#include "base/fdpass.h"
 #include "base/fds.h"
 
 /* Few in a datagram, so that all workers get some. */
@@ -23,12 +24,13 @@ struct waiting {
 
 static void flush(struct waiting *w)
 {
-    int error = EPIPE;
+    const struct conn_batch head = {w->n, true};
+    int error = -EPIPE;
 
     if (w->n == 0)
         return;
     if (w->ends[1] >= 0 || mailbox_pair(w->ends) == 0)
-        error = conn_batch_send(w->ends[1], w->fds, w->n, true);
+        error = fdpass_send(w->ends[1], &head, sizeof(head), w->fds, w->n);
     *(error ? &w->n_lost : &w->n_sent) += w->n;
     for (uint32_t i = 0; i < w->n; i++)
         fds_close(&w->fds[i]);

@@ -10,12 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
+
+/* Without them a reader could meet other bytes than it has checked, or none (SIGBUS). */
+enum { CONTENT_SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 void fds_close(int *fd)
 {
@@ -148,19 +152,30 @@ void fds_close_all_except(int *keep, size_t n_keep)
 
 int fds_write_all(int fd, const void *data, size_t len)
 {
-    const char *p = data;
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
+    return fds_writev_all(fd, &(struct iovec){(void *)(uintptr_t)data, len}, 1);
+}
+
+int fds_writev_all(int fd, struct iovec *iov, int n_iov)
+{
+    for (;;) {
+        for (; n_iov > 0 && iov->iov_len == 0; iov++)
+            n_iov--;
+        if (n_iov == 0)
+            return 0;
+        ssize_t n = writev(fd, iov, n_iov);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
         if (n == 0)
             return -EIO;
-        p += n;
-        len -= (size_t)n;
+        for (; n_iov > 0 && (size_t)n >= iov->iov_len; iov++, n_iov--)
+            n -= (ssize_t)iov->iov_len;
+        if (n_iov > 0) {
+            iov->iov_base = (char *)iov->iov_base + n;
+            iov->iov_len -= (size_t)n;
+        }
     }
-    return 0;
 }
 
 int fds_memfd(const char *name)
@@ -171,4 +186,28 @@ int fds_memfd(const char *name)
     if (fd < 0 && errno == EINVAL) /* Linux < 6.3 */
         fd = memfd_create(name, flags);
     return fd < 0 ? -errno : fd;
+}
+
+int fds_write_sealed(int fd, struct iovec *iov, int n_iov)
+{
+    const int rc = fds_writev_all(fd, iov, n_iov);
+
+    return rc == 0 && fcntl(fd, F_ADD_SEALS, CONTENT_SEALS | F_SEAL_SEAL) < 0 ? -errno : rc;
+}
+
+int fds_map_sealed(int fd, size_t max, const void **ret, size_t *ret_len)
+{
+    const int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+    void *p;
+
+    if (seals < 0 || (seals & CONTENT_SEALS) != CONTENT_SEALS || fstat(fd, &st) < 0 ||
+        st.st_size <= 0 || (uint64_t)st.st_size > max)
+        return -EBADMSG;
+    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    if (p == MAP_FAILED)
+        return -errno;
+    *ret = p;
+    *ret_len = (size_t)st.st_size;
+    return 0;
 }

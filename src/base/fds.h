@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /* fds_close - close @*fd if it is open and set it to -1; never reports EINTR or EIO */
 void fds_close(int *fd);
@@ -32,12 +33,27 @@ int fds_null_stdio(void);
  */
 void fds_close_all_except(int *keep, size_t n_keep);
 
+/*
+ * fds_write_all, fds_writev_all - write all bytes, retrying EINTR
+ * @iov  is used up
+ * Returns 0 or -errno (EAGAIN included).
+ */
+int fds_write_all(int fd, const void *data, size_t len);
+int fds_writev_all(int fd, struct iovec *iov, int n_iov);
+
 /* fds_memfd - memory with a descriptor: close-on-exec, sealable, never executable. Returns it or
  * -errno. */
 int fds_memfd(const char *name);
 
-/* fds_write_all - write all of @len bytes, retrying EINTR. Returns 0 or -errno (EAGAIN included).
+/* fds_write_sealed - fill a memory file, which from then on nobody can change. Returns 0 or -errno.
+ * @iov is used up. */
+int fds_write_sealed(int fd, struct iovec *iov, int n_iov);
+
+/*
+ * fds_map_sealed - map a memory file of another process to read it
+ * Returns 0, -EBADMSG (not sealed, empty, or larger than @max) or -errno; on 0 munmap(@ret,
+ * @ret_len).
  */
-int fds_write_all(int fd, const void *data, size_t len);
+int fds_map_sealed(int fd, size_t max, const void **ret, size_t *ret_len);
 
 #endif

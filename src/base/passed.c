@@ -8,11 +8,11 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/signals.h"
 #include "base/util.h"
@@ -164,29 +164,14 @@ void passed_close(int *fd)
 
 ssize_t passed_recv(int fd, struct iovec *iov, int n_iov)
 {
-    union {
-        char buf[CMSG_SPACE(PASSED_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct msghdr msg = {.msg_iov = iov,
-                         .msg_iovlen = (size_t)n_iov,
-                         .msg_control = control.buf,
-                         .msg_controllen = sizeof(control.buf)};
-    const ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-    const int saved = errno;
+    struct fdpass got;
+    const int rc = fdpass_receive(fd, iov, n_iov, &got);
 
-    for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-        const size_t len = c->cmsg_len - CMSG_LEN(0);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = 0; at < len; at += sizeof(int)) {
-            int passed;
-
-            memcpy(&passed, CMSG_DATA(c) + at, sizeof(passed));
-            passed_close(&passed);
-        }
+    if (rc < 0) {
+        errno = -rc;
+        return -1;
     }
-    errno = saved;
-    return n;
+    for (size_t i = 0; i < got.n_fds; i++)
+        passed_close(&got.fds[i]);
+    return (ssize_t)got.len;
 }

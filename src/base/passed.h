@@ -14,10 +14,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-enum {
-    PASSED_MAX = 253, /* descriptors in a message: SCM_MAX_FD */
-    PASSED_QUEUE_MAX = 4096, /* waiting to be closed; what exceeds it is closed at once */
-};
+enum { PASSED_QUEUE_MAX = 4096 }; /* waiting to be closed; what exceeds it is closed at once */
 
 /*
  * passed_refuse - from now on whoever passes a descriptor to @fd fails with EPERM

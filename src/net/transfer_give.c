@@ -178,7 +178,7 @@ static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
     struct handover_answer answer;
     enum giving_fate fate;
 
-    if (handover_get_answer(d->data, d->len, &answer) < 0) {
+    if (handover_get_answer(d->data, d->got.len, &answer) < 0) {
         giving_close(&lane->rules);
         t->is_share_due = true;
         return;
@@ -290,7 +290,7 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     struct transfer_lane *lane = container_of(io, struct transfer_lane, io);
     struct transfer_out *t = lane->owner;
-    struct transfer_datagram d = {.n_fds = 0};
+    struct transfer_datagram d;
     int rc = 0;
 
     if (revents & EV_WRITE)
@@ -301,8 +301,8 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
             on_end(t, lane);
         if (rc != 0)
             break;
-        for (size_t k = 0; k < d.n_fds; k++)
-            fds_close(&d.fds[k]);
+        for (size_t k = 0; k < d.got.n_fds; k++)
+            fds_close(&d.got.fds[k]);
         on_answer(t, lane, &d);
     }
     go_on(t);

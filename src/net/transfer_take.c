@@ -53,18 +53,18 @@ static int import_batch(struct transfer_in *t, const struct handover_batch *batc
 
     if (d->is_cut)
         return -EMFILE;
-    if (d->n_fds != 1 + (size_t)batch->count)
+    if (d->got.n_fds != 1 + (size_t)batch->count)
         return -EBADMSG;
     if (batch->protocol != handover_hash(HANDOVER_HASH, name, strlen(name)))
         return -EPROTOTYPE;
     if (batch->count > room_of(t))
         return -ENOSPC;
-    rc = transfer_map(d->fds[0], batch->bytes, &data);
+    rc = transfer_map(d->got.fds[0], batch->bytes, &data);
     if (rc < 0)
         return rc;
     rc = handover_open(&cursor, batch, data, batch->bytes);
     if (rc == 0)
-        rc = import_all(t, &cursor, d->fds + 1, batch->fingerprint == b->fingerprint, conns);
+        rc = import_all(t, &cursor, d->got.fds + 1, batch->fingerprint == b->fingerprint, conns);
     munmap((void *)(uintptr_t)data, batch->bytes);
     return rc;
 }
@@ -93,7 +93,7 @@ static void adopt_all(struct transfer_in *t, struct list *conns, bool is_same_ru
 /* What a batch that lost descriptors on its way tells of the room for the next, its file apart. */
 static size_t room_by(const struct transfer_datagram *d)
 {
-    return d->n_fds > 2 ? d->n_fds - 2 : 0;
+    return d->got.n_fds > 2 ? d->got.n_fds - 2 : 0;
 }
 
 static enum taking_fate answer(struct transfer_in *t, uint32_t id, bool is_taken, size_t room)
@@ -142,7 +142,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
     int rc;
 
     list_init(&conns);
-    rc = handover_get_batch(d->data, d->len, &batch);
+    rc = handover_get_batch(d->data, d->got.len, &batch);
     if (rc == 0)
         rc = import_batch(t, &batch, d, &conns);
     if (rc < 0) {
@@ -170,7 +170,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
 static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct transfer_in *t = container_of(io, struct transfer_in, io);
-    struct transfer_datagram d = {.n_fds = 0};
+    struct transfer_datagram d;
     int rc;
 
     if (t->rules.phase == TAKING_ENDED) {
@@ -183,8 +183,8 @@ static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
     if (rc != 0)
         return;
     on_batch(t, &d);
-    for (size_t i = 0; i < d.n_fds; i++)
-        fds_close(&d.fds[i]);
+    for (size_t i = 0; i < d.got.n_fds; i++)
+        fds_close(&d.got.fds[i]);
 }
 
 void transfer_take(struct transfer_in *t, struct conn_set *set, int fd, size_t max_open,

@@ -7,10 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
+#include "base/fdpass.h"
 #include "wire/handover.h"
 
 enum { TRANSFER_FDS_MAX = HANDOVER_COUNT_MAX + 1 }; /* the memory file first */
+_Static_assert((int)TRANSFER_FDS_MAX <= (int)FDPASS_MAX, "a batch is one datagram");
 
 /*
  * transfer_file - a sealed memory file of what @iov holds; if none can be had, a pipe that holds it
@@ -32,9 +33,7 @@ enum { TRANSFER_END = 1 };
 
 struct transfer_datagram {
     uint8_t data[64];
-    size_t len;
-    int fds[TRANSFER_FDS_MAX]; /* owned by the caller */
-    size_t n_fds;
+    struct fdpass got; /* how many bytes, and the descriptors; closed by the caller */
     bool is_cut; /* bytes or descriptors are missing */
 };
 

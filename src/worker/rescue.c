@@ -6,10 +6,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "actor/conn_batch.h"
+#include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/signals.h"
@@ -20,15 +20,16 @@
  * user. */
 static int send_patiently(int fd, const int *fds, uint32_t n)
 {
+    const struct conn_batch head = {n, false};
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    int error = conn_batch_send(fd, fds, n, false);
+    int error = fdpass_send(fd, &head, sizeof(head), fds, n);
 
     for (int waited_ms = 0; waited_ms < RESCUE_PATIENCE_MS; waited_ms += 10) {
-        if (error != EAGAIN && error != ETOOMANYREFS && error != ENOBUFS && error != EINTR)
+        if (error != -EAGAIN && !fdpass_is_transient(error))
             break;
         /* Too many in flight: the socket is writable all the while, and poll returns at once. */
-        poll(error == EAGAIN ? &p : NULL, error == EAGAIN ? 1 : 0, 10);
-        error = conn_batch_send(fd, fds, n, false);
+        poll(&p, error == -EAGAIN ? 1 : 0, 10);
+        error = fdpass_send(fd, &head, sizeof(head), fds, n);
     }
     return error;
 }
@@ -41,7 +42,7 @@ static int send_some(int fd, const int *fds, uint32_t n)
 
     if (error == 0)
         return (int)n;
-    if (error != EBADF)
+    if (error != -EBADF)
         return -1;
     /* Memory may be damaged, and the marks with it: one that is none must not cost the others. */
     for (uint32_t i = 0; n > 1 && i < n && (rc = send_some(fd, &fds[i], 1)) >= 0; i++)
@@ -104,58 +105,33 @@ static void adopt(struct rescue *r, int fd, bool is_new)
     }
 }
 
-/* The kernel gives no more than there is room for. */
-static size_t list_fds(struct msghdr *msg, int *ret)
-{
-    size_t n = 0;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        const size_t len = c->cmsg_len - CMSG_LEN(0);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        memcpy(&ret[n], CMSG_DATA(c), len);
-        n += len / sizeof(int);
-    }
-    return n;
-}
-
 /* What has come is this process's to rescue at once: no signal ends it before that is noted. */
-static ssize_t receive_marked(const struct rescue *r, struct msghdr *msg, int *ret_fds,
-                              size_t *ret_n_fds)
+static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, struct fdpass *ret)
 {
     sigset_t mask;
-    ssize_t n;
+    int rc;
 
     signals_block_all(&mask);
-    n = recvmsg(r->io.fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    *ret_n_fds = n > 0 ? list_fds(msg, ret_fds) : 0;
-    for (size_t i = 0; i < *ret_n_fds; i++)
-        mark(r, ret_fds[i], r->acceptor->conns->idle_mark);
+    rc = fdpass_receive(r->io.fd, &(struct iovec){ret_head, sizeof(*ret_head)}, 1, ret);
+    for (size_t i = 0; rc == 0 && i < ret->n_fds; i++)
+        mark(r, ret->fds[i], r->acceptor->conns->idle_mark);
     signals_restore(&mask);
-    return n;
+    return rc;
 }
 
 /* Returns whether there may be more. */
 static bool take_batch(struct rescue *r)
 {
     struct conn_batch head = {0}; /* an older image's is shorter */
-    struct iovec iov = {&head, sizeof(head)};
-    union conn_batch_control control;
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    int fds[CONN_BATCH_MAX];
-    size_t n_fds;
+    struct fdpass got;
 
-    if (receive_marked(r, &msg, fds, &n_fds) <= 0)
+    if (receive_marked(r, &head, &got) < 0)
         return false;
-    if (msg.msg_flags & MSG_CTRUNC)
+    if (got.is_fds_cut)
         log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
-    for (size_t i = 0; i < n_fds; i++)
-        adopt(r, fds[i], head.is_new);
-    return true;
+    for (size_t i = 0; i < got.n_fds; i++)
+        adopt(r, got.fds[i], head.is_new);
+    return got.len > 0;
 }
 
 static void tell_adopted(struct rescue *r)

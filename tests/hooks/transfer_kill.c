@@ -59,7 +59,7 @@ int __wrap_transfer_receive(int fd, struct transfer_datagram *ret)
 
     if (rc != 0)
         return rc;
-    if (ret->n_fds > 0)
+    if (ret->got.n_fds > 0)
         die_if_at("got", ++n_got);
     else
         die_if_at("heard", n_heard++);

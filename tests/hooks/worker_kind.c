@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "actor/scoreboard.h"
+#include "base/fdpass.h"
 #include "base/signals.h"
 #include "base/util.h"
 #include "conf/config.h"
@@ -114,7 +115,7 @@ static void linger(void)
     int reader, fd = lingering_socket(&reader);
     const int len = snprintf(out, sizeof(out), text, id);
 
-    if (lingering_pass(mailbox_fd, out, (size_t)len, &fd, 1) < 0)
+    if (fdpass_send(mailbox_fd, out, (size_t)len, &fd, 1) < 0)
         _exit(3);
     close(fd); /* a test has stopped the arbiter, so that this is not the last one */
 }

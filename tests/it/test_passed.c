@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fdpass.h"
 #include "base/util.h"
 #include "support/lingering.h"
 #include "support/server.h"
@@ -47,8 +48,8 @@ static void pass_lingering(pid_t reader, int to, struct bytes data)
 
     kill(reader, SIGSTOP);
     MUST_COME(proc_state(reader) == 'T', "it does not stop");
-    MUST(lingering_pass(to, data.data, data.len, &fd, 1) == (ssize_t)data.len, "sendmsg: %s",
-         strerror(errno));
+    const int rc = fdpass_send(to, data.data, data.len, &fd, 1);
+    MUST(rc == 0, "passing failed: %s", strerror(-rc));
     close(fd);
     kill(reader, SIGCONT); /* `end` stays open for as long as the socket lingers */
 }
@@ -59,7 +60,7 @@ static void must_refuse(int to, const char *what)
 {
     int end, fd = lingering_socket(&end);
 
-    MUST(lingering_pass(to, "x", 1, &fd, 1) < 0 && errno == EPERM, "%s takes descriptors", what);
+    MUST(fdpass_send(to, "x", 1, &fd, 1) == -EPERM, "%s takes descriptors", what);
     peer_reset(fd);
     close(end);
 }
@@ -139,9 +140,9 @@ static void passed__lingering_inside_another__only_the_thread_waits(void **state
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0, "socketpair");
     kill(worker, SIGSTOP);
     MUST_COME(proc_state(worker) == 'T', "it does not stop");
-    MUST(lingering_pass(pair[0], "x", 1, &fd, 1) == 1, "sendmsg");
+    MUST(fdpass_send(pair[0], "x", 1, &fd, 1) == 0, "sendmsg");
     close(fd);
-    MUST(lingering_pass(hostile, "x\r\n\r\n", 5, &pair[1], 1) == 5, "sendmsg");
+    MUST(fdpass_send(hostile, "x\r\n\r\n", 5, &pair[1], 1) == 0, "sendmsg");
     close(pair[1]);
     close(pair[0]);
     kill(worker, SIGCONT);

@@ -36,26 +36,4 @@ static inline int lingering_socket(int *ret_reader)
     return fd;
 }
 
-/* lingering_pass - one message of @len bytes to @to, with @n descriptors. Returns as sendmsg. */
-static inline ssize_t lingering_pass(int to, const void *data, size_t len, const int *fds, size_t n)
-{
-    union {
-        char buf[CMSG_SPACE(253 * sizeof(int))];
-        struct cmsghdr align;
-    } control = {{0}};
-    struct iovec iov = {(void *)(uintptr_t)data, len};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.buf,
-                         .msg_controllen = CMSG_SPACE(n * sizeof(int))};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(n * sizeof(int));
-    for (size_t i = 0; i < n; i++)
-        ((int *)(void *)CMSG_DATA(c))[i] = fds[i];
-    return sendmsg(to, &msg, MSG_NOSIGNAL);
-}
-
 #endif

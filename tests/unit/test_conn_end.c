@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/fdpass.h"
 #include "base/util.h"
 #include "support/conn_rig.h"
 #include "support/lingering.h"
@@ -235,7 +236,7 @@ static void conn_set_cut__passed_socket_unread__does_not_wait_for_it(void **stat
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(conn_set_add_unix(&rig.set, pair[1]), 0);
     fd = pair[0];
-    assert_int_equal(lingering_pass(fd, "x", 1, &passed, 1), 1);
+    assert_int_equal(fdpass_send(fd, "x", 1, &passed, 1), 0);
     close(passed);
     conn_set_cut(&rig.set);
     /* An end of file, or a reset if the thread has closed the socket, with what was unread, by now.

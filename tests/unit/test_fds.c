@@ -12,13 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/util.h"
 
@@ -222,6 +226,104 @@ static void fds_write_all__more_than_a_pipe__in_pieces(void **state UNUSED)
     assert_int_equal(status, 0);
 }
 
+/* --- sealed memory --- */
+
+static void fds_map_sealed__written_in_pieces__same_bytes(void **state UNUSED)
+{
+    struct iovec iov[] = {{(char[]){"he"}, 2}, {NULL, 0}, {(char[]){"llo"}, 3}};
+    int fd = fds_memfd("test");
+    const void *data;
+    size_t len;
+
+    assert_int_equal(fds_write_sealed(fd, iov, ARRAY_SIZE(iov)), 0);
+    assert_int_equal(fds_map_sealed(fd, 5, &data, &len), 0);
+    assert_int_equal(len, 5);
+    assert_memory_equal(data, "hello", 5);
+    munmap((void *)(uintptr_t)data, len);
+    assert_int_equal(fds_map_sealed(fd, 4, &data, &len), -EBADMSG);
+    assert_int_equal(pwrite(fd, "j", 1, 0), -1);
+    assert_int_equal(ftruncate(fd, 1), -1);
+    fds_close(&fd);
+}
+
+static void fds_map_sealed__empty_unsealed_or_no_memory_file__refused(void **state UNUSED)
+{
+    const void *data;
+    size_t len;
+    int empty = fds_memfd("test"), unsealed = fds_memfd("test"), null = open("/dev/null", O_RDONLY);
+
+    assert_int_equal(fds_write_sealed(empty, NULL, 0), 0);
+    assert_int_equal(fds_map_sealed(empty, 5, &data, &len), -EBADMSG);
+    assert_int_equal(fds_write_all(unsealed, "hello", 5), 0);
+    assert_int_equal(fds_map_sealed(unsealed, 5, &data, &len), -EBADMSG);
+    assert_int_equal(fds_map_sealed(null, 5, &data, &len), -EBADMSG);
+    assert_int_equal(fds_map_sealed(-1, 5, &data, &len), -EBADMSG);
+    fds_close(&empty);
+    fds_close(&unsealed);
+    fds_close(&null);
+}
+
+/* --- descriptors over a socket --- */
+
+static void make_pair(int ret[2])
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret), 0);
+}
+
+static int receive(int fd, char *data, size_t size, struct fdpass *ret)
+{
+    return fdpass_receive(fd, &(struct iovec){data, size}, 1, ret);
+}
+
+static void fdpass__as_many_as_the_kernel_passes__all_arrive(void **state UNUSED)
+{
+    int pair[2], many[FDPASS_MAX + 1];
+    struct fdpass got;
+    char data[8];
+
+    make_pair(pair);
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+        many[i] = pair[0];
+    assert_int_equal(fdpass_send(pair[0], "x", 1, many, FDPASS_MAX + 1), -EINVAL);
+    assert_int_equal(fdpass_send(pair[0], "x", 1, many, FDPASS_MAX), 0);
+    assert_int_equal(receive(pair[1], data, sizeof(data), &got), 0);
+    assert_int_equal(got.n_fds, FDPASS_MAX);
+    for (size_t i = 0; i < got.n_fds; i++) {
+        assert_int_equal(fcntl(got.fds[i], F_GETFD), FD_CLOEXEC);
+        fds_close(&got.fds[i]);
+    }
+    assert_int_equal(receive(pair[1], data, sizeof(data), &got), -EAGAIN);
+    fds_close(&pair[0]);
+    assert_int_equal(receive(pair[1], data, sizeof(data), &got), 0);
+    assert_int_equal(got.len + got.n_fds, 0);
+    fds_close(&pair[1]);
+}
+
+static void fdpass__no_room__the_rest_is_cut_and_said(void **state UNUSED)
+{
+    struct rlimit before, few;
+    int pair[2];
+    struct fdpass got;
+    char data[3];
+
+    make_pair(pair);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(fdpass_send(pair[0], "12345", 5, (const int[]){0, 1}, 2), 0);
+    /* The next number that is free is the last one. */
+    few = before;
+    few.rlim_cur = (rlim_t)fcntl(0, F_DUPFD, 0) + 1;
+    close((int)few.rlim_cur - 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(receive(pair[1], data, sizeof(data), &got), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(got.len, 3);
+    assert_int_equal(got.n_fds, 1);
+    assert_true(got.is_data_cut && got.is_fds_cut);
+    fds_close(&got.fds[0]);
+    fds_close(&pair[0]);
+    fds_close(&pair[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +334,10 @@ int main(void)
         cmocka_unit_test(fds_close_all_except__no_close_range__same),
         cmocka_unit_test(fds_write_all__pipe__all_or_errno),
         cmocka_unit_test(fds_write_all__more_than_a_pipe__in_pieces),
+        cmocka_unit_test(fds_map_sealed__written_in_pieces__same_bytes),
+        cmocka_unit_test(fds_map_sealed__empty_unsealed_or_no_memory_file__refused),
+        cmocka_unit_test(fdpass__as_many_as_the_kernel_passes__all_arrive),
+        cmocka_unit_test(fdpass__no_room__the_rest_is_cut_and_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

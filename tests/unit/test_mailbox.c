@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "actor/mailbox.h"
+#include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/util.h"
 
@@ -136,23 +137,7 @@ static int send_ping(struct mailbox *mb, uint64_t id)
 /* What a peer sends that does not use this module. */
 static void send_raw(int fd, const void *data, size_t len, const int *fds, size_t n_fds)
 {
-    union {
-        char buf[CMSG_SPACE(16 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    memset(&control, 0, sizeof(control));
-    if (n_fds > 0) {
-        msg.msg_control = control.buf;
-        msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-    }
-    assert_int_equal(sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL), len);
+    assert_int_equal(fdpass_send(fd, data, len, fds, n_fds), 0);
 }
 
 static size_t encode_ping(uint64_t id, char *buf)

@@ -71,8 +71,8 @@ static struct handover_answer receive_answer(int fd)
     struct handover_answer a;
 
     assert_int_equal(transfer_receive(fd, &d), 0);
-    assert_int_equal(d.n_fds, 0);
-    assert_int_equal(handover_get_answer(d.data, d.len, &a), 0);
+    assert_int_equal(d.got.n_fds, 0);
+    assert_int_equal(handover_get_answer(d.data, d.got.len, &a), 0);
     return a;
 }
 

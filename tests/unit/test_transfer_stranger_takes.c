@@ -47,8 +47,8 @@ static void drop_batches(unsigned n)
         struct transfer_datagram d;
 
         assert_int_equal(transfer_receive(taker->fd, &d), 0);
-        for (size_t i = 0; i < d.n_fds; i++)
-            fds_close(&d.fds[i]);
+        for (size_t i = 0; i < d.got.n_fds; i++)
+            fds_close(&d.got.fds[i]);
     }
 }
 
