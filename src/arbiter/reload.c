@@ -18,8 +18,6 @@
 #include "base/util.h"
 #include "conf/config_diff.h"
 
-enum { ANSWER_MAX_BYTES = 4 << 20 };
-
 static void close_answer(struct arbiter *a)
 {
     struct reload *r = &a->reload;
@@ -97,14 +95,17 @@ static void on_restart_key(const struct config_row *row, const char *old_text, c
 static bool needs_restart(struct arbiter *a, const struct config *config)
 {
     struct restart_keys found = {config, json_array(), 0};
+    const int n_changed = config_diff(a->live->config, config, on_restart_key, &found);
 
-    config_diff(a->live->config, config, on_restart_key, &found);
-    if (found.n == 0) {
+    if (n_changed >= 0 && found.n == 0) {
         json_decref(found.reasons);
         return false;
     }
-    refuse_with(a, "needs_restart", "a change of the configuration needs a new start",
-                found.reasons);
+    if (n_changed < 0)
+        refuse_with(a, "internal", "out of memory", found.reasons);
+    else
+        refuse_with(a, "needs_restart", "a change of the configuration needs a new start",
+                    found.reasons);
     return true;
 }
 
@@ -157,7 +158,11 @@ static void prepare(struct arbiter *a, struct config *config)
         finish(a);
         return;
     }
-    config_diff(a->live->config, config, log_change, a);
+    if (config_diff(a->live->config, config, log_change, a) < 0) {
+        config_free(config);
+        refuse(a, "out of memory");
+        return;
+    }
     if (revision_new(a, config, ++a->last_revision, a->live, &a->next, why, sizeof(why)) < 0) {
         config_free(config);
         refuse(a, why);
@@ -310,7 +315,7 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
     char *grown;
     ssize_t n;
 
-    grown = r->len < ANSWER_MAX_BYTES ? realloc(r->data, r->len + 65536) : NULL;
+    grown = r->len < CONFIG_ANSWER_MAX_BYTES ? realloc(r->data, r->len + 65536) : NULL;
     if (!grown) {
         give_up_reading(a, "the parser's answer is too long");
         return;

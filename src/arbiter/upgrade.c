@@ -331,18 +331,14 @@ void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
 /* The same configuration once more, for workers of this image. */
 static int prepare_next(struct arbiter *a, char *why, size_t size)
 {
-    struct upgrade_state s;
-    struct config *config = NULL;
-    int rc = upgrade_snapshot(a, &s);
+    struct config *config = config_copy(a->live->config);
+    int rc;
 
-    if (rc < 0) {
+    if (!config) {
         snprintf(why, size, "out of memory");
-        return rc;
+        return -ENOMEM;
     }
-    rc = upgrade_config(&s, &config, why);
-    upgrade_state_fini(&s);
-    if (rc == 0)
-        rc = revision_new(a, config, ++a->last_revision, a->live, &a->next, why, size);
+    rc = revision_new(a, config, ++a->last_revision, a->live, &a->next, why, size);
     if (rc < 0) {
         config_free(config);
         return rc;

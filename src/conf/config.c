@@ -192,6 +192,23 @@ void config_free(struct config *c)
     free(c);
 }
 
+struct config *config_copy(const struct config *c)
+{
+    struct config *copy = malloc(sizeof(*copy));
+
+    if (!copy)
+        return NULL;
+    *copy = *c;
+    for (copy->n_bind = 0; copy->n_bind < c->n_bind; copy->n_bind++) {
+        copy->bind[copy->n_bind] = strdup(c->bind[copy->n_bind]);
+        if (!copy->bind[copy->n_bind]) {
+            config_free(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
 int config_set(struct config *c, enum config_key key, const char *text, struct config_origin origin,
                char *why, size_t why_size)
 {

@@ -97,6 +97,9 @@ int config_find(const char *name);
 struct config *config_new(void);
 void config_free(struct config *c);
 
+/* config_copy - owned by the caller. NULL only without memory. */
+struct config *config_copy(const struct config *c);
+
 /*
  * config_set - one value from its canonical text
  * The file parser, the command line and the table that the parsing child returns all come through

@@ -17,9 +17,10 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/json_text.h"
 #include "base/signals.h"
 #include "base/util.h"
-#include "conf/config_answer.h"
+#include "conf/config_codec.h"
 #include "conf/config_path.h"
 
 /* How the child ends; libconfig itself exits with small numbers. */
@@ -82,14 +83,31 @@ static void hide_stdio(void)
         fds_close(&fd);
 }
 
+/* What was found and what is wrong, as one text; NULL without memory. */
+static char *encode_answer(json_t *values, const struct config_errors *errors, bool is_unclear)
+{
+    json_t *list = json_array(), *answer;
+    char *text = NULL;
+
+    for (size_t i = 0; list && i < errors->n; i++)
+        if (json_array_append_new(list, json_pack("{s:I,s:o}", "line", (json_int_t)errors->line[i],
+                                                  "text", json_text(errors->text[i]))) < 0)
+            return NULL;
+    answer = json_pack("{s:o,s:o,s:I,s:b}", "values", values, "errors", list, "dropped",
+                       (json_int_t)errors->n_dropped, "unclear", is_unclear);
+    if (answer)
+        text = json_dumps(answer, JSON_COMPACT);
+    return text;
+}
+
 /* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
  */
 __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t parent)
 {
     struct config_errors errors = {.n = 0};
-    struct config *c;
+    json_t *values;
     char *answer;
-    size_t len;
+    int r;
 
     signals_default_all();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -99,11 +117,11 @@ __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t
     signals_unblock_all();
     fds_close_all_except(&fd, 1);
     hide_stdio();
-    c = config_new();
-    if (!c || config_file_read(path, c, &errors) == -ENOMEM ||
-        config_answer_encode(c, &errors, &answer, &len) < 0)
+    values = json_array();
+    r = values ? config_file_read(path, values, &errors) : -ENOMEM;
+    if (r == -ENOMEM || !(answer = encode_answer(values, &errors, r == CONFIG_FILE_UNCLEAR)))
         _exit(EXIT_NO_MEMORY);
-    _exit(fds_write_all(fd, answer, len) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);
+    _exit(fds_write_all(fd, answer, strlen(answer)) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);
 }
 
 /* ---- in the parent ---- */
@@ -151,8 +169,8 @@ static int apply_overrides(struct config *c, const struct config_override *overr
 }
 
 /* Overrides and cross-checks, for values from the file as well as for the defaults alone. */
-static int finish(struct config *c, const struct config_override *overrides, size_t n,
-                  struct config_errors *errors)
+static int finish(struct config *c, const char *path, const struct config_override *overrides,
+                  size_t n, struct config_errors *errors)
 {
     char why[CONFIG_WHY_LEN + CONFIG_WHERE_LEN];
     int r = apply_overrides(c, overrides, n, errors);
@@ -160,8 +178,58 @@ static int finish(struct config *c, const struct config_override *overrides, siz
     if (r < 0)
         return r;
     if (errors->n == 0 && config_check(c, why, sizeof(why)) < 0)
-        config_errors_add_text(errors, why);
+        config_errors_add_text(errors, 0, why);
+    config_errors_close(errors, path);
     return errors->n ? -EINVAL : 0;
+}
+
+static int decode_error(const json_t *error, struct config_errors *errors)
+{
+    json_t *content;
+    json_int_t line;
+    char *text;
+    int r;
+
+    if (json_unpack((json_t *)(uintptr_t)error, "{s:I,s:o!}", "line", &line, "text", &content) <
+            0 ||
+        line < 0 || line > UINT32_MAX || json_string_length(content) == 0)
+        return -EBADMSG;
+    r = json_text_read(content, &text);
+    if (r < 0)
+        return r;
+    config_errors_add_text(errors, (unsigned)line, text);
+    free(text);
+    return 0;
+}
+
+/* Returns 0, -EBADMSG or -ENOMEM. @c may be half filled, @errors takes what the child has found. */
+static int decode_answer(const char *data, size_t len, const char *path, struct config *c,
+                         struct config_errors *errors)
+{
+    json_t *answer = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL), *values, *list;
+    json_int_t n_dropped;
+    int is_unclear;
+    int r = json_unpack(answer, "{s:o,s:o,s:I,s:b!}", "values", &values, "errors", &list, "dropped",
+                        &n_dropped, "unclear", &is_unclear) < 0 ||
+                    !json_is_array(list) || n_dropped < 0 || n_dropped > UINT32_MAX
+                ? -EBADMSG
+                : 0;
+
+    for (size_t i = 0; r == 0 && i < json_array_size(list); i++)
+        r = decode_error(json_array_get(list, i), errors);
+    if (r == 0)
+        r = config_decode(c, values, path, errors);
+    for (int key = 0; r == 0 && key < CONFIG_KEYS; key++)
+        if (c->origin[key].kind == ORIGIN_COMMAND_LINE)
+            r = -EBADMSG; /* a file has lines */
+    if (r == 0)
+        errors->n_dropped += (unsigned)n_dropped;
+    if (r == 0 && is_unclear && errors->n == 0)
+        config_errors_add(
+            errors, path, 0,
+            "can be read in more than one way, allowed: GROUP = { KEY = VALUE; ... };");
+    json_decref(answer);
+    return r;
 }
 
 static const char *explain_exit(int code, char *buf, size_t size)
@@ -205,7 +273,7 @@ int config_child_result(const char *path, const char *data, size_t len, int stat
     int r = c ? config_path_absolute(path, c->path, sizeof(c->path)) : -ENOMEM;
 
     if (r == 0)
-        r = config_answer_decode(data, len, c, errors);
+        r = decode_answer(data, len, path, c, errors);
     else if (r != -ENOMEM)
         config_errors_add(errors, path, 0, "the path is too long, allowed: %d bytes",
                           CONFIG_PATH_MAX - 1);
@@ -214,7 +282,7 @@ int config_child_result(const char *path, const char *data, size_t len, int stat
         config_errors_add(errors, path, 0, "the parser failed: %s",
                           explain_end(status, end, sizeof(end)));
     } else if (r != -ENOMEM) {
-        r = finish(c, overrides, n_overrides, errors);
+        r = finish(c, path, overrides, n_overrides, errors);
     }
     if (r == 0) {
         *ret = c;
@@ -303,7 +371,7 @@ int config_load_within(const char *path, const struct config_override *overrides
     if (path && *path)
         return load_file(path, overrides, n_overrides, timeout_ms, ret, errors);
     c = config_new();
-    r = c ? finish(c, overrides, n_overrides, errors) : -ENOMEM;
+    r = c ? finish(c, "command line", overrides, n_overrides, errors) : -ENOMEM;
     if (r < 0) {
         config_free(c);
         return r;

@@ -42,12 +42,12 @@ void config_errors_add(struct config_errors *e, const char *path, unsigned line,
         insert(e, line, text);
 }
 
-void config_errors_add_text(struct config_errors *e, const char *text)
+void config_errors_add_text(struct config_errors *e, unsigned line, const char *text)
 {
     char *copy = e->n < CONFIG_ERRORS_MAX - 1 ? strdup(text) : NULL;
 
     if (copy)
-        insert(e, 0, copy);
+        insert(e, line, copy);
     else
         e->n_dropped++;
 }

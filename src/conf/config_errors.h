@@ -25,7 +25,7 @@ __attribute__((format(printf, 4, 5))) void config_errors_add(struct config_error
                                                              const char *format, ...);
 
 /* config_errors_add_text - one that is complete already */
-void config_errors_add_text(struct config_errors *e, const char *text);
+void config_errors_add_text(struct config_errors *e, unsigned line, const char *text);
 
 /* config_errors_close - say how many did not fit; after it nothing may be added */
 void config_errors_close(struct config_errors *e, const char *path);

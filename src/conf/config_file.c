@@ -1,6 +1,7 @@
 /*
- * The parsing child's work: the file's bytes, the checks of the text, libconfig, and the values
- * that it found. The only includer of libconfig.h.
+ * The parsing child's work: the file's bytes, the checks of the text, libconfig, and the texts of
+ * the values that it found; whether they are allowed is the parent's to say. The only includer of
+ * libconfig.h.
  */
 #include "conf/config_file.h"
 
@@ -14,12 +15,13 @@
 #include <unistd.h>
 #include "base/fds.h"
 #include "base/util.h"
+#include "conf/config_codec.h"
 #include "conf/config_text.h"
 #include "conf/config_type.h"
 
 struct reader {
     const char *path;
-    struct config *config;
+    json_t *values; /* borrowed */
     struct config_errors *errors;
     struct config_text text;
     size_t n_found;
@@ -204,11 +206,9 @@ static char *read_value(struct reader *r, enum config_key key, const config_sett
 
 static int read_setting(struct reader *r, const char *group, const config_setting_t *setting)
 {
-    struct config_origin origin = {ORIGIN_FILE, 0};
-    char name[64], why[CONFIG_WHY_LEN];
+    char name[64], shown[CONFIG_SHOW_LEN], *text;
     size_t n_errors = r->errors->n + r->errors->n_dropped;
-    char *text;
-    int key, error;
+    int key, error = 0;
 
     snprintf(name, sizeof(name), "%s.%s", group, config_setting_name(setting));
     key = config_find(name);
@@ -220,12 +220,14 @@ static int read_setting(struct reader *r, const char *group, const config_settin
     text = read_value(r, (enum config_key)key, setting);
     if (!text)
         return r->is_unclear || r->errors->n + r->errors->n_dropped > n_errors ? 0 : -ENOMEM;
-    origin.line = r->text.key[key].line;
-    error = config_set(r->config, (enum config_key)key, text, origin, why, sizeof(why));
-    if (error == -EINVAL)
-        config_errors_add(r->errors, r->path, origin.line, "%s", why);
+    if (strlen(text) > CONFIG_VALUE_MAX)
+        config_errors_add(r->errors, r->path, r->text.key[key].line,
+                          "%s: \"%s\" is too long, allowed: %s", config_keys[key].name,
+                          config_show(text, strlen(text), shown), config_keys[key].allowed);
+    else
+        error = config_encode_value(r->values, (enum config_key)key, r->text.key[key].line, text);
     free(text);
-    return error == -EINVAL ? 0 : error;
+    return error;
 }
 
 /* ---- libconfig ---- */
@@ -255,11 +257,7 @@ static int read_settings(struct reader *r, const config_t *parsed)
         config_errors_add(r->errors, r->path, 0,
                           "holds no key: it is empty or was cut off, allowed: GROUP = { KEY = "
                           "VALUE; ... };");
-    /* With an error nothing is used, and what has one may be blanked out. */
-    if (r->errors->n == 0 && (r->is_unclear || n_seen != r->n_found))
-        config_errors_add(
-            r->errors, r->path, 0,
-            "can be read in more than one way, allowed: GROUP = { KEY = VALUE; ... };");
+    r->is_unclear |= n_seen != r->n_found;
     return 0;
 }
 
@@ -293,9 +291,9 @@ static int read_with_libconfig(struct reader *r, const char *original, const cha
     return error;
 }
 
-int config_file_read(const char *path, struct config *c, struct config_errors *errors)
+int config_file_read(const char *path, json_t *values, struct config_errors *errors)
 {
-    struct reader r = {.path = path, .config = c, .errors = errors};
+    struct reader r = {.path = path, .values = values, .errors = errors};
     char *text = NULL, *original = NULL;
     size_t len;
     int error = read_text(&r, &text, &len);
@@ -310,6 +308,7 @@ int config_file_read(const char *path, struct config *c, struct config_errors *e
     free(text);
     if (error == -ENOMEM)
         return error;
-    config_errors_close(errors, path);
-    return errors->n ? -EINVAL : 0;
+    if (errors->n) /* with an error nothing is used, and what has one may be blanked out */
+        return -EINVAL;
+    return r.is_unclear ? CONFIG_FILE_UNCLEAR : 0;
 }

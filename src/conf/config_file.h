@@ -6,6 +6,7 @@
 #ifndef CONF_CONFIG_FILE_H
 #define CONF_CONFIG_FILE_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include "conf/config.h"
@@ -15,7 +16,7 @@ enum {
     CONFIG_FILE_MAX_BYTES = 1 << 20,
     CONFIG_PARSE_TIMEOUT_MS = 5000,
     CONFIG_PARSE_MEMORY_MIB = 256, /* that the child may touch; a file of 1 MiB needs a few */
-    CONFIG_ANSWER_MAX_BYTES = 1 << 18, /* whoever reads the child's pipe stops here */
+    CONFIG_ANSWER_MAX_BYTES = 2 << 20, /* whoever reads the child's pipe stops here */
 };
 
 /*
@@ -61,10 +62,13 @@ int config_load_within(const char *path, const struct config_override *overrides
                        struct config_errors *errors);
 
 /*
- * config_file_read - the child's work: read @path into @c
+ * config_file_read - the child's work: read @path
+ * @values  takes what the file holds, as of config_encode_value: not checked yet
  * Only in a process of its own: libconfig may exit, crash or take for ever.
- * Returns 0, -EINVAL (see @errors) or -ENOMEM.
+ * Returns 0, CONFIG_FILE_UNCLEAR (libconfig has found something else in it than the scan of its
+ * text: wrong, even if nothing else is), -EINVAL (see @errors) or -ENOMEM.
  */
-int config_file_read(const char *path, struct config *c, struct config_errors *errors);
+enum { CONFIG_FILE_UNCLEAR = 1 };
+int config_file_read(const char *path, json_t *values, struct config_errors *errors);
 
 #endif

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "conf/config_answer.h"
+#include "conf/config_codec.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
 #include "conf/config_text.h"
@@ -31,8 +31,8 @@ static void require_errors(const struct config_errors *e)
     REQUIRE(e->n <= CONFIG_ERRORS_MAX);
     for (size_t i = 0; i < e->n; i++) {
         REQUIRE(e->text[i] && *e->text[i]);
-        /* The last place of a full list holds the number of those that have none. */
-        REQUIRE(i == 0 || i == CONFIG_ERRORS_MAX - 1 || e->line[i - 1] <= e->line[i]);
+        /* The last one may say how many there is no place for. */
+        REQUIRE(i == 0 || i == e->n - 1 || e->line[i - 1] <= e->line[i]);
     }
 }
 
@@ -115,20 +115,21 @@ static void load(const uint8_t *data, size_t size, const struct config_text *sca
 static void answer(const uint8_t *data, size_t size)
 {
     struct config_errors errors = {.n = 0}, none = {.n = 0};
-    struct config *c = config_new(), *back = config_new();
-    char *encoded;
-    size_t len;
+    struct config *c = NULL, *back = config_new(), *copy;
+    json_t *values;
     int r;
 
-    REQUIRE(c && back);
-    r = config_answer_decode((const char *)data, size, c, &errors);
-    REQUIRE(r == 0 || r == -EBADMSG || (r == -EINVAL && errors.n));
-    REQUIRE(errors.n <= CONFIG_ERRORS_MAX);
+    REQUIRE(back);
+    r = config_child_result(path, (const char *)data, size, 0, NULL, 0, &c, &errors);
+    REQUIRE(r == (errors.n ? -EINVAL : 0));
+    require_errors(&errors);
     if (r == 0) {
-        REQUIRE(config_answer_encode(c, &none, &encoded, &len) == 0);
-        REQUIRE(config_answer_decode(encoded, len, back, &none) == 0);
+        REQUIRE((values = config_encode(c)) && (copy = config_copy(c)));
+        REQUIRE(config_decode(back, values, path, &none) == 0 && none.n == 0);
         REQUIRE(config_diff(c, back, NULL, NULL) == 0);
-        free(encoded);
+        REQUIRE(config_diff(c, copy, NULL, NULL) == 0);
+        json_decref(values);
+        config_free(copy);
     }
     config_errors_fini(&errors);
     config_free(c);

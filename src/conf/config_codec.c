@@ -1,0 +1,83 @@
+/*
+ * The values of a configuration as JSON, and back.
+ */
+#include "conf/config_codec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/json_text.h"
+
+int config_encode_value(json_t *values, enum config_key key, unsigned line, const char *text)
+{
+    json_t *value = json_pack("{s:s,s:I,s:o}", "key", config_keys[key].name, "line",
+                              (json_int_t)line, "text", json_text(text));
+
+    return json_array_append_new(values, value) < 0 ? -ENOMEM : 0;
+}
+
+json_t *config_encode(const struct config *c)
+{
+    json_t *values = json_array();
+
+    for (int key = 0; values && key < CONFIG_KEYS; key++) {
+        const struct config_origin *origin = &c->origin[key];
+        char *text = origin->kind == ORIGIN_DEFAULT ? NULL : config_get(c, (enum config_key)key);
+
+        if (origin->kind != ORIGIN_DEFAULT &&
+            (!text || config_encode_value(values, (enum config_key)key, origin->line, text) < 0)) {
+            json_decref(values);
+            values = NULL;
+        }
+        free(text);
+    }
+    return values;
+}
+
+static int decode_value(struct config *c, const json_t *value, const char *path,
+                        struct config_errors *errors)
+{
+    struct config_origin origin = {ORIGIN_COMMAND_LINE, 0};
+    char why[CONFIG_WHY_LEN], *text = NULL;
+    const char *name;
+    json_t *content;
+    json_int_t line;
+    int key, r;
+
+    if (json_unpack((json_t *)(uintptr_t)value, "{s:s,s:I,s:o!}", "key", &name, "line", &line,
+                    "text", &content) < 0 ||
+        line < 0 || line > UINT32_MAX)
+        return -EBADMSG;
+    key = config_find(name);
+    if (key >= 0 && c->origin[key].kind != ORIGIN_DEFAULT)
+        return -EBADMSG;
+    r = json_text_read(content, &text);
+    if (r < 0)
+        return r;
+    if (line)
+        origin = (struct config_origin){ORIGIN_FILE, (unsigned)line};
+    if (key >= 0) {
+        r = config_set(c, (enum config_key)key, text, origin, why, sizeof(why));
+    } else {
+        snprintf(why, sizeof(why), "%.64s: this version has no such key", name);
+        r = -EINVAL;
+    }
+    free(text);
+    if (r != -EINVAL)
+        return r;
+    config_errors_add(errors, line ? path : "command line", origin.line, "%s", why);
+    return 0;
+}
+
+int config_decode(struct config *c, const json_t *values, const char *path,
+                  struct config_errors *errors)
+{
+    const json_t *value;
+    size_t i;
+    int r = json_is_array(values) ? 0 : -EBADMSG;
+
+    for (i = 0; r == 0 && (value = json_array_get(values, i)); i++)
+        r = decode_value(c, value, path, errors);
+    return r;
+}

@@ -1,0 +1,35 @@
+/*
+ * A configuration as JSON: an array of {"key","line","text"}, one for each value that is no
+ * default. So the parsing child tells its parent what the file holds, and an image of the arbiter
+ * leaves its configuration to the next. The reading side trusts nothing.
+ */
+#ifndef CONF_CONFIG_CODEC_H
+#define CONF_CONFIG_CODEC_H
+
+#include <jansson.h>
+#include "conf/config.h"
+#include "conf/config_errors.h"
+
+enum { CONFIG_VALUE_MAX = 8192 }; /* bytes; no value that is allowed has as many */
+
+/*
+ * config_encode_value - append one
+ * @line  of the file; 0 = from the command line
+ * Returns 0 or -ENOMEM.
+ */
+int config_encode_value(json_t *values, enum config_key key, unsigned line, const char *text);
+
+/* config_encode - all of @c that are no defaults. Returns a new reference, or NULL without memory.
+ */
+json_t *config_encode(const struct config *c);
+
+/*
+ * config_decode - set them in @c, which has the defaults
+ * @path    of the file, for the messages
+ * @errors  takes what is wrong with values and keys; the others are set nevertheless
+ * Returns 0, -EBADMSG (nothing that config_encode writes) or -ENOMEM.
+ */
+int config_decode(struct config *c, const json_t *values, const char *path,
+                  struct config_errors *errors);
+
+#endif
