@@ -42,11 +42,11 @@ struct actor_kind {
  *   run {}               arbiter → actor   begin to accept
  *   stop {graceful, to}  arbiter → actor   drain within exit_timeout, or exit at once; with
  *                                          descriptors, give its connections to their other ends
- *   retiring {reason}    actor → arbiter   it wants to be replaced, and serves until it is told
+ *   replace_me {reason}    actor → arbiter   it wants to be replaced, and serves until it is told
  *   take {from} + fd     arbiter → actor   somebody will give connections through it
  *   give {count} + fds   arbiter → actor   give so many
  *   moved {...}          actor → arbiter   the giving is over
- *   adopt {} + fd        arbiter → actor   take connections that are nobody's: of a slot that
+ *   collect {} + fd      arbiter → actor   take connections that are nobody's: of a slot that
  *                                          nobody fills, or of an address that is closed
  */
 

@@ -209,7 +209,7 @@ static void kill_worker(struct arbiter *a, const struct tr_action *action)
         [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
     if (action->why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping &&
-        hang_condemn(a, &a->children[action->record]))
+        hang_abort(a, &a->children[action->record]))
         return;
     children_kill(a, action->record, reasons[action->why].level, reasons[action->why].text);
 }
@@ -256,10 +256,10 @@ static void act(struct arbiter *a, const struct tr_action *action)
         handover_soon(a);
         moves_want(a);
         break;
-    case TR_RETIRE:
+    case TR_DRAIN:
         moves_want(a);
         if (is_graceful)
-            handover_retire(a, action->record);
+            handover_drain(a, action->record);
         else
             children_tell(a, action->record, "stop", &is_graceful);
         break;

@@ -41,7 +41,7 @@ int arbiter_run(struct config *config, struct log *log, const struct arbiter_opt
 const char *arbiter_signal_help(size_t i, int *ret_signo);
 
 /* What the image before this one has left. */
-struct arbiter_legacy {
+struct arbiter_inherited {
     int state_fd; /* taken over */
     int back_fd; /* taken over: its executable; -1 = there is no way back */
     const char
@@ -49,23 +49,23 @@ struct arbiter_legacy {
 };
 
 /*
- * arbiter_adopt - go on where the image before this one has stopped, until stopped
+ * arbiter_inherit - go on where the image before this one has stopped, until stopped
  * All signals are blocked. What goes wrong before it serves leads back to that image.
  * @options  without overrides; on_serving is not called: it has served
  * Returns as arbiter_run.
  */
-int arbiter_adopt(const struct arbiter_legacy *legacy, struct log *log,
-                  const struct arbiter_options *options);
+int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
+                    const struct arbiter_options *options);
 
 /* What a program says on standard output in the dry run if it could; its version follows. */
-#define ARBITER_CAN_ADOPT "echo-arbiter can go on: version "
+#define ARBITER_CAN_INHERIT "echo-arbiter can go on: version "
 
 /*
- * arbiter_try_adopt - the dry run: could this program do that? The process has to end with _exit.
+ * arbiter_try_inherit - the dry run: could this program do that? The process has to end with _exit.
  * @why  on failure: a sentence of at most ARBITER_WHY_LEN bytes
  * Returns 0 or -errno.
  */
 enum { ARBITER_WHY_LEN = 256 };
-int arbiter_try_adopt(int state_fd, const struct arbiter_options *options, char *why);
+int arbiter_try_inherit(int state_fd, const struct arbiter_options *options, char *why);
 
 #endif

@@ -132,7 +132,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
     struct child *c = container_of(mb, struct child, mailbox);
 
     /* End of file: it is about to exit, or has; the sweep tells how. */
-    c->mute_ms = clock_mono_ms();
+    c->disconnected_ms = clock_mono_ms();
     if (error)
         children_kill(c->arbiter, c->record, LOG_LEVEL_WARNING, "its mailbox broke");
 }
@@ -230,16 +230,16 @@ void children_kill(struct arbiter *a, uint32_t record, enum log_level level, con
             F_INT("worker_pid", c->pid), F_CAUSE_STR("why", why));
 }
 
-void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd)
+void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
 {
     c->arbiter = a;
-    c->is_adopted = true;
+    c->is_inherited = true;
     if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
         return;
     }
     c->mailbox.is_closed = true;
-    c->mute_ms = clock_mono_ms();
+    c->disconnected_ms = clock_mono_ms();
 }
 
 static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
@@ -283,7 +283,7 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
 
     log_exit(a, c, status, is_planned);
     if (WIFSIGNALED(status) && has_crash_record(a, c, WTERMSIG(status)))
-        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_adopted,
+        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
                      &a->scoreboard.records[c->record].crash);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);

@@ -202,18 +202,18 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
 }
 
 /* One that serves is replaced first, and hands over to its heir; in a hurry it just goes. */
-static void retire(struct arbiter *a, uint32_t record, bool is_quick)
+static void drain_worker(struct arbiter *a, uint32_t record, bool is_quick)
 {
     const bool graceful = !is_quick;
     const enum tr_phase phase = a->engine->procs[record].phase;
     const bool has_heir = graceful && phase == TR_RUNNING;
 
-    if (graceful && phase == TR_RETIRING)
+    if (graceful && phase == TR_DRAINING)
         return; /* on its way already, and perhaps handing over */
     if (!has_heir)
         children_tell(a, record, "stop", &graceful);
-    arbiter_event(
-        a, &(struct tr_event){.kind = has_heir ? TR_EV_RECYCLE : TR_EV_RETIRING, .record = record});
+    arbiter_event(a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
+                                        .record = record});
 }
 
 /* Its time is up: SIGKILL takes a moment. */
@@ -247,7 +247,7 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
     w->pid = a->children[record].pid;
     w->has_more_time = kill_overdue;
     answer_wait(w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
-    retire(a, record, false);
+    drain_worker(a, record, false);
 }
 
 /* Returns whether there was room for it. */
@@ -344,7 +344,7 @@ static void forward(struct arbiter *a, struct answer *w, uint32_t record, const 
     int rc;
 
     if (strcmp(name, "stop") == 0) {
-        retire(a, record, !is_graceful(args));
+        drain_worker(a, record, !is_graceful(args));
         answer_ok(w, json_pack("{s:b}", "stopping", 1));
         return;
     }
@@ -453,14 +453,14 @@ static void on_ready(struct arbiter *a, struct child *c)
     arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
 }
 
-static void on_retiring(struct arbiter *a, struct child *c, json_t *args)
+static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
 {
     const bool serves = a->engine->procs[c->record].phase == TR_RUNNING;
 
     log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
              F_INT("worker_pid", c->pid),
              F_STR("reason", json_string_value(json_object_get(args, "reason"))));
-    arbiter_event(a, &(struct tr_event){.kind = serves ? TR_EV_RECYCLE : TR_EV_RETIRING,
+    arbiter_event(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
                                         .record = c->record});
 }
 
@@ -511,8 +511,8 @@ int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m)
     }
     if (strcmp(m->command, "ready") == 0)
         on_ready(a, c);
-    else if (strcmp(m->command, "retiring") == 0)
-        on_retiring(a, c, m->args);
+    else if (strcmp(m->command, "replace_me") == 0)
+        on_replace_me(a, c, m->args);
     else if (strcmp(m->command, "moved") == 0)
         handover_on_moved(a, c, m->args);
     else

@@ -324,7 +324,7 @@ static struct control_client *client_new(struct arbiter *a, int fd)
     return c;
 }
 
-struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
                                             size_t in_len, const void *out, size_t out_len)
 {
     struct control_client *c = client_new(a, fd);
@@ -505,8 +505,8 @@ int control_open(struct arbiter *a, const char *setting, control_on_request *on_
     return rc;
 }
 
-void control_adopt(struct arbiter *a, const char *path, const char *made_dir,
-                   control_on_request *on_request)
+void control_inherit(struct arbiter *a, const char *path, const char *made_dir,
+                     control_on_request *on_request)
 {
     struct control *k = &a->control;
 

@@ -70,18 +70,18 @@ struct control {
 int control_open(struct arbiter *a, const char *setting, control_on_request *on_request, char *why,
                  size_t why_size);
 
-/* control_adopt - go on with what an earlier image has left; the listener, if there is one, is in
+/* control_inherit - go on with what an earlier image has left; the listener, if there is one, is in
  * place */
-void control_adopt(struct arbiter *a, const char *path, const char *made_dir,
-                   control_on_request *on_request);
+void control_inherit(struct arbiter *a, const char *path, const char *made_dir,
+                     control_on_request *on_request);
 
 /*
- * control_adopt_client - go on with one that an earlier image has left; its pending requests are
+ * control_inherit_client - go on with one that an earlier image has left; its pending requests are
  * the caller's to add
  * @fd       taken over, also on failure
  * @in,@out  borrowed; @in_len at most CONTROL_LINE_MAX
  */
-struct control_client *control_adopt_client(struct arbiter *a, int fd, const void *in,
+struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
                                             size_t in_len, const void *out, size_t out_len);
 
 /* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make

@@ -150,7 +150,7 @@ static int order(struct arbiter *a, uint32_t giver, const char *command, json_t 
     return rc;
 }
 
-/* Its retirement may wait for others, but not for ever. */
+/* Its draining may wait for others, but not for ever. */
 static bool is_time_left(const struct arbiter *a, uint32_t record)
 {
     const struct tr_proc *p = &a->engine->procs[record];
@@ -197,22 +197,22 @@ static bool is_help_coming(const struct arbiter *a)
 }
 
 /* Tells @c to end: its time to do so begins when it hears of it for the first time. */
-static void tell_to_retire(struct arbiter *a, struct child *c, const uint32_t *takers, size_t n)
+static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *takers, size_t n)
 {
-    const bool had_to_wait = c->must_retire;
+    const bool had_to_wait = c->must_drain;
 
-    c->must_retire = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
-    if (c->must_retire) {
+    c->must_drain = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
+    if (c->must_drain) {
         handover_soon(a);
         return;
     }
-    if (had_to_wait && !c->is_retiring)
+    if (had_to_wait && !c->is_draining)
         transition_event(a->engine, clock_mono_ms(),
                          &(struct tr_event){.kind = TR_EV_TOLD, .record = c->record});
-    c->is_retiring = true;
+    c->is_draining = true;
 }
 
-void handover_retire(struct arbiter *a, uint32_t record)
+void handover_drain(struct arbiter *a, uint32_t record)
 {
     struct child *c = &a->children[record];
     uint32_t takers[TAKERS_MAX] = {0};
@@ -221,25 +221,25 @@ void handover_retire(struct arbiter *a, uint32_t record)
     if (!a->is_stopping) {
         const bool may_wait = is_time_left(a, record);
 
-        /* What it is given now it could only send back, to one that may have to retire as well. */
+        /* What it is given now it could only send back, to one that may have to drain as well. */
         if (may_wait && (are_enough_giving(a) || is_taking(a, record))) {
-            c->must_retire = true;
+            c->must_drain = true;
             return;
         }
         n = choose_takers(a, record, takers);
         if (may_wait && n == 0 && is_help_coming(a)) {
-            c->must_retire = true;
+            c->must_drain = true;
             return;
         }
     }
-    tell_to_retire(a, c, takers, n);
+    tell_to_drain(a, c, takers, n);
 }
 
 void handover_retry(struct arbiter *a)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].must_retire)
-            handover_retire(a, i);
+        if (a->children[i].pid && a->children[i].must_drain)
+            handover_drain(a, i);
 }
 
 bool handover_is_moving(const struct arbiter *a)
@@ -297,19 +297,19 @@ void handover_fini(struct arbiter *a)
     ev_timer_stop(a->loop, &a->balance);
 }
 
-/* What a retiring worker could not give, because a taker died or had no room, others may take. */
+/* What a draining worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
-    if (a->engine->procs[c->record].phase != TR_RETIRING || c->must_retire ||
+    if (a->engine->procs[c->record].phase != TR_DRAINING || c->must_drain ||
         c->n_gives > 0) /* another give is under way: it will say what stays */
         return;
     if (c->n_offers++ >= OFFERS_MAX) {
-        tell_to_retire(a, c, NULL, 0);
+        tell_to_drain(a, c, NULL, 0);
     } else if (has_moved || a->is_stopping) {
-        handover_retire(a, c->record);
+        handover_drain(a, c->record);
     } else {
         /* The same again would have the same end: a taker may be dead and not yet reaped. */
-        c->must_retire = true;
+        c->must_drain = true;
         handover_soon(a);
     }
 }

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-enum { MUTE_GRACE_MS = 5000, HEARTBEAT_LATE_MS = 3000 };
+enum { DISCONNECTED_GRACE_MS = 5000, HEARTBEAT_LATE_MS = 3000 };
 
 static uint64_t boot_clock_ns(void)
 {
@@ -46,26 +46,27 @@ static bool is_judged(const struct arbiter *a, const struct child *c)
 {
     const enum tr_phase phase = a->engine->procs[c->record].phase;
 
-    return c->is_condemned || phase == TR_READY || phase == TR_RUNNING || phase == TR_RETIRING;
+    return c->must_abort || phase == TR_READY || phase == TR_RUNNING || phase == TR_DRAINING;
 }
 
 /* Nobody can tell it anything any more. Aborted, it leaves its connections to be rescued. */
-static bool is_mute(const struct child *c)
+static bool is_long_disconnected(const struct child *c)
 {
-    return c->mute_ms && clock_mono_ms() - c->mute_ms >= MUTE_GRACE_MS;
+    return c->disconnected_ms && clock_mono_ms() - c->disconnected_ms >= DISCONNECTED_GRACE_MS;
 }
 
-static void judge(struct arbiter *a, struct child *c)
+static void check_worker(struct arbiter *a, struct child *c)
 {
     const struct score_record *r = &a->scoreboard.records[c->record];
 
-    switch (c->is_condemned || is_mute(c)
-                ? watchdog_condemn(&a->watchdog, &c->watch)
-                : watchdog_judge(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
+    switch (c->must_abort || is_long_disconnected(c)
+                ? watchdog_abort(&a->watchdog, &c->watch)
+                : watchdog_check(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
     case WATCHDOG_ABORT:
         abort_worker(a, c,
-                     is_mute(c) ? "worker has closed its mailbox and lives on: aborting it"
-                                : "worker hangs: aborting it");
+                     is_long_disconnected(c)
+                         ? "worker has closed its mailbox and lives on: aborting it"
+                         : "worker hangs: aborting it");
         break;
     case WATCHDOG_KILL:
         children_kill(a, c->record, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");
@@ -96,7 +97,7 @@ static void look(struct arbiter *a)
     hang_count(a);
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && is_judged(a, &a->children[i]))
-            judge(a, &a->children[i]);
+            check_worker(a, &a->children[i]);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
@@ -109,14 +110,14 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     ev_timer_start(loop, timer);
 }
 
-bool hang_condemn(struct arbiter *a, struct child *c)
+bool hang_abort(struct arbiter *a, struct child *c)
 {
     const uint64_t now_ns = clock_mono_ns(),
                    beat_ns = counter_get(&a->scoreboard.records[c->record].heartbeat_ns);
 
     if (now_ns - MIN(beat_ns, now_ns) < HEARTBEAT_LATE_MS * (uint64_t)1000000)
         return false;
-    c->is_condemned = true;
+    c->must_abort = true;
     ev_timer_stop(a->loop, &a->watch);
     on_look(a->loop, &a->watch, 0);
     return true;

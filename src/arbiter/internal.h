@@ -50,16 +50,16 @@ struct child {
     uint64_t forked_ms;
     uint64_t ready_ms; /* 0 = not yet */
     bool is_killed; /* SIGKILL was ours */
-    bool is_adopted; /* forked by an earlier image: its code lies elsewhere */
+    bool is_inherited; /* forked by an earlier image: its code lies elsewhere */
     struct watch watch;
     struct tally tally;
-    bool is_condemned; /* to be aborted, and killed if that takes too long */
-    uint64_t mute_ms; /* when it closed its mailbox; 0 = not */
-    bool must_retire; /* once those that give to it have finished, or somebody can take */
-    bool is_retiring; /* has been told so */
+    bool must_abort; /* to be aborted, and killed if that takes too long */
+    uint64_t disconnected_ms; /* when it closed its mailbox; 0 = not */
+    bool must_drain; /* once those that give to it have finished, or somebody can take */
+    bool is_draining; /* has been told so */
     uint32_t takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to: n_takers */
     size_t n_takers;
-    unsigned n_offers; /* to take what it could not give when it retired */
+    unsigned n_offers; /* to take what it could not give when it drained */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
@@ -199,9 +199,9 @@ int children_tell(struct arbiter *a, uint32_t record, const char *command, const
 /* children_kill - SIGKILL, logged at @level with @why */
 void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why);
 
-/* children_adopt - go on with a process that an earlier image has forked; all but the mailbox is
+/* children_inherit - go on with a process that an earlier image has forked; all but the mailbox is
  * filled in. @mailbox_fd: taken over; -1 = closed */
-void children_adopt(struct arbiter *a, struct child *c, int mailbox_fd);
+void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd);
 
 /* children_find - by its pid, not 0; NULL = it is gone */
 struct child *children_find(struct arbiter *a, pid_t pid);
@@ -217,14 +217,14 @@ void hang_start(struct arbiter *a);
 /* hang_count - what all workers have counted until now */
 void hang_count(struct arbiter *a);
 
-/* hang_watch - a process that has just been forked, or adopted, is watched from now on */
+/* hang_watch - a process that has just been forked, or inherited, is watched from now on */
 void hang_watch(struct child *c, uint64_t timeout_ms);
 
 /*
- * hang_condemn - at the end of its time: one that does not turn its loop is aborted first, so that
+ * hang_abort - at the end of its time: one that does not turn its loop is aborted first, so that
  * its idle connections are rescued. Returns false if it does.
  */
-bool hang_condemn(struct arbiter *a, struct child *c);
+bool hang_abort(struct arbiter *a, struct child *c);
 
 /* hang_on_exit - it is gone: what it has counted belongs to the dead */
 void hang_on_exit(struct arbiter *a, struct child *c);
@@ -243,13 +243,13 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
                  struct revision **ret, char *why, size_t why_size);
 
 /*
- * revision_adopt - one that serves already; its listeners are there
+ * revision_inherit - one that serves already; its listeners are there
  * @config,@listeners  taken over on 0; the latter as by malloc, each with no reference yet
  * Returns 0 or -errno with @why, and nothing is changed.
  */
-int revision_adopt(struct arbiter *a, struct config *config, uint64_t number,
-                   struct listener **listeners, size_t n, struct revision **ret, char *why,
-                   size_t why_size);
+int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
+                     struct listener **listeners, size_t n, struct revision **ret, char *why,
+                     size_t why_size);
 
 /* revision_commit - the next one serves, the old one is freed */
 void revision_commit(struct arbiter *a);
@@ -301,8 +301,8 @@ int rescue_open(struct arbiter *a, uint32_t slot);
 bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
 
 /*
- * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another adopts
- * what waits in its pair. rescue_retry - somebody serves, and adopts what still waits anywhere.
+ * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another collects
+ * what waits in its pair. rescue_retry - somebody serves, and collects what still waits anywhere.
  */
 void rescue_on_exit(struct arbiter *a, uint32_t slot);
 void rescue_retry(struct arbiter *a);
@@ -314,10 +314,10 @@ void rescue_fini(struct arbiter *a);
 void handover_start(struct arbiter *a);
 void handover_fini(struct arbiter *a);
 
-/* handover_retire - tell @record to give its connections to those that stay, and to end */
-void handover_retire(struct arbiter *a, uint32_t record);
+/* handover_drain - tell @record to give its connections to those that stay, and to end */
+void handover_drain(struct arbiter *a, uint32_t record);
 
-/* handover_retry - something has finished: tell those that had to wait for it to retire */
+/* handover_retry - something has finished: tell those that had to wait for it to drain */
 void handover_retry(struct arbiter *a);
 
 /* handover_is_moving - is any worker giving connections away? One whom something holds up is not
@@ -332,7 +332,7 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);
 
 /* moves.c */
 
-/* moves_want - a transition has told workers to run or to retire: what moves now is worth a line */
+/* moves_want - a transition has told workers to run or to drain: what moves now is worth a line */
 void moves_want(struct arbiter *a);
 
 /* moves_begin - somebody is told to give; moves_settle - nobody does any more: say how many */

@@ -38,7 +38,7 @@ void moves_begin(struct arbiter *a)
 static bool is_unfinished(const struct arbiter *a)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].must_retire)
+        if (a->children[i].pid && a->children[i].must_drain)
             return true;
     return handover_is_moving(a);
 }

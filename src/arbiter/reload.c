@@ -1,6 +1,6 @@
 /*
  * Reload as a transaction: parse in a child, open what is new, start the new revision, and only
- * when all of it is ready retire the old one. Until then every failure leaves things as they were.
+ * when all of it is ready drain the old one. Until then every failure leaves things as they were.
  */
 #include "arbiter/internal.h"
 
@@ -372,8 +372,9 @@ void reload_request(struct arbiter *a, bool is_forced)
 }
 
 /*
- * One parser and one transition at a time, and no more than two retiring sets: later requests
- * coalesce. Who takes connections must not be retired before it has them, or they find nobody.
+ * One parser and one transition at a time, and no more than two draining sets: later requests
+ * coalesce. Who takes connections must not be told to drain before it has them, or they find
+ * nobody.
  */
 void reload_retry(struct arbiter *a)
 {
@@ -382,7 +383,7 @@ void reload_retry(struct arbiter *a)
     if (!r->is_again || r->is_active || r->parser || a->is_stopping || upgrade_is_under_way(a))
         return;
     if (handover_is_moving(a) || !transition_can_reload(a->engine, a->live->workers) ||
-        transition_count(a->engine, TR_RETIRING) > 2 * a->live->workers)
+        transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers)
         return;
     start(a);
 }

@@ -28,7 +28,7 @@ static void pass_on(struct arbiter *a, const struct rescue_pair *p)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-            children_send_fds(a, i, "adopt", 0, NULL, &p->ends[0], 1) == 0)
+            children_send_fds(a, i, "collect", 0, NULL, &p->ends[0], 1) == 0)
             return;
 }
 
@@ -55,7 +55,7 @@ static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && a->children[i].slot == slot &&
-            a->engine->procs[i].phase != TR_RETIRING && a->engine->procs[i].phase != TR_KILLED)
+            a->engine->procs[i].phase != TR_DRAINING && a->engine->procs[i].phase != TR_KILLED)
             return true;
     return false;
 }

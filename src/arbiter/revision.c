@@ -169,9 +169,9 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
     return 0;
 }
 
-int revision_adopt(struct arbiter *a, struct config *config, uint64_t number,
-                   struct listener **listeners, size_t n, struct revision **ret, char *why,
-                   size_t why_size)
+int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
+                     struct listener **listeners, size_t n, struct revision **ret, char *why,
+                     size_t why_size)
 {
     struct revision *rev = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*rev)) : NULL;
     int rc;

@@ -375,8 +375,8 @@ bool sinks_on_exit(struct arbiter *a, pid_t pid, int status)
 
 /* ---- over an exec ---- */
 
-int sinks_adopt(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
-                int control_fd, pid_t pid)
+int sinks_inherit(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
+                  int control_fd, pid_t pid)
 {
     struct sink *s = sink_new(a, path, is_daemon);
     int rc = 0;

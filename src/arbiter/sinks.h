@@ -75,13 +75,13 @@ void sinks_renew(struct arbiter *a);
 bool sinks_on_exit(struct arbiter *a, pid_t pid, int status);
 
 /*
- * sinks_adopt - one of the image before this, not held by anybody yet
+ * sinks_inherit - one of the image before this, not held by anybody yet
  * @ends        taken over; -1 = there is none. NULL: that image had no such pipe, here is a new one
  * @control_fd  taken over; -1 = there is none
  * Returns 0 or -errno.
  */
-int sinks_adopt(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
-                int control_fd, pid_t pid);
+int sinks_inherit(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
+                  int control_fd, pid_t pid);
 
 /* sinks_attach - begin to listen to those; sinks_detach - stop all watchers */
 void sinks_attach(struct arbiter *a);

@@ -56,7 +56,7 @@ static void on_ready(struct transition *t, uint64_t now_ms, const struct tr_even
 }
 
 /* One that drains before it has served backs off like a failed fork: a slot must not spin. */
-static void on_retiring(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
+static void on_drains(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     const struct tr_proc *p = &t->procs[ev->record];
     if (p->phase != TR_STARTING && p->phase != TR_READY && p->phase != TR_RUNNING)
@@ -66,14 +66,14 @@ static void on_retiring(struct transition *t, uint64_t now_ms, const struct tr_e
         next_fail(t, TR_FAILURE_DIED, ev->record);
     else if (role != TR_NO_ROLE && p->phase == TR_STARTING)
         slot_on_false_start(t, ev->record, now_ms);
-    proc_retire(t, ev->record, now_ms);
+    proc_drain(t, ev->record, now_ms);
 }
 
 static void on_told(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     const struct tr_proc *p = &t->procs[ev->record];
-    if (p->phase == TR_RETIRING && !p->is_quick)
-        proc_time_to_retire(t, ev->record, now_ms);
+    if (p->phase == TR_DRAINING && !p->is_quick)
+        proc_time_to_drain(t, ev->record, now_ms);
 }
 
 static void on_recycle(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
@@ -121,11 +121,11 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
 {
     typedef void handler(struct transition *, uint64_t, const struct tr_event *);
     static handler *const handlers[] = {
-        [TR_EV_TICK] = on_tick,         [TR_EV_RELOAD] = on_reload,
-        [TR_EV_SCALE] = on_scale,       [TR_EV_READY] = on_ready,
-        [TR_EV_RETIRING] = on_retiring, [TR_EV_TOLD] = on_told,
-        [TR_EV_RECYCLE] = on_recycle,   [TR_EV_EXITED] = on_exited,
-        [TR_EV_STOP] = on_stop,         [TR_EV_FORK_FAILED] = on_fork_failed,
+        [TR_EV_TICK] = on_tick,          [TR_EV_RELOAD] = on_reload,
+        [TR_EV_SCALE] = on_scale,        [TR_EV_READY] = on_ready,
+        [TR_EV_DRAINS] = on_drains,      [TR_EV_TOLD] = on_told,
+        [TR_EV_WANTS_HEIR] = on_recycle, [TR_EV_EXITED] = on_exited,
+        [TR_EV_STOP] = on_stop,          [TR_EV_FORK_FAILED] = on_fork_failed,
     };
     if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->record >= t->n_records)
         return;

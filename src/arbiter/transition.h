@@ -1,12 +1,12 @@
 /*
  * THE transition engine: desired state against actual processes. Pure: events and time in, actions
- * out; it forks, kills and logs nothing. Start, restart, reload, scale, recycling, retirement,
+ * out; it forks, kills and logs nothing. Start, restart, reload, scale, recycling, draining,
  * upgrade and stop are rows of it, not machines of their own.
  *
  * Two sets may be wanted at a time: the `live` revision, which serves, and the `next`, which a
  * reload prepares. When every process of `next` is ready it becomes `live` in one step (commit); if
  * one of them fails before that, it is taken back (rollback) and nothing has happened. A process
- * serves from TR_RUN to TR_RETIRE.
+ * serves from TR_RUN to TR_DRAIN.
  */
 #ifndef ARBITER_TRANSITION_H
 #define ARBITER_TRANSITION_H
@@ -29,7 +29,7 @@ enum tr_phase {
     TR_STARTING, /* forked, not ready; killed at `deadline_ms` (boot_timeout) */
     TR_READY, /* prepared, not told to run: waits for the rest of `next` */
     TR_RUNNING, /* serves; `deadline_ms` is when its slot is forgiven */
-    TR_RETIRING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
+    TR_DRAINING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
     TR_KILLED, /* SIGKILL sent, not yet reaped */
     TR_PHASES
 };
@@ -80,7 +80,7 @@ struct tr_pass {
     uint32_t record; /* next record to look at */
     uint32_t slot[TR_ROLES]; /* next slot to fill */
     uint32_t live_running, next_held, next_ready, heirs; /* seen so far */
-    uint32_t retiree; /* record + 1 of the first that may have an heir now; 0 = none */
+    uint32_t to_replace; /* record + 1 of the first that may have an heir now; 0 = none */
     uint64_t wake_ms; /* the earliest deadline seen so far */
 };
 
@@ -112,9 +112,9 @@ enum tr_event_kind {
     TR_EV_RELOAD, /* prepare @set as `next`; ignored unless transition_can_reload() */
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
     TR_EV_READY, /* @record said so */
-    TR_EV_RETIRING, /* @record drains of its own accord: replace it, planned */
-    TR_EV_TOLD, /* @record, retiring, could be told so only now: its time begins anew */
-    TR_EV_RECYCLE, /* @record serves and wants to be replaced: first an heir, then its end */
+    TR_EV_DRAINS, /* @record drains of its own accord: replace it, planned */
+    TR_EV_TOLD, /* @record, draining, could be told so only now: its time begins anew */
+    TR_EV_WANTS_HEIR, /* @record serves and wants to be replaced: first an heir, then its end */
     TR_EV_EXITED, /* @record has been reaped */
     TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
     TR_EV_STOP, /* graceful; a second one, or @is_quick, is quick */
@@ -134,10 +134,10 @@ enum tr_action_kind {
     TR_NOTHING, /* wait for the next event or transition_deadline() */
     TR_SPAWN, /* fork @record for @slot with the configuration @revision */
     TR_RUN, /* tell @record to serve */
-    TR_RETIRE, /* tell @record to drain (@is_quick: to exit at once) */
+    TR_DRAIN, /* tell @record to drain (@is_quick: to exit at once) */
     TR_KILL, /* SIGKILL @record: @why */
     TR_COMMIT, /* `next` is now `live` (@revision): the listeners of the old one may go. Comes after
-                  every TR_RUN of the new and before every TR_RETIRE of the old processes. */
+                  every TR_RUN of the new and before every TR_DRAIN of the old processes. */
     TR_ROLLBACK, /* `next` (@revision) is given up because of @failure at @record: close what only
                     it had */
     TR_SERVING, /* once: every worker of the first set runs */
@@ -171,22 +171,23 @@ void transition_init(struct transition *t, const struct tr_set *first, uint32_t 
                      uint32_t random);
 
 /* A process that runs already when the engine begins: after an upgrade. */
-struct tr_adopted {
+struct tr_inherited {
     uint32_t record;
     enum tr_role role; /* TR_LIVE, TR_HEIR or TR_NO_ROLE */
     struct tr_proc proc;
 };
 
 /*
- * transition_adopt - as transition_init, but @live has served, and these processes are there
+ * transition_inherit - as transition_init, but @live has served, and these processes are there
  * What is missing in @live is started at once: an upgrade forgives all deaths before it.
  * Returns 0, or -EINVAL if that is nothing an engine could have come to; @t is undefined then.
  */
-int transition_adopt(struct transition *t, const struct tr_set *live, uint32_t n_records,
-                     uint32_t random, const struct tr_adopted *procs, size_t n);
+int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_records,
+                       uint32_t random, const struct tr_inherited *procs, size_t n);
 
-/* transition_describe - the process of @record, as transition_adopt takes it; none if it is free */
-void transition_describe(const struct transition *t, uint32_t record, struct tr_adopted *ret);
+/* transition_describe - the process of @record, as transition_inherit takes it; none if it is free
+ */
+void transition_describe(const struct transition *t, uint32_t record, struct tr_inherited *ret);
 
 /* transition_event - something has happened. Events that make no sense now are ignored. */
 void transition_event(struct transition *t, uint64_t now_ms, const struct tr_event *ev);

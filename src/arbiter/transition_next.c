@@ -1,7 +1,7 @@
 /*
  * The deciding half of the transition engine: wanted against actual, one action at a time.
  *
- * A pass looks at the records (what each process is to do: the table `verdicts`), then at the sets
+ * A pass looks at the records (what each process is to do: the table `orders`), then at the sets
  * (serving, commit, rollback), then at the slots (what is missing), then for the end. It is resumed
  * after an action and begun anew by an event or at its earliest deadline, so that n actions cost
  * one pass, and a call with nothing to do costs nothing.
@@ -22,17 +22,17 @@ enum standing {
     STANDINGS
 };
 
-enum verdict { KEEP, RUN, RETIRE, HASTEN, KILL };
+enum order { KEEP, RUN, DRAIN, HASTEN, KILL };
 
 /* clang-format off */
-static const enum verdict verdicts[STANDINGS][TR_PHASES] = {
-    /*                FREE  STARTING READY RUNNING RETIRING KILLED */
+static const enum order orders[STANDINGS][TR_PHASES] = {
+    /*                FREE  STARTING READY RUNNING DRAINING KILLED */
     [OF_LIVE]     = { KEEP, KEEP,    RUN,  KEEP,   KEEP,    KEEP },
     [OF_NEXT]     = { KEEP, KEEP,    KEEP, KEEP,   KEEP,    KEEP },
     [OF_COMMIT]   = { KEEP, KEEP,    RUN,  KEEP,   KEEP,    KEEP },
-    [OF_ROLLBACK] = { KEEP, KILL,    KILL, RETIRE, KEEP,    KEEP },
-    [UNWANTED]    = { KEEP, KILL,    KILL, RETIRE, KEEP,    KEEP },
-    [STOPPING]    = { KEEP, KILL,    KILL, RETIRE, HASTEN,  KEEP },
+    [OF_ROLLBACK] = { KEEP, KILL,    KILL, DRAIN, KEEP,    KEEP },
+    [UNWANTED]    = { KEEP, KILL,    KILL, DRAIN, KEEP,    KEEP },
+    [STOPPING]    = { KEEP, KILL,    KILL, DRAIN, HASTEN,  KEEP },
 };
 /* clang-format on */
 
@@ -86,7 +86,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struc
         p->deadline_ms = 0;
         return false;
     }
-    if (p->phase == TR_RETIRING)
+    if (p->phase == TR_DRAINING)
         return kill_it(t, now_ms, record, p->is_quick ? TR_KILL_STOP : TR_KILL_EXIT_TIMEOUT, a);
     assert(p->phase == TR_STARTING);
     p->is_overdue = true;
@@ -108,10 +108,10 @@ static bool hasten(struct transition *t, uint32_t record, struct tr_action *a)
     if (p->is_quick || t->mode != TR_MODE_QUICK)
         return false;
     p->is_quick = true;
-    return say(t, a, TR_RETIRE, record);
+    return say(t, a, TR_DRAIN, record);
 }
 
-/* An heir that serves has the slot; the one before it is looked at again, and retires. */
+/* An heir that serves has the slot; the one before it is looked at again, and drains. */
 static void take_over(struct transition *t, uint32_t record)
 {
     uint32_t slot = t->procs[record].slot;
@@ -126,16 +126,16 @@ static bool step_record(struct transition *t, uint64_t now_ms, uint32_t record, 
 {
     struct tr_proc *p = &t->procs[record];
     enum standing standing = standing_of(t, proc_role(t, record));
-    switch (verdicts[standing][p->phase]) {
+    switch (orders[standing][p->phase]) {
     case RUN:
         take_over(t, record);
         proc_enter(t, record, TR_RUNNING, now_ms, deadline_after(now_ms, POLICY_GOOD_SERVICE_MS));
         return say(t, a, TR_RUN, record);
-    case RETIRE:
-        proc_retire(t, record, now_ms);
+    case DRAIN:
+        proc_drain(t, record, now_ms);
         if (standing == STOPPING && hasten(t, record, a))
             return true;
-        return say(t, a, TR_RETIRE, record);
+        return say(t, a, TR_DRAIN, record);
     case KILL:
         return kill_it(t, now_ms, record, standing == OF_ROLLBACK ? TR_KILL_ROLLBACK : TR_KILL_STOP,
                        a);
@@ -165,8 +165,8 @@ static void consider_heir(struct transition *t, uint32_t record, uint64_t now_ms
     from_ms = MAX(from_ms, t->slots[p->slot].not_before_ms);
     if (from_ms > now_ms)
         t->pass.wake_ms = MIN(t->pass.wake_ms, from_ms);
-    else if (t->pass.retiree == 0)
-        t->pass.retiree = record + 1;
+    else if (t->pass.to_replace == 0)
+        t->pass.to_replace = record + 1;
 }
 
 static void pass_count(struct transition *t, uint64_t now_ms, uint32_t record)
@@ -282,17 +282,17 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
 static bool step_heir(struct transition *t, uint64_t now_ms, struct tr_action *a)
 {
     if (t->pass.is_due || t->mode != TR_MODE_SERVE || t->next.revision || t->pass.heirs > 0 ||
-        t->n[TR_RETIRING] > 0 || t->pass.retiree == 0 || t->n[TR_FREE] == 0)
+        t->n[TR_DRAINING] > 0 || t->pass.to_replace == 0 || t->n[TR_FREE] == 0)
         return false;
     t->pass.heirs++;
-    return spawn(t, now_ms, TR_HEIR, t->procs[t->pass.retiree - 1].slot, a);
+    return spawn(t, now_ms, TR_HEIR, t->procs[t->pass.to_replace - 1].slot, a);
 }
 
 /* After the slots: whatever may start has been started. */
 static bool is_hopeless(const struct transition *t)
 {
     return t->budget.left == 0 && !t->n[TR_STARTING] && !t->n[TR_READY] && !t->n[TR_RUNNING] &&
-           !t->n[TR_RETIRING];
+           !t->n[TR_DRAINING];
 }
 
 static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)

@@ -72,17 +72,17 @@ uint32_t proc_alloc(struct transition *t)
     return record;
 }
 
-void proc_time_to_retire(struct transition *t, uint32_t record, uint64_t now_ms)
+void proc_time_to_drain(struct transition *t, uint32_t record, uint64_t now_ms)
 {
     struct tr_proc *p = &t->procs[record];
     p->deadline_ms = deadline_after(now_ms, deadline_after(p->exit_timeout_ms, TR_KILL_GRACE_MS));
 }
 
-void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms)
+void proc_drain(struct transition *t, uint32_t record, uint64_t now_ms)
 {
     proc_release(t, record);
-    proc_enter(t, record, TR_RETIRING, now_ms, 0);
-    proc_time_to_retire(t, record, now_ms);
+    proc_enter(t, record, TR_DRAINING, now_ms, 0);
+    proc_time_to_drain(t, record, now_ms);
 }
 
 void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless,

@@ -24,11 +24,11 @@ void proc_enter(struct transition *t, uint32_t record, enum tr_phase phase, uint
 /* proc_release - its slot is empty, or its heir's: what becomes of the process is nobody's loss */
 void proc_release(struct transition *t, uint32_t record);
 
-/* proc_retire - release it to drain within the exit timeout that it was started with */
-void proc_retire(struct transition *t, uint32_t record, uint64_t now_ms);
+/* proc_drain - release it to drain within the exit timeout that it was started with */
+void proc_drain(struct transition *t, uint32_t record, uint64_t now_ms);
 
-/* proc_time_to_retire - the exit timeout of one that retires begins now */
-void proc_time_to_retire(struct transition *t, uint32_t record, uint64_t now_ms);
+/* proc_time_to_drain - the exit timeout of one that drains begins now */
+void proc_time_to_drain(struct transition *t, uint32_t record, uint64_t now_ms);
 
 /* proc_free - there is no such process (any more) */
 void proc_free(struct transition *t, uint32_t record);

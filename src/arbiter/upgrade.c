@@ -1,6 +1,6 @@
 /*
  * The course of an upgrade, in the old image and in the new one. Runs in the arbiter; waits for
- * nothing: the dry run is a child, and both leaps are made when the loop has been left.
+ * nothing: the dry run is a child, and both execs are made when the loop has been left.
  */
 #include "arbiter/internal.h"
 
@@ -96,7 +96,7 @@ static void wait_ms(struct arbiter *a, unsigned ms)
     ev_timer_start(a->loop, &u->timer);
 }
 
-/* Both leaps are made outside of the loop; a timer, since it may not run yet. */
+/* Both execs are made outside of the loop; a timer, since it may not run yet. */
 static void leave_loop(struct arbiter *a)
 {
     a->upgrade.deadline_ms = clock_mono_ms() + UPGRADE_CHECK_MS;
@@ -130,7 +130,7 @@ void upgrade_request(struct arbiter *a)
     upgrade_retry(a);
 }
 
-/* As with a reload, later requests coalesce, and whoever is to retire has first received what is on
+/* As with a reload, later requests coalesce, and whoever is to drain has first received what is on
  * its way to it. */
 void upgrade_retry(struct arbiter *a)
 {
@@ -158,7 +158,7 @@ void upgrade_on_check_exit(struct arbiter *a, int status)
     leave_loop(a);
 }
 
-/* ---- the leaps ---- */
+/* ---- exec ---- */
 
 static bool is_same_file(const struct stat *x, const struct stat *y)
 {
@@ -187,9 +187,9 @@ static void dismiss(struct arbiter *a)
     answers_give(&a->answers, ANSWER_LOG, body);
 }
 
-static int jump(struct arbiter *a, const struct upgrade_leap *how)
+static int exec_image(struct arbiter *a, const struct upgrade_exec *how)
 {
-    struct upgrade_leap leap = *how;
+    struct upgrade_exec exec = *how;
     struct upgrade_state s;
     int rc;
 
@@ -198,10 +198,10 @@ static int jump(struct arbiter *a, const struct upgrade_leap *how)
     rc = upgrade_snapshot(a, &s);
     if (rc < 0)
         return rc;
-    rc = upgrade_file_write(&s, &leap.state_fd);
+    rc = upgrade_file_write(&s, &exec.state_fd);
     if (rc == 0) {
-        rc = upgrade_leap(&leap, &s);
-        fds_close(&leap.state_fd);
+        rc = upgrade_exec(&exec, &s);
+        fds_close(&exec.state_fd);
     }
     upgrade_state_fini(&s);
     return rc;
@@ -211,31 +211,31 @@ static int jump(struct arbiter *a, const struct upgrade_leap *how)
 static const char *go_forward(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
-    struct upgrade_leap leap = {.path = u->path, .argv = a->options->image->argv};
+    struct upgrade_exec exec = {.path = u->path, .argv = a->options->image->argv};
     struct stat st;
     int rc;
 
     if (stat(u->path, &st) < 0 || !is_same_file(&st, &u->candidate))
         return "the program has changed since the dry run: ask again";
     /* What runs now, whatever the path leads to by now. */
-    leap.back_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-    if (leap.back_fd < 0)
+    exec.back_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (exec.back_fd < 0)
         return "/proc/self/exe cannot be opened, so there would be no way back";
     log_info(a->log, "upgrading: executing the program");
-    rc = jump(a, &leap);
-    fds_close(&leap.back_fd);
+    rc = exec_image(a, &exec);
+    fds_close(&exec.back_fd);
     return strerror(-rc);
 }
 
 static void go_back(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
-    const struct upgrade_leap leap = {
+    const struct upgrade_exec exec = {
         .program_fd = u->back_fd, .back_fd = -1, .failed = u->why, .argv = a->options->image->argv};
     int rc;
 
     log_warning(a->log, "upgrade: back to the old program", F_STR("reason", u->why));
-    rc = jump(a, &leap);
+    rc = exec_image(a, &exec);
     log_error(a->log, "upgrade: the old program cannot be executed: the new one stays", F_ERR(rc));
     finish(a, command_error("internal", u->why));
 }

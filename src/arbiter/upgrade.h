@@ -35,7 +35,7 @@ struct upgrade {
     pid_t checker; /* 0 = none; reaped by the sweep */
     int checker_fd; /* owned: what it says; -1 = none */
     bool is_overdue; /* the checker's time was up */
-    ev_timer timer; /* the dry run's deadline; then the next try at a leap */
+    ev_timer timer; /* the dry run's deadline; then the next try to execute it */
     uint64_t asked_ms;
     uint64_t deadline_ms; /* of the tries */
     int back_fd; /* owned: the old executable; -1 = there is no way back */
@@ -78,13 +78,13 @@ bool upgrade_step(struct arbiter *a);
 /* ---- the new image ---- */
 
 /*
- * upgrade_adopt - build @a from @s; signals are blocked, no watcher runs yet
+ * upgrade_inherit - build @a from @s; signals are blocked, no watcher runs yet
  * @why  on failure: a sentence of STATE_WHY_LEN bytes
  * Returns 0 or -errno; every descriptor is still open then, and nobody has noticed anything.
  */
-int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why);
+int upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why);
 
-/* upgrade_attach - the watchers of what was adopted; cannot fail, and there is no way back */
+/* upgrade_attach - the watchers of what was inherited; cannot fail, and there is no way back */
 void upgrade_attach(struct arbiter *a, const struct upgrade_state *s);
 
 /*

@@ -34,7 +34,7 @@ become_checker(const struct upgrade *u, const struct upgrade_state *s, int state
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    snprintf(option, sizeof(option), "--adopt-check=%d", state_fd);
+    snprintf(option, sizeof(option), "--inherit-check=%d", state_fd);
     if (upgrade_pass_fds(s, true) < 0)
         _exit(1);
     fds_set_cloexec(state_fd, false);
@@ -134,9 +134,9 @@ int upgrade_check_end(struct upgrade *u, int status, char *text, size_t size)
     u->checker = 0;
     read_output(u, output, sizeof(output));
     if (status == 0 && !u->is_overdue &&
-        strncmp(output, ARBITER_CAN_ADOPT, strlen(ARBITER_CAN_ADOPT)) == 0) {
+        strncmp(output, ARBITER_CAN_INHERIT, strlen(ARBITER_CAN_INHERIT)) == 0) {
         output[strcspn(output, "\n")] = '\0';
-        snprintf(text, size, "%s", output + strlen(ARBITER_CAN_ADOPT));
+        snprintf(text, size, "%s", output + strlen(ARBITER_CAN_INHERIT));
         return 0;
     }
     describe_end(u, status, output, text, size);

@@ -68,22 +68,22 @@ int upgrade_pass_fds(const struct upgrade_state *s, bool is_passed)
     return 0;
 }
 
-static char **build_argv(const struct upgrade_leap *leap, const char *adopt, const char *failed)
+static char **build_argv(const struct upgrade_exec *exec, const char *inherit, const char *failed)
 {
     size_t n = 0, at = 0;
     char **argv;
 
-    while (leap->argv[n])
+    while (exec->argv[n])
         n++;
     argv = calloc(n + 4, sizeof(*argv));
     if (!argv)
         return NULL;
-    argv[at++] = leap->argv[0];
-    argv[at++] = (char *)(uintptr_t)adopt;
+    argv[at++] = exec->argv[0];
+    argv[at++] = (char *)(uintptr_t)inherit;
     if (failed)
         argv[at++] = (char *)(uintptr_t)failed;
     for (size_t i = 1; i < n; i++)
-        argv[at++] = leap->argv[i];
+        argv[at++] = exec->argv[i];
     return argv;
 }
 
@@ -121,16 +121,16 @@ static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
     _exit(EX_OSERR);
 }
 
-void upgrade_guard(const struct upgrade_leap *back)
+void upgrade_guard(const struct upgrade_exec *back)
 {
-    static char adopt[64], failed[STATE_WHY_LEN + 32];
+    static char inherit[64], failed[STATE_WHY_LEN + 32];
     struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
     struct rlimit rl;
 
-    snprintf(adopt, sizeof(adopt), "--adopt=%d,-1", back->state_fd);
-    snprintf(failed, sizeof(failed), "--adopt-failed=%s", back->failed);
+    snprintf(inherit, sizeof(inherit), "--inherit=%d,-1", back->state_fd);
+    snprintf(failed, sizeof(failed), "--inherit-failed=%s", back->failed);
     guard.program_fd = back->program_fd;
-    guard.argv = back->program_fd >= 0 ? build_argv(back, adopt, failed) : NULL;
+    guard.argv = back->program_fd >= 0 ? build_argv(back, inherit, failed) : NULL;
     guard.n_fds = getrlimit(RLIMIT_NOFILE, &rl) == 0 ? (int)MIN(rl.rlim_cur, (rlim_t)65536) : 1024;
     sigfillset(&action.sa_mask);
     sigaction(SIGALRM, &action, NULL);
@@ -146,34 +146,34 @@ void upgrade_unguard(void)
     guard.argv = NULL;
 }
 
-int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s)
+int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)
 {
-    char adopt[64], failed[STATE_WHY_LEN + 32];
+    char inherit[64], failed[STATE_WHY_LEN + 32];
     char **argv;
     int rc;
 
-    snprintf(adopt, sizeof(adopt), "--adopt=%d,%d", leap->state_fd, leap->back_fd);
-    snprintf(failed, sizeof(failed), "--adopt-failed=%s", leap->failed ? leap->failed : "");
-    argv = build_argv(leap, adopt, leap->failed ? failed : NULL);
+    snprintf(inherit, sizeof(inherit), "--inherit=%d,%d", exec->state_fd, exec->back_fd);
+    snprintf(failed, sizeof(failed), "--inherit-failed=%s", exec->failed ? exec->failed : "");
+    argv = build_argv(exec, inherit, exec->failed ? failed : NULL);
     rc = argv ? 0 : -ENOMEM;
     if (rc == 0 && s)
         rc = upgrade_pass_fds(s, true);
     if (rc == 0) {
-        fds_set_cloexec(leap->state_fd, false);
-        if (leap->back_fd >= 0)
-            fds_set_cloexec(leap->back_fd, false);
+        fds_set_cloexec(exec->state_fd, false);
+        if (exec->back_fd >= 0)
+            fds_set_cloexec(exec->back_fd, false);
         set_alarm(true);
-        if (leap->path)
-            execve(leap->path, argv, environ);
+        if (exec->path)
+            execve(exec->path, argv, environ);
         else
-            execveat(leap->program_fd, "", argv, environ, AT_EMPTY_PATH);
+            execveat(exec->program_fd, "", argv, environ, AT_EMPTY_PATH);
         rc = -errno;
         set_alarm(false);
         if (s)
             upgrade_pass_fds(s, false);
-        fds_set_cloexec(leap->state_fd, true);
-        if (leap->back_fd >= 0)
-            fds_set_cloexec(leap->back_fd, true);
+        fds_set_cloexec(exec->state_fd, true);
+        if (exec->back_fd >= 0)
+            fds_set_cloexec(exec->back_fd, true);
     }
     free(argv);
     return rc;

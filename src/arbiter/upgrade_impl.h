@@ -48,7 +48,7 @@ int upgrade_file_write(const struct upgrade_state *s, int *ret_fd);
 int upgrade_file_read(int fd, struct upgrade_state *ret, char *why);
 
 /* A program to be executed, and what it is told. */
-struct upgrade_leap {
+struct upgrade_exec {
     const char *path; /* NULL = @program_fd */
     int program_fd;
     int state_fd;
@@ -58,22 +58,22 @@ struct upgrade_leap {
 };
 
 /*
- * upgrade_leap - execute it with the descriptors of @s; all signals are blocked
+ * upgrade_exec - execute it with the descriptors of @s; all signals are blocked
  * An alarm is set: it comes to an image that has called upgrade_guard, and not yet upgrade_unguard,
  * after UPGRADE_BEGIN_MS.
  * Returns -errno; then it is as if nothing had happened.
  */
-int upgrade_leap(const struct upgrade_leap *leap, const struct upgrade_state *s);
+int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s);
 
 /* upgrade_guard - the new image: if the alarm comes, go back by @back, or end if there is no way
  * upgrade_unguard - it has begun */
-void upgrade_guard(const struct upgrade_leap *back);
+void upgrade_guard(const struct upgrade_exec *back);
 void upgrade_unguard(void);
 
 /* upgrade_pass_fds - close-on-exec or not, of all in @s. Returns 0 or -ENOMEM. */
 int upgrade_pass_fds(const struct upgrade_state *s, bool is_passed);
 
-/* ---- upgrade_adopt.c ---- */
+/* ---- upgrade_inherit.c ---- */
 
 /* upgrade_config - the configuration of @s. Returns 0, -EINVAL or -ENOMEM, with @why. */
 int upgrade_config(const struct upgrade_state *s, struct config **ret, char *why);

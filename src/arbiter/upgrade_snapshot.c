@@ -12,7 +12,7 @@
 
 const char *const upgrade_phase_names[TR_PHASES] = {
     [TR_STARTING] = "starting", [TR_READY] = "ready",   [TR_RUNNING] = "running",
-    [TR_RETIRING] = "retiring", [TR_KILLED] = "killed",
+    [TR_DRAINING] = "draining", [TR_KILLED] = "killed",
 };
 
 const char *const upgrade_role_names[TR_ROLES + 1] = {
@@ -21,7 +21,7 @@ const char *const upgrade_role_names[TR_ROLES + 1] = {
     [TR_NO_ROLE] = "none",
 };
 
-/* A reload is never under way in a leap; the next one is. */
+/* A reload is never under way in an exec; the next one is. */
 const char *const upgrade_wait_names[UPGRADE_WAITS] = {
     [ANSWER_UPGRADE] = "upgrade",
     [ANSWER_NEXT_RELOAD] = "reload",
@@ -143,7 +143,7 @@ static struct state_total *list_counters(struct builder *b, const struct counter
 static void add_child(struct builder *b, const struct child *c)
 {
     struct state_child *to = &b->s->children[b->s->n_children++];
-    struct tr_adopted e;
+    struct tr_inherited e;
 
     transition_describe(b->a->engine, c->record, &e);
     *to = (struct state_child){

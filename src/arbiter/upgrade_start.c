@@ -25,26 +25,26 @@ static void take_name(const char *path)
 }
 
 /* The way back to the image before; it is told @why. */
-static struct upgrade_leap way_back(const struct arbiter_legacy *legacy,
+static struct upgrade_exec way_back(const struct arbiter_inherited *inherited,
                                     const struct arbiter_options *options, const char *why)
 {
-    return (struct upgrade_leap){.program_fd = legacy->back_fd,
-                                 .state_fd = legacy->state_fd,
+    return (struct upgrade_exec){.program_fd = inherited->back_fd,
+                                 .state_fd = inherited->state_fd,
                                  .back_fd = -1,
                                  .failed = why,
                                  .argv = options->image->argv};
 }
 
 /* @s is NULL if it could not be read: then the descriptors in it have not been touched. */
-static int return_early(const struct arbiter_legacy *legacy, const struct upgrade_state *s,
+static int return_early(const struct arbiter_inherited *inherited, const struct upgrade_state *s,
                         struct log *log, const struct arbiter_options *options, const char *why)
 {
-    const struct upgrade_leap leap = way_back(legacy, options, why);
+    const struct upgrade_exec exec = way_back(inherited, options, why);
 
     log_error(log, "this program cannot go on with what the one before has left",
               F_STR("reason", why));
-    if (legacy->back_fd >= 0)
-        log_error(log, "the old program cannot be executed", F_ERR(upgrade_leap(&leap, s)));
+    if (inherited->back_fd >= 0)
+        log_error(log, "the old program cannot be executed", F_ERR(upgrade_exec(&exec, s)));
     return EX_OSERR;
 }
 
@@ -57,7 +57,7 @@ static int check_pid(const struct upgrade_state *s, pid_t pid, char *why)
 }
 
 /* What was not meant for this image, or is not known to it. */
-static int close_strangers(const struct upgrade_state *s, const struct arbiter_legacy *legacy,
+static int close_strangers(const struct upgrade_state *s, const struct arbiter_inherited *inherited,
                            const struct log *log)
 {
     size_t n;
@@ -71,8 +71,8 @@ static int close_strangers(const struct upgrade_state *s, const struct arbiter_l
         free(fds);
         return -ENOMEM;
     }
-    keep[n++] = legacy->state_fd;
-    keep[n++] = legacy->back_fd;
+    keep[n++] = inherited->state_fd;
+    keep[n++] = inherited->back_fd;
     keep[n++] = log->fd;
     fds_close_all_except(keep, n);
     free(keep);
@@ -81,14 +81,14 @@ static int close_strangers(const struct upgrade_state *s, const struct arbiter_l
 
 /* Returns 0, or -errno with @why and nobody has noticed anything. */
 static int take_over(struct arbiter *a, const struct upgrade_state *s,
-                     const struct arbiter_legacy *legacy, struct log *log,
+                     const struct arbiter_inherited *inherited, struct log *log,
                      const struct arbiter_options *options, char *why)
 {
     int rc = check_pid(s, getpid(), why);
 
-    if (rc == 0 && (rc = close_strangers(s, legacy, log)) == 0 &&
+    if (rc == 0 && (rc = close_strangers(s, inherited, log)) == 0 &&
         (rc = arbiter_init(a, log, options)) == 0)
-        rc = upgrade_adopt(a, s, why);
+        rc = upgrade_inherit(a, s, why);
     if (rc == 0)
         rc = arbiter_attach(a);
     if (rc == -ENOMEM)
@@ -97,13 +97,13 @@ static int take_over(struct arbiter *a, const struct upgrade_state *s,
 }
 
 /* The loop's first turn finds the signals that have come since the old image blocked them. */
-static int go_on(struct arbiter *a, const struct arbiter_legacy *legacy)
+static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
 {
-    a->upgrade.back_fd = legacy->back_fd;
+    a->upgrade.back_fd = inherited->back_fd;
     a->state = ACTOR_RUN;
     title_set("arbiter", actor_state_name(a->state));
     take_name(a->upgrade.path);
-    upgrade_resume(a, legacy->failed);
+    upgrade_resume(a, inherited->failed);
     children_reap(a); /* a SIGCHLD that the old image had taken does not come again */
     return arbiter_serve(a);
 }
@@ -128,43 +128,43 @@ static int find_overrides(const struct upgrade_state *s, struct config_override 
     return 0;
 }
 
-int arbiter_adopt(const struct arbiter_legacy *legacy, struct log *log,
-                  const struct arbiter_options *given)
+int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
+                    const struct arbiter_options *given)
 {
     struct arbiter_options options = *given;
     struct config_override *overrides = NULL;
-    const struct upgrade_leap back =
-        way_back(legacy, given, "the new program hangs before it can go on");
+    const struct upgrade_exec back =
+        way_back(inherited, given, "the new program hangs before it can go on");
     struct upgrade_state s;
     struct arbiter a;
     char why[STATE_WHY_LEN] = "out of memory";
-    int fd = legacy->state_fd;
+    int fd = inherited->state_fd;
     int rc;
 
     upgrade_guard(&back);
     rc = upgrade_file_read(fd, &s, why);
     if (rc < 0)
-        return return_early(legacy, NULL, log, given, why);
+        return return_early(inherited, NULL, log, given, why);
     rc = find_overrides(&s, &overrides, &options.n_overrides);
     options.overrides = overrides;
     if (rc == 0)
-        rc = take_over(&a, &s, legacy, log, &options, why);
+        rc = take_over(&a, &s, inherited, log, &options, why);
     if (rc < 0)
-        return return_early(legacy, &s, log, given, why);
+        return return_early(inherited, &s, log, given, why);
     upgrade_unguard();
     fds_close(&fd);
-    if (legacy->back_fd >= 0)
-        fds_set_cloexec(legacy->back_fd, true);
+    if (inherited->back_fd >= 0)
+        fds_set_cloexec(inherited->back_fd, true);
     upgrade_attach(&a, &s);
     log_close(log);
-    rc = go_on(&a, legacy);
+    rc = go_on(&a, inherited);
     arbiter_fini(&a);
     free(overrides);
     upgrade_state_fini(&s);
     return rc;
 }
 
-int arbiter_try_adopt(int state_fd, const struct arbiter_options *options, char *why)
+int arbiter_try_inherit(int state_fd, const struct arbiter_options *options, char *why)
 {
     struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
     struct upgrade_state s;
@@ -176,6 +176,6 @@ int arbiter_try_adopt(int state_fd, const struct arbiter_options *options, char 
     if (rc == 0 && (rc = arbiter_init(&a, &none, options)) < 0)
         snprintf(why, STATE_WHY_LEN, "out of memory");
     if (rc == 0)
-        rc = upgrade_adopt(&a, &s, why);
+        rc = upgrade_inherit(&a, &s, why);
     return rc;
 }

@@ -1,5 +1,5 @@
 /*
- * The judgement over heartbeats.
+ * The check of heartbeats.
  */
 #include "arbiter/watchdog.h"
 
@@ -46,7 +46,7 @@ void watchdog_look(struct watchdog *d, uint64_t mono_ns, uint64_t boot_ns, uint6
     look_again_in(d, MIN(idle_ms, (uint64_t)WATCHDOG_LOOK_MAX_MS) * ms);
 }
 
-/* Time in which the judge did not run is not held against the worker, and after a suspend or a
+/* Time in which the watchdog did not run is not held against the worker, and after a suspend or a
  * stall it has all its time again; but only so often, or a machine that is always late would shield
  * one that hangs. */
 static void forgive(const struct watchdog *d, struct watch *w)
@@ -76,7 +76,7 @@ static void hear(const struct watchdog *d, struct watch *w, uint64_t heartbeat_n
     w->n_graces = 0;
 }
 
-static enum watchdog_verdict on_aborted(struct watchdog *d, struct watch *w)
+static enum watchdog_order on_aborted(struct watchdog *d, struct watch *w)
 {
     if (w->is_killed)
         return WATCHDOG_ABORTED;
@@ -88,7 +88,7 @@ static enum watchdog_verdict on_aborted(struct watchdog *d, struct watch *w)
     return WATCHDOG_KILL;
 }
 
-enum watchdog_verdict watchdog_condemn(struct watchdog *d, struct watch *w)
+enum watchdog_order watchdog_abort(struct watchdog *d, struct watch *w)
 {
     if (w->aborted_ns)
         return on_aborted(d, w);
@@ -97,7 +97,7 @@ enum watchdog_verdict watchdog_condemn(struct watchdog *d, struct watch *w)
     return WATCHDOG_ABORT;
 }
 
-static enum watchdog_verdict on_long_silence(struct watchdog *d, struct watch *w)
+static enum watchdog_order on_long_silence(struct watchdog *d, struct watch *w)
 {
     const uint64_t confirm_ns = MIN(WATCHDOG_CONFIRM_MS * ms, step_ns(w));
 
@@ -107,10 +107,10 @@ static enum watchdog_verdict on_long_silence(struct watchdog *d, struct watch *w
         look_again_at(d, w->suspected_ns + confirm_ns);
         return WATCHDOG_SUSPECT;
     }
-    return watchdog_condemn(d, w);
+    return watchdog_abort(d, w);
 }
 
-enum watchdog_verdict watchdog_judge(struct watchdog *d, struct watch *w, uint64_t heartbeat_ns)
+enum watchdog_order watchdog_check(struct watchdog *d, struct watch *w, uint64_t heartbeat_ns)
 {
     if (w->aborted_ns)
         return on_aborted(d, w);

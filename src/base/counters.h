@@ -18,7 +18,7 @@
     X(bytes_out,              "bytes written to clients")                                          \
     X(handed_in,              "connections taken over from another worker")                        \
     X(handed_out,             "connections given to another worker")                               \
-    X(rescued,                "connections adopted from a worker that crashed or hung")            \
+    X(rescued,                "connections collected from a worker that crashed or hung")            \
     X(left,                   "connections that a worker had open when it died; see rescued")      \
     X(closed_peer,            "connections ended by the peer between messages")                    \
     X(closed_partial,         "connections ended by the peer inside a message")                    \
@@ -31,7 +31,7 @@
     X(closed_keep_alive,      "idle connections past server.keep_alive")                           \
     X(closed_buffered,        "connections that asked for more than server.max_buffered left")     \
     X(closed_evicted,         "connections ended because others need the memory that they hold")      \
-    X(closed_drained,         "connections half-closed because the worker retires")                \
+    X(closed_drained,         "connections half-closed because the worker drains")                \
     X(closed_cut,             "connections cut at the end of the drain")                           \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
     X(linger_expired,         "lingering closes ended by their deadline")                          \

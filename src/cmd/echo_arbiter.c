@@ -266,15 +266,15 @@ static void on_serving(const char *addresses, void *userdata)
     fds_ensure_stdio();
 }
 
-/* The dry run's process is never unwound: what it has adopted is the arbiter's. */
+/* The dry run's process is never unwound: what it has inherited is the arbiter's. */
 static void __attribute__((noreturn)) check(const struct image *image)
 {
     const struct arbiter_options options = {.worker = &echo_worker_kind, .image = &image->program};
     char why[ARBITER_WHY_LEN];
-    int rc = arbiter_try_adopt(image->legacy.state_fd, &options, why);
+    int rc = arbiter_try_inherit(image->inherited.state_fd, &options, why);
 
     if (rc == 0)
-        dprintf(STDOUT_FILENO, ARBITER_CAN_ADOPT "%s\n", ECHO_VERSION);
+        dprintf(STDOUT_FILENO, ARBITER_CAN_INHERIT "%s\n", ECHO_VERSION);
     else
         dprintf(STDERR_FILENO, "%s\n", why);
     _exit(rc == 0 ? EX_OK : EX_SOFTWARE);
@@ -288,7 +288,7 @@ static int go_on(const struct image *image)
     int rc;
 
     log_open(&log, "", LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter");
-    rc = arbiter_adopt(&image->legacy, &log, &options);
+    rc = arbiter_inherit(&image->inherited, &log, &options);
     log_close(&log);
     return rc;
 }

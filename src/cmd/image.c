@@ -113,28 +113,28 @@ static const char *value_of(const char *arg, const char *option)
 /* Returns how many words were taken, or -EINVAL. */
 static int take_words(struct image *image, int argc, char **argv)
 {
-    struct arbiter_legacy *legacy = &image->legacy;
+    struct arbiter_inherited *inherited = &image->inherited;
     const char *value;
     int fds[2] = {-1, -1};
 
-    if (argc > 1 && (value = value_of(argv[1], "--adopt-check="))) {
+    if (argc > 1 && (value = value_of(argv[1], "--inherit-check="))) {
         image->role = IMAGE_CHECK;
-        if (!take_fds(value, &legacy->state_fd, 1) || legacy->state_fd < 0)
+        if (!take_fds(value, &inherited->state_fd, 1) || inherited->state_fd < 0)
             return -EINVAL;
         return 1;
     }
-    if (argc < 2 || !(value = value_of(argv[1], "--adopt=")))
+    if (argc < 2 || !(value = value_of(argv[1], "--inherit=")))
         return 0;
     image->role = IMAGE_NEXT;
     if (!take_fds(value, fds, 2) || fds[0] < 0)
         return -EINVAL;
-    legacy->state_fd = fds[0];
-    legacy->back_fd = fds[1];
-    value = argc > 2 ? value_of(argv[2], "--adopt-failed=") : NULL;
+    inherited->state_fd = fds[0];
+    inherited->back_fd = fds[1];
+    value = argc > 2 ? value_of(argv[2], "--inherit-failed=") : NULL;
     if (!value)
         return 1;
-    legacy->failed = strdup(value);
-    return legacy->failed ? 2 : -ENOMEM;
+    inherited->failed = strdup(value);
+    return inherited->failed ? 2 : -ENOMEM;
 }
 
 int image_init(struct image *image, int argc, char **argv)
@@ -142,7 +142,7 @@ int image_init(struct image *image, int argc, char **argv)
     char **copy = calloc((size_t)argc + 2, sizeof(*copy));
     int n = 0, taken;
 
-    *image = (struct image){.legacy = {.state_fd = -1, .back_fd = -1}};
+    *image = (struct image){.inherited = {.state_fd = -1, .back_fd = -1}};
     image->program.argv = copy;
     if (!copy)
         return -ENOMEM;
@@ -168,6 +168,6 @@ void image_fini(struct image *image)
         free(argv[i]);
     free(argv);
     free((char *)(uintptr_t)image->program.path);
-    free((char *)(uintptr_t)image->legacy.failed);
-    *image = (struct image){.legacy = {.state_fd = -1, .back_fd = -1}};
+    free((char *)(uintptr_t)image->inherited.failed);
+    *image = (struct image){.inherited = {.state_fd = -1, .back_fd = -1}};
 }

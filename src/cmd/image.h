@@ -9,14 +9,14 @@
 
 enum image_role {
     IMAGE_FIRST, /* started by somebody */
-    IMAGE_CHECK, /* --adopt-check=STATE: the dry run */
-    IMAGE_NEXT, /* --adopt=STATE,BACK [--adopt-failed=WHY] */
+    IMAGE_CHECK, /* --inherit-check=STATE: the dry run */
+    IMAGE_NEXT, /* --inherit=STATE,BACK [--inherit-failed=WHY] */
 };
 
 struct image {
     enum image_role role;
     struct arbiter_image program; /* owned: copies */
-    struct arbiter_legacy legacy; /* IMAGE_CHECK: the state_fd alone */
+    struct arbiter_inherited inherited; /* IMAGE_CHECK: the state_fd alone */
 };
 
 /*

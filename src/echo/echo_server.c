@@ -6,9 +6,9 @@
 #include <errno.h>
 
 /* What the framing says is what the protocol wants, word for word. */
-_Static_assert((int)FRAME_PENDING == (int)PROTOCOL_GO_ON, "verdicts");
-_Static_assert((int)FRAME_QUIT == (int)PROTOCOL_CLOSE, "verdicts");
-_Static_assert((int)FRAME_TOO_BIG == (int)PROTOCOL_TOO_BIG, "verdicts");
+_Static_assert((int)FRAME_PENDING == (int)PROTOCOL_GO_ON, "outcomes");
+_Static_assert((int)FRAME_QUIT == (int)PROTOCOL_CLOSE, "outcomes");
+_Static_assert((int)FRAME_TOO_BIG == (int)PROTOCOL_TOO_BIG, "outcomes");
 
 int echo_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
                    size_t max_message)
@@ -24,7 +24,7 @@ static struct protocol_result echo_on_data(const void *context, uint64_t *state,
 
     (void)state;
     return (struct protocol_result){
-        .verdict = (enum protocol_verdict)found.verdict,
+        .outcome = (enum protocol_outcome)found.outcome,
         .consumed = found.complete,
         .resume = found.resume,
         .reply = data,

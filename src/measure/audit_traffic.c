@@ -352,7 +352,7 @@ static int check_replies(struct audit_lane *l, uint64_t now_ns)
     }
     l->resume = f.resume;
     buffer_consume(&l->in, &l->audit->pool, at);
-    return f.verdict == FRAME_TOO_BIG;
+    return f.outcome == FRAME_TOO_BIG;
 }
 
 static void on_data(struct lane *lane, const uint8_t *data, size_t len)

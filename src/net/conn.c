@@ -1,5 +1,5 @@
 /*
- * The set of connections of one worker: birth, drain, cut and burial. Runs in a worker.
+ * The set of connections of one worker: open, drain, cut and free. Runs in a worker.
  */
 #include "net/conn_impl.h"
 
@@ -52,7 +52,7 @@ struct conn *conn_new(struct conn_set *set, int fd)
     return c;
 }
 
-static void bury(struct conn_set *set, size_t keep)
+static void free_closed(struct conn_set *set, size_t keep)
 {
     for (; set->n_dead > keep; set->n_dead--) {
         struct conn *c = conn_at(set->dead.next);
@@ -86,7 +86,7 @@ static int marks_init(struct conn_set *set)
 /* Between the turns of the loop no callback holds a connection. */
 static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
 {
-    bury(reaper->data, CONN_SPARE);
+    free_closed(reaper->data, CONN_SPARE);
     ev_prepare_stop(loop, reaper);
 }
 
@@ -127,7 +127,7 @@ void conn_set_fini(struct conn_set *set)
         return;
     set->on_closed = NULL;
     conn_set_cut(set);
-    bury(set, 0);
+    free_closed(set, 0);
     ev_prepare_stop(set->loop, &set->reaper);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);

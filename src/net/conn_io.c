@@ -131,12 +131,12 @@ static __attribute__((noinline)) void conn_leave(struct conn *c, const struct pr
         learn_usual(c, r->consumed, r->messages);
     if (sent < r->reply_len)
         rc = conn_queue(c, r->reply + sent, r->reply_len - sent, len - r->consumed);
-    if (rc == 0 && r->verdict == PROTOCOL_GO_ON && (c->tail.block || r->consumed < len))
+    if (rc == 0 && r->outcome == PROTOCOL_GO_ON && (c->tail.block || r->consumed < len))
         rc = conn_keep_rest(c, r, data, len);
     if (rc < 0)
         conn_end(c, CONN_END_BUFFERED);
-    else if (r->verdict != PROTOCOL_GO_ON)
-        conn_end(c, r->verdict == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (r->outcome != PROTOCOL_GO_ON)
+        conn_end(c, r->outcome == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
     else if (set->is_draining && (r->consumed > 0 || !c->tail.block))
         conn_end(c, CONN_END_DRAINED);
 }
@@ -169,7 +169,7 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
         sent = (size_t)n;
     }
     if (likely(is_clear && sent == r.reply_len && r.consumed == len &&
-               r.verdict == PROTOCOL_GO_ON && !c->tail.block && !set->is_attentive))
+               r.outcome == PROTOCOL_GO_ON && !c->tail.block && !set->is_attentive))
         return true;
     conn_leave(c, &r, data, len, sent);
     return false;

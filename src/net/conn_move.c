@@ -165,7 +165,7 @@ int conn_import(struct conn_set *set, int fd, const struct handover_record *reco
     return 0;
 }
 
-void conn_adopt(struct conn *c, bool is_same_rule)
+void conn_serve_imported(struct conn *c, bool is_same_rule)
 {
     struct conn_set *set = conn_set_of(c);
 

@@ -46,10 +46,11 @@ void conn_forget(struct conn *c);
 int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
                 bool is_same_rule, struct conn **ret);
 
-/* conn_adopt - begin to serve what was imported; under other rules its tail is looked at anew */
-void conn_adopt(struct conn *c, bool is_same_rule);
+/* conn_serve_imported - begin to serve what was imported; under other rules its tail is looked at
+ * anew */
+void conn_serve_imported(struct conn *c, bool is_same_rule);
 
-/* conn_drop - free what was imported and not adopted, and close its descriptor */
+/* conn_drop - free what was imported and is not served, and close its descriptor */
 void conn_drop(struct conn *c);
 
 #endif

@@ -444,8 +444,8 @@ static int check_listening(int fd)
     return is_listening ? 0 : -EINVAL;
 }
 
-int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
-                   struct listener **ret)
+int listener_inherit(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
+                     struct listener **ret)
 {
     char why[128];
     const struct failure f = {.text = text, .why = why, .size = sizeof(why)};

@@ -49,14 +49,14 @@ int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
                   size_t why_size);
 
 /*
- * listener_adopt - a listening socket that an earlier image of this program has made
+ * listener_inherit - a listening socket that an earlier image of this program has made
  * @text      as of listener_open
  * @fd        taken over on 0
  * @is_owner  the socket file is @dev, @ino and ours to unlink
  * Returns 0, -ENOTSOCK, -EINVAL (it does not listen, or @text is no address) or -errno.
  */
-int listener_adopt(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
-                   struct listener **ret);
+int listener_inherit(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
+                     struct listener **ret);
 
 /* listener_set_backlog - listen() again with another backlog (arbiter only). Returns 0 or -errno.
  */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum protocol_verdict {
+enum protocol_outcome {
     PROTOCOL_GO_ON,
     PROTOCOL_CLOSE, /* deliver the replies so far, then close (QUIT) */
     PROTOCOL_TOO_BIG, /* a message above the limit: deliver what precedes it, then close and count
@@ -18,7 +18,7 @@ enum protocol_verdict {
 
 /* What the protocol made of the bytes. Everything is borrowed until the next call. */
 struct protocol_result {
-    enum protocol_verdict verdict;
+    enum protocol_outcome outcome;
     size_t consumed; /* bytes of @data that are finished with: a prefix of whole messages */
     size_t resume; /* handed back as @resume with the rest; 0 if there is none */
     uint64_t messages; /* complete ones in @consumed */

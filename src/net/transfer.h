@@ -124,7 +124,7 @@ struct transfer_in {
 };
 
 /*
- * transfer_take - adopt what comes on @fd, taken over, until its end
+ * transfer_take - take what comes on @fd, taken over, until its end
  * @t         zeroed by this call; has to stay where it is until transfer_in_fini
  * @max_open  refuse what would make more connections than this
  * on_change is not called before it has returned.

@@ -136,13 +136,13 @@ static void fill(struct transfer_out *t, struct transfer_lane *lane)
     }
 }
 
-static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_fate fate)
+static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_outcome outcome)
 {
     struct transfer_out *t = lane->owner;
     struct transfer_flight *f = lane_flight(lane, id);
 
     t->flight_bytes -= f->bytes;
-    if (fate == GIVING_RESUME) {
+    if (outcome == GIVING_RESUME) {
         t->left += f->count;
         lane->n_given -= f->count;
         resume(t, f);
@@ -176,24 +176,24 @@ static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
     const uint32_t oldest = lane->rules.answered + 1;
     const uint32_t count = lane_flight(lane, oldest)->count;
     struct handover_answer answer;
-    enum giving_fate fate;
+    enum giving_outcome outcome;
 
     if (handover_get_answer(d->data, d->got.len, &answer) < 0) {
         giving_close(&lane->rules);
         t->is_share_due = true;
         return;
     }
-    fate = giving_answered(&lane->rules, answer.id, answer.verdict == HANDOVER_OK);
+    outcome = giving_answered(&lane->rules, answer.id, answer.outcome == HANDOVER_OK);
     lane->room = answer.room;
     t->is_share_due |= lane_is_slow(lane); /* it is back */
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;
-    if (fate == GIVING_RELEASE)
+    if (outcome == GIVING_RELEASE)
         lane->n_unwanted = 0;
-    if (fate == GIVING_RESUME && answer.room >= count)
+    if (outcome == GIVING_RESUME && answer.room >= count)
         on_unwanted(t, lane, count);
-    if (fate != GIVING_NOTHING)
-        settle_flight(lane, oldest, fate);
+    if (outcome != GIVING_NOTHING)
+        settle_flight(lane, oldest, outcome);
     else if (!lane_is_open(lane))
         t->is_share_due = true;
 }

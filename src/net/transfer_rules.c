@@ -17,7 +17,7 @@ void giving_sent(struct giving *g)
     g->sent++;
 }
 
-enum giving_fate giving_answered(struct giving *g, uint32_t id, bool is_taken)
+enum giving_outcome giving_answered(struct giving *g, uint32_t id, bool is_taken)
 {
     if (g->phase == GIVING_WAITING && id == 0 && is_taken) {
         g->phase = GIVING_OPEN;
@@ -39,7 +39,7 @@ void giving_close(struct giving *g)
         g->phase = GIVING_CLOSED;
 }
 
-enum giving_fate giving_ended(struct giving *g)
+enum giving_outcome giving_ended(struct giving *g)
 {
     g->phase = GIVING_ENDED;
     if (giving_unanswered(g) == 0)
@@ -66,7 +66,7 @@ static bool is_giver_gone(int result)
     return result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN;
 }
 
-enum taking_fate taking_answered(struct taking *t, int result)
+enum taking_outcome taking_answered(struct taking *t, int result)
 {
     const bool is_batch = t->phase == TAKING_ANSWERING;
 

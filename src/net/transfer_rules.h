@@ -30,7 +30,7 @@ struct giving {
     uint32_t sent; /* batches above `answered` up to this one are nobody's to touch */
 };
 
-enum giving_fate {
+enum giving_outcome {
     GIVING_NOTHING, /* no batch is concerned */
     GIVING_RELEASE, /* the oldest unanswered batch is the taker's: let go */
     GIVING_RESUME, /* it is ours again: serve it */
@@ -43,13 +43,13 @@ bool giving_may_send(const struct giving *g);
 void giving_sent(struct giving *g);
 
 /* giving_answered - an answer has come. Nonsense closes the giving, and concerns no batch. */
-enum giving_fate giving_answered(struct giving *g, uint32_t id, bool is_taken);
+enum giving_outcome giving_answered(struct giving *g, uint32_t id, bool is_taken);
 
 /* giving_close - send nothing more */
 void giving_close(struct giving *g);
 
 /* giving_ended - end of file, after every queued answer. Call until GIVING_NOTHING. */
-enum giving_fate giving_ended(struct giving *g);
+enum giving_outcome giving_ended(struct giving *g);
 
 /* giving_unanswered - batches of which we do not know */
 static inline uint32_t giving_unanswered(const struct giving *g)
@@ -76,13 +76,13 @@ struct taking {
  */
 bool taking_received(struct taking *t, uint32_t id, bool is_welcome);
 
-enum taking_fate {
+enum taking_outcome {
     TAKING_NOTHING, /* go on; a refused batch's descriptors are closed */
     TAKING_OWN, /* the batch is ours: serve it */
     TAKING_DROP, /* it is not: close our copies, and our end */
 };
 
 /* taking_answered - the answer (or the first word) was sent, with this result: 0 or -errno */
-enum taking_fate taking_answered(struct taking *t, int result);
+enum taking_outcome taking_answered(struct taking *t, int result);
 
 #endif

@@ -79,13 +79,13 @@ static void drop_all(struct list *conns)
     }
 }
 
-static void adopt_all(struct transfer_in *t, struct list *conns, bool is_same_rule)
+static void serve_imported(struct transfer_in *t, struct list *conns, bool is_same_rule)
 {
     while (!list_is_empty(conns)) {
         struct conn *c = first_of(conns);
 
         list_remove(&c->link);
-        conn_adopt(c, is_same_rule);
+        conn_serve_imported(c, is_same_rule);
         t->n_taken++;
     }
 }
@@ -96,7 +96,7 @@ static size_t room_by(const struct transfer_datagram *d)
     return d->got.n_fds > 2 ? d->got.n_fds - 2 : 0;
 }
 
-static enum taking_fate answer(struct transfer_in *t, uint32_t id, bool is_taken, size_t room)
+static enum taking_outcome answer(struct transfer_in *t, uint32_t id, bool is_taken, size_t room)
 {
     const struct handover_answer a = {id, is_taken ? HANDOVER_OK : HANDOVER_REFUSED,
                                       (uint32_t)room};
@@ -108,20 +108,20 @@ static enum taking_fate answer(struct transfer_in *t, uint32_t id, bool is_taken
 
 /* They are this process's from the answer on, so no signal ends it before a rescue knows of them.
  */
-static enum taking_fate answer_and_own(struct transfer_in *t, uint32_t id, bool is_taken,
-                                       size_t room, const struct list *conns)
+static enum taking_outcome answer_and_own(struct transfer_in *t, uint32_t id, bool is_taken,
+                                          size_t room, const struct list *conns)
 {
-    enum taking_fate fate;
+    enum taking_outcome outcome;
     struct list *link;
     sigset_t mask;
 
     signals_block_all(&mask);
-    fate = answer(t, id, is_taken, room);
-    if (fate == TAKING_OWN)
+    outcome = answer(t, id, is_taken, room);
+    if (outcome == TAKING_OWN)
         list_for_each (link, conns)
             conn_arrive(container_of(link, struct conn, link));
     signals_restore(&mask);
-    return fate;
+    return outcome;
 }
 
 static void finish(struct transfer_in *t)
@@ -136,7 +136,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
 {
     /* A batch that cannot be read is the next one: its sender has to hear that it is refused. */
     struct handover_batch batch = {.id = t->rules.received + 1};
-    enum taking_fate fate = TAKING_DROP;
+    enum taking_outcome outcome = TAKING_DROP;
     struct list conns;
     size_t room;
     int rc;
@@ -157,13 +157,13 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
         room = MIN(room, room_by(d));
     taking_received(&t->rules, batch.id, rc == 0);
     if (t->rules.phase == TAKING_ANSWERING)
-        fate = answer_and_own(t, batch.id, rc == 0, room, &conns);
-    if (fate == TAKING_OWN)
-        adopt_all(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
+        outcome = answer_and_own(t, batch.id, rc == 0, room, &conns);
+    if (outcome == TAKING_OWN)
+        serve_imported(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
     drop_all(&conns);
-    if (fate == TAKING_DROP)
+    if (outcome == TAKING_DROP)
         finish(t);
-    else if (fate == TAKING_OWN)
+    else if (outcome == TAKING_OWN)
         t->on_change(t);
 }
 

@@ -20,7 +20,7 @@ struct walk {
     const uint8_t *data;
     size_t start; /* of the message that is being looked for the end of */
     uint64_t messages;
-    enum frame_verdict verdict;
+    enum frame_outcome outcome;
 };
 
 int frame_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
@@ -69,14 +69,14 @@ static inline bool walk_message(struct walk *w, size_t at, size_t n)
     const size_t message_len = at - w->start;
 
     if (unlikely(message_len > w->rule->max_message)) {
-        w->verdict = FRAME_TOO_BIG;
+        w->outcome = FRAME_TOO_BIG;
         return false;
     }
     if (is_quit(w, message_len))
-        w->verdict = FRAME_QUIT;
+        w->outcome = FRAME_QUIT;
     w->messages++;
     w->start = at + n;
-    return w->verdict == FRAME_PENDING;
+    return w->outcome == FRAME_PENDING;
 }
 
 /*
@@ -148,7 +148,7 @@ static inline __attribute__((always_inline)) void
 scan(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume, size_t n,
      const struct frame_steps *steps, struct frame_result *ret)
 {
-    struct walk w = {.rule = r, .data = data, .verdict = FRAME_PENDING};
+    struct walk w = {.rule = r, .data = data, .outcome = FRAME_PENDING};
     const size_t size = len - resume;
     size_t rest;
 
@@ -157,10 +157,10 @@ scan(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
     else if (size >= n)
         walk_places(&w, resume, steps->first(data + resume, size - n + 1, r->separator[0]), n);
     rest = len - w.start;
-    if (unlikely(rest > r->max_message) && w.verdict == FRAME_PENDING &&
+    if (unlikely(rest > r->max_message) && w.outcome == FRAME_PENDING &&
         is_too_big(r, data + w.start, rest))
-        w.verdict = FRAME_TOO_BIG;
-    ret->verdict = w.verdict;
+        w.outcome = FRAME_TOO_BIG;
+    ret->outcome = w.outcome;
     ret->complete = w.start;
     ret->resume = rest < n ? 0 : rest - (n - 1);
     ret->messages = w.messages;

@@ -20,7 +20,7 @@ struct frame_rule {
     uint8_t quit_len; /* 0 = none */
 };
 
-enum frame_verdict {
+enum frame_outcome {
     FRAME_PENDING, /* the rest is the beginning of a message */
     FRAME_QUIT, /* the last message of the prefix is QUIT; what follows is not looked at */
     FRAME_TOO_BIG, /* the message after the prefix is longer than allowed */
@@ -28,7 +28,7 @@ enum frame_verdict {
 
 /* What frame_scan found. Offsets count from @data. */
 struct frame_result {
-    enum frame_verdict verdict;
+    enum frame_outcome outcome;
     size_t complete; /* length of the prefix of whole messages, separators included */
     size_t
         resume; /* where the next search may start, relative to the first byte after the prefix */

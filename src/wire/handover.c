@@ -74,22 +74,22 @@ void handover_put_answer(const struct handover_answer *answer, uint8_t buf[HANDO
 {
     put_head(buf, KIND_ANSWER);
     put(buf + 8, answer->id, 4);
-    put(buf + 12, answer->verdict, 4);
+    put(buf + 12, answer->outcome, 4);
     put(buf + 16, answer->room, 4);
 }
 
 int handover_get_answer(const uint8_t *data, size_t len, struct handover_answer *ret)
 {
     const int rc = get_head(data, len, KIND_ANSWER, HANDOVER_ANSWER_BYTES);
-    uint64_t verdict;
+    uint64_t outcome;
 
     if (rc < 0)
         return rc;
-    verdict = get(data + 12, 4);
-    if (verdict != HANDOVER_OK && verdict != HANDOVER_REFUSED)
+    outcome = get(data + 12, 4);
+    if (outcome != HANDOVER_OK && outcome != HANDOVER_REFUSED)
         return -EBADMSG;
     ret->id = (uint32_t)get(data + 8, 4);
-    ret->verdict = (enum handover_verdict)verdict;
+    ret->outcome = (enum handover_outcome)outcome;
     ret->room = (uint32_t)get(data + 16, 4);
     return 0;
 }
@@ -107,7 +107,7 @@ void handover_put_record(const struct handover_record *record, uint8_t buf[HANDO
     put(buf + 32, record->output_len, 8);
 }
 
-/* What no connection is like: adopting it would leave somebody waiting for ever. */
+/* What no connection is like: serving it would leave somebody waiting for ever. */
 static bool is_possible(const struct handover_record *r)
 {
     if (r->state_len > HANDOVER_STATE_MAX || r->resume > r->tail_len)

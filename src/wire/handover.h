@@ -31,11 +31,11 @@ struct handover_batch {
     uint64_t fingerprint; /* of its rules: `resume` means something only under the same ones */
 };
 
-enum handover_verdict { HANDOVER_OK = 1, HANDOVER_REFUSED = 2 };
+enum handover_outcome { HANDOVER_OK = 1, HANDOVER_REFUSED = 2 };
 
 struct handover_answer {
     uint32_t id; /* of the batch; 0 opens */
-    enum handover_verdict verdict;
+    enum handover_outcome outcome;
     uint32_t room; /* how many connections more could be taken now */
 };
 

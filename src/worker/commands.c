@@ -63,7 +63,7 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     return o;
 }
 
-static json_t *do_adopt(struct worker *w, const struct request *r)
+static json_t *do_collect(struct worker *w, const struct request *r)
 {
     if (r->n_fds < 1 || w->is_draining)
         return NULL;
@@ -127,7 +127,7 @@ static const struct {
 } handlers[] = {
     {"ping", do_ping}, {"echo", do_echo}, {"info", do_info},
     {"run", do_run},   {"stop", do_stop}, {"log_level", do_log_level},
-    {"take", do_take}, {"give", do_give}, {"adopt", do_adopt},
+    {"take", do_take}, {"give", do_give}, {"collect", do_collect},
 };
 
 static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)

@@ -69,8 +69,8 @@ void worker_on_moved(struct worker *w);
 bool worker_is_orphan(const struct worker *w);
 void worker_become_orphan(struct worker *w);
 
-/* worker_ask_to_retire - ask the arbiter, once, for an heir; goes on serving until told to stop */
-void worker_ask_to_retire(struct worker *w, const char *reason);
+/* worker_ask_for_heir - ask the arbiter, once, for an heir; goes on serving until told to stop */
+void worker_ask_for_heir(struct worker *w, const char *reason);
 
 /* worker_tell - a message to the arbiter; @args is taken over, NULL = none. Returns 0 or -errno,
  * logged. */

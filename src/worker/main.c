@@ -30,9 +30,9 @@ static void on_beat(struct heartbeat *h)
     if (w->is_cut_off && worker_is_orphan(w))
         worker_become_orphan(w);
     if (w->has_been_termed)
-        worker_ask_to_retire(w, "SIGTERM");
+        worker_ask_for_heir(w, "SIGTERM");
     if (counter_get(&w->record->counters.requests) >= w->max_requests)
-        worker_ask_to_retire(w, "max_requests");
+        worker_ask_for_heir(w, "max_requests");
     transfers_tell(&w->transfers);
 }
 
@@ -60,7 +60,7 @@ static void on_second(struct heartbeat *h)
     log_flush_causes(w->boot->log, clock_mono_ms());
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
         recycle_resident_bytes() >= w->boot->config->max_memory)
-        worker_ask_to_retire(w, "max_memory");
+        worker_ask_for_heir(w, "max_memory");
 }
 
 static void on_conn_closed(struct conn_set *set)
@@ -93,7 +93,7 @@ static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents 
         ev_break(loop, EVBREAK_ALL);
     } else {
         w->has_been_termed = true;
-        worker_ask_to_retire(w, "SIGTERM");
+        worker_ask_for_heir(w, "SIGTERM");
     }
 }
 

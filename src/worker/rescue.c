@@ -69,7 +69,7 @@ uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
     return sent;
 }
 
-/* What comes is data: only a connected stream socket is adopted. */
+/* What comes is data: only a connected stream socket is collected. */
 static bool is_connection(int fd)
 {
     struct sockaddr_storage peer;
@@ -91,7 +91,7 @@ static void mark(const struct rescue *r, int fd, uint8_t value)
         marks[fd] = value;
 }
 
-static void adopt(struct rescue *r, int fd, bool is_new)
+static void collect_one(struct rescue *r, int fd, bool is_new)
 {
     struct counters *counters = r->acceptor->conns->counters;
 
@@ -101,7 +101,7 @@ static void adopt(struct rescue *r, int fd, bool is_new)
     } else if (conn_set_add_unix(r->acceptor->conns, fd) == 0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
         r->n_new += is_new;
-        r->n_adopted++;
+        r->n_collected++;
     }
 }
 
@@ -130,17 +130,18 @@ static bool take_batch(struct rescue *r)
     if (got.is_fds_cut)
         log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
     for (size_t i = 0; i < got.n_fds; i++)
-        adopt(r, got.fds[i], head.is_new);
+        collect_one(r, got.fds[i], head.is_new);
     return got.len > 0;
 }
 
-static void tell_adopted(struct rescue *r)
+static void tell_collected(struct rescue *r)
 {
-    if (r->n_adopted > r->n_new)
-        log_info(r->acceptor->log, "connections rescued", F_UINT("count", r->n_adopted - r->n_new));
-    if (r->n_adopted > 0)
+    if (r->n_collected > r->n_new)
+        log_info(r->acceptor->log, "connections rescued",
+                 F_UINT("count", r->n_collected - r->n_new));
+    if (r->n_collected > 0)
         acceptor_on_moved(r->acceptor);
-    r->n_adopted = r->n_new = 0;
+    r->n_collected = r->n_new = 0;
 }
 
 static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
@@ -152,7 +153,7 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
         is_more = take_batch(r);
     if (is_more)
         return;
-    tell_adopted(r);
+    tell_collected(r);
     if (r->is_once)
         rescue_stop(r);
 }
@@ -184,6 +185,6 @@ void rescue_finish(struct rescue *r)
         return;
     while (take_batch(r))
         ;
-    tell_adopted(r);
+    tell_collected(r);
     rescue_stop(r);
 }

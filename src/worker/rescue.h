@@ -22,12 +22,12 @@ enum { RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
  */
 uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks);
 
-/* Adopts what comes out of a pair: a slot's, or the arbiter's own. */
+/* Collects what comes out of a pair: a slot's, or the arbiter's own. */
 struct rescue {
     ev_io io;
     struct acceptor *acceptor; /* borrowed: whose connections they become; NULL = not started */
     bool is_once; /* the senders are gone: what is there now is all */
-    uint64_t n_adopted; /* since the last line in the log */
+    uint64_t n_collected; /* since the last line in the log */
     uint64_t n_new; /* of them, those that no worker had before */
 };
 

@@ -68,7 +68,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNU
     ev_prepare_stop(loop, reaper);
 }
 
-static void retire(struct transfer *t)
+static void transfer_finish(struct transfer *t)
 {
     struct transfers *all = t->owner;
 
@@ -98,7 +98,7 @@ static void tell_given(struct transfer *t)
     rc = tell_moved(t->owner, out->n_moved, out->n_stayed, out->took_ns);
 
     if (rc == 0 || rc == -EPIPE)
-        retire(t);
+        transfer_finish(t);
 }
 
 void transfers_tell(struct transfers *all)
@@ -128,13 +128,13 @@ static void on_taken(struct transfer_in *in)
     if (in->is_done) {
         log_debug(all->boot->log, "connections taken over", F_STR("from", t->from),
                   F_UINT("count", in->n_taken), F_UINT("refused", in->n_refused));
-        if (in->n_refused > 0 && !in->is_closed) /* who retires takes nothing: no cause for alarm */
+        if (in->n_refused > 0 && !in->is_closed) /* who drains takes nothing: no cause for alarm */
             log_warning_limited(all->boot->log, "connections refused", F_STR("from", t->from),
                                 F_UINT("count", in->n_refused),
                                 F_STR("error", in->error == -ENOSPC
                                                    ? "this worker has no room for them"
                                                    : strerror(-in->error)));
-        retire(t);
+        transfer_finish(t);
     }
     all->on_moved(all);
 }

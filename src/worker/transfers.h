@@ -35,7 +35,7 @@ void transfers_init(struct transfers *all);
  */
 void transfers_fini(struct transfers *all);
 
-/* transfers_take - adopt what comes on @*fd, which is taken over, unless this worker retires */
+/* transfers_take - take what comes on @*fd, which is taken over, unless this worker drains */
 void transfers_take(struct transfers *all, const char *from, int *fd);
 
 /*

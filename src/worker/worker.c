@@ -147,12 +147,12 @@ void worker_on_moved(struct worker *w)
     leave_if_drained(w);
 }
 
-void worker_ask_to_retire(struct worker *w, const char *reason)
+void worker_ask_for_heir(struct worker *w, const char *reason)
 {
     if (w->has_asked || w->is_draining)
         return;
     /* If it cannot be said now, the next heartbeat says it. */
-    w->has_asked = worker_tell(w, "retiring", 0, json_pack("{s:s}", "reason", reason)) == 0;
+    w->has_asked = worker_tell(w, "replace_me", 0, json_pack("{s:s}", "reason", reason)) == 0;
     if (!w->has_asked)
         return;
     /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */

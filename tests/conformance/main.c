@@ -29,7 +29,7 @@ struct conforming {
     bool is_list;
 };
 
-enum verdict { PASSED, FAILED, SKIPPED };
+enum order { PASSED, FAILED, SKIPPED };
 
 /* Of the case that runs: the way out of it, and why it was taken. */
 static jmp_buf way_out;
@@ -51,7 +51,7 @@ static bool is_wanted(const struct conforming *c, unsigned number)
     return c->n_wanted == 0;
 }
 
-static enum verdict try_case(const struct conforming *c, const struct conformance_case *k)
+static enum order try_case(const struct conforming *c, const struct conformance_case *k)
 {
     reason[0] = '\0';
     if (k->needs_max_message && c->target.max_message == 0)
@@ -62,7 +62,7 @@ static enum verdict try_case(const struct conforming *c, const struct conformanc
     return reason[0] ? FAILED : PASSED;
 }
 
-static void print_case(const struct conformance_case *k, enum verdict verdict)
+static void print_case(const struct conformance_case *k, enum order verdict)
 {
     printf("%sok %u - %s%s\n", verdict == FAILED ? "not " : "", k->number, k->title,
            verdict == SKIPPED ? " # SKIP needs -m MAX_MESSAGE" : "");
@@ -103,7 +103,7 @@ static int run(const struct conforming *c)
     printf("1..%u\n", n_all);
     for (size_t i = 0; i < conformance_n_cases; i++) {
         const struct conformance_case *k = &conformance_cases[i];
-        enum verdict verdict;
+        enum order verdict;
 
         if (!is_wanted(c, k->number))
             continue;

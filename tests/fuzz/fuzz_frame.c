@@ -41,7 +41,7 @@ static void check(const struct frame_rule *r, int kernel, const uint8_t *data, s
         fprintf(
             stderr,
             "kernel %d: verdict %d for %d, prefix %zu for %zu, messages %zu for %zu, %zu scanned\n",
-            kernel, (int)p.sum.verdict, (int)naive.verdict, p.sum.complete, naive.complete,
+            kernel, (int)p.sum.outcome, (int)naive.outcome, p.sum.complete, naive.complete,
             (size_t)p.sum.messages, (size_t)naive.messages, (size_t)p.sum.scanned);
         abort();
     }

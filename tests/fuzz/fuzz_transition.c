@@ -71,9 +71,9 @@ static void take(uint8_t what, uint8_t arg)
         break;
     case 8:
         tr_model_kind(&model,
-                      what & 16   ? TR_EV_RECYCLE
+                      what & 16   ? TR_EV_WANTS_HEIR
                       : what & 32 ? TR_EV_TOLD
-                                  : TR_EV_RETIRING,
+                                  : TR_EV_DRAINS,
                       arg % RECORDS_MAX);
         break;
     case 9:

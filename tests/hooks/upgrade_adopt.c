@@ -10,10 +10,10 @@
 #include "arbiter/upgrade.h"
 #include "arbiter/upgrade_state.h"
 
-int __real_upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why);
-int __wrap_upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why);
+int __real_upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why);
+int __wrap_upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why);
 
-int __wrap_upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
+int __wrap_upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     const char *path = getenv("ECHO_TEST_HOOK");
     FILE *f = path && s->pid == (uint64_t)getpid() ? fopen(path, "re") : NULL;
@@ -26,5 +26,5 @@ int __wrap_upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char 
     }
     if (f)
         fclose(f);
-    return __real_upgrade_adopt(a, s, why);
+    return __real_upgrade_inherit(a, s, why);
 }

@@ -326,7 +326,7 @@ static void handover__told_to_stop_while_it_gives__nothing_lost(void **state)
         peer_echo(fds[i], "after");
 }
 
-/* Its mailbox takes no order any more, not even the one to retire: that is repeated. */
+/* Its mailbox takes no order any more, not even the one to drain: that is repeated. */
 static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
 {
     struct it *it = *state;

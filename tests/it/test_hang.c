@@ -155,8 +155,8 @@ static void hang__deaf_to_the_abort__killed(void **state)
     server_must_be_well(s, 2);
 }
 
-/* One that hangs while it should retire is not waited for as long as one that drains. */
-static void hang__retiring__aborted_before_exit_timeout(void **state)
+/* One that hangs while it should drain is not waited for as long as one that drains. */
+static void hang__draining__aborted_before_exit_timeout(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = SHORT_TIMEOUT, .binary = "test/echo-arbiter");
@@ -334,7 +334,7 @@ int main(void)
         IT(hang__stopped__replaced_with_evidence_others_see_nothing),
         IT(hang__endless_loop__replaced_with_evidence_others_see_nothing),
         IT(hang__deaf_to_the_abort__killed),
-        IT(hang__retiring__aborted_before_exit_timeout),
+        IT(hang__draining__aborted_before_exit_timeout),
         IT(hang__all_stopped_and_continued__nobody_aborted),
         IT(hang__starved_of_cpu__nobody_aborted),
         IT(hang__wall_clock_jumps__only_the_log_follows),

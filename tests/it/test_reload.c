@@ -99,7 +99,7 @@ static void reload__open_connections__live_on_in_new_workers(void **state)
     MUST(server_gauge(s, connections) == 2, "connections");
 }
 
-/* They retire a few at a time: nobody may be forgotten. */
+/* They drain a few at a time: nobody may be forgotten. */
 static void reload__more_workers_than_processors__all_hand_over(void **state)
 {
     struct it *it = *state;

@@ -263,7 +263,7 @@ static void rescue__stopped__none_is_lost(void **state)
 }
 
 /* Its time to go ends before anybody would have called it hung. */
-static void rescue__retiring_one_hangs__none_is_lost(void **state)
+static void rescue__draining_one_hangs__none_is_lost(void **state)
 {
     struct it *it = *state;
     struct server *s =
@@ -275,7 +275,7 @@ static void rescue__retiring_one_hangs__none_is_lost(void **state)
     server_must_idle(s);
     kill(victim, SIGSTOP);
     server_signal(s, SIGHUP);
-    must_all_live_on_in_another(s, victim, "hung while it retires");
+    must_all_live_on_in_another(s, victim, "hung while it drains");
 }
 
 /* Nobody can tell it to hand over any more, and the listener is not its own to shut down. */
@@ -408,7 +408,7 @@ int main(void)
         IT(rescue__endless_loop__costs_its_own_connection_only),
         IT(rescue__stopped__none_is_lost),
         IT(rescue__heir_ends_before_it_takes__another_adopts),
-        IT(rescue__retiring_one_hangs__none_is_lost),
+        IT(rescue__draining_one_hangs__none_is_lost),
         IT(rescue__mailbox_closed__aborted_and_none_is_lost),
         IT(rescue__crash_payload_wanted__its_first_256_bytes_escaped),
         IT(rescue__crash_payload_not_wanted__appears_nowhere),

@@ -68,7 +68,7 @@ static void signals__hup_int_quit_to_workers__are_ignored(void **state)
     }
     peer_echo(fd, "still here");
     server_must_be_well(s, 2);
-    MUST(server_log_count(s, "worker (died|ended|retires)") == 0, "a worker has ended");
+    MUST(server_log_count(s, "worker (died|ended|drains)") == 0, "a worker has ended");
 }
 
 static void signals__storm_in_random_order__nothing_dies(void **state)

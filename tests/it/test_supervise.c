@@ -282,7 +282,7 @@ static void supervise__arbiter_killed_with_busy_peer__workers_end(void **state)
     MUST(peer_drain(half, WAIT_MS, NULL) != PEER_SILENT, "the peer hears nothing");
 }
 
-static void supervise__worker_gets_term__retires_and_is_replaced(void **state)
+static void supervise__worker_gets_term__drains_and_is_replaced(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "");
@@ -329,7 +329,7 @@ int main(void)
         IT(supervise__worker_hangs_before_ready__boot_timeout),
         IT(supervise__arbiter_killed__workers_drain_and_port_is_free),
         IT(supervise__arbiter_killed_with_busy_peer__workers_end),
-        IT(supervise__worker_gets_term__retires_and_is_replaced),
+        IT(supervise__worker_gets_term__drains_and_is_replaced),
     };
     return it_run(tests);
 }

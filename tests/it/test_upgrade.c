@@ -542,7 +542,7 @@ static void upgrade__signals_and_deaths_in_the_window__not_lost(void **state)
     char command[256];
     pid_t victim = server_worker(s, 0);
     server_expect(s, "worker died");
-    install_gate(it, "--adopt=");
+    install_gate(it, "--inherit=");
     server_signal(s, SIGUSR2);
     MUST_COME((proc_command(s->pid, command, sizeof(command)), strstr(command, "sh ")),
               "the script does not run");
@@ -568,7 +568,7 @@ static void upgrade__stop_in_the_window__is_obeyed(void **state)
     struct it *it = *state;
     struct server *s = start(it, "");
     char command[256];
-    install_gate(it, "--adopt=");
+    install_gate(it, "--inherit=");
     server_signal(s, SIGUSR2);
     MUST_COME((proc_command(s->pid, command, sizeof(command)), strstr(command, "sh ")),
               "the script does not run");
@@ -583,7 +583,7 @@ static void upgrade__stop_in_the_dry_run__is_obeyed(void **state)
 {
     struct it *it = *state;
     struct server *s = start(it, "");
-    install_gate(it, "--adopt-check=");
+    install_gate(it, "--inherit-check=");
     server_signal(s, SIGUSR2);
     server_wait_log(s, "dry run", 1);
     server_signal(s, SIGTERM);
@@ -596,7 +596,7 @@ static void upgrade__asked_for_twice__busy_or_once_more(void **state)
 {
     struct it *it = *state;
     struct server *s = start(it, "");
-    install_gate(it, "--adopt-check=");
+    install_gate(it, "--inherit-check=");
     server_signal(s, SIGUSR2);
     server_wait_log(s, "dry run", 1);
     must_be_refused(s, 75, "under way");

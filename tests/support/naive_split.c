@@ -12,7 +12,7 @@
 
 struct frame_result naive_split(const struct frame_rule *r, const uint8_t *data, size_t len)
 {
-    struct frame_result result = {.verdict = FRAME_PENDING};
+    struct frame_result result = {.outcome = FRAME_PENDING};
     const size_t n = r->separator_len;
     size_t i = 0;
 
@@ -26,16 +26,16 @@ struct frame_result naive_split(const struct frame_rule *r, const uint8_t *data,
             continue;
         }
         if (message_len > r->max_message) {
-            result.verdict = FRAME_TOO_BIG;
+            result.outcome = FRAME_TOO_BIG;
             return result;
         }
         result.messages++;
         i += n;
         if (r->quit_len > 0 && message_len == r->quit_len &&
             memcmp(data + result.complete, r->quit, message_len) == 0)
-            result.verdict = FRAME_QUIT;
+            result.outcome = FRAME_QUIT;
         result.complete = i;
-        if (result.verdict == FRAME_QUIT)
+        if (result.outcome == FRAME_QUIT)
             return result;
     }
     /* The first place where a separator may still come to stand. */
@@ -43,7 +43,7 @@ struct frame_result naive_split(const struct frame_rule *r, const uint8_t *data,
         if (memcmp(data + i, r->separator, len - i) == 0)
             break;
     if (i - result.complete > r->max_message)
-        result.verdict = FRAME_TOO_BIG;
+        result.outcome = FRAME_TOO_BIG;
     return result;
 }
 
@@ -83,7 +83,7 @@ bool piecewise_feed(struct piecewise *p, const uint8_t *data, size_t len)
         frame_find_with((enum frame_kernel)p->kernel, p->rule, bytes, total, p->resume, &r);
     assert(r.complete <= total && r.resume <= total - r.complete);
     p->n_calls++;
-    p->sum.verdict = r.verdict;
+    p->sum.outcome = r.outcome;
     p->sum.complete += r.complete;
     p->sum.messages += r.messages;
     p->sum.scanned += r.scanned;
@@ -92,13 +92,13 @@ bool piecewise_feed(struct piecewise *p, const uint8_t *data, size_t len)
     p->held = exact_copy(bytes + r.complete, p->held_len, NULL, 0);
     p->resume = r.resume;
     free(bytes);
-    return r.verdict == FRAME_PENDING;
+    return r.outcome == FRAME_PENDING;
 }
 
 bool piecewise_agrees(const struct piecewise *p, const struct frame_result *naive, size_t fed)
 {
     const size_t again = p->rule->separator_len > 0 ? p->rule->separator_len - 1u : 0;
 
-    return p->sum.verdict == naive->verdict && p->sum.complete == naive->complete &&
+    return p->sum.outcome == naive->outcome && p->sum.complete == naive->complete &&
            p->sum.messages == naive->messages && p->sum.scanned <= fed + p->n_calls * again;
 }

@@ -24,7 +24,7 @@ struct toy_conn {
     size_t out_len, out_done, out_size;
     uint64_t n_said; /* bytes put into `out` */
     bool is_ended; /* the client's end of file has come */
-    bool is_mute;
+    bool is_long_disconnected;
 };
 
 static void drop(struct toy_conn *c)
@@ -76,8 +76,8 @@ static bool write_out(struct toy_conn *c)
         c->out_done += (size_t)n;
     }
     c->out_done = c->out_len = 0;
-    if (c->toy->mischief == TOY_CLOSE && c->n_said >= c->toy->at && !c->is_mute) {
-        c->is_mute = true;
+    if (c->toy->mischief == TOY_CLOSE && c->n_said >= c->toy->at && !c->is_long_disconnected) {
+        c->is_long_disconnected = true;
         shutdown(c->io.fd, SHUT_WR);
     }
     if (c->toy->mischief == TOY_RESET && c->n_said >= c->toy->at) {

@@ -91,11 +91,11 @@ static void enter(struct tr_model *m, struct tr_model_proc *p, enum tr_phase pha
     p->event_ms = NEVER;
 }
 
-static void retire(struct tr_model *m, struct tr_model_proc *p)
+static void begin_drain(struct tr_model *m, struct tr_model_proc *p)
 {
     uint64_t kill_ms = m->now_ms + p->exit_timeout_ms + TR_KILL_GRACE_MS;
 
-    enter(m, p, TR_RETIRING, m->is_stopping ? MIN(kill_ms, m->stop_ms) : kill_ms);
+    enter(m, p, TR_DRAINING, m->is_stopping ? MIN(kill_ms, m->stop_ms) : kill_ms);
 }
 
 /* ---- what the engine says ---- */
@@ -122,7 +122,7 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
         promise(m, old->wants_heir && old->phase == TR_RUNNING, "an heir that nobody wants");
         promise(m, m->now_ms >= old->since_ms + TR_RECYCLE_MIN_MS, "an heir too soon");
         promise(m, !m->next.revision, "an heir during a reload");
-        promise(m, tr_model_count(m, TR_RETIRING) == 0, "an heir while another one retires");
+        promise(m, tr_model_count(m, TR_DRAINING) == 0, "an heir while another one drains");
     }
     p->wants_heir = p->is_replaced = false;
     p->slot = a->slot;
@@ -151,17 +151,18 @@ static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_mode
     enter(m, p, TR_RUNNING, NEVER);
 }
 
-static void do_retire(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
+static void do_drain(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
 {
     promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
-            "record %u is wanted, but retired", a->record);
+            "record %u is wanted, but drains", a->record);
     promise(m, a->is_quick == m->is_quick, "is_quick is wrong");
-    if (p->phase == TR_RETIRING)
-        promise(m, a->is_quick && !p->is_quick, "record %u is retired twice", a->record);
+    if (p->phase == TR_DRAINING)
+        promise(m, a->is_quick && !p->is_quick, "record %u is told to drain twice", a->record);
     else
-        promise(m, p->phase == TR_RUNNING, "record %u is retired, but does not serve", a->record);
+        promise(m, p->phase == TR_RUNNING, "record %u is told to drain, but does not serve",
+                a->record);
     if (p->phase == TR_RUNNING)
-        retire(m, p);
+        begin_drain(m, p);
     p->is_quick = a->is_quick;
 }
 
@@ -179,13 +180,13 @@ static void do_kill(struct tr_model *m, const struct tr_action *a, struct tr_mod
             m->failure = TR_FAILURE_BOOT_TIMEOUT;
         break;
     case TR_KILL_EXIT_TIMEOUT:
-        promise(m, p->phase == TR_RETIRING && is_late, "killed before exit_timeout");
+        promise(m, p->phase == TR_DRAINING && is_late, "killed before exit_timeout");
         break;
     case TR_KILL_ROLLBACK:
         promise(m, is_of(p, &m->next) && m->failure, "killed by a rollback that is none");
         break;
     case TR_KILL_STOP:
-        promise(m, p->phase != TR_RETIRING || is_late, "killed before the quick grace");
+        promise(m, p->phase != TR_DRAINING || is_late, "killed before the quick grace");
         promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
                 "record %u is wanted, but killed", a->record);
         break;
@@ -224,7 +225,7 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
     if (m->next.revision && !m->failure)
         m->failure = TR_FAILURE_STOPPED;
     for (uint32_t i = 0; i < m->n_records; i++)
-        if (m->procs[i].phase == TR_RETIRING)
+        if (m->procs[i].phase == TR_DRAINING)
             m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
 }
 
@@ -269,8 +270,8 @@ static void trace(struct tr_model *m, const struct tr_action *a)
     case TR_RUN:
         snprintf(at, size, "run:%u", a->record);
         break;
-    case TR_RETIRE:
-        snprintf(at, size, "%s:%u", a->is_quick ? "quit" : "retire", a->record);
+    case TR_DRAIN:
+        snprintf(at, size, "%s:%u", a->is_quick ? "quit" : "drain", a->record);
         break;
     case TR_KILL:
         snprintf(at, size, "kill:%u/%s", a->record, kills[a->why]);
@@ -310,8 +311,8 @@ static void act(struct tr_model *m, const struct tr_action *a)
     case TR_RUN:
         do_run(m, a, p);
         break;
-    case TR_RETIRE:
-        do_retire(m, a, p);
+    case TR_DRAIN:
+        do_drain(m, a, p);
         break;
     case TR_KILL:
         do_kill(m, a, p);
@@ -442,21 +443,21 @@ static void note(struct tr_model *m, const struct tr_event *ev)
         if (p->phase == TR_STARTING)
             enter(m, p, TR_READY, NEVER);
         break;
-    case TR_EV_RETIRING:
+    case TR_EV_DRAINS:
         if (is_active(p)) {
             const bool was_holder = is_of(p, &m->live);
 
             note_end(m, p, TR_FAILURE_DIED);
-            retire(m, p);
+            begin_drain(m, p);
             if (was_holder)
                 promote_heir(m, p);
         }
         break;
     case TR_EV_TOLD:
-        if (p->phase == TR_RETIRING && !p->is_quick)
-            retire(m, p);
+        if (p->phase == TR_DRAINING && !p->is_quick)
+            begin_drain(m, p);
         break;
-    case TR_EV_RECYCLE:
+    case TR_EV_WANTS_HEIR:
         p->wants_heir |= p->phase == TR_RUNNING && is_of(p, &m->live);
         break;
     case TR_EV_EXITED: {
@@ -523,7 +524,7 @@ void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record)
 
 void tr_model_upgrade(struct tr_model *m)
 {
-    static struct tr_adopted procs[TR_RECORDS_MAX];
+    static struct tr_inherited procs[TR_RECORDS_MAX];
     static struct transition fresh;
     size_t n = 0;
 
@@ -533,9 +534,10 @@ void tr_model_upgrade(struct tr_model *m)
         transition_describe(&m->engine, i, &procs[n]);
         n += procs[n].proc.phase != TR_FREE;
     }
-    promise(
-        m, transition_adopt(&fresh, &m->live, m->n_records, (uint32_t)m->now_ms + 1, procs, n) == 0,
-        "what the engine has cannot be adopted");
+    promise(m,
+            transition_inherit(&fresh, &m->live, m->n_records, (uint32_t)m->now_ms + 1, procs, n) ==
+                0,
+            "what the engine has cannot be adopted");
     m->engine = fresh;
     drain(m);
 }

@@ -43,7 +43,7 @@ static void plan_drain(struct tr_sim *s, struct tr_model_proc *p)
 
 static enum tr_event_kind own_accord(struct tr_sim *s)
 {
-    return chance(s, s->habits.recycle) ? TR_EV_RECYCLE : TR_EV_RETIRING;
+    return chance(s, s->habits.recycle) ? TR_EV_WANTS_HEIR : TR_EV_DRAINS;
 }
 
 static void on_model_action(struct tr_model *m, const struct tr_action *a)
@@ -56,7 +56,7 @@ static void on_model_action(struct tr_model *m, const struct tr_action *a)
     else if (a->kind == TR_RUN && s->habits.service_ms)
         plan(s, p, chance(s, s->habits.own_accord) ? own_accord(s) : TR_EV_EXITED,
              s->habits.service_ms);
-    else if (a->kind == TR_RETIRE)
+    else if (a->kind == TR_DRAIN)
         plan_drain(s, p);
     else if (a->kind == TR_KILL)
         plan(s, p, TR_EV_EXITED, s->habits.reap_ms);
@@ -91,7 +91,7 @@ void tr_sim_run(struct tr_sim *s, uint64_t to_ms)
         m->now_ms = MAX(m->now_ms, p->event_ms);
         p->event_ms = UINT64_MAX;
         tr_model_kind(m, p->event, (uint32_t)(p - m->procs));
-        if (p->phase == TR_RETIRING && p->event == TR_EV_RETIRING)
+        if (p->phase == TR_DRAINING && p->event == TR_EV_DRAINS)
             plan_drain(s, p);
     }
     m->now_ms = MAX(m->now_ms, to_ms);

@@ -14,8 +14,8 @@ struct tr_sim_habits {
     uint32_t boot_hang; /* chance never to become ready */
     uint32_t boot_ms;
     uint32_t service_ms; /* until it ends unasked; 0 = never */
-    uint32_t own_accord; /* chance that it then retires instead of dying */
-    uint32_t recycle; /* chance that it asks for an heir before it retires */
+    uint32_t own_accord; /* chance that it then drains instead of dying */
+    uint32_t recycle; /* chance that it asks for an heir before it drains */
     uint32_t drain_hang; /* chance never to end its drain */
     uint32_t drain_ms;
     uint32_t reap_ms; /* from SIGKILL to its end */

@@ -282,12 +282,12 @@ static struct protocol_result tenfold_on_data(const void *context UNUSED, uint64
     struct protocol_result r = {.reply = reply};
 
     assert_int_equal(resume, 0);
-    while (r.consumed < len && r.verdict == PROTOCOL_GO_ON) {
+    while (r.consumed < len && r.outcome == PROTOCOL_GO_ON) {
         memset(reply + r.reply_len, data[r.consumed], 10);
         r.reply_len += 10;
         r.messages++;
         (*protocol_state)++;
-        r.verdict = data[r.consumed++] == '.' ? PROTOCOL_CLOSE : PROTOCOL_GO_ON;
+        r.outcome = data[r.consumed++] == '.' ? PROTOCOL_CLOSE : PROTOCOL_GO_ON;
     }
     assert_int_equal(*protocol_state, counter_get(&rig.counters.requests) + r.messages);
     return r;

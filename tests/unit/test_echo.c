@@ -27,7 +27,7 @@ static void echo_on_data__messages_and_a_rest__reply_is_the_prefix(void **state 
 
     assert_int_equal(echo_rule_init(&r, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN, 100), 0);
     p = on_data(&r, text, 0);
-    assert_int_equal(p.verdict, PROTOCOL_GO_ON);
+    assert_int_equal(p.outcome, PROTOCOL_GO_ON);
     assert_ptr_equal(p.reply, text);
     assert_int_equal(p.reply_len, 9);
     assert_int_equal(p.consumed, 9);
@@ -45,7 +45,7 @@ static void echo_on_data__quit__echoed_and_closed(void **state UNUSED)
 
     assert_int_equal(echo_rule_init(&r, "\n", 1, 100), 0);
     p = on_data(&r, "x\nQUIT\ny\n", 0);
-    assert_int_equal(p.verdict, PROTOCOL_CLOSE);
+    assert_int_equal(p.outcome, PROTOCOL_CLOSE);
     assert_int_equal(p.reply_len, 7);
     assert_int_equal(p.messages, 2);
 }
@@ -57,7 +57,7 @@ static void echo_on_data__too_big__what_precedes_is_echoed(void **state UNUSED)
 
     assert_int_equal(echo_rule_init(&r, "\n", 1, 3), 0);
     p = on_data(&r, "abc\nabcd\nx\n", 0);
-    assert_int_equal(p.verdict, PROTOCOL_TOO_BIG);
+    assert_int_equal(p.outcome, PROTOCOL_TOO_BIG);
     assert_int_equal(p.reply_len, 4);
     assert_int_equal(p.consumed, 4);
     assert_int_equal(p.messages, 1);
@@ -71,7 +71,7 @@ static void echo_on_data__raw__everything_and_quit_is_payload(void **state UNUSE
     assert_int_equal(echo_rule_init(&r, "", 0, 3), 0);
     assert_int_equal(r.quit_len, 0);
     p = on_data(&r, "QUIT\r\n\r\n", 0);
-    assert_int_equal(p.verdict, PROTOCOL_GO_ON);
+    assert_int_equal(p.outcome, PROTOCOL_GO_ON);
     assert_int_equal(p.reply_len, 8);
 }
 

@@ -29,7 +29,7 @@ static void assert_agrees(const struct piecewise *p, const uint8_t *data, size_t
     if (!piecewise_agrees(p, &naive, fed))
         fail_msg("kernel %d: verdict %d for %d, prefix %zu for %zu, messages %zu for %zu, %zu "
                  "scanned of %zu",
-                 p->kernel, (int)p->sum.verdict, (int)naive.verdict, p->sum.complete,
+                 p->kernel, (int)p->sum.outcome, (int)naive.outcome, p->sum.complete,
                  naive.complete, (size_t)p->sum.messages, (size_t)naive.messages,
                  (size_t)p->sum.scanned, fed);
 }
@@ -71,7 +71,7 @@ static void frame_scan__raw__all_complete(void **state UNUSED)
     const struct frame_rule r = make_rule("", 0, 2);
     struct frame_result f = frame_scan(&r, (const uint8_t *)"QUIT\r\n\r\n", 8, 0);
 
-    assert_int_equal(f.verdict, FRAME_PENDING);
+    assert_int_equal(f.outcome, FRAME_PENDING);
     assert_int_equal(f.complete, 8);
     assert_int_equal(f.messages, 1);
     f = frame_scan(&r, (const uint8_t *)"", 0, 0);
@@ -85,7 +85,7 @@ static void frame_scan__no_quit_and_empty_messages__goes_on(void **state UNUSED)
 
     assert_int_equal(frame_rule_init(&r, "\n", 1, 9, NULL, 0), 0);
     f = frame_scan(&r, (const uint8_t *)"\n\nQUIT\n", 7, 0);
-    assert_int_equal(f.verdict, FRAME_PENDING);
+    assert_int_equal(f.outcome, FRAME_PENDING);
     assert_int_equal(f.complete, 7);
     assert_int_equal(f.messages, 3);
 }
@@ -93,7 +93,7 @@ static void frame_scan__no_quit_and_empty_messages__goes_on(void **state UNUSED)
 static const struct {
     const char *data;
     size_t max_message;
-    enum frame_verdict verdict;
+    enum frame_outcome outcome;
     size_t complete, messages;
     size_t resume; /* has a meaning only while the conversation goes on */
 } table[] = {
@@ -136,11 +136,11 @@ static void frame_scan__table__as_written(void **state UNUSED)
         const size_t len = strlen(table[i].data);
         const struct frame_result f = frame_scan(&r, (const uint8_t *)table[i].data, len, 0);
 
-        if (f.verdict != table[i].verdict || f.complete != table[i].complete ||
+        if (f.outcome != table[i].outcome || f.complete != table[i].complete ||
             f.messages != table[i].messages ||
-            (f.verdict == FRAME_PENDING && f.resume != table[i].resume))
+            (f.outcome == FRAME_PENDING && f.resume != table[i].resume))
             fail_msg("row %zu: verdict %d, complete %zu, messages %zu, resume %zu", i,
-                     (int)f.verdict, f.complete, (size_t)f.messages, f.resume);
+                     (int)f.outcome, f.complete, (size_t)f.messages, f.resume);
         for (size_t first = 0; first <= len; first++)
             check_pieces(&r, (const uint8_t *)table[i].data, len, first, 1);
     }

@@ -39,14 +39,14 @@ static void handover_answer__written__same_read(void **state UNUSED)
 {
     uint8_t buf[HANDOVER_ANSWER_BYTES];
 
-    for (enum handover_verdict v = HANDOVER_OK; v <= HANDOVER_REFUSED; v++) {
-        const struct handover_answer a = {.id = 9 * v, .verdict = v, .room = UINT32_MAX};
+    for (enum handover_outcome v = HANDOVER_OK; v <= HANDOVER_REFUSED; v++) {
+        const struct handover_answer a = {.id = 9 * v, .outcome = v, .room = UINT32_MAX};
         struct handover_answer got;
 
         handover_put_answer(&a, buf);
         assert_int_equal(handover_get_answer(buf, sizeof(buf), &got), 0);
         assert_int_equal(got.id, 9 * v);
-        assert_int_equal(got.verdict, v);
+        assert_int_equal(got.outcome, v);
         assert_true(got.room == UINT32_MAX);
     }
 }
@@ -105,13 +105,13 @@ static void handover_get_batch__impossible__refused(void **state UNUSED)
     assert_int_equal(got.id, 77);
 }
 
-static void handover_get_answer__no_verdict__refused(void **state UNUSED)
+static void handover_get_answer__no_outcome__refused(void **state UNUSED)
 {
     uint8_t buf[HANDOVER_ANSWER_BYTES];
     struct handover_answer got;
 
     for (unsigned v = 0; v < 300; v++) {
-        handover_put_answer(&(struct handover_answer){1, (enum handover_verdict)v, 0}, buf);
+        handover_put_answer(&(struct handover_answer){1, (enum handover_outcome)v, 0}, buf);
         assert_int_equal(handover_get_answer(buf, sizeof(buf), &got),
                          v == HANDOVER_OK || v == HANDOVER_REFUSED ? 0 : -EBADMSG);
     }
@@ -308,7 +308,7 @@ int main(void)
         cmocka_unit_test(handover_get__any_other_length__refused),
         cmocka_unit_test(handover_get__another_version__said_so_whatever_else_differs),
         cmocka_unit_test(handover_get_batch__impossible__refused),
-        cmocka_unit_test(handover_get_answer__no_verdict__refused),
+        cmocka_unit_test(handover_get_answer__no_outcome__refused),
         cmocka_unit_test(handover_next__three_connections__as_they_were),
         cmocka_unit_test(handover_open__any_other_size__refused),
         cmocka_unit_test(handover_open__huge_lengths__refused),

@@ -728,7 +728,7 @@ static struct listener *adopt(struct listener *l)
 {
     struct listener *again = NULL;
     const int r =
-        listener_adopt(l->text, l->fd, l->backlog, l->owner == getpid(), l->dev, l->ino, &again);
+        listener_inherit(l->text, l->fd, l->backlog, l->owner == getpid(), l->dev, l->ino, &again);
 
     assert_int_equal(r, 0);
     assert_int_equal(again->fd, l->fd);
@@ -768,10 +768,10 @@ static void listener_adopt__not_such_a_socket__refused(void **state UNUSED)
     int pair[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(listener_adopt(":1", pair[0], 1, false, 0, 0, &l), -EINVAL);
-    assert_int_equal(listener_adopt(":1", null, 1, false, 0, 0, &l), -ENOTSOCK);
-    assert_int_equal(listener_adopt(":1", -1, 1, false, 0, 0, &l), -EBADF);
-    assert_int_equal(listener_adopt("nonsense", pair[0], 1, false, 0, 0, &l), -EINVAL);
+    assert_int_equal(listener_inherit(":1", pair[0], 1, false, 0, 0, &l), -EINVAL);
+    assert_int_equal(listener_inherit(":1", null, 1, false, 0, 0, &l), -ENOTSOCK);
+    assert_int_equal(listener_inherit(":1", -1, 1, false, 0, 0, &l), -EBADF);
+    assert_int_equal(listener_inherit("nonsense", pair[0], 1, false, 0, 0, &l), -EINVAL);
     assert_ptr_equal(l, &l);
     assert_true(fcntl(pair[0], F_GETFD) >= 0);
     fds_close(&pair[0]);

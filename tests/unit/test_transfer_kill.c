@@ -78,7 +78,7 @@ static void note_sent(const struct msghdr *msg)
         shared->count[batch.id - 1] = batch.count;
         shared->n_sent = batch.id;
     } else if (handover_get_answer(iov->iov_base, iov->iov_len, &answer) == 0 &&
-               answer.verdict == HANDOVER_OK) {
+               answer.outcome == HANDOVER_OK) {
         shared->n_accepted = answer.id;
     }
 }

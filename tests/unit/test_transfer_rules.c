@@ -165,7 +165,7 @@ static void close_taker(struct world *w)
     memset(w->to_taker, 0, sizeof(w->to_taker));
 }
 
-static void settle(struct world *w, uint32_t id, enum giving_fate fate)
+static void settle(struct world *w, uint32_t id, enum giving_outcome fate)
 {
     if (fate == GIVING_RESUME) {
         batch_of(w, id)->is_givers = 1;
@@ -220,7 +220,7 @@ static int giver_reads_end(struct world *w)
         return 0;
     for (;;) {
         const uint32_t oldest = w->giving.answered + 1;
-        const enum giving_fate fate = giving_ended(&w->giving);
+        const enum giving_outcome fate = giving_ended(&w->giving);
 
         if (fate == GIVING_NOTHING)
             break;

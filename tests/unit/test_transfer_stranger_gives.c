@@ -109,7 +109,7 @@ static void begin_to_take(void)
     taker_takes(taker, 1000);
     hello = receive_answer(t.fds[0]);
     assert_int_equal(hello.id, 0);
-    assert_int_equal(hello.verdict, HANDOVER_OK);
+    assert_int_equal(hello.outcome, HANDOVER_OK);
     assert_int_equal(hello.room, 1000);
 }
 
@@ -124,7 +124,7 @@ static void expect_refused(const struct parcel *p, uint32_t room)
     post(p);
     a = receive_answer(t.fds[0]);
     assert_int_equal(a.id, 1);
-    assert_int_equal(a.verdict, HANDOVER_REFUSED);
+    assert_int_equal(a.outcome, HANDOVER_REFUSED);
     assert_int_equal(a.room, room);
     assert_int_equal(taker->rig.set.n_open, 0);
     n_bad = t.n_peers;
@@ -136,7 +136,7 @@ static void expect_refused(const struct parcel *p, uint32_t room)
     post(&good);
     a = receive_answer(t.fds[0]);
     assert_int_equal(a.id, 2);
-    assert_int_equal(a.verdict, HANDOVER_OK);
+    assert_int_equal(a.outcome, HANDOVER_OK);
     assert_int_equal(a.room, 997);
     for (size_t i = n_bad; i < t.n_peers; i++)
         assert_true(transfer_rig_echo(&t, t.peers[i]));
@@ -148,7 +148,7 @@ static void transfer_take__as_it_should_be__taken(void **state UNUSED)
 
     begin_to_take();
     post(&p);
-    assert_int_equal(receive_answer(t.fds[0]).verdict, HANDOVER_OK);
+    assert_int_equal(receive_answer(t.fds[0]).outcome, HANDOVER_OK);
     transfer_rig_expect_echoes(&t, 5);
 }
 
@@ -249,7 +249,7 @@ static void transfer_take__no_file_but_a_socket__refused(void **state UNUSED)
         transfer_send(t.fds[0], p.head, p.head_len, (const int[]){pair[1], pair[1]}, 2), 0);
     close(pair[1]);
     taker_turns(taker);
-    assert_int_equal(receive_answer(t.fds[0]).verdict, HANDOVER_REFUSED);
+    assert_int_equal(receive_answer(t.fds[0]).outcome, HANDOVER_REFUSED);
     rig_expect_eof(&taker->rig, pair[0]);
     close(pair[0]);
 }

@@ -31,7 +31,7 @@ static int teardown(void **state UNUSED)
     return 0;
 }
 
-static void say(uint32_t id, enum handover_verdict verdict, uint32_t room)
+static void say(uint32_t id, enum handover_outcome verdict, uint32_t room)
 {
     uint8_t data[HANDOVER_ANSWER_BYTES];
 

@@ -1,7 +1,7 @@
 /*
  * The transition engine, one scenario a table: what happens at what time, and which actions must
  * follow, exactly. The model of tests/support checks the promises that hold everywhere.
- * An action reads spawn:RECORD@SLOT, run:RECORD, retire:RECORD, quit:RECORD (quick),
+ * An action reads spawn:RECORD@SLOT, run:RECORD, drain:RECORD, quit:RECORD (quick),
  * kill:RECORD/WHY, commit:REVISION, rollback:REVISION/WHY.
  */
 #include <setjmp.h>
@@ -31,10 +31,10 @@ static void feed(struct tr_model *m, const char *text)
     } words[] = {
         {"ready", {.kind = TR_EV_READY}},
         {"exit", {.kind = TR_EV_EXITED}},
-        {"retiring", {.kind = TR_EV_RETIRING}},
+        {"draining", {.kind = TR_EV_DRAINS}},
         {"told", {.kind = TR_EV_TOLD}},
         {"missed", {.kind = TR_EV_EXITED, .is_missed = true}},
-        {"recycle", {.kind = TR_EV_RECYCLE}},
+        {"recycle", {.kind = TR_EV_WANTS_HEIR}},
         {"fork-fails", {.kind = TR_EV_FORK_FAILED}},
         {"scale", {.kind = TR_EV_SCALE}},
         {"reload", {.kind = TR_EV_RELOAD}},
@@ -226,36 +226,36 @@ static void transition__ten_seconds_in_service__forgiven_with_one_wake(void **st
          {11599, "", ""}, {11850, "", "spawn:0@1"});
 }
 
-static void transition__retires_of_its_own_accord__replaced_at_once_unpunished(void **state UNUSED)
+static void transition__drains_of_its_own_accord__replaced_at_once_unpunished(void **state UNUSED)
 {
     begin_serving();
-    PLAY({20, "retiring 0", "spawn:2@1"});
+    PLAY({20, "draining 0", "spawn:2@1"});
     assert_true(transition_is_planned(&model.engine, 0));
     assert_false(transition_is_degraded(&model.engine));
-    PLAY({21, "retiring 0", ""}, {22, "ready 2", "run:2"}, {23, "retiring 2", "spawn:3@1"},
+    PLAY({21, "draining 0", ""}, {22, "ready 2", "run:2"}, {23, "draining 2", "spawn:3@1"},
          {24, "exit 0", ""}, {25, "ready 3", "run:3"}, {26, "exit 3", "spawn:0@1"},
          {27, "ready 0", "run:0"}, {3522, "", ""}, {3523, "", "kill:2/exit"}, {3600, "exit 2", ""});
 }
 
-static void transition__recycle__heir_serves_before_the_old_one_retires(void **state UNUSED)
+static void transition__recycle__heir_serves_before_the_old_one_drains(void **state UNUSED)
 {
     begin_serving(); /* records 0 and 1 run since 10 and 11 ms at the latest */
     PLAY({2000, "recycle 0", "spawn:2@1"});
     assert_false(transition_is_degraded(&model.engine));
     assert_false(transition_is_planned(&model.engine, 0));
-    PLAY({2001, "ready 2", "run:2 retire:0"});
+    PLAY({2001, "ready 2", "run:2 drain:0"});
     assert_true(transition_is_planned(&model.engine, 0));
     PLAY({2002, "exit 0", ""}, {2003, "recycle 0", ""}, {2004, "recycle 9", ""});
 }
 
-static void transition__retires_and_is_told_later__has_its_time_from_then_on(void **state UNUSED)
+static void transition__drains_and_is_told_later__has_its_time_from_then_on(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "scale 1", "retire:1"}, {2000, "told 0", ""}, {2100, "told 1", ""});
+    PLAY({100, "scale 1", "drain:1"}, {2000, "told 0", ""}, {2100, "told 1", ""});
     assert_int_equal(transition_deadline(&model.engine), 2100 + 3000 + TR_KILL_GRACE_MS);
     PLAY({5599, "", ""}, {5600, "", "kill:1/exit"}, {5600, "told 1", ""}, {5700, "exit 1", ""});
     /* A stop's own deadline is nobody's to move. */
-    PLAY({6000, "stop", "retire:0"}, {7000, "told 0", ""}, {9499, "", ""},
+    PLAY({6000, "stop", "drain:0"}, {7000, "told 0", ""}, {9499, "", ""},
          {9500, "", "kill:0/exit"});
 }
 
@@ -277,8 +277,8 @@ static void transition__recycle_of_all__one_heir_at_a_time(void **state UNUSED)
 {
     begin_serving();
     PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "recycle 1", ""},
-         {2005, "ready 2", "run:2 retire:0"}, {2020, "exit 0", "spawn:0@2"},
-         {2021, "ready 0", "run:0 retire:1"});
+         {2005, "ready 2", "run:2 drain:0"}, {2020, "exit 0", "spawn:0@2"},
+         {2021, "ready 0", "run:0 drain:1"});
 }
 
 static void transition__recycle_after_a_moment__waits_for_a_second_of_service(void **state UNUSED)
@@ -300,7 +300,7 @@ static void transition__heir_dies__old_one_serves_on_and_another_is_tried_later(
     begin_serving();
     PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "exit 2", ""});
     assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
-    PLAY({2300, "", "spawn:2@1"}, {2301, "ready 2", "run:2 retire:0"});
+    PLAY({2300, "", "spawn:2@1"}, {2301, "ready 2", "run:2 drain:0"});
 }
 
 static void transition__heir_hangs__killed_and_old_one_serves_on(void **state UNUSED)
@@ -314,11 +314,11 @@ static void transition__heir_hangs__killed_and_old_one_serves_on(void **state UN
 static void transition__reload_or_fewer_workers__heir_is_not_wanted(void **state UNUSED)
 {
     begin_serving();
-    PLAY({2000, "recycle 1", "spawn:2@2"}, {2001, "scale 1", "retire:1 kill:2/stop"});
+    PLAY({2000, "recycle 1", "spawn:2@2"}, {2001, "scale 1", "drain:1 kill:2/stop"});
     begin_serving();
     PLAY({2000, "recycle 0", "spawn:2@1"}, {2001, "reload 2", "spawn:3@1 spawn:4@2"},
          {2002, "ready 3", ""},
-         {2003, "ready 4", "run:3 run:4 commit:2 retire:0 retire:1 kill:2/stop"});
+         {2003, "ready 4", "run:3 run:4 commit:2 drain:0 drain:1 kill:2/stop"});
 }
 
 static void transition__recycle_during_a_reload__left_to_the_reload(void **state UNUSED)
@@ -328,10 +328,10 @@ static void transition__recycle_during_a_reload__left_to_the_reload(void **state
          {2002, "exit 2", "kill:3/rollback rollback:2/died spawn:2@1"});
 }
 
-static void transition__retires_before_ready__backs_off(void **state UNUSED)
+static void transition__drains_before_ready__backs_off(void **state UNUSED)
 {
     begin(1, 8);
-    PLAY({20, "retiring 0", ""}, {119, "", ""}, {220, "exit 0", "spawn:1@1"});
+    PLAY({20, "draining 0", ""}, {119, "", ""}, {220, "exit 0", "spawn:1@1"});
     assert_int_equal(model.engine.budget.left, model.engine.budget.full);
 }
 
@@ -339,7 +339,7 @@ static void transition__no_free_record__waits_for_an_end(void **state UNUSED)
 {
     begin(2, 3);
     PLAY({10, "ready 0", "run:0"}, {10, "ready 1", "run:1 serving"},
-         {20, "retiring 0", "spawn:2@1"}, {30, "ready 2", "run:2"}, {40, "retiring 2", ""});
+         {20, "draining 0", "spawn:2@1"}, {30, "ready 2", "run:2"}, {40, "draining 2", ""});
     assert_int_equal(transition_deadline(&model.engine), 20 + 3000 + TR_KILL_GRACE_MS);
     assert_true(transition_is_degraded(&model.engine));
     PLAY({50, "exit 0", "spawn:0@1"});
@@ -366,12 +366,12 @@ static void transition__killed_before_ready__as_a_death_in_service(void **state 
 
 /* ---- scale ---- */
 
-static void transition__scale__up_spawns_down_retires_the_highest(void **state UNUSED)
+static void transition__scale__up_spawns_down_drains_the_highest(void **state UNUSED)
 {
     begin_serving();
     PLAY({20, "scale 4", "spawn:2@3 spawn:3@4"});
     assert_false(transition_is_degraded(&model.engine));
-    PLAY({21, "ready 2", "run:2"}, {22, "scale 1", "retire:1 retire:2 kill:3/stop"},
+    PLAY({21, "ready 2", "run:2"}, {22, "scale 1", "drain:1 drain:2 kill:3/stop"},
          {23, "scale 0", ""}, {24, "scale 1", ""}, {25, "exit 3", ""}, {26, "exit 1", ""},
          {3522, "", "kill:2/exit"}, {3523, "exit 2", ""});
 }
@@ -392,23 +392,23 @@ static void transition__slot_comes_back__without_history(void **state UNUSED)
 
 /* ---- reload ---- */
 
-static void transition__reload__all_ready_run_commit_retire(void **state UNUSED)
+static void transition__reload__all_ready_run_commit_drain(void **state UNUSED)
 {
     begin_serving();
     PLAY({100, "reload 3", "spawn:2@1 spawn:3@2 spawn:4@3"}, {101, "reload 2", ""},
          {110, "ready 3", ""}, {120, "ready 2", ""});
     assert_false(transition_can_reload(&model.engine, 1));
     assert_false(transition_is_degraded(&model.engine));
-    PLAY({130, "ready 4", "run:2 run:3 run:4 commit:2 retire:0 retire:1"}, {140, "exit 0", ""},
+    PLAY({130, "ready 4", "run:2 run:3 run:4 commit:2 drain:0 drain:1"}, {140, "exit 0", ""},
          {3629, "", ""}, {3630, "", "kill:1/exit"}, {3631, "exit 1", ""},
          {3632, "exit 4", "spawn:0@3"});
     assert_int_equal(model.n[TR_SERVING], 1);
 }
 
-static void transition__reload_to_fewer__surplus_slots_retire(void **state UNUSED)
+static void transition__reload_to_fewer__surplus_slots_drain(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 retire:0 retire:1"},
+    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 drain:0 drain:1"},
          {111, "exit 0", ""}, {112, "exit 1", ""}, {113, "scale 2", "spawn:0@2"});
 }
 
@@ -428,7 +428,7 @@ static void check_rollback(const char *event, uint64_t at_ms, const char *action
     assert_int_equal(model.engine.live.revision, 1);
     assert_int_equal(transition_count(&model.engine, TR_RUNNING), 2);
     assert_int_equal(model.engine.budget.left, model.engine.budget.full);
-    assert_int_equal(model.n[TR_RETIRE], 0);
+    assert_int_equal(model.n[TR_DRAIN], 0);
     assert_true(transition_can_reload(&model.engine, 2));
 }
 
@@ -452,16 +452,16 @@ static void transition__reload__fork_failure__rollback(void **state UNUSED)
     check_rollback("fork-fails 4", 200, "kill:2/rollback kill:3/rollback rollback:2/fork");
 }
 
-static void transition__reload__retires_before_ready__rollback(void **state UNUSED)
+static void transition__reload__drains_before_ready__rollback(void **state UNUSED)
 {
-    check_rollback("retiring 4", 200, "kill:2/rollback kill:3/rollback rollback:2/died");
+    check_rollback("draining 4", 200, "kill:2/rollback kill:3/rollback rollback:2/died");
 }
 
 static void transition__reload__death_just_after_commit__ordinary_death(void **state UNUSED)
 {
     begin_serving();
     PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "ready 2", ""},
-         {120, "ready 3", "run:2 run:3 commit:2 retire:0 retire:1"}, {121, "exit 2", "spawn:2@1"},
+         {120, "ready 3", "run:2 run:3 commit:2 drain:0 drain:1"}, {121, "exit 2", "spawn:2@1"},
          {122, "ready 2", "run:2"});
     assert_int_equal(model.n[TR_ROLLBACK], 0);
 }
@@ -482,8 +482,8 @@ static void transition__reload__death_between_run_and_commit__commits(void **sta
         transition_event(t, 120, &died);
     }
     assert_int_equal(transition_next(t, 120).kind, TR_COMMIT);
-    assert_int_equal(transition_next(t, 120).kind, TR_RETIRE);
-    assert_int_equal(transition_next(t, 120).kind, TR_RETIRE);
+    assert_int_equal(transition_next(t, 120).kind, TR_DRAIN);
+    assert_int_equal(transition_next(t, 120).kind, TR_DRAIN);
     assert_int_equal(transition_next(t, 120).slot, 2); /* slot 1 has used its second up */
     assert_int_equal(transition_next(t, 120).kind, TR_NOTHING);
     assert_in_range(transition_deadline(t), 1090, 1090 + POLICY_SERVICE_JITTER_MS);
@@ -513,7 +513,7 @@ static void transition__reload__commits__history_ends_but_for_the_interval(void 
     PLAY({5, "ready 0", "run:0"}, {6, "ready 2", "run:2"}, {10, "exit 1", ""},
          {20, "exit 0", "spawn:0@1"}, {21, "exit 2", "spawn:1@3"}, {22, "ready 0", "run:0"},
          {23, "ready 1", "run:1"}, {24, "exit 1", ""}, {25, "reload 2", "spawn:1@1 spawn:2@2"},
-         {30, "ready 1", ""}, {31, "ready 2", "run:1 run:2 commit:2 retire:0 serving"});
+         {30, "ready 1", ""}, {31, "ready 2", "run:1 run:2 commit:2 drain:0 serving"});
     assert_int_equal(model.engine.slots[2].early_deaths, 0);
     assert_int_equal(model.engine.budget.full, MAX(2 * POLICY_BUDGET_PER_SLOT, POLICY_BUDGET_MIN));
     assert_int_equal(model.engine.budget.left, model.engine.budget.full);
@@ -526,7 +526,7 @@ static void transition__reload__live_death__refilled_in_live_then_replaced(void 
     begin_serving();
     PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "exit 0", "spawn:0@1"});
     assert_int_equal(model.procs[0].revision, 1);
-    PLAY({120, "ready 2", ""}, {130, "ready 3", "run:2 run:3 commit:2 kill:0/stop retire:1"});
+    PLAY({120, "ready 2", ""}, {130, "ready 3", "run:2 run:3 commit:2 kill:0/stop drain:1"});
 }
 
 static void transition__reload__slot_in_back_off__filled_by_commit(void **state UNUSED)
@@ -534,7 +534,7 @@ static void transition__reload__slot_in_back_off__filled_by_commit(void **state 
     begin_serving();
     PLAY({100, "exit 0", "spawn:0@1"}, {110, "exit 0", ""},
          {120, "reload 2", "spawn:0@1 spawn:2@2"}, {130, "ready 0", ""},
-         {140, "ready 2", "run:0 run:2 commit:2 retire:1"}, {3000, "", ""});
+         {140, "ready 2", "run:0 run:2 commit:2 drain:1"}, {3000, "", ""});
 }
 
 static void transition__reload_during_a_start_that_fails__possible_in_back_off(void **state UNUSED)
@@ -545,7 +545,7 @@ static void transition__reload_during_a_start_that_fails__possible_in_back_off(v
     assert_false(transition_can_reload(&model.engine, 2));
     PLAY({10, "exit 0", ""});
     assert_true(transition_can_reload(&model.engine, 2));
-    PLAY({20, "reload 1", "spawn:0@1"}, {30, "ready 0", "run:0 commit:2 retire:1 serving"});
+    PLAY({20, "reload 1", "spawn:0@1"}, {30, "ready 0", "run:0 commit:2 drain:1 serving"});
 }
 
 static void transition__reload_without_room__ignored(void **state UNUSED)
@@ -554,7 +554,7 @@ static void transition__reload_without_room__ignored(void **state UNUSED)
     PLAY({10, "ready 0", "run:0"}, {10, "ready 1", "run:1 serving"});
     assert_true(transition_can_reload(&model.engine, 2));
     assert_false(transition_can_reload(&model.engine, 3));
-    PLAY({20, "reload 3", ""}, {30, "retiring 0", "spawn:2@1"}, {31, "reload 2", ""});
+    PLAY({20, "reload 3", ""}, {30, "draining 0", "spawn:2@1"}, {31, "reload 2", ""});
     assert_false(transition_can_reload(&model.engine, 2));
     PLAY({40, "exit 0", ""}, {50, "exit 2", ""});
     assert_false(transition_can_reload(&model.engine, 3)); /* one of the three free is slot 1's */
@@ -583,7 +583,7 @@ static void transition__scale_during_reload__of_next(void **state UNUSED)
          {120, "ready 2", ""}, {121, "ready 3", ""},
          {122, "scale 2",
           "kill:4/stop run:2 run:3 "
-          "commit:2 retire:0 retire:1"},
+          "commit:2 drain:0 drain:1"},
          {130, "exit 4", ""});
 }
 
@@ -593,15 +593,15 @@ static void transition__scale_during_reload__leaves_room_for_live(void **state U
     PLAY({10, "ready 0", "run:0"}, {10, "ready 1", "run:1 serving"},
          {20, "reload 2", "spawn:2@1 spawn:3@2"}, {30, "scale 9", "spawn:4@3 spawn:5@4"},
          {40, "ready 2", ""}, {40, "ready 3", ""}, {40, "ready 4", ""},
-         {40, "ready 5", "run:2 run:3 run:4 run:5 commit:2 retire:0 retire:1"});
+         {40, "ready 5", "run:2 run:3 run:4 run:5 commit:2 drain:0 drain:1"});
 }
 
 /* ---- stop ---- */
 
-static void transition__stop__retires_then_kills_then_stopped(void **state UNUSED)
+static void transition__stop__drains_then_kills_then_stopped(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "stop", "retire:0 retire:1"}, {110, "exit 0", ""}, {3599, "", ""},
+    PLAY({100, "stop", "drain:0 drain:1"}, {110, "exit 0", ""}, {3599, "", ""},
          {3600, "", "kill:1/exit"}, {3610, "exit 1", "stopped"}, {9000, "stop", ""});
     assert_int_equal(transition_deadline(&model.engine), UINT64_MAX);
 }
@@ -609,7 +609,7 @@ static void transition__stop__retires_then_kills_then_stopped(void **state UNUSE
 static void transition__second_stop__quick(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "stop", "retire:0 retire:1"}, {110, "stop", "quit:0 quit:1"}, {120, "quick", ""},
+    PLAY({100, "stop", "drain:0 drain:1"}, {110, "stop", "quit:0 quit:1"}, {120, "quick", ""},
          {125, "exit 0", ""}, {259, "", ""}, {260, "", "kill:1/stop"}, {261, "exit 1", "stopped"});
 }
 
@@ -625,7 +625,7 @@ static void transition__quick_stop__kills_after_the_grace(void **state UNUSED)
 static void transition__stop_before_ready__killed(void **state UNUSED)
 {
     begin(2, 8);
-    PLAY({5, "ready 0", "run:0"}, {10, "stop", "retire:0 kill:1/stop"}, {11, "ready 1", ""},
+    PLAY({5, "ready 0", "run:0"}, {10, "stop", "drain:0 kill:1/stop"}, {11, "ready 1", ""},
          {12, "exit 1", ""}, {13, "exit 0", "stopped"});
     assert_int_equal(model.n[TR_SERVING], 0);
 }
@@ -640,19 +640,19 @@ static void transition__stop_during_reload__rolls_back_and_ends(void **state UNU
 {
     begin_serving();
     PLAY({100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "ready 2", ""},
-         {120, "stop", "retire:0 retire:1 kill:2/stop kill:3/stop rollback:2/stopped"},
+         {120, "stop", "drain:0 drain:1 kill:2/stop kill:3/stop rollback:2/stopped"},
          {130, "exit 2", ""}, {130, "exit 3", ""}, {131, "exit 0", ""}, {132, "exit 1", "stopped"});
 }
 
 static void transition__stop_with_an_old_revision__nearer_deadline_counts(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 retire:0 retire:1"},
-         {1000, "stop", "retire:2"}, {3610, "", "kill:0/exit kill:1/exit"},
+    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 drain:0 drain:1"},
+         {1000, "stop", "drain:2"}, {3610, "", "kill:0/exit kill:1/exit"},
          {4500, "", "kill:2/exit"}, {4501, "exit 0", ""}, {4502, "exit 1", ""},
          {4503, "exit 2", "stopped"});
     begin_serving();
-    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 retire:0 retire:1"},
+    PLAY({100, "reload 1", "spawn:2@1"}, {110, "ready 2", "run:2 commit:2 drain:0 drain:1"},
          {1000, "quick", "quit:0 quit:1 quit:2"},
          {1150, "", "kill:0/stop kill:1/stop kill:2/stop"});
 }
@@ -667,15 +667,15 @@ static void transition__stop_after_reload_to_a_shorter_timeout__shorter_counts(v
     ev.set = tr_model_set(&model, 1);
     ev.set.exit_timeout_ms = 100;
     tr_model_event(&model, &ev);
-    PLAY({110, "ready 2", "run:2 commit:2 retire:0 retire:1"}, {1000, "stop", "retire:2"},
+    PLAY({110, "ready 2", "run:2 commit:2 drain:0 drain:1"}, {1000, "stop", "drain:2"},
          {1599, "", ""}, {1600, "", "kill:0/exit kill:1/exit kill:2/exit"});
 }
 
 static void transition__after_stop__nothing_starts(void **state UNUSED)
 {
     begin_serving();
-    PLAY({100, "stop", "retire:0 retire:1"}, {101, "reload 2", ""}, {102, "scale 5", ""},
-         {103, "retiring 0", ""}, {104, "exit 0", ""}, {105, "exit 1", "stopped"},
+    PLAY({100, "stop", "drain:0 drain:1"}, {101, "reload 2", ""}, {102, "scale 5", ""},
+         {103, "draining 0", ""}, {104, "exit 0", ""}, {105, "exit 1", "stopped"},
          {106, "scale 2", ""}, {107, "reload 2", ""});
     assert_false(transition_can_reload(&model.engine, 1));
 }
@@ -684,7 +684,7 @@ static void transition_event__nonsense__ignored(void **state UNUSED)
 {
     begin_serving();
     PLAY({20, "ready 0", ""}, {20, "ready 7", ""}, {20, "exit 7", ""}, {20, "fork-fails 0", ""},
-         {20, "retiring 5", ""}, {20, "exit 8", ""}, {20, "ready 4000000000", ""},
+         {20, "draining 5", ""}, {20, "exit 8", ""}, {20, "ready 4000000000", ""},
          {20, "tick", ""});
     tr_model_event(&model, &(struct tr_event){.kind = (enum tr_event_kind)99});
     tr_model_event(&model, &(struct tr_event){.kind = TR_EV_RELOAD});
@@ -711,7 +711,7 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
                 n[a.kind]++;
         }
         assert_int_equal(transition_count(&t, TR_RUNNING), TR_SLOTS_MAX);
-        assert_int_equal(transition_count(&t, TR_RETIRING), (revision - 1) * TR_SLOTS_MAX);
+        assert_int_equal(transition_count(&t, TR_DRAINING), (revision - 1) * TR_SLOTS_MAX);
         set.revision = revision + 1;
         transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_RELOAD, .set = set});
     }
@@ -739,9 +739,9 @@ int main(void)
         cmocka_unit_test(transition__budget_spent_but_one_serves__goes_on_degraded),
         cmocka_unit_test(transition__deaths_in_service__at_once_then_one_a_second),
         cmocka_unit_test(transition__ten_seconds_in_service__forgiven_with_one_wake),
-        cmocka_unit_test(transition__retires_of_its_own_accord__replaced_at_once_unpunished),
-        cmocka_unit_test(transition__recycle__heir_serves_before_the_old_one_retires),
-        cmocka_unit_test(transition__retires_and_is_told_later__has_its_time_from_then_on),
+        cmocka_unit_test(transition__drains_of_its_own_accord__replaced_at_once_unpunished),
+        cmocka_unit_test(transition__recycle__heir_serves_before_the_old_one_drains),
+        cmocka_unit_test(transition__drains_and_is_told_later__has_its_time_from_then_on),
         cmocka_unit_test(transition__missed__replaced_at_once_a_few_times),
         cmocka_unit_test(transition__recycle_of_all__one_heir_at_a_time),
         cmocka_unit_test(transition__recycle_after_a_moment__waits_for_a_second_of_service),
@@ -750,19 +750,19 @@ int main(void)
         cmocka_unit_test(transition__heir_hangs__killed_and_old_one_serves_on),
         cmocka_unit_test(transition__reload_or_fewer_workers__heir_is_not_wanted),
         cmocka_unit_test(transition__recycle_during_a_reload__left_to_the_reload),
-        cmocka_unit_test(transition__retires_before_ready__backs_off),
+        cmocka_unit_test(transition__drains_before_ready__backs_off),
         cmocka_unit_test(transition__no_free_record__waits_for_an_end),
         cmocka_unit_test(transition__killed_before_ready__as_a_death_in_service),
-        cmocka_unit_test(transition__scale__up_spawns_down_retires_the_highest),
+        cmocka_unit_test(transition__scale__up_spawns_down_drains_the_highest),
         cmocka_unit_test(transition__scale_beyond_the_records__as_many_as_fit),
         cmocka_unit_test(transition__slot_comes_back__without_history),
-        cmocka_unit_test(transition__reload__all_ready_run_commit_retire),
-        cmocka_unit_test(transition__reload_to_fewer__surplus_slots_retire),
+        cmocka_unit_test(transition__reload__all_ready_run_commit_drain),
+        cmocka_unit_test(transition__reload_to_fewer__surplus_slots_drain),
         cmocka_unit_test(transition__reload__death_before_ready__rollback),
         cmocka_unit_test(transition__reload__death_of_a_ready_one__rollback),
         cmocka_unit_test(transition__reload__boot_timeout__rollback),
         cmocka_unit_test(transition__reload__fork_failure__rollback),
-        cmocka_unit_test(transition__reload__retires_before_ready__rollback),
+        cmocka_unit_test(transition__reload__drains_before_ready__rollback),
         cmocka_unit_test(transition__reload__death_just_after_commit__ordinary_death),
         cmocka_unit_test(transition__reload__death_between_run_and_commit__commits),
         cmocka_unit_test(transition__reload__two_failures_at_once__first_is_named),
@@ -774,7 +774,7 @@ int main(void)
         cmocka_unit_test(transition_next__time_passes_between_actions__counts),
         cmocka_unit_test(transition__scale_during_reload__of_next),
         cmocka_unit_test(transition__scale_during_reload__leaves_room_for_live),
-        cmocka_unit_test(transition__stop__retires_then_kills_then_stopped),
+        cmocka_unit_test(transition__stop__drains_then_kills_then_stopped),
         cmocka_unit_test(transition__second_stop__quick),
         cmocka_unit_test(transition__quick_stop__kills_after_the_grace),
         cmocka_unit_test(transition__stop_before_ready__killed),

@@ -256,7 +256,7 @@ static void transition__reload_storm__coalesces_and_loses_nobody(void **state UN
     assert_int_equal(tr_model_count(&sim.model, TR_FREE), 12);
 }
 
-/* Workers that retire all the time are replaced, and nothing is held against them. */
+/* Workers that drain all the time are replaced, and nothing is held against them. */
 static void transition__recycling_all_the_time__never_counts(void **state UNUSED)
 {
     struct tr_sim_habits recycling = healthy;

@@ -25,7 +25,7 @@ struct rig {
     uint64_t beat_due;
     uint64_t beat_ns; /* what it has published */
     uint64_t last_beat;
-    enum watchdog_verdict verdict; /* of the last look */
+    enum watchdog_order outcome; /* of the last look */
     unsigned n[WATCHDOG_KILL + 1]; /* verdicts so far */
 };
 
@@ -39,8 +39,8 @@ static void beat(struct rig *r)
 static void look(struct rig *r)
 {
     watchdog_look(&r->dog, r->mono * ms, r->boot * ms, r->timeout_ms / WATCHDOG_LOOKS_A_TIMEOUT);
-    r->verdict = watchdog_judge(&r->dog, &r->watch, r->beat_ns);
-    r->n[r->verdict]++;
+    r->outcome = watchdog_check(&r->dog, &r->watch, r->beat_ns);
+    r->n[r->outcome]++;
     r->planned = r->mono + (watchdog_plan(&r->dog) + ms - 1) / ms;
 }
 
@@ -51,11 +51,11 @@ static void rig_init(struct rig *r, uint64_t timeout_ms)
     watch_init(&r->watch, timeout_ms, r->mono * ms);
     beat(r);
     look(r);
-    assert_int_equal(r->verdict, WATCHDOG_FINE);
+    assert_int_equal(r->outcome, WATCHDOG_FINE);
 }
 
 /* Time passes for everybody until @end or the first verdict of @until. */
-static void run_until(struct rig *r, uint64_t end, enum watchdog_verdict until)
+static void run_until(struct rig *r, uint64_t end, enum watchdog_order until)
 {
     const unsigned before = r->n[until];
 
@@ -285,7 +285,7 @@ static void watchdog__first_look_long_after_the_fork__not_held_against_it(void *
     watch_init(&watch, 1000, 1000 * ms);
     /* It has booted for eight seconds and beaten just before it was ready. */
     watchdog_look(&dog, 9000 * ms, 9000 * ms, 250);
-    assert_int_equal(watchdog_judge(&dog, &watch, 8990 * ms), WATCHDOG_FINE);
+    assert_int_equal(watchdog_check(&dog, &watch, 8990 * ms), WATCHDOG_FINE);
     assert_int_equal(watch_silence_ns(&dog, &watch), 10 * ms);
     assert_int_equal(watchdog_plan(&dog), 250 * ms);
 }
@@ -298,14 +298,14 @@ static void watchdog__condemned__aborted_once_then_killed_however_it_beats(void 
 
     watch_init(&watch, 30000, 1000 * ms);
     watchdog_look(&dog, 1000 * ms, 1000 * ms, 7500);
-    assert_int_equal(watchdog_judge(&dog, &watch, 999 * ms), WATCHDOG_FINE);
+    assert_int_equal(watchdog_check(&dog, &watch, 999 * ms), WATCHDOG_FINE);
     watchdog_look(&dog, 2000 * ms, 2000 * ms, 7500);
-    assert_int_equal(watchdog_condemn(&dog, &watch), WATCHDOG_ABORT);
+    assert_int_equal(watchdog_abort(&dog, &watch), WATCHDOG_ABORT);
     assert_int_equal(watchdog_plan(&dog), WATCHDOG_KILL_MS * ms);
     for (uint64_t t = 2100; t < 5000; t += 100) {
         watchdog_look(&dog, t * ms, t * ms, 7500);
-        const enum watchdog_verdict v =
-            t % 200 ? watchdog_condemn(&dog, &watch) : watchdog_judge(&dog, &watch, t * ms);
+        const enum watchdog_order v =
+            t % 200 ? watchdog_abort(&dog, &watch) : watchdog_check(&dog, &watch, t * ms);
 
         assert_int_equal(v, n_kills == 0 && t >= 2000 + WATCHDOG_KILL_MS ? WATCHDOG_KILL
                                                                          : WATCHDOG_ABORTED);

@@ -71,14 +71,14 @@ static void free_listeners(struct listener **listeners, size_t n)
     }
 }
 
-static int adopt_listeners(const struct upgrade_state *s, struct listener **listeners, char *why)
+static int inherit_listeners(const struct upgrade_state *s, struct listener **listeners, char *why)
 {
     if (s->n_listeners < 1 || s->n_listeners > CONFIG_BIND_MAX)
         return complain(why, -EINVAL, "listeners", "too few or too many");
     for (size_t i = 0; i < s->n_listeners; i++) {
         const struct state_listener *l = &s->listeners[i];
-        int rc = listener_adopt(l->text, l->fd, (int)l->backlog, l->is_owner, (dev_t)l->dev,
-                                (ino_t)l->ino, &listeners[i]);
+        int rc = listener_inherit(l->text, l->fd, (int)l->backlog, l->is_owner, (dev_t)l->dev,
+                                  (ino_t)l->ino, &listeners[i]);
 
         if (rc < 0) {
             free_listeners(listeners, i);
@@ -90,8 +90,8 @@ static int adopt_listeners(const struct upgrade_state *s, struct listener **list
 
 /* The pipe is inherited with the lines in it. An image from before there were log writers has none:
  * its workers wrote to the file themselves. */
-static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s,
-                       const struct config *config, char *why)
+static int inherit_sinks(struct arbiter *a, const struct upgrade_state *s,
+                         const struct config *config, char *why)
 {
     const char *path = sinks_path(config);
     int rc = 0;
@@ -100,15 +100,15 @@ static int adopt_sinks(struct arbiter *a, const struct upgrade_state *s,
         const struct state_sink *from = &s->sinks[i];
         const int ends[2] = {from->read_fd, from->write_fd};
 
-        rc =
-            sinks_adopt(a, from->path, config->is_daemon, ends, from->control_fd, (pid_t)from->pid);
+        rc = sinks_inherit(a, from->path, config->is_daemon, ends, from->control_fd,
+                           (pid_t)from->pid);
     }
     if (s->n_sinks == 0 && path)
-        rc = sinks_adopt(a, path, config->is_daemon, NULL, -1, 0);
+        rc = sinks_inherit(a, path, config->is_daemon, NULL, -1, 0);
     return rc < 0 ? complain(why, rc, "sinks", NULL) : 0;
 }
 
-static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_revision(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     struct listener *listeners[CONFIG_BIND_MAX];
     struct config *config = NULL;
@@ -120,12 +120,12 @@ static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char
     rc = upgrade_config(s, &config, why);
     if (rc < 0)
         return rc;
-    rc = adopt_sinks(a, s, config, why);
+    rc = inherit_sinks(a, s, config, why);
     if (rc == 0)
-        rc = adopt_listeners(s, listeners, why);
+        rc = inherit_listeners(s, listeners, why);
     if (rc == 0) {
-        rc = revision_adopt(a, config, s->revision, listeners, s->n_listeners, &a->live, why,
-                            STATE_WHY_LEN);
+        rc = revision_inherit(a, config, s->revision, listeners, s->n_listeners, &a->live, why,
+                              STATE_WHY_LEN);
         if (rc < 0)
             free_listeners(listeners, s->n_listeners);
     }
@@ -140,14 +140,14 @@ static int adopt_revision(struct arbiter *a, const struct upgrade_state *s, char
     return 0;
 }
 
-static int read_proc(const struct state_child *c, struct tr_adopted *ret)
+static int read_proc(const struct state_child *c, struct tr_inherited *ret)
 {
     int phase = find(upgrade_phase_names, ARRAY_SIZE(upgrade_phase_names), c->phase);
     int role = find(upgrade_role_names, ARRAY_SIZE(upgrade_role_names), c->role);
 
     if (phase < 0 || role < 0)
         return -EINVAL;
-    *ret = (struct tr_adopted){
+    *ret = (struct tr_inherited){
         .record = (uint32_t)c->record,
         .role = (enum tr_role)role,
         .proc = {.phase = (enum tr_phase)phase,
@@ -163,7 +163,7 @@ static int read_proc(const struct state_child *c, struct tr_adopted *ret)
     return 0;
 }
 
-static int adopt_engine(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_engine(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     const struct tr_set live = {
         .revision = s->revision,
@@ -171,14 +171,14 @@ static int adopt_engine(struct arbiter *a, const struct upgrade_state *s, char *
         .boot_timeout_ms = a->live->config->boot_timeout_ms,
         .exit_timeout_ms = a->live->config->exit_timeout_ms,
     };
-    struct tr_adopted *procs = calloc(s->n_children + 1, sizeof(*procs));
+    struct tr_inherited *procs = calloc(s->n_children + 1, sizeof(*procs));
     int rc = procs ? 0 : -ENOMEM;
 
     for (size_t i = 0; rc == 0 && i < s->n_children; i++)
         rc = read_proc(&s->children[i], &procs[i]);
     if (rc == 0)
-        rc = transition_adopt(a->engine, &live, TR_RECORDS_MAX, (uint32_t)clock_mono_ns(), procs,
-                              s->n_children);
+        rc = transition_inherit(a->engine, &live, TR_RECORDS_MAX, (uint32_t)clock_mono_ns(), procs,
+                                s->n_children);
     free(procs);
     return rc < 0 ? complain(why, rc, "children", "they do not fit together") : 0;
 }
@@ -202,9 +202,9 @@ static bool is_legible(const struct upgrade_state *s)
 
 /*
  * Records of another layout cannot be read. Then there is a new scoreboard, and the old image's
- * processes, which go on with theirs until they retire, stand in it with what they had counted.
+ * processes, which go on with theirs until they drain, stand in it with what they had counted.
  */
-static int adopt_scoreboard(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_scoreboard(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     int rc;
 
@@ -227,8 +227,8 @@ static uint64_t timeout_of(const struct arbiter *a, const struct child *c,
                                                            : UINT32_MAX;
 }
 
-static void adopt_record(struct arbiter *a, struct child *c, const struct state_child *from,
-                         const struct upgrade_state *s)
+static void inherit_record(struct arbiter *a, struct child *c, const struct state_child *from,
+                           const struct upgrade_state *s)
 {
     struct score_record *r = &a->scoreboard.records[c->record];
 
@@ -247,7 +247,7 @@ static bool was_in(const struct state_child *from, enum tr_phase phase)
     return strcmp(from->phase, upgrade_phase_names[phase]) == 0;
 }
 
-static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_children(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     for (size_t i = 0; i < s->n_children; i++) {
         const struct state_child *from = &s->children[i];
@@ -264,18 +264,18 @@ static int adopt_children(struct arbiter *a, const struct upgrade_state *s, char
             .forked_ms = from->forked_ms,
             .ready_ms = from->ready_ms,
             .is_killed = from->is_killed,
-            .is_condemned = !from->is_killed && was_in(from, TR_KILLED),
+            .must_abort = !from->is_killed && was_in(from, TR_KILLED),
             .n_gives = (unsigned)from->n_gives,
             /* Perhaps it was still to be told to whom; twice does no harm. */
-            .must_retire = from->n_gives == 0 && was_in(from, TR_RETIRING),
+            .must_drain = from->n_gives == 0 && was_in(from, TR_DRAINING),
         };
-        adopt_record(a, c, from, s);
+        inherit_record(a, c, from, s);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
     }
     return 0;
 }
 
-static void adopt_slots(struct arbiter *a, const struct upgrade_state *s)
+static void inherit_slots(struct arbiter *a, const struct upgrade_state *s)
 {
     for (size_t i = 0; i < s->n_slots; i++) {
         const struct state_slot *from = &s->slots[i];
@@ -287,7 +287,7 @@ static void adopt_slots(struct arbiter *a, const struct upgrade_state *s)
     }
 }
 
-static void adopt_crash(struct crashes *all, const struct state_crash *c)
+static void inherit_crash(struct crashes *all, const struct state_crash *c)
 {
     struct crash_entry *e = &all->last[(c->number - 1) % CRASHES_KEPT];
 
@@ -318,19 +318,19 @@ static void adopt_crash(struct crashes *all, const struct state_crash *c)
 }
 
 /* The last ones, without a gap. */
-static int adopt_crashes(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_crashes(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     for (size_t i = 0; i < s->n_crashes; i++) {
         if (s->n_crashes > s->crash_count ||
             s->crashes[i].number != s->crash_count - s->n_crashes + i + 1)
             return complain(why, -EINVAL, "crashes", "they do not follow each other");
-        adopt_crash(a->crashes, &s->crashes[i]);
+        inherit_crash(a->crashes, &s->crashes[i]);
     }
     a->crashes->n = s->crash_count;
     return 0;
 }
 
-static int adopt_facts(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_facts(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     char *path = strdup(s->path), *version = strdup(s->version);
 
@@ -385,7 +385,7 @@ static int check_texts(const struct upgrade_state *s, char *why)
     return 0;
 }
 
-static int adopt_control(struct arbiter *a, const struct upgrade_state *s, char *why)
+static int inherit_control(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     char text[RUNTIME_PATH_MAX + 8];
     int rc;
@@ -393,35 +393,35 @@ static int adopt_control(struct arbiter *a, const struct upgrade_state *s, char 
     if (s->control_fd < 0)
         return 0;
     snprintf(text, sizeof(text), "unix:%s", s->control);
-    rc = listener_adopt(text, s->control_fd, CONTROL_BACKLOG, true, (dev_t)s->control_dev,
-                        (ino_t)s->control_ino, &a->control.listener);
+    rc = listener_inherit(text, s->control_fd, CONTROL_BACKLOG, true, (dev_t)s->control_dev,
+                          (ino_t)s->control_ino, &a->control.listener);
     return rc < 0 ? complain(why, rc, text, NULL) : 0;
 }
 
-int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
+int upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why)
 {
     int rc = check_fds(s, why);
 
     if (rc == 0)
         rc = check_texts(s, why);
     if (rc == 0)
-        rc = adopt_revision(a, s, why);
+        rc = inherit_revision(a, s, why);
     if (rc == 0)
-        rc = adopt_scoreboard(a, s, why);
+        rc = inherit_scoreboard(a, s, why);
     if (rc == 0)
-        rc = adopt_engine(a, s, why);
+        rc = inherit_engine(a, s, why);
     if (rc == 0)
-        rc = adopt_children(a, s, why);
+        rc = inherit_children(a, s, why);
     if (rc == 0)
-        rc = adopt_control(a, s, why);
+        rc = inherit_control(a, s, why);
     if (rc == 0)
-        rc = adopt_crashes(a, s, why);
+        rc = inherit_crashes(a, s, why);
     if (rc == 0)
-        rc = adopt_facts(a, s, why);
+        rc = inherit_facts(a, s, why);
     if (rc < 0)
         return rc;
     raise_counters(&a->totals, s->totals, s->n_totals);
-    adopt_slots(a, s);
+    inherit_slots(a, s);
     return 0;
 }
 
@@ -430,7 +430,7 @@ int upgrade_adopt(struct arbiter *a, const struct upgrade_state *s, char *why)
 static void attach_client(struct arbiter *a, const struct state_client *sc)
 {
     struct control_client *c =
-        control_adopt_client(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
+        control_inherit_client(a, sc->fd, sc->in.data, sc->in.len, sc->out.data, sc->out.len);
 
     for (size_t i = 0; c && i < MIN(sc->n_pending, (size_t)CONTROL_PENDING_MAX); i++) {
         const struct state_pending *p = &sc->pending[i];
@@ -450,8 +450,8 @@ void upgrade_attach(struct arbiter *a, const struct upgrade_state *s)
     upgrade_pass_fds(s, false);
     sinks_attach(a);
     for (size_t i = 0; i < s->n_children; i++)
-        children_adopt(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
-    control_adopt(a, s->control, s->control_dir, commands_dispatch);
+        children_inherit(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
+    control_inherit(a, s->control, s->control_dir, commands_dispatch);
     for (size_t i = 0; i < s->n_clients; i++)
         attach_client(a, &s->clients[i]);
 }

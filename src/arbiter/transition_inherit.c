@@ -14,10 +14,10 @@ static const enum {
 } deadlines[TR_PHASES] = {
     [TR_STARTING] = A_DEADLINE,
     [TR_RUNNING] = PERHAPS,
-    [TR_RETIRING] = A_DEADLINE,
+    [TR_DRAINING] = A_DEADLINE,
 };
 
-static bool is_sound(const struct transition *t, const struct tr_adopted *a)
+static bool is_sound(const struct transition *t, const struct tr_inherited *a)
 {
     const struct tr_proc *p = &a->proc;
     const bool serves = p->phase == TR_RUNNING;
@@ -31,12 +31,12 @@ static bool is_sound(const struct transition *t, const struct tr_adopted *a)
     if (a->role == TR_NO_ROLE)
         return true;
     /* The sets know no others, and only what serves can have an heir, which does not yet. */
-    return (a->role == TR_LIVE || (a->role == TR_HEIR && !serves)) && p->phase < TR_RETIRING &&
+    return (a->role == TR_LIVE || (a->role == TR_HEIR && !serves)) && p->phase < TR_DRAINING &&
            p->slot <= t->live.workers && t->holder[a->role][p->slot] == 0 &&
            (serves || !p->wants_heir);
 }
 
-static void take(struct transition *t, const struct tr_adopted *a)
+static void take(struct transition *t, const struct tr_inherited *a)
 {
     if (a->role != TR_NO_ROLE)
         t->holder[a->role][a->proc.slot] = (uint16_t)(a->record + 1);
@@ -47,8 +47,8 @@ static void take(struct transition *t, const struct tr_adopted *a)
         t->top = a->record + 1;
 }
 
-int transition_adopt(struct transition *t, const struct tr_set *live, uint32_t n_records,
-                     uint32_t random, const struct tr_adopted *procs, size_t n)
+int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_records,
+                       uint32_t random, const struct tr_inherited *procs, size_t n)
 {
     if (live->revision == 0 || live->workers < 1 || live->workers > TR_SLOTS_MAX ||
         live->workers > n_records)
@@ -66,7 +66,7 @@ int transition_adopt(struct transition *t, const struct tr_set *live, uint32_t n
     return 0;
 }
 
-void transition_describe(const struct transition *t, uint32_t record, struct tr_adopted *ret)
+void transition_describe(const struct transition *t, uint32_t record, struct tr_inherited *ret)
 {
-    *ret = (struct tr_adopted){record, proc_role(t, record), t->procs[record]};
+    *ret = (struct tr_inherited){record, proc_role(t, record), t->procs[record]};
 }

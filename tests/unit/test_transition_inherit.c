@@ -17,20 +17,20 @@ static struct transition engine;
 static const struct tr_set live = {
     .revision = 5, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000};
 
-static struct tr_adopted proc(uint32_t record, uint32_t slot, enum tr_phase phase,
-                              enum tr_role role)
+static struct tr_inherited proc(uint32_t record, uint32_t slot, enum tr_phase phase,
+                                enum tr_role role)
 {
-    struct tr_adopted a = {.record = record, .role = role};
+    struct tr_inherited a = {.record = record, .role = role};
 
     a.proc = (struct tr_proc){.phase = phase, .slot = slot, .revision = 5, .exit_timeout_ms = 3000};
-    if (phase == TR_STARTING || phase == TR_RETIRING)
+    if (phase == TR_STARTING || phase == TR_DRAINING)
         a.proc.deadline_ms = 1500;
     return a;
 }
 
-static int adopt(const struct tr_adopted *procs, size_t n)
+static int adopt(const struct tr_inherited *procs, size_t n)
 {
-    return transition_adopt(&engine, &live, RECORDS, 1, procs, n);
+    return transition_inherit(&engine, &live, RECORDS, 1, procs, n);
 }
 
 static struct tr_action next(uint64_t now_ms)
@@ -38,11 +38,11 @@ static struct tr_action next(uint64_t now_ms)
     return transition_next(&engine, now_ms);
 }
 
-static void transition_adopt__all_run__nothing_to_do_and_has_served(void **state UNUSED)
+static void transition_inherit__all_run__nothing_to_do_and_has_served(void **state UNUSED)
 {
-    const struct tr_adopted procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
-                                       proc(5, 2, TR_RUNNING, TR_LIVE)};
-    struct tr_adopted back;
+    const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
+                                         proc(5, 2, TR_RUNNING, TR_LIVE)};
+    struct tr_inherited back;
 
     assert_int_equal(adopt(procs, 2), 0);
     assert_int_equal(next(100).kind, TR_NOTHING);
@@ -59,17 +59,17 @@ static void transition_adopt__all_run__nothing_to_do_and_has_served(void **state
     assert_int_equal(back.proc.phase, TR_FREE);
 }
 
-static void transition_adopt__reload_follows__new_ones_in_free_records(void **state UNUSED)
+static void transition_inherit__reload_follows__new_ones_in_free_records(void **state UNUSED)
 {
-    const struct tr_adopted procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
-                                       proc(2, 2, TR_RUNNING, TR_LIVE)};
+    const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
+                                         proc(2, 2, TR_RUNNING, TR_LIVE)};
     const struct tr_event reload = {
         .kind = TR_EV_RELOAD,
         .set = {.revision = 6, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000}};
     static const struct {
         enum tr_action_kind kind;
         uint32_t record;
-    } expected[] = {{TR_RUN, 1}, {TR_RUN, 3}, {TR_COMMIT, 0}, {TR_RETIRE, 0}, {TR_RETIRE, 2}};
+    } expected[] = {{TR_RUN, 1}, {TR_RUN, 3}, {TR_COMMIT, 0}, {TR_DRAIN, 0}, {TR_DRAIN, 2}};
 
     assert_int_equal(adopt(procs, 2), 0);
     transition_event(&engine, 100, &reload);
@@ -94,9 +94,9 @@ static void transition_adopt__reload_follows__new_ones_in_free_records(void **st
     assert_int_equal(next(110).kind, TR_NOTHING);
 }
 
-static void transition_adopt__slot_is_empty__filled_at_once(void **state UNUSED)
+static void transition_inherit__slot_is_empty__filled_at_once(void **state UNUSED)
 {
-    const struct tr_adopted procs[] = {proc(1, 2, TR_RUNNING, TR_LIVE)};
+    const struct tr_inherited procs[] = {proc(1, 2, TR_RUNNING, TR_LIVE)};
     struct tr_action a;
 
     assert_int_equal(adopt(procs, 1), 0);
@@ -106,12 +106,12 @@ static void transition_adopt__slot_is_empty__filled_at_once(void **state UNUSED)
     assert_int_equal(a.record, 0);
 }
 
-static void transition_adopt__others_deadlines__are_kept(void **state UNUSED)
+static void transition_inherit__others_deadlines__are_kept(void **state UNUSED)
 {
-    const struct tr_adopted procs[] = {
+    const struct tr_inherited procs[] = {
         proc(0, 1, TR_RUNNING, TR_LIVE),
         proc(1, 2, TR_STARTING, TR_LIVE),
-        proc(2, 7, TR_RETIRING, TR_NO_ROLE),
+        proc(2, 7, TR_DRAINING, TR_NO_ROLE),
         proc(3, 7, TR_KILLED, TR_NO_ROLE),
     };
     struct tr_action a;
@@ -129,9 +129,9 @@ static void transition_adopt__others_deadlines__are_kept(void **state UNUSED)
 }
 
 /* A set that was being prepared, or an heir nobody wants any more. */
-static void transition_adopt__without_a_role__ended(void **state UNUSED)
+static void transition_inherit__without_a_role__ended(void **state UNUSED)
 {
-    const struct tr_adopted procs[] = {
+    const struct tr_inherited procs[] = {
         proc(0, 1, TR_RUNNING, TR_LIVE), proc(1, 2, TR_RUNNING, TR_LIVE),
         proc(2, 1, TR_STARTING, TR_NO_ROLE), proc(3, 2, TR_RUNNING, TR_NO_ROLE)};
     struct tr_action a;
@@ -141,15 +141,15 @@ static void transition_adopt__without_a_role__ended(void **state UNUSED)
     assert_int_equal(a.kind, TR_KILL);
     assert_int_equal(a.record, 2);
     a = next(100);
-    assert_int_equal(a.kind, TR_RETIRE);
+    assert_int_equal(a.kind, TR_DRAIN);
     assert_int_equal(a.record, 3);
     assert_int_equal(next(100).kind, TR_NOTHING);
 }
 
-static void transition_adopt__heir__takes_over_when_ready(void **state UNUSED)
+static void transition_inherit__heir__takes_over_when_ready(void **state UNUSED)
 {
-    struct tr_adopted procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), proc(1, 2, TR_RUNNING, TR_LIVE),
-                                 proc(2, 2, TR_STARTING, TR_HEIR)};
+    struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), proc(1, 2, TR_RUNNING, TR_LIVE),
+                                   proc(2, 2, TR_STARTING, TR_HEIR)};
     struct tr_action a;
 
     procs[1].proc.wants_heir = true;
@@ -160,14 +160,14 @@ static void transition_adopt__heir__takes_over_when_ready(void **state UNUSED)
     assert_int_equal(a.kind, TR_RUN);
     assert_int_equal(a.record, 2);
     a = next(110);
-    assert_int_equal(a.kind, TR_RETIRE);
+    assert_int_equal(a.kind, TR_DRAIN);
     assert_int_equal(a.record, 1);
 }
 
-static void transition_adopt__impossible__refused(void **state UNUSED)
+static void transition_inherit__impossible__refused(void **state UNUSED)
 {
     /* Each is wrong in one thing, or goes badly with the first. */
-    struct tr_adopted cases[] = {
+    struct tr_inherited cases[] = {
         proc(RECORDS, 2, TR_RUNNING, TR_LIVE), /* no such record */
         proc(0, 2, TR_RUNNING, TR_LIVE), /* two processes in one */
         proc(1, 1, TR_RUNNING, TR_LIVE), /* two in one slot */
@@ -176,13 +176,13 @@ static void transition_adopt__impossible__refused(void **state UNUSED)
         proc(1, 3, TR_RUNNING, TR_LIVE), /* nobody wants slot 3 */
         proc(1, 2, TR_FREE, TR_NO_ROLE),
         proc(1, 2, TR_PHASES, TR_NO_ROLE),
-        proc(1, 2, TR_RETIRING, TR_LIVE), /* who leaves holds nothing */
+        proc(1, 2, TR_DRAINING, TR_LIVE), /* who leaves holds nothing */
         proc(1, 2, TR_KILLED, TR_LIVE),
         proc(1, 2, TR_READY, TR_NEXT), /* no reload is under way */
         proc(1, 2, TR_RUNNING, TR_HEIR),
         proc(1, 2, TR_STARTING, TR_HEIR), /* of nobody */
         proc(1, 2, TR_STARTING, TR_LIVE), /* without a deadline, below */
-        proc(1, 2, TR_RETIRING, TR_NO_ROLE), /* without a deadline, below */
+        proc(1, 2, TR_DRAINING, TR_NO_ROLE), /* without a deadline, below */
         proc(1, 2, TR_READY, TR_LIVE), /* with one, below */
         proc(1, 2, TR_KILLED, TR_NO_ROLE), /* with one, below */
         proc(1, 2, TR_RUNNING, TR_LIVE), /* of no revision, below */
@@ -195,14 +195,14 @@ static void transition_adopt__impossible__refused(void **state UNUSED)
     cases[n - 2].proc.revision = 0;
     cases[n - 1].proc.wants_heir = true;
     for (size_t i = 0; i < n; i++) {
-        const struct tr_adopted procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
+        const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
 
         if (adopt(procs, 2) != -EINVAL)
             fail_msg("case %zu", i);
     }
 }
 
-static void transition_adopt__set_that_cannot_be__refused(void **state UNUSED)
+static void transition_inherit__set_that_cannot_be__refused(void **state UNUSED)
 {
     const struct tr_set cases[] = {
         {.revision = 0, .workers = 1},
@@ -212,21 +212,21 @@ static void transition_adopt__set_that_cannot_be__refused(void **state UNUSED)
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-        if (transition_adopt(&engine, &cases[i], RECORDS, 1, NULL, 0) != -EINVAL)
+        if (transition_inherit(&engine, &cases[i], RECORDS, 1, NULL, 0) != -EINVAL)
             fail_msg("case %zu", i);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transition_adopt__all_run__nothing_to_do_and_has_served),
-        cmocka_unit_test(transition_adopt__reload_follows__new_ones_in_free_records),
-        cmocka_unit_test(transition_adopt__slot_is_empty__filled_at_once),
-        cmocka_unit_test(transition_adopt__others_deadlines__are_kept),
-        cmocka_unit_test(transition_adopt__without_a_role__ended),
-        cmocka_unit_test(transition_adopt__heir__takes_over_when_ready),
-        cmocka_unit_test(transition_adopt__impossible__refused),
-        cmocka_unit_test(transition_adopt__set_that_cannot_be__refused),
+        cmocka_unit_test(transition_inherit__all_run__nothing_to_do_and_has_served),
+        cmocka_unit_test(transition_inherit__reload_follows__new_ones_in_free_records),
+        cmocka_unit_test(transition_inherit__slot_is_empty__filled_at_once),
+        cmocka_unit_test(transition_inherit__others_deadlines__are_kept),
+        cmocka_unit_test(transition_inherit__without_a_role__ended),
+        cmocka_unit_test(transition_inherit__heir__takes_over_when_ready),
+        cmocka_unit_test(transition_inherit__impossible__refused),
+        cmocka_unit_test(transition_inherit__set_that_cannot_be__refused),
     };
 
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
