@@ -3,8 +3,10 @@
  * claim to have another one.
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "actor/scoreboard.h"
+#include "base/hash.h"
 
 struct place {
     const char *name;
@@ -31,19 +33,15 @@ static const struct place places[] = {
     /* clang-format on */
 };
 
-static uint64_t mix(uint64_t h, uint8_t byte)
-{
-    return (h ^ byte) * UINT64_C(0x100000001b3); /* FNV-1a */
-}
-
 uint64_t scoreboard_layout(void)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    uint64_t h = HASH_INIT;
 
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        for (const char *p = places[i].name; *p; p++)
-            h = mix(h, (uint8_t)*p);
-        h = mix(mix(h, (uint8_t)(places[i].offset >> 8)), (uint8_t)places[i].offset);
+        const uint8_t offset[] = {(uint8_t)(places[i].offset >> 8), (uint8_t)places[i].offset};
+
+        h = hash_bytes(h, places[i].name, strlen(places[i].name));
+        h = hash_bytes(h, offset, sizeof(offset));
     }
     return h;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 /* --- targets ---------------------------------------------------------------------------------- */
@@ -196,13 +197,10 @@ void log_emit(struct log *log, enum log_level level, const char *message,
 
 /* --- causes that repeat ----------------------------------------------------------------------- */
 
-static uint64_t hash_text(uint64_t h, const char *text)
+/* The NUL included, so that "ab","c" is not "a","bc". */
+static uint64_t hash_text(uint64_t hash, const char *text)
 {
-    /* FNV-1a, the NUL included, so that "ab","c" is not "a","bc". */
-    do
-        h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    while (*text++);
-    return h;
+    return hash_bytes(hash, text, strlen(text) + 1);
 }
 
 static const char *field_text(const struct log_field *f, char digits[24])
@@ -291,7 +289,7 @@ static size_t keep_marked(struct log_cause *c, const struct log_field *fields)
 
 static uint64_t hash_cause(const char *message, const struct log_field *fields)
 {
-    uint64_t h = hash_text(UINT64_C(0xcbf29ce484222325), message);
+    uint64_t h = hash_text(HASH_INIT, message);
     char digits[24];
 
     h = hash_text(h, field_text(fields, digits));

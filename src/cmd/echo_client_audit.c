@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/util.h"
 #include "measure/audit_text.h"
 #include "client/human.h"
@@ -350,8 +351,8 @@ int audit_run(struct tool *t, int argc, char **argv)
     int rc;
 
     audit_options_init(&a.options, t->address_text);
-    a.options.seed = audit_random(&now) >> 32;
-    a.options.run = (uint32_t)audit_random(&now);
+    a.options.seed = random_next(&now) >> 32;
+    a.options.run = (uint32_t)random_next(&now);
     tool_parse(&audit_argp, argc, argv, &a);
     a.options.address = t->address_text;
     memcpy(a.options.separator, t->separator, t->separator_len);

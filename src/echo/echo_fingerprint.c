@@ -3,16 +3,17 @@
  * looking for a message's end where the other has stopped.
  */
 #include "echo/echo.h"
+#include "base/hash.h"
 #include "wire/handover.h"
 
 uint64_t echo_rule_fingerprint(const struct frame_rule *r)
 {
     const uint64_t max_message = r->max_message;
-    uint64_t hash = HANDOVER_HASH;
+    uint64_t hash = HASH_INIT;
 
-    hash = handover_hash(hash, &r->separator_len, sizeof(r->separator_len));
-    hash = handover_hash(hash, r->separator, r->separator_len);
-    hash = handover_hash(hash, &max_message, sizeof(max_message));
-    hash = handover_hash(hash, &r->quit_len, sizeof(r->quit_len));
-    return handover_hash(hash, r->quit, r->quit_len);
+    hash = hash_bytes(hash, &r->separator_len, sizeof(r->separator_len));
+    hash = hash_bytes(hash, r->separator, r->separator_len);
+    hash = hash_bytes(hash, &max_message, sizeof(max_message));
+    hash = hash_bytes(hash, &r->quit_len, sizeof(r->quit_len));
+    return hash_bytes(hash, r->quit, r->quit_len);
 }

@@ -8,20 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 
 static const char header_alphabet[] = "0123456789abcdef.~";
 
 enum { HEADER_SUMMED = 9 }; /* "~HHHHHHHH": what follows is covered by the first checksum */
-
-uint64_t audit_random(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 bool audit_separator_is_fit(const void *separator, size_t len)
 {
@@ -54,16 +46,16 @@ static uint64_t message_seed(const struct audit_identity *id, uint32_t sequence)
 {
     uint64_t s = id->seed;
 
-    s = audit_random(&s) ^ id->connection;
-    s = audit_random(&s) ^ sequence;
-    return audit_random(&s);
+    s = random_next(&s) ^ id->connection;
+    s = random_next(&s) ^ sequence;
+    return random_next(&s);
 }
 
 /* Any bytes, eight at a time. */
 static void fill_binary(uint64_t state, uint8_t *p, size_t len)
 {
     for (size_t i = 0; i < len; i += sizeof(uint64_t)) {
-        uint64_t word = htole64(audit_random(&state));
+        uint64_t word = htole64(random_next(&state));
 
         memcpy(p + i, &word, MIN(len - i, sizeof(word)));
     }
@@ -77,7 +69,7 @@ static void fill_awkward(uint64_t state, uint8_t *p, size_t len)
 
     for (size_t i = 0; i < len; i++) {
         if (i % 21 == 0)
-            bits = audit_random(&state);
+            bits = random_next(&state);
         p[i] = bytes[bits & 7];
         bits >>= 3;
     }
@@ -90,7 +82,7 @@ static void fill_near_misses(uint64_t state, const struct frame_rule *rule, uint
     size_t n = rule->separator_len;
 
     for (size_t i = 0; i < len; i++)
-        p[i] = i % n == n - 1 ? (uint8_t)audit_random(&state) : rule->separator[i % n];
+        p[i] = i % n == n - 1 ? (uint8_t)random_next(&state) : rule->separator[i % n];
 }
 
 static uint8_t byte_outside(const struct frame_rule *rule)

@@ -48,7 +48,4 @@ enum audit_reading {
 /* audit_message_read - @ret is set unless it is noise */
 enum audit_reading audit_message_read(const uint8_t *frame, size_t len, struct audit_header *ret);
 
-/* audit_random - the next number of a seeded sequence (splitmix64) */
-uint64_t audit_random(uint64_t *state);
-
 #endif

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 enum { QUEUE_BYTES = 65536 }; /* queue no more messages above so many unsent bytes */
@@ -24,7 +25,7 @@ static struct audit_lane *audit_lane_of(struct lane *l)
 
 static uint64_t random_between(uint64_t *state, uint64_t min, uint64_t max)
 {
-    return min + audit_random(state) % (max - min + 1);
+    return min + random_next(state) % (max - min + 1);
 }
 
 static bool is_pacing(const struct audit_lane *l)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/util.h"
 #include "measure/audit_message.h"
 
@@ -20,9 +21,9 @@ static uint32_t random_size(const struct bench_options *o, uint64_t *rng)
         return (uint32_t)o->size_min;
     while (low << doublings < o->size_max / 2)
         doublings++;
-    low <<= audit_random(rng) % (doublings + 1);
+    low <<= random_next(rng) % (doublings + 1);
     low = MAX(low, o->size_min);
-    return (uint32_t)(low + audit_random(rng) % (MIN(low * 2, o->size_max) - low + 1));
+    return (uint32_t)(low + random_next(rng) % (MIN(low * 2, o->size_max) - low + 1));
 }
 
 /* Letters that are no part of the separator, so that no message ends early. */
@@ -57,7 +58,7 @@ int bench_script_init(struct bench_script *s, const struct bench_options *o, uin
     if (!bounds || !bytes)
         return -ENOMEM;
     for (size_t i = 0; i < total; i++)
-        bytes[i] = (uint8_t)letters[audit_random(&rng) % n_letters];
+        bytes[i] = (uint8_t)letters[random_next(&rng) % n_letters];
     for (unsigned i = 0; i < o->depth; i++)
         memcpy(bytes + bounds[i + 1] - o->separator_len, o->separator, o->separator_len);
     return 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fds.h"
+#include "base/hash.h"
 #include "net/conn_move.h"
 #include "net/transfer_wire.h"
 
@@ -101,7 +102,7 @@ int transfer_post(struct transfer_out *t, const struct transfer_lane *lane,
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
-        .protocol = handover_hash(HANDOVER_HASH, b->protocol->name, strlen(b->protocol->name)),
+        .protocol = hash_bytes(HASH_INIT, b->protocol->name, strlen(b->protocol->name)),
         .fingerprint = b->fingerprint,
     };
     uint8_t head[HANDOVER_BATCH_BYTES];

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "base/fds.h"
+#include "base/hash.h"
 #include "base/signals.h"
 #include "net/conn_move.h"
 #include "net/transfer_wire.h"
@@ -55,7 +56,7 @@ static int import_batch(struct transfer_in *t, const struct handover_batch *batc
         return -EMFILE;
     if (d->got.n_fds != 1 + (size_t)batch->count)
         return -EBADMSG;
-    if (batch->protocol != handover_hash(HANDOVER_HASH, name, strlen(name)))
+    if (batch->protocol != hash_bytes(HASH_INIT, name, strlen(name)))
         return -EPROTOTYPE;
     if (batch->count > room_of(t))
         return -ENOSPC;

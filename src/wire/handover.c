@@ -188,10 +188,3 @@ bool handover_next(struct handover_cursor *c, struct handover_record *ret)
 {
     return c->next < c->count && next_record(c, ret) == 0;
 }
-
-uint64_t handover_hash(uint64_t hash, const void *data, size_t len)
-{
-    for (const uint8_t *p = data; len > 0; p++, len--)
-        hash = (hash ^ *p) * UINT64_C(0x100000001b3);
-    return hash;
-}

@@ -27,7 +27,7 @@ struct handover_batch {
     uint32_t id; /* from 1 */
     uint32_t count; /* 1..HANDOVER_COUNT_MAX */
     uint64_t bytes; /* of the memory file */
-    uint64_t protocol; /* handover_hash of its name */
+    uint64_t protocol; /* hash_bytes of its name */
     uint64_t fingerprint; /* of its rules: `resume` means something only under the same ones */
 };
 
@@ -90,9 +90,5 @@ int handover_open(struct handover_cursor *c, const struct handover_batch *batch,
 
 /* handover_next - the next record. Returns false after the last. */
 bool handover_next(struct handover_cursor *c, struct handover_record *ret);
-
-/* handover_hash - FNV-1a; begin with HANDOVER_HASH */
-#define HANDOVER_HASH UINT64_C(0xcbf29ce484222325)
-uint64_t handover_hash(uint64_t hash, const void *data, size_t len);
 
 #endif

@@ -4,40 +4,20 @@
 #include "worker/recycle.h"
 
 #include <fcntl.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/fds.h"
-
-static const double sigma = 0.2;
-
-/* splitmix64 */
-static uint64_t mix(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-/* In (0, 1]. */
-static double uniform(uint64_t *state)
-{
-    return (double)((mix(state) >> 11) + 1) / 9007199254740992.;
-}
+#include "base/hash.h"
 
 uint64_t recycle_max_requests(uint64_t limit, uint64_t random)
 {
-    /* Box and Muller: two uniform numbers give a normal one. */
-    double normal = sqrt(-2. * log(uniform(&random))) * cos(2. * M_PI * uniform(&random));
-    double jittered = (double)limit * exp(sigma * normal);
+    const uint64_t third = limit / 3;
 
     if (limit == 0)
         return UINT64_MAX;
-    return jittered < 1. ? 1 : (uint64_t)jittered;
+    return limit - third + random_next(&random) % (2 * third + 1);
 }
 
 uint64_t recycle_memory_grace_ms(uint64_t limit, uint64_t fresh)

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * recycle_max_requests - @limit with log-normal jitter (sigma 0.2), so that workers which started
- * together do not end together
+ * recycle_max_requests - from two to four thirds of @limit, all as likely, so that workers which
+ * started together do not end together
  * @limit   arbiter.max_requests; 0 = never
  * @random  any 64 bits
  * Returns 1 or more; UINT64_MAX = never. Pure.

@@ -168,7 +168,7 @@ static void *random_payload(uint64_t *rng, size_t n)
 {
     uint8_t *p = peer_alloc(n + 1);
     for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)rng_next(rng);
+        p[i] = (uint8_t)random_next(rng);
     for (size_t i = 0; i < n; i++)
         p[i] = p[i] == '\r' ? 'r' : p[i];
     return p;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/hash.h"
 
 /* must_handler - where a broken MUST goes; it does not return. Set once by the program. */
 typedef void must_handler(const char *file, int line, const char *why);
@@ -41,18 +42,10 @@ extern unsigned must_wait_ms;
 /* MUST_COME - the condition must hold within WAIT_MS */
 #define MUST_COME(cond, ...) MUST(WAIT_UNTIL((cond), WAIT_MS), __VA_ARGS__)
 
-/* Reproducible randomness (splitmix64). */
-static inline uint64_t rng_next(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
+/* Reproducible randomness. */
 static inline uint64_t rng_below(uint64_t *state, uint64_t n)
 {
-    return rng_next(state) % n;
+    return random_next(state) % n;
 }
 
 #endif

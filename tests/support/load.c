@@ -82,7 +82,7 @@ static size_t make_message(const struct load *l, uint64_t *rng, uint64_t number,
     size_t len = (size_t)sprintf(buf, "%llu:", (unsigned long long)number);
     size_t end = len + rng_below(rng, l->o.max_payload);
     while (len < end) {
-        uint64_t word = rng_next(rng) & UINT64_C(0xf0f0f0f0f0f0f0f0); /* no byte is CR */
+        uint64_t word = random_next(rng) & UINT64_C(0xf0f0f0f0f0f0f0f0); /* no byte is CR */
         size_t n = end - len < sizeof(word) ? end - len : sizeof(word);
         memcpy(buf + len, &word, n);
         len += n;
@@ -112,7 +112,7 @@ static void try_connect(struct load *l, struct client *c)
     }
     l->report.connects++;
     c->fd = fd;
-    c->rng_out = c->rng_in = rng_next(&l->seed);
+    c->rng_out = c->rng_in = random_next(&l->seed);
 }
 
 static void on_end(struct load *l, struct client *c, bool is_reset)

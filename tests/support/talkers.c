@@ -548,7 +548,7 @@ const struct talkers_counts *talkers_counts(const struct talkers *t)
 static void fill_table(struct talkers *t)
 {
     for (size_t i = 0; i < TABLE; i += sizeof(uint64_t)) {
-        const uint64_t word = rng_next(&t->rng);
+        const uint64_t word = random_next(&t->rng);
 
         memcpy(t->table + i, &word, sizeof(word));
     }

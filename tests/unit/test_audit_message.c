@@ -37,7 +37,7 @@ static void audit_message_write__any_separator_and_size__one_intact_message(void
         struct frame_rule r = rule_of(separators[i], strlen(separators[i]));
 
         for (uint32_t sequence = 0; sequence < 400; sequence++) {
-            struct audit_identity id = {rng_next(&rng), (uint32_t)rng_next(&rng), 77};
+            struct audit_identity id = {random_next(&rng), (uint32_t)random_next(&rng), 77};
             size_t len = rng_below(&rng, sequence % 2 ? 40 : SIZE_MAX_HERE - AUDIT_HEADER_BYTES);
             struct audit_header h;
 

@@ -288,18 +288,6 @@ static void handover_open__connection_that_cannot_be__refused(void **state UNUSE
     expect_open(&f, -EBADMSG);
 }
 
-static void handover_hash__in_pieces__as_at_once(void **state UNUSED)
-{
-    const char *text = "echo";
-
-    assert_true(handover_hash(HANDOVER_HASH, "", 0) == HANDOVER_HASH);
-    /* Published values of FNV-1a, 64 bits. */
-    assert_true(handover_hash(HANDOVER_HASH, "a", 1) == UINT64_C(0xaf63dc4c8601ec8c));
-    assert_true(handover_hash(HANDOVER_HASH, "foobar", 6) == UINT64_C(0x85944171f73967e8));
-    assert_true(handover_hash(handover_hash(HANDOVER_HASH, text, 1), text + 1, 3) ==
-                handover_hash(HANDOVER_HASH, text, 4));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,7 +301,6 @@ int main(void)
         cmocka_unit_test(handover_open__any_other_size__refused),
         cmocka_unit_test(handover_open__huge_lengths__refused),
         cmocka_unit_test(handover_open__connection_that_cannot_be__refused),
-        cmocka_unit_test(handover_hash__in_pieces__as_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ enum { VALUES = 20000 };
 /* Every magnitude is as likely as any other. */
 static uint64_t random_value(uint64_t *rng)
 {
-    return rng_next(rng) >> (64 - HIST_MAX_BITS + rng_below(rng, HIST_MAX_BITS));
+    return random_next(rng) >> (64 - HIST_MAX_BITS + rng_below(rng, HIST_MAX_BITS));
 }
 
 static void hist_index__every_count__its_values_and_no_others(void **state)

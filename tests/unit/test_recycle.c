@@ -1,7 +1,6 @@
 /*
- * Recycling: the jitter's distribution, its bounds, and the reading of our own memory.
+ * Recycling: the drawn limits, their bounds and spread, and the reading of our own memory.
  */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,28 +18,33 @@ static void recycle_max_requests__no_limit__never(void **state)
         assert_true(recycle_max_requests(0, i) == UINT64_MAX);
 }
 
-static void recycle_max_requests__limit_of_one__at_least_one(void **state)
+static void recycle_max_requests__any_limit__two_to_four_thirds(void **state)
 {
     (void)state;
-    for (uint64_t i = 0; i < 10000; i++)
-        assert_in_range(recycle_max_requests(1, i), 1, 3);
+    for (uint64_t i = 0; i < 1000; i++) {
+        assert_int_equal(recycle_max_requests(1, i), 1);
+        assert_in_range(recycle_max_requests(3, i), 2, 4);
+        assert_in_range(recycle_max_requests(UINT32_MAX, i), UINT32_MAX / 3 * 2,
+                        UINT32_MAX / 3 * 4ull);
+    }
 }
 
-/* The logarithms are normal: mean of the limit's, deviation 0.2. */
-static void recycle_max_requests__many_draws__log_normal(void **state)
+static void recycle_max_requests__many_draws__spread_around_the_limit(void **state)
 {
-    const int n = 20000;
-    double sum = 0, squares = 0;
+    enum { DRAWS = 20000, LIMIT = 900000, TENTHS = 10 };
+    unsigned n[TENTHS] = {0};
+    double sum = 0;
 
     (void)state;
-    for (int i = 0; i < n; i++) {
-        double x = log((double)recycle_max_requests(1000000, (uint64_t)i) / 1e6);
+    for (uint64_t i = 0; i < DRAWS; i++) {
+        const uint64_t drawn = recycle_max_requests(LIMIT, i);
 
-        sum += x;
-        squares += x * x;
+        sum += (double)drawn;
+        n[(drawn - LIMIT / 3 * 2) * TENTHS / (LIMIT / 3 * 2 + 1)]++;
     }
-    assert_true(fabs(sum / n) < 0.01);
-    assert_true(fabs(sqrt(squares / n) - 0.2) < 0.01);
+    assert_in_range((uint64_t)(sum / DRAWS), LIMIT / 100 * 99, LIMIT / 100 * 101);
+    for (int i = 0; i < TENTHS; i++)
+        assert_in_range(n[i], DRAWS / TENTHS * 9 / 10, DRAWS / TENTHS * 11 / 10);
 }
 
 static void recycle_memory_grace__limit_near_a_fresh_worker__a_minute(void **state)
@@ -78,8 +82,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recycle_max_requests__no_limit__never),
-        cmocka_unit_test(recycle_max_requests__limit_of_one__at_least_one),
-        cmocka_unit_test(recycle_max_requests__many_draws__log_normal),
+        cmocka_unit_test(recycle_max_requests__any_limit__two_to_four_thirds),
+        cmocka_unit_test(recycle_max_requests__many_draws__spread_around_the_limit),
         cmocka_unit_test(recycle_memory_grace__limit_near_a_fresh_worker__a_minute),
         cmocka_unit_test(recycle_resident_bytes__after_touching_memory__has_grown),
     };

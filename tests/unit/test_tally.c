@@ -115,7 +115,7 @@ static void tally__random_garbage__never_down_never_more_than_possible(void **st
 
     tally_init(&t, now);
     for (int i = 0; i < 100000; i++) {
-        counter_set(&shared.requests, rng_next(&seed) >> rng_below(&seed, 64));
+        counter_set(&shared.requests, random_next(&seed) >> rng_below(&seed, 64));
         now += second;
         tally_take(&t, &shared, now);
         uint64_t sum = counter_get(&t.sum.requests);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fds.h"
+#include "base/hash.h"
 #include "base/util.h"
 #include "net/transfer_wire.h"
 #include "support/transfer_rig.h"
@@ -51,7 +52,7 @@ static struct parcel parcel_of(uint32_t n)
         .batch = {.id = 1,
                   .count = n,
                   .bytes = n * HANDOVER_RECORD_BYTES,
-                  .protocol = handover_hash(HANDOVER_HASH, "echo", 4)},
+                  .protocol = hash_bytes(HASH_INIT, "echo", 4)},
         .head_len = HANDOVER_BATCH_BYTES,
         .file_len = n * HANDOVER_RECORD_BYTES,
         .seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
