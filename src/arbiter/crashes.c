@@ -13,6 +13,7 @@
 #include "actor/command.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "wire/message.h"
 
 static void check_lengths(struct crash_record *r)
 {
@@ -103,11 +104,6 @@ static void set_hex(json_t *o, const char *key, uint64_t value)
     json_object_set_new(o, key, json_string(text));
 }
 
-static void set_uint(json_t *o, const char *key, uint64_t value)
-{
-    json_object_set_new(o, key, json_integer((json_int_t)value));
-}
-
 static json_t *describe(const struct crash_entry *e)
 {
     const struct crash_record *r = &e->record;
@@ -117,15 +113,15 @@ static json_t *describe(const struct crash_entry *e)
     struct tm tm;
 
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
-    set_uint(o, "number", e->number);
+    message_set_uint(o, "number", e->number);
     json_object_set_new(o, "time", json_string(text));
-    set_uint(o, "slot", e->slot);
-    set_uint(o, "incarnation", e->incarnation);
-    set_uint(o, "pid", (uint64_t)e->pid);
+    message_set_uint(o, "slot", e->slot);
+    message_set_uint(o, "incarnation", e->incarnation);
+    message_set_uint(o, "pid", (uint64_t)e->pid);
     json_object_set_new(o, "signal", json_string(signal_name(r)));
     json_object_set_new(o, "code", json_integer(r->code));
     if (r->code <= 0)
-        set_uint(o, "sent_by_pid", r->sender_pid);
+        message_set_uint(o, "sent_by_pid", r->sender_pid);
     else
         set_hex(o, "address", r->address);
     set_hex(o, "pc", r->pc);
@@ -133,10 +129,10 @@ static json_t *describe(const struct crash_entry *e)
         json_object_set_new(o, "at", command_text(e->place));
     set_hex(o, "sp", r->sp);
     json_object_set_new(o, "fd", json_integer(r->fd));
-    set_uint(o, "requests", r->requests);
-    set_uint(o, "connections", r->connections);
-    set_uint(o, "uptime_ms", r->uptime_ms);
-    set_uint(o, "rescued", r->rescued);
+    message_set_uint(o, "requests", r->requests);
+    message_set_uint(o, "connections", r->connections);
+    message_set_uint(o, "uptime_ms", r->uptime_ms);
+    message_set_uint(o, "rescued", r->rescued);
     if (r->payload_len)
         json_object_set_new(o, "payload", json_string(escape(r, text, sizeof(text))));
     return o;

@@ -12,14 +12,9 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-static void set_uint(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static void set_counters(json_t *object, const struct counters *c)
 {
-#define X(field, help) set_uint(object, #field, counter_get(&c->field));
+#define X(field, help) message_set_uint(object, #field, counter_get(&c->field));
     COUNTERS(X)
 #undef X
 }
@@ -58,19 +53,19 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
 
     children_id(id, sizeof(id), c);
     json_object_set_new(w, "id", json_string(id));
-    set_uint(w, "slot", c->slot);
-    set_uint(w, "incarnation", c->incarnation);
-    set_uint(w, "pid", (uint64_t)c->pid);
+    message_set_uint(w, "slot", c->slot);
+    message_set_uint(w, "incarnation", c->incarnation);
+    message_set_uint(w, "pid", (uint64_t)c->pid);
     json_object_set_new(w, "state",
                         json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
     json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
-    set_uint(w, "connections", scoreboard_connections(r));
-    set_uint(w, "accepted", counter_get(&sum->accepted));
-    set_uint(w, "requests", counter_get(&sum->requests));
-    set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
-    set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
-    set_uint(w, "handed_in", counter_get(&sum->handed_in));
-    set_uint(w, "handed_out", counter_get(&sum->handed_out));
+    message_set_uint(w, "connections", scoreboard_connections(r));
+    message_set_uint(w, "accepted", counter_get(&sum->accepted));
+    message_set_uint(w, "requests", counter_get(&sum->requests));
+    message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
+    message_set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
+    message_set_uint(w, "handed_in", counter_get(&sum->handed_in));
+    message_set_uint(w, "handed_out", counter_get(&sum->handed_out));
     json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     set_counters(counters, sum);
@@ -92,15 +87,15 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
 {
     json_t *o = json_object();
 
-    set_uint(o, "pid", (uint64_t)getpid());
+    message_set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "version", json_string(ECHO_VERSION));
     json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
     json_object_set_new(o, "uptime", json_real((double)(now_ns / 1000000 - a->started_ms) / 1e3));
-    set_uint(o, "revision", a->live->number);
-    set_uint(o, "reloads", a->reloads);
-    set_uint(o, "restarts", a->restarts);
-    set_uint(o, "upgrades", a->upgrades);
-    set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
+    message_set_uint(o, "revision", a->live->number);
+    message_set_uint(o, "reloads", a->reloads);
+    message_set_uint(o, "restarts", a->restarts);
+    message_set_uint(o, "upgrades", a->upgrades);
+    message_set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));
@@ -150,7 +145,7 @@ json_t *info_arbiter(struct arbiter *a)
         connections += scoreboard_connections(r);
     }
     free(list);
-    set_uint(totals, "connections", connections);
+    message_set_uint(totals, "connections", connections);
     set_counters(totals, &sum);
     return json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);
@@ -188,7 +183,7 @@ static json_t *describe_key(const struct config *c, enum config_key key)
                           command_text(value), "origin", origins[origin->kind]);
 
     if (origin->kind == ORIGIN_FILE)
-        set_uint(o, "line", origin->line);
+        message_set_uint(o, "line", origin->line);
     free(value);
     return o;
 }

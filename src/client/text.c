@@ -1,5 +1,5 @@
 /*
- * Escapes and slips of the command line, and bytes in JSON. Pure.
+ * Slips of the command line, and bytes in JSON. Pure.
  */
 #include "client/text.h"
 
@@ -13,66 +13,6 @@
 
 /* Longer words are no slips of a command's name. */
 enum { SLIP_MAX = 16 };
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* Read what follows a backslash. Returns the bytes of text it took, 0 if it is no escape. */
-static size_t unescape_one(const char *text, uint8_t *ret)
-{
-    static const char names[] = "rnt\\", bytes[] = "\r\n\t\\";
-    const char *p = text[0] ? strchr(names, text[0]) : NULL;
-
-    if (p) {
-        *ret = (uint8_t)bytes[p - names];
-        return 1;
-    }
-    if (text[0] == 'x' && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
-        *ret = (uint8_t)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
-        return 3;
-    }
-    return 0;
-}
-
-/* With @ret NULL only check and measure. */
-static int unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len)
-{
-    size_t n = 0;
-
-    for (; *text; text++, n++) {
-        uint8_t byte = (uint8_t)*text;
-
-        if (*text == '\\') {
-            size_t took = unescape_one(text + 1, &byte);
-
-            if (took == 0)
-                return -EINVAL;
-            text += took;
-        }
-        if (n == size)
-            return -E2BIG;
-        if (ret)
-            ret[n] = byte;
-    }
-    *ret_len = n;
-    return 0;
-}
-
-int text_unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len)
-{
-    size_t len;
-    int rc = unescape(text, NULL, size, &len);
-
-    return rc ? rc : unescape(text, ret, size, ret_len);
-}
 
 static char *base64(const uint8_t *p, size_t len)
 {

@@ -10,13 +10,6 @@
 #include <stdint.h>
 
 /*
- * text_unescape - \r \n \t \\ and \xHH become bytes; everything else stands for itself
- * @ret  @size bytes; untouched on failure
- * Returns 0, -EINVAL (an escape that is none of these) or -E2BIG.
- */
-int text_unescape(const char *text, uint8_t *ret, size_t size, size_t *ret_len);
-
-/*
  * text_set_json - put bytes into an object: under @key if they are UTF-8, else in base64 (RFC 4648)
  * under "@key_base64". Returns 0 or -ENOMEM.
  */

@@ -5,9 +5,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "base/num.h"
 #include "measure/quantity.h"
-#include "client/text.h"
 #include "cmd/echo_client.h"
 #include "echo/echo.h"
 
@@ -29,7 +29,9 @@ static const struct argp_option options[] = {
      "upgrade, stop: 60), 0 = never",
      0},
     {"separator", OPT_SEPARATOR, "TEXT", 0,
-     "what ends a message, with \\r \\n \\t \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw echo", 0},
+     "what ends a message, with \\r \\n \\t \\f \\\" \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw "
+     "echo",
+     0},
     {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
     {0},
 };
@@ -49,12 +51,13 @@ static void set_defaults(struct tool *t)
 
 static void set_separator(struct tool *t, const char *text, struct argp_state *state)
 {
-    int rc = text_unescape(text, t->separator, sizeof(t->separator), &t->separator_len);
+    int rc = escape_read(text, t->separator, sizeof(t->separator), &t->separator_len);
 
     if (rc == -E2BIG)
         argp_error(state, "--separator: more than %zu bytes", sizeof(t->separator));
     else if (rc)
-        argp_error(state, "--separator: the escapes are \\r \\n \\t \\\\ \\xHH, not '%s'", text);
+        argp_error(state, "--separator: the escapes are \\r \\n \\t \\f \\\" \\\\ \\xHH, not '%s'",
+                   text);
 }
 
 static const char *set_control(const char *arg, struct argp_state *state)

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/escape.h"
 #include "base/util.h"
-#include "client/text.h"
 
 enum { HISTORY_LINES = 1000, PATH_LEN = 4096 };
 
@@ -160,7 +160,8 @@ static int take_command(const char *line)
         return 2;
     if (strcmp(line, "/help") != 0)
         printf("%s is no command; a message that begins with / is written //\n", line);
-    puts("A line is a message. \\n, \\r, \\t, \\\\ and \\xHH stand for bytes; a \\ at the end of a "
+    puts("A line is a message. \\n, \\r, \\t, \\f, \\\", \\\\ and \\xHH stand for bytes; a \\ at "
+         "the end of a "
          "line\ngoes on in the next one.");
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
         printf("  %-6s %s\n", commands[i].name, commands[i].help);
@@ -169,12 +170,12 @@ static int take_command(const char *line)
 }
 
 /* The bytes that were meant, in place: they are never longer than their text. */
-static int unescape(struct prompt *p, const char **ret, size_t *ret_len)
+static int read_escapes(struct prompt *p, const char **ret, size_t *ret_len)
 {
     size_t skipped = p->message[0] == '/'; /* "//" */
     uint8_t *bytes = (uint8_t *)p->message;
     char *text = strdup(p->message + skipped);
-    int rc = text ? text_unescape(text, bytes, p->capacity, ret_len) : -ENOMEM;
+    int rc = text ? escape_read(text, bytes, p->capacity, ret_len) : -ENOMEM;
 
     free(text);
     *ret = p->message;
@@ -250,9 +251,10 @@ int prompt_read(struct prompt *p, const char **ret, size_t *ret_len)
             return 0;
         if (rc == 1)
             continue;
-        if (unescape(p, ret, ret_len) == 0)
+        if (read_escapes(p, ret, ret_len) == 0)
             return 1;
-        fputs("echo-client: the escapes are \\r \\n \\t \\\\ \\xHH; a \\ itself is \\\\\n", stderr);
+        fputs("echo-client: the escapes are \\r \\n \\t \\f \\\" \\\\ \\xHH; a \\ itself is \\\\\n",
+              stderr);
     }
 }
 

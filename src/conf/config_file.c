@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/escape.h"
 #include "base/fds.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
@@ -153,7 +154,7 @@ static char *read_bytes(const char *string)
     size_t len = strlen(string);
     char *text = malloc(4 * len + 1);
 
-    return text ? config_escape((const uint8_t *)string, len, text) : NULL;
+    return text ? escape_bytes((const uint8_t *)string, len, text) : NULL;
 }
 
 /* An element with a newline would count as two in the canonical text. */

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/cpus.h"
+#include "base/escape.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config_path.h"
@@ -27,37 +28,12 @@ static const void *field_const(const struct config *c, const struct config_row *
     return (const char *)c + row->offset;
 }
 
-char *config_escape(const uint8_t *bytes, size_t len, char *buf)
-{
-    static const char hex[] = "0123456789abcdef";
-    static const char from[] = "\r\n\t\\", to[] = "rnt\\";
-    char *p = buf;
-
-    for (size_t i = 0; i < len; i++) {
-        const char *named = bytes[i] ? strchr(from, bytes[i]) : NULL;
-
-        if (named) {
-            *p++ = '\\';
-            *p++ = to[named - from];
-        } else if (bytes[i] < 0x20 || bytes[i] >= 0x7f || bytes[i] == '"') {
-            *p++ = '\\';
-            *p++ = 'x';
-            *p++ = hex[bytes[i] >> 4];
-            *p++ = hex[bytes[i] & 15];
-        } else {
-            *p++ = (char)bytes[i];
-        }
-    }
-    *p = '\0';
-    return buf;
-}
-
 const char *config_show(const char *text, size_t len, char *buf)
 {
     static const char cut[] = "...";
     enum { SHOWN = (CONFIG_SHOW_LEN - sizeof(cut)) / 4 };
 
-    config_escape((const uint8_t *)text, MIN(len, (size_t)SHOWN), buf);
+    escape_bytes((const uint8_t *)text, MIN(len, (size_t)SHOWN), buf);
     if (len > SHOWN)
         strcat(buf, cut);
     return buf;
@@ -207,51 +183,17 @@ static char *path_get(const struct config *c, const struct config_row *row)
     return strdup(field_const(c, row));
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* One byte, escaped or not, at @*text, which moves on. Returns the byte or -EINVAL. */
-static int unescape(const char **text)
-{
-    static const char from[] = "rntf\\\"", to[] = "\r\n\t\f\\\"";
-    const char *p = *text, *named;
-
-    if (*p != '\\') {
-        *text = p + 1;
-        return (unsigned char)*p;
-    }
-    if (p[1] == 'x' && hex_digit(p[2]) >= 0 && hex_digit(p[3]) >= 0) {
-        *text = p + 4;
-        return hex_digit(p[2]) << 4 | hex_digit(p[3]);
-    }
-    named = p[1] ? strchr(from, p[1]) : NULL;
-    if (!named)
-        return -EINVAL;
-    *text = p + 2;
-    return to[named - from];
-}
-
 static int bytes_set(struct config *c, const struct config_row *row UNUSED, const char *text,
                      char *problem, size_t size)
 {
-    uint8_t bytes[CONFIG_SEPARATOR_MAX] = {0};
-    size_t len = 0;
+    uint8_t bytes[CONFIG_SEPARATOR_MAX];
+    size_t len;
+    const int rc = escape_read(text, bytes, sizeof(bytes), &len);
 
-    for (const char *p = text; *p; len++) {
-        int byte = unescape(&p);
-
-        if (byte < 0)
-            return refuse(problem, size, text, "has a backslash that escapes nothing");
-        if (len == sizeof(bytes))
-            return refuse(problem, size, text, "is too long");
-        bytes[len] = (uint8_t)byte;
-    }
+    if (rc == -EINVAL)
+        return refuse(problem, size, text, "has a backslash that escapes nothing");
+    if (rc < 0)
+        return refuse(problem, size, text, "is too long");
     memcpy(c->separator, bytes, len);
     c->separator_len = len;
     return 0;
@@ -261,7 +203,7 @@ static char *bytes_get(const struct config *c, const struct config_row *row UNUS
 {
     char buf[4 * CONFIG_SEPARATOR_MAX + 1];
 
-    return strdup(config_escape(c->separator, c->separator_len, buf));
+    return strdup(escape_bytes(c->separator, c->separator_len, buf));
 }
 
 /* A mode, or a list, which is a mode of its own. */

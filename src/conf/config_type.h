@@ -50,10 +50,4 @@ extern const struct config_type config_type_bind; /* bind and n_bind */
 enum { CONFIG_SHOW_LEN = 128 };
 const char *config_show(const char *text, size_t len, char *buf);
 
-/*
- * config_escape - bytes as canonical text: printable ASCII as it is, the rest as \r \n \t \\ \xHH
- * @buf  4 * @len + 1 bytes. Returns @buf.
- */
-char *config_escape(const uint8_t *bytes, size_t len, char *buf);
-
 #endif

@@ -12,6 +12,11 @@
 
 #define ID_LIMIT (UINT64_C(1) << 53) /* above it JSON readers lose digits */
 
+void message_set_uint(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
 void message_fini(struct message *m)
 {
     json_decref(m->args);

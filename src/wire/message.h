@@ -26,6 +26,9 @@ struct message {
  */
 bool message_is_bounded(const char *data, size_t len);
 
+/* message_set_uint - a number as a member of @object, which is an argument or an answer */
+void message_set_uint(json_t *object, const char *key, uint64_t value);
+
 /* message_fini - drop args; the struct may be reused */
 void message_fini(struct message *m);
 

@@ -32,11 +32,6 @@ static json_t *do_echo(struct worker *w UNUSED, const struct request *r)
     return json_incref(json_object_get(r->args, "message"));
 }
 
-static void set_uint(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static json_t *do_info(struct worker *w, const struct request *request UNUSED)
 {
     const struct score_record *r = w->record;
@@ -46,17 +41,17 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     cpu_set_t cpus;
 
     json_object_set_new(o, "id", json_string(w->boot->id));
-    set_uint(o, "slot", w->boot->slot);
-    set_uint(o, "incarnation", w->boot->incarnation);
-    set_uint(o, "pid", (uint64_t)getpid());
+    message_set_uint(o, "slot", w->boot->slot);
+    message_set_uint(o, "incarnation", w->boot->incarnation);
+    message_set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "state", json_string(actor_state_name(w->state)));
     if (cpus_allowed(&cpus) == 0)
         json_object_set_new(o, "cpus", json_string(cpus_format(&cpus, text)));
     json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
-    set_uint(o, "connections", w->conns.n_open);
-    set_uint(o, "max_connections", w->boot->max_connections);
-    set_uint(o, "buffered_bytes", w->conns.pool.used_bytes);
-#define X(field, help) set_uint(counters, #field, counter_get(&r->counters.field));
+    message_set_uint(o, "connections", w->conns.n_open);
+    message_set_uint(o, "max_connections", w->boot->max_connections);
+    message_set_uint(o, "buffered_bytes", w->conns.pool.used_bytes);
+#define X(field, help) message_set_uint(counters, #field, counter_get(&r->counters.field));
     COUNTERS(X)
 #undef X
     json_object_set_new(o, "counters", counters);

@@ -14,36 +14,6 @@
 #include "client/outcome.h"
 #include "client/text.h"
 
-static void text_unescape__table__bytes_or_refused(void **state)
-{
-    static const struct {
-        const char *text, *bytes;
-        size_t len;
-        int rc;
-    } rows[] = {
-        {"", "", 0, 0},
-        {"\\r\\n\\r\\n", "\r\n\r\n", 4, 0},
-        {"a\\tb\\\\", "a\tb\\", 4, 0},
-        {"\\x00\\xfF", "\0\377", 2, 0},
-        {"\\x4", NULL, 0, -EINVAL},
-        {"\\xg0", NULL, 0, -EINVAL},
-        {"\\q", NULL, 0, -EINVAL},
-        {"a\\", NULL, 0, -EINVAL},
-        {"12345678", "12345678", 8, 0},
-        {"123456789", NULL, 0, -E2BIG},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        uint8_t bytes[8] = "untouch";
-        size_t len = 99;
-
-        assert_int_equal(text_unescape(rows[i].text, bytes, sizeof(bytes), &len), rows[i].rc);
-        assert_int_equal(len, rows[i].rc ? 99 : rows[i].len);
-        assert_memory_equal(bytes, rows[i].rc ? "untouch" : rows[i].bytes, rows[i].rc ? 7 : len);
-    }
-}
-
 static void text_is_slip__table__likely_or_not(void **state)
 {
     static const struct {
@@ -123,7 +93,6 @@ static void outcome__each__has_its_words_and_a_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_unescape__table__bytes_or_refused),
         cmocka_unit_test(text_is_slip__table__likely_or_not),
         cmocka_unit_test(text_set_json__table__text_or_base64),
         cmocka_unit_test(outcome__each__has_its_words_and_a_code),
