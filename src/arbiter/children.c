@@ -194,20 +194,10 @@ int children_send_fds(struct arbiter *a, uint32_t record, const char *command, u
                       json_t *args, const int *fds, size_t n_fds)
 {
     struct child *c = &a->children[record];
-    struct message m = {.sender = "arbiter", .id = id, .args = args};
-    int rc = -EPIPE;
+    char to[MESSAGE_NAME_MAX];
 
-    snprintf(m.command, sizeof(m.command), "%s", command);
-    children_id(m.target, sizeof(m.target), c);
-    log_debug(a->log, "message", F_STR("to", m.target), F_STR("command", command),
-              F_UINT("id", id));
-    if (c->pid)
-        rc = mailbox_send(&c->mailbox, &m, fds, n_fds);
-    if (rc < 0 && rc != -EPIPE)
-        log_warning_limited(a->log, "mailbox: not sent", F_STR("worker", m.target),
-                            F_STR("command", command), F_ERR(rc));
-    message_fini(&m);
-    return rc;
+    children_id(to, sizeof(to), c);
+    return mailbox_say(&c->mailbox, a->log, "arbiter", to, command, id, args, fds, n_fds);
 }
 
 int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
