@@ -1,7 +1,7 @@
 /*
- * The shared records of all processes. The arbiter makes the memory; every worker inherits it and
- * writes its own record. A record that is read while it changes hands is old or new, never torn:
- * each field is one relaxed atomic.
+ * The shared records of all processes. The arbiter makes the memory; every worker maps it anew and
+ * can write its own record only. A record that is read while it changes hands is old or new, never
+ * torn: each field is one relaxed atomic.
  */
 #include "actor/scoreboard.h"
 
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -20,51 +21,101 @@
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
-_Static_assert(sizeof(struct scoreboard_header) % 64 == 0, "records begin on a cache line");
-_Static_assert(sizeof(struct score_record) % 64 == 0, "records share no cache line");
+/*
+ * Records at the same place of their pages would fall into the same set of the L1 cache, and the
+ * look at all of them would miss it: each begins one line later than the one before, in turns.
+ */
+enum { LINE_BYTES = 64, STAGGERED = 32, PAGE_MIN_BYTES = 4096 };
 
-static size_t map_bytes(uint32_t n_records)
+_Static_assert(sizeof(struct scoreboard_header) % LINE_BYTES == 0, "identities begin on a line");
+_Static_assert(sizeof(struct score_record) + (STAGGERED - 1) * LINE_BYTES <= PAGE_MIN_BYTES,
+               "a record stays within its page");
+
+static size_t page_bytes(void)
 {
-    return sizeof(struct scoreboard_header) + n_records * sizeof(struct score_record);
+    return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static int map_fd(int fd, uint32_t n_records, struct scoreboard *ret)
+/* What is the arbiter's, in whole pages. */
+static size_t arbiter_bytes(uint32_t n_records)
 {
-    void *p = mmap(NULL, map_bytes(n_records), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        return -errno;
+    const size_t page = page_bytes(), used = sizeof(struct scoreboard_header) +
+                                             n_records * sizeof(struct score_identity);
+
+    return (used + page - 1) / page * page;
+}
+
+size_t scoreboard_bytes(uint32_t n_records)
+{
+    return arbiter_bytes(n_records) + n_records * page_bytes();
+}
+
+/* Returns 0 or -errno: out of memory shows here, not as SIGBUS when it is touched. */
+static int allocate(int fd, size_t offset, size_t len)
+{
+    return fallocate(fd, 0, (off_t)offset, (off_t)len) < 0 ? -errno : 0;
+}
+
+/* A mapping through this descriptor can never be made writable. */
+static int open_read_only(int fd)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int map_all(int fd, uint32_t n_records, struct scoreboard *ret)
+{
+    const int read_fd = open_read_only(fd);
+    void *p;
+
+    if (read_fd < 0)
+        return read_fd;
+    p = mmap(NULL, scoreboard_bytes(n_records), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        const int rc = -errno;
+
+        close(read_fd);
+        return rc;
+    }
+    madvise(p, scoreboard_bytes(n_records), MADV_DONTFORK);
     *ret = (struct scoreboard){
         .fd = fd,
+        .read_fd = read_fd,
         .header = p,
-        .records = (struct score_record *)(void *)((char *)p + sizeof(struct scoreboard_header)),
+        .page_bytes = page_bytes(),
+        .records_at = arbiter_bytes(n_records),
         .n_records = n_records,
     };
     return 0;
 }
 
-size_t scoreboard_bytes(uint32_t n_records)
-{
-    return map_bytes(n_records);
-}
-
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records)
 {
+    int fd, rc;
+
     if (n_records == 0 || n_records > SCOREBOARD_RECORDS_MAX)
         return -EINVAL;
-    int fd = fds_memfd("scoreboard");
+    fd = fds_memfd("scoreboard");
     if (fd < 0)
         return fd;
-    int r = 0;
-    /* fallocate: out of memory shows here, not as SIGBUS in a worker. */
-    if (fallocate(fd, 0, 0, (off_t)map_bytes(n_records)) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-        r = -errno;
-    if (r == 0)
-        r = map_fd(fd, n_records, sb);
-    if (r < 0) {
+    rc = ftruncate(fd, (off_t)scoreboard_bytes(n_records)) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = allocate(fd, 0, sizeof(struct scoreboard_header));
+    if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = map_all(fd, n_records, sb);
+    if (rc < 0) {
         fds_close(&fd);
-        return r;
+        return rc;
     }
-    scoreboard_restate_header(sb, 0);
+    sb->header->magic = SCOREBOARD_MAGIC;
+    sb->header->version = SCOREBOARD_VERSION;
+    sb->header->page_bytes = (uint32_t)sb->page_bytes;
+    sb->header->n_records = n_records;
     return 0;
 }
 
@@ -79,7 +130,8 @@ static int check_fd(int fd, size_t *ret_bytes)
         return -EINVAL;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (st.st_size < (off_t)map_bytes(1) || st.st_size > (off_t)map_bytes(SCOREBOARD_RECORDS_MAX))
+    if (st.st_size < (off_t)scoreboard_bytes(1) ||
+        st.st_size > (off_t)scoreboard_bytes(SCOREBOARD_RECORDS_MAX))
         return -EINVAL;
     *ret_bytes = (size_t)st.st_size;
     return 0;
@@ -88,8 +140,8 @@ static int check_fd(int fd, size_t *ret_bytes)
 static bool is_header_valid(const struct scoreboard_header *h, size_t bytes)
 {
     return h->magic == SCOREBOARD_MAGIC && h->version == SCOREBOARD_VERSION &&
-           h->record_bytes == sizeof(struct score_record) && h->n_records > 0 &&
-           h->n_records <= SCOREBOARD_RECORDS_MAX && map_bytes(h->n_records) == bytes &&
+           h->page_bytes == page_bytes() && h->n_records > 0 &&
+           h->n_records <= SCOREBOARD_RECORDS_MAX && scoreboard_bytes(h->n_records) == bytes &&
            counter_get(&h->high) <= h->n_records;
 }
 
@@ -106,84 +158,104 @@ int scoreboard_attach(struct scoreboard *sb, int fd)
     uint32_t n_records = h->n_records;
     bool is_valid = is_header_valid(h, bytes);
     munmap(p, sizeof(struct scoreboard_header));
-    return is_valid ? map_fd(fd, n_records, sb) : -EINVAL;
+    return is_valid ? map_all(fd, n_records, sb) : -EINVAL;
 }
 
 void scoreboard_close(struct scoreboard *sb)
 {
     if (!sb || !sb->header)
         return;
-    munmap(sb->header, map_bytes(sb->n_records));
+    munmap(sb->header, scoreboard_bytes(sb->n_records));
     fds_close(&sb->fd);
-    *sb = (struct scoreboard){.fd = -1};
+    fds_close(&sb->read_fd);
+    *sb = (struct scoreboard){.fd = -1, .read_fd = -1};
 }
 
-/* The slot goes first and comes last: readers skip a record that is free. */
+static size_t page_of(const struct scoreboard *sb, uint32_t index)
+{
+    return sb->records_at + index * sb->page_bytes;
+}
+
+struct score_record *scoreboard_record(const struct scoreboard *sb, uint32_t index)
+{
+    const size_t stagger = index % STAGGERED * (size_t)LINE_BYTES;
+
+    return (void *)((char *)sb->header + page_of(sb, index) + stagger);
+}
+
+struct score_identity *scoreboard_identity(const struct scoreboard *sb, uint32_t index)
+{
+    return &sb->header->identities[index];
+}
+
+int scoreboard_narrow(struct scoreboard *sb, uint32_t index)
+{
+    const size_t at = page_of(sb, index);
+    char *all = mmap(NULL, scoreboard_bytes(sb->n_records), PROT_READ, MAP_SHARED, sb->read_fd, 0);
+    void *own = MAP_FAILED;
+    int rc;
+
+    if (all != MAP_FAILED)
+        own = mmap(all + at, sb->page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, sb->fd,
+                   (off_t)at);
+    rc = own == MAP_FAILED ? -errno : 0;
+    sb->header = (void *)all;
+    fds_close(&sb->fd);
+    fds_close(&sb->read_fd);
+    return rc;
+}
+
+/* A record that is free accepts nothing; that goes first and comes last. */
 static void record_reset(struct score_record *r)
 {
-    counter_set(&r->slot, 0);
     counter_set(&r->is_accepting, 0);
-    counter_set(&r->state, ACTOR_INITIAL);
-    counter_set(&r->incarnation, 0);
-    counter_set(&r->pid, 0);
-    counter_set(&r->heartbeat_ns, 0);
-    counter_set(&r->started_ns, 0);
-    counter_set(&r->connections, 0);
-    counter_set(&r->lag_ns, 0);
     counter_set(&r->is_full, 0);
+    counter_set(&r->connections, 0);
+    counter_set(&r->heartbeat_ns, 0);
+    counter_set(&r->state, ACTOR_INITIAL);
+    counter_set(&r->lag_ns, 0);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
     memset(&r->crash, 0, sizeof(r->crash));
 }
 
-struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
-                                       uint64_t incarnation)
+static void identity_set(struct score_identity *id, uint32_t slot, uint64_t incarnation,
+                         uint64_t now_ns)
 {
-    assert(index < sb->n_records && slot > 0);
-    struct score_record *r = &sb->records[index];
-    uint64_t now = clock_mono_ns();
+    counter_set(&id->pid, 0);
+    counter_set(&id->incarnation, incarnation);
+    counter_set(&id->started_ns, now_ns);
+    counter_set(&id->slot, slot);
+}
 
+int scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot, uint64_t incarnation)
+{
+    const uint64_t now_ns = clock_mono_ns();
+    struct score_record *r = scoreboard_record(sb, index);
+    struct score_identity *id = scoreboard_identity(sb, index);
+    int rc;
+
+    assert(index < sb->n_records && slot > 0);
+    rc = allocate(sb->fd, (size_t)((char *)id - (char *)sb->header), sizeof(*id));
+    if (rc == 0)
+        rc = allocate(sb->fd, page_of(sb, index), sb->page_bytes);
+    if (rc < 0)
+        return rc;
     record_reset(r);
-    counter_set(&r->incarnation, incarnation);
-    counter_set(&r->started_ns, now);
-    counter_set(&r->heartbeat_ns, now);
+    counter_set(&r->heartbeat_ns, now_ns);
     counter_set(&r->state, ACTOR_INACTIVE);
-    counter_set(&r->slot, slot);
+    identity_set(id, slot, incarnation, now_ns);
     if (counter_get(&sb->header->high) <= index)
         counter_set(&sb->header->high, (uint64_t)index + 1);
-    return r;
+    return 0;
 }
 
 void scoreboard_release(struct scoreboard *sb, uint32_t index)
 {
     assert(index < sb->n_records);
-    record_reset(&sb->records[index]);
-}
-
-bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t incarnation,
-                        enum actor_state state)
-{
-    const bool is_same = counter_get(&r->slot) == slot &&
-                         counter_get(&r->incarnation) == incarnation &&
-                         counter_get(&r->state) == state;
-
-    counter_set(&r->slot, slot);
-    counter_set(&r->incarnation, incarnation);
-    counter_set(&r->state, state);
-    counter_set(&r->pid, (uint64_t)getpid());
-    return !is_same;
-}
-
-void scoreboard_restate_header(struct scoreboard *sb, uint32_t high)
-{
-    struct scoreboard_header *h = sb->header;
-
-    h->magic = SCOREBOARD_MAGIC;
-    h->version = SCOREBOARD_VERSION;
-    h->record_bytes = sizeof(struct score_record);
-    h->n_records = sb->n_records;
-    counter_set(&h->high, high);
+    record_reset(scoreboard_record(sb, index));
+    identity_set(scoreboard_identity(sb, index), 0, 0, 0);
 }
 
 uint64_t scoreboard_connections(const struct score_record *r)
@@ -198,8 +270,7 @@ bool scoreboard_is_possible(const struct score_record *r, uint64_t now_ns)
 {
     static const uint64_t second = 1000000000u;
 
-    return counter_get(&r->slot) <= SCOREBOARD_RECORDS_MAX &&
-           counter_get(&r->state) < ACTOR_STATES && counter_get(&r->is_full) <= 1 &&
+    return counter_get(&r->state) < ACTOR_STATES && counter_get(&r->is_full) <= 1 &&
            counter_get(&r->is_accepting) <= 1 &&
            counter_get(&r->connections) <= SCOREBOARD_CONNECTIONS_MAX &&
            counter_get(&r->heartbeat_ns) <= now_ns + second;
@@ -210,14 +281,13 @@ uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t n
 {
     const uint64_t high = counter_get(&sb->header->high);
     uint64_t least = UINT64_MAX;
-    bool has_room = false;
-    bool is_lie = self >= high || self >= sb->n_records || !counter_get(&sb->records[self].slot);
+    bool has_room = false, is_lie = false;
 
-    for (uint32_t i = 0; i < sb->n_records && i < high; i++) {
-        const struct score_record *r = &sb->records[i];
+    for (uint32_t i = 0; i < high; i++) {
+        const struct score_record *r = scoreboard_record(sb, i);
         uint64_t heartbeat_ns = counter_get(&r->heartbeat_ns);
 
-        if (i == self || !counter_get(&r->slot))
+        if (i == self)
             continue;
         if (!scoreboard_is_possible(r, now_ns)) {
             is_lie = true;

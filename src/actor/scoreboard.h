@@ -1,10 +1,11 @@
 /*
- * Shared memory (a memfd, so that it survives exec): one cache-aligned record a process, written by
- * that process alone; `pid` and the reset are the arbiter's, before the fork.
+ * Shared memory (a memfd, so that it survives exec) in which every process of the server can read
+ * how the workers are. The first pages are the arbiter's: who fills which record. Then each record
+ * has a page of its own, which only its worker and the arbiter can write: a worker maps the rest
+ * through a descriptor that cannot write, so that not even mprotect makes it writable.
  *
- * All of it is writable for every process, also for one that has gone mad. So what is read here is
- * data like a peer's: readers check it, decide nothing by it that cannot be undone, and keep what
- * they must know for sure in memory of their own.
+ * What a worker says about itself is data like a peer's: readers check it, and decide nothing by it
+ * that cannot be undone.
  */
 #ifndef ACTOR_SCOREBOARD_H
 #define ACTOR_SCOREBOARD_H
@@ -17,46 +18,57 @@
 #include "base/counters.h"
 
 #define SCOREBOARD_MAGIC   UINT64_C(0x6563686f73636f72) /* "echoscor" */
-#define SCOREBOARD_VERSION 1
+#define SCOREBOARD_VERSION 2
 
 enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };
 
+/* What a worker says about itself. */
 struct score_record {
     /* What siblings look at when they accept. */
-    _Alignas(64) counter_t slot; /* 0 = the record is free */
-    counter_t state; /* enum actor_state */
-    counter_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second */
-    counter_t connections; /* open now, lingering ones included */
+    _Alignas(64) counter_t
+        is_accepting; /* 1 = told to run, not draining; 0 also if nobody is here */
     counter_t is_full; /* 1 = cannot take another connection */
-    counter_t is_accepting; /* 1 = told to run, not draining */
+    counter_t connections; /* open now, lingering ones included */
+    counter_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second */
+    counter_t state; /* enum actor_state */
+    counter_t lag_ns; /* how late the loop was at most, in the last second or two */
+    _Alignas(64) struct counters counters;
+    struct crash_record crash; /* all zero while it lives */
+};
+
+/* What the arbiter says about the process of a record. */
+struct score_identity {
+    counter_t slot; /* 0 = the record is free */
     counter_t incarnation;
     counter_t pid;
-    _Alignas(64) counter_t started_ns;
-    counter_t lag_ns; /* how late the loop was at most, in the last second or two */
-    struct counters counters;
-    struct crash_record crash; /* all zero while it lives */
+    counter_t started_ns; /* CLOCK_MONOTONIC */
 };
 
 struct scoreboard_header {
     _Alignas(64) uint64_t magic;
     uint32_t version;
-    uint32_t record_bytes;
+    uint32_t page_bytes; /* from the beginning of a record's page to the next one's */
     uint32_t n_records;
     counter_t high; /* records at or above this index have never been used: readers stop here */
+    _Alignas(64) struct score_identity identities[]; /* of n_records */
 };
 
 struct scoreboard {
-    int fd; /* owned memfd */
-    struct scoreboard_header *header; /* mapped, shared */
-    struct score_record *records;
+    int fd; /* owned memfd; -1 in a worker, as the next one */
+    int read_fd; /* owned: the same memory, which cannot be written through it */
+    struct scoreboard_header *header; /* mapped, shared; the pages of the records follow */
+    size_t page_bytes;
+    size_t records_at; /* offset of the first record's page */
     uint32_t n_records;
 };
 
-/* scoreboard_bytes - shared memory of one with that many records */
+/* scoreboard_bytes - shared memory of one with that many records, used or not */
 size_t scoreboard_bytes(uint32_t n_records);
 
-/* scoreboard_open - make one with @n_records free records. Returns 0, -EINVAL (not
- * 1..SCOREBOARD_RECORDS_MAX) or -errno. */
+/*
+ * scoreboard_open - make one with @n_records free records; no child inherits the mapping
+ * Returns 0, -EINVAL (not 1..SCOREBOARD_RECORDS_MAX), -ENOENT (no /proc) or -errno.
+ */
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records);
 
 /* scoreboard_layout - another number for each layout of a record: names and places of all that is
@@ -69,23 +81,25 @@ uint64_t scoreboard_layout(void);
 int scoreboard_attach(struct scoreboard *sb, int fd);
 void scoreboard_close(struct scoreboard *sb);
 
-/* scoreboard_assign - zero record @index and give it to a new process (arbiter, before the fork):
- * inactive, started now, with a fresh heartbeat; its pid is still to be set */
-struct score_record *scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot,
-                                       uint64_t incarnation);
+/*
+ * scoreboard_narrow - in a process just forked: map the page of record @index writable and the rest
+ * read-only, and close the descriptors. Returns 0 or -errno.
+ */
+int scoreboard_narrow(struct scoreboard *sb, uint32_t index);
+
+/* scoreboard_record, scoreboard_identity - those of @index, which is below n_records */
+struct score_record *scoreboard_record(const struct scoreboard *sb, uint32_t index);
+struct score_identity *scoreboard_identity(const struct scoreboard *sb, uint32_t index);
+
+/*
+ * scoreboard_assign - give record @index, zeroed, to a new process (arbiter, before the fork):
+ * inactive, started now, with a fresh heartbeat; its pid is still to be set
+ * The memory of the record is allocated here. Returns 0 or -errno.
+ */
+int scoreboard_assign(struct scoreboard *sb, uint32_t index, uint32_t slot, uint64_t incarnation);
 
 /* scoreboard_release - the process is gone: free the record, whose counters have been read */
 void scoreboard_release(struct scoreboard *sb, uint32_t index);
-
-/*
- * scoreboard_restate - the process of a record says again who it is
- * Returns whether somebody else had written something different.
- */
-bool scoreboard_restate(struct score_record *r, uint32_t slot, uint64_t incarnation,
-                        enum actor_state state);
-
-/* scoreboard_restate_header - the arbiter says again what the header must say; @high as there */
-void scoreboard_restate_header(struct scoreboard *sb, uint32_t high);
 
 /* scoreboard_connections - as the record says, 0 if that cannot be */
 uint64_t scoreboard_connections(const struct score_record *r);

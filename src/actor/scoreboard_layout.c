@@ -15,16 +15,17 @@ struct place {
 
 static const struct place places[] = {
     /* clang-format off */
+    {"version", SCOREBOARD_VERSION},
+    {"slot", offsetof(struct score_identity, slot)},
+    {"incarnation", offsetof(struct score_identity, incarnation)},
+    {"pid", offsetof(struct score_identity, pid)},
+    {"started_ns", offsetof(struct score_identity, started_ns)},
     {"bytes", sizeof(struct score_record)},
-    {"slot", offsetof(struct score_record, slot)},
     {"state", offsetof(struct score_record, state)},
     {"heartbeat_ns", offsetof(struct score_record, heartbeat_ns)},
     {"connections", offsetof(struct score_record, connections)},
     {"is_full", offsetof(struct score_record, is_full)},
     {"is_accepting", offsetof(struct score_record, is_accepting)},
-    {"incarnation", offsetof(struct score_record, incarnation)},
-    {"pid", offsetof(struct score_record, pid)},
-    {"started_ns", offsetof(struct score_record, started_ns)},
     {"lag_ns", offsetof(struct score_record, lag_ns)},
     {"crash", offsetof(struct score_record, crash)},
 #define X(field, help) {#field, offsetof(struct score_record, counters.field)},

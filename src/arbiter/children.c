@@ -60,7 +60,7 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
 static void __attribute__((noreturn))
 become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
 {
-    int keep[CONFIG_BIND_MAX + 4];
+    int keep[CONFIG_BIND_MAX + 4], rc;
     size_t n_keep = 0;
 
     arbiter_detach_signals(a);
@@ -70,6 +70,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
+    rc = scoreboard_narrow(&a->scoreboard, boot->record);
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = rev->log.fd;
     keep[n_keep++] = boot->rescue_recv_fd;
@@ -80,6 +81,10 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     if (rev->config->is_daemon)
         fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
     log_forked(&rev->log, boot->id);
+    if (rc < 0) {
+        log_error(&rev->log, "the scoreboard cannot be mapped", F_ERR(rc));
+        _exit(EX_OSERR);
+    }
     _exit(a->options->worker->main(boot));
 }
 
@@ -149,16 +154,23 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
 
     if (rc < 0)
         return rc;
+    rc = scoreboard_assign(&a->scoreboard, action->record, action->slot,
+                           a->incarnations[action->slot] + 1);
+    if (rc < 0) {
+        fds_close(&ends[0]);
+        fds_close(&ends[1]);
+        return rc;
+    }
     *c = (struct child){
         .arbiter = a,
         .record = action->record,
+        .score = scoreboard_record(&a->scoreboard, action->record),
         .slot = action->slot,
         .incarnation = ++a->incarnations[action->slot],
         .revision = action->revision,
         .forked_ms = clock_mono_ms(),
     };
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
-    scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
     hang_watch(c, rev->config->timeout_ms);
     rc = rescue_open(a, c->slot);
     if (rc < 0)
@@ -178,7 +190,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         return rc;
     }
     c->pid = pid;
-    counter_set(&a->scoreboard.records[c->record].pid, (uint64_t)pid);
+    counter_set(&scoreboard_identity(&a->scoreboard, c->record)->pid, (uint64_t)pid);
     a->n_children_used = MAX(a->n_children_used, c->record + 1);
     mailbox_start(&c->mailbox, a->loop, ends[0], on_message, on_mailbox_close);
     return 0;
@@ -250,11 +262,11 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
             F_STR("was", c->ready_ms ? "ready" : "booting"));
 }
 
-/* Its handler names the signal that it dies of, unless it was ended because it got stuck. Anything
- * else was written there by somebody else. */
-static bool has_crash_record(const struct arbiter *a, const struct child *c, int signo)
+/* Its handler names the signal that it dies of, unless it was ended because it got stuck. What
+ * names another one was not written by the handler. */
+static bool has_crash_record(const struct child *c, int signo)
 {
-    const uint64_t written = a->scoreboard.records[c->record].crash.signo;
+    const uint64_t written = c->score->crash.signo;
 
     return written == (uint64_t)signo || (written == SIGABRT && c->watch.aborted_ns) ||
            (signo == SIGALRM && written < NSIG);
@@ -272,9 +284,9 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     };
 
     log_exit(a, c, status, is_planned);
-    if (WIFSIGNALED(status) && has_crash_record(a, c, WTERMSIG(status)))
+    if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
         crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
-                     &a->scoreboard.records[c->record].crash);
+                     &c->score->crash);
     a->restarts += !is_planned;
     mailbox_stop(&c->mailbox);
     hang_on_exit(a, c);

@@ -325,7 +325,7 @@ static struct control_client *client_new(struct arbiter *a, int fd)
 }
 
 struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
-                                            size_t in_len, const void *out, size_t out_len)
+                                              size_t in_len, const void *out, size_t out_len)
 {
     struct control_client *c = client_new(a, fd);
 

@@ -31,9 +31,9 @@ static size_t staying(const struct arbiter *a, const struct child *except,
 
         if (&a->children[i] == except || !a->children[i].pid || p->phase != TR_RUNNING ||
             p->revision != a->engine->live.revision || transition_is_planned(a->engine, i) ||
-            counter_get(&a->scoreboard.records[i].is_full))
+            counter_get(&a->children[i].score->is_full))
             continue;
-        loads[n++] = (struct balance_load){i, scoreboard_connections(&a->scoreboard.records[i])};
+        loads[n++] = (struct balance_load){i, scoreboard_connections(a->children[i].score)};
     }
     return n;
 }

@@ -35,7 +35,7 @@ static void abort_worker(struct arbiter *a, const struct child *c, const char *w
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
                 F_STR("wchan", e.wchan), F_STR("stack", e.stack),
-                F_UINT("connections", scoreboard_connections(&a->scoreboard.records[c->record])),
+                F_UINT("connections", scoreboard_connections(c->score)),
                 F_UINT("requests", counter_get(&c->tally.sum.requests)));
     kill(c->pid, SIGABRT);
     kill(c->pid, SIGCONT);
@@ -57,11 +57,9 @@ static bool is_long_disconnected(const struct child *c)
 
 static void check_worker(struct arbiter *a, struct child *c)
 {
-    const struct score_record *r = &a->scoreboard.records[c->record];
-
     switch (c->must_abort || is_long_disconnected(c)
                 ? watchdog_abort(&a->watchdog, &c->watch)
-                : watchdog_check(&a->watchdog, &c->watch, counter_get(&r->heartbeat_ns))) {
+                : watchdog_check(&a->watchdog, &c->watch, counter_get(&c->score->heartbeat_ns))) {
     case WATCHDOG_ABORT:
         abort_worker(a, c,
                      is_long_disconnected(c)
@@ -84,7 +82,7 @@ void hang_count(struct arbiter *a)
 
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid)
-            tally_take(&a->children[i].tally, &a->scoreboard.records[i].counters, now_ns);
+            tally_take(&a->children[i].tally, &a->children[i].score->counters, now_ns);
 }
 
 static void look(struct arbiter *a)
@@ -92,7 +90,6 @@ static void look(struct arbiter *a)
     const uint64_t now_ns = clock_mono_ns();
     const uint64_t idle_ms = a->live->config->timeout_ms / WATCHDOG_LOOKS_A_TIMEOUT;
 
-    scoreboard_restate_header(&a->scoreboard, a->n_children_used);
     watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
     hang_count(a);
     for (uint32_t i = 0; i < a->n_children_used; i++)
@@ -112,8 +109,7 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
 
 bool hang_abort(struct arbiter *a, struct child *c)
 {
-    const uint64_t now_ns = clock_mono_ns(),
-                   beat_ns = counter_get(&a->scoreboard.records[c->record].heartbeat_ns);
+    const uint64_t now_ns = clock_mono_ns(), beat_ns = counter_get(&c->score->heartbeat_ns);
 
     if (now_ns - MIN(beat_ns, now_ns) < HEARTBEAT_LATE_MS * (uint64_t)1000000)
         return false;
@@ -137,7 +133,7 @@ void hang_watch(struct child *c, uint64_t timeout_ms)
 
 void hang_on_exit(struct arbiter *a, struct child *c)
 {
-    tally_take(&c->tally, &a->scoreboard.records[c->record].counters, clock_mono_ns());
+    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
     tally_end(&c->tally);
     counters_sum(&a->totals, &c->tally.sum);
 }

@@ -46,7 +46,7 @@ static void set_note(json_t *object, const struct arbiter *a, const char *id, ui
 static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_t now_ns)
 {
     const struct counters *sum = &c->tally.sum;
-    const struct score_record *r = &a->scoreboard.records[c->record];
+    const struct score_record *r = c->score;
     const uint64_t age_ns = heartbeat_age_ns(c, counter_get(&r->heartbeat_ns), now_ns);
     json_t *w = json_object(), *counters = json_object();
     char id[32];
@@ -137,7 +137,7 @@ json_t *info_arbiter(struct arbiter *a)
 
     counters_sum(&sum, &a->totals);
     for (size_t i = 0; i < n; i++) {
-        const struct score_record *r = &a->scoreboard.records[list[i]->record];
+        const struct score_record *r = list[i]->score;
 
         tally_take(&a->children[list[i]->record].tally, &r->counters, now_ns);
         json_array_append_new(workers, describe_worker(a, list[i], now_ns));
@@ -162,7 +162,7 @@ json_t *info_actors(struct arbiter *a)
                                          "state", actor_state_name(a->state)));
     for (size_t i = 0; i < n; i++) {
         const struct child *c = list[i];
-        const uint64_t state = counter_get(&a->scoreboard.records[c->record].state);
+        const uint64_t state = counter_get(&c->score->state);
 
         children_id(id, sizeof(id), c);
         json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", id, "pid", (int)c->pid, "state",

@@ -44,6 +44,7 @@ struct child {
     struct arbiter *arbiter; /* borrowed */
     pid_t pid; /* 0 = none */
     uint32_t record;
+    struct score_record *score; /* borrowed: what it says about itself */
     uint32_t slot;
     uint64_t incarnation; /* of the slot */
     uint64_t revision;

@@ -15,7 +15,7 @@ static uint64_t handed_out(struct arbiter *a)
 
         if (!c->pid)
             continue;
-        tally_take(&c->tally, &a->scoreboard.records[i].counters, clock_mono_ns());
+        tally_take(&c->tally, &c->score->counters, clock_mono_ns());
         n += counter_get(&c->tally.sum.handed_out);
     }
     return n;

@@ -72,7 +72,9 @@ static int check_environment(const struct config *c, char *why, size_t why_size)
 
 static void explain_scoreboard(int rc, char *why, size_t why_size)
 {
-    const char *hint = rc == -EPERM ? ": is memfd_create forbidden here?" : "";
+    const char *hint = rc == -EPERM    ? ": is memfd_create forbidden here?"
+                       : rc == -ENOENT ? ": is /proc mounted?"
+                                       : "";
     char limit[64];
 
     if (rc == -EFBIG) {

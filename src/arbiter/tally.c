@@ -1,5 +1,5 @@
 /*
- * Counters that can be trusted, from memory that cannot.
+ * Counters that can be trusted, from a worker that cannot.
  */
 #include "arbiter/tally.h"
 

@@ -1,7 +1,8 @@
 /*
- * What the arbiter believes of a worker's counters. Pure. A record can be written over by anybody
- * at any time, so its counters are not taken as they stand: what they have grown by since the last
- * look is added up, and a step that no machine could have done, or one backwards, counts nothing.
+ * What the arbiter believes of a worker's counters. Pure. A worker that has gone mad may write
+ * anything into its record, so its counters are not taken as they stand: what they have grown by
+ * since the last look is added up, and a step that no machine could have done, or one backwards,
+ * counts nothing.
  */
 #ifndef ARBITER_TALLY_H
 #define ARBITER_TALLY_H

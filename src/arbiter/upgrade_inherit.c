@@ -227,19 +227,23 @@ static uint64_t timeout_of(const struct arbiter *a, const struct child *c,
                                                            : UINT32_MAX;
 }
 
-static void inherit_record(struct arbiter *a, struct child *c, const struct state_child *from,
-                           const struct upgrade_state *s)
+static int inherit_record(struct arbiter *a, struct child *c, const struct state_child *from,
+                          const struct upgrade_state *s)
 {
-    struct score_record *r = &a->scoreboard.records[c->record];
+    int rc = 0;
 
+    c->score = scoreboard_record(&a->scoreboard, c->record);
     if (!is_legible(s)) {
-        scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
-        counter_set(&r->pid, (uint64_t)c->pid);
-        counter_set(&r->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
+        rc = scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
+        if (rc < 0)
+            return rc;
+        counter_set(&scoreboard_identity(&a->scoreboard, c->record)->pid, (uint64_t)c->pid);
+        counter_set(&c->score->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
     }
     hang_watch(c, timeout_of(a, c, s));
-    tally_take(&c->tally, &r->counters, clock_mono_ns());
+    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
     raise_counters(&c->tally.sum, from->counters, from->n_counters);
+    return 0;
 }
 
 static bool was_in(const struct state_child *from, enum tr_phase phase)
@@ -252,6 +256,7 @@ static int inherit_children(struct arbiter *a, const struct upgrade_state *s, ch
     for (size_t i = 0; i < s->n_children; i++) {
         const struct state_child *from = &s->children[i];
         struct child *c = &a->children[from->record];
+        int rc;
 
         if (from->pid == 0 || from->record >= a->scoreboard.n_records)
             return complain(why, -EINVAL, "children", "one has no process or no record");
@@ -269,7 +274,9 @@ static int inherit_children(struct arbiter *a, const struct upgrade_state *s, ch
             /* Perhaps it was still to be told to whom; twice does no harm. */
             .must_drain = from->n_gives == 0 && was_in(from, TR_DRAINING),
         };
-        inherit_record(a, c, from, s);
+        rc = inherit_record(a, c, from, s);
+        if (rc < 0)
+            return complain(why, rc, "scoreboard", NULL);
         a->n_children_used = MAX(a->n_children_used, c->record + 1);
     }
     return 0;

@@ -48,7 +48,7 @@ static uint64_t recent_closes(struct acceptor *a, uint64_t now_ns)
     return a->window_before + (a->conns->n_closes - a->window_base);
 }
 
-void acceptor_publish(struct acceptor *a)
+static void acceptor_publish(struct acceptor *a)
 {
     counter_set(&a->record->connections, a->conns->n_open);
     counter_set(&a->record->is_full, a->is_full);
@@ -60,11 +60,6 @@ static void update(struct acceptor *a)
 {
     a->is_full = a->conns->n_open >= a->max_connections;
     acceptor_publish(a);
-}
-
-void acceptor_distrust(struct acceptor *a)
-{
-    a->trust_ns = clock_mono_ns() + ACCEPT_DISTRUST_MS * UINT64_C(1000000);
 }
 
 static void stop_watches(struct acceptor *a)
@@ -214,13 +209,12 @@ static void refuse_some(struct acceptor *a)
 static void on_pause_end(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct acceptor *a = container_of(timer, struct acceptor, pause);
-    const uint64_t now_ns = clock_mono_ns();
     bool are_others_full = false;
 
-    scoreboard_least(a->scoreboard, a->index, now_ns, ACCEPT_FRESH_MS * UINT64_C(1000000),
+    scoreboard_least(a->scoreboard, a->index, clock_mono_ns(), ACCEPT_FRESH_MS * UINT64_C(1000000),
                      &are_others_full);
     /* is_full still says what this worker's last attempt said. */
-    if (a->is_full && are_others_full && now_ns >= a->trust_ns) {
+    if (a->is_full && are_others_full) {
         log_warning_limited(a->log, "all workers are full: clients are turned away",
                             F_UINT("connections", a->conns->n_open));
         refuse_some(a);
@@ -240,7 +234,7 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
         .loop = loop,
         .log = boot->log,
         .scoreboard = boot->scoreboard,
-        .record = &boot->scoreboard->records[boot->record],
+        .record = scoreboard_record(boot->scoreboard, boot->record),
         .index = boot->record,
         .conns = conns,
         .max_connections = boot->max_connections,

@@ -17,7 +17,6 @@ enum {
     ACCEPT_CLOSES_WINDOW_MS = 100,
     ACCEPT_PAUSE_MIN_MS = 50,
     ACCEPT_PAUSE_MAX_MS = 500,
-    ACCEPT_DISTRUST_MS = 3000, /* by then every worker has restated what it says of itself */
     ACCEPT_SPACING = 50, /* connections more or fewer after which probes are spaced anew */
     ACCEPT_REFUSE_BATCH = 64, /* turned away a wake when all workers are full */
 };
@@ -49,7 +48,6 @@ struct acceptor {
                      */
     bool is_running;
     bool is_full; /* cannot take another connection; the record has a copy */
-    uint64_t trust_ns; /* the scoreboard turns nobody away before this time */
     uint64_t window_start_ns; /* of the count of recent closes */
     uint64_t window_base; /* conn_set.n_closes at its start */
     uint64_t window_before; /* closes in the window before */
@@ -74,13 +72,6 @@ void acceptor_stop(struct acceptor *a);
 
 /* acceptor_on_moved - connections have come from or gone to another worker */
 void acceptor_on_moved(struct acceptor *a);
-
-/* acceptor_publish - say again in the record how full this worker is */
-void acceptor_publish(struct acceptor *a);
-
-/* acceptor_distrust - the scoreboard has told lies: turn no client away because of it for a while
- */
-void acceptor_distrust(struct acceptor *a);
 
 /* acceptor_on_closed - a connection is gone: publish it, and go on if this worker was full */
 void acceptor_on_closed(struct acceptor *a);

@@ -90,9 +90,21 @@ static void set_alarm(const struct crash *c UNUSED)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+static struct score_record *score_of(const struct crash *c)
+{
+    return scoreboard_record(c->boot->scoreboard, c->boot->record);
+}
+
+static uint64_t uptime_ms(const struct crash *c)
+{
+    const struct score_identity *id = scoreboard_identity(c->boot->scoreboard, c->boot->record);
+
+    return (clock_mono_ns() - counter_get(&id->started_ns)) / 1000000u;
+}
+
 static struct crash_record *record_of(const struct crash *c)
 {
-    return &c->boot->scoreboard->records[c->boot->record].crash;
+    return &score_of(c)->crash;
 }
 
 static void rescue_idle(const struct crash *c)
@@ -110,7 +122,7 @@ static void record_payload(const struct crash *c, struct crash_record *r)
 
 static void record_crash(const struct crash *c)
 {
-    const struct score_record *score = &c->boot->scoreboard->records[c->boot->record];
+    const struct score_record *score = score_of(c);
     struct crash_record *r = record_of(c);
 
     r->code = c->info->si_code;
@@ -121,7 +133,7 @@ static void record_crash(const struct crash *c)
     r->fd = c->conns->serving.data ? c->conns->serving.fd : -1;
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
-    r->uptime_ms = (clock_mono_ns() - counter_get(&score->started_ns)) / 1000000u;
+    r->uptime_ms = uptime_ms(c);
     if (c->conns->serving.data && c->boot->config->has_crash_payload)
         record_payload(c, r);
     r->signo = (uint64_t)c->signo;
@@ -146,7 +158,7 @@ static struct log_field hex_field(const char *key, uint64_t value, char digits[N
 
 static void log_crash(const struct crash *c)
 {
-    const struct score_record *r = &c->boot->scoreboard->records[c->boot->record];
+    const struct score_record *r = score_of(c);
     char pc[NUM_PUT_LEN], address[NUM_PUT_LEN];
     struct log_field fields[10], *f = fields;
 
@@ -160,7 +172,7 @@ static void log_crash(const struct crash *c)
     *f++ = hex_field("pc", fatal_pc(c->context), pc);
     *f++ = F_UINT("slot", c->boot->slot);
     *f++ = F_UINT("incarnation", c->boot->incarnation);
-    *f++ = F_UINT("uptime_ms", (clock_mono_ns() - counter_get(&r->started_ns)) / 1000000u);
+    *f++ = F_UINT("uptime_ms", uptime_ms(c));
     *f++ = F_UINT("connections", counter_get(&r->connections));
     *f++ = F_UINT("requests", counter_get(&r->counters.requests));
     *f = (struct log_field){.key = NULL};

@@ -36,27 +36,10 @@ static void on_beat(struct heartbeat *h)
     transfers_tell(&w->transfers);
 }
 
-/*
- * The scoreboard is writable for every worker. What this one says there about itself is said again
- * each second, so that a sibling that has written over it does not speak for this one for long.
- */
-static void restate(struct worker *w)
-{
-    const struct actor_boot *boot = w->boot;
-
-    if (scoreboard_restate(w->record, boot->slot, boot->incarnation, w->state)) {
-        log_warning_limited(boot->log, "the scoreboard was written over by somebody else",
-                            F_UINT("record", boot->record));
-        acceptor_distrust(&w->acceptor);
-    }
-    acceptor_publish(&w->acceptor);
-}
-
 static void on_second(struct heartbeat *h)
 {
     struct worker *w = container_of(h, struct worker, heartbeat);
 
-    restate(w);
     log_flush_causes(w->boot->log, clock_mono_ms());
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
         recycle_resident_bytes() >= w->boot->config->max_memory)
@@ -199,7 +182,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 {
     struct worker w = {
         .boot = boot,
-        .record = &boot->scoreboard->records[boot->record],
+        .record = scoreboard_record(boot->scoreboard, boot->record),
         .state = ACTOR_INACTIVE,
         .heartbeat = {.on_beat = on_beat, .on_second = on_second},
     };
@@ -207,7 +190,6 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 
     pin(boot);
     worker_set_state(&w, ACTOR_STARTING);
-    counter_set(&w.record->started_ns, clock_mono_ns());
     boot->log->dropped = &w.record->counters.log_dropped;
     signals_ignore_strays();
     rc = fatal_install(boot, &w.conns);

@@ -6,9 +6,9 @@
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang, wait (until the file is
  * gone); see also transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …,
  * exit0, exit3, spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX
- * fills the scoreboard with the byte XX, mute shuts down the mailbox, lieN says to the arbiter what
- * it may not, leakMB forgets so much memory, linger passes it a socket whose close waits, and go
- * on.
+ * fills its record of the scoreboard with the byte XX, trespass writes into another's, mute shuts
+ * down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory, linger
+ * passes it a socket whose close waits, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -31,7 +31,8 @@
 
 static struct protocol hooked;
 static volatile int *volatile nowhere;
-static struct scoreboard *scoreboard;
+static const struct scoreboard *scoreboard;
+static uint32_t own_record;
 static int mailbox_fd;
 static char id[32];
 
@@ -72,10 +73,15 @@ static void spin_deaf(void)
 
 static void scribble(const char *hex)
 {
-    const size_t size =
-        sizeof(*scoreboard->header) + scoreboard->n_records * sizeof(*scoreboard->records);
+    memset(scoreboard_record(scoreboard, own_record), (int)strtoul(hex, NULL, 16),
+           sizeof(struct score_record));
+}
 
-    memset(scoreboard->header, (int)strtoul(hex, NULL, 16), size);
+static void trespass(void)
+{
+    for (uint32_t i = 0; i < counter_get(&scoreboard->header->high); i++)
+        if (i != own_record)
+            counter_set(&scoreboard_record(scoreboard, i)->connections, 4711);
 }
 
 static void leak(const char *mb)
@@ -158,6 +164,8 @@ static void fail(const char *kind)
         shutdown(mailbox_fd, SHUT_RDWR);
     else if (strcmp(kind, "linger") == 0)
         linger();
+    else if (strcmp(kind, "trespass") == 0)
+        trespass();
     else if (strncmp(kind, "scribble", 8) == 0)
         scribble(kind + 8);
     else if (strncmp(kind, "lie", 3) == 0)
@@ -214,6 +222,7 @@ static int serve_hooked(const struct actor_boot *boot)
 
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
+    own_record = boot->record;
     mailbox_fd = boot->mailbox_fd;
     snprintf(id, sizeof(id), "%s", boot->id);
     hooked = echo_server_protocol;

@@ -208,7 +208,7 @@ static void supervise__crash_loop_of_one_slot__backs_off_and_heals(void **state)
     printf("# arbiter: %llu ms of CPU\n", (unsigned long long)(proc_cpu_ms(s->pid) - cpu));
     unlink(hook);
     server_wait_workers(s, 2);
-    uint64_t forks = counter_get(&server_record(s, server_slot_pid(s, 2))->incarnation) - 1;
+    uint64_t forks = counter_get(&server_identity(s, server_slot_pid(s, 2))->incarnation) - 1;
     printf("# %llu forks of the slot\n", (unsigned long long)forks);
     MUST(forks >= 3, "only %llu forks: was there a loop?", (unsigned long long)forks);
     MUST(forks <= 14, "%llu forks", (unsigned long long)forks);
@@ -296,8 +296,9 @@ static void supervise__worker_gets_term__drains_and_is_replaced(void **state)
 
 static bool has_served_for(struct server *s, pid_t pid, uint64_t ns)
 {
-    struct score_record *r = server_record(s, pid);
-    return r && counter_get(&r->heartbeat_ns) >= counter_get(&r->started_ns) + ns;
+    const struct score_record *r = server_record(s, pid);
+    const struct score_identity *id = server_identity(s, pid);
+    return r && id && counter_get(&r->heartbeat_ns) >= counter_get(&id->started_ns) + ns;
 }
 
 static void

@@ -66,13 +66,14 @@ static struct sight look_at(const struct scoreboard *board)
     const uint64_t high = MIN(counter_get(&board->header->high), (uint64_t)board->n_records);
     struct sight now = {0};
     for (uint64_t i = 0; i < high; i++) {
-        const struct score_record *r = &board->records[i];
+        const struct score_record *r = scoreboard_record(board, (uint32_t)i);
+        const struct score_identity *id = scoreboard_identity(board, (uint32_t)i);
         const uint64_t state = counter_get(&r->state);
-        if (counter_get(&r->slot) == 0)
+        if (counter_get(&id->slot) == 0)
             continue;
         now.n++;
         now.accepting += state == ACTOR_RUN && counter_get(&r->is_accepting);
-        now.processes = mixed(mixed(mixed(now.processes, i), counter_get(&r->incarnation)), state);
+        now.processes = mixed(mixed(mixed(now.processes, i), counter_get(&id->incarnation)), state);
         now.moved = mixed(mixed(mixed(now.moved, i), counter_get(&r->counters.handed_in)),
                           counter_get(&r->counters.handed_out));
     }

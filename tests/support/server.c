@@ -278,23 +278,37 @@ static bool is_attached(struct server *s)
     return false;
 }
 
-struct score_record *server_record(struct server *s, pid_t pid)
+/* The index of the process's record, or -1. */
+static int64_t find_record(struct server *s, pid_t pid)
 {
     if (!is_attached(s))
-        return NULL;
+        return -1;
     uint64_t high = counter_get(&s->board.header->high);
-    for (uint32_t i = 0; i < high && i < s->board.n_records; i++) {
-        struct score_record *r = &s->board.records[i];
-        if (counter_get(&r->slot) && counter_get(&r->pid) == (uint64_t)pid)
-            return r;
+    for (uint32_t i = 0; i < high; i++) {
+        const struct score_identity *id = scoreboard_identity(&s->board, i);
+        if (counter_get(&id->slot) && counter_get(&id->pid) == (uint64_t)pid)
+            return i;
     }
-    return NULL;
+    return -1;
+}
+
+struct score_record *server_record(struct server *s, pid_t pid)
+{
+    int64_t i = find_record(s, pid);
+    return i < 0 ? NULL : scoreboard_record(&s->board, (uint32_t)i);
+}
+
+const struct score_identity *server_identity(struct server *s, pid_t pid)
+{
+    int64_t i = find_record(s, pid);
+    return i < 0 ? NULL : scoreboard_identity(&s->board, (uint32_t)i);
 }
 
 /* A live child that has a record; the parser of a reload has none. */
 struct live {
     pid_t pid; /* as /proc says: the record may change hands meanwhile */
-    struct score_record *record;
+    const struct score_record *record;
+    const struct score_identity *identity;
 };
 
 static size_t live_workers(struct server *s, struct live *ret)
@@ -302,9 +316,10 @@ static size_t live_workers(struct server *s, struct live *ret)
     pid_t pids[PROC_CHILDREN_MAX];
     size_t n = 0, n_pids = proc_children(s->pid, pids, ARRAY_SIZE(pids));
     for (size_t i = 0; i < n_pids && n < SERVER_WORKERS_MAX; i++) {
-        struct score_record *r = proc_is_alive(pids[i]) ? server_record(s, pids[i]) : NULL;
-        if (r)
-            ret[n++] = (struct live){pids[i], r};
+        int64_t at = proc_is_alive(pids[i]) ? find_record(s, pids[i]) : -1;
+        if (at >= 0)
+            ret[n++] = (struct live){pids[i], scoreboard_record(&s->board, (uint32_t)at),
+                                     scoreboard_identity(&s->board, (uint32_t)at)};
     }
     return n;
 }
@@ -362,7 +377,7 @@ pid_t server_slot_pid(struct server *s, uint32_t slot)
     struct live live[SERVER_WORKERS_MAX];
     size_t n = live_workers(s, live);
     for (size_t i = 0; i < n; i++) {
-        if (counter_get(&live[i].record->slot) == slot)
+        if (counter_get(&live[i].identity->slot) == slot)
             return live[i].pid;
     }
     return 0;

@@ -99,8 +99,10 @@ uint64_t server_sum(struct server *s, size_t offset);
 #define server_counter(s, field) server_sum(s, offsetof(struct score_record, counters.field))
 #define server_gauge(s, field)   server_sum(s, offsetof(struct score_record, field))
 
-/* server_record - of that live worker, or NULL; server_slot_pid - who fills the slot; 0 = nobody */
+/* server_record, server_identity - of that live worker, or NULL; server_slot_pid - who fills the
+ * slot; 0 = nobody */
 struct score_record *server_record(struct server *s, pid_t pid);
+const struct score_identity *server_identity(struct server *s, pid_t pid);
 pid_t server_slot_pid(struct server *s, uint32_t slot);
 
 /* server_must_idle - nothing spins: watched for half a second, with a wide margin */

@@ -39,7 +39,8 @@ static int set_up(void **state UNUSED)
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/log", dir);
     assert_int_equal(scoreboard_open(&board, 1), 0);
-    counter_set(&scoreboard_assign(&board, 0, 3, 9)->connections, 77);
+    assert_int_equal(scoreboard_assign(&board, 0, 3, 9), 0);
+    counter_set(&scoreboard_record(&board, 0)->connections, 77);
     return 0;
 }
 
@@ -130,7 +131,7 @@ static pid_t start_crash(void (*crash)(void))
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signals_block_all(&(sigset_t){0});
         signals_ignore_strays();
-        if (fatal_install(&boot, &conns) < 0)
+        if (scoreboard_narrow(&board, 0) < 0 || fatal_install(&boot, &conns) < 0)
             _exit(100);
         crash();
         _exit(101);
