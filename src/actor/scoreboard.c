@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/hash.h"
 #include "base/util.h"
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
@@ -304,4 +305,44 @@ uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t n
     if (ret_others_full)
         *ret_others_full = !has_room && !is_lie;
     return least;
+}
+
+struct layout_place {
+    const char *name;
+    size_t offset;
+};
+
+static const struct layout_place layout_places[] = {
+    /* clang-format off */
+    {"version", SCOREBOARD_VERSION},
+    {"slot", offsetof(struct score_identity, slot)},
+    {"incarnation", offsetof(struct score_identity, incarnation)},
+    {"pid", offsetof(struct score_identity, pid)},
+    {"started_ns", offsetof(struct score_identity, started_ns)},
+    {"bytes", sizeof(struct score_record)},
+    {"state", offsetof(struct score_record, state)},
+    {"heartbeat_ns", offsetof(struct score_record, heartbeat_ns)},
+    {"connections", offsetof(struct score_record, connections)},
+    {"is_full", offsetof(struct score_record, is_full)},
+    {"is_accepting", offsetof(struct score_record, is_accepting)},
+    {"lag_ns", offsetof(struct score_record, lag_ns)},
+    {"crash", offsetof(struct score_record, crash)},
+#define X(field, help) {#field, offsetof(struct score_record, counters.field)},
+    COUNTERS(X)
+#undef X
+    /* clang-format on */
+};
+
+uint64_t scoreboard_layout(void)
+{
+    uint64_t h = HASH_INIT;
+
+    for (size_t i = 0; i < ARRAY_SIZE(layout_places); i++) {
+        const uint8_t offset[] = {(uint8_t)(layout_places[i].offset >> 8),
+                                  (uint8_t)layout_places[i].offset};
+
+        h = hash_bytes(h, layout_places[i].name, strlen(layout_places[i].name));
+        h = hash_bytes(h, offset, sizeof(offset));
+    }
+    return h;
 }
