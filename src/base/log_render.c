@@ -293,7 +293,7 @@ static void put_field(struct line *l, const struct log_field *f)
     }
 }
 
-static size_t finish(struct line *l)
+static size_t end_line(struct line *l)
 {
     bool is_json = l->format == LOG_FORMAT_JSON;
     char *p = l->buf + l->len;
@@ -319,5 +319,5 @@ size_t log_render(char *buf, size_t size, enum log_format format, enum log_level
         put_string(&l, message);
     for (const struct log_field *f = fields; f && f->key && !l.is_cut; f++)
         put_field(&l, f);
-    return finish(&l);
+    return end_line(&l);
 }
