@@ -146,7 +146,7 @@ static int get_record(const uint8_t *p, struct handover_record *ret)
 }
 
 /* Takes @bytes of the bulk. Returns false if there are not so many. */
-static bool take(struct handover_cursor *c, uint64_t bytes, const uint8_t **ret)
+static bool take_bytes(struct handover_cursor *c, uint64_t bytes, const uint8_t **ret)
 {
     if (bytes > c->bytes - c->bulk)
         return false;
@@ -158,8 +158,9 @@ static bool take(struct handover_cursor *c, uint64_t bytes, const uint8_t **ret)
 static int next_record(struct handover_cursor *c, struct handover_record *ret)
 {
     if (get_record(c->data + (size_t)c->next * HANDOVER_RECORD_BYTES, ret) < 0 ||
-        !take(c, ret->tail_len, &ret->tail) || !take(c, ret->output_len, &ret->output) ||
-        !take(c, ret->state_len, &ret->state))
+        !take_bytes(c, ret->tail_len, &ret->tail) ||
+        !take_bytes(c, ret->output_len, &ret->output) ||
+        !take_bytes(c, ret->state_len, &ret->state))
         return -EBADMSG;
     c->next++;
     return 0;
