@@ -242,7 +242,7 @@ static void let_go_now_and_then(struct transfer_out *t)
         let_go(t);
 }
 
-static void finish(struct transfer_out *t)
+static void end_giving(struct transfer_out *t)
 {
     struct ev_loop *loop = t->set->loop;
 
@@ -259,7 +259,7 @@ static void finish(struct transfer_out *t)
 }
 
 /* Sends what can be sent now, and sees whether that was all. */
-static void go_on(struct transfer_out *t)
+static void give_more(struct transfer_out *t)
 {
     bool is_any_open = false, is_quick_awaited = false, is_unanswered = false;
     bool is_filled = false;
@@ -282,7 +282,7 @@ static void go_on(struct transfer_out *t)
     }
     t->is_sending = is_quick_awaited || (has_more(t) && is_any_open);
     if (!is_unanswered && !t->is_sending)
-        finish(t);
+        end_giving(t);
     t->on_change(t);
 }
 
@@ -305,12 +305,12 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
             fds_close(&d.got.fds[k]);
         on_answer(t, lane, &d);
     }
-    go_on(t);
+    give_more(t);
 }
 
 static void on_retry(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
-    go_on(container_of(timer, struct transfer_out, retry));
+    give_more(container_of(timer, struct transfer_out, retry));
 }
 
 static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -329,7 +329,7 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
     if (!is_unanswered && ++t->stuck_pulses >= TRANSFER_STUCK_PULSES)
         for (size_t i = 0; i < t->n_lanes; i++)
             giving_close(&t->lanes[i].rules);
-    go_on(t);
+    give_more(t);
 }
 
 int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, size_t n_fds,

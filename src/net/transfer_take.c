@@ -125,7 +125,7 @@ static enum taking_outcome answer_and_own(struct transfer_in *t, uint32_t id, bo
     return outcome;
 }
 
-static void finish(struct transfer_in *t)
+static void end_taking(struct transfer_in *t)
 {
     ev_io_stop(t->set->loop, &t->io);
     fds_close(&t->fd);
@@ -163,7 +163,7 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
         serve_imported(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
     drop_all(&conns);
     if (outcome == TAKING_DROP)
-        finish(t);
+        end_taking(t);
     else if (outcome == TAKING_OWN)
         t->on_change(t);
 }
@@ -175,12 +175,12 @@ static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
     int rc;
 
     if (t->rules.phase == TAKING_ENDED) {
-        finish(t);
+        end_taking(t);
         return;
     }
     rc = transfer_receive(t->fd, &d);
     if (rc == TRANSFER_END)
-        finish(t);
+        end_taking(t);
     if (rc != 0)
         return;
     on_batch(t, &d);
