@@ -27,12 +27,6 @@ struct mailbox_item {
     char data[];
 };
 
-static void close_fds(int *fds, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        fds_close(&fds[i]);
-}
-
 int mailbox_pair(int ret_fds[2])
 {
     int fds[2];
@@ -46,7 +40,8 @@ int mailbox_pair(int ret_fds[2])
 
 static void item_free(struct mailbox_item *item)
 {
-    close_fds(item->fds, item->n_fds);
+    for (size_t i = 0; i < item->n_fds; i++)
+        fds_close(&item->fds[i]);
     free(item);
 }
 

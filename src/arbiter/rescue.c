@@ -4,23 +4,17 @@
  */
 #include "arbiter/internal.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/fds.h"
 
 int rescue_open(struct arbiter *a, uint32_t slot)
 {
-    int *pair = a->rescue[slot].ends;
+    int rc = a->rescue[slot].is_open ? 0 : mailbox_pair(a->rescue[slot].ends);
 
-    if (a->rescue[slot].is_open)
-        return 0;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
-    a->rescue[slot].is_open = true;
-    return 0;
+    a->rescue[slot].is_open = rc == 0;
+    return rc;
 }
 
 /* To the first worker that serves and can be told. */

@@ -75,8 +75,9 @@ static int start_writer(struct sink *s)
 
     s->started_ms = clock_mono_ms();
     s->is_leaving = false;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return -errno;
+    rc = mailbox_pair(pair);
+    if (rc < 0)
+        return rc;
     signals_block_all(&mask);
     pid = fork();
     if (pid == 0)
