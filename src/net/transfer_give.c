@@ -9,14 +9,193 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/hash.h"
 #include "net/conn_move.h"
-#include "net/transfer_impl.h"
 #include "net/transfer_wire.h"
 
-enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16 };
+enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16, STATES_BYTES = 65536 };
+
+/* One batch while it is put together. */
+struct transfer_scratch {
+    uint8_t records[HANDOVER_COUNT_MAX * HANDOVER_RECORD_BYTES];
+    struct iovec iov[1 + 3 * HANDOVER_COUNT_MAX];
+    int n_iov;
+    int fds[TRANSFER_FDS_MAX];
+    uint8_t states[STATES_BYTES];
+    size_t states_len;
+};
+
+/* --- lanes ------------------------------------------------------------------------------------ */
+
+static struct transfer_flight *lane_flight(struct transfer_lane *lane, uint32_t id)
+{
+    return &lane->flights[id % TRANSFER_UNANSWERED_MAX];
+}
+
+static bool lane_is_open(const struct transfer_lane *lane)
+{
+    return lane->rules.phase == GIVING_WAITING || lane->rules.phase == GIVING_OPEN;
+}
+
+static bool lane_is_awaited(const struct transfer_lane *lane)
+{
+    return giving_unanswered(&lane->rules) > 0 || lane->rules.phase == GIVING_WAITING;
+}
+
+static bool lane_is_slow(const struct transfer_lane *lane)
+{
+    return lane_is_awaited(lane) && lane->quiet_pulses >= TRANSFER_SLOW_PULSES;
+}
+
+/* --- putting a batch together ----------------------------------------------------------------- */
+
+static void add_bytes(struct transfer_scratch *s, const uint8_t *bytes, size_t len)
+{
+    if (len > 0)
+        s->iov[s->n_iov++] = (struct iovec){(void *)(uintptr_t)bytes, len};
+}
+
+enum { ADDED, NOT_MOVABLE, NO_ROOM };
+
+static int add_conn(struct transfer_out *t, struct transfer_flight *f, struct conn *c)
+{
+    struct transfer_scratch *s = t->scratch;
+    struct handover_record r;
+    uint64_t bytes;
+
+    if (!conn_is_movable(c))
+        return NOT_MOVABLE;
+    if (s->states_len > STATES_BYTES - PROTOCOL_STATE_MAX)
+        return NO_ROOM;
+    if (conn_export(c, s->states + s->states_len, &r) < 0)
+        return NOT_MOVABLE;
+    bytes = r.tail_len + r.output_len + r.state_len;
+    if (f->count > 0 && f->bytes + bytes > TRANSFER_BULK_BYTES)
+        return NO_ROOM;
+    handover_put_record(&r, s->records + (size_t)f->count * HANDOVER_RECORD_BYTES);
+    add_bytes(s, r.tail, r.tail_len);
+    add_bytes(s, r.output, r.output_len);
+    add_bytes(s, r.state, r.state_len);
+    s->states_len += r.state_len;
+    s->fds[1 + f->count] = c->io.fd;
+    f->count++;
+    f->bytes += bytes;
+    conn_detach(c);
+    list_append(&f->conns, &c->link);
+    return ADDED;
+}
+
+/*
+ * Detach up to @max connections into @f, as far as they go together. Those that cannot be moved are
+ * passed over. None at all = there are no more.
+ */
+static void collect_batch(struct transfer_out *t, struct transfer_flight *f, size_t max)
+{
+    struct list *all = &t->set->all;
+
+    list_init(&f->conns);
+    f->count = 0;
+    f->bytes = 0;
+    t->scratch->n_iov = 1;
+    t->scratch->states_len = 0;
+    for (size_t n = t->set->n_open; f->count < max && n > 0 && !list_is_empty(all); n--) {
+        struct conn *c = container_of(all->next, struct conn, link);
+        const int rc = add_conn(t, f, c);
+
+        if (rc == NO_ROOM)
+            break;
+        if (rc == NOT_MOVABLE) {
+            list_remove(&c->link);
+            list_append(all, &c->link);
+        }
+    }
+    t->is_exhausted = f->count == 0;
+}
+
+/* Send what was collected as the lane's next batch. Returns 0 or -errno. */
+static int post_batch(struct transfer_out *t, const struct transfer_lane *lane,
+                      const struct transfer_flight *f)
+{
+    struct transfer_scratch *s = t->scratch;
+    const size_t records = (size_t)f->count * HANDOVER_RECORD_BYTES;
+    const struct protocol_binding *b = &t->set->binding;
+    const struct handover_batch batch = {
+        .id = lane->rules.sent + 1,
+        .count = f->count,
+        .bytes = records + f->bytes,
+        .protocol = hash_bytes(HASH_INIT, b->protocol->name, strlen(b->protocol->name)),
+        .fingerprint = b->fingerprint,
+    };
+    uint8_t head[HANDOVER_BATCH_BYTES];
+    struct list *link;
+    int rc;
+
+    s->iov[0] = (struct iovec){s->records, records};
+    s->fds[0] = transfer_file(s->iov, s->n_iov);
+    if (s->fds[0] < 0)
+        return s->fds[0];
+    handover_put_batch(&batch, head);
+    list_for_each (link, &f->conns)
+        conn_depart(container_of(link, struct conn, link));
+    rc = transfer_send(lane->fd, head, sizeof(head), s->fds, 1 + f->count);
+    fds_close(&s->fds[0]);
+    return rc;
+}
+
+/* --- who of several takers gets how many ------------------------------------------------------ */
+
+/* Who takes part in what is left: quick ones if there are any, and none that has its share already.
+ * Returns how many, and what they have and get together. */
+static size_t choose_sharers(const struct transfer_out *t, bool *is_in, size_t *ret_total)
+{
+    bool is_any_quick = false, has_changed = true;
+    size_t n = 0;
+
+    for (size_t k = 0; k < t->n_lanes; k++)
+        is_any_quick |= lane_is_open(&t->lanes[k]) && !lane_is_slow(&t->lanes[k]);
+    *ret_total = t->left;
+    for (size_t k = 0; k < t->n_lanes; k++) {
+        is_in[k] = lane_is_open(&t->lanes[k]) && (!is_any_quick || !lane_is_slow(&t->lanes[k]));
+        n += is_in[k];
+        *ret_total += is_in[k] ? t->lanes[k].n_given : 0;
+    }
+    while (has_changed) {
+        has_changed = false;
+        for (size_t k = 0; k < t->n_lanes; k++) {
+            if (!is_in[k] || t->lanes[k].n_given <= *ret_total / n)
+                continue;
+            is_in[k] = false;
+            n--;
+            *ret_total -= t->lanes[k].n_given;
+            has_changed = true;
+        }
+    }
+    return n;
+}
+
+/* Part what is left so that in the end all takers have been given as many. */
+static void share_out(struct transfer_out *t)
+{
+    bool is_in[TRANSFER_LANES_MAX];
+    size_t total, i = 0;
+    const size_t n = choose_sharers(t, is_in, &total);
+
+    t->is_share_due = false;
+    for (size_t k = 0; k < t->n_lanes; k++) {
+        struct transfer_lane *lane = &t->lanes[k];
+
+        lane->quota = 0;
+        if (is_in[k])
+            lane->quota = total / n + (i++ < total % n) - lane->n_given;
+    }
+}
+
+/* --- giving ----------------------------------------------------------------------------------- */
 
 static struct conn *first_of(struct list *conns)
 {
@@ -58,10 +237,10 @@ static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
     const size_t room = MIN(lane->quota, room_of(lane));
     int rc;
 
-    transfer_collect(t, f, MIN(room, t->batch_max));
+    collect_batch(t, f, MIN(room, t->batch_max));
     if (f->count == 0)
         return 0;
-    rc = transfer_post(t, lane, f);
+    rc = post_batch(t, lane, f);
     if (rc < 0) {
         resume(t, f);
         return rc;
@@ -251,7 +430,7 @@ static void end_giving(struct transfer_out *t)
     ev_timer_stop(loop, &t->pulse);
     ev_timer_stop(loop, &t->retry);
     let_go(t);
-    transfer_scratch_free(t->scratch);
+    free(t->scratch);
     t->scratch = NULL;
     t->took_ns = clock_mono_ns() - t->started_ns;
     t->n_stayed = t->is_all ? t->set->n_open : MIN(t->left, t->set->n_open);
@@ -268,7 +447,7 @@ static void give_more(struct transfer_out *t)
         return;
     while (t->is_share_due || !is_filled) {
         if (t->is_share_due)
-            transfer_share_out(t);
+            share_out(t);
         for (size_t i = 0; i < t->n_lanes; i++)
             fill(t, &t->lanes[i]);
         is_filled = true;
@@ -358,7 +537,7 @@ int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, 
         ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
         ev_io_start(set->loop, &lane->io);
     }
-    t->scratch = transfer_scratch_new();
+    t->scratch = malloc(sizeof(struct transfer_scratch));
     if (!t->scratch) {
         transfer_out_fini(t);
         return -ENOMEM;
@@ -381,6 +560,6 @@ void transfer_out_fini(struct transfer_out *t)
     ev_timer_stop(t->set->loop, &t->pulse);
     ev_timer_stop(t->set->loop, &t->retry);
     let_go(t);
-    transfer_scratch_free(t->scratch);
+    free(t->scratch);
     t->scratch = NULL;
 }
