@@ -227,7 +227,7 @@ $(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
 # The test build: the same server with a worker that can be told to fail. Its object comes before the
 # archive, which has the shipped one.
 HOOKED  := $(B)/test/echo-arbiter
-LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,transfer_send transfer_receive upgrade_inherit scoreboard_layout)
+LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,transfer_send transfer_receive upgrade_inherit scoreboard_layout setsockopt)
 $(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
 $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 	@mkdir -p $(@D)
@@ -235,7 +235,7 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)
-LIBS_test_conn_end := -Wl,--wrap=passed_refuse
+LIBS_test_conn_end := -Wl,--wrap=setsockopt
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt

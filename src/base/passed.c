@@ -34,6 +34,13 @@ static struct {
  * a thread. */
 static enum { UNKNOWN, NO, YES } can_refuse;
 
+int passed_refuse(int fd)
+{
+    const int off = 0;
+
+    return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off)) < 0 ? -errno : 0;
+}
+
 static int refuse_and_learn(int fd)
 {
     const int rc = passed_refuse(fd);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fdpass.h"
+#include "base/passed.h"
 #include "base/util.h"
 #include "support/lingering.h"
 #include "support/server.h"
@@ -71,7 +72,7 @@ static bool can_refuse(void)
     bool can;
 
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0, "socketpair");
-    can = setsockopt(pair[0], SOL_SOCKET, 83, &(int){0}, sizeof(int)) == 0;
+    can = setsockopt(pair[0], SOL_SOCKET, SO_PASSRIGHTS, &(int){0}, sizeof(int)) == 0;
     close(pair[0]);
     close(pair[1]);
     return can;

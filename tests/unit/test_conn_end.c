@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fdpass.h"
+#include "base/passed.h"
 #include "base/util.h"
 #include "support/conn_rig.h"
 #include "support/lingering.h"
@@ -221,11 +222,16 @@ static void conn_set_cut__some_lingering__the_others_counted_as_cut(void **state
     close(gone);
 }
 
-/* This kernel is an older one. */
-int __wrap_passed_refuse(int fd);
-int __wrap_passed_refuse(int fd UNUSED)
+/* This kernel is older than Linux 6.16. */
+int __real_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
+int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t len);
+int __wrap_setsockopt(int fd, int level, int option, const void *value, socklen_t len)
 {
-    return -ENOPROTOOPT;
+    if (level == SOL_SOCKET && option == SO_PASSRIGHTS) {
+        errno = ENOPROTOOPT;
+        return -1;
+    }
+    return __real_setsockopt(fd, level, option, value, len);
 }
 
 /* Its receive queue holds a socket whose close would wait, and goes with it. */
