@@ -1,5 +1,6 @@
 /*
- * The client: its options, its life and its turns.
+ * The client: its options, its life and its turns. Whatever a handler asks for is only noted, and
+ * done at the end of the turn, when nothing else is on the stack.
  */
 #include <errno.h>
 #include <limits.h>
@@ -42,6 +43,100 @@ int client_check(const struct arb_client *client, bool blocks)
     if (client->pid != getpid())
         return ARB_FORKED;
     return blocks && client->reactor.depth > 0 ? ARB_BUSY : 0;
+}
+
+/* ---- calls: started -> queued -> assigned to a connection -> ended -> answered ---- */
+
+static void on_leased(struct pool_waiter *waiter, struct pool_member *member, int status)
+{
+    struct arb_call *call = container_of(waiter, struct arb_call, waiter);
+
+    if (status)
+        call_end(call, status);
+    else
+        connection_assign(container_of(member, struct arb_connection, member), call);
+}
+
+static void call_queue(struct arb_call *call)
+{
+    list_remove(&call->turn);
+    call->state = STATE_QUEUED;
+    pool_acquire(call->client->pool, &call->waiter);
+}
+
+static void abort_call(struct arb_call *call, int status)
+{
+    switch (call->state) {
+    case STATE_STARTED:
+        call_end(call, status);
+        break;
+    case STATE_QUEUED:
+        pool_cancel(call->client->pool, &call->waiter, status);
+        break;
+    case STATE_ASSIGNED:
+        connection_withdraw(call->connection, call, status);
+        break;
+    case STATE_ENDED:
+        break;
+    }
+}
+
+static void on_due(struct deadline *d)
+{
+    abort_call(container_of(d, struct arb_call, deadline), ARB_TIMEOUT);
+}
+
+/* Let go of the connection that an ended call holds. */
+static void let_go(struct arb_call *call, bool is_drop)
+{
+    struct arb_connection *conn = call->connection;
+
+    if (!conn)
+        return;
+    call->connection = NULL;
+    conn->n_held--;
+    if (conn->is_dead)
+        return;
+    if (is_drop)
+        pool_retire(conn->client->pool, &conn->member);
+    pool_release(conn->client->pool, &conn->member);
+}
+
+static void call_do_requested(struct arb_call *call)
+{
+    list_remove(&call->request);
+    if (call->wants_cancel)
+        abort_call(call, ARB_CANCELLED);
+    if (!call->wants_free || !call->is_answered)
+        return;
+    let_go(call, call->wants_drop);
+    call_unref(call);
+}
+
+static void call_answer(struct arb_call *call)
+{
+    struct arb_client *client = call->client;
+
+    list_remove(&call->turn);
+    client->n_calls--;
+    if (call->on_done && !client->is_silent)
+        call->on_done(call, call->status, call->userdata);
+    call->is_answered = true;
+    if (!call->is_kept) {
+        call_unref(call);
+    } else if (call->wants_free) {
+        list_remove(&call->request);
+        list_append(&client->requested, &call->request);
+    }
+}
+
+void client_add_call(struct arb_client *client, struct arb_call *call, int timeout_ms)
+{
+    call->waiter.on_ready = on_leased;
+    call->deadline.on_due = on_due;
+    list_append(&client->calls, &call->all);
+    deadlines_set(&client->reactor.deadlines, &call->deadline,
+                  deadline_after_ms((uint64_t)timeout_ms));
 }
 
 /* ---- turns ---- */

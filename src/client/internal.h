@@ -2,10 +2,13 @@
  * What the files of the client library share: the client, its connections, its calls. Not for the
  * tools.
  *
- *     client.c        the client's life and its turns: who is called when
- *     call.c          a call's life: queue, connection, end, handler
+ *     call_owner.c    what callers ask for
+ *     client.c        the client's life and its turns: who is called when, what becomes of calls
  *     connection.c    bytes: sends the calls of a connection, holds what comes against them
+ *     call.c          memory and end of a call
  *     pool, connector, reactor, deadlines, events   know nothing of the above
+ *
+ * Each calls only what stands below it.
  */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
@@ -98,13 +101,11 @@ struct arb_call {
 
 /* call.c */
 
+/* call_new - not under way yet; in no list. Returns 0 or ARB_NOMEM. */
+int call_new(struct arb_client *client, const void *message, size_t len, struct arb_call **ret);
 /* call_end - once: the handler is called at the end of the turn */
 void call_end(struct arb_call *call, int status);
 void call_unref(struct arb_call *call);
-/* call_queue, call_do_requested, call_answer - what the end of the turn does with the lists */
-void call_queue(struct arb_call *call);
-void call_do_requested(struct arb_call *call);
-void call_answer(struct arb_call *call);
 
 /* client.c */
 
@@ -118,6 +119,8 @@ int client_check(const struct arb_client *client, bool blocks);
 void client_enter(struct arb_client *client);
 bool client_leave(struct arb_client *client);
 void client_leave_quietly(struct arb_client *client);
+/* client_add_call - it counts among the client's, and its time runs */
+void client_add_call(struct arb_client *client, struct arb_call *call, int timeout_ms);
 
 /* connection.c */
 
