@@ -7,6 +7,7 @@
 #include "arbiter/internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "actor/conn_batch.h"
 #include "base/fdpass.h"
@@ -16,35 +17,13 @@
 enum { BATCH = 16 };
 
 struct waiting {
-    int ends[2]; /* owned: the reading one, the writing one; -1 = there is nobody yet */
+    struct arbiter *arbiter;
+    int ends[2]; /* owned: the reading one, the writing one; -1 = there are none */
     int fds[BATCH];
-    uint32_t n;
-    unsigned n_sent, n_lost;
+    uint32_t n; /* in `fds` */
+    unsigned n_in_pair, n_passed, n_lost;
+    int error; /* why the last of those that are lost is so; 0 = no worker serves */
 };
-
-static void flush(struct waiting *w)
-{
-    const struct conn_batch head = {w->n, true};
-    int error = -EPIPE;
-
-    if (w->n == 0)
-        return;
-    if (w->ends[1] >= 0 || mailbox_pair(w->ends) == 0)
-        error = fdpass_send(w->ends[1], &head, sizeof(head), w->fds, w->n);
-    *(error ? &w->n_lost : &w->n_sent) += w->n;
-    for (uint32_t i = 0; i < w->n; i++)
-        fds_close(&w->fds[i]);
-    w->n = 0;
-}
-
-static void on_waiting(int fd, void *userdata)
-{
-    struct waiting *w = userdata;
-
-    w->fds[w->n++] = fd;
-    if (w->n == BATCH)
-        flush(w);
-}
 
 /* Returns how many workers have been told. */
 static unsigned offer(struct arbiter *a, int fd)
@@ -58,40 +37,81 @@ static unsigned offer(struct arbiter *a, int fd)
     return n;
 }
 
-static void pass_on(struct arbiter *a, struct waiting *w)
+/* Whoever is told takes what is in the pair then, and does not wait for more. */
+static void pass_pair(struct waiting *w)
 {
-    flush(w);
-    if (w->n_sent > 0 && offer(a, w->ends[0]) == 0) {
-        w->n_lost += w->n_sent;
-        w->n_sent = 0;
-    }
+    if (w->n_in_pair > 0)
+        *(offer(w->arbiter, w->ends[0]) > 0 ? &w->n_passed : &w->n_lost) += w->n_in_pair;
+    w->n_in_pair = 0;
     fds_close(&w->ends[0]);
     fds_close(&w->ends[1]);
-    if (w->n_sent > 0)
-        log_info(a->log, "connections that waited at a closed address go to the workers",
-                 F_UINT("count", w->n_sent));
+}
+
+static int send_batch(struct waiting *w)
+{
+    const struct conn_batch head = {w->n, true};
+    const int rc = w->ends[1] < 0 ? mailbox_pair(w->ends) : 0;
+
+    return rc < 0 ? rc : fdpass_send(w->ends[1], &head, sizeof(head), w->fds, w->n);
+}
+
+/* A pair holds some thousands: then there is another. */
+static void flush_batch(struct waiting *w)
+{
+    int error = send_batch(w);
+
+    if (error == -EAGAIN && w->n_in_pair > 0) {
+        pass_pair(w);
+        error = send_batch(w);
+    }
+    if (error)
+        w->error = error;
+    *(error ? &w->n_lost : &w->n_in_pair) += w->n;
+    for (uint32_t i = 0; i < w->n; i++)
+        fds_close(&w->fds[i]);
+    w->n = 0;
+}
+
+static void on_waiting(int fd, void *userdata)
+{
+    struct waiting *w = userdata;
+
+    w->fds[w->n++] = fd;
+    if (w->n == BATCH)
+        flush_batch(w);
+}
+
+static void pass_on(struct waiting *w)
+{
+    if (w->n > 0)
+        flush_batch(w);
+    pass_pair(w);
+    if (w->n_passed > 0)
+        log_info(w->arbiter->log, "connections that waited at a closed address go to the workers",
+                 F_UINT("count", w->n_passed));
     if (w->n_lost > 0)
-        log_warning(a->log, "connections that waited at a closed address are ended: no worker",
-                    F_UINT("count", w->n_lost));
+        log_warning(w->arbiter->log, "connections that waited at a closed address are ended",
+                    F_UINT("count", w->n_lost),
+                    F_STR("reason", w->error ? strerror(-w->error) : "no worker serves"));
 }
 
 void vacate_removed(struct arbiter *a, struct revision *rev)
 {
-    struct waiting w = {.ends = {-1, -1}};
+    struct waiting w = {.arbiter = a, .ends = {-1, -1}};
 
     for (size_t i = 0; i < rev->n_listeners; i++)
         if (rev->listeners[i]->refs == 1)
             listener_shut(rev->listeners[i], on_waiting, &w);
-    pass_on(a, &w);
+    pass_on(&w);
 }
 
 void vacate_all(struct arbiter *a, bool is_quick)
 {
     struct revision *const revisions[] = {a->live, a->next};
-    struct waiting w = {.ends = {-1, -1}};
+    struct waiting w = {.arbiter = a, .ends = {-1, -1}};
 
     for (size_t k = 0; k < 2; k++)
         for (size_t i = 0; revisions[k] && i < revisions[k]->n_listeners; i++)
             listener_shut(revisions[k]->listeners[i], is_quick ? NULL : on_waiting, &w);
-    pass_on(a, &w);
+    pass_on(&w);
 }

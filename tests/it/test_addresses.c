@@ -141,6 +141,18 @@ static void let_wait(struct server *s, pid_t workers[2], int fds[2][WAITING])
         connect_waiting(s->addr[i], fds[i]);
 }
 
+static void expect_served_and_ended(int fds[2][WAITING])
+{
+    for (size_t i = 0; i < 2; i++) {
+        for (int k = 0; k < WAITING; k++) {
+            if (k % 2)
+                peer_expect_text(fds[i][k], "waiting\r\n\r\n");
+            peer_expect_eof(fds[i][k]);
+            peer_close(fds[i][k]);
+        }
+    }
+}
+
 static void stop__clients_wait_to_be_accepted__served_and_ended(void **state)
 {
     struct it *it = *state;
@@ -151,16 +163,48 @@ static void stop__clients_wait_to_be_accepted__served_and_ended(void **state)
     server_signal(s, SIGTERM);
     server_wait_log(s, PASSED "count=80", 1);
     signal_workers(workers, 2, SIGCONT);
-    for (size_t i = 0; i < 2; i++) {
-        for (int k = 0; k < WAITING; k++) {
-            if (k % 2)
-                peer_expect_text(fds[i][k], "waiting\r\n\r\n");
-            peer_expect_eof(fds[i][k]);
-            peer_close(fds[i][k]);
-        }
-    }
+    expect_served_and_ended(fds);
     must_end(s);
     MUST(server_log_count(s, "msg=\"stopped\" .*accepted=80 requests=40") == 1, "the counters");
+}
+
+/* More wait than a socket pair holds. */
+static void stop__more_wait_than_a_pair_holds__all_are_served(void **state)
+{
+    struct it *it = *state;
+    it_need_strace(it);
+    struct server *s = start_both(it, "arbiter: { exit_timeout = 600; timeout = 600; };");
+    pid_t workers[2];
+    int fds[2][WAITING];
+    let_wait(s, workers, fds);
+    pid_t tracer = it_inject(it, s->pid, "sendmsg", "sendmsg:error=EAGAIN:when=3");
+    server_signal(s, SIGTERM);
+    server_wait_log(s, PASSED "count=80", 1);
+    it_tool_stop(it, tracer);
+    signal_workers(workers, 2, SIGCONT);
+    expect_served_and_ended(fds);
+    must_end(s);
+}
+
+/* Why they are ended is said. */
+static void stop__waiting_cannot_be_passed_on__logged_with_the_cause(void **state)
+{
+    struct it *it = *state;
+    it_need_strace(it);
+    struct server *s = start_both(it, "");
+    pid_t workers[2];
+    int fds[2][WAITING];
+    let_wait(s, workers, fds);
+    server_expect(s, "connections that waited at a closed address are ended");
+    pid_t tracer = it_inject(it, s->pid, "sendmsg", "sendmsg:error=ETOOMANYREFS:when=1..5");
+    server_signal(s, SIGTERM);
+    server_wait_log(s, "closed address are ended\" count=80 reason=\"Too many references", 1);
+    it_tool_stop(it, tracer);
+    signal_workers(workers, 2, SIGCONT);
+    for (size_t i = 0; i < 2; i++)
+        for (int k = 0; k < WAITING; k++)
+            peer_close(fds[i][k]);
+    must_end(s);
 }
 
 static void stop__at_once_while_clients_wait__they_hear_of_it(void **state)
@@ -504,6 +548,8 @@ int main(void)
         IT(stop__busy_client__refuses_others_and_frees_the_address),
         IT(stop__workers_hang__frees_the_address),
         IT(stop__clients_wait_to_be_accepted__served_and_ended),
+        IT(stop__more_wait_than_a_pair_holds__all_are_served),
+        IT(stop__waiting_cannot_be_passed_on__logged_with_the_cause),
         IT(stop__at_once_while_clients_wait__they_hear_of_it),
         IT(reload__address_removed__free_at_once_and_nobody_reset),
         IT(arbiter_killed__workers_stopped__a_new_server_has_the_address),
