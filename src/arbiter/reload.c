@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "actor/command.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/reap.h"
 #include "base/util.h"
 #include "conf/config_diff.h"
 
@@ -471,7 +471,7 @@ void reload_fini(struct arbiter *a)
 {
     reload_cancel(a);
     if (a->reload.parser)
-        waitpid(a->reload.parser, NULL, 0); /* killed just now */
+        reap_killed(a->reload.parser, NULL);
     json_decref(a->reload.changes);
     a->reload.changes = NULL;
 }

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/num.h"
+#include "base/reap.h"
 #include "base/signals.h"
 #include "base/util.h"
 
@@ -427,16 +428,6 @@ void sinks_detach(struct arbiter *a)
     }
 }
 
-static bool ends_by(pid_t pid, uint64_t deadline_ms)
-{
-    while (waitpid(pid, NULL, WNOHANG) == 0) {
-        if (clock_mono_ms() >= deadline_ms)
-            return false;
-        poll(NULL, 0, 1);
-    }
-    return true;
-}
-
 /* One in an uninterruptible wait is left: nothing ends it but what it waits for. */
 void sinks_fini(struct arbiter *a)
 {
@@ -447,10 +438,8 @@ void sinks_fini(struct arbiter *a)
         struct sink *s = sink_at(link);
 
         fds_close(&s->ends[1]);
-        if (s->pid && !ends_by(s->pid, deadline_ms)) {
-            kill(s->pid, SIGKILL);
-            ends_by(s->pid, clock_mono_ms() + SINK_DRAIN_MS / 8);
-        }
+        if (s->pid && !reap_by(s->pid, deadline_ms, NULL))
+            reap_killed(s->pid, NULL);
         fds_close(&s->ends[0]);
         fds_close(&s->control_fd);
         list_remove(&s->link);

@@ -10,13 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "actor/command.h"
 #include "arbiter/upgrade_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/reap.h"
 #include "base/signals.h"
 #include "base/util.h"
 
@@ -391,7 +391,7 @@ void upgrade_fini(struct arbiter *a)
 
     if (u->checker) {
         upgrade_check_kill(u);
-        waitpid(u->checker, NULL, 0);
+        reap_killed(u->checker, NULL);
         fds_close(&u->checker_fd);
     }
     fds_close(&u->back_fd);

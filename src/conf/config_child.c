@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/json_text.h"
+#include "base/reap.h"
 #include "base/signals.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
@@ -318,22 +319,13 @@ static int read_answer(int fd, uint64_t deadline_ms, char *data, size_t size, si
     }
 }
 
-static int reap(pid_t pid)
-{
-    int status = 0;
-
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
-}
-
 static int load_file(const char *path, const struct config_override *overrides, size_t n_overrides,
                      unsigned timeout_ms, struct config **ret, struct config_errors *errors)
 {
     uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
     char *data = malloc(CONFIG_ANSWER_MAX_BYTES);
     size_t len = 0;
-    int fd = -1, status, r;
+    int fd = -1, status = SIGKILL, r;
     pid_t pid;
 
     r = data ? config_child_start(path, &pid, &fd) : -ENOMEM;
@@ -343,9 +335,8 @@ static int load_file(const char *path, const struct config_override *overrides, 
     }
     r = read_answer(fd, deadline_ms, data, CONFIG_ANSWER_MAX_BYTES, &len);
     fds_close(&fd);
-    if (r < 0)
-        kill(pid, SIGKILL);
-    status = reap(pid);
+    if (r < 0 || !reap_by(pid, deadline_ms, &status))
+        reap_killed(pid, &status);
     if (r == 0) {
         r = config_child_result(path, data, len, status, overrides, n_overrides, ret, errors);
     } else if (r == -ETIMEDOUT) {

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -41,6 +42,7 @@ enum mode {
     MODE_BABBLE,
     MODE_PAUSE,
     MODE_HANG,
+    MODE_UNKILLABLE,
     MODE_LOOP,
     MODE_GROW
 };
@@ -53,6 +55,7 @@ struct probe {
     unsigned n_blocked;
     unsigned n_not_default;
     unsigned n_descriptors;
+    pid_t tracer;
 };
 static struct probe *probe;
 
@@ -97,6 +100,31 @@ static void babble(void)
     _exit(write(fd, text, sizeof(text) - 1) < 0);
 }
 
+/* A debugger that never asks keeps the end of this process from its parent, as a file system that
+ * does not answer would keep it from its end. */
+static void be_traced(void)
+{
+    int ends[2];
+    char byte;
+
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    if (pipe(ends) < 0)
+        _exit(1);
+    pid_t tracer = fork();
+    if (tracer == 0) {
+        if (ptrace(PTRACE_SEIZE, getppid(), 0, 0) < 0 || write(ends[1], "x", 1) < 0)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    probe->tracer = tracer; /* shared memory: set by this process alone */
+    close(ends[1]);
+    if (read(ends[0], &byte, 1) == 1)
+        for (;;)
+            pause();
+    _exit(1);
+}
+
 int config_read_string(config_t *config, const char *string)
 {
     static const struct itimerval never = {.it_value = {0, 0}}, soon = {.it_value = {0, 10000}};
@@ -123,6 +151,10 @@ int config_read_string(config_t *config, const char *string)
         setitimer(ITIMER_REAL, &never, NULL);
         for (;;)
             pause();
+    case MODE_UNKILLABLE:
+        setitimer(ITIMER_REAL, &never, NULL);
+        be_traced();
+        break;
     case MODE_LOOP:
         setitimer(ITIMER_REAL, &soon, NULL);
         for (volatile unsigned i = 0;; i++)
@@ -267,9 +299,15 @@ static void load__every_type__from_the_file(void **state UNUSED)
 
 static void load__no_key__refused(void **state UNUSED)
 {
-    static const char *const empty[] = {
-        "", "\n", " \t\n", "# only a comment", "// and no newline", "/* both */ # kinds\n",
-        "arbiter = {};", "log: {}; server: {}", "server = { # workers = 2;\n};"};
+    static const char *const empty[] = {"",
+                                        "\n",
+                                        " \t\n",
+                                        "# only a comment",
+                                        "// and no newline",
+                                        "/* both */ # kinds\n",
+                                        "arbiter = {};",
+                                        "log: {}; server: {}",
+                                        "server = { # workers = 2;\n};"};
 
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
         write_file(empty[i]);
@@ -679,6 +717,20 @@ static void child__hangs_for_ever__killed_at_the_deadline(void **state UNUSED)
     config_errors_fini(&errors);
 }
 
+static void child__cannot_be_killed__not_waited_for(void **state UNUSED)
+{
+    struct config_errors errors = {.n = 0};
+    struct config *c = NULL;
+
+    write_file(KEY);
+    probe->mode = MODE_UNKILLABLE;
+    assert_int_equal(config_load_within(path, NULL, 0, 500, &c, &errors), -EINVAL);
+    assert_non_null(strstr(errors.text[0], "the parser failed: it took longer than 0.5 s"));
+    config_errors_fini(&errors);
+    assert_int_equal(kill(probe->tracer, SIGKILL), 0);
+    assert_true(wait(NULL) > 0);
+}
+
 /* As hardened allocators do, in the server itself: 8 TiB of addresses, none of them used. */
 static void child__addresses_reserved__reads_all_the_same(void **state UNUSED)
 {
@@ -804,6 +856,7 @@ int main(void)
         T(child__at_work__alone_and_with_a_deadline),
         T(child__parser_exits_crashes_or_babbles__told),
         T(child__hangs_for_ever__killed_at_the_deadline),
+        T(child__cannot_be_killed__not_waited_for),
         T(child__its_parent_dies__dies_too),
         T(load__overrides__win_over_the_file),
         T(load__bad_overrides__told_with_the_file_s_errors),
