@@ -29,6 +29,8 @@ static void sig_reload(struct arbiter *a)
 /* How often the counts of repeated log lines are closed. */
 static const double housekeeping_s = 5.;
 
+enum { SETTLE_ROUNDS_MAX = 64 };
+
 void arbiter_set_state(struct arbiter *a, enum actor_state state)
 {
     if (a->state == state)
@@ -49,8 +51,8 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
     upgrade_cancel(a);
-    handover_retry(a);
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
+    handover_look(a);
+    engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
 }
 
 static void sig_term(struct arbiter *a)
@@ -68,27 +70,22 @@ static void sig_quit(struct arbiter *a)
     arbiter_stop(a, true, "SIGQUIT");
 }
 
-uint32_t arbiter_wanted_workers(const struct arbiter *a)
-{
-    return a->engine->next.revision ? a->engine->next.workers : a->engine->live.workers;
-}
-
 void arbiter_scale(struct arbiter *a, uint32_t workers)
 {
     if (a->is_stopping || workers < 1 || workers > TR_SLOTS_MAX)
         return;
     log_info(a->log, "scaling", F_UINT("workers", workers));
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_SCALE, .workers = workers});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_SCALE, .workers = workers});
 }
 
 static void sig_more(struct arbiter *a)
 {
-    arbiter_scale(a, arbiter_wanted_workers(a) + 1);
+    arbiter_scale(a, transition_wanted(a->engine) + 1);
 }
 
 static void sig_fewer(struct arbiter *a)
 {
-    arbiter_scale(a, arbiter_wanted_workers(a) - 1);
+    arbiter_scale(a, transition_wanted(a->engine) - 1);
 }
 
 void arbiter_reopen_logs(struct arbiter *a)
@@ -221,8 +218,7 @@ static void spawn(struct arbiter *a, const struct tr_action *action)
     if (rc == 0)
         return;
     log_error_limited(a->log, "worker cannot be forked", F_UINT("slot", action->slot), F_ERR(rc));
-    transition_event(a->engine, clock_mono_ms(),
-                     &(struct tr_event){.kind = TR_EV_FORK_FAILED, .record = action->record});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_FORK_FAILED, .record = action->record});
 }
 
 static void give_up(struct arbiter *a)
@@ -234,8 +230,7 @@ static void give_up(struct arbiter *a)
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
     upgrade_cancel(a);
-    transition_event(a->engine, clock_mono_ms(),
-                     &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
 }
 
 static void act(struct arbiter *a, const struct tr_action *action)
@@ -252,7 +247,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         if (rc < 0) /* -EPIPE: it is dead already */
             children_kill(a, action->record, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
-        rescue_retry(a);
+        rescue_look(a);
         handover_soon(a);
         moves_want(a);
         break;
@@ -292,41 +287,34 @@ static void act(struct arbiter *a, const struct tr_action *action)
     }
 }
 
-void arbiter_pump(struct arbiter *a)
+/*
+ * All that has changed in this turn of the loop, in the one order that there is. Who waits for
+ * connections gets them before anybody is told to leave, and whoever has an answer finds the line
+ * in the log.
+ */
+static void settle(struct arbiter *a)
 {
-    uint64_t now_ms = clock_mono_ms();
-    uint64_t deadline_ms;
-    struct tr_action action;
+    bool is_due = true;
 
-    while ((action = transition_next(a->engine, now_ms)).kind != TR_NOTHING) {
-        act(a, &action);
-        now_ms = clock_mono_ms();
+    for (int i = 0; is_due && i < SETTLE_ROUNDS_MAX; i++) {
+        engine_act(a, act);
+        rescue_settle(a);
+        handover_settle(a);
+        if (!transition_is_due(a->engine)) { /* a snapshot is of something settled */
+            reload_settle(a);
+            upgrade_settle(a);
+        }
+        is_due = transition_is_due(a->engine);
     }
-    reload_retry(a); /* what a request waits for is always something that the engine was told */
-    upgrade_retry(a);
-    if (!a->engine->next.revision &&
-        transition_count(a->engine, TR_RUNNING) == a->engine->live.workers)
-        answers_on_scaled(&a->answers, a->engine->live.workers);
     moves_settle(a);
-    ev_timer_stop(a->loop, &a->alarm);
-    deadline_ms = transition_deadline(a->engine);
-    if (deadline_ms == UINT64_MAX)
-        return;
-    ev_now_update(a->loop);
-    ev_timer_set(&a->alarm, deadline_ms > now_ms ? (double)(deadline_ms - now_ms) / 1e3 : 0.001,
-                 0.);
-    ev_timer_start(a->loop, &a->alarm);
+    if (transition_is_settled(a->engine))
+        answers_on_scaled(&a->answers, transition_wanted(a->engine));
+    engine_set_alarm(a, is_due);
 }
 
-void arbiter_event(struct arbiter *a, const struct tr_event *ev)
+static void on_settle(struct ev_loop *loop, ev_check *w UNUSED, int revents UNUSED)
 {
-    transition_event(a->engine, clock_mono_ms(), ev);
-    arbiter_pump(a);
-}
-
-static void on_alarm(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
-{
-    arbiter_event(ev_userdata(loop), &(struct tr_event){.kind = TR_EV_TICK});
+    settle(ev_userdata(loop));
 }
 
 static void on_housekeeping(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
@@ -341,7 +329,8 @@ int arbiter_attach(struct arbiter *a)
     a->signals = calloc(ARRAY_SIZE(signal_table), sizeof(*a->signals));
     if (!a->signals)
         return -ENOMEM;
-    ev_timer_init(&a->alarm, on_alarm, 0., 0.);
+    ev_init(&a->settle, on_settle);
+    ev_set_priority(&a->settle, EV_MINPRI);
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
     handover_start(a);

@@ -294,9 +294,9 @@ static void on_exit_of(struct arbiter *a, struct child *c, int status)
     answers_on_exit(&a->answers, c->pid, c->is_killed);
     answers_forget(&a->answers, &c->asker);
     c->pid = 0;
-    arbiter_event(a, &ev);
+    engine_post(a, &ev);
     rescue_on_exit(a, slot);
-    handover_retry(a);
+    handover_look(a);
 }
 
 struct child *children_find(struct arbiter *a, pid_t pid)
@@ -326,6 +326,5 @@ void children_reap(struct arbiter *a)
         else
             log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
     }
-    reload_retry(a);
-    upgrade_retry(a);
+    settle_soon(a);
 }

@@ -77,8 +77,8 @@ static bool is_graceful(json_t *args)
 
 static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
 {
-    answer_ok(w, json_pack("{s:b}", "stopping", 1));
     arbiter_stop(a, !is_graceful(args), "control socket");
+    answer_ok(w, json_pack("{s:b}", "stopping", 1));
 }
 
 static void do_reload(struct arbiter *a, struct answer *w, json_t *args)
@@ -127,7 +127,7 @@ static void do_scale(struct arbiter *a, struct answer *w, json_t *args)
 
 static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    const uint32_t workers = arbiter_wanted_workers(a) + 1;
+    const uint32_t workers = transition_wanted(a->engine) + 1;
 
     if (workers > TR_SLOTS_MAX)
         answer_error(w, "bad_argument", "there are as many workers as there can be");
@@ -179,7 +179,7 @@ static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
         return -ENOENT;
     for (uint32_t i = 0; i < a->n_children_used; i++) {
         const struct child *c = &a->children[i];
-        const bool is_running = a->engine->procs[i].phase == TR_RUNNING;
+        const bool is_running = transition_phase(a->engine, i) == TR_RUNNING;
 
         if (!c->pid || c->slot != slot || (serves && !is_running) ||
             (serves == is_running && c->incarnation <= newest))
@@ -197,7 +197,7 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
     char text[192];
 
     snprintf(text, sizeof(text), "there is no actor '%.64s' to name here: %sworker.1 to worker.%u",
-             id, others, arbiter_wanted_workers(a));
+             id, others, transition_wanted(a->engine));
     answer_error(w, "unknown_actor", text);
 }
 
@@ -205,15 +205,15 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
 static void drain_worker(struct arbiter *a, uint32_t record, bool is_quick)
 {
     const bool graceful = !is_quick;
-    const enum tr_phase phase = a->engine->procs[record].phase;
+    const enum tr_phase phase = transition_phase(a->engine, record);
     const bool has_heir = graceful && phase == TR_RUNNING;
 
     if (graceful && phase == TR_DRAINING)
         return; /* on its way already, and perhaps handing over */
     if (!has_heir)
         children_tell(a, record, "stop", &graceful);
-    arbiter_event(a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                        .record = record});
+    engine_post(a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
+                                      .record = record});
 }
 
 /* Its time is up: SIGKILL takes a moment. */
@@ -364,7 +364,7 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
     w->wait = ANSWER_WORKERS;
     w->n_waiting = 1; /* until all are asked */
     for (uint32_t i = 0; i < a->n_children_used; i++) {
-        if (!a->children[i].pid || a->engine->procs[i].phase != TR_RUNNING)
+        if (!a->children[i].pid || transition_phase(a->engine, i) != TR_RUNNING)
             continue;
         w->n_waiting++;
         rc = ask(a, i, name, args, w);
@@ -450,18 +450,18 @@ static void on_ready(struct arbiter *a, struct child *c)
     c->ready_ms = clock_mono_ms();
     log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
               F_UINT("boot_ms", c->ready_ms - c->forked_ms));
-    arbiter_event(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
 }
 
 static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
 {
-    const bool serves = a->engine->procs[c->record].phase == TR_RUNNING;
+    const bool serves = transition_phase(a->engine, c->record) == TR_RUNNING;
 
     log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
              F_INT("worker_pid", c->pid),
              F_STR("reason", json_string_value(json_object_get(args, "reason"))));
-    arbiter_event(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                        .record = c->record});
+    engine_post(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
+                                      .record = c->record});
 }
 
 /* The process may be gone, or its record another's: then it has been forgotten. */

@@ -82,7 +82,7 @@ void control_inherit(struct arbiter *a, const char *path, const char *made_dir,
  * @in,@out  borrowed; @in_len at most CONTROL_LINE_MAX
  */
 struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
-                                            size_t in_len, const void *out, size_t out_len);
+                                              size_t in_len, const void *out, size_t out_len);
 
 /* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make
  * it. A failure is logged. */

@@ -27,11 +27,8 @@ static size_t staying(const struct arbiter *a, const struct child *except,
     size_t n = 0;
 
     for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct tr_proc *p = &a->engine->procs[i];
-
-        if (&a->children[i] == except || !a->children[i].pid || p->phase != TR_RUNNING ||
-            p->revision != a->engine->live.revision || transition_is_planned(a->engine, i) ||
-            counter_get(&a->children[i].score->is_full))
+        if (&a->children[i] == except || !a->children[i].pid ||
+            !transition_is_staying(a->engine, i) || counter_get(&a->children[i].score->is_full))
             continue;
         loads[n++] = (struct balance_load){i, scoreboard_connections(a->children[i].score)};
     }
@@ -150,14 +147,6 @@ static int order(struct arbiter *a, uint32_t giver, const char *command, json_t 
     return rc;
 }
 
-/* Its draining may wait for others, but not for ever. */
-static bool is_time_left(const struct arbiter *a, uint32_t record)
-{
-    const struct tr_proc *p = &a->engine->procs[record];
-
-    return clock_mono_ms() - p->since_ms <= p->exit_timeout_ms / 2;
-}
-
 /* Who has been told to give in the last @patience_ms, and has not come to an end yet? */
 static size_t count_giving(const struct arbiter *a, uint64_t patience_ms)
 {
@@ -190,10 +179,8 @@ static bool is_help_coming(const struct arbiter *a)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-             a->engine->procs[i].revision == a->engine->live.revision &&
-             !transition_is_planned(a->engine, i);
-    return n < a->engine->live.workers;
+        n += a->children[i].pid && transition_is_staying(a->engine, i);
+    return n < transition_workers(a->engine);
 }
 
 /* Tells @c to end: its time to do so begins when it hears of it for the first time. */
@@ -202,13 +189,13 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
     const bool had_to_wait = c->must_drain;
 
     c->must_drain = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
+    c->waits_for_look = c->must_drain;
     if (c->must_drain) {
         handover_soon(a);
         return;
     }
     if (had_to_wait && !c->is_draining)
-        transition_event(a->engine, clock_mono_ms(),
-                         &(struct tr_event){.kind = TR_EV_TOLD, .record = c->record});
+        engine_post(a, &(struct tr_event){.kind = TR_EV_TOLD, .record = c->record});
     c->is_draining = true;
 }
 
@@ -218,8 +205,8 @@ void handover_drain(struct arbiter *a, uint32_t record)
     uint32_t takers[TAKERS_MAX] = {0};
     size_t n = 0;
 
-    if (!a->is_stopping) {
-        const bool may_wait = is_time_left(a, record);
+    if (!a->is_stopping && c->n_offers <= OFFERS_MAX) {
+        const bool may_wait = transition_has_time(a->engine, record, clock_mono_ms());
 
         /* What it is given now it could only send back, to one that may have to drain as well. */
         if (may_wait && (are_enough_giving(a) || is_taking(a, record))) {
@@ -235,13 +222,6 @@ void handover_drain(struct arbiter *a, uint32_t record)
     tell_to_drain(a, c, takers, n);
 }
 
-void handover_retry(struct arbiter *a)
-{
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].must_drain)
-            handover_drain(a, i);
-}
-
 bool handover_is_moving(const struct arbiter *a)
 {
     return count_giving(a, PATIENCE_MS) > 0;
@@ -254,7 +234,7 @@ static void balance(struct arbiter *a)
     struct balance_load *loads;
     size_t n;
 
-    if (a->is_stopping || a->engine->next.revision || count_giving(a, UINT64_MAX) > 0)
+    if (a->is_stopping || a->next || count_giving(a, UINT64_MAX) > 0)
         return;
     loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
     n = loads ? balance_plan(loads, staying(a, NULL, loads), moves) : 0;
@@ -272,11 +252,32 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
 {
     struct arbiter *a = ev_userdata(loop);
 
-    handover_retry(a);
-    rescue_retry(a);
-    balance(a);
-    reload_retry(a);
-    upgrade_retry(a);
+    a->moves.is_balance_due = true;
+    handover_look(a);
+    rescue_look(a);
+}
+
+void handover_look(struct arbiter *a)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        a->children[i].waits_for_look = false;
+    a->moves.is_look_due = true;
+    settle_soon(a);
+}
+
+void handover_settle(struct arbiter *a)
+{
+    const bool is_look_due = a->moves.is_look_due, is_balance_due = a->moves.is_balance_due;
+
+    a->moves.is_look_due = a->moves.is_balance_due = false;
+    for (uint32_t i = 0; is_look_due && i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
+
+        if (c->pid && c->must_drain && (!c->waits_for_look || a->is_stopping))
+            handover_drain(a, i);
+    }
+    if (is_balance_due)
+        balance(a);
 }
 
 void handover_start(struct arbiter *a)
@@ -300,18 +301,15 @@ void handover_fini(struct arbiter *a)
 /* What a draining worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
-    if (a->engine->procs[c->record].phase != TR_DRAINING || c->must_drain ||
+    if (transition_phase(a->engine, c->record) != TR_DRAINING || c->must_drain ||
         c->n_gives > 0) /* another give is under way: it will say what stays */
         return;
-    if (c->n_offers++ >= OFFERS_MAX) {
-        tell_to_drain(a, c, NULL, 0);
-    } else if (has_moved || a->is_stopping) {
-        handover_drain(a, c->record);
-    } else {
-        /* The same again would have the same end: a taker may be dead and not yet reaped. */
-        c->must_drain = true;
+    c->n_offers++;
+    c->must_drain = true;
+    /* The same again would have the same end: a taker may be dead and not yet reaped. */
+    c->waits_for_look = !has_moved;
+    if (c->waits_for_look)
         handover_soon(a);
-    }
 }
 
 void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
@@ -326,10 +324,8 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", refused),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
-    handover_retry(a);
     if (refused > 0)
         offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
-    moves_settle(a);
-    reload_retry(a);
-    upgrade_retry(a);
+    a->moves.is_look_due = true;
+    settle_soon(a);
 }

@@ -95,7 +95,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     message_set_uint(o, "reloads", a->reloads);
     message_set_uint(o, "restarts", a->restarts);
     message_set_uint(o, "upgrades", a->upgrades);
-    message_set_uint(o, "workers_wanted", arbiter_wanted_workers(a));
+    message_set_uint(o, "workers_wanted", transition_wanted(a->engine));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));

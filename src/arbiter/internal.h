@@ -57,6 +57,7 @@ struct child {
     bool must_abort; /* to be aborted, and killed if that takes too long */
     uint64_t disconnected_ms; /* when it closed its mailbox; 0 = not */
     bool must_drain; /* once those that give to it have finished, or somebody can take */
+    bool waits_for_look; /* the same again at once would have the same end */
     bool is_draining; /* has been told so */
     uint32_t takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to: n_takers */
     size_t n_takers;
@@ -70,7 +71,7 @@ struct child {
 /* The pair of a slot, from its first process on. */
 struct rescue_pair {
     bool is_open;
-    bool is_left; /* nobody fills the slot: to be looked at again */
+    bool is_left; /* perhaps nobody fills the slot: to be looked at again */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 
@@ -99,6 +100,8 @@ struct moves {
     uint64_t since_ms; /* the first order; 0 = none */
     uint64_t before; /* those that had been handed out by then */
     bool is_wanted; /* by a transition: worth a line at info */
+    bool is_look_due; /* something has ended: who had to wait may be told now */
+    bool is_balance_due; /* the shares may have become uneven */
 };
 
 struct arbiter {
@@ -114,8 +117,10 @@ struct arbiter {
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* records at or above have never been used */
     struct rescue_pair *rescue; /* owned, by slot */
+    bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
     struct crashes *crashes; /* owned */
     struct transition *engine; /* owned */
+    ev_check settle; /* never started: fed by settle_soon, and comes after all other events */
     ev_timer alarm; /* the engine's next deadline */
     struct moves moves;
     ev_timer balance; /* looks whether connections should move */
@@ -139,6 +144,26 @@ struct arbiter {
     int exit_code;
 };
 
+/*
+ * settle_soon - a fact has changed: once all events of this turn of the loop are handled, and
+ * before it sleeps, the arbiter looks at all of them (`settle` in arbiter.c)
+ */
+static inline void settle_soon(struct arbiter *a)
+{
+    ev_feed_event(a->loop, &a->settle, EV_CUSTOM);
+}
+
+/* engine.c */
+
+/* engine_post - something has happened; what is to be done about it is done by settle */
+void engine_post(struct arbiter *a, const struct tr_event *ev);
+
+/* engine_act - do what the engine says until it rests; from settle alone */
+void engine_act(struct arbiter *a, void (*act)(struct arbiter *, const struct tr_action *));
+
+/* engine_set_alarm - settle again at the engine's next deadline, or at once if @is_due */
+void engine_set_alarm(struct arbiter *a, bool is_due);
+
 /* startup.c */
 
 /* arbiter_init - the empty one; to be followed by arbiter_fini, whatever it says. Returns 0 or
@@ -154,21 +179,14 @@ int arbiter_serve(struct arbiter *a);
 /* arbiter_attach - timers and signals. Returns 0 or -ENOMEM. */
 int arbiter_attach(struct arbiter *a);
 
-/* arbiter_pump - do what the engine says until it rests */
-void arbiter_pump(struct arbiter *a);
-
 /* arbiter_set_state - a step of the states' table: logged, and shown in the process title */
 void arbiter_set_state(struct arbiter *a, enum actor_state state);
-
-/* arbiter_event - feed the engine and do what it says */
-void arbiter_event(struct arbiter *a, const struct tr_event *ev);
 
 /* arbiter_stop - begin to stop; a second time, or @is_quick, at once. @cause: for the log */
 void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause);
 
 /* arbiter_scale - want @workers processes, 1..TR_SLOTS_MAX */
 void arbiter_scale(struct arbiter *a, uint32_t workers);
-uint32_t arbiter_wanted_workers(const struct arbiter *a);
 
 /* arbiter_reopen_logs - begin to; arbiter_on_reopened - the writer of @s has, or could not */
 void arbiter_reopen_logs(struct arbiter *a);
@@ -285,8 +303,8 @@ void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
 /* reload_failure_text - for people */
 const char *reload_failure_text(enum tr_failure f);
-/* reload_retry - something has ended: is there a request that waits? */
-void reload_retry(struct arbiter *a);
+/* reload_settle - is there a request that waits, and can it be done now? */
+void reload_settle(struct arbiter *a);
 /* reload_cancel - stopping: forget it all */
 void reload_cancel(struct arbiter *a);
 
@@ -301,12 +319,13 @@ int rescue_open(struct arbiter *a, uint32_t slot);
 /* rescue_is_waited_for - connections are in the slot's pair that nobody has taken out */
 bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
 
-/*
- * rescue_on_exit - after the engine has heard of it: if nobody fills the slot now, another collects
- * what waits in its pair. rescue_retry - somebody serves, and collects what still waits anywhere.
- */
+/* rescue_on_exit - a process of the slot has ended; rescue_look - somebody serves, or time has
+ * passed */
 void rescue_on_exit(struct arbiter *a, uint32_t slot);
-void rescue_retry(struct arbiter *a);
+void rescue_look(struct arbiter *a);
+
+/* rescue_settle - what waits in the pair of a slot that nobody fills now, another collects */
+void rescue_settle(struct arbiter *a);
 void rescue_fini(struct arbiter *a);
 
 /* handover.c */
@@ -318,8 +337,11 @@ void handover_fini(struct arbiter *a);
 /* handover_drain - tell @record to give its connections to those that stay, and to end */
 void handover_drain(struct arbiter *a, uint32_t record);
 
-/* handover_retry - something has finished: tell those that had to wait for it to drain */
-void handover_retry(struct arbiter *a);
+/* handover_look - something has ended: who had to wait for it may be told */
+void handover_look(struct arbiter *a);
+
+/* handover_settle - tell those that had to wait to drain; even the shares out if that is due */
+void handover_settle(struct arbiter *a);
 
 /* handover_is_moving - is any worker giving connections away? One whom something holds up is not
  * waited for. */

@@ -175,7 +175,7 @@ static void prepare(struct arbiter *a, struct config *config)
         .boot_timeout_ms = config->boot_timeout_ms,
         .exit_timeout_ms = config->exit_timeout_ms,
     };
-    arbiter_event(a, &ev);
+    engine_post(a, &ev);
 }
 
 static void refuse_sink(struct arbiter *a, const struct config *config, const char *reason)
@@ -193,7 +193,7 @@ static void give_up_reading(struct arbiter *a, const char *why)
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
     refuse(a, why);
-    reload_retry(a);
+    settle_soon(a);
 }
 
 static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -209,7 +209,7 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
         return;
     }
     refuse_sink(a, r->config, "not opened within 10 s: does its file system hang?");
-    reload_retry(a);
+    settle_soon(a);
 }
 
 static void start_deadline(struct arbiter *a, unsigned ms)
@@ -259,7 +259,7 @@ void reload_on_sink(struct arbiter *a, struct sink *s)
         refuse_sink(a, config, s->why);
         config_free(config);
     }
-    reload_retry(a);
+    settle_soon(a);
 }
 
 /* @rc, @config and @errors are of config_load or the like. */
@@ -288,7 +288,7 @@ static void on_answer(struct arbiter *a)
                                  a->options->overrides, a->options->n_overrides, &config, &errors);
 
     take_result(a, rc, config, &errors);
-    reload_retry(a);
+    settle_soon(a);
 }
 
 /* Without -c: the command line and the defaults, such as the number of workers, are still there. */
@@ -368,7 +368,7 @@ void reload_request(struct arbiter *a, bool is_forced)
         return;
     a->reload.is_force_asked |= is_forced;
     a->reload.is_again = true;
-    reload_retry(a);
+    settle_soon(a);
 }
 
 /*
@@ -376,7 +376,7 @@ void reload_request(struct arbiter *a, bool is_forced)
  * coalesce. Who takes connections must not be told to drain before it has them, or they find
  * nobody.
  */
-void reload_retry(struct arbiter *a)
+void reload_settle(struct arbiter *a)
 {
     struct reload *r = &a->reload;
 

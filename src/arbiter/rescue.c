@@ -21,7 +21,7 @@ int rescue_open(struct arbiter *a, uint32_t slot)
 static void pass_on(struct arbiter *a, const struct rescue_pair *p)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
+        if (a->children[i].pid && transition_phase(a->engine, i) == TR_RUNNING &&
             children_send_fds(a, i, "collect", 0, NULL, &p->ends[0], 1) == 0)
             return;
 }
@@ -37,7 +37,7 @@ static void close_pair(struct rescue_pair *p)
 
 static bool is_slot_used(const struct arbiter *a, uint32_t slot)
 {
-    if (slot <= arbiter_wanted_workers(a) || slot <= a->engine->live.workers)
+    if (transition_is_slot_wanted(a->engine, slot))
         return true;
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && a->children[i].slot == slot)
@@ -47,10 +47,13 @@ static bool is_slot_used(const struct arbiter *a, uint32_t slot)
 
 static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].slot == slot &&
-            a->engine->procs[i].phase != TR_DRAINING && a->engine->procs[i].phase != TR_KILLED)
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const enum tr_phase phase = transition_phase(a->engine, i);
+
+        if (a->children[i].pid && a->children[i].slot == slot && phase != TR_DRAINING &&
+            phase != TR_KILLED)
             return true;
+    }
     return false;
 }
 
@@ -64,7 +67,7 @@ bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot)
     return p->is_open && poll(&f, 1, 0) == 1 && (f.revents & POLLIN);
 }
 
-void rescue_on_exit(struct arbiter *a, uint32_t slot)
+static void settle_pair(struct arbiter *a, uint32_t slot)
 {
     struct rescue_pair *p = &a->rescue[slot];
 
@@ -79,11 +82,26 @@ void rescue_on_exit(struct arbiter *a, uint32_t slot)
     p->is_left = p->is_open;
 }
 
-void rescue_retry(struct arbiter *a)
+void rescue_settle(struct arbiter *a)
 {
+    if (!a->is_collect_due)
+        return;
+    a->is_collect_due = false;
     for (uint32_t slot = 1; slot <= TR_SLOTS_MAX; slot++)
         if (a->rescue[slot].is_left)
-            rescue_on_exit(a, slot);
+            settle_pair(a, slot);
+}
+
+void rescue_look(struct arbiter *a)
+{
+    a->is_collect_due = true;
+    settle_soon(a);
+}
+
+void rescue_on_exit(struct arbiter *a, uint32_t slot)
+{
+    a->rescue[slot].is_left = true;
+    rescue_look(a);
 }
 
 void rescue_fini(struct arbiter *a)

@@ -234,7 +234,7 @@ void arbiter_fini(struct arbiter *a)
 int arbiter_serve(struct arbiter *a)
 {
     signals_unblock_all();
-    arbiter_pump(a);
+    settle_soon(a);
     do
         ev_run(a->loop, 0);
     while (upgrade_step(a));

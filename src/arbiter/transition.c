@@ -194,3 +194,53 @@ uint32_t transition_count(const struct transition *t, enum tr_phase phase)
 {
     return t->n[phase];
 }
+
+enum tr_phase transition_phase(const struct transition *t, uint32_t record)
+{
+    return t->procs[record].phase;
+}
+
+bool transition_is_staying(const struct transition *t, uint32_t record)
+{
+    const struct tr_proc *p = &t->procs[record];
+
+    return p->phase == TR_RUNNING && p->revision == t->live.revision &&
+           !transition_is_planned(t, record);
+}
+
+bool transition_has_time(const struct transition *t, uint32_t record, uint64_t now_ms)
+{
+    const struct tr_proc *p = &t->procs[record];
+
+    return now_ms - p->since_ms <= p->exit_timeout_ms / 2;
+}
+
+bool transition_is_due(const struct transition *t)
+{
+    return t->pass.is_due;
+}
+
+uint32_t transition_workers(const struct transition *t)
+{
+    return t->live.workers;
+}
+
+uint32_t transition_wanted(const struct transition *t)
+{
+    return t->next.revision ? t->next.workers : t->live.workers;
+}
+
+bool transition_is_slot_wanted(const struct transition *t, uint32_t slot)
+{
+    return slot <= t->live.workers || slot <= t->next.workers;
+}
+
+bool transition_is_stopped(const struct transition *t)
+{
+    return t->is_stopped;
+}
+
+bool transition_is_settled(const struct transition *t)
+{
+    return !t->next.revision && t->n[TR_RUNNING] == t->live.workers;
+}

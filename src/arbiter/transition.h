@@ -214,4 +214,30 @@ bool transition_is_planned(const struct transition *t, uint32_t record);
 /* transition_count - processes in @phase */
 uint32_t transition_count(const struct transition *t, enum tr_phase phase);
 
+/* transition_phase - of the process of @record */
+enum tr_phase transition_phase(const struct transition *t, uint32_t record);
+
+/* transition_is_staying - @record runs with the live configuration, and will be asked to go on */
+bool transition_is_staying(const struct transition *t, uint32_t record);
+
+/* transition_has_time - @record drains, and not more than half of its exit timeout has passed */
+bool transition_has_time(const struct transition *t, uint32_t record, uint64_t now_ms);
+
+/* transition_is_due - transition_next has something to look at, now rather than at its deadline */
+bool transition_is_due(const struct transition *t);
+
+/* transition_workers - as many are wanted now; transition_wanted - once a reload that is under way
+ * has committed */
+uint32_t transition_workers(const struct transition *t);
+uint32_t transition_wanted(const struct transition *t);
+
+/* transition_is_slot_wanted - of the live configuration, or of the next one */
+bool transition_is_slot_wanted(const struct transition *t, uint32_t slot);
+
+/* transition_is_stopped - TR_STOPPED has been given out */
+bool transition_is_stopped(const struct transition *t);
+
+/* transition_is_settled - as many run as are wanted, and no reload is under way */
+bool transition_is_settled(const struct transition *t);
+
 #endif

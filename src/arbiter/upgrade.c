@@ -4,6 +4,7 @@
  */
 #include "arbiter/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -47,7 +48,7 @@ const char *upgrade_obstacle(const struct arbiter *a)
         return "an upgrade is under way";
     if (a->reload.is_active || a->reload.parser || a->reload.is_again)
         return "a reload is under way";
-    if (!transition_can_reload(a->engine, a->engine->live.workers))
+    if (!transition_can_reload(a->engine, transition_workers(a->engine)))
         return "the workers are changing: try again in a moment";
     return NULL;
 }
@@ -127,12 +128,12 @@ void upgrade_request(struct arbiter *a)
     if (a->is_stopping)
         return;
     a->upgrade.is_again = true;
-    upgrade_retry(a);
+    settle_soon(a);
 }
 
 /* As with a reload, later requests coalesce, and whoever is to drain has first received what is on
  * its way to it. */
-void upgrade_retry(struct arbiter *a)
+void upgrade_settle(struct arbiter *a)
 {
     if (a->upgrade.is_again && !upgrade_obstacle(a) && !handover_is_moving(a))
         start(a);
@@ -167,9 +168,11 @@ static bool is_same_file(const struct stat *x, const struct stat *y)
            x->st_ctim.tv_sec == y->st_ctim.tv_sec && x->st_ctim.tv_nsec == y->st_ctim.tv_nsec;
 }
 
-/* Messages that wait in a queue of ours would be lost. */
+/* Messages that wait in a queue of ours would be lost, and so would what is still to be done. */
 static bool is_quiet(const struct arbiter *a)
 {
+    if (transition_is_due(a->engine))
+        return false;
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && !a->children[i].mailbox.is_closed &&
             a->children[i].mailbox.n_queued > 0)
@@ -193,6 +196,7 @@ static int exec_image(struct arbiter *a, const struct upgrade_exec *how)
     struct upgrade_state s;
     int rc;
 
+    assert(!transition_is_due(a->engine)); /* what is still to be done does not travel */
     dismiss(a);
     hang_count(a);
     rc = upgrade_snapshot(a, &s);
@@ -251,7 +255,7 @@ bool upgrade_step(struct arbiter *a)
     const char *why;
     sigset_t mask;
 
-    if (a->engine->is_stopped || !is_leap_due(a))
+    if (transition_is_stopped(a->engine) || !is_leap_due(a))
         return false;
     /* From now on signals stay pending over the exec. Those that libev has taken already, and all
      * that is readable, are handled first: they may even call it off. */
@@ -267,7 +271,7 @@ bool upgrade_step(struct arbiter *a)
         go_back(a);
     }
     signals_restore(&mask);
-    return !a->engine->is_stopped;
+    return !transition_is_stopped(a->engine);
 }
 
 /* ---- the new image ---- */
@@ -299,7 +303,7 @@ void upgrade_on_commit(struct arbiter *a)
     a->upgrades++;
     log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
              F_STR("old_version", u->old_version), F_STR("old_program", old_program),
-             F_UINT("revision", a->live->number), F_UINT("workers", a->engine->live.workers),
+             F_UINT("revision", a->live->number), F_UINT("workers", transition_workers(a->engine)),
              F_UINT("took_ms", took_ms));
     finish(a, command_result(
                   json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "version", ECHO_VERSION, "program",
@@ -343,7 +347,7 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
         config_free(config);
         return rc;
     }
-    a->next->workers = a->engine->live.workers; /* as scaled */
+    a->next->workers = transition_workers(a->engine); /* as scaled */
     a->next->log.level = a->live->log.level;
     return 0;
 }
@@ -358,7 +362,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         return;
     }
     a->upgrade.phase = UPGRADE_CHANGING;
-    if (!transition_can_reload(a->engine, a->engine->live.workers)) {
+    if (!transition_can_reload(a->engine, transition_workers(a->engine))) {
         turn_back(a, "there is no room for a second set of workers");
         return;
     }
@@ -372,7 +376,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         .boot_timeout_ms = a->next->config->boot_timeout_ms,
         .exit_timeout_ms = a->next->config->exit_timeout_ms,
     };
-    arbiter_event(a, &ev);
+    engine_post(a, &ev);
 }
 
 /* ---- life ---- */

@@ -48,9 +48,9 @@ struct upgrade {
 int upgrade_init(struct arbiter *a, const char *path);
 void upgrade_fini(struct arbiter *a);
 
-/* upgrade_request - at once, or as soon as nothing else is under way; upgrade_retry - is it now? */
+/* upgrade_request - as soon as nothing else is under way; upgrade_settle - is it now? */
 void upgrade_request(struct arbiter *a);
-void upgrade_retry(struct arbiter *a);
+void upgrade_settle(struct arbiter *a);
 
 /* upgrade_obstacle - why one cannot begin now; NULL = it can */
 const char *upgrade_obstacle(const struct arbiter *a);

@@ -295,7 +295,7 @@ int upgrade_snapshot(const struct arbiter *a, struct upgrade_state *ret)
         .is_upgrade_due = u->is_again,
         .revision = a->live->number,
         .last_revision = a->last_revision,
-        .workers = a->engine->live.workers,
+        .workers = transition_workers(a->engine),
         .scoreboard_fd = u->board_fd >= 0 ? u->board_fd : a->scoreboard.fd,
         .scoreboard_layout = u->board_fd >= 0 ? u->board_layout : scoreboard_layout(),
         .pid_file_fd = a->pidfile.fd,

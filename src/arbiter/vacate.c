@@ -31,8 +31,7 @@ static unsigned offer(struct arbiter *a, int fd)
     unsigned n = 0;
 
     for (uint32_t i = 0; i < a->n_children_used; i++)
-        n += a->children[i].pid && a->engine->procs[i].phase == TR_RUNNING &&
-             a->engine->procs[i].revision == a->engine->live.revision &&
+        n += a->children[i].pid && transition_is_staying(a->engine, i) &&
              children_send_fds(a, i, "collect", 0, NULL, &fd, 1) == 0;
     return n;
 }
