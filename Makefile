@@ -236,6 +236,7 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)
 LIBS_test_conn_end := -Wl,--wrap=setsockopt
+LIBS_test_scoreboard := -Wl,--wrap=fallocate
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt

@@ -21,6 +21,21 @@
 
 static const uint64_t second = 1000000000u;
 
+int __real_fallocate(int fd, int mode, off_t offset, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len);
+
+static int n_allocations = -1; /* that still go well; -1 = all */
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
+{
+    if (n_allocations == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    n_allocations -= n_allocations > 0;
+    return __real_fallocate(fd, mode, offset, len);
+}
+
 static void scoreboard_open__new__free_records_on_pages_of_their_own(void **state UNUSED)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -212,6 +227,27 @@ static void scoreboard_assign__memory__taken_for_one_record_at_a_time(void **sta
     assert_int_equal(scoreboard_assign(&sb, 1, 2, 1), 0);
     assert_int_equal(blocks(&sb), before + 2 * page);
     scoreboard_close(&sb);
+}
+
+/* Nobody is told of a record that has no memory, and it can be had later. */
+static void scoreboard_assign__no_memory__error_and_record_stays_free(void **state UNUSED)
+{
+    struct scoreboard sb;
+    assert_int_equal(scoreboard_open(&sb, 3), 0);
+    for (n_allocations = 0; n_allocations < 2;) {
+        const int n = n_allocations;
+        assert_int_equal(scoreboard_assign(&sb, 1, 7, 1), -ENOSPC);
+        assert_int_equal(counter_get(&sb.header->high), 0);
+        assert_int_equal(counter_get(&scoreboard_identity(&sb, 1)->slot), 0);
+        n_allocations = n + 1;
+    }
+    n_allocations = -1;
+    assert_int_equal(scoreboard_assign(&sb, 1, 7, 1), 0);
+    assert_int_equal(counter_get(&sb.header->high), 2);
+    scoreboard_close(&sb);
+    n_allocations = 0;
+    assert_int_equal(scoreboard_open(&sb, 3), -ENOSPC);
+    n_allocations = -1;
 }
 
 /* A copy of a good one with one thing wrong. */
@@ -460,6 +496,7 @@ int main(void)
         cmocka_unit_test(scoreboard_narrow__own_record_alone__can_be_written),
         cmocka_unit_test(scoreboard_open__child__does_not_inherit_it),
         cmocka_unit_test(scoreboard_assign__memory__taken_for_one_record_at_a_time),
+        cmocka_unit_test(scoreboard_assign__no_memory__error_and_record_stays_free),
         cmocka_unit_test(scoreboard_attach__anything_wrong__refused),
         cmocka_unit_test(scoreboard_release__used__free_and_zero_for_the_next),
         cmocka_unit_test(scoreboard_least__others__without_self),
