@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -78,27 +77,24 @@ int connect_begin(const struct arb_address *to, struct connect_sources *from, in
     return rc >= 0 || rc == -EAGAIN ? rc : outcome_of(-rc);
 }
 
-static bool is_with_itself(int fd)
+static bool is_with_itself(int fd, const struct arb_address *to)
 {
-    struct sockaddr_storage own, peer;
-    socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
+    struct sockaddr_storage own;
+    socklen_t len = sizeof(own);
 
     memset(&own, 0, sizeof(own));
-    memset(&peer, 0, sizeof(peer));
-    return getsockname(fd, (struct sockaddr *)&own, &own_len) == 0 &&
-           (own.ss_family == AF_INET || own.ss_family == AF_INET6) &&
-           getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 && own_len == peer_len &&
-           memcmp(&own, &peer, own_len) == 0;
+    return to->sa.ss_family != AF_UNIX && getsockname(fd, (struct sockaddr *)&own, &len) == 0 &&
+           len == to->len && memcmp(&own, &to->sa, len) == 0;
 }
 
-int connect_finish(int fd)
+int connect_finish(int fd, const struct arb_address *to, bool has_error)
 {
     int error = 0;
     socklen_t len = sizeof(error);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    if (has_error && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
-    if (error == 0 && is_with_itself(fd))
+    if (error == 0 && is_with_itself(fd, to))
         error = ECONNREFUSED;
     return error ? outcome_of(error) : 0;
 }

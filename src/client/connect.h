@@ -6,6 +6,7 @@
 #define CLIENT_CONNECT_H
 
 #include <arbiter/client.h>
+#include <stdbool.h>
 #include "client/outcome.h"
 
 enum { CONNECT_SOURCES_MAX = 200 };
@@ -33,11 +34,13 @@ struct connect_sources {
 int connect_begin(const struct arb_address *to, struct connect_sources *from, int *ret_fd);
 
 /*
- * connect_finish - the socket has become writable. Returns 0, or why it is not connected.
+ * connect_finish - the socket that connects to @to has become writable
+ * @has_error  false = poll has told of none, which spares a question
+ * Returns 0, or why it is not connected.
  * A connection with itself counts as refused: while nobody listens on a port of the ephemeral
  * range, the kernel may give that very port to the client, whose connect then meets itself
  * (simultaneous open) and succeeds: a perfect echo of nobody.
  */
-int connect_finish(int fd);
+int connect_finish(int fd, const struct arb_address *to, bool has_error);
 
 #endif

@@ -100,7 +100,7 @@ static void on_attempt(struct reactor_io *io)
 {
     struct attempt *a = container_of(io, struct attempt, io);
     struct connector *c = a->connector;
-    int rc = connect_finish(a->fd);
+    int rc = connect_finish(a->fd, &a->to, true);
 
     if (rc == 0) {
         succeed(c, (int)(a - c->attempts));

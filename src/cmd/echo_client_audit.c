@@ -22,7 +22,6 @@
 enum { EXIT_BROKEN = 1 };
 
 enum {
-    LOOK_MS = 50,
     SHOWN_EVERY = 4, /* looks */
     NOTABLE_WAIT_MS = 250, /* without --max-stall: longer than this is an outage */
     MAX_MS = 1000000000,
@@ -36,12 +35,9 @@ struct auditing {
     uint64_t rate; /* messages a second in all; 0 = by the pauses */
     bool has_lanes;
     bool has_think;
-    struct ev_loop *loop;
     struct audit *audit;
     struct timeline timeline;
     struct live live;
-    struct stopper stopper;
-    ev_timer look;
     unsigned n_looks;
 };
 
@@ -71,30 +67,6 @@ static void look(struct auditing *a)
     timeline_look(&a->timeline, &r.total.counts, waiting, since_ns, now_ns);
     if (a->live.is_on && a->n_looks++ % SHOWN_EVERY == 0)
         show(a, &r);
-}
-
-static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop;
-    (void)revents;
-    look(container_of(w, struct auditing, look));
-}
-
-static void on_stop(struct stopper *s, bool is_second)
-{
-    struct auditing *a = container_of(s, struct auditing, stopper);
-
-    audit_stop(a->audit);
-    if (is_second)
-        ev_break(a->loop, EVBREAK_ALL);
-}
-
-static void on_done(struct audit *audit, void *userdata)
-{
-    struct auditing *a = userdata;
-
-    (void)audit;
-    ev_break(a->loop, EVBREAK_ALL);
 }
 
 /* ---- the end ---- */
@@ -132,7 +104,7 @@ static int fail_unconnected(const struct auditing *a, const struct audit_counts 
     return fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE);
 }
 
-static int finish(struct auditing *a)
+static int audit_finish(struct auditing *a)
 {
     struct audit_result r;
     int rc;
@@ -141,27 +113,35 @@ static int finish(struct auditing *a)
     live_clear(&a->live);
     r = audit_result(a->audit);
     if (r.total.counts.connected == 0 && r.total.counts.refused + r.total.counts.unconnected > 0)
-        return stopper_exit(&a->stopper, fail_unconnected(a, &r.total.counts));
+        return stop_exit(fail_unconnected(a, &r.total.counts));
     rc = print(a, &r);
     if (rc)
         return rc;
     rc = audit_judge(&r.total, &a->limits).is_delivered ? 0 : EXIT_BROKEN;
-    return stopper_exit(&a->stopper, rc);
+    return stop_exit(rc);
 }
 
-static int run(struct auditing *a)
+static int audit_all(struct auditing *a)
 {
-    int rc = audit_start(a->loop, &a->options, on_done, a, &a->audit);
+    struct flow *f;
+    uint64_t look_ns = 0;
+    int rc = audit_start(&a->options, &a->audit);
 
     if (rc)
         return fail_outcome(a->tool, NULL, rc);
-    stopper_start(&a->stopper, a->loop, on_stop);
-    ev_timer_init(&a->look, on_look, LOOK_MS / 1e3, LOOK_MS / 1e3);
-    ev_timer_start(a->loop, &a->look);
-    ev_run(a->loop, 0);
-    ev_timer_stop(a->loop, &a->look);
-    stopper_stop(&a->stopper, a->loop);
-    rc = finish(a);
+    f = audit_flow(a->audit);
+    stop_watch();
+    for (unsigned n_stops = 0; !audit_is_done(a->audit) && n_stops < 2;) {
+        flow_turn(f, look_ns);
+        if (f->now_ns < look_ns)
+            continue;
+        look_ns = f->now_ns + LOOK_MS * UINT64_C(1000000);
+        look(a);
+        n_stops = stop_count();
+        if (n_stops > 0)
+            audit_stop(a->audit);
+    }
+    rc = audit_finish(a);
     audit_free(a->audit);
     return rc;
 }
@@ -363,10 +343,5 @@ int audit_run(struct tool *t, int argc, char **argv)
     if (rc)
         return rc;
     live_init(&a.live);
-    a.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!a.loop)
-        return fail_outcome(t, NULL, -ENOMEM);
-    rc = run(&a);
-    ev_loop_destroy(a.loop);
-    return rc;
+    return audit_all(&a);
 }

@@ -4,17 +4,14 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fds.h"
 #include "base/util.h"
 #include "measure/bench.h"
-#include "client/deadlines.h"
 #include "measure/flow.h"
 #include "client/human.h"
 #include "measure/quantity.h"
@@ -38,7 +35,6 @@ struct benching {
     struct live live;
     struct bench_counts shown; /* last, and when */
     uint64_t started_ns, shown_ns;
-    int signal_fd, signo;
 };
 
 /* ---- while it runs ---- */
@@ -56,19 +52,16 @@ static void show(struct benching *b, const struct bench_counts *c, double second
     b->shown = *c;
 }
 
-/* A signal brings the end about. */
 static void on_tick(struct bench *bench, void *data)
 {
     struct benching *b = data;
-    struct signalfd_siginfo info;
     uint64_t now_ns = clock_mono_ns();
+    unsigned n_stops = stop_count();
 
-    if (read(b->signal_fd, &info, sizeof(info)) > 0) {
-        if (b->signo)
-            _exit(128 + b->signo); /* a second one: no patience left */
-        b->signo = (int)info.ssi_signo;
+    if (n_stops > 1)
+        _exit(stop_exit(0));
+    if (n_stops > 0)
         bench_stop(bench);
-    }
     if (b->live.is_on && now_ns - b->shown_ns >= SHOWN_MS * UINT64_C(1000000)) {
         struct bench_counts c = bench_counts(bench);
 
@@ -130,7 +123,7 @@ static int why_nothing(const struct bench_counts *c)
     return c->closed >= c->reset ? ARB_CLOSED : ARB_RESET;
 }
 
-static int finish(struct benching *b, const struct bench_result *r)
+static int bench_finish(struct benching *b, const struct bench_result *r)
 {
     int rc, worse = 0;
 
@@ -142,36 +135,26 @@ static int finish(struct benching *b, const struct bench_result *r)
     warn(b, r);
     if (rc)
         return rc;
-    if (b->signo)
-        return 128 + b->signo;
+    if (stop_count() > 0)
+        return stop_exit(0);
     if (r->counts.messages == 0 && !(r->rate > 0))
         return fail_outcome(b->tool, "not one message came back", why_nothing(&r->counts));
     return worse ? EXIT_WORSE : 0;
 }
 
-static int run(struct benching *b)
+static int bench_all(struct benching *b)
 {
     struct bench_result result;
-    sigset_t set;
-    uint64_t deadline_ns = deadline_after_ms(b->tool->timeout_ms);
-    int rc = addresses_find(&b->tool->address, NULL, NULL, deadline_ns, &b->options.to);
+    int rc = flow_find(&b->tool->address, b->tool->timeout_ms, &b->options.to);
 
-    if (rc == 0)
-        rc = flow_prefer(&b->options.to, b->tool->timeout_ms);
-    if (rc)
-        return fail_outcome(b->tool, NULL, rc);
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    b->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    stop_watch();
     b->started_ns = b->shown_ns = clock_mono_ns();
-    rc = b->signal_fd < 0 ? -errno : bench_measure(&b->options, on_tick, b, &result);
+    if (rc == 0)
+        rc = bench_measure(&b->options, on_tick, b, &result);
     live_clear(&b->live);
-    fds_close(&b->signal_fd);
     if (rc)
         return fail_outcome(b->tool, NULL, rc);
-    rc = finish(b, &result);
+    rc = bench_finish(b, &result);
     bench_result_fini(&result);
     return rc;
 }
@@ -349,7 +332,7 @@ int bench_run(struct tool *t, int argc, char **argv)
     rc = files_allow("bench", b.options.connections);
     live_init(&b.live);
     if (rc == 0)
-        rc = run(&b);
+        rc = bench_all(&b);
     json_decref(b.before);
     return rc;
 }

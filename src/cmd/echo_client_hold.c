@@ -21,7 +21,7 @@
 enum {
     EXIT_CUT = 1,
     CONNECTIONS_MAX = 1000000,
-    LOOK_MS = 200,
+    SHOWN_EVERY = 4, /* looks */
     MAX_MS = 1000000000,
 };
 
@@ -32,10 +32,7 @@ struct holding {
     bool is_quiet;
     struct hold run;
     int rc;
-    struct ev_loop *loop;
     struct live live;
-    struct stopper stopper;
-    ev_timer look, end;
 };
 
 /* ---- what is printed ---- */
@@ -136,85 +133,55 @@ static void on_cut(struct hold *run, unsigned index, int fd, enum hold_end how, 
         hold_stop(run);
 }
 
-static void on_over(struct hold *run)
-{
-    ev_break(container_of(run, struct holding, run)->loop, EVBREAK_ALL);
-}
-
-static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop;
-    (void)revents;
-    show(container_of(w, struct holding, look));
-}
-
-static void on_end(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)w;
-    (void)revents;
-    ev_break(loop, EVBREAK_ALL);
-}
-
-static void on_stop(struct stopper *s, bool is_second)
-{
-    (void)is_second;
-    ev_break(container_of(s, struct holding, stopper)->loop, EVBREAK_ALL);
-}
-
 static void hold_all(struct holding *h)
 {
+    struct flow *f = &h->run.flow;
+    const uint64_t end_ns = deadline_after_ms(h->duration_ms);
+    uint64_t look_ns = 0, n_looks = 0;
+
     h->run.on_end = on_cut;
-    h->run.on_over = on_over;
-    stopper_start(&h->stopper, h->loop, on_stop);
-    ev_timer_init(&h->look, on_look, LOOK_MS / 1e3, LOOK_MS / 1e3);
-    if (h->live.is_on)
-        ev_timer_start(h->loop, &h->look);
-    ev_timer_init(&h->end, on_end, (double)h->duration_ms / 1e3, 0.);
-    if (h->duration_ms)
-        ev_timer_start(h->loop, &h->end);
+    stop_watch();
     hold_start(&h->run);
-    if (!hold_is_over(&h->run))
-        ev_run(h->loop, 0);
-    ev_timer_stop(h->loop, &h->look);
-    ev_timer_stop(h->loop, &h->end);
-    stopper_stop(&h->stopper, h->loop);
+    while (!hold_is_over(&h->run) && f->now_ns < end_ns) {
+        flow_turn(f, MIN(look_ns, end_ns));
+        if (f->now_ns < look_ns)
+            continue;
+        look_ns = f->now_ns + LOOK_MS * UINT64_C(1000000);
+        if (n_looks++ % SHOWN_EVERY == 0)
+            show(h);
+        if (stop_count() > 0)
+            break;
+    }
     live_clear(&h->live);
 }
 
-static int finish(struct holding *h)
+static int hold_finish(struct holding *h)
 {
     const struct hold_report *r = &h->run.report;
     int rc = h->rc;
 
     if (r->n_opened == 0 && h->run.last_failure)
-        return stopper_exit(&h->stopper, fail_outcome(h->tool, NULL, h->run.last_failure));
+        return stop_exit(fail_outcome(h->tool, NULL, h->run.last_failure));
     if (rc == 0)
         rc = print_summary(h);
     if (rc)
         return rc;
     rc = hold_report_cut(r) + r->ends[HOLD_REFUSED].n > 0 ? EXIT_CUT : 0;
-    return stopper_exit(&h->stopper, rc);
+    return stop_exit(rc);
 }
 
-static int run(struct holding *h)
+static int hold_run_all(struct holding *h)
 {
-    int rc = addresses_find(&h->tool->address, NULL, NULL, deadline_after_ms(h->tool->timeout_ms),
-                            &h->options.to);
+    int rc = flow_find(&h->tool->address, h->tool->timeout_ms, &h->options.to);
 
+    h->options.timeout_ms = h->tool->timeout_ms;
+    if (rc == 0)
+        rc = hold_init(&h->run, &h->options);
     if (rc)
         return fail_outcome(h->tool, NULL, rc);
-    h->options.timeout_ms = h->tool->timeout_ms;
-    h->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    rc = h->loop ? hold_init(&h->run, h->loop, &h->options) : -ENOMEM;
-    if (rc == 0) {
-        hold_all(h);
-        rc = finish(h);
-        hold_fini(&h->run);
-    } else {
-        rc = fail_outcome(h->tool, NULL, rc);
-    }
-    if (h->loop)
-        ev_loop_destroy(h->loop);
+    hold_all(h);
+    rc = hold_finish(h);
+    hold_fini(&h->run);
     return rc;
 }
 
@@ -281,5 +248,5 @@ int hold_run(struct tool *t, int argc, char **argv)
     if (rc)
         return rc;
     live_init(&h.live);
-    return run(&h);
+    return hold_run_all(&h);
 }

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -54,39 +55,42 @@ void live_clear(struct live *l)
     l->is_shown = false;
 }
 
-static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
-{
-    struct stopper *s = w->data;
-    bool is_second = s->signo != 0;
+static int stop_signo; /* the first that came; 0 = none */
+static unsigned n_stops;
 
-    (void)loop;
-    (void)revents;
-    if (!is_second)
-        s->signo = w->signum;
-    s->on_stop(s, is_second);
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
 }
 
-void stopper_start(struct stopper *s, struct ev_loop *loop,
-                   void (*on_stop)(struct stopper *s, bool is_second))
+void stop_watch(void)
 {
-    s->signo = 0;
-    s->on_stop = on_stop;
-    ev_signal_init(&s->interrupted, on_signal, SIGINT);
-    ev_signal_init(&s->terminated, on_signal, SIGTERM);
-    s->interrupted.data = s->terminated.data = s;
-    ev_signal_start(loop, &s->interrupted);
-    ev_signal_start(loop, &s->terminated);
+    const sigset_t set = stop_signals();
+
+    sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-void stopper_stop(struct stopper *s, struct ev_loop *loop)
+unsigned stop_count(void)
 {
-    ev_signal_stop(loop, &s->interrupted);
-    ev_signal_stop(loop, &s->terminated);
+    const sigset_t set = stop_signals();
+    const struct timespec at_once = {0};
+    int signo;
+
+    while ((signo = sigtimedwait(&set, NULL, &at_once)) > 0) {
+        stop_signo = stop_signo ? stop_signo : signo;
+        n_stops++;
+    }
+    return n_stops;
 }
 
-int stopper_exit(const struct stopper *s, int rc)
+int stop_exit(int rc)
 {
-    return s->signo ? 128 + s->signo : rc;
+    return stop_signo ? 128 + stop_signo : rc;
 }
 
 int files_allow(const char *command, unsigned n)

@@ -1,13 +1,13 @@
 /*
  * What the commands that run for a while share: one line that is written over again and again on a
- * terminal, and signals that end them with a summary.
+ * terminal, and signals that end them with a summary. Both are looked at every LOOK_MS.
  */
 #ifndef CMD_ECHO_CLIENT_LIVE_H
 #define CMD_ECHO_CLIENT_LIVE_H
 
-#include <ev.h>
 #include <stdbool.h>
-#include <stdint.h>
+
+enum { LOOK_MS = 50 };
 
 /* ---- the line; only where the standard error is a terminal of known width that can be written
  * over ---- */
@@ -27,19 +27,14 @@ void live_clear(struct live *l);
 
 /* ---- signals: the first SIGINT or SIGTERM ends it in order, the second at once ---- */
 
-struct stopper {
-    ev_signal interrupted, terminated;
-    int signo; /* the first that came; 0 = none */
-    /* @is_second: in no order any more. Called in the loop. */
-    void (*on_stop)(struct stopper *s, bool is_second);
-};
+/* stop_watch - from now on both wait until stop_count looks for them */
+void stop_watch(void);
 
-void stopper_start(struct stopper *s, struct ev_loop *loop,
-                   void (*on_stop)(struct stopper *s, bool is_second));
-void stopper_stop(struct stopper *s, struct ev_loop *loop);
+/* stop_count - how many have come */
+unsigned stop_count(void);
 
-/* stopper_exit - the exit code: @rc, or 128 + the signal that ended it */
-int stopper_exit(const struct stopper *s, int rc);
+/* stop_exit - the exit code: @rc, or 128 + the signal that ended it */
+int stop_exit(int rc);
 
 /*
  * files_allow - raise this process's limit so that it may have @n descriptors and a few more

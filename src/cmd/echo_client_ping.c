@@ -4,7 +4,6 @@
  */
 #include <argp.h>
 #include <errno.h>
-#include <ev.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "client/outcome.h"
+#include "measure/flow.h"
 #include "measure/hist.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
@@ -26,13 +26,13 @@ struct pinging {
     uint64_t count; /* 0 = no end */
     uint64_t interval_ms;
     uint64_t size;
-    struct ev_loop *loop; /* owned */
-    struct arb_client *client; /* owned */
-    struct arb_call *call; /* borrowed; the message under way */
-    char *message; /* owned, size bytes */
-    struct stopper stopper;
-    ev_timer next; /* the next message */
-    uint64_t next_ns; /* when it is due */
+    struct flow flow;
+    struct lane lane;
+    char *message; /* owned, `len` bytes: with its separator */
+    size_t len, n_out, n_in; /* sent of it, and come back */
+    bool is_awaited; /* a message is under way */
+    bool is_over;
+    uint64_t next_ns; /* when the next message is due */
     uint64_t begun_ns; /* the message under way */
     uint64_t posted_ns; /* … when it had its connection; 0 = it has none yet */
     uint64_t n_sent, n_echoed, n_connects;
@@ -108,134 +108,192 @@ static int print_summary(const struct pinging *p)
 
 /* ---- messages ---- */
 
-static void on_connected(const struct arb_event *event, void *userdata)
+static struct pinging *pinging_of(struct lane *l)
 {
-    struct pinging *p = userdata;
-
-    (void)event;
-    p->n_connects++;
-    times_add(&p->connect_times, clock_mono_ns() - p->begun_ns);
+    return container_of(l, struct pinging, lane);
 }
 
-static void on_posted(const struct arb_event *event, void *userdata)
-{
-    struct pinging *p = userdata;
-
-    (void)event;
-    p->posted_ns = clock_mono_ns();
-}
-
+/* A connection that has failed is not used again. */
 static void see_outcome(struct pinging *p, int outcome)
 {
     uint64_t now_ns = clock_mono_ns(), ns = now_ns - p->posted_ns;
 
+    p->is_awaited = false;
     if (outcome == 0) {
         p->n_echoed++;
         times_add(&p->round_trips, ns);
         p->rc = print_reply(p, ns);
     } else {
+        lane_close(&p->lane);
         p->last_outcome = outcome;
         p->rc = print_loss(p, outcome);
     }
-    if (p->rc || p->n_sent == p->count) {
-        ev_break(p->loop, EVBREAK_ALL);
-        return;
-    }
+    p->is_over = p->rc || p->n_sent == p->count;
     p->next_ns = MAX(p->next_ns + p->interval_ms * 1000000, now_ns);
-    ev_now_update(p->loop);
-    ev_timer_set(&p->next, (double)(p->next_ns - now_ns) / 1e9, 0.);
-    ev_timer_start(p->loop, &p->next);
+    if (!p->is_over)
+        lane_wake_at(&p->lane, p->next_ns);
 }
 
-static void on_echoed(struct arb_call *call, int status, void *userdata)
+static void on_room(struct lane *l)
 {
-    struct pinging *p = userdata;
+    struct pinging *p = pinging_of(l);
+    ssize_t n = p->is_awaited ? 1 : 0;
 
-    (void)call;
-    p->call = NULL;
-    if (!p->stopper.signo)
-        see_outcome(p, status);
+    while (n > 0 && p->n_out < p->len) {
+        n = lane_send(l, p->message + p->n_out, p->len - p->n_out);
+        p->n_out += n > 0 ? (size_t)n : 0;
+    }
+    lane_want_room(l, p->n_out < p->len && !l->is_deaf);
 }
 
-static void send_next(struct pinging *p)
+static void post(struct pinging *p)
 {
-    int rc;
+    p->posted_ns = clock_mono_ns();
+    p->n_out = p->n_in = 0;
+    lane_set_patience(&p->lane, p->tool->timeout_ms);
+    on_room(&p->lane);
+}
+
+static void on_connected(struct lane *l)
+{
+    struct pinging *p = pinging_of(l);
+
+    p->n_connects++;
+    times_add(&p->connect_times, clock_mono_ns() - p->begun_ns);
+    post(p);
+}
+
+static void on_unconnected(struct lane *l, int outcome)
+{
+    see_outcome(pinging_of(l), outcome);
+}
+
+static void on_due(struct lane *l)
+{
+    struct pinging *p = pinging_of(l);
 
     p->n_sent++;
     /* A number that no earlier reply has. */
     snprintf(p->message, MIN_SIZE, "%0*" PRIu64, MIN_SIZE - 1, p->n_sent);
     p->message[MIN_SIZE - 1] = 'x'; /* where its NUL is */
+    p->is_awaited = true;
     p->posted_ns = 0;
     p->begun_ns = clock_mono_ns();
-    rc = arb_call_start(p->client, p->message, p->size, NULL, on_echoed, p, &p->call);
-    if (rc)
-        see_outcome(p, rc);
+    if (lane_is_open(l))
+        post(p);
+    else
+        lane_connect(l);
 }
 
-static void on_next(struct ev_loop *loop, ev_timer *w, int revents)
+/* What ends a connection between two messages is no news: the next one has a new connection. */
+static void drop_idle(struct pinging *p)
 {
-    (void)loop;
-    (void)revents;
-    send_next(container_of(w, struct pinging, next));
+    lane_close(&p->lane);
+    lane_wake_at(&p->lane, p->next_ns);
 }
 
-/* What is out counts as lost, as in ping(8). */
-static void on_stop(struct stopper *s, bool is_second)
+static void on_data(struct lane *l, const uint8_t *data, size_t len)
 {
-    struct pinging *p = container_of(s, struct pinging, stopper);
+    struct pinging *p = pinging_of(l);
 
-    p->n_sent -= !is_second && p->call && !p->posted_ns;
-    ev_break(p->loop, EVBREAK_ALL);
+    if (!p->is_awaited) {
+        drop_idle(p);
+    } else if (len > p->n_out - p->n_in) {
+        see_outcome(p, ARB_UNEXPECTED);
+    } else if (memcmp(p->message + p->n_in, data, len) != 0) {
+        see_outcome(p, ARB_MISMATCH);
+    } else {
+        p->n_in += len;
+        if (p->n_in == p->len)
+            see_outcome(p, 0);
+    }
 }
+
+static void on_silent(struct lane *l)
+{
+    if (pinging_of(l)->is_awaited)
+        see_outcome(pinging_of(l), ARB_TIMEOUT);
+}
+
+static void on_over(struct lane *l, bool is_reset)
+{
+    struct pinging *p = pinging_of(l);
+
+    if (p->is_awaited)
+        see_outcome(p, is_reset ? ARB_RESET : ARB_CLOSED);
+    else
+        drop_idle(p);
+}
+
+static const struct flow_ops ping_flow_ops = {
+    .on_due = on_due,
+    .on_connected = on_connected,
+    .on_unconnected = on_unconnected,
+    .on_data = on_data,
+    .on_room = on_room,
+    .on_silent = on_silent,
+    .on_over = on_over,
+};
 
 /* ---- all of it ---- */
 
 /* Nothing ever came back: then why not is the more useful code. */
-static int exit_code(const struct pinging *p)
+static int ping_exit(const struct pinging *p)
 {
-    if (p->stopper.signo)
-        return 128 + p->stopper.signo;
     if (p->n_echoed == p->n_sent)
-        return 0;
-    return p->n_echoed > 0 ? EXIT_LOST : outcome_exit(p->last_outcome);
+        return stop_exit(0);
+    return stop_exit(p->n_echoed > 0 ? EXIT_LOST : outcome_exit(p->last_outcome));
+}
+
+static int ping_all(struct pinging *p)
+{
+    stop_watch();
+    p->started_ns = p->next_ns = clock_mono_ns();
+    lane_wake_at(&p->lane, p->next_ns);
+    while (!p->is_over && stop_count() == 0)
+        flow_turn(&p->flow, p->flow.now_ns + LOOK_MS * UINT64_C(1000000));
+    /* What is out counts as lost, as in ping(8). */
+    p->n_sent -= !p->is_over && p->is_awaited && !p->posted_ns;
+    if (p->rc == 0)
+        p->rc = print_summary(p);
+    return p->rc ? p->rc : ping_exit(p);
+}
+
+/* A separator inside would end the message early. */
+static int make_message(struct pinging *p)
+{
+    const struct tool *t = p->tool;
+    struct frame_rule rule;
+    int rc;
+
+    p->len = p->size + t->separator_len;
+    p->message = malloc(p->len);
+    if (!p->message)
+        return -ENOMEM;
+    memset(p->message, 'x', p->size);
+    memset(p->message, '0', MIN_SIZE - 1);
+    memcpy(p->message + p->size, t->separator, t->separator_len);
+    rc = frame_rule_init(&rule, t->separator, t->separator_len, TOOL_MESSAGE_MAX, NULL, 0);
+    return rc || frame_is_one(&rule, (const uint8_t *)p->message, p->size) ? rc : ARB_SEPARATOR;
 }
 
 static int ping(struct pinging *p)
 {
-    int rc = arb_client_bind(p->client, ARB_CONNECTION_MADE, on_connected, p);
+    struct addresses to;
+    int rc = make_message(p);
 
     if (rc == 0)
-        rc = arb_client_bind(p->client, ARB_PRE_REQUEST, on_posted, p);
+        rc = flow_find(&p->tool->address, p->tool->timeout_ms, &to);
     if (rc == 0)
-        rc = arb_message_check(p->client, p->message, p->size);
-    if (rc)
-        return fail_outcome(p->tool, NULL, rc);
-    stopper_start(&p->stopper, p->loop, on_stop);
-    ev_timer_init(&p->next, on_next, 0., 0.);
-    p->started_ns = p->next_ns = clock_mono_ns();
-    send_next(p);
-    ev_run(p->loop, 0);
-    stopper_stop(&p->stopper, p->loop);
-    if (p->rc == 0)
-        p->rc = print_summary(p);
-    return p->rc ? p->rc : exit_code(p);
-}
-
-static int run(struct pinging *p)
-{
-    int rc = -ENOMEM;
-
-    p->message = malloc(p->size);
-    p->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (p->message && p->loop) {
-        memset(p->message, 'x', p->size);
-        memset(p->message, '0', MIN_SIZE);
-        rc = tool_client(p->tool, p->loop, 1, &p->client);
+        rc = flow_init(&p->flow, &ping_flow_ops, &to, p->tool->timeout_ms);
+    if (rc == 0) {
+        lane_init(&p->lane, &p->flow);
+        rc = ping_all(p);
+        lane_close(&p->lane);
+        flow_fini(&p->flow);
+    } else {
+        rc = fail_outcome(p->tool, NULL, rc);
     }
-    rc = rc ? fail_outcome(p->tool, NULL, rc) : ping(p);
-    arb_client_free(p->client);
-    if (p->loop)
-        ev_loop_destroy(p->loop);
     free(p->message);
     return rc;
 }
@@ -291,5 +349,5 @@ int ping_run(struct tool *t, int argc, char **argv)
     struct pinging p = {.tool = t, .interval_ms = 1000, .size = 64};
 
     tool_parse(&argp, argc, argv, &p);
-    return run(&p);
+    return ping(&p);
 }

@@ -1,7 +1,7 @@
 /*
  * The audit: traffic that describes itself, and the proof of what became of each message. It drives
- * many connections at once on the caller's libev loop and never blocks it. Part of the library: no
- * signals, no exit, no output. Message, connection and lane are the units:
+ * many connections at once. No signals, no exit, no output. Message, connection and lane are the
+ * units:
  *
  *   lane        a place for one connection at a time; connections follow each other in it
  *   sent        the first byte of the message was handed to the system
@@ -32,11 +32,11 @@
 #ifndef MEASURE_AUDIT_H
 #define MEASURE_AUDIT_H
 
-#include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "measure/audit_check.h"
+#include "measure/flow.h"
 #include "measure/hist.h"
 
 enum { AUDIT_LANES_MAX = 20000 };
@@ -83,22 +83,18 @@ void audit_options_init(struct audit_options *o, const char *address);
 
 struct audit;
 
-/* All connections have ended and the result is final. Do not free @a in here. */
-typedef void audit_on_done(struct audit *a, void *userdata);
-
 /*
- * audit_start - begin to connect and to send
- * @loop     borrowed until it is done or freed
- * @on_done  may be NULL
+ * audit_start - begin to connect and to send; flow_turn of audit_flow drives it
  * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, -EINVAL (an option) or -ENOMEM. Only a name as
  * address may block.
  */
-int audit_start(struct ev_loop *loop, const struct audit_options *o, audit_on_done *on_done,
-                void *userdata, struct audit **ret);
+int audit_start(const struct audit_options *o, struct audit **ret);
+struct flow *audit_flow(struct audit *a);
 
 /* audit_stop - no new messages: half-close everywhere, wait for what is outstanding, be done */
 void audit_stop(struct audit *a);
 
+/* audit_is_done - all connections have ended and the result is final */
 bool audit_is_done(const struct audit *a);
 
 /* audit_free - NULL is fine; before it is done this cuts all connections */
@@ -134,7 +130,7 @@ unsigned audit_talking(const struct audit *a);
 unsigned audit_inside(const struct audit *a);
 
 /*
- * audit_run_blocking - all of it on a loop of its own, until the options' duration or messages
+ * audit_run_blocking - all of it, until the options' duration or messages
  * @ret  on 0: owned by the caller, audit_free(). Returns as audit_start. Blocks.
  */
 int audit_run_blocking(const struct audit_options *o, struct audit **ret);

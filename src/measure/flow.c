@@ -1,54 +1,188 @@
 /*
- * Lanes on a reactor: a connector while a lane connects, then one descriptor and two deadlines.
+ * Lanes on an epoll: one descriptor and two deadlines each.
  */
 #include "measure/flow.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "client/connector.h"
 
-enum { FLOW_READ_BYTES = 65536 };
+enum { READ_BUFFER_BYTES = 1 << 20, READ_ALIGNMENT = 4096, RETRY_MS = 10, MS_NS = 1000000 };
 
-static bool on_turn(struct reactor *r)
+int flow_init(struct flow *f, const struct flow_ops *ops, const struct addresses *to,
+              uint64_t connect_ms)
 {
-    (void)r;
-    return true;
-}
-
-int flow_init(struct flow *f, struct ev_loop *loop, const struct flow_ops *ops,
-              const struct addresses *to, uint64_t connect_ms)
-{
-    *f = (struct flow){.ops = ops, .to = *to, .connect_ms = connect_ms};
-    f->read_buffer = malloc(FLOW_READ_BYTES);
-    if (!f->read_buffer)
-        return -ENOMEM;
-    reactor_init(&f->reactor, loop, on_turn);
-    return 0;
+    *f = (struct flow){.ops = ops, .to = *to, .connect_ms = connect_ms, .now_ns = clock_mono_ns()};
+    f->ep = epoll_create1(EPOLL_CLOEXEC);
+    if (f->ep < 0)
+        return -errno;
+    f->read_buffer = aligned_alloc(READ_ALIGNMENT, READ_BUFFER_BYTES);
+    if (f->read_buffer)
+        return 0;
+    flow_fini(f);
+    return -ENOMEM;
 }
 
 void flow_fini(struct flow *f)
 {
-    if (f->read_buffer)
-        reactor_fini(&f->reactor);
+    if (f->ops)
+        fds_close(&f->ep);
     free(f->read_buffer);
-    f->read_buffer = NULL;
-}
-
-void flow_enter(struct flow *f)
-{
-    reactor_enter(&f->reactor);
-}
-
-void flow_leave(struct flow *f)
-{
-    reactor_leave(&f->reactor);
+    *f = (struct flow){0};
 }
 
 /* ---- time ---- */
+
+static void set_after_ms(struct lane *l, struct deadline *d, uint64_t ms)
+{
+    uint64_t now_ns = l->flow->now_ns;
+    bool is_endless = ms > (DEADLINE_NEVER - now_ns) / MS_NS;
+
+    deadlines_set(&l->flow->deadlines, d, is_endless ? DEADLINE_NEVER : now_ns + ms * MS_NS);
+}
+
+static void set_limit(struct lane *l, uint64_t ms)
+{
+    set_after_ms(l, &l->limit, ms ? ms : UINT64_MAX);
+}
+
+void lane_wake_at(struct lane *l, uint64_t at_ns)
+{
+    deadlines_set(&l->flow->deadlines, &l->due, at_ns);
+}
+
+void lane_wake_in(struct lane *l, uint64_t ms)
+{
+    set_after_ms(l, &l->due, ms);
+}
+
+void lane_rest(struct lane *l)
+{
+    deadlines_unset(&l->flow->deadlines, &l->due);
+}
+
+void lane_set_patience(struct lane *l, uint64_t ms)
+{
+    l->patience_ms = ms;
+    if (!lane_is_open(l))
+        return;
+    l->moved_ns = l->flow->now_ns;
+    set_limit(l, ms);
+}
+
+/* ---- connections ---- */
+
+static void lane_watch(struct lane *l, int op, bool wants_room)
+{
+    struct epoll_event e = {.events = EPOLLIN | (wants_room ? EPOLLOUT : 0u), .data.ptr = l};
+
+    l->wants_room = wants_room;
+    epoll_ctl(l->flow->ep, op, l->fd, &e);
+}
+
+static void lane_connected(struct lane *l)
+{
+    l->is_connecting = l->is_shut = l->is_deaf = l->is_reset = false;
+    lane_set_patience(l, l->patience_ms);
+    l->flow->ops->on_connected(l);
+}
+
+/* Returns as connect_begin. */
+static int connect_address(struct lane *l)
+{
+    struct flow *f = l->flow;
+    const struct arb_address *to = &f->to.all[l->address];
+    int rc = connect_begin(to, f->from, &l->fd);
+
+    if (rc == 0 || rc == OUTCOME_PENDING) {
+        lane_watch(l, EPOLL_CTL_ADD, true);
+        set_limit(l, f->connect_ms);
+    } else if (rc == -EAGAIN && to->sa.ss_family == AF_UNIX) {
+        /* The accept queue is full, and nothing tells when there is room. */
+        if (f->connect_ms && f->now_ns - l->moved_ns >= f->connect_ms * MS_NS)
+            return ARB_TIMEOUT;
+        set_limit(l, RETRY_MS);
+        return OUTCOME_PENDING;
+    }
+    return rc;
+}
+
+/* The addresses that are left, until one is on its way. @outcome: of the one before */
+static void connect_next(struct lane *l, int outcome)
+{
+    while (l->n_untried > 0) {
+        outcome = connect_address(l);
+        if (outcome == 0)
+            lane_connected(l);
+        if (outcome == 0 || outcome == OUTCOME_PENDING)
+            return;
+        l->n_untried--;
+        l->address = (l->address + 1) % l->flow->to.n;
+    }
+    lane_close(l);
+    l->flow->ops->on_unconnected(l, outcome);
+}
+
+void lane_connect(struct lane *l)
+{
+    l->moved_ns = l->flow->now_ns;
+    l->is_connecting = true;
+    l->address = l->flow->preferred;
+    l->n_untried = l->flow->to.n;
+    connect_next(l, 0);
+}
+
+static void connect_failed(struct lane *l, int outcome)
+{
+    fds_close(&l->fd);
+    l->n_untried--;
+    l->address = (l->address + 1) % l->flow->to.n;
+    connect_next(l, outcome);
+}
+
+static void finish_connect(struct lane *l, bool has_error)
+{
+    int rc = connect_finish(l->fd, &l->flow->to.all[l->address], has_error);
+
+    if (rc) {
+        connect_failed(l, rc);
+        return;
+    }
+    l->flow->preferred = l->address;
+    lane_connected(l);
+}
+
+void lane_close(struct lane *l)
+{
+    l->is_connecting = false;
+    lane_rest(l);
+    deadlines_unset(&l->flow->deadlines, &l->limit);
+    fds_close(&l->fd);
+}
+
+/* Bytes that move leave the deadline where it is: it is only looked at when it has come. */
+static void on_limit(struct deadline *d)
+{
+    struct lane *l = container_of(d, struct lane, limit);
+    uint64_t silent_ms = (l->flow->now_ns - l->moved_ns) / MS_NS;
+
+    if (l->is_connecting && l->fd < 0) {
+        connect_next(l, ARB_TIMEOUT);
+    } else if (l->is_connecting) {
+        connect_failed(l, ARB_TIMEOUT);
+    } else if (silent_ms < l->patience_ms) {
+        set_limit(l, l->patience_ms - silent_ms);
+    } else {
+        set_limit(l, l->patience_ms);
+        l->flow->ops->on_silent(l);
+    }
+}
 
 static void on_due(struct deadline *d)
 {
@@ -57,120 +191,39 @@ static void on_due(struct deadline *d)
     l->flow->ops->on_due(l);
 }
 
-/* Bytes that move leave the deadline where it is: it is only looked at when it has come. */
-static void on_limit(struct deadline *d)
-{
-    struct lane *l = container_of(d, struct lane, limit);
-    uint64_t now_ns = clock_mono_ns(), until_ns = l->moved_ns + l->patience_ms * 1000000;
-
-    if (l->connector) {
-        lane_close(l);
-        l->flow->ops->on_unconnected(l, ARB_TIMEOUT);
-        return;
-    }
-    deadlines_set(&l->flow->reactor.deadlines, &l->limit,
-                  until_ns > now_ns ? until_ns : deadline_after_ms(l->patience_ms));
-    if (until_ns <= now_ns)
-        l->flow->ops->on_silent(l);
-}
-
-void lane_wake_in(struct lane *l, uint64_t ms)
-{
-    deadlines_set(&l->flow->reactor.deadlines, &l->due, clock_mono_ns() + ms * 1000000);
-}
-
-void lane_rest(struct lane *l)
-{
-    deadlines_unset(&l->flow->reactor.deadlines, &l->due);
-}
-
-void lane_set_patience(struct lane *l, uint64_t ms)
-{
-    l->patience_ms = ms;
-    if (!lane_is_open(l))
-        return;
-    l->moved_ns = clock_mono_ns();
-    deadlines_set(&l->flow->reactor.deadlines, &l->limit, deadline_after_ms(ms));
-}
-
-/* ---- connections ---- */
-
-static void on_ready(struct reactor_io *io)
-{
-    struct lane *l = container_of(io, struct lane, io);
-    const struct flow_ops *ops = l->flow->ops;
-    ssize_t n = recv(io->fd, l->flow->read_buffer, FLOW_READ_BYTES, 0);
-
-    if (n > 0) {
-        l->moved_ns = clock_mono_ns();
-        ops->on_data(l, l->flow->read_buffer, (size_t)n);
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        ops->on_over(l, n < 0 || l->is_reset);
-        return;
-    }
-    if (lane_is_open(l))
-        ops->on_room(l);
-}
-
 void lane_init(struct lane *l, struct flow *f)
 {
-    *l = (struct lane){
-        .flow = f,
-        .io = {.fd = -1, .on_ready = on_ready},
-        .due.on_due = on_due,
-        .limit.on_due = on_limit,
-    };
+    *l = (struct lane){.flow = f, .fd = -1, .due.on_due = on_due, .limit.on_due = on_limit};
 }
 
-static void on_done(struct connector *c, int status, int fd, int address)
-{
-    struct lane *l = connector_userdata(c);
-    struct flow *f = l->flow;
+/* ---- bytes ---- */
 
-    connector_free(c);
-    l->connector = NULL;
-    deadlines_unset(&f->reactor.deadlines, &l->limit);
-    if (status == 0 && reactor_watch(&f->reactor, &l->io, fd, POLLIN) < 0) {
-        fds_close(&fd);
-        status = ARB_NOMEM;
-    }
-    if (status) {
-        f->ops->on_unconnected(l, status);
-        return;
-    }
-    f->preferred = address;
-    l->is_shut = l->is_deaf = l->is_reset = false;
-    lane_set_patience(l, l->patience_ms);
-    f->ops->on_connected(l);
-}
-
-void lane_connect(struct lane *l)
+static void lane_read(struct lane *l)
 {
     struct flow *f = l->flow;
+    ssize_t n = recv(l->fd, f->read_buffer, READ_BUFFER_BYTES, 0);
 
-    l->moved_ns = clock_mono_ns();
-    l->connector = connector_new(&f->reactor, &f->to, f->preferred, f->from, on_done, l);
-    if (!l->connector) {
-        f->ops->on_unconnected(l, ARB_NOMEM);
+    if (n > 0) {
+        f->now_ns = l->moved_ns = clock_mono_ns();
+        f->ops->on_data(l, f->read_buffer, (size_t)n);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        f->ops->on_over(l, n < 0 || l->is_reset);
+    }
+}
+
+static void on_event(struct lane *l, uint32_t events)
+{
+    bool has_room = events & EPOLLOUT;
+
+    if (l->is_connecting) {
+        finish_connect(l, events & (EPOLLERR | EPOLLHUP));
         return;
     }
-    deadlines_set(&f->reactor.deadlines, &l->limit, deadline_after_ms(f->connect_ms));
-    connector_start(l->connector);
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        lane_read(l);
+    if (lane_is_open(l) && (has_room || !l->wants_room))
+        l->flow->ops->on_room(l);
 }
-
-void lane_close(struct lane *l)
-{
-    int fd = l->io.fd;
-
-    connector_free(l->connector);
-    l->connector = NULL;
-    lane_rest(l);
-    deadlines_unset(&l->flow->reactor.deadlines, &l->limit);
-    reactor_unwatch(&l->io);
-    fds_close(&fd);
-}
-
-/* ---- bytes out ---- */
 
 ssize_t lane_send(struct lane *l, const void *data, size_t len)
 {
@@ -179,10 +232,10 @@ ssize_t lane_send(struct lane *l, const void *data, size_t len)
     if (l->is_deaf)
         return 0;
     do {
-        n = send(l->io.fd, data, len, MSG_NOSIGNAL);
+        n = send(l->fd, data, len, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n >= 0) {
-        l->moved_ns = clock_mono_ns();
+        l->moved_ns = l->flow->now_ns;
         return n;
     }
     if (errno != EPIPE && errno != ECONNRESET)
@@ -194,59 +247,97 @@ ssize_t lane_send(struct lane *l, const void *data, size_t len)
 
 void lane_want_room(struct lane *l, bool is_wanted)
 {
-    reactor_set_events(&l->io, is_wanted ? POLLIN | POLLOUT : POLLIN);
+    if (l->wants_room != is_wanted)
+        lane_watch(l, EPOLL_CTL_MOD, is_wanted);
 }
 
 void lane_shut(struct lane *l)
 {
     l->is_shut = true;
-    shutdown(l->io.fd, SHUT_WR);
+    shutdown(l->fd, SHUT_WR);
 }
 
-/* ---- the first to answer ---- */
+/* ---- turns ---- */
+
+/* Whole milliseconds are slept by epoll, the rest of one by ppoll. */
+static int flow_wait(struct flow *f, uint64_t at_ns)
+{
+    uint64_t left_ns = at_ns > f->now_ns ? at_ns - f->now_ns : 0;
+    struct timespec rest = {.tv_nsec = (long)left_ns};
+    struct pollfd p = {.fd = f->ep, .events = POLLIN};
+    int ms = at_ns == DEADLINE_NEVER ? -1 : (int)MIN(left_ns / MS_NS, (uint64_t)INT32_MAX);
+
+    if (ms == 0 && left_ns > 0)
+        ppoll(&p, 1, &rest, NULL);
+    return epoll_wait(f->ep, f->events, FLOW_EVENTS, ms);
+}
+
+void flow_turn(struct flow *f, uint64_t until_ns)
+{
+    struct deadline *d;
+    uint64_t now_ns;
+    int n = flow_wait(f, MIN(until_ns, deadlines_next(&f->deadlines)));
+
+    for (int i = 0; i < n; i++)
+        on_event(f->events[i].data.ptr, f->events[i].events);
+    f->now_ns = now_ns = clock_mono_ns();
+    /* What is set from now on has its turn after the next events. */
+    while ((d = deadlines_take(&f->deadlines, now_ns - 1)) != NULL)
+        d->on_due(d);
+}
+
+/* ---- which address ---- */
 
 struct first {
-    struct lane lane;
     bool is_done;
-    int outcome;
+    int address; /* that answered first; -1 = none */
 };
 
-static void on_first_connected(struct lane *l)
+static void on_first(struct connector *c, int status, int fd, int address)
 {
-    container_of(l, struct first, lane)->is_done = true;
+    struct first *first = connector_userdata(c);
+
+    (void)status;
+    fds_close(&fd);
+    *first = (struct first){.is_done = true, .address = address};
 }
 
-static void on_none_connected(struct lane *l, int outcome)
+static bool on_turn(struct reactor *r)
 {
-    struct first *first = container_of(l, struct first, lane);
-
-    first->is_done = true;
-    first->outcome = outcome;
+    (void)r;
+    return true;
 }
 
-static const struct flow_ops first_ops = {
-    .on_connected = on_first_connected,
-    .on_unconnected = on_none_connected,
-};
-
-int flow_prefer(struct addresses *to, uint64_t timeout_ms)
+/* Which of @all answers first; 0 if none does in time. */
+static int find_first(const struct addresses *all, uint64_t deadline_ns)
 {
-    struct first first = {.is_done = to->n == 1};
-    struct flow f;
-    int rc = flow_init(&f, NULL, &first_ops, to, timeout_ms);
+    struct first first = {.address = -1};
+    struct reactor reactor;
+    struct connector *c;
+
+    reactor_init(&reactor, NULL, on_turn);
+    c = connector_new(&reactor, all, 0, NULL, on_first, &first);
+    if (c)
+        connector_start(c);
+    while (c && !first.is_done && clock_mono_ns() < deadline_ns)
+        if (reactor_run(&reactor, deadline_ns) < 0)
+            break;
+    connector_free(c);
+    reactor_fini(&reactor);
+    return MAX(first.address, 0);
+}
+
+int flow_find(const struct addr *a, uint64_t timeout_ms, struct addresses *ret)
+{
+    uint64_t deadline_ns = deadline_after_ms(timeout_ms);
+    struct addresses all;
+    int rc = addresses_find(a, NULL, NULL, deadline_ns, &all), first;
 
     if (rc)
         return rc;
-    lane_init(&first.lane, &f);
-    flow_enter(&f);
-    if (!first.is_done)
-        lane_connect(&first.lane);
-    flow_leave(&f);
-    while (rc == 0 && !first.is_done)
-        rc = reactor_run(&f.reactor, DEADLINE_NEVER);
-    lane_close(&first.lane);
-    for (int i = 0; i < to->n; i++)
-        to->all[i] = f.to.all[(f.preferred + i) % to->n];
-    flow_fini(&f);
-    return rc ? rc : first.outcome;
+    first = all.n > 1 ? find_first(&all, deadline_ns) : 0;
+    for (int i = 0; i < all.n; i++)
+        ret->all[i] = all.all[(first + i) % all.n];
+    ret->n = all.n;
+    return 0;
 }

@@ -101,10 +101,7 @@ static void close_held(struct held *k)
     h->report.n_open -= k->is_open;
     k->is_open = false;
     h->n_over++;
-    if (hold_is_over(h))
-        h->on_over(h);
-    else
-        begin_more(h);
+    begin_more(h);
 }
 
 static void end_held(struct held *k, enum hold_end how)
@@ -114,7 +111,7 @@ static void end_held(struct held *k, enum hold_end how)
 
     times_add(&h->report.ends[how], age_ns);
     if (how != HOLD_REFUSED && !h->is_stopped)
-        h->on_end(h, k->index, k->lane.io.fd, how, age_ns);
+        h->on_end(h, k->index, k->lane.fd, how, age_ns);
     close_held(k);
 }
 
@@ -182,7 +179,7 @@ static void on_over(struct lane *l, bool is_reset)
     end_held(held_of(l), is_reset ? HOLD_RESET : HOLD_CLOSED);
 }
 
-static const struct flow_ops ops = {
+static const struct flow_ops hold_flow_ops = {
     .on_due = on_due,
     .on_connected = on_connected,
     .on_unconnected = on_unconnected,
@@ -192,12 +189,12 @@ static const struct flow_ops ops = {
     .on_over = on_over,
 };
 
-int hold_init(struct hold *h, struct ev_loop *loop, const struct hold_options *options)
+int hold_init(struct hold *h, const struct hold_options *options)
 {
     int rc;
 
     *h = (struct hold){.options = *options};
-    rc = flow_init(&h->flow, loop, &ops, &options->to, options->timeout_ms);
+    rc = flow_init(&h->flow, &hold_flow_ops, &options->to, options->timeout_ms);
     if (rc)
         return rc;
     h->flow.from = &h->sources;
@@ -220,9 +217,7 @@ void hold_fini(struct hold *h)
 
 void hold_start(struct hold *h)
 {
-    flow_enter(&h->flow);
     begin_more(h);
-    flow_leave(&h->flow);
 }
 
 bool hold_is_over(const struct hold *h)

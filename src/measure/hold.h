@@ -50,7 +50,7 @@ uint64_t hold_probe_ms(uint64_t min, uint64_t max, unsigned i, unsigned n);
  */
 bool hold_limit(const struct hold_report *r, uint64_t *ret_survived_ns, uint64_t *ret_cut_ns);
 
-/* ---- on a loop ---- */
+/* ---- all of them ---- */
 
 enum { HOLD_MESSAGE_MAX = 4 + FRAME_SEPARATOR_MAX };
 
@@ -75,18 +75,17 @@ struct hold {
     int last_failure; /* why the last one could not connect: ARB_* or -errno */
     /* on_end - an open one is cut; @fd is closed afterwards */
     void (*on_end)(struct hold *h, unsigned index, int fd, enum hold_end how, uint64_t age_ns);
-    void (*on_over)(struct hold *h); /* none is left; perhaps before hold_start returns */
 };
 
-/* hold_init - on the caller's loop; the callbacks are set afterwards. Returns 0 or -ENOMEM. */
-int hold_init(struct hold *h, struct ev_loop *loop, const struct hold_options *options);
+/* hold_init - on_end is set afterwards. Returns 0 or -errno. */
+int hold_init(struct hold *h, const struct hold_options *options);
 void hold_fini(struct hold *h); /* closes all */
 
-void hold_start(struct hold *h);
+void hold_start(struct hold *h); /* then flow_turn drives it */
 
-bool hold_is_over(const struct hold *h);
+bool hold_is_over(const struct hold *h); /* none is left */
 
-/* hold_stop - from on_end: none is begun, of no other end is told, on_over follows */
+/* hold_stop - from on_end: none is begun, of no other end is told */
 void hold_stop(struct hold *h);
 
 #endif

@@ -432,16 +432,18 @@ static void connect__unix_queue_full__tried_again_until_there_is_room(void **sta
 static void connect_finish__simultaneous_open__refused(void **state UNUSED)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct arb_address to = {.len = sizeof(sa)};
     socklen_t len = sizeof(sa);
     int self = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), pair[2];
 
     assert_int_equal(bind(self, (struct sockaddr *)&sa, len), 0);
     assert_int_equal(getsockname(self, (struct sockaddr *)&sa, &len), 0);
     assert_int_equal(connect(self, (struct sockaddr *)&sa, len), 0);
-    assert_int_equal(connect_finish(self), ARB_REFUSED);
+    memcpy(&to.sa, &sa, len);
+    assert_int_equal(connect_finish(self, &to, false), ARB_REFUSED);
     close(self);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    assert_int_equal(connect_finish(pair[0]), ARB_OK);
+    assert_int_equal(connect_finish(pair[0], &to, true), ARB_OK);
     close(pair[0]);
     close(pair[1]);
 }

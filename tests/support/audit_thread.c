@@ -1,10 +1,11 @@
 /*
- * The thread, its loop, and the two ways into it: an async watcher to stop, a copy to look at.
+ * The thread, and the two ways into it: a word to stop, a copy to look at.
  */
 #include "support/audit_thread.h"
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +18,11 @@ enum { COPY_MS = 5 };
 
 struct audit_thread {
     pthread_t thread;
-    struct ev_loop *loop;
-    ev_async stop;
-    ev_timer copy;
     struct audit *audit;
+    atomic_bool is_stopping;
     audit_thread_on_tick *on_tick; /* may be NULL */
     void *data;
-    uint64_t due_ns; /* of `copy` */
+    uint64_t due_ns; /* of the next copy */
     unsigned churn_lanes;
     pthread_mutex_t lock; /* for what follows */
     struct audit_counts counts;
@@ -52,32 +51,22 @@ static void tell(struct audit_thread *t, uint64_t now_ns)
     t->on_tick(t->data, &tick);
 }
 
-static void on_copy(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)revents;
-    struct audit_thread *t = container_of(w, struct audit_thread, copy);
-    if (t->on_tick && t->due_ns)
-        tell(t, clock_mono_ns());
-    take_copy(t);
-    ev_now_update(loop); /* not made up for: what is late is told once */
-    t->due_ns = clock_mono_ns() + COPY_MS * UINT64_C(1000000);
-    ev_timer_stop(loop, w);
-    ev_timer_set(w, COPY_MS / 1e3, 0.);
-    ev_timer_start(loop, w);
-}
-
-static void on_stop(struct ev_loop *loop, ev_async *w, int revents)
-{
-    (void)loop;
-    (void)revents;
-    audit_stop(container_of(w, struct audit_thread, stop)->audit);
-}
-
 static void *run(void *arg)
 {
     struct audit_thread *t = arg;
-    while (!audit_is_done(t->audit))
-        ev_run(t->loop, EVRUN_ONCE);
+    struct flow *flow = audit_flow(t->audit);
+    while (!audit_is_done(t->audit)) {
+        flow_turn(flow, t->due_ns);
+        if (t->is_stopping)
+            audit_stop(t->audit);
+        if (flow->now_ns < t->due_ns)
+            continue;
+        if (t->on_tick && t->due_ns)
+            tell(t, clock_mono_ns());
+        take_copy(t);
+        /* Not made up for: what is late is told once. */
+        t->due_ns = clock_mono_ns() + COPY_MS * UINT64_C(1000000);
+    }
     take_copy(t);
     return NULL;
 }
@@ -92,14 +81,11 @@ static bool is_done(struct audit_thread *t)
 
 static struct audit_tally end(struct audit_thread *t)
 {
-    ev_async_send(t->loop, &t->stop);
+    t->is_stopping = true;
     MUST_COME(is_done(t), "the audit does not end");
     pthread_join(t->thread, NULL);
     struct audit_tally total = audit_result(t->audit).total;
     audit_free(t->audit);
-    ev_async_stop(t->loop, &t->stop);
-    ev_timer_stop(t->loop, &t->copy);
-    ev_loop_destroy(t->loop);
     pthread_mutex_destroy(&t->lock);
     free(t);
     running = NULL;
@@ -122,13 +108,8 @@ struct audit_thread *audit_thread_start_watched(const struct audit_options *o,
     t->data = data;
     t->churn_lanes = o->churn_lanes;
     pthread_mutex_init(&t->lock, NULL);
-    t->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    int rc = audit_start(t->loop, o, NULL, NULL, &t->audit);
+    int rc = audit_start(o, &t->audit);
     MUST(rc == 0, "audit_start: %d", rc);
-    ev_async_init(&t->stop, on_stop);
-    ev_async_start(t->loop, &t->stop);
-    ev_timer_init(&t->copy, on_copy, COPY_MS / 1e3, 0.);
-    ev_timer_start(t->loop, &t->copy);
     /* Signals are for the test's own thread. */
     sigset_t all, old;
     sigfillset(&all);

@@ -14,6 +14,7 @@
 #include "base/util.h"
 #include "measure/audit_text.h"
 #include "client/outcome.h"
+#include "support/flow_in_loop.h"
 #include "support/toy.h"
 
 struct bench {
@@ -21,7 +22,7 @@ struct bench {
     struct toy toy;
     struct audit_options options;
     struct audit *audit;
-    unsigned n_done_calls;
+    struct flow_in_loop flow;
 };
 
 static int bench_setup(void **state)
@@ -34,11 +35,19 @@ static int bench_setup(void **state)
     return 0;
 }
 
+static void end(struct bench *b)
+{
+    if (b->audit)
+        flow_in_loop_stop(&b->flow, b->loop);
+    audit_free(b->audit);
+    b->audit = NULL;
+}
+
 static int bench_teardown(void **state)
 {
     struct bench *b = *state;
 
-    audit_free(b->audit);
+    end(b);
     toy_stop(&b->toy);
     ev_loop_destroy(b->loop);
     free(b);
@@ -57,24 +66,16 @@ static void prepare(struct bench *b, enum toy_mischief mischief, uint64_t at)
     b->options.reconnect_ms = 1;
 }
 
-static void on_done(struct audit *a, void *userdata)
-{
-    struct bench *b = userdata;
-
-    assert_true(audit_is_done(a));
-    b->n_done_calls++;
-}
-
 static void start(struct bench *b)
 {
-    assert_int_equal(audit_start(b->loop, &b->options, on_done, b, &b->audit), 0);
+    assert_int_equal(audit_start(&b->options, &b->audit), 0);
+    flow_in_loop_start(&b->flow, b->loop, audit_flow(b->audit));
 }
 
 static struct audit_counts finish(struct bench *b)
 {
     while (!audit_is_done(b->audit))
         ev_run(b->loop, EVRUN_ONCE);
-    assert_int_equal(b->n_done_calls, 1);
     return audit_result(b->audit).total.counts;
 }
 
@@ -164,12 +165,10 @@ static void audit__other_separators__all_echoed(void **state)
 
         b->options.separator_len = strlen(separators[i]);
         memcpy(b->options.separator, separators[i], b->options.separator_len);
-        b->n_done_calls = 0;
         c = run(b);
         assert_int_equal(c.echoed, 8 * 40);
         assert_true(audit_counts_is_o1(&c) && audit_counts_is_o2(&c));
-        audit_free(b->audit);
-        b->audit = NULL;
+        end(b);
     }
 }
 
@@ -209,11 +208,9 @@ static struct audit_tally run_with_seed(struct bench *b, uint64_t seed, uint32_t
 
     b->options.seed = seed;
     b->options.run = number;
-    b->n_done_calls = 0;
     run(b);
     t = audit_result(b->audit).total;
-    audit_free(b->audit);
-    b->audit = NULL;
+    end(b);
     return t;
 }
 
@@ -287,10 +284,9 @@ static void audit__server_changes_a_byte__noticed(void **state)
         struct audit_counts c;
 
         if (b->toy.loop) {
-            audit_free(b->audit);
+            end(b);
             toy_stop(&b->toy);
         }
-        b->n_done_calls = 0;
         prepare(b, mischiefs[i], 7001);
         b->options.reply_timeout_ms = 100;
         b->options.is_reconnecting = false;
@@ -377,11 +373,9 @@ static void audit_free__in_full_traffic__leaves_nothing(void **state)
     start(b);
     while (audit_result(b->audit).total.counts.echoed < 50)
         ev_run(b->loop, EVRUN_ONCE);
-    audit_free(b->audit);
-    b->audit = NULL;
+    end(b);
     while (!list_is_empty(&b->toy.conns)) /* it sees every connection end */
         ev_run(b->loop, EVRUN_ONCE);
-    assert_int_equal(b->n_done_calls, 0);
 }
 
 static void audit_start__bad_option__refused(void **state)
@@ -395,7 +389,7 @@ static void audit_start__bad_option__refused(void **state)
     do {                                                                                           \
         b->options = good;                                                                         \
         __VA_ARGS__;                                                                               \
-        assert_int_equal(audit_start(b->loop, &b->options, NULL, NULL, &b->audit), -EINVAL);       \
+        assert_int_equal(audit_start(&b->options, &b->audit), -EINVAL);                            \
         assert_null(b->audit);                                                                     \
     } while (0)
     REFUSED(b->options.address = "no port");

@@ -21,7 +21,6 @@
 
 /* What happens to a lane is a word each, in `trace`. */
 static struct {
-    struct ev_loop *loop;
     struct flow flow;
     struct lane lane;
     int listener;
@@ -117,8 +116,7 @@ static void begin(struct arb_address to, uint64_t connect_ms)
     struct addresses all = {.n = 1, .all = {to}};
 
     f.trace[0] = '\0';
-    f.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    assert_int_equal(flow_init(&f.flow, f.loop, &ops, &all, connect_ms), 0);
+    assert_int_equal(flow_init(&f.flow, &ops, &all, connect_ms), 0);
     lane_init(&f.lane, &f.flow);
 }
 
@@ -126,22 +124,14 @@ static void finish(void)
 {
     lane_close(&f.lane);
     flow_fini(&f.flow);
-    ev_loop_destroy(f.loop);
     close(f.listener);
     unlink(f.path);
-}
-
-static void connect_lane(void)
-{
-    flow_enter(&f.flow);
-    lane_connect(&f.lane);
-    flow_leave(&f.flow);
 }
 
 static void run_until(const char *trace)
 {
     while (strlen(f.trace) < strlen(trace))
-        ev_run(f.loop, EVRUN_ONCE);
+        flow_turn(&f.flow, DEADLINE_NEVER);
     assert_string_equal(f.trace, trace);
 }
 
@@ -150,12 +140,10 @@ static void lane__nothing_comes__silent_again_and_again(void **state)
     (void)state;
     begin(listen_to(false, 1), 0);
     lane_set_patience(&f.lane, 5);
-    connect_lane();
+    lane_connect(&f.lane);
     run_until("connected silent silent ");
-    flow_enter(&f.flow);
     lane_set_patience(&f.lane, 0); /* endless */
     lane_wake_in(&f.lane, 20);
-    flow_leave(&f.flow);
     run_until("connected silent silent due ");
     finish();
 }
@@ -167,7 +155,7 @@ static void lane_send__peer_has_closed__deaf_but_not_over(void **state)
 
     (void)state;
     begin(listen_to(true, 1), 0);
-    connect_lane();
+    lane_connect(&f.lane);
     run_until("connected ");
     peer = accept(f.listener, NULL, NULL);
     assert_int_equal(write(peer, "bye", 3), 3);
@@ -188,29 +176,30 @@ static void lane_connect__unix_queue_full__timeout(void **state)
     while (n < 8 && (rc = connect_begin(&f.flow.to.all[0], NULL, &fds[n])) == 0)
         n++;
     assert_int_equal(rc, -EAGAIN);
-    connect_lane();
+    lane_connect(&f.lane);
     run_until("timeout ");
     finish();
     while (n > 0)
         close(fds[--n]);
 }
 
-static void flow_prefer__first_refuses__the_other_is_put_first(void **state)
+static void lane_connect__first_refuses__the_other_is_taken_and_preferred(void **state)
 {
-    struct addresses to = {.n = 2};
     struct arb_address own = listen_to(false, 4);
     int silent = f.listener;
 
     (void)state;
-    to.all[0] = listen_to(false, 4);
+    begin(listen_to(false, 4), 30000);
     close(f.listener); /* nobody listens there any more */
-    to.all[1] = own;
-    assert_int_equal(flow_prefer(&to, 30000), 0);
-    assert_memory_equal(&to.all[0], &own, sizeof(own));
+    f.flow.to.all[f.flow.to.n++] = own;
+    lane_connect(&f.lane);
+    run_until("connected ");
+    assert_int_equal(f.flow.preferred, 1);
+    lane_close(&f.lane);
     close(silent);
-    assert_int_equal(flow_prefer(&to, 30000), ARB_REFUSED);
-    to.n = 1;
-    assert_int_equal(flow_prefer(&to, 30000), 0); /* there is no choice: it does not try */
+    lane_connect(&f.lane);
+    run_until("connected refused ");
+    finish();
 }
 
 /* Two of our own addresses, one connection each in turn. */
@@ -245,7 +234,7 @@ int main(void)
         cmocka_unit_test(lane__nothing_comes__silent_again_and_again),
         cmocka_unit_test(lane_send__peer_has_closed__deaf_but_not_over),
         cmocka_unit_test(lane_connect__unix_queue_full__timeout),
-        cmocka_unit_test(flow_prefer__first_refuses__the_other_is_put_first),
+        cmocka_unit_test(lane_connect__first_refuses__the_other_is_taken_and_preferred),
         cmocka_unit_test(connect_begin__sources__take_turns),
     };
 

@@ -1,22 +1,79 @@
 /*
- * The lanes of an audit: queue messages at their pace, hand all that comes back to the checker, end
- * as planned or by accident, begin again.
+ * An audit: lanes that queue messages at their pace, hand all that comes back to the checker, end
+ * as planned or by accident, and begin again.
  */
-#include "measure/audit_traffic.h"
+#include "measure/audit.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/hash.h"
 #include "base/util.h"
+#include "client/human.h"
+#include "measure/flow.h"
 
 enum { QUEUE_BYTES = 65536 }; /* queue no more messages above so many unsent bytes */
 
+enum audit_lane_state {
+    AUDIT_LANE_PAUSING, /* no connection; the next one begins when it is due */
+    AUDIT_LANE_CONNECTING,
+    AUDIT_LANE_TALKING, /* sends and receives */
+    AUDIT_LANE_ENDING, /* sends what is queued, half-closes, reads to end of file */
+    AUDIT_LANE_DONE,
+};
+
+enum audit_lane_kind { AUDIT_LANE_CHURNING, AUDIT_LANE_SLOW, AUDIT_LANE_LONG };
+
+struct audit_lane {
+    struct lane lane;
+    struct audit *audit; /* owner */
+    struct audit_tally *tally;
+    enum audit_lane_state state;
+    enum audit_lane_kind kind;
+    unsigned index;
+    struct audit_check check;
+    struct buffer out;
+    struct buffer in;
+    size_t resume; /* of the search for the separator in `in` */
+    size_t may_write; /* slow lanes: bytes of the piece that is under way */
+    uint64_t n_left; /* messages to send in this lane */
+    uint64_t n_left_here; /* … on this connection */
+    uint64_t sizes, pauses; /* of the random numbers: what came late must not change the sizes */
+    uint64_t down_ns; /* since when there is no connection although there should be; 0 = there is */
+    uint64_t due_ns; /* churning at a rate: when the next connection is due */
+    bool is_due; /* a message's time has come (with pauses between messages) */
+};
+
+struct audit {
+    struct audit_options options;
+    struct flow flow;
+    struct frame_rule rule;
+    struct buffer_pool pool;
+    struct audit_lane *lanes; /* owned, options.lanes of them */
+    struct audit_tally *tallies; /* owned, one per lane */
+    struct audit_incidents incidents;
+    struct hist echoed;
+    uint8_t *expected; /* for the checkers, one message at a time */
+    size_t largest; /* message with its separator */
+    unsigned n_done; /* lanes */
+    uint64_t started_ns, started_wall_ns, ended_ns;
+    bool is_stopping;
+    struct deadline end; /* duration_ms */
+};
+
 static void push(struct audit_lane *l);
+
+bool audit_is_done(const struct audit *a)
+{
+    return a->n_done == a->options.lanes;
+}
 
 static struct audit_lane *audit_lane_of(struct lane *l)
 {
@@ -33,14 +90,14 @@ static bool is_pacing(const struct audit_lane *l)
     return l->kind != AUDIT_LANE_SLOW && l->audit->options.think_max_ms > 0;
 }
 
-bool audit_lane_is_there(const struct audit_lane *l)
+static bool lane_is_there(const struct audit_lane *l)
 {
     return l->state == AUDIT_LANE_TALKING || l->state == AUDIT_LANE_ENDING;
 }
 
-uint64_t audit_lane_waiting_ns(const struct audit_lane *l)
+static uint64_t lane_waiting_ns(const struct audit_lane *l)
 {
-    return audit_lane_is_there(l) ? l->check.waiting_ns : l->down_ns;
+    return lane_is_there(l) ? l->check.waiting_ns : l->down_ns;
 }
 
 /* ---- connections come and go ---- */
@@ -66,7 +123,9 @@ static void set_done(struct audit_lane *l)
         return;
     end_outage(l);
     l->state = AUDIT_LANE_DONE;
-    l->audit->on_lane_done(l->audit);
+    l->audit->n_done++;
+    if (audit_is_done(l->audit))
+        l->audit->ended_ns = clock_mono_ns();
 }
 
 /* How long until this lane's next connection is due; late ones are not made up for. */
@@ -79,6 +138,12 @@ static unsigned until_due_ms(struct audit_lane *l)
         return 0;
     l->due_ns = MAX(l->due_ns + every_ns, now_ns);
     return (unsigned)((l->due_ns - now_ns) / 1000000);
+}
+
+static void audit_lane_start(struct audit_lane *l, unsigned pause_ms)
+{
+    l->state = AUDIT_LANE_PAUSING;
+    lane_wake_in(&l->lane, pause_ms);
 }
 
 /* What follows a connection, or the failure to get one. */
@@ -115,6 +180,15 @@ static void end_connection(struct audit_lane *l, enum audit_end how)
     go_on(l, !is_ours);
 }
 
+static void on_echoed(void *audit, uint64_t written_ns, uint64_t now_ns)
+{
+    struct audit *a = audit;
+
+    hist_add(&a->echoed, now_ns - written_ns, 1);
+    if (a->options.on_echoed)
+        a->options.on_echoed(a->options.on_echoed_data, written_ns, now_ns);
+}
+
 static uint16_t own_port(int fd)
 {
     struct sockaddr_storage sa;
@@ -143,10 +217,10 @@ static void on_connected(struct lane *lane)
         .counts = &l->tally->counts,
         .stall = &l->tally->stall,
         .incidents = &a->incidents,
-        .on_echoed = a->on_lane_echoed,
+        .on_echoed = on_echoed,
         .on_echoed_data = a,
         .lane = l->index,
-        .port = own_port(l->lane.io.fd),
+        .port = own_port(l->lane.fd),
         .expected = a->expected,
         .expected_size = a->largest,
     };
@@ -261,7 +335,7 @@ static int write_some(struct audit_lane *l)
                 audit_check_blocked(&l->check, clock_mono_ns());
             return 0;
         }
-        audit_check_written(&l->check, (size_t)n, l->lane.moved_ns);
+        audit_check_written(&l->check, (size_t)n, clock_mono_ns());
         buffer_consume(&l->out, &l->audit->pool, (size_t)n);
         if (!is_slow)
             continue;
@@ -375,9 +449,9 @@ const struct flow_ops audit_flow_ops = {
     .on_over = on_over,
 };
 
-/* ---- the life of a lane ---- */
+/* ---- a lane from its beginning to its end ---- */
 
-void audit_lane_init(struct audit_lane *l, struct audit *a, unsigned index)
+static void audit_lane_init(struct audit_lane *l, struct audit *a, unsigned index)
 {
     const struct audit_options *o = &a->options;
 
@@ -396,13 +470,7 @@ void audit_lane_init(struct audit_lane *l, struct audit *a, unsigned index)
         l->due_ns += index * (o->churn_every_ms * UINT64_C(1000000) / o->churn_lanes);
 }
 
-void audit_lane_start(struct audit_lane *l, unsigned pause_ms)
-{
-    l->state = AUDIT_LANE_PAUSING;
-    lane_wake_in(&l->lane, pause_ms);
-}
-
-void audit_lane_end(struct audit_lane *l)
+static void audit_lane_end(struct audit_lane *l)
 {
     l->tally->counts.abandoned += l->state == AUDIT_LANE_CONNECTING;
     if (l->state == AUDIT_LANE_PAUSING || l->state == AUDIT_LANE_CONNECTING) {
@@ -416,7 +484,207 @@ void audit_lane_end(struct audit_lane *l)
     }
 }
 
-void audit_lane_fini(struct audit_lane *l)
+/* ---- all of them ---- */
+
+void audit_options_init(struct audit_options *o, const char *address)
 {
-    disconnect(l);
+    *o = (struct audit_options){
+        .address = address,
+        .seed = 1,
+        .run = 1,
+        .lanes = 16,
+        .churn_messages = 10,
+        .slow_size = 1 << 20,
+        .slow_pieces = 64,
+        .slow_gap_min_ms = 20,
+        .slow_gap_max_ms = 20,
+        .depth = 4,
+        .think_min_ms = 10,
+        .think_max_ms = 50,
+        .size_min = AUDIT_HEADER_BYTES,
+        .size_max = 32768,
+        .connect_timeout_ms = 5000,
+        .reply_timeout_ms = 10000,
+        .reconnect_ms = 10,
+        .is_reconnecting = true,
+        .is_half_closing = true,
+        .separator = "\r\n\r\n",
+        .separator_len = 4,
+    };
+}
+
+static bool options_fit(const struct audit_options *o)
+{
+    return o->address && o->lanes >= 1 && o->lanes <= AUDIT_LANES_MAX &&
+           o->churn_lanes <= o->lanes && o->slow_lanes <= o->lanes - o->churn_lanes &&
+           o->churn_messages >= 1 && o->slow_pieces >= 1 && o->slow_size >= AUDIT_HEADER_BYTES &&
+           o->slow_size <= UINT32_MAX / 2 && o->depth >= 1 && o->depth <= AUDIT_DEPTH_MAX &&
+           o->think_min_ms <= o->think_max_ms && o->slow_gap_min_ms <= o->slow_gap_max_ms &&
+           o->size_min >= AUDIT_HEADER_BYTES && o->size_min <= o->size_max &&
+           o->size_max <= UINT32_MAX / 2 && o->separator_len <= sizeof(o->separator) &&
+           audit_separator_is_fit(o->separator, o->separator_len);
+}
+
+static int find_addresses(struct audit *a, struct addresses *ret)
+{
+    struct addr addr;
+    const char *why;
+
+    if (addr_parse(a->options.address, &addr, &why))
+        return -EINVAL;
+    return flow_find(&addr, a->options.connect_timeout_ms, ret);
+}
+
+static void on_end(struct deadline *d)
+{
+    audit_stop(container_of(d, struct audit, end));
+}
+
+static int alloc_parts(struct audit *a)
+{
+    const struct audit_options *o = &a->options;
+    size_t largest = MAX(o->size_max, o->slow_lanes ? o->slow_size : 0);
+
+    a->largest = largest + o->separator_len;
+    a->expected = malloc(a->largest);
+    a->lanes = calloc(o->lanes, sizeof(*a->lanes));
+    a->tallies = calloc(o->lanes, sizeof(*a->tallies));
+    /* The bound for one lane: a message and the queue one way, a reply and a read the other, and
+     * blocks are powers of two. */
+    buffer_pool_init(&a->pool, o->lanes * (4 * a->largest + ((size_t)1 << 19)));
+    return a->expected && a->lanes && a->tallies ? hist_init(&a->echoed) : -ENOMEM;
+}
+
+int audit_start(const struct audit_options *o, struct audit **ret)
+{
+    struct addresses to;
+    struct audit *a;
+    int rc;
+
+    if (!options_fit(o))
+        return -EINVAL;
+    a = calloc(1, sizeof(*a));
+    if (!a)
+        return -ENOMEM;
+    a->options = *o;
+    rc = find_addresses(a, &to);
+    if (rc == 0)
+        rc = flow_init(&a->flow, &audit_flow_ops, &to, o->connect_timeout_ms);
+    if (rc == 0)
+        rc = alloc_parts(a);
+    if (rc == 0)
+        rc = frame_rule_init(&a->rule, o->separator, o->separator_len,
+                             a->largest - o->separator_len, NULL, 0);
+    if (rc) {
+        audit_free(a);
+        return rc;
+    }
+    a->options.address = NULL;
+    a->started_wall_ns = wall_time_ns();
+    a->started_ns = a->flow.now_ns = clock_mono_ns();
+    a->end.on_due = on_end;
+    deadlines_set(&a->flow.deadlines, &a->end, deadline_after_ms(o->duration_ms));
+    for (unsigned i = 0; i < o->lanes; i++) {
+        audit_lane_init(&a->lanes[i], a, i);
+        audit_lane_start(&a->lanes[i], 0);
+    }
+    *ret = a;
+    return 0;
+}
+
+void audit_stop(struct audit *a)
+{
+    if (a->is_stopping)
+        return;
+    a->is_stopping = true;
+    a->flow.now_ns = clock_mono_ns();
+    for (unsigned i = 0; i < a->options.lanes; i++)
+        audit_lane_end(&a->lanes[i]);
+}
+
+struct flow *audit_flow(struct audit *a)
+{
+    return &a->flow;
+}
+
+void audit_free(struct audit *a)
+{
+    if (!a)
+        return;
+    for (unsigned i = 0; a->started_ns && i < a->options.lanes; i++)
+        disconnect(&a->lanes[i]);
+    flow_fini(&a->flow);
+    buffer_pool_fini(&a->pool);
+    hist_fini(&a->echoed);
+    free(a->expected);
+    free(a->lanes);
+    free(a->tallies);
+    free(a);
+}
+
+struct audit_result audit_result(const struct audit *a)
+{
+    uint64_t now_ns = clock_mono_ns();
+    struct audit_result r = {
+        .lanes = a->tallies,
+        .n_lanes = a->options.lanes,
+        .incidents = &a->incidents,
+        .echoed = &a->echoed,
+        .started_ns = a->started_ns,
+        .started_wall_ns = a->started_wall_ns,
+        .duration_ns = (a->ended_ns ? a->ended_ns : now_ns) - a->started_ns,
+    };
+
+    for (size_t i = 0; i < r.n_lanes; i++) {
+        audit_counts_add(&r.total.counts, &r.lanes[i].counts);
+        if (r.lanes[i].stall.ns > r.total.stall.ns)
+            r.total.stall = r.lanes[i].stall;
+        audit_stall_add(&r.total.stall, lane_waiting_ns(&a->lanes[i]), now_ns);
+    }
+    return r;
+}
+
+unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns)
+{
+    uint64_t since = UINT64_MAX;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++) {
+        uint64_t waiting_ns = lane_waiting_ns(&a->lanes[i]);
+
+        if (waiting_ns == 0 || waiting_ns >= before_ns)
+            continue;
+        since = MIN(since, waiting_ns);
+        n++;
+    }
+    if (n > 0 && ret_since_ns)
+        *ret_since_ns = since;
+    return n;
+}
+
+unsigned audit_talking(const struct audit *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++)
+        n += lane_is_there(&a->lanes[i]);
+    return n;
+}
+
+unsigned audit_inside(const struct audit *a)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < a->options.lanes; i++)
+        n += lane_is_there(&a->lanes[i]) && a->lanes[i].check.n_begun > a->lanes[i].check.n_written;
+    return n;
+}
+
+int audit_run_blocking(const struct audit_options *o, struct audit **ret)
+{
+    int rc = o->messages == 0 && o->duration_ms == 0 ? -EINVAL : audit_start(o, ret);
+
+    while (rc == 0 && !audit_is_done(*ret))
+        flow_turn(&(*ret)->flow, DEADLINE_NEVER);
+    return rc;
 }
