@@ -9,7 +9,7 @@
 
 static const struct {
     const char *name;
-    unsigned may_become; /* a bit a state */
+    unsigned may_become; /* one bit per state */
 } states[ACTOR_STATES] = {
     /* clang-format off */
     [ACTOR_INITIAL]   = {"initial",   TO(INACTIVE)},

@@ -1,6 +1,6 @@
 /*
- * The control socket: one JSON object a line in, one a line out. Its clients are bounded in number,
- * size and time, and nothing that they do keeps the arbiter from its children.
+ * The control socket: one JSON object per line in, one per line out. Its clients are bounded in
+ * number, size and time, and nothing that they do keeps the arbiter from its children.
  */
 #ifndef ARBITER_CONTROL_H
 #define ARBITER_CONTROL_H

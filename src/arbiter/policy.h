@@ -1,7 +1,7 @@
 /*
  * When may a slot be filled again? A pure function of events and time.
  *
- * A death in service is restarted at once, then at most once a second a slot, and a few times
+ * A death in service is restarted at once, then at most once per second and slot, and a few times
  * sooner if the dead has left connections that only its successor can serve. Deaths before ready
  * back off exponentially, 100 ms to 30 s with jitter. Ten seconds in service reset both. Planned
  * ends never count. Deaths before ready spend a budget, which a death in service restores: a worker

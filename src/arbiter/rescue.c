@@ -1,5 +1,5 @@
 /*
- * The arbiter's part in a rescue: it keeps a socket pair a slot, so that what a crashing worker
+ * The arbiter's part in a rescue: it keeps a socket pair per slot, so that what a crashing worker
  * sends outlives it, and sees that somebody takes it out. What is in it the arbiter never reads.
  */
 #include "arbiter/internal.h"

@@ -1,7 +1,7 @@
 /*
- * The operator's end of the control socket: a JSON object a line out, one a line in, one request
- * at a time. Part of the client: no signals, no exit, no output. Knows neither commands nor what
- * their answers mean.
+ * The operator's end of the control socket: a JSON object per line out, one per line in, one
+ * request at a time. Part of the client: no signals, no exit, no output. Knows neither commands nor
+ * what their answers mean.
  */
 #ifndef CLIENT_CONTROL_CALL_H
 #define CLIENT_CONTROL_CALL_H

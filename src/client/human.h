@@ -17,10 +17,10 @@ char *human_count(uint64_t n, char *buf);
 /* human_bytes - "0 B", "999 B", "1.23 kB", "45.6 MB" ...: powers of 1000 */
 char *human_bytes(uint64_t n, char *buf);
 
-/* human_rate - a number a second: "0", "0.5", "12.3", "123", "12.3k", "1.23M"; NaN is "-" */
+/* human_rate - a number per second: "0", "0.5", "12.3", "123", "12.3k", "1.23M"; NaN is "-" */
 char *human_rate(double per_second, char *buf);
 
-/* human_byte_rate - as human_bytes, for bytes a second; NaN is "-" */
+/* human_byte_rate - as human_bytes, for bytes per second; NaN is "-" */
 char *human_byte_rate(double per_second, char *buf);
 
 /* human_duration - "0.4ms", "15ms", "1.2s", "12s", "3m 20s", "5h 02m", "3d 04h"; no time is "-" */

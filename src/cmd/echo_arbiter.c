@@ -44,7 +44,7 @@ enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
 struct arguments {
     enum action action;
     const char *path; /* as given */
-    char binds[16384]; /* all -b, one a line */
+    char binds[16384]; /* all -b, one per line */
     struct config_override overrides[OVERRIDES_MAX];
     size_t n_overrides;
     int ready_fd; /* -1 = none */

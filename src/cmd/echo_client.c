@@ -20,7 +20,7 @@ static const struct command commands[] = {
      false, NULL},
     {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?", ping_run,
      ping_argp_options, false, NULL},
-    {"bench", "[OPTION...]", "how many messages a second, and how fast?", bench_run,
+    {"bench", "[OPTION...]", "how many messages per second, and how fast?", bench_run,
      bench_argp_options, false, NULL},
     {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options,
      false, NULL},

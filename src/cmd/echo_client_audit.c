@@ -32,7 +32,7 @@ struct auditing {
     struct tool *tool;
     struct audit_options options;
     struct audit_limits limits;
-    uint64_t rate; /* messages a second in all; 0 = by the pauses */
+    uint64_t rate; /* messages per second in all; 0 = by the pauses */
     bool has_lanes;
     bool has_think;
     struct audit *audit;
@@ -171,7 +171,7 @@ const struct argp_option audit_argp_options[] = {
     {"count", 'n', "N", 0, "end after so many messages on each connection", 0},
     {"think", OPT_THINK, "MIN-MAX", 0,
      "pause between messages of a connection; default 10ms-50ms, 0 = as fast as replies come", 0},
-    {"rate", OPT_RATE, "N", 0, "messages a second in all, instead of --think", 0},
+    {"rate", OPT_RATE, "N", 0, "messages per second in all, instead of --think", 0},
     {"churn", OPT_CHURN, "N", 0, "so many of the connections come and go; default 0", 0},
     {"churn-messages", OPT_CHURN_MESSAGES, "N", 0, "... after so many messages; default 10", 0},
     {"slow", OPT_SLOW, "N", 0, "so many are always in the middle of a message of 1 MiB", 0},

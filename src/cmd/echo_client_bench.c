@@ -170,7 +170,7 @@ const struct argp_option bench_argp_options[] = {
     {"time", 't', "TIME", 0, "how long, warm-up included; default 10s", 0},
     {"count", 'n', "N", 0, "end after so many messages in all", 0},
     {"rate", OPT_RATE, "N", 0,
-     "open loop: so many messages a second in all, timed from when they were due", 0},
+     "open loop: so many messages per second in all, timed from when they were due", 0},
     {"churn", OPT_CHURN, "N", 0, "a new connection after every N messages", 0},
     {"threads", OPT_THREADS, "N", 0, "generator threads; default 1", 0},
     {"warmup", OPT_WARMUP, "TIME", 0, "not measured; default 500ms, with -n 0", 0},
@@ -311,9 +311,10 @@ int bench_run(struct tool *t, int argc, char **argv)
         .options = bench_argp_options,
         .parser = parse_bench,
         .args_doc = "bench",
-        .doc = "Measure how many messages a second a server echoes and how long each takes, for 10 "
-               "seconds if nothing else is said. Ctrl-C ends it with what it has. Exit status 1: "
-               "worse than --compare allows.",
+        .doc =
+            "Measure how many messages per second a server echoes and how long each takes, for 10 "
+            "seconds if nothing else is said. Ctrl-C ends it with what it has. Exit status 1: "
+            "worse than --compare allows.",
     };
     struct benching b = {
         .tool = t,

@@ -27,7 +27,7 @@ struct top {
     bool has_rates; /* there was one before it */
     bool is_asked; /* an answer is awaited */
     bool has_answered; /* on this connection */
-    bool is_lines; /* no screen: a line a worker */
+    bool is_lines; /* no screen: a line per worker */
     uint64_t asked_ns, turn_ns, retry_ns; /* when asked, to ask next, to connect next */
     uint64_t lost_ns; /* since when there is no server; 0 = there is one */
     int lost_why;

@@ -149,7 +149,7 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "log.format", FORMAT(log_format),
         .reload = RELOAD_ARBITER, .initial = "text",
         .allowed = "\"text\" or \"json\"",
-        .help = "KEY=VALUE text, or a JSON object a line" },
+        .help = "KEY=VALUE text, or a JSON object per line" },
     [CONFIG_CRASH_PAYLOAD] = {
         .name = "log.crash_payload", BOOLEAN(has_crash_payload),
         .reload = RELOAD_WORKERS, .initial = "false",

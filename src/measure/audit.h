@@ -57,7 +57,7 @@ struct audit_options {
     unsigned slow_pieces; /* in so many pieces … */
     unsigned slow_gap_min_ms, slow_gap_max_ms; /* … with such pauses between them */
 
-    unsigned depth; /* outstanding messages a connection, 1..AUDIT_DEPTH_MAX */
+    unsigned depth; /* outstanding messages per connection, 1..AUDIT_DEPTH_MAX */
     unsigned think_min_ms,
         think_max_ms; /* a message every so often; 0, 0 = as fast as replies come */
     size_t size_min, size_max; /* whole messages, AUDIT_HEADER_BYTES.., log-uniform */

@@ -39,8 +39,8 @@ struct bench_options {
     uint64_t duration_ms; /* warm-up included; 0 = until `count` */
     uint64_t warmup_ms; /* not counted */
     uint64_t count; /* messages in all; 0 = until duration_ms */
-    double rate; /* messages a second in all; 0 = closed loop */
-    unsigned churn; /* messages a connection before it is replaced; 0 = it stays */
+    double rate; /* messages per second in all; 0 = closed loop */
+    unsigned churn; /* messages per connection before it is replaced; 0 = it stays */
     uint64_t timeout_ms; /* connecting, or a reply; 0 = none */
     uint8_t separator[16];
     size_t separator_len; /* 0 = raw echo */
@@ -79,7 +79,7 @@ struct bench_result {
     struct bench_counts counts;
     struct hist latency, connects; /* nanoseconds; owned */
     double seconds; /* of the window */
-    double rate, byte_rate; /* messages, bytes a second that came back in the window */
+    double rate, byte_rate; /* messages, bytes per second that came back in the window */
     uint64_t n_connected; /* connections made in it */
     double connect_rate; /* … a second */
     int last_failure; /* ARB_* of a connect that failed, 0 = none */

@@ -1,5 +1,5 @@
 /*
- * One byte a descriptor: may a dying process give this connection away? Written before and after
+ * One byte per descriptor: may a dying process give this connection away? Written before and after
  * the connection is touched, read by a fatal-signal handler of the same process, which may
  * interrupt anything.
  */

@@ -3,7 +3,7 @@
  *
  * A connection has at most one deadline at a time, computed from its state. The wheel is only asked
  * to look again in time; whether it is due is decided here, and what follows is done in conn_io.
- * The clock is read at most once a turn of the loop, and only by who needs it. It is monotonic:
+ * The clock is read at most once per turn of the loop, and only by who needs it. It is monotonic:
  * ev_now() is the wall clock, which jumps.
  */
 #include "net/conn_impl.h"

@@ -31,7 +31,7 @@ struct protocol {
     const char *name; /* "echo" */
     /*
      * on_data - bytes have come
-     * @context  the protocol's own, one a worker, immutable (rules, limits); from protocol_bind
+     * @context  the protocol's own, one per worker, immutable (rules, limits); from protocol_bind
      * @state    of this connection, for the protocol's use; 0 at first
      * @data     what is unfinished plus what is new, contiguous; begins at a message's first byte
      * @resume   where the last call stopped looking; 0 for fresh data

@@ -11,7 +11,7 @@
 
 enum { FRAME_SEPARATOR_MAX = 16 };
 
-/* How messages end. Immutable after frame_rule_init; one a listener's configuration. */
+/* How messages end. Immutable after frame_rule_init; one per listener's configuration. */
 struct frame_rule {
     uint8_t separator[FRAME_SEPARATOR_MAX];
     uint8_t separator_len; /* 0 = raw: every read is complete as it is */

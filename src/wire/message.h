@@ -1,5 +1,5 @@
 /*
- * The mailbox codec: one JSON object a datagram,
+ * The mailbox codec: one JSON object per datagram,
  * {"command":"…","id":N,"sender":"…","target":"…","args":{…}}. Pure bytes in, struct out.
  */
 #ifndef WIRE_MESSAGE_H

@@ -40,7 +40,7 @@ struct acceptor {
     struct conn_set *conns; /* borrowed */
     unsigned max_connections;
     unsigned write_timeout_ms;
-    struct accept_watch *watches; /* owned, one a listener */
+    struct accept_watch *watches; /* owned, one per listener */
     size_t n_watches;
     ev_timer pause; /* runs while this worker is full or short of something */
     unsigned pause_ms;

@@ -88,7 +88,7 @@ def time_workloads(out, ours, floor, peers):
               "A round is disturbed if server or generator waited for a CPU, or the hypervisor took it, "
               f"for more than {measure.DISTURBED:.0%} of its time; ratios leave such rounds out if three "
               "others are left.")
-    out.table("Peers: CPU a message, ns (in brackets: floor divided by this)",
+    out.table("Peers: CPU per message, ns (in brackets: floor divided by this)",
               ["", "ours", "floor", *(p.name for p in peers)], peer_rows)
 
 
@@ -103,7 +103,7 @@ def time_series(ours, floor):
 
 def table_of_series(out):
     for name, series in data["series"].items():
-        out.table(f"CPU a message, ns, by {series['axis']}",
+        out.table(f"CPU per message, ns, by {series['axis']}",
                   ["", *(report.short(p["at"]) for p in series["points"])],
                   [[n, *(report.number(p[n]) for p in series["points"])] for n in ("ours", "floor")]
                   + [["floor/ours", *(f"{p['floor'] / p['ours']:.2f}" for p in series["points"])]])
@@ -147,7 +147,7 @@ def count_calls(out, ours, floor):
 def count_instructions(out, ours, floor):
     rows, bare = [], None
     if not shutil.which("valgrind"):
-        out.text("User instructions a message", "not counted: valgrind is not installed\n")
+        out.text("User instructions per message", "not counted: valgrind is not installed\n")
         return
     if not quick:
         subprocess.run(["make", "--no-print-directory", f"B={measure.build}/bare",
@@ -163,7 +163,7 @@ def count_instructions(out, ours, floor):
             ns = median(data["workloads"]["d16" if name == "d16" else "d1"]["samples"]["ours"], "cpu_ns")
             without = [f"{n['bare']:.1f}", f"{cost:.1f}", f"{cost * 0.5 / ns:.2%}"]
         rows.append([name, f"{n['ours']:.1f}", f"{n['floor']:.1f}", *without])
-    out.table("User instructions a message (callgrind)",
+    out.table("User instructions per message (callgrind)",
               ["", "ours", "floor", "without scoreboard", "its cost", "of all CPU"], rows,
               "c1 is one connection: a turn of the loop a message. "
               + ("Without the scoreboard: not with QUICK=1." if quick else
@@ -177,7 +177,7 @@ def idle(out, ours, floor):
         with s.start():
             got[s.name] = measure.resident(s, n)
     data["idle_bytes"] = got
-    out.table(f"Resident bytes a connection, {n} idle ones", ["ours", "floor", "target"],
+    out.table(f"Resident bytes per connection, {n} idle ones", ["ours", "floor", "target"],
               [[f"{got['ours']:.0f}", f"{got['floor']:.0f}", "192"]])
     if got["ours"] > 192:
         out.alarm("an idle connection holds more than 192 bytes")

@@ -18,7 +18,7 @@
 enum { ROUNDS_MAX = 99, USER_MAX = 1 << 30 };
 
 struct round {
-    double ms, giver_us, taker_us; /* the latter two: CPU a connection */
+    double ms, giver_us, taker_us; /* the latter two: CPU per connection */
 };
 
 static struct {
@@ -233,10 +233,11 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < rounds; i++)
         all[i] = run(clients, n);
     qsort(all, rounds, sizeof(*all), by_time);
-    printf("hand-over  %u idle connections as %s: %.1f ms; CPU a connection: giver %.2f us, taker "
-           "%.2f us\n",
-           n, geteuid() == 0 ? "root" : "an ordinary user", median->ms, median->giver_us,
-           median->taker_us);
+    printf(
+        "hand-over  %u idle connections as %s: %.1f ms; CPU per connection: giver %.2f us, taker "
+        "%.2f us\n",
+        n, geteuid() == 0 ? "root" : "an ordinary user", median->ms, median->giver_us,
+        median->taker_us);
     free(clients);
     return 0;
 }

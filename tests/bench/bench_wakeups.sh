@@ -48,7 +48,7 @@ cpu_and_wakes()
     done | awk '$1 == "cpu" { c += $2 } $1 != "cpu" { w += $2 } END { printf "%.0f %.0f\n", c, w }'
 }
 
-# measure WORKERS N HOLD-ARGS...: prints wake-ups and µs of CPU a connection, most ÷ least loaded
+# measure WORKERS N HOLD-ARGS...: prints wake-ups and µs of CPU per connection, most ÷ least loaded
 measure()
 {
     local workers=$1 n=$2 cpu wakes cpu_after wakes_after most least

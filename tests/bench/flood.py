@@ -99,7 +99,7 @@ def honest(address):
 
 
 def run(kind, flooded, measured):
-    """Figures of the honest client, and the connects a second of the flood."""
+    """Figures of the honest client, and the connects per second of the flood."""
     reader, writer = os.pipe()
     pids = []
     for i in range(2 if kind else 0):

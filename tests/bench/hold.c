@@ -3,8 +3,8 @@
  * the processes -p, and what does an idle one cost?
  *
  * hold -a ADDR -p PID,PID -n CONNECTIONS [-f IN-FLIGHT] [-w PAUSE-MS] [-C | -m]
- * Prints: most least milliseconds (sockets a process, from /proc). -C closes each after its echo,
- * -m prints the resident bytes a connection instead (from the 100th connection on).
+ * Prints: most least milliseconds (sockets per process, from /proc). -C closes each after its echo,
+ * -m prints the resident bytes per connection instead (from the 100th connection on).
  */
 #include "bench/bench.h"
 

@@ -246,7 +246,7 @@ def count_calls(server, trace, batches, args):
 
 
 def instructions(server, args):
-    """User instructions a message, by callgrind: the difference of a long and a short run."""
+    """User instructions per message, by callgrind: the difference of a long and a short run."""
     runs = []
     for batches in (200, 700):
         messages = batches * connections_of(args) * depth_of(args)

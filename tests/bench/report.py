@@ -115,15 +115,15 @@ def plot(folder, name, title, settings, columns, rows, style="linespoints"):
 def draw(folder, data):
     if not shutil.which("gnuplot"):
         return []
-    log = "set logscale y; set ylabel 'CPU a message, ns'"
+    log = "set logscale y; set ylabel 'CPU per message, ns'"
     work = data["workloads"]
     names = list(next(iter(work.values()))["samples"])
     middle = lambda s: sorted(x["cpu_ns"] for x in s)[len(s) // 2]
-    out = [plot(folder, "workloads", "CPU a message by workload",
+    out = [plot(folder, "workloads", "CPU per message by workload",
                 log + "; set style fill solid 0.8; set style data histogram", names,
                 [[w, *(middle(d["samples"][n]) for n in names)] for w, d in work.items()], "histogram")]
     for name, s in data["series"].items():
-        out.append(plot(folder, name, "CPU a message by " + s["axis"], log, ["ours", "floor"],
+        out.append(plot(folder, name, "CPU per message by " + s["axis"], log, ["ours", "floor"],
                         [[short(p["at"]), p["ours"], p["floor"]] for p in s["points"]]))
     percents = ["50", "75", "90", "95", "99", "99.9", "99.99", "100"]
     lines = [(w, s) for w in ("d1", "d16", "c1000") for s in ("ours", "floor")]

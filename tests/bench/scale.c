@@ -48,7 +48,7 @@ static struct {
     uint32_t n, descriptors, sample, in_flight;
 } opt = {.descriptors = 20000, .sample = 200, .in_flight = 32};
 
-static struct report *reports; /* shared, one a process */
+static struct report *reports; /* shared, one per process */
 static uint32_t *waits; /* shared, µs: waits_max a process */
 static uint32_t *mosts; /* shared, µs: sample_max a process */
 static uint32_t n_procs, n_probers, waits_max, sample_max;

@@ -223,8 +223,8 @@ show_open()
     printf 'spread      most %d, least %d of a worker\n' "$(loads | sort -n | tail -n 1)" "$(loads | sort -n | head -n 1)"
     sleep 2
     after=$(resident_bytes)
-    printf 'resident    %d bytes a connection, the server'"'"'s processes\n' $(((after - before) / n))
-    printf 'kernel      %d bytes a connection for both ends\n' $((($(kernel_bytes) - kernel) / n))
+    printf 'resident    %d bytes per connection, the server'"'"'s processes\n' $(((after - before) / n))
+    printf 'kernel      %d bytes per connection for both ends\n' $((($(kernel_bytes) - kernel) / n))
     if [ -r /proc/slabinfo ]; then
         cat /proc/slabinfo >"$slab.1"
         # Caches of one size are one cache, under one of their names.

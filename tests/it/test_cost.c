@@ -164,7 +164,7 @@ static struct cost cheapest_turn(pid_t pid, const int *fds, unsigned n, unsigned
         for (unsigned k = 0; k < n; k++)
             peer_expect(fds[k], batch, depth * len);
     }
-    printf("# %u connections, depth %u: %u reads, %u writes, %.1f instructions a message\n", n,
+    printf("# %u connections, depth %u: %u reads, %u writes, %.1f instructions per message\n", n,
            depth, best.reads, best.writes, (double)best.instructions / (n * depth));
     return best;
 }

@@ -155,7 +155,7 @@ static void print_counts(const struct scene *s, const char *title, const struct 
            (double)(clock_mono_ms() - s->began_ms) / 1e3, sysconf(_SC_NPROCESSORS_ONLN), load);
     printf("#| %s lasting connections, each a message every 10 to 50 ms, at any time %u of them in "
            "the\n"
-           "#| middle of one; %u new connections a second\n#|\n",
+           "#| middle of one; %u new connections per second\n#|\n",
            human_grouped(s->extent->lasting, n[0]), seen.inside, s->extent->connects_per_second);
     printf("#| lasting connections %15s   %s of them never interrupted\n", n[0],
            human_grouped(seen.unbroken, n[1]));

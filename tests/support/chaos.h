@@ -100,7 +100,7 @@ void chaos_await_read(struct chaos *c); /* the server has accepted and read all 
 void chaos_set_all(struct chaos *c, enum talker_mode mode);
 
 /*
- * chaos_ask_all - @requests, one a line; the answers as an array, in the order in which they come
+ * chaos_ask_all - @requests, one per line; the answers as an array, in the order in which they come
  * chaos_ask - one, until no other change is under way; chaos_must_succeed - its result
  * chaos_is_error - the answer is an error of that code
  */

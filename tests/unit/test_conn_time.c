@@ -245,7 +245,7 @@ static void conn__unix_peer_takes_nothing__reset_after_write_timeout(void **stat
     close(fd);
 }
 
-/* 900 bytes a second of much are too few, and enough when little is owed. */
+/* 900 bytes per second of much are too few, and enough when little is owed. */
 static void conn__holds_much_and_takes_drops__reset_after_write_timeout(void **state UNUSED)
 {
     int fd;
