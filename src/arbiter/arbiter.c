@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -179,6 +180,69 @@ void arbiter_detach_signals(struct arbiter *a)
         ev_signal_stop(a->loop, &a->signals[i]);
 }
 
+static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
+{
+    uint64_t now_ms = clock_mono_ms();
+    bool is_signal = WIFSIGNALED(status);
+    const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
+    enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    char id[32];
+
+    children_id(id, sizeof(id), c);
+    LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
+            F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
+            F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
+            F_CAUSE_STR("signal", name ? name : ""),
+            F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
+            F_UINT("uptime_ms", now_ms - c->forked_ms),
+            F_STR("was", c->ready_ms ? "ready" : "booting"));
+}
+
+/* Its handler names the signal that it dies of, unless it was ended because it got stuck. What
+ * names another one was not written by the handler. */
+static bool has_crash_record(const struct child *c, int signo)
+{
+    const uint64_t written = c->score->crash.signo;
+
+    return written == (uint64_t)signo || (written == SIGABRT && c->watch.aborted_ns) ||
+           (signo == SIGALRM && written < NSIG);
+}
+
+void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
+{
+    const bool is_planned = transition_is_planned(a->engine, c->record);
+
+    log_exit(a, c, status, is_planned);
+    if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
+        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
+                     &c->score->crash);
+    a->restarts += !is_planned;
+    hang_on_exit(a, c);
+    answers_on_exit(&a->answers, c->pid, c->is_killed);
+    answers_forget(&a->answers, &c->asker);
+    engine_post(
+        a, &(struct tr_event){
+               .kind = TR_EV_EXITED,
+               .record = c->record,
+               .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
+               .is_missed = rescue_is_waited_for(a, c->slot),
+           });
+    rescue_on_exit(a, c->slot);
+    handover_look(a);
+}
+
+void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status)
+{
+    if (sinks_on_exit(a, pid, status))
+        return;
+    if (pid == a->reload.parser)
+        reload_on_parser_exit(a, status);
+    else if (pid == a->upgrade.checker)
+        upgrade_on_check_exit(a, status);
+    else
+        log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
+}
+
 /* Every worker of the first set runs: say so to whoever waits. */
 static void on_serving(struct arbiter *a)
 {
@@ -213,10 +277,17 @@ static void kill_worker(struct arbiter *a, const struct tr_action *action)
 
 static void spawn(struct arbiter *a, const struct tr_action *action)
 {
-    int rc = children_spawn(a, action);
+    struct child *c = &a->children[action->record];
+    int rc = rescue_open(a, action->slot);
 
-    if (rc == 0)
+    if (rc < 0)
+        log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", action->slot),
+                            F_ERR(rc));
+    rc = children_spawn(a, action);
+    if (rc == 0) {
+        hang_watch(c, children_revision(a, c)->config->timeout_ms);
         return;
+    }
     log_error_limited(a->log, "worker cannot be forked", F_UINT("slot", action->slot), F_ERR(rc));
     engine_post(a, &(struct tr_event){.kind = TR_EV_FORK_FAILED, .record = action->record});
 }

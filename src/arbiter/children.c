@@ -1,6 +1,7 @@
 /*
  * The arbiter's processes: fork them in libev's safe order, talk to them, reap them. What a worker
- * does wrong ends that worker, never the arbiter.
+ * does wrong ends that worker, never the arbiter. Knows nobody above it: what processes say, and
+ * that they have ended, is reported through struct children_ops.
  */
 #include "arbiter/internal.h"
 
@@ -14,7 +15,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "arbiter/commands.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"
@@ -26,9 +26,9 @@
  * air. */
 enum { FDS_RESERVED = 24 };
 
-static struct revision *revision_of(struct arbiter *a, uint64_t revision)
+struct revision *children_revision(struct arbiter *a, const struct child *c)
 {
-    return a->next && a->next->number == revision ? a->next : a->live;
+    return a->next && a->next->number == c->revision ? a->next : a->live;
 }
 
 void children_id(char *buf, size_t size, const struct child *c)
@@ -63,7 +63,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     int keep[CONFIG_BIND_MAX + 4], rc;
     size_t n_keep = 0;
 
-    arbiter_detach_signals(a);
+    a->children_ops->in_child(a);
     signals_default_all();
     ev_loop_destroy(a->loop);
     title_set(boot->id, actor_state_name(ACTOR_INACTIVE));
@@ -128,7 +128,7 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
               F_UINT("id", m->id));
     if (!is_from(c, m))
         children_kill(a, c->record, LOG_LEVEL_WARNING, "it spoke in another's name");
-    else if (commands_from_worker(a, c->record, m) < 0)
+    else if (a->children_ops->on_message(a, c, m) < 0)
         children_kill(a, c->record, LOG_LEVEL_WARNING, "it said what it may not");
 }
 
@@ -145,7 +145,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
 int children_spawn(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->record];
-    struct revision *rev = revision_of(a, action->revision);
+    struct revision *rev;
     struct actor_boot boot;
     sigset_t mask;
     int ends[2];
@@ -170,11 +170,8 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .revision = action->revision,
         .forked_ms = clock_mono_ms(),
     };
+    rev = children_revision(a, c);
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
-    hang_watch(c, rev->config->timeout_ms);
-    rc = rescue_open(a, c->slot);
-    if (rc < 0)
-        log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", c->slot), F_ERR(rc));
     fill_boot(a, &boot, c, rev);
     boot.mailbox_fd = ends[1];
     signals_block_all(&mask);
@@ -244,61 +241,6 @@ void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
     c->disconnected_ms = clock_mono_ms();
 }
 
-static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
-{
-    uint64_t now_ms = clock_mono_ms();
-    bool is_signal = WIFSIGNALED(status);
-    const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
-    char id[32];
-
-    children_id(id, sizeof(id), c);
-    LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
-            F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
-            F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
-            F_CAUSE_STR("signal", name ? name : ""),
-            F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
-            F_UINT("uptime_ms", now_ms - c->forked_ms),
-            F_STR("was", c->ready_ms ? "ready" : "booting"));
-}
-
-/* Its handler names the signal that it dies of, unless it was ended because it got stuck. What
- * names another one was not written by the handler. */
-static bool has_crash_record(const struct child *c, int signo)
-{
-    const uint64_t written = c->score->crash.signo;
-
-    return written == (uint64_t)signo || (written == SIGABRT && c->watch.aborted_ns) ||
-           (signo == SIGALRM && written < NSIG);
-}
-
-static void on_exit_of(struct arbiter *a, struct child *c, int status)
-{
-    const bool is_planned = transition_is_planned(a->engine, c->record);
-    const uint32_t slot = c->slot;
-    const struct tr_event ev = {
-        .kind = TR_EV_EXITED,
-        .record = c->record,
-        .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
-        .is_missed = rescue_is_waited_for(a, c->slot),
-    };
-
-    log_exit(a, c, status, is_planned);
-    if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
-        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
-                     &c->score->crash);
-    a->restarts += !is_planned;
-    mailbox_stop(&c->mailbox);
-    hang_on_exit(a, c);
-    scoreboard_release(&a->scoreboard, c->record);
-    answers_on_exit(&a->answers, c->pid, c->is_killed);
-    answers_forget(&a->answers, &c->asker);
-    c->pid = 0;
-    engine_post(a, &ev);
-    rescue_on_exit(a, slot);
-    handover_look(a);
-}
-
 struct child *children_find(struct arbiter *a, pid_t pid)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
@@ -315,16 +257,14 @@ void children_reap(struct arbiter *a)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct child *c = children_find(a, pid);
 
-        if (c)
-            on_exit_of(a, c, status);
-        else if (sinks_on_exit(a, pid, status))
+        if (!c) {
+            a->children_ops->on_other_exit(a, pid, status);
             continue;
-        else if (pid == a->reload.parser)
-            reload_on_parser_exit(a, status);
-        else if (pid == a->upgrade.checker)
-            upgrade_on_check_exit(a, status);
-        else
-            log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
+        }
+        mailbox_stop(&c->mailbox);
+        a->children_ops->on_exit(a, c, status);
+        scoreboard_release(&a->scoreboard, c->record);
+        c->pid = 0;
     }
     settle_soon(a);
 }

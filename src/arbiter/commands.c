@@ -490,9 +490,8 @@ static void on_request(struct arbiter *a, struct child *c, struct message *m)
     }
 }
 
-int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m)
+int commands_from_worker(struct arbiter *a, struct child *c, struct message *m)
 {
-    struct child *c = &a->children[record];
     const struct command_row *row;
     const char *code;
     char why[256];

@@ -9,15 +9,15 @@
 
 struct answer;
 struct arbiter;
+struct child;
 struct message;
 
 /* commands_dispatch - an operator's request {"command","target"?,"args"?}; @w is answered, now or
  * later */
 void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
 
-/* commands_from_worker - a message of the worker in @record, checked by the table. Returns 0 or
- * -EBADMSG: end it. */
-int commands_from_worker(struct arbiter *a, uint32_t record, struct message *m);
+/* commands_from_worker - what @c says, checked by the table. Returns 0 or -EBADMSG: end it. */
+int commands_from_worker(struct arbiter *a, struct child *c, struct message *m);
 
 /* info.c */
 

@@ -114,6 +114,7 @@ struct arbiter {
     struct revision *next; /* owned; NULL = no reload has got that far */
     uint64_t last_revision;
     uint64_t incarnations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
+    const struct children_ops *children_ops; /* borrowed */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* records at or above have never been used */
     struct rescue_pair *rescue; /* owned, by slot */
@@ -132,6 +133,7 @@ struct arbiter {
     struct upgrade upgrade;
     struct pidfile pidfile;
     struct control control;
+    const struct sinks_ops *sinks_ops; /* borrowed */
     struct list sinks; /* owned */
     struct answers answers;
     json_t *notes; /* owned: what `notify` left, by actor */
@@ -192,13 +194,32 @@ void arbiter_scale(struct arbiter *a, uint32_t workers);
 void arbiter_reopen_logs(struct arbiter *a);
 void arbiter_on_reopened(struct arbiter *a, struct sink *s);
 
+/* arbiter_on_exit, arbiter_on_other_exit - of struct children_ops */
+void arbiter_on_exit(struct arbiter *a, struct child *c, int status);
+void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status);
+
 /* arbiter_detach_signals - in a forked child, before its own loop: libev's rule */
 void arbiter_detach_signals(struct arbiter *a);
 
 /* children.c */
 
+/* What processes report; filled in by the wiring. */
+struct children_ops {
+    /* in a process that has just been forked: free what belongs to the arbiter's loop */
+    void (*in_child)(struct arbiter *a);
+    /* @m borrowed. Returns 0, or -EBADMSG: the process may not say that, and is killed. */
+    int (*on_message)(struct arbiter *a, struct child *c, struct message *m);
+    /* @status of waitpid; what is known of the process is still there */
+    void (*on_exit)(struct arbiter *a, struct child *c, int status);
+    /* a child that is no worker */
+    void (*on_other_exit)(struct arbiter *a, pid_t pid, int status);
+};
+
 /* children_spawn - fork the process of a TR_SPAWN. Returns 0 or -errno. */
 int children_spawn(struct arbiter *a, const struct tr_action *action);
+
+/* children_revision - the one that @c was started with; the live one if that is gone */
+struct revision *children_revision(struct arbiter *a, const struct child *c);
 
 /* children_id - "worker.2" */
 void children_id(char *buf, size_t size, const struct child *c);

@@ -139,10 +139,10 @@ static void on_opened(struct sink *s, int error, const char *why)
     snprintf(s->why, sizeof(s->why), "%s", why);
     if (!s->is_ready) {
         s->is_ready = error == 0;
-        reload_on_sink(a, s);
+        a->sinks_ops->on_opened(a, s);
     } else if (s->n_asked > 0 || is_healed) {
         s->n_asked = 0;
-        arbiter_on_reopened(a, s);
+        a->sinks_ops->on_reopened(a, s);
     }
 }
 

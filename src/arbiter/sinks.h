@@ -44,6 +44,14 @@ struct sink {
     ev_timer timer; /* the next start of a writer */
 };
 
+/* What sinks report; filled in by the wiring. */
+struct sinks_ops {
+    /* the target of @s has been opened for the first time, or not: @s->why */
+    void (*on_opened)(struct arbiter *a, struct sink *s);
+    /* its writer has opened it anew, or could not */
+    void (*on_reopened)(struct arbiter *a, struct sink *s);
+};
+
 /* sinks_name - for people */
 const char *sinks_name(const struct sink *s);
 
@@ -52,7 +60,7 @@ const char *sinks_path(const struct config *config);
 
 /*
  * sinks_take - the sink for @config; if there is none yet, it is made and begins to open its target
- * @ret  counted, until sinks_release. Not ready yet: reload_on_sink is called once it is known.
+ * @ret  counted, until sinks_release. Not ready yet: on_opened is called once it is known.
  * Returns 0 or -errno with @why.
  */
 int sinks_take(struct arbiter *a, const struct config *config, struct sink **ret, char *why,
@@ -65,7 +73,7 @@ void sinks_release(struct sink *s);
 /* sinks_wait - until it is ready. Blocks, up to SINK_OPEN_MS. Returns 0 or -errno: @s->why. */
 int sinks_wait(struct sink *s);
 
-/* sinks_reopen - all of them; arbiter_on_reopened is called when that is done */
+/* sinks_reopen - all of them; on_reopened is called when that is done */
 void sinks_reopen(struct arbiter *a);
 
 /* sinks_renew - writers of an older image end, and those of this one go on in their place */

@@ -118,10 +118,24 @@ static int refuse_start(struct arbiter *a, int rc, const char *why)
     return exit_code_of(rc);
 }
 
+static const struct children_ops children_ops = {
+    .in_child = arbiter_detach_signals,
+    .on_message = commands_from_worker,
+    .on_exit = arbiter_on_exit,
+    .on_other_exit = arbiter_on_other_exit,
+};
+
+static const struct sinks_ops sinks_ops = {
+    .on_opened = reload_on_sink,
+    .on_reopened = arbiter_on_reopened,
+};
+
 int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options)
 {
     *a = (struct arbiter){
         .options = options,
+        .children_ops = &children_ops,
+        .sinks_ops = &sinks_ops,
         .log = log,
         .started_ms = clock_mono_ms(),
         .state = ACTOR_INACTIVE,
