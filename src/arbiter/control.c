@@ -501,7 +501,7 @@ int control_open(struct arbiter *a, const char *setting, control_on_request *on_
     }
     rc = listen_at(a, setting, why, why_size);
     if (rc < 0)
-        revision_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
+        config_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
     return rc;
 }
 

@@ -297,10 +297,6 @@ void revision_commit(struct arbiter *a);
 /* revision_free - close what no other revision holds. NULL is fine. */
 void revision_free(struct revision *rev);
 
-/* revision_name_key - put before @why which key it is about, and where that is set: a file's
- * line, or the option that sets it */
-void revision_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
-
 /* revision_addresses - the bound addresses, space separated */
 void revision_addresses(const struct revision *rev, char *buf, size_t size);
 
@@ -322,8 +318,6 @@ void reload_on_parser_exit(struct arbiter *a, int status);
 void reload_on_sink(struct arbiter *a, struct sink *s);
 void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
-/* reload_failure_text - for people */
-const char *reload_failure_text(enum tr_failure f);
 /* reload_settle - is there a request that waits, and can it be done now? */
 void reload_settle(struct arbiter *a);
 /* reload_cancel - stopping: forget it all */

@@ -87,7 +87,7 @@ static void on_restart_key(const struct config_row *row, const char *old_text, c
     if (row->reload != RELOAD_RESTART)
         return;
     snprintf(why, sizeof(why), "\"%s\" instead of \"%s\" needs a new start", new_text, old_text);
-    revision_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
+    config_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
     json_array_append_new(found->reasons, command_text(why));
     found->n++;
 }
@@ -183,7 +183,7 @@ static void refuse_sink(struct arbiter *a, const struct config *config, const ch
     char why[CONFIG_WHY_LEN];
 
     snprintf(why, sizeof(why), "%s: %s", sinks_path(config), reason);
-    revision_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
+    config_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
     refuse(a, why);
 }
 
@@ -430,22 +430,6 @@ void reload_on_commit(struct arbiter *a)
     finish(a);
 }
 
-const char *reload_failure_text(enum tr_failure f)
-{
-    switch (f) {
-    case TR_FAILURE_DIED:
-        return "a new worker died before it was ready";
-    case TR_FAILURE_BOOT_TIMEOUT:
-        return "a new worker was not ready within arbiter.boot_timeout";
-    case TR_FAILURE_FORK:
-        return "a new worker could not be forked";
-    case TR_FAILURE_STOPPED:
-    case TR_FAILURE_NONE:
-        break;
-    }
-    return "stopping";
-}
-
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
 {
     vacate_removed(a, a->next);
@@ -456,7 +440,7 @@ void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
         finish(a);
         return;
     }
-    refuse(a, reload_failure_text(action->failure));
+    refuse(a, transition_failure_text(action->failure));
 }
 
 void reload_cancel(struct arbiter *a)

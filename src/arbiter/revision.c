@@ -37,19 +37,6 @@ static void release_listener(struct listener *l)
         listener_close(l);
 }
 
-void revision_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
-{
-    char where[CONFIG_WHERE_LEN], reason[CONFIG_WHY_LEN];
-
-    snprintf(reason, sizeof(reason), "%s", why);
-    if (c->origin[key].kind == ORIGIN_FILE)
-        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where), config_keys[key].name,
-                 reason);
-    else
-        snprintf(why, why_size, "%s%s: %s", config_keys[key].name,
-                 key == CONFIG_BIND ? " (-b)" : "", reason);
-}
-
 /*
  * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
  * and those that hang do not: they are killed.
@@ -101,7 +88,7 @@ static int open_listeners(struct revision *rev, struct revision *old, char *why,
                                          why_size)
                          : open_at_start(rev, c->bind[i], &l, why, why_size);
             if (rc < 0) {
-                revision_name_key(c, CONFIG_BIND, why, why_size);
+                config_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;
             }
             l->refs = 0;
@@ -139,7 +126,7 @@ static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t w
             snprintf(why, why_size, "%s", strerror(-rc));
     }
     if (rc < 0)
-        revision_name_key(c, CONFIG_LOG_FILE, why, why_size);
+        config_name_key(c, CONFIG_LOG_FILE, why, why_size);
     return rc;
 }
 

@@ -172,7 +172,7 @@ static int open_sink(struct arbiter *a, const struct config *config, struct sink
     if (rc < 0) {
         if (*ret)
             snprintf(why, size, "%s: %s", (*ret)->path, (*ret)->why);
-        revision_name_key(config, CONFIG_LOG_FILE, why, size);
+        config_name_key(config, CONFIG_LOG_FILE, why, size);
     }
     return rc;
 }

@@ -190,6 +190,22 @@ bool transition_is_planned(const struct transition *t, uint32_t record)
            (proc_role(t, record) == TR_NO_ROLE && !t->procs[record].is_overdue);
 }
 
+const char *transition_failure_text(enum tr_failure failure)
+{
+    switch (failure) {
+    case TR_FAILURE_DIED:
+        return "a new worker died before it was ready";
+    case TR_FAILURE_BOOT_TIMEOUT:
+        return "a new worker was not ready within arbiter.boot_timeout";
+    case TR_FAILURE_FORK:
+        return "a new worker could not be forked";
+    case TR_FAILURE_STOPPED:
+    case TR_FAILURE_NONE:
+        break;
+    }
+    return "stopping";
+}
+
 uint32_t transition_count(const struct transition *t, enum tr_phase phase)
 {
     return t->n[phase];

@@ -211,6 +211,9 @@ bool transition_is_degraded(const struct transition *t);
 /* transition_is_planned - the end of @record is (or would be) wanted; ask before TR_EV_EXITED */
 bool transition_is_planned(const struct transition *t, uint32_t record);
 
+/* transition_failure_text - for people */
+const char *transition_failure_text(enum tr_failure failure);
+
 /* transition_count - processes in @phase */
 uint32_t transition_count(const struct transition *t, enum tr_phase phase);
 

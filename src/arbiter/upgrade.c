@@ -329,7 +329,7 @@ void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
     if (action->failure == TR_FAILURE_STOPPED)
         finish(a, command_error("stopping", "the arbiter stops"));
     else
-        turn_back(a, reload_failure_text(action->failure));
+        turn_back(a, transition_failure_text(action->failure));
 }
 
 /* The same configuration once more, for workers of this image. */

@@ -239,6 +239,19 @@ const char *config_where(const struct config *c, enum config_key key, char *buf)
     return buf;
 }
 
+void config_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
+{
+    char where[CONFIG_WHERE_LEN], reason[CONFIG_WHY_LEN];
+
+    snprintf(reason, sizeof(reason), "%s", why);
+    if (c->origin[key].kind == ORIGIN_FILE)
+        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where), config_keys[key].name,
+                 reason);
+    else
+        snprintf(why, why_size, "%s%s: %s", config_keys[key].name,
+                 key == CONFIG_BIND ? " (-b)" : "", reason);
+}
+
 /* Of two keys that contradict each other, the one that somebody wrote. */
 static enum config_key written(const struct config *c, enum config_key a, enum config_key b)
 {

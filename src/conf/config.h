@@ -127,6 +127,10 @@ int config_check(const struct config *c, char *why, size_t why_size);
 enum { CONFIG_WHERE_LEN = CONFIG_PATH_MAX + 16, CONFIG_WHY_LEN = 1024 };
 const char *config_where(const struct config *c, enum config_key key, char *buf);
 
+/* config_name_key - put before @why which key it is about, and where that is set: a file's
+ * line, or the option that sets it */
+void config_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
+
 /* config_effective_workers - workers, with 0 resolved by the list of CPUs or the affinity mask */
 unsigned config_effective_workers(const struct config *c);
 
