@@ -52,7 +52,7 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
     arbiter_set_state(a, ACTOR_STOPPING);
     reload_cancel(a);
     upgrade_cancel(a);
-    handover_look(a);
+    move_look(a);
     engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
 }
 
@@ -228,7 +228,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
                .is_missed = rescue_is_waited_for(a, c->slot),
            });
     rescue_on_exit(a, c->slot);
-    handover_look(a);
+    move_look(a);
 }
 
 void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status)
@@ -319,13 +319,13 @@ static void act(struct arbiter *a, const struct tr_action *action)
             children_kill(a, action->record, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
         rescue_look(a);
-        handover_soon(a);
-        moves_want(a);
+        move_soon(a);
+        move_want(a);
         break;
     case TR_DRAIN:
-        moves_want(a);
+        move_want(a);
         if (is_graceful)
-            handover_drain(a, action->record);
+            move_drain(a, action->record);
         else
             children_tell(a, action->record, "stop", &is_graceful);
         break;
@@ -370,14 +370,14 @@ static void settle(struct arbiter *a)
     for (int i = 0; is_due && i < SETTLE_ROUNDS_MAX; i++) {
         engine_act(a, act);
         rescue_settle(a);
-        handover_settle(a);
+        move_settle(a);
         if (!transition_is_due(a->engine)) { /* a snapshot is of something settled */
             reload_settle(a);
             upgrade_settle(a);
         }
         is_due = transition_is_due(a->engine);
     }
-    moves_settle(a);
+    move_log(a);
     if (transition_is_settled(a->engine))
         answers_on_scaled(&a->answers, transition_wanted(a->engine));
     engine_set_alarm(a, is_due);
@@ -404,7 +404,7 @@ int arbiter_attach(struct arbiter *a)
     ev_set_priority(&a->settle, EV_MINPRI);
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
-    handover_start(a);
+    move_start(a);
     hang_start(a);
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);

@@ -513,7 +513,7 @@ int commands_from_worker(struct arbiter *a, struct child *c, struct message *m)
     else if (strcmp(m->command, "replace_me") == 0)
         on_replace_me(a, c, m->args);
     else if (strcmp(m->command, "moved") == 0)
-        handover_on_moved(a, c, m->args);
+        move_on_moved(a, c, m->args);
     else
         on_request(a, c, m);
     return 0;

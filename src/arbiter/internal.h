@@ -343,38 +343,35 @@ void rescue_look(struct arbiter *a);
 void rescue_settle(struct arbiter *a);
 void rescue_fini(struct arbiter *a);
 
-/* handover.c */
+/* move.c */
 
-/* handover_start - timers; handover_fini - stop them */
-void handover_start(struct arbiter *a);
-void handover_fini(struct arbiter *a);
+/* move_start - timers; move_fini - stop them */
+void move_start(struct arbiter *a);
+void move_fini(struct arbiter *a);
 
-/* handover_drain - tell @record to give its connections to those that stay, and to end */
-void handover_drain(struct arbiter *a, uint32_t record);
+/* move_drain - tell @record to give its connections to those that stay, and to end */
+void move_drain(struct arbiter *a, uint32_t record);
 
-/* handover_look - something has ended: who had to wait for it may be told */
-void handover_look(struct arbiter *a);
+/* move_look - something has ended: who had to wait for it may be told */
+void move_look(struct arbiter *a);
 
-/* handover_settle - tell those that had to wait to drain; even the shares out if that is due */
-void handover_settle(struct arbiter *a);
+/* move_settle - tell those that had to wait to drain; even the shares out if that is due */
+void move_settle(struct arbiter *a);
 
-/* handover_is_moving - is any worker giving connections away? One whom something holds up is not
+/* move_is_under_way - is any worker giving connections away? One whom something holds up is not
  * waited for. */
-bool handover_is_moving(const struct arbiter *a);
+bool move_is_under_way(const struct arbiter *a);
 
-/* handover_soon - the shares may have become uneven: look at once */
-void handover_soon(struct arbiter *a);
+/* move_soon - the shares may have become uneven: look at once */
+void move_soon(struct arbiter *a);
 
-/* handover_on_moved - a giver has finished */
-void handover_on_moved(struct arbiter *a, struct child *c, json_t *args);
+/* move_on_moved - a giver has finished */
+void move_on_moved(struct arbiter *a, struct child *c, json_t *args);
 
-/* moves.c */
+/* move_want - a transition has told workers to run or to drain: what moves now is worth a line */
+void move_want(struct arbiter *a);
 
-/* moves_want - a transition has told workers to run or to drain: what moves now is worth a line */
-void moves_want(struct arbiter *a);
-
-/* moves_begin - somebody is told to give; moves_settle - nobody does any more: say how many */
-void moves_begin(struct arbiter *a);
-void moves_settle(struct arbiter *a);
+/* move_log - once nobody gives any more: say how many have moved */
+void move_log(struct arbiter *a);
 
 #endif

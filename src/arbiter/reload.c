@@ -382,7 +382,7 @@ void reload_settle(struct arbiter *a)
 
     if (!r->is_again || r->is_active || r->parser || a->is_stopping || upgrade_is_under_way(a))
         return;
-    if (handover_is_moving(a) || !transition_can_reload(a->engine, a->live->workers) ||
+    if (move_is_under_way(a) || !transition_can_reload(a->engine, a->live->workers) ||
         transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers)
         return;
     start(a);

@@ -227,7 +227,7 @@ void arbiter_fini(struct arbiter *a)
         upgrade_fini(a);
         answers_fini(&a->answers);
         control_close(a);
-        handover_fini(a);
+        move_fini(a);
         sinks_detach(a);
         arbiter_detach_signals(a);
         ev_loop_destroy(a->loop);

@@ -135,7 +135,7 @@ void upgrade_request(struct arbiter *a)
  * its way to it. */
 void upgrade_settle(struct arbiter *a)
 {
-    if (a->upgrade.is_again && !upgrade_obstacle(a) && !handover_is_moving(a))
+    if (a->upgrade.is_again && !upgrade_obstacle(a) && !move_is_under_way(a))
         start(a);
 }
 
@@ -261,7 +261,7 @@ bool upgrade_step(struct arbiter *a)
      * that is readable, are handled first: they may even call it off. */
     signals_block_all(&mask);
     ev_run(a->loop, EVRUN_NOWAIT);
-    if (is_leap_due(a) && (!is_quiet(a) || handover_is_moving(a)) &&
+    if (is_leap_due(a) && (!is_quiet(a) || move_is_under_way(a)) &&
         clock_mono_ms() < u->deadline_ms) {
         wait_ms(a, UPGRADE_RETRY_MS);
     } else if (u->phase == UPGRADE_DUE) {

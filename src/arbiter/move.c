@@ -1,6 +1,6 @@
 /*
- * The arbiter's part in a hand-over: it decides who gives to whom and introduces them by passing
- * each an end of a fresh socket pair. What travels there it never sees.
+ * The arbiter's part in a move of connections: it decides who gives to whom and introduces them by
+ * passing each an end of a fresh socket pair. What travels there it never sees.
  */
 #include "arbiter/internal.h"
 
@@ -105,6 +105,30 @@ static bool is_taking(const struct arbiter *a, uint32_t record)
     return false;
 }
 
+/* By the counters: a giver's report may be overtaken by its exit. */
+static uint64_t handed_out(struct arbiter *a)
+{
+    uint64_t n = counter_get(&a->totals.handed_out);
+
+    for (uint32_t i = 0; i < a->n_children_used; i++) {
+        struct child *c = &a->children[i];
+
+        if (!c->pid)
+            continue;
+        tally_take(&c->tally, &c->score->counters, clock_mono_ns());
+        n += counter_get(&c->tally.sum.handed_out);
+    }
+    return n;
+}
+
+static void begin_move(struct arbiter *a)
+{
+    if (a->moves.since_ms)
+        return;
+    a->moves.since_ms = clock_mono_ms();
+    a->moves.before = handed_out(a);
+}
+
 /* @args is taken over; gets the list of those that could be introduced. Returns 0, or -errno and
  * nothing is said: all of them are about to be found dead, or @giver is. */
 static int order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
@@ -136,7 +160,7 @@ static int order(struct arbiter *a, uint32_t giver, const char *command, json_t 
     }
     json_object_set_new(args, "to", to);
     if (n > 0)
-        moves_begin(a); /* before it can have given any */
+        begin_move(a); /* before it can have given any */
     rc = children_send_fds(a, giver, command, 0, args, fds, n);
     if (rc == 0 && n > 0) {
         a->children[giver].n_gives++;
@@ -191,7 +215,7 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
     c->must_drain = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
     c->waits_for_look = c->must_drain;
     if (c->must_drain) {
-        handover_soon(a);
+        move_soon(a);
         return;
     }
     if (had_to_wait && !c->is_draining)
@@ -199,7 +223,7 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
     c->is_draining = true;
 }
 
-void handover_drain(struct arbiter *a, uint32_t record)
+void move_drain(struct arbiter *a, uint32_t record)
 {
     struct child *c = &a->children[record];
     uint32_t takers[TAKERS_MAX] = {0};
@@ -222,7 +246,7 @@ void handover_drain(struct arbiter *a, uint32_t record)
     tell_to_drain(a, c, takers, n);
 }
 
-bool handover_is_moving(const struct arbiter *a)
+bool move_is_under_way(const struct arbiter *a)
 {
     return count_giving(a, PATIENCE_MS) > 0;
 }
@@ -253,11 +277,11 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
     struct arbiter *a = ev_userdata(loop);
 
     a->moves.is_balance_due = true;
-    handover_look(a);
+    move_look(a);
     rescue_look(a);
 }
 
-void handover_look(struct arbiter *a)
+void move_look(struct arbiter *a)
 {
     for (uint32_t i = 0; i < a->n_children_used; i++)
         a->children[i].waits_for_look = false;
@@ -265,7 +289,7 @@ void handover_look(struct arbiter *a)
     settle_soon(a);
 }
 
-void handover_settle(struct arbiter *a)
+void move_settle(struct arbiter *a)
 {
     const bool is_look_due = a->moves.is_look_due, is_balance_due = a->moves.is_balance_due;
 
@@ -274,26 +298,26 @@ void handover_settle(struct arbiter *a)
         const struct child *c = &a->children[i];
 
         if (c->pid && c->must_drain && (!c->waits_for_look || a->is_stopping))
-            handover_drain(a, i);
+            move_drain(a, i);
     }
     if (is_balance_due)
         balance(a);
 }
 
-void handover_start(struct arbiter *a)
+void move_start(struct arbiter *a)
 {
     ev_timer_init(&a->balance, on_balance, balance_every_s, balance_every_s);
     ev_timer_start(a->loop, &a->balance);
 }
 
-void handover_soon(struct arbiter *a)
+void move_soon(struct arbiter *a)
 {
     ev_timer_stop(a->loop, &a->balance);
     ev_timer_set(&a->balance, balance_soon_s, balance_every_s);
     ev_timer_start(a->loop, &a->balance);
 }
 
-void handover_fini(struct arbiter *a)
+void move_fini(struct arbiter *a)
 {
     ev_timer_stop(a->loop, &a->balance);
 }
@@ -309,10 +333,10 @@ static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
     /* The same again would have the same end: a taker may be dead and not yet reaped. */
     c->waits_for_look = !has_moved;
     if (c->waits_for_look)
-        handover_soon(a);
+        move_soon(a);
 }
 
-void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
+void move_on_moved(struct arbiter *a, struct child *c, json_t *args)
 {
     const json_int_t refused = json_integer_value(json_object_get(args, "refused"));
     char id[32];
@@ -328,4 +352,36 @@ void handover_on_moved(struct arbiter *a, struct child *c, json_t *args)
         offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
     a->moves.is_look_due = true;
     settle_soon(a);
+}
+
+/* ---- one line in the log for all that a transition has moved ---- */
+
+void move_want(struct arbiter *a)
+{
+    a->moves.is_wanted = true;
+}
+
+/* Somebody gives, or has yet to be told to. */
+static bool is_unfinished(const struct arbiter *a)
+{
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && a->children[i].must_drain)
+            return true;
+    return move_is_under_way(a);
+}
+
+void move_log(struct arbiter *a)
+{
+    struct moves *m = &a->moves;
+    uint64_t count;
+
+    if (!m->since_ms || is_unfinished(a))
+        return;
+    count = handed_out(a) - m->before;
+    if (count > 0)
+        LOG_AT_(a->log, m->is_wanted ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, log_emit,
+                "connections changed hands", F_UINT("count", count),
+                F_UINT("took_ms", clock_mono_ms() - m->since_ms));
+    m->since_ms = 0;
+    m->is_wanted = false;
 }
