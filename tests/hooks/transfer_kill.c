@@ -1,10 +1,10 @@
 /*
- * The steps of a hand-over in the test build, at which a process can be killed. Wraps the two
- * functions through which either side speaks, see the Makefile.
+ * The steps of a hand-over in the test build, at which a process can be killed or stopped. Wraps
+ * the two functions through which either side speaks, see the Makefile.
  *
- * The file that ECHO_TEST_HOOK names says "STEP N", and goes with the process that it kills:
- * give (before its N-th batch is sent), given (after that), heard (the N-th answer, 0 = the
- * greeting), got (the N-th batch), answered (it, 0 = greeted).
+ * The file that ECHO_TEST_HOOK names has lines "STEP N WHAT". The steps are give (before its N-th
+ * batch is sent), given (after that), heard (the N-th answer, 0 = the greeting), got (the N-th
+ * batch), answered (it, 0 = greeted). WHAT is kill, which removes the file first, or stop.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -21,16 +21,22 @@ int __wrap_transfer_receive(int fd, struct transfer_datagram *ret);
 
 static unsigned n_given, n_heard, n_got, n_answered;
 
-static void die_if_at(const char *step, unsigned n)
+static void halt_if_at(const char *step, unsigned n)
 {
     const char *path = getenv("ECHO_TEST_HOOK");
-    FILE *f = path ? fopen(path, "re") : NULL;
-    char what[16] = "";
-    unsigned wanted = 0;
+    FILE *f = path && *path ? fopen(path, "re") : NULL;
+    char name[16], what[16];
+    unsigned wanted;
 
     if (!f)
         return;
-    if (fscanf(f, "%15s %u", what, &wanted) == 2 && strcmp(what, step) == 0 && wanted == n) {
+    while (fscanf(f, "%15s %u %15s", name, &wanted, what) == 3) {
+        if (strcmp(name, step) != 0 || wanted != n)
+            continue;
+        if (strcmp(what, "stop") == 0) {
+            raise(SIGSTOP);
+            break;
+        }
         unlink(path);
         raise(SIGKILL);
     }
@@ -42,14 +48,14 @@ int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds
     int rc;
 
     if (n_fds > 0)
-        die_if_at("give", n_given + 1);
+        halt_if_at("give", n_given + 1);
     rc = __real_transfer_send(fd, data, len, fds, n_fds);
     if (rc < 0)
         return rc;
     if (n_fds > 0)
-        die_if_at("given", ++n_given);
+        halt_if_at("given", ++n_given);
     else
-        die_if_at("answered", n_answered++);
+        halt_if_at("answered", n_answered++);
     return 0;
 }
 
@@ -60,8 +66,8 @@ int __wrap_transfer_receive(int fd, struct transfer_datagram *ret)
     if (rc != 0)
         return rc;
     if (ret->got.n_fds > 0)
-        die_if_at("got", ++n_got);
+        halt_if_at("got", ++n_got);
     else
-        die_if_at("heard", n_heard++);
+        halt_if_at("heard", n_heard++);
     return 0;
 }

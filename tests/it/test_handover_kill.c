@@ -51,7 +51,7 @@ static void kill_at(struct it *it, const struct step *step)
         fds[i] = peer_connect(s->addr[0]);
     for (int i = 0; i < PEERS; i++)
         peer_echo(fds[i], "before");
-    snprintf(line, sizeof(line), "%s %u\n", step->name, step->n);
+    snprintf(line, sizeof(line), "%s %u kill\n", step->name, step->n);
     it_write(it, "hook", line);
     server_signal(s, SIGHUP);
     server_wait_log(s, "worker (died|ended)\" .*signal=KILL ", 1);
