@@ -75,11 +75,11 @@ static inline bool conn_is_idle(const struct conn *c)
 }
 
 /* Plain accesses: the one other reader is a handler that interrupts this very process. */
-static inline void conn_mark(const struct conn *c, enum conn_mark mark)
+static inline void conn_mark(const struct conn *c, uint8_t mark)
 {
     volatile uint8_t *marks = conn_set_of(c)->marks;
 
-    marks[c->io.fd] = (uint8_t)mark;
+    marks[c->io.fd] = mark;
 }
 
 /*

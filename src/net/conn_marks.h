@@ -1,7 +1,7 @@
 /*
- * One byte per descriptor: may a dying process give this connection away? Written before and after
- * the connection is touched, read by a fatal-signal handler of the same process, which may
- * interrupt anything.
+ * One byte per descriptor: what becomes of it when its process crashes? May the connection be given
+ * away? Written before and after the connection is touched, read by a fatal-signal handler of the
+ * same process, which may interrupt anything.
  */
 #ifndef NET_CONN_MARKS_H
 #define NET_CONN_MARKS_H
@@ -12,8 +12,10 @@ enum conn_mark {
     CONN_MARK_FREE, /* no connection, or not this process's any more */
     CONN_MARK_IDLE, /* nothing read that is not answered in full: another process can go on */
     CONN_MARK_BUSY, /* in the middle of something */
-    CONN_MARK_MOVING, /* on its way to another process */
+    CONN_MARK_MOVING, /* on its way to another process, or there */
     CONN_MARK_QUIET, /* idle, and nothing has come since somebody looked whether its peer reads */
+    CONN_MARK_TAKE, /* not a connection: the end of a pair out of which connections are taken */
+    CONN_MARK_FLIGHT = 128, /* plus a number below 128: moving in that flight, and was idle */
 };
 
 #endif

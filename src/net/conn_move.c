@@ -39,9 +39,12 @@ void conn_detach(struct conn *c)
     conn_disown(c);
 }
 
-void conn_depart(const struct conn *c)
+void conn_depart(const struct conn *c, uint8_t mark)
 {
-    conn_mark(c, CONN_MARK_MOVING);
+    const uint8_t before = conn_set_of(c)->marks[c->io.fd];
+    const bool is_idle = before == CONN_MARK_IDLE || before == CONN_MARK_QUIET;
+
+    conn_mark(c, is_idle ? mark : CONN_MARK_MOVING);
 }
 
 void conn_arrive(const struct conn *c)

@@ -16,10 +16,12 @@ bool conn_is_movable(const struct conn *c);
 void conn_detach(struct conn *c);
 
 /*
- * conn_depart - from now on a rescue leaves it alone: it is about to be sent
- * conn_arrive - from now on a rescue takes it along, if it is idle
+ * conn_depart - from now on a rescue leaves it alone: it has been sent
+ * @mark  of its flight, if it was idle; CONN_MARK_MOVING = it will not come back
  */
-void conn_depart(const struct conn *c);
+void conn_depart(const struct conn *c, uint8_t mark);
+
+/* conn_arrive - from now on a rescue takes it along, if it is idle */
 void conn_arrive(const struct conn *c);
 
 /*

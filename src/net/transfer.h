@@ -50,6 +50,7 @@ struct transfer_lane {
     int fd; /* owned; -1 = over */
     struct giving rules;
     struct transfer_flight flights[TRANSFER_UNANSWERED_MAX]; /* of batch id modulo that */
+    uint8_t first_mark; /* of what was idle in flights[0]; 0 = it has none */
     size_t n_given; /* connections sent, and not refused or come back */
     size_t quota; /* of `left`: to be sent this way */
     uint32_t room; /* what the taker said last */

@@ -15,7 +15,9 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/hash.h"
+#include "base/signals.h"
 #include "net/conn_move.h"
+#include "net/transfer_crash.h"
 #include "net/transfer_wire.h"
 
 enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16, STATES_BYTES = 65536 };
@@ -117,8 +119,28 @@ static void collect_batch(struct transfer_out *t, struct transfer_flight *f, siz
     t->is_exhausted = f->count == 0;
 }
 
+/* A crash comes before or after, but not when a batch is sent and has no marks of its own. */
+static int send_marked(struct transfer_lane *lane, const struct transfer_flight *f,
+                       const uint8_t *head, const int *fds)
+{
+    const uint32_t id = lane->rules.sent + 1;
+    struct list *link;
+    sigset_t mask;
+    int rc;
+
+    signals_block_all(&mask);
+    rc = transfer_send(lane->fd, head, HANDOVER_BATCH_BYTES, fds, 1 + f->count);
+    if (rc == 0) {
+        giving_sent(&lane->rules);
+        list_for_each (link, &f->conns)
+            conn_depart(container_of(link, struct conn, link), transfer_flight_mark(lane, id));
+    }
+    signals_restore(&mask);
+    return rc;
+}
+
 /* Send what was collected as the lane's next batch. Returns 0 or -errno. */
-static int post_batch(struct transfer_out *t, const struct transfer_lane *lane,
+static int post_batch(struct transfer_out *t, struct transfer_lane *lane,
                       const struct transfer_flight *f)
 {
     struct transfer_scratch *s = t->scratch;
@@ -132,7 +154,6 @@ static int post_batch(struct transfer_out *t, const struct transfer_lane *lane,
         .fingerprint = b->fingerprint,
     };
     uint8_t head[HANDOVER_BATCH_BYTES];
-    struct list *link;
     int rc;
 
     s->iov[0] = (struct iovec){s->records, records};
@@ -140,9 +161,7 @@ static int post_batch(struct transfer_out *t, const struct transfer_lane *lane,
     if (s->fds[0] < 0)
         return s->fds[0];
     handover_put_batch(&batch, head);
-    list_for_each (link, &f->conns)
-        conn_depart(container_of(link, struct conn, link));
-    rc = transfer_send(lane->fd, head, sizeof(head), s->fds, 1 + f->count);
+    rc = send_marked(lane, f, head, s->fds);
     fds_close(&s->fds[0]);
     return rc;
 }
@@ -245,7 +264,6 @@ static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
         resume(t, f);
         return rc;
     }
-    giving_sent(&lane->rules);
     lane->quota -= f->count;
     lane->n_given += f->count;
     t->left -= f->count;
@@ -349,51 +367,55 @@ static void on_unwanted(struct transfer_out *t, struct transfer_lane *lane, uint
         giving_close(&lane->rules);
 }
 
-static void on_answer(struct transfer_out *t, struct transfer_lane *lane,
-                      const struct transfer_datagram *d)
+/* The answer concerns batch @id, unless its outcome is GIVING_NOTHING. */
+static void on_answer(struct transfer_out *t, struct transfer_lane *lane, uint32_t id,
+                      const struct handover_answer *answer, enum giving_outcome outcome)
 {
-    const uint32_t oldest = lane->rules.answered + 1;
-    const uint32_t count = lane_flight(lane, oldest)->count;
-    struct handover_answer answer;
-    enum giving_outcome outcome;
+    const uint32_t count = lane_flight(lane, id)->count;
 
-    if (handover_get_answer(d->data, d->got.len, &answer) < 0) {
-        giving_close(&lane->rules);
-        t->is_share_due = true;
-        return;
-    }
-    outcome = giving_answered(&lane->rules, answer.id, answer.outcome == HANDOVER_OK);
-    lane->room = answer.room;
+    lane->room = answer->room;
     t->is_share_due |= lane_is_slow(lane); /* it is back */
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;
     if (outcome == GIVING_RELEASE)
         lane->n_unwanted = 0;
-    if (outcome == GIVING_RESUME && answer.room >= count)
+    if (outcome == GIVING_RESUME && answer->room >= count)
         on_unwanted(t, lane, count);
     if (outcome != GIVING_NOTHING)
-        settle_flight(lane, oldest, outcome);
+        settle_flight(lane, id, outcome);
     else if (!lane_is_open(lane))
         t->is_share_due = true;
 }
 
 static void close_lane(struct transfer_lane *lane)
 {
+    transfer_crash_unwatch(lane);
     ev_io_stop(lane->owner->set->loop, &lane->io);
     fds_close(&lane->fd);
 }
 
-static void on_end(struct transfer_out *t, struct transfer_lane *lane)
+/* A crash comes before or after, but not when a batch is settled and has its old marks. */
+static int hear_and_mark(struct transfer_lane *lane, struct handover_answer *ret,
+                         enum giving_outcome *ret_outcome)
 {
-    close_lane(lane);
-    for (;;) {
-        const uint32_t oldest = lane->rules.answered + 1;
+    const struct transfer_flight *f = lane_flight(lane, lane->rules.answered + 1);
+    struct list *link;
+    sigset_t mask;
+    int rc;
 
-        if (giving_ended(&lane->rules) == GIVING_NOTHING)
-            break;
-        settle_flight(lane, oldest, GIVING_RESUME);
-    }
-    t->is_share_due = true;
+    signals_block_all(&mask);
+    rc = transfer_hear(lane, ret, ret_outcome);
+    if (*ret_outcome != GIVING_NOTHING)
+        list_for_each (link, &f->conns) {
+            const struct conn *c = container_of(link, struct conn, link);
+
+            if (*ret_outcome == GIVING_RELEASE)
+                conn_depart(c, CONN_MARK_MOVING);
+            else
+                conn_arrive(c);
+        }
+    signals_restore(&mask);
+    return rc;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
@@ -469,20 +491,27 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     struct transfer_lane *lane = container_of(io, struct transfer_lane, io);
     struct transfer_out *t = lane->owner;
-    struct transfer_datagram d;
-    int rc = 0;
 
     if (revents & EV_WRITE)
         watch(lane, EV_READ);
-    for (int i = 0; i < ANSWERS_PER_EVENT && rc == 0; i++) {
-        rc = transfer_receive(lane->fd, &d);
-        if (rc == TRANSFER_END)
-            on_end(t, lane);
-        if (rc != 0)
+    for (int i = 0; i < ANSWERS_PER_EVENT; i++) {
+        const uint32_t oldest = lane->rules.answered + 1;
+        struct handover_answer answer;
+        enum giving_outcome outcome;
+        const int rc = hear_and_mark(lane, &answer, &outcome);
+
+        if (rc < 0)
             break;
-        for (size_t k = 0; k < d.got.n_fds; k++)
-            fds_close(&d.got.fds[k]);
-        on_answer(t, lane, &d);
+        if (rc == 0) {
+            on_answer(t, lane, oldest, &answer, outcome);
+            continue;
+        }
+        t->is_share_due = true;
+        if (outcome == GIVING_NOTHING) {
+            close_lane(lane);
+            break;
+        }
+        settle_flight(lane, oldest, outcome);
     }
     give_more(t);
 }
@@ -534,6 +563,7 @@ int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, 
 
         lane->owner = t;
         lane->fd = fds[i];
+        transfer_crash_watch(lane);
         ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
         ev_io_start(set->loop, &lane->io);
     }

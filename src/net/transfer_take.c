@@ -125,10 +125,17 @@ static enum taking_outcome answer_and_own(struct transfer_in *t, uint32_t id, bo
     return outcome;
 }
 
+static void mark_end(const struct transfer_in *t, uint8_t mark)
+{
+    volatile uint8_t *marks = t->set->marks;
+
+    if (t->fd >= 0 && (size_t)t->fd < t->set->n_marks)
+        marks[t->fd] = mark;
+}
+
 static void end_taking(struct transfer_in *t)
 {
-    ev_io_stop(t->set->loop, &t->io);
-    fds_close(&t->fd);
+    transfer_in_fini(t);
     t->is_done = true;
     t->on_change(t);
 }
@@ -194,6 +201,7 @@ void transfer_take(struct transfer_in *t, struct conn_set *set, int fd, size_t m
     *t = (struct transfer_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
     ev_io_init(&t->io, on_io, fd, EV_READ);
     ev_io_start(set->loop, &t->io);
+    mark_end(t, CONN_MARK_TAKE);
     if (answer(t, 0, true, room_of(t)) == TAKING_DROP)
         ev_feed_event(set->loop, &t->io, EV_READ);
 }
@@ -205,6 +213,7 @@ void transfer_in_close(struct transfer_in *t)
 
 void transfer_in_fini(struct transfer_in *t)
 {
+    mark_end(t, CONN_MARK_FREE);
     ev_io_stop(t->set->loop, &t->io);
     fds_close(&t->fd);
 }

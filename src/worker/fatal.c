@@ -19,6 +19,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config.h"
+#include "net/transfer_crash.h"
 #include "worker/rescue.h"
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
@@ -110,8 +111,16 @@ static struct crash_record *record_of(const struct crash *c)
 static void rescue_idle(const struct crash *c)
 {
     if (c->boot->rescue_send_fd >= 0)
-        record_of(c)->rescued =
+        record_of(c)->rescued +=
             rescue_send(c->boot->rescue_send_fd, c->conns->marks, c->conns->n_marks);
+}
+
+/* Takes are closed before anything is waited for: two workers may give to each other. */
+static void rescue_moving(const struct crash *c)
+{
+    transfer_crash_close_takes(c->conns->marks, c->conns->n_marks);
+    if (transfer_crash_reclaim(c->conns->marks, c->conns->n_marks))
+        rescue_idle(c);
 }
 
 static void record_payload(const struct crash *c, struct crash_record *r)
@@ -243,7 +252,7 @@ static void log_stack(const struct crash *c)
 
 /* In this order: the alarm before all else, the most fragile last. */
 static void (*const fatal_steps[])(const struct crash *c) = {
-    set_alarm, rescue_idle, record_crash, log_crash, record_stack, log_stack,
+    set_alarm, rescue_idle, rescue_moving, record_crash, log_crash, record_stack, log_stack,
 };
 
 /*

@@ -50,7 +50,7 @@ static int send_some(int fd, const int *fds, uint32_t n)
     return sent;
 }
 
-uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
+uint32_t rescue_send(int fd, uint8_t *marks, size_t n_marks)
 {
     int fds[CONN_BATCH_MAX];
     uint32_t n = 0, sent = 0;
@@ -64,7 +64,8 @@ uint32_t rescue_send(int fd, const uint8_t *marks, size_t n_marks)
         if (rc < 0)
             break;
         sent += (uint32_t)rc;
-        n = 0;
+        while (n > 0)
+            marks[fds[--n]] = CONN_MARK_MOVING;
     }
     return sent;
 }

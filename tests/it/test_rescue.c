@@ -328,7 +328,7 @@ static void do_something(struct server *s, uint64_t *rng, bool is_crash)
 
 /*
  * Whoever crashes: one that adopts, takes, gives, has just begun, or is about to go. Only one at a
- * time: what is on its way between two that crash together is nobody's.
+ * time: the first to crash does not wait for long for what the second one may still take over.
  */
 static void rescue__crashes_at_random_amid_changes__no_idle_one_is_lost(void **state)
 {

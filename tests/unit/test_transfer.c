@@ -16,6 +16,8 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "echo/echo.h"
+#include "net/conn_marks.h"
+#include "net/transfer_crash.h"
 #include "support/transfer_rig.h"
 
 enum { MIB = 1 << 20, PLENTY = 20000 };
@@ -726,6 +728,89 @@ static void transfer__giver_lives_on__nothing_stale_in_its_epoll_set(void **stat
     transfer_rig_expect_echoes(&t, 500);
 }
 
+/* --- crashes ---------------------------------------------------------------------------------- */
+
+static size_t count_marks(uint8_t from, uint8_t to)
+{
+    const struct conn_set *set = &t.giver.set;
+    size_t n = 0;
+
+    for (size_t i = 0; i < set->n_marks; i++)
+        n += set->marks[i] >= from && set->marks[i] <= to;
+    return n;
+}
+
+/* 300 are on their way to three takers, a tenth of them in the middle of a message. */
+static void send_300_to_three(void)
+{
+    transfer_rig_connect(&t, 300);
+    for (size_t i = 0; i < 300; i += 10)
+        rig_send_text(&t.giver, t.peers[i], "half");
+    rig_run(&t.giver);
+    assert_int_equal(count_marks(CONN_MARK_BUSY, CONN_MARK_BUSY), 30);
+    for (size_t i = 0; i < 3; i++)
+        taker_takes(&t.takers[i], PLENTY);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver);
+    assert_int_equal(count_marks(CONN_MARK_FLIGHT, UINT8_MAX), 270);
+    assert_int_equal(count_marks(CONN_MARK_MOVING, CONN_MARK_MOVING), 30);
+}
+
+static bool giver_reclaims(void)
+{
+    return transfer_crash_reclaim(t.giver.set.marks, t.giver.set.n_marks);
+}
+
+static void transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_two(void **s UNUSED)
+{
+    struct giving rules[3];
+    struct taker *crashes = &t.takers[1];
+
+    send_300_to_three();
+    taker_turns(&t.takers[0]);
+    ev_io_stop(crashes->rig.loop, &crashes->in.io);
+    transfer_crash_close_takes(crashes->rig.set.marks, crashes->rig.set.n_marks);
+    crashes->in.fd = -1;
+    transfer_in_close(&t.takers[2].in);
+    taker_turns(&t.takers[2]);
+    for (size_t i = 0; i < 3; i++)
+        rules[i] = t.out.lanes[i].rules;
+    assert_true(giver_reclaims());
+    assert_int_equal(count_marks(CONN_MARK_IDLE, CONN_MARK_IDLE), 180);
+    assert_int_equal(count_marks(CONN_MARK_FLIGHT, UINT8_MAX), 90);
+    assert_false(giver_reclaims());
+    for (size_t i = 0; i < 3; i++) /* a handler would not return */
+        t.out.lanes[i].rules = rules[i];
+}
+
+static void transfer_crash__takers_say_nothing__they_have_all(void **state UNUSED)
+{
+    send_300_to_three();
+    assert_false(giver_reclaims());
+    assert_int_equal(count_marks(CONN_MARK_IDLE, CONN_MARK_IDLE), 0);
+    giver_dies(&t);
+    transfer_rig_run(&t);
+    for (size_t i = 0; i < 300; i += 10)
+        rig_send_text(&t.takers[i / 100].rig, t.peers[i], "\r\n\r\n");
+    transfer_rig_settle(&t);
+    for (size_t i = 0; i < 300; i += 10)
+        rig_expect_text(&t.takers[i / 100].rig, t.peers[i], "half\r\n\r\n");
+    transfer_rig_expect_echoes(&t, 300);
+}
+
+/* What is taken, or comes back, has its own mark again: a crash later is a crash as any. */
+static void transfer_crash__after_the_move__nothing_is_in_flight(void **state UNUSED)
+{
+    send_300_to_three();
+    taker_dies(&t.takers[1]);
+    taker_turns(&t.takers[0]);
+    rig_run(&t.giver);
+    assert_int_equal(count_marks(CONN_MARK_FLIGHT, UINT8_MAX), 180);
+    assert_int_equal(count_marks(CONN_MARK_TAKE, CONN_MARK_TAKE), 0);
+    transfer_rig_run(&t);
+    assert_int_equal(count_marks(CONN_MARK_FREE, CONN_MARK_FREE), t.giver.set.n_marks);
+}
+
 #define TEST(f)  cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define THREE(f) cmocka_unit_test_setup_teardown(f, setup_three, teardown)
 
@@ -765,6 +850,9 @@ int main(void)
         TEST(transfer__nothing_to_give__done_at_once),
         TEST(transfer__drain_while_on_the_way__refused_ones_are_drained),
         TEST(transfer__giver_lives_on__nothing_stale_in_its_epoll_set),
+        THREE(transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_two),
+        THREE(transfer_crash__takers_say_nothing__they_have_all),
+        THREE(transfer_crash__after_the_move__nothing_is_in_flight),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,14 @@
 /*
  * The rules of ownership, explored: every interleaving of sending, receiving, answering, refusing,
- * failing to answer, talking nonsense, and the death of either side, for up to three batches.
+ * failing to answer, talking nonsense, and the crash or sudden death of either side, for up to
+ * three batches of idle connections.
  *
  * The world around the two machines is the kernel's: two queues that keep their order, where what a
  * dead sender has queued can still be received, and what is queued for a closed end is gone.
+ *
+ * A crash is the way of the fatal-signal handler: whoever crashes gives what it owns to the rescue
+ * at once. The taker then closes its end and dies later. The giver hears answers and the end, gives
+ * what is its own again to the rescue, and dies when nothing is unanswered, or gives up.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -17,7 +22,7 @@
 #include "base/util.h"
 #include "net/transfer_rules.h"
 
-enum { BATCHES_MAX = 3, ANSWERS_MAX = BATCHES_MAX + 2, STATES_MAX = 1 << 15 };
+enum { BATCHES_MAX = 3, ANSWERS_MAX = BATCHES_MAX + 2, STATES_MAX = 1 << 17 };
 
 /* To whom a batch would be lost: a ghost, which no process sees. */
 enum duty { GIVERS, FLYING, TAKERS };
@@ -25,6 +30,7 @@ enum duty { GIVERS, FLYING, TAKERS };
 struct batch {
     uint8_t is_givers; /* the giver may touch it */
     uint8_t is_takers; /* the taker may */
+    uint8_t n_rescued; /* times: by each time another process serves it */
     uint8_t duty;
 };
 
@@ -38,6 +44,8 @@ struct world {
     struct taking taking;
     uint8_t n_batches;
     uint8_t is_giver_alive, is_taker_alive;
+    uint8_t is_giver_crashing, is_taker_crashing; /* in the handler until they are dead */
+    uint8_t is_giver_cut, is_taker_cut; /* a ghost: killed, or has given up waiting */
     uint8_t is_giver_open, is_taker_open; /* their ends of the pair */
     uint8_t n_to_taker, n_to_giver;
     uint8_t had_nonsense;
@@ -57,7 +65,7 @@ static struct {
     size_t n;
     uint32_t *index; /* hash table of numbers + 1 */
     size_t n_final;
-    size_t n_released, n_resumed, n_owned, n_dropped, n_lost;
+    size_t n_released, n_resumed, n_owned, n_dropped, n_lost, n_reclaimed, n_given_up;
 } seen;
 
 enum { INDEX_SIZE = STATES_MAX * 4 };
@@ -76,7 +84,8 @@ static struct key key_of(const struct world *w)
     *p++ = w->n_batches;
     *p++ = w->had_nonsense;
     *p++ = (uint8_t)(w->is_giver_alive | w->is_taker_alive << 1 | w->is_giver_open << 2 |
-                     w->is_taker_open << 3);
+                     w->is_taker_open << 3 | w->is_giver_crashing << 4 | w->is_taker_crashing << 5 |
+                     w->is_giver_cut << 6 | w->is_taker_cut << 7);
     *p++ = w->n_to_taker;
     for (unsigned i = 0; i < w->n_to_taker; i++)
         *p++ = w->to_taker[i];
@@ -85,7 +94,7 @@ static struct key key_of(const struct world *w)
         *p++ = (uint8_t)(w->to_giver[i].id << 1 | w->to_giver[i].is_taken);
     for (unsigned i = 0; i < w->n_batches; i++)
         *p++ = (uint8_t)(w->batches[i].is_givers | w->batches[i].is_takers << 1 |
-                         w->batches[i].duty << 2);
+                         w->batches[i].duty << 2 | w->batches[i].n_rescued << 4);
     return key;
 }
 
@@ -112,32 +121,38 @@ static void visit(const struct world *w)
     seen.index[at] = (uint32_t)seen.n;
 }
 
+/* A process that crashes serves nothing any more. */
+static int count_servers(const struct world *w, const struct batch *b)
+{
+    return (w->is_giver_alive && !w->is_giver_crashing && b->is_givers) +
+           (w->is_taker_alive && !w->is_taker_crashing && b->is_takers) + b->n_rescued;
+}
+
 static void check(const struct world *w)
 {
     for (unsigned i = 0; i < w->n_batches; i++)
-        if (w->is_giver_alive && w->is_taker_alive)
-            assert_false(w->batches[i].is_givers && w->batches[i].is_takers);
+        assert_true(count_servers(w, &w->batches[i]) <= 1);
 }
 
-/* Nothing can happen any more but deaths. */
+/* Nothing can happen any more but crashes and deaths. */
 static void check_final(const struct world *w)
 {
     seen.n_final++;
     for (unsigned i = 0; i < w->n_batches; i++) {
         const struct batch *b = &w->batches[i];
-        const int is_served =
-            (w->is_giver_alive && b->is_givers) || (w->is_taker_alive && b->is_takers);
 
-        if (is_served)
+        if (count_servers(w, b) > 0)
             continue;
         seen.n_lost++;
-        /* Lost only with the process whose it was. */
-        if (b->duty == GIVERS)
-            assert_false(w->is_giver_alive);
-        else if (b->duty == TAKERS)
-            assert_false(w->is_taker_alive);
-        else
-            assert_false(w->is_giver_alive || w->is_taker_alive);
+        /* Lost only with the process whose it was, and never if that has gone through its handler.
+         */
+        if (b->duty == TAKERS) {
+            assert_true(w->is_taker_cut && !w->is_taker_alive);
+            continue;
+        }
+        assert_true(w->is_giver_cut && !w->is_giver_alive);
+        if (b->duty == FLYING)
+            assert_false(w->is_taker_alive && !w->is_taker_crashing);
     }
 }
 
@@ -165,13 +180,15 @@ static void close_taker(struct world *w)
     memset(w->to_taker, 0, sizeof(w->to_taker));
 }
 
-static void settle(struct world *w, uint32_t id, enum giving_outcome fate)
+static void settle(struct world *w, uint32_t id, enum giving_outcome outcome)
 {
-    if (fate == GIVING_RESUME) {
+    if (outcome == GIVING_RESUME) {
         batch_of(w, id)->is_givers = 1;
+        batch_of(w, id)->n_rescued += w->is_giver_crashing;
         batch_of(w, id)->duty = GIVERS;
         seen.n_resumed++;
-    } else if (fate == GIVING_RELEASE) {
+        seen.n_reclaimed += w->is_giver_crashing;
+    } else if (outcome == GIVING_RELEASE) {
         seen.n_released++;
     }
 }
@@ -183,7 +200,7 @@ static int giver_sends(struct world *w)
 {
     if (!w->is_giver_open || !giving_may_send(&w->giving) || w->giving.sent == w->n_batches)
         return 0;
-    if (!w->is_taker_open)
+    if (w->is_giver_crashing || !w->is_taker_open)
         return 0; /* EPIPE: the batch stays */
     giving_sent(&w->giving);
     w->to_taker[w->n_to_taker++] = (uint8_t)w->giving.sent;
@@ -194,7 +211,7 @@ static int giver_sends(struct world *w)
 
 static int giver_has_enough(struct world *w)
 {
-    if (!w->is_giver_open || w->giving.phase >= GIVING_CLOSED)
+    if (!w->is_giver_open || w->is_giver_crashing || w->giving.phase >= GIVING_CLOSED)
         return 0;
     giving_close(&w->giving);
     return 1;
@@ -220,11 +237,11 @@ static int giver_reads_end(struct world *w)
         return 0;
     for (;;) {
         const uint32_t oldest = w->giving.answered + 1;
-        const enum giving_outcome fate = giving_ended(&w->giving);
+        const enum giving_outcome outcome = giving_ended(&w->giving);
 
-        if (fate == GIVING_NOTHING)
+        if (outcome == GIVING_NOTHING)
             break;
-        settle(w, oldest, fate);
+        settle(w, oldest, outcome);
     }
     close_giver(w);
     return 1;
@@ -232,7 +249,8 @@ static int giver_reads_end(struct world *w)
 
 static int giver_closes(struct world *w)
 {
-    if (!w->is_giver_open || w->giving.phase < GIVING_CLOSED || giving_unanswered(&w->giving) > 0)
+    if (!w->is_giver_open || w->is_giver_crashing || w->giving.phase < GIVING_CLOSED ||
+        giving_unanswered(&w->giving) > 0)
         return 0;
     close_giver(w);
     return 1;
@@ -242,7 +260,8 @@ static int taker_receives(struct world *w, bool is_welcome)
 {
     const uint32_t id = w->to_taker[0];
 
-    if (!w->is_taker_open || w->taking.phase != TAKING_OPEN || w->n_to_taker == 0)
+    if (!w->is_taker_open || w->is_taker_crashing || w->taking.phase != TAKING_OPEN ||
+        w->n_to_taker == 0)
         return 0;
     memmove(w->to_taker, w->to_taker + 1, sizeof(w->to_taker) - 1);
     w->to_taker[BATCHES_MAX - 1] = 0;
@@ -268,7 +287,8 @@ static int taker_answers_with(struct world *w, int result)
     const uint32_t id = is_batch ? w->taking.received : 0;
     const bool is_taken = !is_batch || w->taking.is_accepted;
 
-    if (!w->is_taker_open || (!is_batch && w->taking.phase != TAKING_GREETING))
+    if (!w->is_taker_open || w->is_taker_crashing ||
+        (!is_batch && w->taking.phase != TAKING_GREETING))
         return 0;
     if (result == 0 && !w->is_giver_open)
         result = -EPIPE;
@@ -307,7 +327,7 @@ static int taker_cannot_answer(struct world *w)
 
 static int taker_talks_nonsense(struct world *w)
 {
-    if (!w->is_taker_open || !w->is_giver_open || w->had_nonsense)
+    if (!w->is_taker_open || w->is_taker_crashing || !w->is_giver_open || w->had_nonsense)
         return 0;
     w->had_nonsense = 1;
     w->to_giver[w->n_to_giver++] = (struct reply){(uint8_t)(w->giving.sent + 2), 1};
@@ -316,10 +336,59 @@ static int taker_talks_nonsense(struct world *w)
 
 static int taker_reads_end(struct world *w)
 {
-    if (!w->is_taker_open || w->is_giver_open || w->n_to_taker > 0 ||
+    if (!w->is_taker_open || w->is_taker_crashing || w->is_giver_open || w->n_to_taker > 0 ||
         w->taking.phase == TAKING_ANSWERING)
         return 0;
     close_taker(w);
+    return 1;
+}
+
+static int giver_crashes(struct world *w)
+{
+    if (!w->is_giver_alive || w->is_giver_crashing)
+        return 0;
+    w->is_giver_crashing = 1;
+    for (unsigned i = 0; i < w->n_batches; i++)
+        w->batches[i].n_rescued += w->batches[i].is_givers;
+    return 1;
+}
+
+static int taker_crashes(struct world *w)
+{
+    if (!w->is_taker_alive || w->is_taker_crashing)
+        return 0;
+    w->is_taker_crashing = 1;
+    for (unsigned i = 0; i < w->n_batches; i++)
+        w->batches[i].n_rescued += w->batches[i].is_takers;
+    return 1;
+}
+
+static int taker_closes_in_crash(struct world *w)
+{
+    if (!w->is_taker_crashing || !w->is_taker_open)
+        return 0;
+    close_taker(w);
+    return 1;
+}
+
+static int giver_ends_crash(struct world *w)
+{
+    if (!w->is_giver_alive || !w->is_giver_crashing || giving_unanswered(&w->giving) > 0)
+        return 0;
+    w->is_giver_alive = 0;
+    close_giver(w);
+    return 1;
+}
+
+static int giver_gives_up(struct world *w)
+{
+    if (!w->is_giver_alive || !w->is_giver_crashing || giving_unanswered(&w->giving) == 0 ||
+        w->n_to_giver > 0 || !w->is_taker_open)
+        return 0;
+    w->is_giver_alive = 0;
+    w->is_giver_cut = 1;
+    seen.n_given_up++;
+    close_giver(w);
     return 1;
 }
 
@@ -328,6 +397,7 @@ static int giver_dies(struct world *w)
     if (!w->is_giver_alive)
         return 0;
     w->is_giver_alive = 0;
+    w->is_giver_cut = 1;
     close_giver(w);
     return 1;
 }
@@ -337,6 +407,7 @@ static int taker_dies(struct world *w)
     if (!w->is_taker_alive)
         return 0;
     w->is_taker_alive = 0;
+    w->is_taker_cut = !w->is_taker_crashing;
     close_taker(w);
     return 1;
 }
@@ -344,11 +415,12 @@ static int taker_dies(struct world *w)
 typedef int step(struct world *w);
 
 static step *const steps[] = {
-    giver_sends,         giver_has_enough,     giver_reads_answer, giver_reads_end,
-    giver_closes,        taker_accepts,        taker_refuses,      taker_answers,
-    taker_cannot_answer, taker_talks_nonsense, taker_reads_end,
+    giver_sends,           giver_has_enough,     giver_reads_answer, giver_reads_end,
+    giver_closes,          taker_accepts,        taker_refuses,      taker_answers,
+    taker_cannot_answer,   taker_talks_nonsense, taker_reads_end,    giver_ends_crash,
+    taker_closes_in_crash, giver_gives_up,
 };
-static step *const deaths[] = {giver_dies, taker_dies};
+static step *const deaths[] = {giver_crashes, taker_crashes, giver_dies, taker_dies};
 
 static void expand(const struct world *w)
 {
@@ -369,8 +441,10 @@ static void expand(const struct world *w)
     for (size_t i = 0; i < ARRAY_SIZE(deaths); i++) {
         struct world next = *w;
 
-        if (deaths[i](&next))
-            visit(&next);
+        if (!deaths[i](&next))
+            continue;
+        check(&next);
+        visit(&next);
     }
 }
 
@@ -388,7 +462,7 @@ static void transfer_rules__every_interleaving__one_owner_and_nobody_lost(void *
         first.is_giver_alive = first.is_taker_alive = 1;
         first.is_giver_open = first.is_taker_open = 1;
         for (unsigned i = 0; i < n; i++)
-            first.batches[i] = (struct batch){1, 0, GIVERS};
+            first.batches[i] = (struct batch){.is_givers = 1, .duty = GIVERS};
         visit(&first);
     }
     for (size_t i = 0; i < seen.n; i++) {
@@ -400,6 +474,7 @@ static void transfer_rules__every_interleaving__one_owner_and_nobody_lost(void *
     /* The exploration has been where the rules are needed. */
     assert_true(seen.n > 5000 && seen.n_final > 1000);
     assert_true(seen.n_released && seen.n_resumed && seen.n_owned && seen.n_dropped && seen.n_lost);
+    assert_true(seen.n_reclaimed && seen.n_given_up);
     free(seen.worlds);
     free(seen.keys);
     free(seen.index);
