@@ -149,8 +149,8 @@ LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a
 all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
 # What the shells know of the tool is what it knows of itself.
-$(B)/echo-client.bash $(B)/echo-client.zsh: $(B)/echo-client
-	$(Q)$< --completion $(subst .,,$(suffix $@)) >$@
+$(B)/echo-client.bash $(B)/echo-client.zsh: $(B)/echo-client tools/completion.sh
+	$(Q)tools/completion.sh $(subst .,,$(suffix $@)) $< >$@
 
 ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOALS)),)
 

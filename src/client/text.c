@@ -116,7 +116,7 @@ static bool is_string_arg(const json_t *table, const char *command, const char *
     return type && strcmp(type, "string") == 0;
 }
 
-static json_t *guess_value(const char *text)
+json_t *text_value(const char *text)
 {
     json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
 
@@ -139,7 +139,7 @@ static int add_arg(json_t *args, char *word, const json_t *table, const char *co
         snprintf(why, why_size, "'%s' is given twice", word);
         return -EINVAL;
     }
-    value = is_string_arg(table, command, word) ? json_string(equals + 1) : guess_value(equals + 1);
+    value = is_string_arg(table, command, word) ? json_string(equals + 1) : text_value(equals + 1);
     if (json_object_set_new(args, word, value) < 0) {
         snprintf(why, why_size, "argument %zu is not UTF-8", json_object_size(args) + 1);
         return -EINVAL;

@@ -21,6 +21,9 @@ int text_set_json(json_t *object, const char *key, const void *data, size_t len)
  */
 bool text_is_slip(const char *text, const char *word);
 
+/* text_value - @text as a JSON value if it is one, else as a string; NULL if it is not UTF-8 */
+json_t *text_value(const char *text);
+
 /*
  * text_parse_args - KEY=VALUE words as the arguments of a command: an object
  * @table    borrowed: what the server answers to `commands`; NULL or of an unknown shape = it is

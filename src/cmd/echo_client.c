@@ -3,6 +3,7 @@
  * it returns into the exit code. The commands live in echo_client_<name>.c.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,48 +17,59 @@
 
 /* The first row is what happens without a command. */
 static const struct command commands[] = {
-    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", send_run, NULL,
-     false, NULL},
-    {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?", ping_run,
-     ping_argp_options, false, NULL},
-    {"bench", "[OPTION...]", "how many messages per second, and how fast?", bench_run,
-     bench_argp_options, false, NULL},
-    {"audit", "[OPTION...]", "prove what becomes of every message", audit_run, audit_argp_options,
-     false, NULL},
+    {"send", "[MESSAGE...]", "print a line for each echo (the default command)", NULL, send_run,
+     false, 0, INT_MAX},
+    {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?",
+     "Send a message every so often and print how long its echo took; at the end, or on Ctrl-C, "
+     "what was lost and the least, mean and greatest time. Exit status 1: messages were lost.",
+     ping_run, false, 0, 0},
+    {"bench", "[OPTION...]", "how many messages per second, and how fast?",
+     "Measure how many messages per second a server echoes and how long each takes, for 10 seconds "
+     "if nothing else is said. Ctrl-C ends it with what it has. Exit status 1: worse than "
+     "--compare allows.",
+     bench_run, false, 0, 0},
+    {"audit", "[OPTION...]", "prove what becomes of every message",
+     "Send messages that describe themselves over many connections and prove what became of each: "
+     "echoed, lost, changed, doubled or out of order. Goes on through outages; Ctrl-C ends it "
+     "with the summary. Exit status 1: the limits were broken.",
+     audit_run, false, 0, 0},
     {"hold", "[-c N] [-t TIME] [--probe MIN-MAX]", "leave connections idle; what cuts them?",
-     hold_run, hold_argp_options, false, NULL},
-    {"info", "", "show the arbiter, its workers and what they have done", info_run, NULL, true,
-     NULL},
-    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers", top_run, top_argp_options, true, NULL},
-    {"actors", "", "list every actor with its process and state", actors_run, NULL, true, NULL},
-    {"commands", "", "list what can be asked of an actor with call", commands_run, NULL, true,
-     NULL},
-    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor", call_run, NULL, true,
-     "arbiter workers"},
-    {"reload", "[--force]", "read the configuration again; wait until it is done", reload_run,
-     reload_argp_options, true, NULL},
-    {"scale", "N", "change the number of workers; wait until they run", scale_run, NULL, true,
-     NULL},
-    {"upgrade", "", "execute the server's program anew; wait until it is done", upgrade_run, NULL,
-     true, NULL},
-    {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", crashes_run, NULL,
-     true, "show"},
-    {"stop", "[--now]", "stop the server; wait until it is gone", stop_run, stop_argp_options, true,
-     NULL},
-    {"log-level", "LEVEL", "change the log level until the next reload", log_level_run, NULL, true,
-     "debug info warning error"},
-    {"reopen-logs", "", "open the log file anew", reopen_logs_run, NULL, true, NULL},
+     "Open connections, leave them idle, and tell when and how each is cut; with --probe find out "
+     "how long a pause survives. Exit status 1: some were cut or refused.",
+     hold_run, false, 0, 0},
+    {"info", "", "show the arbiter, its workers and what they have done", NULL, request_run, true,
+     0, 0},
+    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers",
+     "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for each "
+     "worker and one for all, MB being 1000000 bytes. A server that goes away is waited for, with "
+     "--timeout only so long.",
+     top_run, true, 0, 0},
+    {"actors", "", "list every actor with its process and state", NULL, request_run, true, 0, 0},
+    {"commands", "", "list what can be asked of an actor with call", NULL, request_run, true, 0, 0},
+    {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor",
+     "Give one command to an actor (arbiter, worker.N, or workers for all of them) and print its "
+     "answer. The commands are listed by: echo-client commands",
+     call_run, true, 2, INT_MAX},
+    {"reload", "[--force]", "read the configuration again; wait until it is done", NULL, reload_run,
+     true, 0, 0},
+    {"scale", "N", "change the number of workers; wait until they run", NULL, request_run, true, 1,
+     1},
+    {"upgrade", "", "execute the server's program anew; wait until it is done",
+     "Let the server execute its program anew, in place, and wait until workers of the new one "
+     "have taken over.",
+     request_run, true, 0, 0},
+    {"crashes", "[show NUMBER]", "list the last crashes of workers, or show one", NULL, request_run,
+     true, 0, 2},
+    {"stop", "[--now]", "stop the server; wait until it is gone",
+     "Stop the server and wait until it is gone: every message that is on its way is still "
+     "answered, within arbiter.exit_timeout.",
+     stop_run, true, 0, 0},
+    {"log-level", "LEVEL", "change the log level until the next reload", NULL, request_run, true, 1,
+     1},
+    {"reopen-logs", "", "open the log file anew", NULL, request_run, true, 0, 0},
 };
 
 const char *argp_program_version = "echo-client " ECHO_VERSION;
-
-/* What is found before the command's own words. */
-struct main_input {
-    struct tool tool;
-    const struct command *command;
-    int argc;
-    char **argv;
-};
 
 static const struct command *command_find(const char *name)
 {
@@ -68,7 +80,7 @@ static const struct command *command_find(const char *name)
 }
 
 /* A word that was meant for a command must not be sent as a message, unnoticed. */
-static void check_word(const struct main_input *in, struct argp_state *state, const char *word)
+static void check_word(const struct tool *t, struct argp_state *state, const char *word)
 {
     static const char advice[] = "to send it as a message use: echo-client send";
 
@@ -78,57 +90,52 @@ static void check_word(const struct main_input *in, struct argp_state *state, co
                        advice, word);
     if (strcmp(word, "help") == 0)
         argp_error(state, "%s: no command; did you mean --help? %s %s", word, advice, word);
-    if (in->tool.control && !in->tool.has_address)
-        argp_error(state, "-C %s: %s is no command; %s %s without -C", in->tool.control, word,
-                   advice, word);
+    if (t->control && !t->has_address)
+        argp_error(state, "-C %s: %s is no command; %s %s without -C", t->control, word, advice,
+                   word);
 }
 
 /*
  * The first word ends the main options. It is a command's name or, for the default command, its
  * first argument; the word before it makes room for the program's name, which argp wants first.
  */
-static void take_words(struct main_input *in, struct argp_state *state)
+static void take_words(struct tool *t, struct argp_state *state)
 {
     int first = state->next - 1;
     bool is_quoted = state->quoted > 0 && first >= state->quoted;
     const struct command *found = is_quoted ? NULL : command_find(state->argv[first]);
 
     if (found) {
-        in->command = found;
-        in->argv = state->argv + first;
+        t->found = found;
+        t->argv = state->argv + first;
     } else {
         if (!is_quoted)
-            check_word(in, state, state->argv[first]);
-        in->argv = state->argv + first - (is_quoted ? 2 : 1);
+            check_word(t, state, state->argv[first]);
+        t->argv = state->argv + first - (is_quoted ? 2 : 1);
         if (is_quoted)
-            in->argv[1] = (char *)"--";
+            t->argv[1] = (char *)"--";
     }
-    in->argc = (int)(state->argv + state->argc - in->argv);
-    in->argv[0] = state->argv[0];
+    t->argc = (int)(state->argv + state->argc - t->argv);
+    t->argv[0] = state->argv[0];
     state->next = state->argc;
 }
 
-enum { OPT_COMPLETION = 2000 };
-
 static error_t parse_main(int key, char *arg, struct argp_state *state)
 {
-    struct main_input *in = state->input;
+    struct tool *t = state->input;
 
+    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &in->tool;
+        state->child_inputs[0] = t;
         return 0;
-    case OPT_COMPLETION:
-        if (completion_write(stdout, arg, commands, ARRAY_SIZE(commands)))
-            argp_error(state, "--completion %s: bash or zsh", arg);
-        exit(0); /* by way of check_output */
     case ARGP_KEY_ARG:
-        take_words(in, state);
+        take_words(t, state);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        if (in->tool.control && !in->tool.has_address)
+        if (t->control && !t->has_address)
             argp_error(state, "-C %s: what shall the server do? Name a command like info or reload",
-                       in->tool.control);
+                       t->control);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -208,26 +215,23 @@ int main(int argc, char **argv)
 {
     static char *no_words[] = {NULL, NULL};
     const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
-    static const struct argp_option options[] = {
-        {"completion", OPT_COMPLETION, "SHELL", OPTION_HIDDEN, NULL, 0}, {0}};
     const struct argp main_argp = {
-        .options = options,
         .parser = parse_main,
         .args_doc = "[send] MESSAGE...\n< FILE",
         .doc = doc,
         .children = children,
         .help_filter = filter_help,
     };
-    struct main_input in = {.command = &commands[0], .argc = 1, .argv = no_words};
+    struct tool t = {.found = &commands[0], .argc = 1, .argv = no_words};
     int rc, rc_flush;
 
     guard_stdio();
     atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
     no_words[0] = argv[0];
-    argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &in);
-    in.tool.command = in.command;
-    rc = in.command->run(&in.tool, in.argc, in.argv);
+    argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &t);
+    t.command = t.found;
+    rc = t.command->run(&t);
     rc_flush = rc == EXIT_PIPE ? 0 : out_flush();
     /* What stdio could not write it shall not try again. */
     _exit(rc ? rc : rc_flush);

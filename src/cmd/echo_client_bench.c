@@ -24,13 +24,17 @@ enum {
     MAX_SIZE = 1 << 28,
     DEFAULT_MS = 10000,
     DEFAULT_WARMUP_MS = 500,
+    DEFAULT_REGRESS = 5, /* percent */
 };
 
 struct benching {
     struct tool *tool;
     struct bench_options options;
-    bool has_depth, has_time, has_warmup, has_regress;
-    double max_regress; /* percent */
+    struct quantity_range size;
+    uint64_t rate; /* 0 = closed loop */
+    const char *compare; /* a file; NULL = with nothing */
+    struct quantity_share
+        max_regress; /* percent, with or without the sign; UINT64_MAX = the default */
     json_t *before; /* owned; NULL = nothing to compare with */
     struct live live;
     struct bench_counts shown; /* last, and when */
@@ -72,6 +76,13 @@ static void on_tick(struct bench *bench, void *data)
 
 /* ---- the end ---- */
 
+static double allowed_percent(const struct benching *b)
+{
+    if (b->max_regress.is_percent)
+        return b->max_regress.percent;
+    return b->max_regress.count == UINT64_MAX ? DEFAULT_REGRESS : (double)b->max_regress.count;
+}
+
 /* With --json the standard output has nothing but JSON. */
 static int print(struct benching *b, const struct bench_result *r, int *ret_worse)
 {
@@ -90,7 +101,7 @@ static int print(struct benching *b, const struct bench_result *r, int *ret_wors
         bench_text_write(f, o, &r->latency);
     }
     if (b->before)
-        *ret_worse = bench_compare(f, b->before, o, b->max_regress);
+        *ret_worse = bench_compare(f, b->before, o, allowed_percent(b));
     fclose(f);
     if (b->tool->is_json) {
         fputs(text, stderr);
@@ -161,175 +172,93 @@ static int bench_all(struct benching *b)
 
 /* ---- the command line ---- */
 
-enum { OPT_RATE = 1000, OPT_CHURN, OPT_THREADS, OPT_WARMUP, OPT_COMPARE, OPT_MAX_REGRESS };
-
-const struct argp_option bench_argp_options[] = {
-    {"connections", 'c', "N", 0, "connections at once; default 64", 0},
-    {"depth", 'd', "N", 0, "messages under way on each; default 1, with --rate 64", 0},
-    {"size", 's', "MIN-MAX", 0, "bytes of a message; default 64", 0},
-    {"time", 't', "TIME", 0, "how long, warm-up included; default 10s", 0},
-    {"count", 'n', "N", 0, "end after so many messages in all", 0},
-    {"rate", OPT_RATE, "N", 0,
-     "open loop: so many messages per second in all, timed from when they were due", 0},
-    {"churn", OPT_CHURN, "N", 0, "a new connection after every N messages", 0},
-    {"threads", OPT_THREADS, "N", 0, "generator threads; default 1", 0},
-    {"warmup", OPT_WARMUP, "TIME", 0, "not measured; default 500ms, with -n 0", 0},
-    {"compare", OPT_COMPARE, "FILE", 0, "an earlier output of --json: exit with 1 if worse", 0},
-    {"max-regress", OPT_MAX_REGRESS, "P%", 0,
-     "how much messages/s, 50 % and 99 % may be worse; default 5%", 0},
+static const struct own_option bench_options[] = {
+    {"connections", 'c', "N", "connections at once; default 64", OPTION_NUMBER,
+     OPTION_AT(struct benching, options.connections), 1, BENCH_CONNECTIONS_MAX},
+    {"depth", 'd', "N", "messages under way on each; default 1, with --rate 64", OPTION_NUMBER,
+     OPTION_AT(struct benching, options.depth), 1, BENCH_DEPTH_MAX},
+    {"size", 's', "MIN-MAX", "bytes of a message; default 64", OPTION_SIZE_RANGE,
+     OPTION_AT(struct benching, size), 0, MAX_SIZE},
+    {"time", 't', "TIME", "how long, warm-up included; default 10s", OPTION_MS,
+     OPTION_AT(struct benching, options.duration_ms), 10, TOOL_MS_MAX},
+    {"count", 'n', "N", "end after so many messages in all", OPTION_NUMBER,
+     OPTION_AT(struct benching, options.count), 1, UINT64_C(1) << 50},
+    {"rate", 0, "N", "open loop: so many messages per second in all, timed from when they were due",
+     OPTION_NUMBER, OPTION_AT(struct benching, rate), 1, 100000000},
+    {"churn", 0, "N", "a new connection after every N messages", OPTION_NUMBER,
+     OPTION_AT(struct benching, options.churn), 1, UINT32_MAX / 2},
+    {"threads", 0, "N", "generator threads; default 1", OPTION_NUMBER,
+     OPTION_AT(struct benching, options.threads), 1, BENCH_THREADS_MAX},
+    {"warmup", 0, "TIME", "not measured; default 500ms, with -n 0", OPTION_MS,
+     OPTION_AT(struct benching, options.warmup_ms), 0, TOOL_MS_MAX},
+    {"compare", 0, "FILE", "an earlier output of --json: exit with 1 if worse", OPTION_TEXT,
+     OPTION_AT(struct benching, compare), 0, 0},
+    {"max-regress", 0, "P%", "how much messages/s, 50 % and 99 % may be worse; default 5%",
+     OPTION_SHARE, OPTION_AT(struct benching, max_regress), 0, 0},
     {0},
 };
 
-static void set_size(struct benching *b, const char *arg, struct argp_state *state)
+static void load_before(struct benching *b)
 {
-    struct quantity_range range = {1, 1};
-
-    if (quantity_size_range(arg, 0, MAX_SIZE, &range))
-        argp_error(state, "-s %s: sizes like 64 or 64-16KiB", arg);
-    b->options.size_min = range.min;
-    b->options.size_max = range.max;
-}
-
-static void load_before(struct benching *b, const char *path, struct argp_state *state)
-{
+    const char *other;
     json_error_t e;
 
-    json_decref(b->before);
-    b->before = json_load_file(path, 0, &e);
+    if (!b->compare && b->max_regress.count != UINT64_MAX)
+        usage_error("--max-regress: it says how much worse than --compare FILE is allowed");
+    if (!b->compare)
+        return;
+    b->before = json_load_file(b->compare, 0, &e);
     if (!b->before)
-        argp_error(state, "--compare %s: %s", path, e.text);
-    else if (!json_is_number(json_object_get(b->before, "rate")) ||
-             !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "99")))
-        argp_error(state, "--compare %s: it is no output of: echo-client --json bench", path);
-}
-
-static void set_regress(struct benching *b, const char *arg, struct argp_state *state)
-{
-    struct quantity_share share = {0};
-
-    if (quantity_share(arg, &share))
-        argp_error(state, "--max-regress %s: a share up to 100%% like 5%%", arg);
-    b->has_regress = true;
-    b->max_regress = share.is_percent ? share.percent : (double)share.count;
-}
-
-static void check_compare(const struct benching *b, struct argp_state *state)
-{
-    const char *other = b->before ? bench_find_other(b->before, &b->options) : NULL;
-
-    if (b->has_regress && !b->before)
-        argp_error(state, "--max-regress: it says how much worse than --compare FILE is allowed");
+        usage_error("--compare %s: %s", b->compare, e.text);
+    if (!json_is_number(json_object_get(b->before, "rate")) ||
+        !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "99")))
+        usage_error("--compare %s: it is no output of: echo-client --json bench", b->compare);
+    other = bench_find_other(b->before, &b->options);
     if (other)
-        argp_error(state,
-                   "--compare: it was another bench: its %s was %g; give both the same -c, "
-                   "-d, -s, --rate and --churn",
-                   other, json_number_value(json_object_get(b->before, other)));
+        usage_error("--compare: it was another bench: its %s was %g; give both the same -c, -d, "
+                    "-s, --rate and --churn",
+                    other, json_number_value(json_object_get(b->before, other)));
 }
 
-static void check(struct benching *b, struct argp_state *state)
+/* What was not given is what the rest makes sensible. */
+static void complete_options(struct benching *b)
 {
     struct bench_options *o = &b->options;
 
     memcpy(o->separator, b->tool->separator, b->tool->separator_len);
     o->separator_len = b->tool->separator_len;
     o->timeout_ms = b->tool->timeout_ms;
-    if (!b->has_depth && o->rate > 0)
-        o->depth = 64;
-    if (o->size_min + o->separator_len == 0)
-        argp_error(state, "-s 0: without a separator there is nothing to send");
-    if ((o->size_max + o->separator_len) * o->depth > MAX_SIZE * UINT64_C(4))
-        argp_error(state, "-s and -d: more than 1 GiB under way on a connection");
-    if (!b->has_time && o->count)
-        o->duration_ms = 0;
-    if (!b->has_warmup && (o->count || o->duration_ms <= 2 * DEFAULT_WARMUP_MS))
-        o->warmup_ms = o->count ? 0 : o->duration_ms / 10;
-    if (o->duration_ms && o->warmup_ms >= o->duration_ms)
-        argp_error(state, "--warmup: it takes all of the time (-t)");
+    o->rate = (double)b->rate;
+    o->size_min = b->size.min;
+    o->size_max = b->size.max;
+    if (o->depth == 0)
+        o->depth = b->rate ? 64 : 1;
+    if (o->duration_ms == 0 && o->count == 0)
+        o->duration_ms = DEFAULT_MS;
+    if (o->warmup_ms == UINT64_MAX)
+        o->warmup_ms = o->count ? 0 : MIN(o->duration_ms / 10, (uint64_t)DEFAULT_WARMUP_MS);
     o->threads = MIN(o->threads, o->connections);
-    check_compare(b, state);
+    if (o->size_min + o->separator_len == 0)
+        usage_error("-s 0: without a separator there is nothing to send");
+    if ((o->size_max + o->separator_len) * o->depth > MAX_SIZE * UINT64_C(4))
+        usage_error("-s and -d: more than 1 GiB under way on a connection");
+    if (o->duration_ms && o->warmup_ms >= o->duration_ms)
+        usage_error("--warmup: it takes all of the time (-t)");
 }
 
-static error_t parse_bench(int key, char *arg, struct argp_state *state)
+int bench_run(struct tool *t)
 {
-    struct benching *b = state->input;
-    struct bench_options *o = &b->options;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = b->tool;
-        return 0;
-    case 'c':
-        o->connections = (unsigned)option_number("-c", arg, 1, BENCH_CONNECTIONS_MAX, state);
-        return 0;
-    case 'd':
-        o->depth = (unsigned)option_number("-d", arg, 1, BENCH_DEPTH_MAX, state);
-        b->has_depth = true;
-        return 0;
-    case 's':
-        set_size(b, arg, state);
-        return 0;
-    case 't':
-        o->duration_ms = option_ms("-t", arg, 10, state);
-        b->has_time = true;
-        return 0;
-    case 'n':
-        o->count = option_number("-n", arg, 1, UINT64_C(1) << 50, state);
-        return 0;
-    case OPT_RATE:
-        o->rate = (double)option_number("--rate", arg, 1, 100000000, state);
-        return 0;
-    case OPT_CHURN:
-        o->churn = (unsigned)option_number("--churn", arg, 1, UINT32_MAX / 2, state);
-        return 0;
-    case OPT_THREADS:
-        o->threads = (unsigned)option_number("--threads", arg, 1, BENCH_THREADS_MAX, state);
-        return 0;
-    case OPT_WARMUP:
-        o->warmup_ms = option_ms("--warmup", arg, 0, state);
-        b->has_warmup = true;
-        return 0;
-    case OPT_COMPARE:
-        load_before(b, arg, state);
-        return 0;
-    case OPT_MAX_REGRESS:
-        set_regress(b, arg, state);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "bench takes no words: %s; an address goes behind -a", arg);
-        return 0;
-    case ARGP_KEY_END:
-        check(b, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-int bench_run(struct tool *t, int argc, char **argv)
-{
-    static const struct argp argp = {
-        .options = bench_argp_options,
-        .parser = parse_bench,
-        .args_doc = "bench",
-        .doc =
-            "Measure how many messages per second a server echoes and how long each takes, for 10 "
-            "seconds if nothing else is said. Ctrl-C ends it with what it has. Exit status 1: "
-            "worse than --compare allows.",
-    };
     struct benching b = {
         .tool = t,
-        .max_regress = 5,
-        .options = {.connections = 64,
-                    .depth = 1,
-                    .threads = 1,
-                    .size_min = 64,
-                    .size_max = 64,
-                    .duration_ms = DEFAULT_MS,
-                    .warmup_ms = DEFAULT_WARMUP_MS},
+        .size = {64, 64},
+        .max_regress = {.count = UINT64_MAX},
+        .options = {.connections = 64, .threads = 1, .warmup_ms = UINT64_MAX},
     };
     int rc;
 
-    tool_parse(&argp, argc, argv, &b);
+    tool_parse(t, bench_options, &b);
+    complete_options(&b);
+    load_before(&b);
     rc = files_allow("bench", b.options.connections);
     live_init(&b.live);
     if (rc == 0)

@@ -22,7 +22,6 @@ enum {
     EXIT_CUT = 1,
     CONNECTIONS_MAX = 1000000,
     SHOWN_EVERY = 4, /* looks */
-    MAX_MS = 1000000000,
 };
 
 struct holding {
@@ -187,60 +186,24 @@ static int hold_run_all(struct holding *h)
 
 /* ---- the command line ---- */
 
-enum { OPT_PROBE = 1000 };
-
-const struct argp_option hold_argp_options[] = {
-    {"connections", 'c', "N", 0, "connections to hold; default 100", 0},
-    {"time", 't', "TIME", 0, "end after so long; default: when all are cut", 0},
-    {"probe", OPT_PROBE, "MIN-MAX", 0,
-     "send a message on each after an idle time of its own, evenly from MIN to MAX", 0},
-    {"quiet", 'q', NULL, 0, "only the summary", 0},
+static const struct own_option hold_options[] = {
+    {"connections", 'c', "N", "connections to hold; default 100", OPTION_NUMBER,
+     OPTION_AT(struct holding, options.n), 1, CONNECTIONS_MAX},
+    {"time", 't', "TIME", "end after so long; default: when all are cut", OPTION_MS,
+     OPTION_AT(struct holding, duration_ms), 1, TOOL_MS_MAX},
+    {"probe", 0, "MIN-MAX",
+     "send a message on each after an idle time of its own, evenly from MIN to MAX",
+     OPTION_MS_RANGE, OPTION_AT(struct holding, options.probe), 1, TOOL_MS_MAX},
+    {"quiet", 'q', NULL, "only the summary", OPTION_SET, OPTION_AT(struct holding, is_quiet), 0, 0},
     {0},
 };
 
-static error_t parse_hold(int key, char *arg, struct argp_state *state)
+int hold_run(struct tool *t)
 {
-    struct holding *h = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = h->tool;
-        return 0;
-    case 'c':
-        h->options.n = (unsigned)option_number("-c", arg, 1, CONNECTIONS_MAX, state);
-        return 0;
-    case 't':
-        h->duration_ms = option_ms("-t", arg, 1, state);
-        return 0;
-    case OPT_PROBE:
-        if (quantity_ms_range(arg, 1, MAX_MS, &h->options.probe))
-            argp_error(state, "--probe %s: times like 60s or 1m-10m", arg);
-        h->options.is_probing = true;
-        return 0;
-    case 'q':
-        h->is_quiet = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "hold takes no words: %s; an address goes behind -a", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-int hold_run(struct tool *t, int argc, char **argv)
-{
-    static const struct argp argp = {
-        .options = hold_argp_options,
-        .parser = parse_hold,
-        .args_doc = "hold",
-        .doc = "Open connections, leave them idle, and tell when and how each is cut; with --probe "
-               "find out how long a pause survives. Exit status 1: some were cut or refused.",
-    };
     struct holding h = {.tool = t, .options = {.n = 100}};
     int rc;
 
-    tool_parse(&argp, argc, argv, &h);
+    tool_parse(t, hold_options, &h);
     memcpy(h.options.message, "hold", 4);
     memcpy(h.options.message + 4, t->separator, t->separator_len);
     h.options.message_len = 4 + t->separator_len;

@@ -3,7 +3,10 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 #include "base/escape.h"
 #include "base/num.h"
@@ -13,7 +16,7 @@
 
 #define DEFAULT_ADDRESS "127.0.0.1:8060"
 
-enum { DEFAULT_TIMEOUT_MS = 10000, MAX_MS = 1000000000 };
+enum { DEFAULT_TIMEOUT_MS = 10000 };
 
 enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
 
@@ -106,7 +109,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_TIMEOUT:
         t->has_timeout = true;
-        if (num_parse_duration_ms(arg, 0, MAX_MS, &t->timeout_ms))
+        if (num_parse_duration_ms(arg, 0, TOOL_MS_MAX, &t->timeout_ms))
             argp_error(state, "--timeout %s: seconds from 0 to 1000000, like 2 or 0.5", arg);
         return 0;
     case OPT_SEPARATOR:
@@ -123,34 +126,141 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-uint64_t option_number(const char *option, const char *arg, uint64_t min, uint64_t max,
-                       struct argp_state *state)
-{
-    uint64_t n = min;
-
-    if (num_parse_u64(arg, min, max, &n))
-        argp_error(state, "%s %s: a number from %" PRIu64 " to %" PRIu64, option, arg, min, max);
-    return n;
-}
-
-uint64_t option_ms(const char *option, const char *arg, uint64_t min_ms, struct argp_state *state)
-{
-    uint64_t ms = min_ms;
-
-    if (quantity_ms(arg, min_ms, MAX_MS, &ms))
-        argp_error(state, "%s %s: a time like 200ms, 2, 30s or 10m", option, arg);
-    return ms;
-}
-
 const struct argp tool_argp = {.options = options, .parser = parse_option};
 
-void tool_parse(const struct argp *own, int argc, char **argv, void *input)
-{
-    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
-    struct argp argp = *own;
+/* ---- a command's own options ---- */
 
-    argp.children = children;
-    argp_parse(&argp, argc, argv, 0, NULL, input);
+enum { OWN_OPTIONS_MAX = 32, OWN_KEY = 1000 };
+
+struct own_words {
+    struct tool *tool;
+    const struct own_option *options;
+    void *values;
+};
+
+void usage_error(const char *format, ...)
+{
+    va_list ap;
+
+    fputs("echo-client: ", stderr);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputs("\nTry `echo-client --help' for more information.\n", stderr);
+    exit(EX_USAGE);
+}
+
+static void store_number(const struct own_option *o, void *to, uint64_t n)
+{
+    if (o->size == sizeof(uint32_t))
+        *(uint32_t *)to = (uint32_t)n;
+    else
+        *(uint64_t *)to = n;
+}
+
+/* Reads @arg into @to. Returns what is allowed if it is not that, else NULL. */
+static const char *read_value(const struct own_option *o, const char *arg, void *to)
+{
+    uint64_t n = 0;
+
+    switch (o->kind) {
+    case OPTION_SET:
+        *(bool *)to = true;
+        return NULL;
+    case OPTION_TEXT:
+        *(const char **)to = arg;
+        return NULL;
+    case OPTION_MS_RANGE:
+        return quantity_ms_range(arg, o->min, o->max, to) ? "one time or two, like 20ms or 10ms-1s"
+                                                          : NULL;
+    case OPTION_SIZE_RANGE:
+        return quantity_size_range(arg, o->min, o->max, to)
+                   ? "one size or two in bytes, like 64 or 64-16KiB"
+                   : NULL;
+    case OPTION_SHARE:
+        return quantity_share(arg, to) ? "a number, or a share up to 100% like 0.1%" : NULL;
+    case OPTION_NUMBER:
+        if (num_parse_u64(arg, o->min, o->max, &n))
+            return "a number";
+        break;
+    case OPTION_MS:
+        if (quantity_ms(arg, o->min, o->max, &n))
+            return "a time like 200ms, 2, 30s or 10m";
+        break;
+    case OPTION_SIZE:
+        if (num_parse_size(arg, o->min, o->max, &n))
+            return "bytes, like 1000 or 64KiB";
+        break;
+    }
+    store_number(o, to, n);
+    return NULL;
+}
+
+static void set_own(const struct own_words *w, const struct own_option *o, const char *arg)
+{
+    const char *allowed = read_value(o, arg, (char *)w->values + o->offset);
+    char range[64] = "";
+
+    if (!allowed)
+        return;
+    if (o->max > 0)
+        snprintf(range, sizeof(range), ", from %" PRIu64 " to %" PRIu64 "%s", o->min, o->max,
+                 o->kind == OPTION_MS || o->kind == OPTION_MS_RANGE ? " ms" : "");
+    usage_error("--%s %s: it takes %s%s", o->name, arg, allowed, range);
+}
+
+static error_t parse_own(int key, char *arg, struct argp_state *state)
+{
+    struct own_words *w = state->input;
+    const struct command *c = w->tool->command;
+
+    for (const struct own_option *o = w->options; o && o->name; o++)
+        if (key == (o->letter ? o->letter : OWN_KEY + (int)(o - w->options))) {
+            set_own(w, o, arg);
+            return 0;
+        }
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = w->tool;
+        return 0;
+    case ARGP_KEY_ARGS:
+        w->tool->n_words = state->argc - state->next;
+        w->tool->words = state->argv + state->next;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_END:
+        if (w->tool->n_words < c->min_words || w->tool->n_words > c->max_words)
+            usage_error("%s takes %s words: it is written: %s %s", c->name,
+                        w->tool->n_words < c->min_words ? "more"
+                        : c->max_words                  ? "fewer"
+                                                        : "no",
+                        c->name, c->args);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+void tool_parse(struct tool *t, const struct own_option *own, void *values)
+{
+    const struct command *c = t->command;
+    struct argp_option rows[OWN_OPTIONS_MAX + 1] = {0};
+    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    char usage[128];
+    const struct argp argp = {.options = rows,
+                              .parser = parse_own,
+                              .args_doc = usage,
+                              .doc = c->doc ? c->doc : c->help,
+                              .children = children};
+    struct own_words w = {t, own, values};
+
+    snprintf(usage, sizeof(usage), "%s %s", c->name, c->args);
+    for (size_t i = 0; own && own[i].name; i++)
+        rows[i] = (struct argp_option){.name = own[i].name,
+                                       .key = own[i].letter ? own[i].letter : OWN_KEY + (int)i,
+                                       .arg = own[i].arg,
+                                       .doc = own[i].help};
+    argp_parse(&argp, t->argc, t->argv, 0, NULL, &w);
 }
 
 int tool_client(const struct tool *t, struct ev_loop *loop, unsigned pipeline,
@@ -162,7 +272,7 @@ int tool_client(const struct tool *t, struct ev_loop *loop, unsigned pipeline,
     o.loop = loop;
     o.pool_size = 1;
     o.pipeline = pipeline;
-    o.timeout_ms = (int)t->timeout_ms; /* MAX_MS at most */
+    o.timeout_ms = (int)t->timeout_ms; /* TOOL_MS_MAX at most */
     o.separator = t->separator;
     o.separator_len = t->separator_len;
     o.max_message = TOOL_MESSAGE_MAX;

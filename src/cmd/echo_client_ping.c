@@ -300,54 +300,20 @@ static int ping(struct pinging *p)
 
 /* ---- the command line ---- */
 
-const struct argp_option ping_argp_options[] = {
-    {"count", 'n', "COUNT", 0, "end after so many messages; default: no end", 0},
-    {"interval", 'i', "TIME", 0, "from one message to the next, like 200ms; default 1s", 0},
-    {"size", 's', "SIZE", 0, "bytes of a message, 16 at least; default 64", 0},
+static const struct own_option ping_options[] = {
+    {"count", 'n', "COUNT", "end after so many messages; default: no end", OPTION_NUMBER,
+     OPTION_AT(struct pinging, count), 1, UINT32_MAX},
+    {"interval", 'i', "TIME", "from one message to the next, like 200ms; default 1s", OPTION_MS,
+     OPTION_AT(struct pinging, interval_ms), 0, TOOL_MS_MAX},
+    {"size", 's', "SIZE", "bytes of a message, 16 at least; default 64", OPTION_SIZE,
+     OPTION_AT(struct pinging, size), MIN_SIZE, TOOL_MESSAGE_MAX},
     {0},
 };
 
-static error_t parse_ping(int key, char *arg, struct argp_state *state)
+int ping_run(struct tool *t)
 {
-    struct pinging *p = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = p->tool;
-        return 0;
-    case 'n':
-        p->count = option_number("-n", arg, 1, UINT32_MAX, state);
-        return 0;
-    case 'i':
-        p->interval_ms = option_ms("-i", arg, 0, state);
-        return 0;
-    case 's':
-        if (num_parse_size(arg, MIN_SIZE, TOOL_MESSAGE_MAX, &p->size))
-            argp_error(state, "-s %s: bytes from %d on, like 1000 or 64KiB", arg, MIN_SIZE);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state,
-                   "ping takes no words: %s; an address goes behind -a; as a message: echo-client "
-                   "send ping %s",
-                   arg, arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-int ping_run(struct tool *t, int argc, char **argv)
-{
-    static const struct argp argp = {
-        .options = ping_argp_options,
-        .parser = parse_ping,
-        .args_doc = "ping",
-        .doc = "Send a message every so often and print how long its echo took; at the end, or on "
-               "Ctrl-C, what was lost and the least, mean and greatest time. Exit status 1: "
-               "messages were lost.",
-    };
     struct pinging p = {.tool = t, .interval_ms = 1000, .size = 64};
 
-    tool_parse(&argp, argc, argv, &p);
+    tool_parse(t, ping_options, &p);
     return ping(&p);
 }

@@ -18,7 +18,7 @@
 #include "cmd/echo_client_prompt.h"
 #include "echo/echo.h"
 
-enum { WINDOW = 256 };
+enum { WINDOW = 256, LINES_CHUNK = 262144 };
 
 /* A message whose reply is awaited; its bytes are borrowed from the command line or the lines. */
 struct awaited {
@@ -187,6 +187,74 @@ static int send_words(struct sending *s, int n, char **words)
     return rc ? rc : take_all(s);
 }
 
+/* ---- lines of the standard input ---- */
+
+/* Any bytes but the newline, of any length up to a bound. What has been read is never waited for,
+ * so that a batch can be sent off. */
+struct lines {
+    int fd; /* borrowed */
+    char *data;
+    size_t start, len, capacity; /* unread bytes are data[start..start+len) */
+    size_t scanned; /* of these, looked at for a newline */
+    bool is_end;
+};
+
+/* The next line that is here already, without its newline. @ret is borrowed until lines_fill.
+ * Returns 1, or 0 if none is here (or ever will be: is_end). */
+static int lines_take(struct lines *l, const char **ret, size_t *ret_len)
+{
+    char *from = l->data + l->start;
+    char *newline = NULL;
+
+    if (l->len > l->scanned)
+        newline = memchr(from + l->scanned, '\n', l->len - l->scanned);
+    if (!newline) {
+        l->scanned = l->len;
+        if (!l->is_end || l->len == 0)
+            return 0;
+    }
+    *ret = from;
+    *ret_len = newline ? (size_t)(newline - from) : l->len;
+    l->start += *ret_len + (newline ? 1 : 0);
+    l->len -= *ret_len + (newline ? 1 : 0);
+    l->scanned = 0;
+    return 1;
+}
+
+static int lines_grow(struct lines *l)
+{
+    size_t capacity = l->capacity ? l->capacity * 2 : LINES_CHUNK;
+    char *data = realloc(l->data, capacity);
+
+    if (!data)
+        return -ENOMEM;
+    l->data = data;
+    l->capacity = capacity;
+    return 0;
+}
+
+/* Reads once; blocks. Lines taken before are gone. Returns 0, -EMSGSIZE or -errno. */
+static int lines_fill(struct lines *l, size_t max)
+{
+    ssize_t n;
+
+    if (l->start > 0)
+        memmove(l->data, l->data + l->start, l->len);
+    l->start = 0;
+    if (l->len > max)
+        return -EMSGSIZE;
+    if (l->len == l->capacity && lines_grow(l))
+        return -ENOMEM;
+    do {
+        n = read(l->fd, l->data + l->len, l->capacity - l->len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -errno;
+    l->len += (size_t)n;
+    l->is_end = n == 0;
+    return 0;
+}
+
 static int input_failed(struct sending *s, int rc)
 {
     if (rc == -EMSGSIZE)
@@ -247,41 +315,24 @@ static int send_prompt(struct sending *s)
 
 static int send_input(struct sending *s)
 {
-    struct lines l;
+    struct lines l = {.fd = STDIN_FILENO};
     int rc;
 
-    lines_init(&l, STDIN_FILENO);
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
         rc = send_prompt(s);
     else
         rc = send_lines(s, &l);
-    lines_fini(&l);
+    free(l.data);
     return rc;
 }
 
-static error_t parse_send(int key, char *arg, struct argp_state *state)
+int send_run(struct tool *t)
 {
-    (void)arg;
-    if (key != ARGP_KEY_INIT)
-        return ARGP_ERR_UNKNOWN;
-    state->child_inputs[0] = state->input;
-    return 0;
-}
-
-int send_run(struct tool *t, int argc, char **argv)
-{
-    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
-    const struct argp argp = {
-        .parser = parse_send,
-        .args_doc = "[MESSAGE...]",
-        .doc = "Send messages and print one line for each echo.",
-        .children = children,
-    };
     struct sending s = {.tool = t};
-    int rc, first;
+    int rc;
 
-    argp_parse(&argp, argc, argv, 0, &first, t);
-    rc = argc > first ? send_words(&s, argc - first, argv + first) : send_input(&s);
+    tool_parse(t, NULL, NULL);
+    rc = t->n_words > 0 ? send_words(&s, t->n_words, t->words) : send_input(&s);
     disconnect(&s);
     return rc;
 }

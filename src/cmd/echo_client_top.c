@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
-#include "base/num.h"
 #include "base/util.h"
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
@@ -243,7 +242,7 @@ static int turn(struct top *t)
     return rc;
 }
 
-static int run(struct top *t)
+static int top_loop(struct top *t)
 {
     int rc;
 
@@ -264,58 +263,24 @@ static int run(struct top *t)
 
 /* ---- the command line ---- */
 
-enum { MIN_INTERVAL_MS = 100, MAX_INTERVAL_MS = 3600000 };
-
-const struct argp_option top_argp_options[] = {
-    {"count", 'n', "COUNT", 0, "show so many views, then end; default: no end", 0},
-    {"interval", 'i', "SECONDS", 0, "from one view to the next, from 0.1 to 3600; default 1", 0},
+static const struct own_option top_options[] = {
+    {"count", 'n', "COUNT", "show so many views, then end; default: no end", OPTION_NUMBER,
+     OPTION_AT(struct top, count), 1, UINT32_MAX},
+    {"interval", 'i', "SECONDS", "from one view to the next, from 0.1 to 3600; default 1",
+     OPTION_MS, OPTION_AT(struct top, interval_ms), 100, 3600000},
     {0},
 };
 
-static error_t parse_top(int key, char *arg, struct argp_state *state)
+int top_run(struct tool *tool)
 {
-    struct top *t = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = t->op.tool;
-        return 0;
-    case 'n':
-        if (num_parse_u64(arg, 1, UINT32_MAX, &t->count))
-            argp_error(state, "-n %s: a number from 1 on", arg);
-        return 0;
-    case 'i':
-        if (num_parse_duration_ms(arg, MIN_INTERVAL_MS, MAX_INTERVAL_MS, &t->interval_ms))
-            argp_error(state, "-i %s: seconds from 0.1 to 3600, like 2 or 0.5", arg);
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "top has no words: %s", arg);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-int top_run(struct tool *tool, int argc, char **argv)
-{
-    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
-    const struct argp argp = {
-        .options = top_argp_options,
-        .parser = parse_top,
-        .args_doc = "top",
-        .doc = "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for "
-               "each worker and one for all, MB being 1000000 bytes. A server that goes away is "
-               "waited for, with --timeout only so long.",
-        .children = children,
-    };
     struct top t = {.op.tool = tool, .interval_ms = 1000, .signal_fd = -1};
     int rc;
 
-    argp_parse(&argp, argc, argv, 0, NULL, &t);
+    tool_parse(tool, top_options, &t);
     t.is_lines = tool->is_json || !screen_is_usable();
     rc = operator_open(&t.op, tool, 0);
     if (rc == 0)
-        rc = run(&t);
+        rc = top_loop(&t);
     json_decref(t.now);
     operator_close(&t.op);
     return rc;

@@ -132,7 +132,7 @@ static void on_connected(struct lane *l)
     h->n_connecting--;
     h->report.n_opened++;
     h->report.n_open++;
-    if (o->is_probing)
+    if (o->probe.max > 0)
         lane_wake_in(l, hold_probe_ms(o->probe.min, o->probe.max, k->index, o->n));
     begin_more(h);
 }

@@ -130,20 +130,11 @@ static void completion__zsh__as_typed(void **state)
                   "printf 'set%s\\n' -up\n");
 }
 
-static void completion__another_shell__usage(void **state)
-{
-    struct it *it = *state;
-    struct tool_run r = RUN(it, NO_INPUT, "--completion", "tcsh");
-
-    assert_int_equal(r.code, 64);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(completion__bash__as_typed),
         IT(completion__zsh__as_typed),
-        IT(completion__another_shell__usage),
     };
 
     return it_run(tests);
