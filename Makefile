@@ -159,6 +159,9 @@ PROBE := $(B)/probe-$(subst /,_,$(subst $(empty) ,_,$(CC))).mk
 # Looked for here and not in a recipe: make would say in three lines more that it cannot go on.
 MISSING := $(if $(wildcard $(PROBE)),,$(shell tools/need.sh -n build 2>&1))
 $(if $(MISSING),$(error $(MISSING)))
+ifeq ($(shell command -v $(firstword $(CC)) 2>/dev/null),)
+$(error CC=$(CC): there is no compiler $(firstword $(CC)), known to work: gcc, clang)
+endif
 include $(PROBE)
 $(PROBE): tools/probe.sh
 	@mkdir -p $(@D)

@@ -177,6 +177,19 @@ static void make__packages_missing__one_line_that_names_them(void **state)
     MUST(access(it_path(it, "build"), F_OK) < 0, "something is left");
 }
 
+static void make__compiler_missing__one_line_that_names_it(void **state)
+{
+    struct it *it = *state;
+    char script[256];
+    snprintf(script, sizeof(script), "unset MAKEFLAGS MAKELEVEL; exec make B=%s/build CC=nosuchcc",
+             it->dir);
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    MUST(it_tool_run(it, "make.log", argv) == 2, "it does not fail");
+    MUST_COME(it_file_has(it_path(it, "make.log"), "there is no compiler nosuchcc"), "not named");
+    MUST(it_count_lines(it_path(it, "make.log"), "") == 1, "more than one line");
+    MUST(access(it_path(it, "build"), F_OK) < 0, "something is left");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +198,7 @@ int main(void)
         IT(install__symbols__only_arb),
         IT(uninstall__after_install__nothing_left),
         IT(make__packages_missing__one_line_that_names_them),
+        IT(make__compiler_missing__one_line_that_names_it),
     };
 
     return it_run(tests);
