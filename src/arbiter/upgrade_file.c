@@ -6,11 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -105,7 +105,8 @@ static void block_alarm(bool is_on)
 static struct {
     int program_fd;
     char **argv;
-    int n_fds; /* that there can be */
+    int *fds; /* owned: those that this image has begun to keep for itself */
+    size_t n_fds;
 } guard;
 
 /* The kernel's timer decides it, and nobody who sends SIGALRM. */
@@ -113,8 +114,8 @@ static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
 {
     if (info->si_code != SI_KERNEL)
         return;
-    for (int fd = 3; fd < guard.n_fds; fd++)
-        fcntl(fd, F_SETFD, 0);
+    for (size_t i = 0; i < guard.n_fds; i++)
+        fcntl(guard.fds[i], F_SETFD, 0);
     set_alarm(true);
     if (guard.argv)
         execveat(guard.program_fd, "", guard.argv, environ, AT_EMPTY_PATH);
@@ -125,16 +126,28 @@ void upgrade_guard(const struct upgrade_exec *back)
 {
     static char inherit[64], failed[STATE_WHY_LEN + 32];
     struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
-    struct rlimit rl;
 
     snprintf(inherit, sizeof(inherit), "--inherit=%d,-1", back->state_fd);
     snprintf(failed, sizeof(failed), "--inherit-failed=%s", back->failed);
     guard.program_fd = back->program_fd;
     guard.argv = back->program_fd >= 0 ? build_argv(back, inherit, failed) : NULL;
-    guard.n_fds = getrlimit(RLIMIT_NOFILE, &rl) == 0 ? (int)MIN(rl.rlim_cur, (rlim_t)65536) : 1024;
     sigfillset(&action.sa_mask);
     sigaction(SIGALRM, &action, NULL);
     block_alarm(false);
+}
+
+int upgrade_guard_fds(const struct upgrade_state *s)
+{
+    int *fds;
+    size_t n;
+    const int rc = upgrade_state_fds(s, &fds, &n);
+
+    if (rc < 0)
+        return rc;
+    guard.fds = fds;
+    atomic_signal_fence(memory_order_seq_cst);
+    guard.n_fds = n;
+    return 0;
 }
 
 void upgrade_unguard(void)
@@ -143,7 +156,10 @@ void upgrade_unguard(void)
     block_alarm(true);
     signal(SIGALRM, SIG_IGN);
     free(guard.argv);
+    free(guard.fds);
     guard.argv = NULL;
+    guard.fds = NULL;
+    guard.n_fds = 0;
 }
 
 int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)

@@ -66,8 +66,10 @@ struct upgrade_exec {
 int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s);
 
 /* upgrade_guard - the new image: if the alarm comes, go back by @back, or end if there is no way
+ * upgrade_guard_fds - before it makes any of those in @s close-on-exec. Returns 0 or -ENOMEM.
  * upgrade_unguard - it has begun */
 void upgrade_guard(const struct upgrade_exec *back);
+int upgrade_guard_fds(const struct upgrade_state *s);
 void upgrade_unguard(void);
 
 /* upgrade_pass_fds - close-on-exec or not, of all in @s. Returns 0 or -ENOMEM. */

@@ -148,6 +148,8 @@ int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
     rc = find_overrides(&s, &overrides, &options.n_overrides);
     options.overrides = overrides;
     if (rc == 0)
+        rc = upgrade_guard_fds(&s);
+    if (rc == 0)
         rc = take_over(&a, &s, inherited, log, &options, why);
     if (rc < 0)
         return return_early(inherited, &s, log, given, why);
