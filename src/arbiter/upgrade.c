@@ -217,7 +217,7 @@ static const char *go_forward(struct arbiter *a)
     struct upgrade *u = &a->upgrade;
     struct upgrade_exec exec = {.path = u->path, .argv = a->options->image->argv};
     struct stat st;
-    int rc;
+    int rc, watch_fd;
 
     if (stat(u->path, &st) < 0 || !is_same_file(&st, &u->candidate))
         return "the program has changed since the dry run: ask again";
@@ -226,7 +226,9 @@ static const char *go_forward(struct arbiter *a)
     if (exec.back_fd < 0)
         return "/proc/self/exe cannot be opened, so there would be no way back";
     log_info(a->log, "upgrading: executing the program");
+    watch_fd = upgrade_watch(a->log);
     rc = exec_image(a, &exec);
+    fds_close(&watch_fd);
     fds_close(&exec.back_fd);
     return strerror(-rc);
 }

@@ -16,7 +16,12 @@ struct arbiter;
 struct tr_action;
 struct upgrade_state;
 
-enum { UPGRADE_CHECK_MS = 5000, UPGRADE_BEGIN_MS = 5000, UPGRADE_RETRY_MS = 50 };
+enum {
+    UPGRADE_CHECK_MS = 5000,
+    UPGRADE_BEGIN_MS = 5000,
+    UPGRADE_WATCH_MS = 15000,
+    UPGRADE_RETRY_MS = 50
+};
 
 enum upgrade_phase {
     UPGRADE_NONE,

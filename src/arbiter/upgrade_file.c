@@ -5,18 +5,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "arbiter/upgrade.h"
 #include "base/fds.h"
+#include "base/log.h"
+#include "base/title.h"
 #include "base/util.h"
 
 int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
@@ -160,6 +164,43 @@ void upgrade_unguard(void)
     guard.argv = NULL;
     guard.fds = NULL;
     guard.n_fds = 0;
+}
+
+/* It is killed with the arbiter, whose number nobody else can have until then. */
+static void __attribute__((noreturn)) watch_exec(int end, struct log *log, pid_t arbiter)
+{
+    struct pollfd p = {.fd = end, .events = POLLIN};
+    int keep[] = {end, log->fd};
+
+    title_set("guard", "upgrade");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    fds_close_all_except(keep, ARRAY_SIZE(keep));
+    log_forked(log, "guard");
+    if (getppid() == arbiter && poll(&p, 1, UPGRADE_WATCH_MS) == 0) {
+        log_error(log, "the new program does not begin, and is deaf: killed; the workers drain",
+                  F_INT("process", arbiter));
+        kill(arbiter, SIGKILL);
+    }
+    _exit(EX_OK);
+}
+
+int upgrade_watch(struct log *log)
+{
+    const pid_t arbiter = getpid();
+    int ends[2];
+    pid_t pid;
+
+    if (pipe(ends) < 0) /* inherited by the program */
+        return -1;
+    pid = fork();
+    if (pid == 0) {
+        fds_close(&ends[1]);
+        watch_exec(ends[0], log, arbiter);
+    }
+    fds_close(&ends[0]);
+    if (pid < 0)
+        fds_close(&ends[1]);
+    return ends[1];
 }
 
 int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)

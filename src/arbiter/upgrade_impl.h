@@ -9,6 +9,7 @@
 
 struct arbiter;
 struct config;
+struct log;
 struct upgrade;
 
 /* Names of the engine's enums in the state; NULL = none that travels. */
@@ -64,6 +65,15 @@ struct upgrade_exec {
  * Returns -errno; then it is as if nothing had happened.
  */
 int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s);
+
+/*
+ * upgrade_watch - before a program is executed: start a process that kills this one unless somebody
+ * closes the returned descriptor within UPGRADE_WATCH_MS
+ * Our programs do so when they begin, as they close whatever is not in the state. Another one,
+ * which hangs with all signals blocked, could be ended by nothing but SIGKILL. Returns -1 if there
+ * cannot be one.
+ */
+int upgrade_watch(struct log *log);
 
 /* upgrade_guard - the new image: if the alarm comes, go back by @back, or end if there is no way
  * upgrade_guard_fds - before it makes any of those in @s close-on-exec. Returns 0 or -ENOMEM.

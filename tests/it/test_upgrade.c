@@ -532,6 +532,29 @@ static void upgrade__new_program_hangs_before_it_begins__back_to_the_old_one(voi
     upgrade(s, 2);
 }
 
+/* Any program may say in the dry run that it could. With all signals blocked it is deaf to TERM. */
+static void upgrade__another_program_hangs__killed_and_the_workers_drain(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start(it, "");
+    char text[512];
+    int fd = peer_connect(s->addr[0]);
+    peer_echo(fd, "before");
+    snprintf(text, sizeof(text),
+             "#!/bin/sh\ncase $1 in --inherit-check=*) exec '%s' \"$@\";; esac\nexec sleep 600\n",
+             it_build_path(it, "echo-arbiter"));
+    install_text(it, text);
+    server_expect(s, "does not begin, and is deaf|the arbiter is gone");
+    server_signal(s, SIGUSR2);
+    server_wait_log(s, "executing the program", 1);
+    server_signal(s, SIGTERM);
+    MUST(server_wait_exit(s, 2 * WAIT_MS) == 128 + SIGKILL, "it is not killed");
+    MUST(server_log_count(s, "actor=guard.*does not begin, and is deaf") == 1, "the log");
+    peer_expect_eof(fd);
+    peer_close(fd);
+    it_wait_orphans(it);
+}
+
 /* ---- in between ---- */
 
 /* Between the old program's last instruction and the new one's first. */
@@ -671,6 +694,7 @@ int main(void)
         IT(upgrade__new_workers_fail__back_to_the_old_program),
         IT(upgrade__new_program_cannot_begin__back_to_the_old_one),
         IT(upgrade__new_program_hangs_before_it_begins__back_to_the_old_one),
+        IT(upgrade__another_program_hangs__killed_and_the_workers_drain),
         IT(upgrade__signals_and_deaths_in_the_window__not_lost),
         IT(upgrade__stop_in_the_window__is_obeyed),
         IT(upgrade__stop_in_the_dry_run__is_obeyed),
