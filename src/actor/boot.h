@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct command_set;
 struct config;
 struct listener;
 struct log;
@@ -34,20 +35,7 @@ struct actor_boot {
 struct actor_kind {
     const char *name; /* "worker" */
     int (*main)(const struct actor_boot *boot);
+    const struct command_set *commands; /* what it understands */
 };
-
-/*
- * Messages of the mailbox (sender and target are actor ids):
- *   ready {}             actor → arbiter   prepared: wants to be told to run
- *   run {}               arbiter → actor   begin to accept
- *   stop {graceful, to}  arbiter → actor   drain within exit_timeout, or exit at once; with
- *                                          descriptors, give its connections to their other ends
- *   replace_me {reason}    actor → arbiter   it wants to be replaced, and serves until it is told
- *   take {from} + fd     arbiter → actor   somebody will give connections through it
- *   give {count} + fds   arbiter → actor   give so many
- *   moved {...}          actor → arbiter   the giving is over
- *   collect {} + fd      arbiter → actor   take connections that are nobody's: of a slot that
- *                                          nobody fills, or of an address that is closed
- */
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * The table of commands, pulsar's words first. Pure.
+ * What all tables of commands have in common. Pure.
  */
 #include "actor/command.h"
 
@@ -13,81 +13,17 @@
 #include "base/log.h"
 #include "base/util.h"
 
-/* clang-format off */
-const struct command_row command_table[] = {
-    {"ping", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER | COMMAND_BY_WORKER, {{0}},
-     "Answer \"pong\""},
-    {"echo", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER | COMMAND_BY_WORKER,
-     {{"message", COMMAND_STRING, true, 0, 0, "the text to give back"}},
-     "Answer with the message"},
-    {"info", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
-     "Identity, state, times and counters"},
-    {"config", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
-     {{"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}},
-     "Effective values and where each comes from"},
-    {"stop", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
-     {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
-      {"to", COMMAND_NAMES, false, 0, 0, "who takes the connections over"}},
-     "Stop the server; sent to a worker: drain that one, another takes its place"},
-    {"notify", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
-     {{"info", COMMAND_OBJECT, true, 0, 4096, "anything"},
-      {"actor", COMMAND_STRING, false, 0, 0, "whom it is about (default: who says it)"}},
-     "Leave a note about an actor, shown in info"},
-    {"spawn", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
-     "One worker more; answers when it runs"},
-    {"kill_actor", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
-     {{"actor", COMMAND_STRING, true, 0, 0, "worker.N"},
-      {"timeout", COMMAND_UINT, false, 0, 3600, "seconds to drain before SIGKILL (default 5)"}},
-     "End one worker; another takes its place"},
-    {"reload", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
-     {{"force", COMMAND_BOOL, false, 0, 0, "true: also if the file has lost every group (default false)"}},
-     "Read the configuration again; answers when it is done, or why not"},
-    {"scale", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
-     {{"workers", COMMAND_UINT, true, 1, 1024, "processes that are wanted"}},
-     "Change the number of workers; answers when they run"},
-    {"upgrade", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
-     "Execute the program at its path anew, in place; answers when it is done, or why not"},
-    {"reopen_logs", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
-     "Open the log file anew, after a rotation; answers when it is done, or why not"},
-    {"log_level", COMMAND_ON_ANY, COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
-     {{"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}},
-     "Change the log level until the next reload"},
-    {"crashes", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR,
-     {{"show", COMMAND_UINT, false, 1, UINT32_MAX, "number of one crash, with its call stack"}},
-     "The last crashes of workers"},
-    {"actors", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
-     "Every actor with its state"},
-    {"commands", COMMAND_ON_ARBITER, COMMAND_BY_OPERATOR, {{0}},
-     "This table"},
-
-    {"run", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, {{0}}, "Begin to accept"},
-    {"ready", COMMAND_ON_ARBITER, COMMAND_BY_WORKER, {{0}}, "Prepared: wants to be told to run"},
-    {"replace_me", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
-     {{"reason", COMMAND_STRING, true, 0, 0, "why"}}, "Wants to be replaced; serves until it is told to stop"},
-    {"take", COMMAND_ON_WORKER, COMMAND_BY_ARBITER,
-     {{"from", COMMAND_STRING, true, 0, 0, "who gives"}},
-     "Take the connections that come on the descriptor that came along, until its end of file"},
-    {"collect", COMMAND_ON_WORKER, COMMAND_BY_ARBITER, {{0}},
-     "Collect the connections of nobody that are in the descriptor that came along"},
-    {"give", COMMAND_ON_WORKER, COMMAND_BY_ARBITER,
-     {{"to", COMMAND_NAMES, true, 0, 0, "who takes, one name a descriptor"},
-      {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}},
-     "Move connections over the descriptors that came along, spread evenly; serve the rest"},
-    {"moved", COMMAND_ON_ARBITER, COMMAND_BY_WORKER,
-     {{"count", COMMAND_UINT, true, 0, UINT32_MAX, "connections that were moved"},
-      {"refused", COMMAND_UINT, true, 0, UINT32_MAX, "that were to be moved and stayed"},
-      {"took_us", COMMAND_UINT, true, 0, INT64_MAX, "microseconds"}},
-     "A give, or a stop with targets, has moved what it could"},
-};
-/* clang-format on */
-
-const size_t command_count = ARRAY_SIZE(command_table);
-
-const struct command_row *command_find(const char *name)
+static const struct command_row *row_at(const struct command_set *set, size_t i)
 {
-    for (size_t i = 0; i < command_count; i++)
-        if (strcmp(command_table[i].name, name) == 0)
-            return &command_table[i];
+    return (const struct command_row *)(const void *)((const char *)set->first +
+                                                      i * set->row_bytes);
+}
+
+const struct command_row *command_find(const struct command_set *set, const char *name)
+{
+    for (size_t i = 0; i < set->n; i++)
+        if (strcmp(row_at(set, i)->name, name) == 0)
+            return row_at(set, i);
     return NULL;
 }
 
@@ -181,15 +117,9 @@ static int check_args(const struct command_row *row, unsigned caller, const json
     return 0;
 }
 
-int command_check(const struct command_row *row, unsigned actor, unsigned caller,
-                  const json_t *args, const char **ret_code, char *why, size_t why_size)
+int command_check(const struct command_row *row, unsigned caller, const json_t *args,
+                  const char **ret_code, char *why, size_t why_size)
 {
-    if (!(row->actors & actor)) {
-        *ret_code = "unknown_command";
-        snprintf(why, why_size, "%s is a command of %s", row->name,
-                 row->actors & COMMAND_ON_ARBITER ? "the arbiter" : "workers");
-        return -EINVAL;
-    }
     if (!(row->callers & caller)) {
         *ret_code = "not_allowed";
         snprintf(why, why_size, "%s is for the actors among themselves", row->name);
@@ -211,24 +141,42 @@ static json_t *describe_arg(const struct command_arg *a)
                      allowed, "required", a->is_required, "help", a->help);
 }
 
-json_t *command_list(unsigned caller)
+static json_t *describe(const struct command_row *row, unsigned caller, bool is_arbiters,
+                        bool is_workers)
+{
+    json_t *args = json_array();
+
+    for (const struct command_arg *a = row->args; a->name; a++)
+        if (!is_hidden(a, caller))
+            json_array_append_new(args, describe_arg(a));
+    return json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter", is_arbiters, "worker",
+                     is_workers, "args", args, "help", row->help);
+}
+
+static bool may_give(const struct command_set *set, const char *name, unsigned caller)
+{
+    const struct command_row *row = command_find(set, name);
+
+    return row && (row->callers & caller);
+}
+
+json_t *command_list(const struct command_set *arbiter, const struct command_set *worker,
+                     unsigned caller)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; list && i < command_count; i++) {
-        const struct command_row *row = &command_table[i];
-        json_t *args;
+    for (size_t i = 0; list && i < arbiter->n; i++) {
+        const struct command_row *row = row_at(arbiter, i);
 
-        if (!(row->callers & caller))
-            continue;
-        args = json_array();
-        for (const struct command_arg *a = row->args; a->name; a++)
-            if (!is_hidden(a, caller))
-                json_array_append_new(args, describe_arg(a));
-        json_array_append_new(list, json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter",
-                                              (row->actors & COMMAND_ON_ARBITER) != 0, "worker",
-                                              (row->actors & COMMAND_ON_WORKER) != 0, "args", args,
-                                              "help", row->help));
+        if (row->callers & caller)
+            json_array_append_new(list,
+                                  describe(row, caller, true, may_give(worker, row->name, caller)));
+    }
+    for (size_t i = 0; list && i < worker->n; i++) {
+        const struct command_row *row = row_at(worker, i);
+
+        if ((row->callers & caller) && !may_give(arbiter, row->name, caller))
+            json_array_append_new(list, describe(row, caller, false, true));
     }
     return list;
 }

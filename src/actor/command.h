@@ -1,7 +1,7 @@
 /*
- * THE table of commands: who understands which, with what arguments, and who may give it. Arguments
- * are checked, help is printed and documents are tested from the rows; what a command does lives
- * with its actor.
+ * Commands as rows: the name, who may give it, its arguments, a line of help. Each kind of actor
+ * has a table of them in its own folder (arbiter/commands, worker/commands), where each row says
+ * also what runs it. Arguments are checked and `commands` is answered from the rows.
  */
 #ifndef ACTOR_COMMAND_H
 #define ACTOR_COMMAND_H
@@ -11,7 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COMMAND_ON_ARBITER = 1, COMMAND_ON_WORKER = 2, COMMAND_ON_ANY = 3 };
 enum { COMMAND_BY_OPERATOR = 1, COMMAND_BY_ARBITER = 2, COMMAND_BY_WORKER = 4 };
 enum command_type {
     COMMAND_STRING = 1,
@@ -34,30 +33,40 @@ struct command_arg {
 
 struct command_row {
     const char *name;
-    unsigned actors; /* COMMAND_ON_*: who understands it */
     unsigned callers; /* COMMAND_BY_*: who may give it */
     struct command_arg args[COMMAND_ARGS_MAX + 1];
     const char *help; /* one line */
 };
 
-extern const struct command_row command_table[];
-extern const size_t command_count;
+/* A table, whose rows begin with a member `row` and may go on with members of their own. */
+struct command_set {
+    const struct command_row *first;
+    size_t n, row_bytes;
+};
+#define COMMAND_SET(table)                                                                         \
+    {                                                                                              \
+        &(table)[0].row, sizeof(table) / sizeof((table)[0]), sizeof((table)[0])                    \
+    }
 
 /* command_find - the row of that name, or NULL */
-const struct command_row *command_find(const char *name);
+const struct command_row *command_find(const struct command_set *set, const char *name);
 
 /*
- * command_check - may @caller give this to @actor, with these arguments?
+ * command_check - may @caller give this, with these arguments?
  * @args  borrowed; NULL = none
  * @ret_code,@why  on failure: a code (static) and a sentence of at most @why_size bytes
  * Returns 0 or -EINVAL.
  */
-int command_check(const struct command_row *row, unsigned actor, unsigned caller,
-                  const json_t *args, const char **ret_code, char *why, size_t why_size);
+int command_check(const struct command_row *row, unsigned caller, const json_t *args,
+                  const char **ret_code, char *why, size_t why_size);
 
-/* command_list - the rows that @caller may give, as JSON: what `commands` answers. NULL without
- * memory. */
-json_t *command_list(unsigned caller);
+/*
+ * command_list - the rows that @caller may give, as JSON: what `commands` answers
+ * What both kinds of actors understand is listed once, as the arbiter's row says it.
+ * Returns NULL without memory.
+ */
+json_t *command_list(const struct command_set *arbiter, const struct command_set *worker,
+                     unsigned caller);
 
 /* command_text - a string for an answer, or NULL without memory. Paths are bytes of any kind and
  * JSON is UTF-8: in a text that is not, '?' stands for what is not ASCII. */

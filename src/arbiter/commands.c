@@ -63,9 +63,10 @@ static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
         answer_error(w, "bad_argument", "there is no crash of that number: ask for crashes");
 }
 
-static void do_commands(struct arbiter *a UNUSED, struct answer *w, json_t *args UNUSED)
+static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(w, command_list(COMMAND_BY_OPERATOR));
+    answer_ok(w,
+              command_list(&arbiter_commands, a->options->worker->commands, COMMAND_BY_OPERATOR));
 }
 
 static bool is_graceful(json_t *args)
@@ -283,30 +284,93 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
     answer_noted(w, id, note(a, id, json_object_get(args, "info")));
 }
 
-/* Rows of the command table that an operator may give to the arbiter. */
-static const struct {
-    const char *name;
-    arbiter_handler *handle;
-} handlers[] = {
-    {"ping", do_ping},           {"echo", do_echo},
-    {"info", do_info},           {"config", do_config},
-    {"stop", do_stop},           {"notify", do_notify},
-    {"spawn", do_spawn},         {"kill_actor", do_kill_actor},
-    {"reload", do_reload},       {"scale", do_scale},
-    {"upgrade", do_upgrade},     {"reopen_logs", do_reopen_logs},
-    {"log_level", do_log_level}, {"actors", do_actors},
-    {"crashes", do_crashes},     {"commands", do_commands},
-};
+/* ---- what workers say ---- */
 
-static void handle(struct arbiter *a, struct answer *w, const char *name, json_t *args)
+static void on_ready(struct arbiter *a, struct child *c, json_t *args UNUSED)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
-        if (strcmp(handlers[i].name, name) == 0) {
-            handlers[i].handle(a, w, args);
-            return;
-        }
-    }
-    answer_error(w, "unknown_command", name);
+    c->ready_ms = clock_mono_ms();
+    log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
+              F_UINT("boot_ms", c->ready_ms - c->forked_ms));
+    engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
+}
+
+static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
+{
+    const bool serves = transition_phase(a->engine, c->record) == TR_RUNNING;
+
+    log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
+             F_INT("worker_pid", c->pid),
+             F_STR("reason", json_string_value(json_object_get(args, "reason"))));
+    engine_post(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
+                                      .record = c->record});
+}
+
+/* ---- the table ---- */
+
+/* clang-format off */
+static const struct arbiter_command {
+    struct command_row row;
+    arbiter_handler *run; /* for whom an answer is due */
+    void (*on_news)(struct arbiter *a, struct child *c, json_t *args); /* what a worker just says */
+} arbiter_table[] = {
+    {{"ping", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER, {{0}}, "Answer \"pong\""}, do_ping, NULL},
+    {{"echo", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
+      {{"message", COMMAND_STRING, true, 0, 0, "the text to give back"}},
+      "Answer with the message"}, do_echo, NULL},
+    {{"info", COMMAND_BY_OPERATOR, {{0}}, "Identity, state, times and counters"}, do_info, NULL},
+    {{"config", COMMAND_BY_OPERATOR,
+      {{"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}},
+      "Effective values and where each comes from"}, do_config, NULL},
+    {{"stop", COMMAND_BY_OPERATOR,
+      {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"}},
+      "Stop the server; sent to a worker: drain that one, another takes its place"}, do_stop, NULL},
+    {{"notify", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
+      {{"info", COMMAND_OBJECT, true, 0, 4096, "anything"},
+       {"actor", COMMAND_STRING, false, 0, 0, "whom it is about (default: who says it)"}},
+      "Leave a note about an actor, shown in info"}, do_notify, NULL},
+    {{"spawn", COMMAND_BY_OPERATOR, {{0}}, "One worker more; answers when it runs"}, do_spawn, NULL},
+    {{"kill_actor", COMMAND_BY_OPERATOR,
+      {{"actor", COMMAND_STRING, true, 0, 0, "worker.N"},
+       {"timeout", COMMAND_UINT, false, 0, 3600, "seconds to drain before SIGKILL (default 5)"}},
+      "End one worker; another takes its place"}, do_kill_actor, NULL},
+    {{"reload", COMMAND_BY_OPERATOR,
+      {{"force", COMMAND_BOOL, false, 0, 0, "true: also if the file has lost every group (default false)"}},
+      "Read the configuration again; answers when it is done, or why not"}, do_reload, NULL},
+    {{"scale", COMMAND_BY_OPERATOR,
+      {{"workers", COMMAND_UINT, true, 1, 1024, "processes that are wanted"}},
+      "Change the number of workers; answers when they run"}, do_scale, NULL},
+    {{"upgrade", COMMAND_BY_OPERATOR, {{0}},
+      "Execute the program at its path anew, in place; answers when it is done, or why not"}, do_upgrade, NULL},
+    {{"reopen_logs", COMMAND_BY_OPERATOR, {{0}},
+      "Open the log file anew, after a rotation; answers when it is done, or why not"}, do_reopen_logs, NULL},
+    {{"log_level", COMMAND_BY_OPERATOR,
+      {{"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}},
+      "Change the log level until the next reload"}, do_log_level, NULL},
+    {{"crashes", COMMAND_BY_OPERATOR,
+      {{"show", COMMAND_UINT, false, 1, UINT32_MAX, "number of one crash, with its call stack"}},
+      "The last crashes of workers"}, do_crashes, NULL},
+    {{"actors", COMMAND_BY_OPERATOR, {{0}}, "Every actor with its state"}, do_actors, NULL},
+    {{"commands", COMMAND_BY_OPERATOR, {{0}}, "This table"}, do_commands, NULL},
+
+    {{"ready", COMMAND_BY_WORKER, {{0}}, "Prepared: wants to be told to run"}, NULL, on_ready},
+    {{"replace_me", COMMAND_BY_WORKER,
+      {{"reason", COMMAND_STRING, true, 0, 0, "why"}},
+      "Wants to be replaced; serves until it is told to stop"}, NULL, on_replace_me},
+    {{"moved", COMMAND_BY_WORKER,
+      {{"count", COMMAND_UINT, true, 0, UINT32_MAX, "connections that were moved"},
+       {"refused", COMMAND_UINT, true, 0, UINT32_MAX, "that were to be moved and stayed"},
+       {"took_us", COMMAND_UINT, true, 0, INT64_MAX, "microseconds"}},
+      "A give, or a stop with targets, has moved what it could"}, NULL, move_on_moved},
+};
+/* clang-format on */
+
+const struct command_set arbiter_commands = COMMAND_SET(arbiter_table);
+
+/* ---- requests of operators ---- */
+
+static const struct arbiter_command *command_of(const struct command_row *row)
+{
+    return container_of(row, struct arbiter_command, row);
 }
 
 static json_t *not_asked(int rc)
@@ -377,13 +441,14 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
         answer_ok(w, json_incref(w->map));
 }
 
-static void dispatch_to(struct arbiter *a, struct answer *w, const char *target, const char *name,
-                        json_t *args)
+static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
+                        const struct command_row *row, json_t *args)
 {
+    const char *name = row->name;
     uint32_t record;
 
     if (strcmp(target, "arbiter") == 0)
-        handle(a, w, name, args);
+        command_of(row)->run(a, w, args);
     else if (strcmp(target, "workers") == 0 && strcmp(name, "stop") == 0)
         answer_error(w, "bad_argument", "stop: name one worker, or the arbiter for all");
     else if (strcmp(target, "workers") == 0)
@@ -414,6 +479,23 @@ static bool is_well_formed(json_t *request)
     return json_object_get(request, "command") != NULL;
 }
 
+/* The row of @name among what @target understands, or NULL: @why. */
+static const struct command_row *find_row(struct arbiter *a, const char *target, const char *name,
+                                          char *why, size_t size)
+{
+    const bool is_arbiter = strcmp(target, "arbiter") == 0;
+    const struct command_set *workers = a->options->worker->commands;
+    const struct command_row *row = command_find(is_arbiter ? &arbiter_commands : workers, name);
+
+    if (row)
+        return row;
+    if (command_find(is_arbiter ? workers : &arbiter_commands, name))
+        snprintf(why, size, "%s is a command of %s", name, is_arbiter ? "workers" : "the arbiter");
+    else
+        snprintf(why, size, "there is no command '%.64s': ask for \"commands\"", name);
+    return NULL;
+}
+
 void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "command"));
@@ -430,39 +512,16 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
                      "\"id\":NUMBER or TEXT}");
         return;
     }
-    row = command_find(name);
-    if (!row) {
-        snprintf(why, sizeof(why), "there is no command '%.64s': ask for \"commands\"", name);
+    row = find_row(a, to, name, why, sizeof(why));
+    if (!row)
         answer_error(w, "unknown_command", why);
-    } else if (command_check(row,
-                             strcmp(to, "arbiter") == 0 ? COMMAND_ON_ARBITER : COMMAND_ON_WORKER,
-                             COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0) {
+    else if (command_check(row, COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0)
         answer_error(w, code, why);
-    } else {
-        dispatch_to(a, w, to, name, args);
-    }
+    else
+        dispatch_to(a, w, to, row, args);
 }
 
-/* ---- what workers say ---- */
-
-static void on_ready(struct arbiter *a, struct child *c)
-{
-    c->ready_ms = clock_mono_ms();
-    log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
-              F_UINT("boot_ms", c->ready_ms - c->forked_ms));
-    engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
-}
-
-static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
-{
-    const bool serves = transition_phase(a->engine, c->record) == TR_RUNNING;
-
-    log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
-             F_INT("worker_pid", c->pid),
-             F_STR("reason", json_string_value(json_object_get(args, "reason"))));
-    engine_post(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                      .record = c->record});
-}
+/* ---- messages of workers ---- */
 
 /* The process may be gone, or its record another's: then it has been forgotten. */
 static void answer_worker(struct asker *asker, json_t *id, json_t *body)
@@ -474,7 +533,8 @@ static void answer_worker(struct asker *asker, json_t *id, json_t *body)
 }
 
 /* A worker asks as an operator would, within what the table lets it. */
-static void on_request(struct arbiter *a, struct child *c, struct message *m)
+static void on_request(struct arbiter *a, struct child *c, const struct arbiter_command *command,
+                       struct message *m)
 {
     json_t *id = json_integer((json_int_t)m->id);
     struct answer *w = answer_new(&a->answers, m->id ? &c->asker : NULL, id);
@@ -486,7 +546,7 @@ static void on_request(struct arbiter *a, struct child *c, struct message *m)
     if (strcmp(m->command, "notify") == 0) {
         answer_noted(w, m->sender, note(a, m->sender, json_object_get(m->args, "info")));
     } else {
-        handle(a, w, m->command, m->args);
+        command->run(a, w, m->args);
     }
 }
 
@@ -500,21 +560,16 @@ int commands_from_worker(struct arbiter *a, struct child *c, struct message *m)
         answers_on_reply(&a->answers, c->pid, m->id, m->args);
         return 0;
     }
-    row = command_find(m->command);
-    if (!row || command_check(row, COMMAND_ON_ARBITER, COMMAND_BY_WORKER, m->args, &code, why,
-                              sizeof(why)) < 0) {
+    row = command_find(&arbiter_commands, m->command);
+    if (!row || command_check(row, COMMAND_BY_WORKER, m->args, &code, why, sizeof(why)) < 0) {
         log_warning_limited(a->log, "mailbox: a worker says what it may not",
                             F_STR("worker", m->sender), F_STR("command", m->command),
                             F_STR("why", row ? why : "there is no such command"));
         return -EBADMSG;
     }
-    if (strcmp(m->command, "ready") == 0)
-        on_ready(a, c);
-    else if (strcmp(m->command, "replace_me") == 0)
-        on_replace_me(a, c, m->args);
-    else if (strcmp(m->command, "moved") == 0)
-        move_on_moved(a, c, m->args);
+    if (command_of(row)->on_news)
+        command_of(row)->on_news(a, c, m->args);
     else
-        on_request(a, c, m);
+        on_request(a, c, command_of(row), m);
     return 0;
 }

@@ -7,10 +7,14 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "actor/command.h"
+
 struct answer;
 struct arbiter;
 struct child;
 struct message;
+
+extern const struct command_set arbiter_commands;
 
 /* commands_dispatch - an operator's request {"command","target"?,"args"?}; @w is answered, now or
  * later */

@@ -20,4 +20,4 @@ static int serve_echo(const struct actor_boot *boot)
                                                        echo_rule_fingerprint(&rule)});
 }
 
-const struct actor_kind echo_worker_kind = {"worker", serve_echo};
+const struct actor_kind echo_worker_kind = {"worker", serve_echo, &worker_commands};

@@ -1,5 +1,5 @@
 /*
- * The worker's commands. The arbiter has checked callers and arguments by the table already; they
+ * The worker's commands. The arbiter has checked callers and arguments by this table already; they
  * are checked again here, since a message is data.
  */
 #include "worker/internal.h"
@@ -117,34 +117,54 @@ static json_t *do_log_level(struct worker *w, const struct request *r)
     return json_string(log_level_name(level));
 }
 
-static const struct {
-    const char *name;
-    worker_handler *handle;
-} handlers[] = {
-    {"ping", do_ping}, {"echo", do_echo}, {"info", do_info},
-    {"run", do_run},   {"stop", do_stop}, {"log_level", do_log_level},
-    {"take", do_take}, {"give", do_give}, {"collect", do_collect},
+/* clang-format off */
+static const struct worker_command {
+    struct command_row row;
+    worker_handler *run;
+} worker_table[] = {
+    {{"ping", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}}, "Answer \"pong\""}, do_ping},
+    {{"echo", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
+      {{"message", COMMAND_STRING, true, 0, 0, "the text to give back"}},
+      "Answer with the message"}, do_echo},
+    {{"info", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, {{0}},
+      "Identity, state, times and counters"}, do_info},
+    {{"stop", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
+      {{"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
+       {"to", COMMAND_NAMES, false, 0, 0, "who takes the connections over"}},
+      "Drain within exit_timeout, or end at once"}, do_stop},
+    {{"log_level", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
+      {{"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}},
+      "Change the log level until the next reload"}, do_log_level},
+
+    {{"run", COMMAND_BY_ARBITER, {{0}}, "Begin to accept"}, do_run},
+    {{"take", COMMAND_BY_ARBITER,
+      {{"from", COMMAND_STRING, true, 0, 0, "who gives"}},
+      "Take the connections that come on the descriptor that came along, until its end of file"}, do_take},
+    {{"collect", COMMAND_BY_ARBITER, {{0}},
+      "Collect the connections of nobody that are in the descriptor that came along"}, do_collect},
+    {{"give", COMMAND_BY_ARBITER,
+      {{"to", COMMAND_NAMES, true, 0, 0, "who takes, one name per descriptor"},
+       {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}},
+      "Move connections over the descriptors that came along, spread evenly; serve the rest"}, do_give},
 };
+/* clang-format on */
+
+const struct command_set worker_commands = COMMAND_SET(worker_table);
 
 static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
     const struct request request = {m->args, fds, n_fds};
-    const struct command_row *row = command_find(m->command);
+    const struct command_row *row = command_find(&worker_commands, m->command);
     const char *code = "unknown_command";
     char why[256] = "there is no such command";
     json_t *result;
 
-    if (!row || command_check(row, COMMAND_ON_WORKER, COMMAND_BY_ARBITER | COMMAND_BY_OPERATOR,
-                              m->args, &code, why, sizeof(why)) < 0)
+    if (!row || command_check(row, COMMAND_BY_ARBITER | COMMAND_BY_OPERATOR, m->args, &code, why,
+                              sizeof(why)) < 0)
         return command_error(code, why);
-    for (size_t i = 0; i < ARRAY_SIZE(handlers); i++) {
-        if (strcmp(handlers[i].name, m->command) != 0)
-            continue;
-        result = handlers[i].handle(w, &request);
-        return result ? command_result(result)
-                      : command_error("bad_argument", "the worker cannot do that");
-    }
-    return command_error(code, why);
+    result = container_of(row, struct worker_command, row)->run(w, &request);
+    return result ? command_result(result)
+                  : command_error("bad_argument", "the worker cannot do that");
 }
 
 void worker_command(struct worker *w, const struct message *m, int *fds, size_t n_fds)

@@ -6,6 +6,7 @@
 #define WORKER_WORKER_H
 
 #include "actor/boot.h"
+#include "actor/command.h"
 #include "net/protocol.h"
 
 /*
@@ -15,5 +16,7 @@
  * Returns the exit code: 0 after a drain or stop, 71 if it could not begin.
  */
 int worker_main(const struct actor_boot *boot, struct protocol_binding binding);
+
+extern const struct command_set worker_commands;
 
 #endif

@@ -233,4 +233,4 @@ static int serve_hooked(const struct actor_boot *boot)
                        (struct protocol_binding){&hooked, &rule, echo_rule_fingerprint(&rule)});
 }
 
-const struct actor_kind echo_worker_kind = {"worker", serve_hooked};
+const struct actor_kind echo_worker_kind = {"worker", serve_hooked, &worker_commands};

@@ -72,38 +72,6 @@ difference=$(diff <(readme_each_signal) <(help_signals)) ||
     complain "the signal tables of README.md (<) and echo-arbiter --help (>) differ:
 $difference"
 
-# The commands of README as the table of the program has them: "NAME ARGUMENTS ACTORS HELP".
-table_commands()
-{
-    local row name actors argument arguments help
-    sed -n '/^const struct command_row command_table/,/^};/p' src/actor/command.c | tr -s '\n ' ' ' |
-        sed 's/{"\([a-z_]*\)", \(COMMAND_ON_\)/\n\1 \2/g' | grep -F COMMAND_BY_OPERATOR |
-        while IFS= read -r row; do
-            name=${row%% *}
-            case $row in
-            *COMMAND_ON_ANY*) actors=all ;;
-            *COMMAND_ON_ARBITER*) actors=arbiter ;;
-            *) actors=workers ;;
-            esac
-            arguments=
-            while read -r argument; do
-                arguments+=" ${argument:-}"
-            # Names go with descriptors, which an operator cannot send.
-            done < <(grep -oE '\{"[a-z]+", COMMAND_[A-Z]+, (true|false)' <<<"$row" | grep -vF COMMAND_NAMES |
-                sed -E 's/.*"([a-z]+)".*true/\1=/; s/.*"([a-z]+)".*false/[\1=]/')
-            help=$(sed -E 's/\\"/\x01/g; s/.*"([^"]*)"\}, *$/\1/; s/.*"([^"]*)"\},? *\}; *$/\1/; s/\x01/"/g' <<<"$row")
-            echo "$name$arguments $actors $help"
-        done
-}
-readme_commands()
-{
-    sed -n '/^| Command |/,/^$/s/^| `\([^|]*\)` | \([^|]*\) | \(.*\) |$/\1 \2 \3/p' README.md | plain
-}
-[ -n "$(readme_commands)" ] || complain 'README.md: no table of commands'
-difference=$(diff <(readme_commands) <(table_commands | plain)) ||
-    complain "the commands of README.md (<) and src/actor/command.c (>) differ:
-$difference"
-
 # The library: every status in the manual, and the example is the one that is tested.
 while read -r status; do
     [ "$status" = ARB_OK ] || grep -q "^.It Dv $status\$" man/libarbiter-client.3 ||
