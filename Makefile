@@ -240,6 +240,8 @@ LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc ca
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)
 LIBS_test_conn_end := -Wl,--wrap=setsockopt
 LIBS_test_scoreboard := -Wl,--wrap=fallocate
+LIBS_test_log_writer := -Wl,--wrap=open
+LIBS_test_sinks := $(addprefix -Wl$(comma)--wrap=,log_writer_start waitpid kill poll clock_gettime)
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt

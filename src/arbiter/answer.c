@@ -69,14 +69,19 @@ void answer_wait(struct answer *w, enum answer_wait wait, uint64_t timeout_ms)
     w->deadline_ms = clock_mono_ms() + timeout_ms;
 }
 
-void answers_give(struct answers *all, enum answer_wait wait, json_t *body)
+void answers_give_up_to(struct answers *all, enum answer_wait wait, uint64_t question, json_t *body)
 {
     struct list *link, *next;
 
     list_for_each_safe (link, next, &all->list)
-        if (answer_at(link)->wait == wait)
+        if (answer_at(link)->wait == wait && answer_at(link)->question <= question)
             answer_give(answer_at(link), json_incref(body));
     json_decref(body);
+}
+
+void answers_give(struct answers *all, enum answer_wait wait, json_t *body)
+{
+    answers_give_up_to(all, wait, UINT64_MAX, body);
 }
 
 void answers_turn(struct answers *all, enum answer_wait from, enum answer_wait to)

@@ -30,7 +30,7 @@ enum answer_wait {
     ANSWER_SCALE, /* as many workers run as are wanted, and none is too much */
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */
-    ANSWER_LOG, /* the log's writer has opened its file anew */
+    ANSWER_LOG, /* the log's writer has answered `question` */
 };
 
 /* Whoever asks; embedded in a client of the control socket, or in a worker's process. */
@@ -47,6 +47,7 @@ struct answer {
     struct asker *asker; /* borrowed; NULL = gone */
     json_t *id; /* owned: as the asker gave it */
     uint32_t workers_min, workers_max; /* ANSWER_SCALE: what was asked for; 0, 0 = is not known */
+    uint64_t question; /* ANSWER_LOG: its number at the live revision's sink */
     pid_t pid; /* ANSWER_EXIT */
     bool (*has_more_time)(struct answer *w); /* asked at the deadline, may put it off; or NULL */
     bool is_map; /* ANSWER_WORKERS: all were asked */
@@ -92,8 +93,11 @@ void answer_collect(struct answer *w, const char *worker, json_t *body);
 /* answer_wait - put it off. @timeout_ms from now. */
 void answer_wait(struct answer *w, enum answer_wait wait, uint64_t timeout_ms);
 
-/* answers_give - give everything that waits for @wait the same @body (taken over) */
+/* answers_give - give everything that waits for @wait the same @body (taken over);
+ * answers_give_up_to - with a `question` up to @question */
 void answers_give(struct answers *all, enum answer_wait wait, json_t *body);
+void answers_give_up_to(struct answers *all, enum answer_wait wait, uint64_t question,
+                        json_t *body);
 
 /* answers_turn - those that wait for @from wait for @to from now on */
 void answers_turn(struct answers *all, enum answer_wait from, enum answer_wait to);

@@ -91,13 +91,14 @@ static void sig_fewer(struct arbiter *a)
 
 void arbiter_reopen_logs(struct arbiter *a)
 {
-    sinks_reopen(a);
+    sinks_reopen(&a->sinks);
 }
 
 /* A failure stands where the writer has said it: here it would go into the file that is no longer
  * wanted. */
-void arbiter_on_reopened(struct arbiter *a, struct sink *s)
+void arbiter_on_reopened(struct sinks *sinks, struct sink *s)
 {
+    struct arbiter *a = container_of(sinks, struct arbiter, sinks);
     json_t *body;
 
     if (s != a->live->sink)
@@ -109,11 +110,10 @@ void arbiter_on_reopened(struct arbiter *a, struct sink *s)
     } else {
         char why[CONFIG_WHY_LEN];
 
-        snprintf(why, sizeof(why), "%s: %s; lines go on into the file that was open", s->path,
-                 s->why);
+        snprintf(why, sizeof(why), "%s: %s", s->path, s->why);
         body = command_error("not_opened", why);
     }
-    answers_give(&a->answers, ANSWER_LOG, body);
+    answers_give_up_to(&a->answers, ANSWER_LOG, s->answered, body);
 }
 
 /* What the arbiter does with a signal; what nobody sends on purpose has no help, and comes last. */
@@ -233,7 +233,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 
 void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status)
 {
-    if (sinks_on_exit(a, pid, status))
+    if (sinks_on_exit(&a->sinks, pid, status))
         return;
     if (pid == a->reload.parser)
         reload_on_parser_exit(a, status);

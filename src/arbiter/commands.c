@@ -139,10 +139,12 @@ static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
     arbiter_reopen_logs(a);
-    if (a->live->sink)
-        answer_wait(w, ANSWER_LOG, REQUEST_TIMEOUT_MS);
-    else
+    if (!a->live->sink) {
         answer_ok(w, json_pack("{s:b,s:s}", "reopened", 0, "to", "syslog"));
+        return;
+    }
+    w->question = a->live->sink->wanted;
+    answer_wait(w, ANSWER_LOG, REQUEST_TIMEOUT_MS);
 }
 
 static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)

@@ -133,8 +133,7 @@ struct arbiter {
     struct upgrade upgrade;
     struct pidfile pidfile;
     struct control control;
-    const struct sinks_ops *sinks_ops; /* borrowed */
-    struct list sinks; /* owned */
+    struct sinks sinks; /* owned */
     struct answers answers;
     json_t *notes; /* owned: what `notify` left, by actor */
     enum actor_state state;
@@ -190,9 +189,9 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause);
 /* arbiter_scale - want @workers processes, 1..TR_SLOTS_MAX */
 void arbiter_scale(struct arbiter *a, uint32_t workers);
 
-/* arbiter_reopen_logs - begin to; arbiter_on_reopened - the writer of @s has, or could not */
+/* arbiter_reopen_logs - begin to; arbiter_on_reopened - a writer has, or could not */
 void arbiter_reopen_logs(struct arbiter *a);
-void arbiter_on_reopened(struct arbiter *a, struct sink *s);
+void arbiter_on_reopened(struct sinks *sinks, struct sink *s);
 
 /* arbiter_on_exit, arbiter_on_other_exit - of struct children_ops */
 void arbiter_on_exit(struct arbiter *a, struct child *c, int status);
@@ -315,7 +314,7 @@ void vacate_all(struct arbiter *a, bool is_quick);
 void reload_request(struct arbiter *a, bool is_forced);
 void reload_on_parser_exit(struct arbiter *a, int status);
 /* reload_on_sink - the target of @s has been opened, or not: @s->why */
-void reload_on_sink(struct arbiter *a, struct sink *s);
+void reload_on_sink(struct sinks *sinks, struct sink *s);
 void reload_on_commit(struct arbiter *a);
 void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
 /* reload_settle - is there a request that waits, and can it be done now? */

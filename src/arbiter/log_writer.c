@@ -1,5 +1,6 @@
 /*
- * The log writer's process. Knows no arbiter and no loop; everything here may block.
+ * The log writer: its process, how that is started, and what is said to it and by it. Knows no
+ * arbiter and no loop; in the process itself everything may block.
  */
 #include "arbiter/log_writer.h"
 
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,21 +19,24 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "actor/mailbox.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "base/signals.h"
 #include "base/title.h"
 #include "base/util.h"
 
 /* How long an orphan may hang: it ends with the last worker, and must not outlive it for long. */
-enum { ORPHAN_WRITE_S = 2 };
+enum { ORPHAN_HANG_S = 2 };
 
 struct log_writer {
     const struct log_writer_options *options;
     struct log target; /* fd -1 = could not be opened: to be tried again */
     bool must_reopen; /* the last try has failed: lines go on into the old file, if there is one */
     uint64_t retry_ms; /* then: when to try again */
+    uint64_t question; /* the last that was asked; 0 = by a version that has no numbers */
     counter_t dropped; /* lines that the target has not taken */
     uint64_t reported; /* of them, to the arbiter */
     int control_fd; /* -1 = the arbiter is gone */
@@ -42,7 +47,7 @@ struct log_writer {
 static char lines[1 + LOG_WRITER_PIPE_BYTES];
 
 static pid_t arbiter_pid;
-static volatile sig_atomic_t is_orphan, is_writing;
+static volatile sig_atomic_t is_orphan, is_at_target;
 
 /* The arbiter's death sends it. From anybody else it is not obeyed: others still write. */
 static void on_term(int signo UNUSED)
@@ -50,13 +55,21 @@ static void on_term(int signo UNUSED)
     if (getppid() == arbiter_pid)
         return;
     is_orphan = true;
-    alarm(ORPHAN_WRITE_S);
+    alarm(ORPHAN_HANG_S);
 }
 
 static void on_alarm(int signo UNUSED)
 {
-    if (is_writing)
+    if (is_at_target)
         _exit(EX_IOERR);
+}
+
+/* Calls follow that may hang as long as the target does. */
+static void go_to_target(void)
+{
+    is_at_target = true;
+    if (is_orphan)
+        alarm(ORPHAN_HANG_S);
 }
 
 static void take_signals(void)
@@ -74,10 +87,15 @@ static void take_signals(void)
     signals_unblock_all();
 }
 
-static bool tell(const struct log_writer *w, const char *text)
+bool log_writer_say(int control_fd, const char *format, ...)
 {
-    return w->control_fd >= 0 &&
-           send(w->control_fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+    char text[LOG_WRITER_MESSAGE_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return control_fd >= 0 && send(control_fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 }
 
 /* ---- the target ---- */
@@ -105,14 +123,19 @@ static void make_blocking(const struct log *target)
         fcntl(target->fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
-/* Where somebody may look for it: the file that is open is one that was rotated away. */
+/* Where somebody may look for what the log itself cannot take. Returns 0 or -errno. */
+static int open_aside(const struct log_writer_options *o, enum log_format format, struct log *ret)
+{
+    return log_open(ret, o->is_daemon ? "syslog" : "", LOG_LEVEL_WARNING, format, "log");
+}
+
+/* The file that is open is one that was rotated away. */
 static void say_aside(struct log_writer *w, const char *why)
 {
     const char *path = w->options->path;
     struct log aside;
 
-    if (log_open(&aside, w->options->is_daemon ? "syslog" : "", LOG_LEVEL_ERROR, w->target.format,
-                 "log") == 0)
+    if (open_aside(w->options, w->target.format, &aside) == 0)
         log_error(&aside, "log: the file cannot be opened", F_STR("file", path),
                   F_STR("reason", why));
     else if (w->target.fd >= 0)
@@ -126,6 +149,7 @@ static int open_target(struct log_writer *w)
     struct log opened;
     int rc;
 
+    go_to_target();
     if (w->target.fd >= 0) {
         rc = log_reopen(&w->target);
     } else {
@@ -139,6 +163,7 @@ static int open_target(struct log_writer *w)
             log_close(&opened);
         }
     }
+    is_at_target = false;
     if (rc == 0)
         make_blocking(&w->target);
     return rc;
@@ -147,18 +172,24 @@ static int open_target(struct log_writer *w)
 /* Tells the arbiter each time, and others when it begins to fail. */
 static int open_and_tell(struct log_writer *w)
 {
-    char why[LOG_WRITER_MESSAGE_MAX / 2] = "", text[LOG_WRITER_MESSAGE_MAX];
+    char why[LOG_WRITER_MESSAGE_MAX / 2] = "";
+    const char *effect = "";
     const int rc = open_target(w);
 
-    if (rc < 0) {
+    if (rc < 0)
         explain(w->options->path, rc, why, sizeof(why));
-        if (!w->must_reopen && (w->target.fd >= 0 || !w->options->is_first))
+    if (rc < 0 && (w->target.fd >= 0 || !w->options->is_first)) {
+        effect = w->target.fd >= 0 ? "; lines go on into the file that was open"
+                                   : "; lines wait until it can be opened";
+        if (!w->must_reopen)
             say_aside(w, why);
     }
     w->must_reopen = rc < 0;
     w->retry_ms = clock_mono_ms() + LOG_WRITER_RETRY_MS;
-    snprintf(text, sizeof(text), "open %d %s", -rc, why);
-    tell(w, text);
+    if (w->question)
+        log_writer_say(w->control_fd, "opened %" PRIu64 " %d %s%s", w->question, -rc, why, effect);
+    else
+        log_writer_say(w->control_fd, "open %d %s", -rc, why);
     return rc;
 }
 
@@ -167,12 +198,8 @@ static int open_and_tell(struct log_writer *w)
 static void report_lost(struct log_writer *w)
 {
     const uint64_t lost = counter_get(&w->dropped);
-    char text[32];
 
-    if (lost == w->reported)
-        return;
-    snprintf(text, sizeof(text), "lost %" PRIu64, lost - w->reported);
-    if (tell(w, text))
+    if (lost > w->reported && log_writer_say(w->control_fd, "lost %" PRIu64, lost - w->reported))
         w->reported = lost;
 }
 
@@ -215,11 +242,9 @@ static void write_lines(struct log_writer *w, size_t len)
     size_t done;
 
     len += w->target.is_line_cut;
-    is_writing = true;
-    if (is_orphan)
-        alarm(ORPHAN_WRITE_S);
+    go_to_target();
     done = write_all(w, data, len);
-    is_writing = false;
+    is_at_target = false;
     if (done > 0)
         w->target.is_line_cut = data[done - 1] != '\n';
     w->target.format = lines[1] == '{' ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
@@ -244,6 +269,26 @@ static bool pass_on(struct log_writer *w)
     return n != 0;
 }
 
+/* What stands in the pipe is written by nobody any more. */
+static void lose_rest(struct log_writer *w)
+{
+    struct log aside;
+    uint64_t lost = 0;
+    ssize_t n;
+
+    while ((n = read(w->options->pipe_fd, lines + 1, LOG_WRITER_PIPE_BYTES)) > 0) {
+        w->target.format = lines[1] == '{' ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
+        lost += count_lines(lines + 1, (size_t)n);
+    }
+    counter_add(&w->dropped, lost);
+    report_lost(w);
+    if (lost > 0 && open_aside(w->options, w->target.format, &aside) == 0) {
+        log_warning(&aside, "log: lines were lost", F_UINT("count", lost),
+                    F_STR("to", *w->options->path ? w->options->path : "standard error"));
+        log_close(&aside);
+    }
+}
+
 /* ---- life ---- */
 
 /* Returns false if it is told to leave. */
@@ -257,7 +302,9 @@ static bool obey(struct log_writer *w)
     if (n <= 0)
         return true;
     text[n] = '\0';
-    if (strcmp(text, "reopen") == 0) {
+    if (strncmp(text, "reopen", strlen("reopen")) == 0) {
+        w->question = 0;
+        num_parse_u64(text + MIN(n, (ssize_t)strlen("reopen ")), 1, UINT64_MAX, &w->question);
         if (w->target.fd >= 0)
             pass_on(w);
         open_and_tell(w);
@@ -289,20 +336,34 @@ static void serve(struct log_writer *w)
             open_and_tell(w);
         if (has_news && p[1].revents && !obey(w))
             return;
-        if (has_news && p[0].revents && (!is_open || !pass_on(w)))
+        if (!has_news || !p[0].revents)
+            continue;
+        if (w->target.fd < 0 && open_target(w) < 0) {
+            lose_rest(w);
+            return;
+        }
+        if (!pass_on(w))
             return; /* nobody writes any more */
     }
 }
 
-void log_writer_main(const struct log_writer_options *options)
+static void __attribute__((noreturn))
+log_writer_main(const struct log_writer_options *options, int control_fd)
 {
-    struct log_writer w = {
-        .options = options, .target = {.fd = -1}, .control_fd = options->control_fd};
+    struct log_writer w = {.options = options,
+                           .target = {.fd = -1},
+                           .question = options->question,
+                           .control_fd = control_fd};
+    int keep[] = {options->pipe_fd, control_fd};
 
+    fds_close_all_except(keep, ARRAY_SIZE(keep));
     lines[0] = '\n';
-    arbiter_pid = options->arbiter_pid;
     title_set("log", *options->path ? options->path : "standard error");
     take_signals();
+    if (options->is_last) {
+        lose_rest(&w);
+        _exit(EX_OK);
+    }
     if (open_and_tell(&w) < 0 && options->is_first)
         _exit(EX_CANTCREAT);
     if (options->is_daemon)
@@ -310,4 +371,30 @@ void log_writer_main(const struct log_writer_options *options)
     serve(&w);
     log_close(&w.target);
     _exit(EX_OK);
+}
+
+int log_writer_start(const struct log_writer_options *options, pid_t *ret_pid, int *ret_control_fd)
+{
+    sigset_t mask;
+    int pair[2], rc;
+    pid_t pid;
+
+    rc = mailbox_pair(pair);
+    if (rc < 0)
+        return rc;
+    arbiter_pid = getpid();
+    signals_block_all(&mask);
+    pid = fork();
+    if (pid == 0)
+        log_writer_main(options, pair[1]);
+    rc = pid < 0 ? -errno : 0;
+    signals_restore(&mask);
+    fds_close(&pair[1]);
+    if (rc < 0) {
+        fds_close(&pair[0]);
+        return rc;
+    }
+    *ret_pid = pid;
+    *ret_control_fd = pair[0];
+    return 0;
 }

@@ -182,7 +182,7 @@ static void refuse_sink(struct arbiter *a, const struct config *config, const ch
 {
     char why[CONFIG_WHY_LEN];
 
-    snprintf(why, sizeof(why), "%s: %s", sinks_path(config), reason);
+    snprintf(why, sizeof(why), "%s: %s", config_log_path(config), reason);
     config_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
     refuse(a, why);
 }
@@ -225,13 +225,14 @@ static void start_deadline(struct arbiter *a, unsigned ms)
 static void accept_config(struct arbiter *a, struct config *config)
 {
     struct reload *r = &a->reload;
+    const char *path = config_log_path(config);
     char why[CONFIG_WHY_LEN];
 
     if (has_lost_all(a, config) || needs_restart(a, config)) {
         config_free(config);
         return;
     }
-    if (sinks_path(config) && sinks_take(a, config, &r->sink, why, sizeof(why)) < 0) {
+    if (path && sinks_take(&a->sinks, path, config->is_daemon, &r->sink, why, sizeof(why)) < 0) {
         refuse_sink(a, config, why);
         config_free(config);
         return;
@@ -245,8 +246,9 @@ static void accept_config(struct arbiter *a, struct config *config)
     start_deadline(a, SINK_OPEN_MS);
 }
 
-void reload_on_sink(struct arbiter *a, struct sink *s)
+void reload_on_sink(struct sinks *sinks, struct sink *s)
 {
+    struct arbiter *a = container_of(sinks, struct arbiter, sinks);
     struct reload *r = &a->reload;
     struct config *config = r->config;
 
@@ -414,14 +416,24 @@ static json_t *describe(struct arbiter *a, uint64_t took_ms)
                                     (json_int_t)took_ms));
 }
 
+/* The log that they have asked for is the workers' that end, and of no interest any more. */
+static void supersede_reopening(struct arbiter *a)
+{
+    answers_give(&a->answers, ANSWER_LOG,
+                 command_error("superseded", "superseded by a reload: the log goes elsewhere now"));
+}
+
 void reload_on_commit(struct arbiter *a)
 {
+    const struct sink *old_sink = a->live->sink;
     uint64_t took_ms = clock_mono_ms() - a->reload.started_ms;
     json_t *body;
 
     if (!a->next)
         return;
     revision_commit(a);
+    if (a->live->sink != old_sink)
+        supersede_reopening(a);
     a->reloads++;
     log_info(a->log, "reloaded", F_UINT("revision", a->live->number),
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));

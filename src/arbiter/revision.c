@@ -111,14 +111,15 @@ static void explain_syslog(const struct config *c, int rc, char *why, size_t siz
 static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t why_size)
 {
     const struct config *c = rev->config;
+    const char *path = config_log_path(c);
     int rc;
 
-    if (!sinks_path(c)) {
+    if (!path) {
         rc = log_open(&rev->log, "syslog", c->log_level, c->log_format, "arbiter");
         if (rc < 0)
             explain_syslog(c, rc, why, why_size);
     } else {
-        rc = sinks_take(a, c, &rev->sink, why, why_size);
+        rc = sinks_take(&a->sinks, path, c->is_daemon, &rev->sink, why, why_size);
         if (rc == 0)
             rc = log_open_pipe(&rev->log, rev->sink->ends[1], c->log_level, c->log_format,
                                "arbiter");

@@ -1,5 +1,6 @@
 /*
- * The arbiter's side of the log writers: start, restart, questions, end.
+ * The targets of logs, shared by the revisions that name the same one, each with a writer that is
+ * replaced when it ends. What comes of them is reported to the owner.
  */
 #include "arbiter/sinks.h"
 
@@ -14,13 +15,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arbiter/internal.h"
 #include "arbiter/log_writer.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/num.h"
 #include "base/reap.h"
-#include "base/signals.h"
 #include "base/util.h"
 
 static struct sink *sink_at(struct list *link)
@@ -33,136 +32,118 @@ const char *sinks_name(const struct sink *s)
     return *s->path ? s->path : "standard error";
 }
 
-const char *sinks_path(const struct config *config)
-{
-    static const char *const names[] = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"};
-
-    /* As paths they cannot be opened if standard error is a socket. */
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        if (strcmp(config->log_file, names[i]) == 0)
-            return "";
-    if (strcmp(config->log_file, "syslog") == 0 || (config->is_daemon && !*config->log_file))
-        return NULL;
-    return config->log_file;
-}
-
 /* ---- the writer ---- */
 
-static void __attribute__((noreturn))
-become_writer(const struct sink *s, int control_fd, pid_t arbiter_pid)
+static void on_control(struct ev_loop *loop, ev_io *io, int revents);
+
+static void watch_control(struct sink *s)
+{
+    ev_io_init(&s->io, on_control, s->control_fd, EV_READ);
+    ev_io_start(s->sinks->loop, &s->io);
+}
+
+static int start_writer(struct sink *s, bool is_last)
 {
     const struct log_writer_options options = {
         .path = s->path,
         .pipe_fd = s->ends[0],
-        .control_fd = control_fd,
-        .arbiter_pid = arbiter_pid,
+        .question = s->wanted,
         .is_daemon = s->is_daemon,
         .is_first = !s->is_ready,
+        .is_last = is_last,
     };
-    int keep[] = {s->ends[0], control_fd};
-
-    fds_close_all_except(keep, ARRAY_SIZE(keep));
-    log_writer_main(&options);
-}
-
-static void on_control(struct ev_loop *loop, ev_io *io, int revents);
-
-static int start_writer(struct sink *s)
-{
-    const pid_t arbiter_pid = getpid();
-    sigset_t mask;
-    int pair[2], rc;
-    pid_t pid;
+    int rc;
 
     s->started_ms = clock_mono_ms();
-    s->is_leaving = false;
-    rc = mailbox_pair(pair);
+    s->is_leaving = s->is_inherited = false;
+    rc = log_writer_start(&options, &s->pid, &s->control_fd);
     if (rc < 0)
         return rc;
-    signals_block_all(&mask);
-    pid = fork();
-    if (pid == 0)
-        become_writer(s, pair[1], arbiter_pid);
-    rc = pid < 0 ? -errno : 0;
-    signals_restore(&mask);
-    fds_close(&pair[1]);
-    if (rc < 0) {
-        fds_close(&pair[0]);
-        return rc;
-    }
-    s->pid = pid;
-    s->control_fd = pair[0];
-    ev_io_init(&s->io, on_control, s->control_fd, EV_READ);
-    ev_io_start(s->arbiter->loop, &s->io);
+    s->asked = s->wanted;
+    watch_control(s);
     return 0;
 }
 
 static void start_writer_later(struct sink *s, unsigned ms)
 {
-    ev_timer_stop(s->arbiter->loop, &s->timer);
+    struct ev_loop *loop = s->sinks->loop;
+
+    ev_timer_stop(loop, &s->timer);
     ev_timer_set(&s->timer, ms / 1e3, 0.);
-    ev_now_update(s->arbiter->loop);
-    ev_timer_start(s->arbiter->loop, &s->timer);
+    ev_now_update(loop);
+    ev_timer_start(loop, &s->timer);
 }
 
 static void on_timer(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct sink *s = container_of(timer, struct sink, timer);
-    const int rc = start_writer(s);
+    const int rc = start_writer(s, false);
 
     if (rc == 0)
         return;
-    log_error_limited(s->arbiter->log, "log: its writer cannot be forked", F_ERR(rc));
+    log_error_limited(*s->sinks->log, "log: its writer cannot be forked", F_ERR(rc));
     start_writer_later(s, SINK_RESTART_MS);
 }
 
 static void close_control(struct sink *s)
 {
-    if (s->control_fd < 0)
-        return;
-    ev_io_stop(s->arbiter->loop, &s->io);
+    ev_io_stop(s->sinks->loop, &s->io);
     fds_close(&s->control_fd);
 }
 
-static bool tell(const struct sink *s, const char *text)
+/* The next writer opens the target anyway: a writer that is gone or leaving need not be asked. */
+static void ask(struct sink *s)
 {
-    return s->control_fd >= 0 && send(s->control_fd, text, strlen(text), MSG_NOSIGNAL) > 0;
+    if (s->control_fd < 0 || s->is_leaving || s->asked > s->answered || s->wanted == s->asked)
+        return;
+    if (s->is_inherited)
+        s->is_leaving = log_writer_say(s->control_fd, "leave");
+    else if (log_writer_say(s->control_fd, "reopen %llu", (unsigned long long)s->wanted))
+        s->asked = s->wanted;
 }
 
-/* @why  behind the number: why it could not be opened */
-static void on_opened(struct sink *s, int error, const char *why)
+/* A writer that has failed tries again of itself: then nobody has asked. */
+static void on_opened(struct sink *s, uint64_t question, int error, const char *why)
 {
-    struct arbiter *a = s->arbiter;
+    const bool is_answer = question == s->asked && question > s->answered;
     const bool is_healed = s->error < 0 && error == 0;
 
     s->error = error;
     snprintf(s->why, sizeof(s->why), "%s", why);
+    if (is_answer)
+        s->answered = question;
+    ask(s);
     if (!s->is_ready) {
         s->is_ready = error == 0;
-        a->sinks_ops->on_opened(a, s);
-    } else if (s->n_asked > 0 || is_healed) {
-        s->n_asked = 0;
-        a->sinks_ops->on_reopened(a, s);
+        s->sinks->ops->on_opened(s->sinks, s);
+    } else if (is_answer || is_healed) {
+        s->sinks->ops->on_reopened(s->sinks, s);
     }
+}
+
+static uint64_t take_number(char **rest)
+{
+    const char *word = strsep(rest, " ");
+    uint64_t n = 0;
+
+    if (word)
+        num_parse_u64(word, 0, UINT64_MAX, &n);
+    return n;
 }
 
 static void on_message(struct sink *s, char *text)
 {
-    char *number = strchr(text, ' '), *rest;
-    uint64_t n;
+    char *rest = text;
+    const char *word = strsep(&rest, " ");
+    const uint64_t n = take_number(&rest);
 
-    if (!number)
-        return;
-    *number++ = '\0';
-    rest = strchr(number, ' ');
-    if (rest)
-        *rest++ = '\0';
-    if (num_parse_u64(number, 0, INT32_MAX, &n) < 0)
-        return;
-    if (strcmp(text, "open") == 0)
-        on_opened(s, -(int)n, rest ? rest : "");
-    else if (strcmp(text, "lost") == 0)
-        counter_add(&s->arbiter->totals.log_dropped, n);
+    if (strcmp(word, "opened") == 0) {
+        const int error = -(int)take_number(&rest);
+
+        on_opened(s, n, error, rest ? rest : "");
+    } else if (strcmp(word, "lost") == 0) {
+        counter_add(s->sinks->lost, n);
+    }
 }
 
 /* One message: what it leads to may release the sink. */
@@ -189,7 +170,7 @@ static void on_control(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSE
 static void sink_free(struct sink *s)
 {
     close_control(s);
-    ev_timer_stop(s->arbiter->loop, &s->timer);
+    ev_timer_stop(s->sinks->loop, &s->timer);
     fds_close(&s->ends[0]);
     fds_close(&s->ends[1]);
     list_remove(&s->link);
@@ -197,32 +178,33 @@ static void sink_free(struct sink *s)
     free(s);
 }
 
-static struct sink *sink_new(struct arbiter *a, const char *path, bool is_daemon)
+static struct sink *sink_new(struct sinks *sinks, const char *path, bool is_daemon)
 {
     struct sink *s = calloc(1, sizeof(*s));
 
     if (!s)
         return NULL;
-    s->arbiter = a;
+    s->sinks = sinks;
     s->is_daemon = is_daemon;
+    s->wanted = 1;
     s->ends[0] = s->ends[1] = s->control_fd = -1;
     ev_timer_init(&s->timer, on_timer, 0., 0.);
-    list_init(&s->link);
     s->path = strdup(path);
     if (!s->path) {
         free(s);
         return NULL;
     }
+    list_append(&sinks->list, &s->link);
     return s;
 }
 
-static struct sink *find(struct arbiter *a, const char *path, size_t *ret_n)
+static struct sink *find(struct sinks *sinks, const char *path, size_t *ret_n)
 {
     struct sink *found = NULL;
     struct list *link;
 
     *ret_n = 0;
-    list_for_each (link, &a->sinks) {
+    list_for_each (link, &sinks->list) {
         struct sink *s = sink_at(link);
 
         if (s->ends[1] >= 0 && strcmp(s->path, path) == 0)
@@ -241,44 +223,35 @@ static int make_pipe(int ends[2])
     return 0;
 }
 
-int sinks_take(struct arbiter *a, const struct config *config, struct sink **ret, char *why,
+int sinks_take(struct sinks *sinks, const char *path, bool is_daemon, struct sink **ret, char *why,
                size_t size)
 {
-    const char *path = sinks_path(config);
     size_t n;
-    struct sink *s = find(a, path, &n);
-    int rc;
+    struct sink *s = find(sinks, path, &n);
+    int rc = 0;
 
-    if (s) {
-        *ret = sinks_hold(s);
-        return 0;
-    }
-    if (n >= SINKS_MAX) {
+    if (!s && n >= SINKS_MAX) {
         snprintf(why, size, "%zu logs are still being written: does a file system hang?", n);
         return -EBUSY;
     }
-    s = sink_new(a, path, config->is_daemon);
     if (!s) {
-        snprintf(why, size, "out of memory");
-        return -ENOMEM;
+        s = sink_new(sinks, path, is_daemon);
+        if (!s) {
+            snprintf(why, size, "out of memory");
+            return -ENOMEM;
+        }
+        rc = make_pipe(s->ends);
+        if (rc == 0)
+            rc = start_writer(s, false);
     }
-    list_append(&a->sinks, &s->link);
-    rc = make_pipe(s->ends);
-    if (rc == 0)
-        rc = start_writer(s);
     if (rc < 0) {
         snprintf(why, size, "its writer cannot be started: %s", strerror(-rc));
         sink_free(s);
         return rc;
     }
-    *ret = sinks_hold(s);
-    return 0;
-}
-
-struct sink *sinks_hold(struct sink *s)
-{
     s->refs++;
-    return s;
+    *ret = s;
+    return 0;
 }
 
 /* The writer reads on to the end of file, which is when the last worker that logs to it ends. */
@@ -286,10 +259,8 @@ void sinks_release(struct sink *s)
 {
     if (!s || --s->refs > 0)
         return;
-    ev_timer_stop(s->arbiter->loop, &s->timer);
-    fds_close(&s->ends[0]);
     fds_close(&s->ends[1]);
-    if (!s->pid)
+    if (!s->pid && !s->is_ready)
         sink_free(s);
 }
 
@@ -313,60 +284,62 @@ int sinks_wait(struct sink *s)
     return s->error;
 }
 
-void sinks_reopen(struct arbiter *a)
+void sinks_reopen(struct sinks *sinks)
 {
     struct list *link;
 
-    list_for_each (link, &a->sinks) {
-        struct sink *s = sink_at(link);
-
-        /* One that has ended, or is about to start, has a successor that opens it anyway. */
-        if (tell(s, "reopen") || s->control_fd < 0)
-            s->n_asked++;
+    list_for_each (link, &sinks->list) {
+        sink_at(link)->wanted++;
+        ask(sink_at(link));
     }
 }
 
-void sinks_renew(struct arbiter *a)
+void sinks_renew(struct sinks *sinks)
 {
     struct list *link;
 
-    list_for_each (link, &a->sinks) {
+    list_for_each (link, &sinks->list) {
         struct sink *s = sink_at(link);
 
-        if (s->refs > 0)
-            s->is_leaving = tell(s, "leave");
+        if (s->refs > 0 && s->is_inherited && !s->is_leaving)
+            s->is_leaving = log_writer_say(s->control_fd, "leave");
     }
 }
 
 static void on_writer_end(struct sink *s, int status)
 {
-    struct arbiter *a = s->arbiter;
     const bool is_young = clock_mono_ms() - s->started_ms < SINK_RESTART_MS;
+    const bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    bool is_at_end;
 
     while (s->control_fd >= 0) /* what it has still said */
         receive(s);
     s->pid = 0;
-    if (s->refs == 0) {
+    s->is_leaving |= s->is_inherited && is_clean; /* the image before may have told it to */
+    is_at_end = is_clean && !s->is_leaving;
+    /* The lines of a sink that is left are not lost with a writer that dies: another follows. */
+    if (s->refs == 0 && (is_at_end || !s->is_ready || s->ends[0] < 0)) {
         sink_free(s);
         return;
     }
     if (!s->is_ready) {
         if (s->error == 0)
-            on_opened(s, -ECHILD, "its writer has died");
+            on_opened(s, s->asked, -ECHILD, "its writer has died");
         return;
     }
     if (!s->is_leaving)
-        log_warning(a->log, "log: its writer has died, another goes on", F_STR("to", sinks_name(s)),
+        log_warning(*s->sinks->log, "log: its writer has died, another goes on",
+                    F_STR("to", sinks_name(s)),
                     F_STR("kind", WIFSIGNALED(status) ? "signal" : "exit"),
                     F_INT("code", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
     start_writer_later(s, is_young && !s->is_leaving ? SINK_RESTART_MS : 0);
 }
 
-bool sinks_on_exit(struct arbiter *a, pid_t pid, int status)
+bool sinks_on_exit(struct sinks *sinks, pid_t pid, int status)
 {
     struct list *link, *next;
 
-    list_for_each_safe (link, next, &a->sinks) {
+    list_for_each_safe (link, next, &sinks->list) {
         if (sink_at(link)->pid != pid)
             continue;
         on_writer_end(sink_at(link), status);
@@ -377,10 +350,10 @@ bool sinks_on_exit(struct arbiter *a, pid_t pid, int status)
 
 /* ---- over an exec ---- */
 
-int sinks_inherit(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
+int sinks_inherit(struct sinks *sinks, const char *path, bool is_daemon, const int ends[2],
                   int control_fd, pid_t pid)
 {
-    struct sink *s = sink_new(a, path, is_daemon);
+    struct sink *s = sink_new(sinks, path, is_daemon);
     int rc = 0;
 
     if (!s)
@@ -395,55 +368,83 @@ int sinks_inherit(struct arbiter *a, const char *path, bool is_daemon, const int
     }
     s->control_fd = control_fd;
     s->pid = pid;
-    s->is_ready = true;
-    list_append(&a->sinks, &s->link);
+    s->is_ready = s->is_inherited = true;
+    s->asked = s->answered = s->wanted;
     return 0;
 }
 
-void sinks_attach(struct arbiter *a)
+void sinks_attach(struct sinks *sinks)
 {
     struct list *link;
 
-    list_for_each (link, &a->sinks) {
+    list_for_each (link, &sinks->list) {
         struct sink *s = sink_at(link);
 
-        if (s->control_fd >= 0) {
-            ev_io_init(&s->io, on_control, s->control_fd, EV_READ);
-            ev_io_start(a->loop, &s->io);
-        }
-        if (!s->pid && s->refs > 0)
+        if (s->control_fd >= 0)
+            watch_control(s);
+        if (!s->pid)
             start_writer_later(s, 0);
     }
 }
 
 /* ---- the end ---- */
 
-void sinks_detach(struct arbiter *a)
+static void await_writers(struct sinks *sinks, unsigned ms)
 {
+    const uint64_t deadline_ms = clock_mono_ms() + ms;
     struct list *link;
 
-    list_for_each (link, &a->sinks) {
-        ev_io_stop(a->loop, &sink_at(link)->io);
-        ev_timer_stop(a->loop, &sink_at(link)->timer);
+    list_for_each (link, &sinks->list) {
+        struct sink *s = sink_at(link);
+
+        if (s->pid && reap_by(s->pid, deadline_ms, NULL))
+            s->pid = 0;
     }
 }
 
-/* One in an uninterruptible wait is left: nothing ends it but what it waits for. */
-void sinks_fini(struct arbiter *a)
+static void kill_writers(struct sinks *sinks)
 {
-    const uint64_t deadline_ms = clock_mono_ms() + SINK_DRAIN_MS;
+    struct list *link;
+
+    list_for_each (link, &sinks->list)
+        if (sink_at(link)->pid)
+            kill(sink_at(link)->pid, SIGKILL);
+    await_writers(sinks, SINK_END_MS);
+}
+
+/* Not in this process: standard error may hang as the log does. */
+static void say_lost(struct sinks *sinks)
+{
+    struct list *link;
+
+    list_for_each (link, &sinks->list) {
+        struct sink *s = sink_at(link);
+        struct pollfd p = {.fd = s->ends[0], .events = POLLIN};
+
+        if (!s->pid && poll(&p, 1, 0) > 0 && (p.revents & POLLIN)) {
+            close_control(s);
+            start_writer(s, true);
+        }
+    }
+    await_writers(sinks, SINK_END_MS);
+}
+
+/* A writer in an uninterruptible wait is left: nothing ends it but what it waits for. */
+void sinks_fini(struct sinks *sinks)
+{
     struct list *link, *next;
 
-    list_for_each_safe (link, next, &a->sinks) {
+    list_for_each (link, &sinks->list) {
         struct sink *s = sink_at(link);
 
+        if (!s->pid && s->is_ready)
+            start_writer(s, false);
         fds_close(&s->ends[1]);
-        if (s->pid && !reap_by(s->pid, deadline_ms, NULL))
-            reap_killed(s->pid, NULL);
-        fds_close(&s->ends[0]);
-        fds_close(&s->control_fd);
-        list_remove(&s->link);
-        free(s->path);
-        free(s);
     }
+    await_writers(sinks, SINK_DRAIN_MS);
+    kill_writers(sinks);
+    say_lost(sinks);
+    kill_writers(sinks);
+    list_for_each_safe (link, next, &sinks->list)
+        sink_free(sink_at(link));
 }

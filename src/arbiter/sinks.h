@@ -1,6 +1,6 @@
 /*
- * Where the log of one or more configurations goes, other than syslog: a pipe that the arbiter and
- * the workers write to without waiting, and a log writer that reads it. Runs in the arbiter, which
+ * Where the log of one or more revisions goes, other than syslog: a pipe that the arbiter and the
+ * workers write to without waiting, and a log writer that reads it. Runs in the arbiter, which
  * waits for a writer only before it serves and when it has stopped.
  */
 #ifndef ARBITER_SINKS_H
@@ -12,30 +12,33 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/counters.h"
 #include "base/list.h"
-
-struct arbiter;
-struct config;
+#include "base/log.h"
 
 enum {
     SINKS_MAX = 8, /* at once; those that are left end with their last worker */
     SINK_OPEN_MS = 10000, /* to open the target, before that counts as failed */
-    SINK_DRAIN_MS = 800, /* at the end, for what is queued */
+    SINK_DRAIN_MS = 600, /* at the end, for what is queued */
+    SINK_END_MS = 100, /* then, for each step of the end of writers that hang */
     SINK_RESTART_MS = 1000, /* between two starts of a writer */
 };
 
 struct sink {
-    struct list link; /* in arbiter->sinks */
-    struct arbiter *arbiter; /* borrowed */
+    struct list link; /* in sinks->list */
+    struct sinks *sinks; /* borrowed */
     char *path; /* owned; "" = standard error */
     bool is_daemon; /* standard error leads nowhere */
     unsigned refs; /* 0 = left: it ends when its last worker has ended */
     bool is_ready; /* a writer has opened the target at least once */
     bool is_leaving; /* the writer has been told to leave; another follows it */
+    bool is_inherited; /* the writer is of an image before this: it knows no numbers of ours */
     int error; /* of the last attempt to open the target, -errno; 0 = it is open, or not tried yet
                 */
     char why[256]; /* in words */
-    unsigned n_asked; /* times that the writer was told to reopen it, and has not answered */
+    /* Numbers of requests to open the target anew, from 1. One question is under way at a time; the
+     * next one asks for all that have come meanwhile. */
+    uint64_t wanted, asked, answered;
     int ends[2]; /* owned: the reading end, for the next writer, and the writing one; -1 = left */
     int control_fd; /* owned: to the writer; -1 = it is gone */
     pid_t pid; /* the writer; 0 = none */
@@ -44,43 +47,50 @@ struct sink {
     ev_timer timer; /* the next start of a writer */
 };
 
+struct sinks;
+
 /* What sinks report; filled in by the wiring. */
 struct sinks_ops {
-    /* the target of @s has been opened for the first time, or not: @s->why */
-    void (*on_opened)(struct arbiter *a, struct sink *s);
-    /* its writer has opened it anew, or could not */
-    void (*on_reopened)(struct arbiter *a, struct sink *s);
+    /* the target of @s has been opened for the first time, or could not be: s->error, s->why */
+    void (*on_opened)(struct sinks *sinks, struct sink *s);
+    /* it has been opened anew, or could not be: requests up to s->answered are done */
+    void (*on_reopened)(struct sinks *sinks, struct sink *s);
+};
+
+/* All that there are. The owner fills in what is borrowed before it calls anything. */
+struct sinks {
+    struct list list; /* owned */
+    struct ev_loop *loop; /* borrowed */
+    struct log *const *log; /* borrowed: where that stands which the owner logs to now */
+    counter_t *lost; /* borrowed: lines that the writers could not write */
+    const struct sinks_ops *ops; /* borrowed */
 };
 
 /* sinks_name - for people */
 const char *sinks_name(const struct sink *s);
 
-/* sinks_path - where @config logs to: "" = standard error; NULL = syslog */
-const char *sinks_path(const struct config *config);
-
 /*
- * sinks_take - the sink for @config; if there is none yet, it is made and begins to open its target
+ * sinks_take - the sink for @path; if there is none yet, it is made and begins to open its target
  * @ret  counted, until sinks_release. Not ready yet: on_opened is called once it is known.
  * Returns 0 or -errno with @why.
  */
-int sinks_take(struct arbiter *a, const struct config *config, struct sink **ret, char *why,
+int sinks_take(struct sinks *sinks, const char *path, bool is_daemon, struct sink **ret, char *why,
                size_t size);
 
-/* sinks_hold - once more; sinks_release - NULL is fine */
-struct sink *sinks_hold(struct sink *s);
+/* sinks_release - NULL is fine */
 void sinks_release(struct sink *s);
 
 /* sinks_wait - until it is ready. Blocks, up to SINK_OPEN_MS. Returns 0 or -errno: @s->why. */
 int sinks_wait(struct sink *s);
 
-/* sinks_reopen - all of them; on_reopened is called when that is done */
-void sinks_reopen(struct arbiter *a);
+/* sinks_reopen - all of them: the request has the number s->wanted then */
+void sinks_reopen(struct sinks *sinks);
 
 /* sinks_renew - writers of an older image end, and those of this one go on in their place */
-void sinks_renew(struct arbiter *a);
+void sinks_renew(struct sinks *sinks);
 
 /* sinks_on_exit - a child has ended. Returns whether it was a writer. */
-bool sinks_on_exit(struct arbiter *a, pid_t pid, int status);
+bool sinks_on_exit(struct sinks *sinks, pid_t pid, int status);
 
 /*
  * sinks_inherit - one of the image before this, not held by anybody yet
@@ -88,14 +98,13 @@ bool sinks_on_exit(struct arbiter *a, pid_t pid, int status);
  * @control_fd  taken over; -1 = there is none
  * Returns 0 or -errno.
  */
-int sinks_inherit(struct arbiter *a, const char *path, bool is_daemon, const int ends[2],
+int sinks_inherit(struct sinks *sinks, const char *path, bool is_daemon, const int ends[2],
                   int control_fd, pid_t pid);
 
-/* sinks_attach - begin to listen to those; sinks_detach - stop all watchers */
-void sinks_attach(struct arbiter *a);
-void sinks_detach(struct arbiter *a);
+/* sinks_attach - begin to listen to those */
+void sinks_attach(struct sinks *sinks);
 
 /* sinks_fini - all logs are closed: wait a moment for what is queued, then end the writers */
-void sinks_fini(struct arbiter *a);
+void sinks_fini(struct sinks *sinks);
 
 #endif

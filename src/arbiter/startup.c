@@ -135,20 +135,21 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     *a = (struct arbiter){
         .options = options,
         .children_ops = &children_ops,
-        .sinks_ops = &sinks_ops,
         .log = log,
         .started_ms = clock_mono_ms(),
         .state = ACTOR_INACTIVE,
         .pidfile = {.fd = -1},
         .reload = {.fd = -1},
         .scoreboard = {.fd = -1},
+        .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
-    list_init(&a->sinks);
+    list_init(&a->sinks.list);
     errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!a->loop)
         return -errno;
     answers_init(&a->answers, a->loop);
+    a->sinks.loop = a->loop;
     a->engine = calloc(1, sizeof(*a->engine));
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
@@ -165,7 +166,8 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
 static int open_sink(struct arbiter *a, const struct config *config, struct sink **ret, char *why,
                      size_t size)
 {
-    int rc = sinks_path(config) ? sinks_take(a, config, ret, why, size) : 0;
+    const char *path = config_log_path(config);
+    int rc = path ? sinks_take(&a->sinks, path, config->is_daemon, ret, why, size) : 0;
 
     if (rc == 0 && *ret)
         rc = sinks_wait(*ret);
@@ -228,9 +230,7 @@ void arbiter_fini(struct arbiter *a)
         answers_fini(&a->answers);
         control_close(a);
         move_fini(a);
-        sinks_detach(a);
         arbiter_detach_signals(a);
-        ev_loop_destroy(a->loop);
     }
     revision_free(a->next);
     pidfile_remove(&a->pidfile);
@@ -242,7 +242,9 @@ void arbiter_fini(struct arbiter *a)
     json_decref(a->notes);
     free(a->engine);
     revision_free(a->live);
-    sinks_fini(a);
+    sinks_fini(&a->sinks);
+    if (a->loop)
+        ev_loop_destroy(a->loop);
 }
 
 int arbiter_serve(struct arbiter *a)

@@ -301,7 +301,7 @@ void upgrade_on_commit(struct arbiter *a)
     snprintf(link, sizeof(link), "/proc/self/fd/%d", u->back_fd);
     name_program(link, old_program, sizeof(old_program));
     revision_commit(a);
-    sinks_renew(a);
+    sinks_renew(&a->sinks);
     a->upgrades++;
     log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
              F_STR("old_version", u->old_version), F_STR("old_program", old_program),

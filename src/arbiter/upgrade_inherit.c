@@ -93,18 +93,18 @@ static int inherit_listeners(const struct upgrade_state *s, struct listener **li
 static int inherit_sinks(struct arbiter *a, const struct upgrade_state *s,
                          const struct config *config, char *why)
 {
-    const char *path = sinks_path(config);
+    const char *path = config_log_path(config);
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < s->n_sinks; i++) {
         const struct state_sink *from = &s->sinks[i];
         const int ends[2] = {from->read_fd, from->write_fd};
 
-        rc = sinks_inherit(a, from->path, config->is_daemon, ends, from->control_fd,
+        rc = sinks_inherit(&a->sinks, from->path, config->is_daemon, ends, from->control_fd,
                            (pid_t)from->pid);
     }
     if (s->n_sinks == 0 && path)
-        rc = sinks_inherit(a, path, config->is_daemon, NULL, -1, 0);
+        rc = sinks_inherit(&a->sinks, path, config->is_daemon, NULL, -1, 0);
     return rc < 0 ? complain(why, rc, "sinks", NULL) : 0;
 }
 
@@ -455,7 +455,7 @@ static void attach_client(struct arbiter *a, const struct state_client *sc)
 void upgrade_attach(struct arbiter *a, const struct upgrade_state *s)
 {
     upgrade_pass_fds(s, false);
-    sinks_attach(a);
+    sinks_attach(&a->sinks);
     for (size_t i = 0; i < s->n_children; i++)
         children_inherit(a, &a->children[s->children[i].record], s->children[i].mailbox_fd);
     control_inherit(a, s->control, s->control_dir, commands_dispatch);

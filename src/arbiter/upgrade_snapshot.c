@@ -113,7 +113,7 @@ static void add_sinks(struct builder *b)
     s->sinks = list(b, SINKS_MAX, sizeof(*s->sinks));
     if (!s->sinks)
         return;
-    list_for_each (link, &a->sinks) {
+    list_for_each (link, &a->sinks.list) {
         const struct sink *from = container_of(link, struct sink, link);
 
         s->sinks[s->n_sinks++] = (struct state_sink){

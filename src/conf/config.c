@@ -354,6 +354,19 @@ int config_check(const struct config *c, char *why, size_t why_size)
     return r < 0 ? r : check_cpus(c, why, why_size);
 }
 
+const char *config_log_path(const struct config *c)
+{
+    static const char *const names[] = {"/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"};
+
+    /* As paths they cannot be opened if standard error is a socket. */
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strcmp(c->log_file, names[i]) == 0)
+            return "";
+    if (strcmp(c->log_file, "syslog") == 0 || (c->is_daemon && !*c->log_file))
+        return NULL;
+    return c->log_file;
+}
+
 unsigned config_effective_workers(const struct config *c)
 {
     const unsigned max = (unsigned)config_keys[CONFIG_WORKERS].max;

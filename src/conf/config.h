@@ -131,6 +131,9 @@ const char *config_where(const struct config *c, enum config_key key, char *buf)
  * line, or the option that sets it */
 void config_name_key(const struct config *c, enum config_key key, char *why, size_t why_size);
 
+/* config_log_path - where the log goes: "" = standard error; NULL = syslog */
+const char *config_log_path(const struct config *c);
+
 /* config_effective_workers - workers, with 0 resolved by the list of CPUs or the affinity mask */
 unsigned config_effective_workers(const struct config *c);
 

@@ -79,14 +79,19 @@ static void fill(const char *path)
     close(fd);
 }
 
+static int connect_to(const char *control)
+{
+    char address[128];
+
+    snprintf(address, sizeof(address), "unix:%s", control);
+    return peer_connect(address);
+}
+
 /* Every process writes lines: each worker is asked @n times, and answers. */
 static void ask_all(const char *control, int n)
 {
-    char address[128];
-    int fd;
+    int fd = connect_to(control);
 
-    snprintf(address, sizeof(address), "unix:%s", control);
-    fd = peer_connect(address);
     for (int i = 0; i < 2 * n; i++) {
         peer_send_text(fd, i % 2 ? "{\"command\":\"ping\",\"target\":\"worker.1\"}\n"
                                  : "{\"command\":\"ping\",\"target\":\"worker.2\"}\n");
@@ -230,6 +235,7 @@ static void log_target__writer_hangs__served_counted_and_stopped(void **state)
     struct server *s = start_logging_to(it, path, &control);
     struct tool_run r;
 
+    server_expect(s, "log: lines were lost");
     kill(server_log_writer(s), SIGSTOP);
     serve_and_log(s, control, "hanging log", NULL);
     overflow(s, control);
@@ -245,6 +251,8 @@ static void log_target__writer_hangs__served_counted_and_stopped(void **state)
     MUST(r.code == 0, "upgrade: %s", r.err);
     server_must_be_well(s, 2);
     server_stop_and_check(s, SIGTERM, 0);
+    MUST(server_log_count(s, "actor=log .*lines were lost\" count=[1-9].*own.log") == 1,
+         "nobody hears that lines were lost");
 }
 
 static void log_target__hangs_for_a_while__nothing_that_is_queued_is_lost(void **state)
@@ -336,6 +344,68 @@ static void log_target__cannot_be_reopened__answer_says_why(void **state)
     r = RUN(it, NO_INPUT, "-C", control, "reopen-logs");
     MUST(r.code == 0 && strstr(r.out, "own.log"), "reopen-logs: %s%s", r.out, r.err);
     MUST_COME(it_file_has(path, "msg=\"log reopened\""), "no new file");
+}
+
+/* The writer of the log that was asked for hangs; nobody needs its answer any more. */
+static void log_target__reload_names_another_meanwhile__asker_hears_it(void **state)
+{
+    struct it *it = *state;
+    char *control, conf[256];
+    struct server *s = start_logging_to(it, it_path(it, "own.log"), &control);
+    pid_t writer = server_log_writer(s);
+    int fd = connect_to(control);
+    struct tool_run r;
+
+    kill(writer, SIGSTOP);
+    peer_send_text(fd, "{\"id\":1,\"command\":\"reopen_logs\"}\n{\"command\":\"ping\"}\n");
+    peer_expect_text(fd, "{\"id\":null,\"result\":\"pong\"}\n");
+    snprintf(conf, sizeof(conf), "log: { level = \"debug\"; file = \"%s/other.log\"; };", it->dir);
+    server_configure(s, conf);
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    MUST(r.code == 0, "reload: %s", r.err);
+    peer_expect_text(fd,
+                     "{\"id\":1,\"error\":{\"code\":\"superseded\",\"message\":\"superseded by a "
+                     "reload: the log goes elsewhere now\"}}\n");
+    peer_close(fd);
+    kill(writer, SIGCONT);
+    server_must_be_well(s, 2);
+}
+
+static void log_target__rotated_by_many_at_once__all_answered_and_no_line_lost(void **state)
+{
+    enum { CLIENTS = 8, ROUNDS = 20 };
+    struct it *it = *state;
+    char *control, *path = it_path(it, "own.log"), old[256];
+    struct server *s = start_logging_to(it, path, &control);
+    int fds[CLIENTS];
+    size_t n = 0;
+
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = connect_to(control);
+    for (int i = 0; i < ROUNDS * CLIENTS; i++) {
+        snprintf(old, sizeof(old), "%s.%d", path, i);
+        if (rename(path, old) < 0)
+            MUST(errno == ENOENT, "rename: %s", strerror(errno));
+        peer_send_text(fds[i % CLIENTS], "{\"command\":\"reopen_logs\"}\n");
+        if (i % CLIENTS < CLIENTS - 1)
+            continue;
+        for (int j = 0; j < CLIENTS; j++) {
+            peer_expect_text(fds[j], "{\"id\":null,\"result\":{\"reopened\":true,\"to\":\"");
+            peer_expect_text(fds[j], path);
+            peer_expect_text(fds[j], "\"}}\n");
+        }
+        MUST(access(path, F_OK) == 0, "answered before it was open");
+        ask_all(control, 1);
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        peer_close(fds[i]);
+    server_stop_and_check(s, SIGTERM, 0);
+    for (int i = 0; i < ROUNDS * CLIENTS; i++) {
+        snprintf(old, sizeof(old), "%s.%d", path, i);
+        n += access(old, F_OK) == 0 ? it_count_lines(old, "actor=worker.* .*command=ping") : 0;
+    }
+    n += it_count_lines(path, "actor=worker.* .*command=ping");
+    MUST(n == 2 * ROUNDS, "%zu lines of %d", n, 2 * ROUNDS);
 }
 
 static void log_target__not_a_file__reopening_says_so(void **state)
@@ -456,6 +526,8 @@ int main(void)
         IT(log_target__writer_dies__another_goes_on),
         IT(log_target__upgrade__a_writer_of_the_new_program_goes_on),
         IT(log_target__cannot_be_reopened__answer_says_why),
+        IT(log_target__reload_names_another_meanwhile__asker_hears_it),
+        IT(log_target__rotated_by_many_at_once__all_answered_and_no_line_lost),
         IT(log_target__not_a_file__reopening_says_so),
         IT(log_target__reload_to_another__opened_first),
         IT(log_target__dev_stderr_is_a_socket__logs_to_it),
