@@ -16,6 +16,8 @@
 /* Few in a datagram, so that all workers get some. */
 enum { BATCH = 16 };
 
+_Static_assert((int)CONFIG_BIND_MAX <= (int)LISTENER_SHUT_MAX, "all addresses at once");
+
 struct waiting {
     struct arbiter *arbiter;
     int ends[2]; /* owned: the reading one, the writing one; -1 = there are none */
@@ -97,10 +99,13 @@ static void pass_on(struct waiting *w)
 void vacate_removed(struct arbiter *a, struct revision *rev)
 {
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};
+    struct listener *removed[CONFIG_BIND_MAX];
+    size_t n = 0;
 
     for (size_t i = 0; i < rev->n_listeners; i++)
         if (rev->listeners[i]->refs == 1)
-            listener_shut(rev->listeners[i], on_waiting, &w);
+            removed[n++] = rev->listeners[i];
+    listener_shut(removed, n, on_waiting, &w);
     pass_on(&w);
 }
 
@@ -110,7 +115,8 @@ void vacate_all(struct arbiter *a, bool is_quick)
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};
 
     for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; revisions[k] && i < revisions[k]->n_listeners; i++)
-            listener_shut(revisions[k]->listeners[i], is_quick ? NULL : on_waiting, &w);
+        if (revisions[k])
+            listener_shut(revisions[k]->listeners, revisions[k]->n_listeners,
+                          is_quick ? NULL : on_waiting, &w);
     pass_on(&w);
 }

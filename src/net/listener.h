@@ -73,14 +73,18 @@ void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, s
 /* What waited in the queue: @fd is accepted, non-blocking, cloexec, and taken over. */
 typedef void listener_on_waiting(int fd, void *userdata);
 
+enum { LISTENER_SHUT_MAX = 64 };
+
 /*
- * listener_shut - free the address at once, in every process that has the socket
- * From then on clients are refused and another server may have the address; in the owner the socket
- * file is unlinked. Takes a few milliseconds at most. Idempotent.
+ * listener_shut - free the addresses at once, in every process that has the sockets
+ * From then on clients are refused and other servers may have the addresses; in the owner the socket
+ * files are unlinked. Takes a few milliseconds at most, for all of them together. Idempotent.
+ * @n           at most LISTENER_SHUT_MAX
  * @on_waiting  called for each connection that nobody has accepted yet, as far as there are
  *   descriptors for them; NULL = they are reset
  */
-void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata);
+void listener_shut(struct listener *const *list, size_t n, listener_on_waiting *on_waiting,
+                   void *userdata);
 
 /* listener_is_reachable - is the socket file still there? True for TCP. */
 bool listener_is_reachable(const struct listener *l);

@@ -5,6 +5,7 @@
  */
 #include "net/listener.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/filter.h>
@@ -70,32 +71,63 @@ static void accept_waiting(const struct listener *l, listener_on_waiting *on_wai
     }
 }
 
-static bool is_readable(int fd, int patience_ms)
+static void accept_from_all(struct listener *const *list, size_t n, listener_on_waiting *on_waiting,
+                            void *userdata)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    return poll(&p, 1, patience_ms) == 1 && (p.revents & POLLIN);
+    for (size_t i = 0; i < n; i++)
+        accept_waiting(list[i], on_waiting, userdata);
 }
 
-void listener_shut(struct listener *l, listener_on_waiting *on_waiting, void *userdata)
+/* Does somebody come to one of them within the time? */
+static bool is_any_readable(struct listener *const *list, size_t n)
 {
-    if (l->is_shut || l->fd < 0)
-        return;
-    l->is_shut = true;
-    if (l->addr.kind == ADDR_UNIX) {
-        listener_unlink(l);
-        shutdown(l->fd, SHUT_RDWR); /* what waits in the queue stays there */
-        if (on_waiting)
-            accept_waiting(l, on_waiting, userdata);
-        return;
-    }
-    if (on_waiting) {
-        turn_new_ones_away(l->fd);
+    struct pollfd p[LISTENER_SHUT_MAX];
+    bool is_readable = false;
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = (struct pollfd){.fd = list[i]->fd, .events = POLLIN};
+    if (poll(p, n, SETTLE_MS) > 0)
+        for (size_t i = 0; i < n; i++)
+            is_readable |= (p[i].revents & POLLIN) != 0;
+    return is_readable;
+}
+
+static void shut_unix(struct listener *l, listener_on_waiting *on_waiting, void *userdata)
+{
+    listener_unlink(l);
+    shutdown(l->fd, SHUT_RDWR); /* what waits in the queue stays there */
+    if (on_waiting)
         accept_waiting(l, on_waiting, userdata);
-        for (int i = 0; i < SETTLE_ROUNDS && is_readable(l->fd, SETTLE_MS); i++)
-            accept_waiting(l, on_waiting, userdata);
+}
+
+void listener_shut(struct listener *const *list, size_t n, listener_on_waiting *on_waiting,
+                   void *userdata)
+{
+    struct listener *tcp[LISTENER_SHUT_MAX];
+    size_t n_tcp = 0;
+
+    assert(n <= LISTENER_SHUT_MAX);
+    for (size_t i = 0; i < n; i++) {
+        struct listener *l = list[i];
+
+        if (l->is_shut || l->fd < 0)
+            continue;
+        l->is_shut = true;
+        if (l->addr.kind == ADDR_UNIX) {
+            shut_unix(l, on_waiting, userdata);
+            continue;
+        }
+        if (on_waiting)
+            turn_new_ones_away(l->fd);
+        tcp[n_tcp++] = l;
     }
-    shutdown(l->fd, SHUT_RDWR);
+    if (on_waiting && n_tcp > 0) {
+        accept_from_all(tcp, n_tcp, on_waiting, userdata);
+        for (int i = 0; i < SETTLE_ROUNDS && is_any_readable(tcp, n_tcp); i++)
+            accept_from_all(tcp, n_tcp, on_waiting, userdata);
+    }
+    for (size_t i = 0; i < n_tcp; i++)
+        shutdown(tcp[i]->fd, SHUT_RDWR);
 }
 
 bool listener_is_over(const struct listener *l)

@@ -30,8 +30,7 @@ void worker_become_orphan(struct worker *w)
     if (!w->is_draining)
         log_warning(w->boot->log, "the arbiter is gone: draining",
                     F_UINT("connections", w->conns.n_open));
-    for (size_t i = 0; i < w->boot->n_listeners; i++)
-        listener_shut(w->boot->listeners[i], on_waiting, w);
+    listener_shut(w->boot->listeners, w->boot->n_listeners, on_waiting, w);
     worker_drain(w);
 }
 

@@ -575,8 +575,8 @@ static void must_shut_without_loss(struct listener *l)
     snprintf(text, sizeof(text), "%s", l->bound);
     for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
         assert_true((clients[i] = connect_text(text)) >= 0);
-    listener_shut(l, on_waiting, &w);
-    listener_shut(l, on_waiting, &w);
+    listener_shut(&l, 1, on_waiting, &w);
+    listener_shut(&l, 1, on_waiting, &w);
     assert_int_equal(w.n, ARRAY_SIZE(clients));
     assert_true(listener_is_over(l));
     assert_true(connect_text(text) < 0);
@@ -609,7 +609,7 @@ static void listener_shut__nobody_asks_for_them__they_are_reset(void **state UNU
     char byte;
 
     assert_true(client >= 0);
-    listener_shut(l, NULL, NULL);
+    listener_shut(&l, 1, NULL, NULL);
     assert_int_equal(recv(client, &byte, 1, 0), -1);
     assert_int_equal(errno, ECONNRESET);
     close(client);
