@@ -26,7 +26,7 @@ static void bind_list_fini(struct bind_list *l)
     l->n = 0;
 }
 
-static int refuse(char *problem, size_t size, const char *text, const char *what)
+static int refuse_element(char *problem, size_t size, const char *text, const char *what)
 {
     char shown[CONFIG_SHOW_LEN];
 
@@ -132,7 +132,7 @@ static int bind_list_add(struct bind_list *l, char *text, char *problem, size_t 
     }
     if (r < 0) {
         if (r == -EINVAL)
-            refuse(problem, size, text, why);
+            refuse_element(problem, size, text, why);
         free(text);
         return r;
     }
@@ -144,7 +144,7 @@ static int bind_list_add(struct bind_list *l, char *text, char *problem, size_t 
 static int bind_list_parse(struct bind_list *l, const char *text, char *problem, size_t size)
 {
     if (*text == '\0')
-        return refuse(problem, size, text, "empty, and a server needs an address");
+        return refuse_element(problem, size, text, "empty, and a server needs an address");
     while (text) {
         const char *end = strchrnul(text, '\n');
         char *element = strndup(text, (size_t)(end - text));
