@@ -24,7 +24,11 @@
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
 
-static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+static const struct {
+    int signo;
+    const char *name;
+} fatal_signals[] = {{SIGSEGV, "SEGV"}, {SIGBUS, "BUS"},   {SIGFPE, "FPE"}, {SIGILL, "ILL"},
+                     {SIGABRT, "ABRT"}, {SIGTRAP, "TRAP"}, {SIGSYS, "SYS"}};
 
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
@@ -60,22 +64,11 @@ static bool is_sent(const struct crash *c)
 
 static const char *signal_name(int signo)
 {
-    switch (signo) {
-    case SIGSEGV:
-        return "SEGV";
-    case SIGBUS:
-        return "BUS";
-    case SIGFPE:
-        return "FPE";
-    case SIGILL:
-        return "ILL";
-    case SIGABRT:
-        return "ABRT";
-    case SIGTRAP:
-        return "TRAP";
-    default:
-        return "SYS";
-    }
+    size_t i = 0;
+
+    while (i < ARRAY_SIZE(fatal_signals) - 1 && fatal_signals[i].signo != signo)
+        i++;
+    return fatal_signals[i].name;
 }
 
 /* Whatever gets stuck below, the process ends: the default action, although all is blocked. */
@@ -304,8 +297,8 @@ int fatal_install(const struct actor_boot *boot, const struct conn_set *conns)
     sigemptyset(&ours);
     sigfillset(&sa.sa_mask);
     for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
-        sigaction(fatal_signals[i], &sa, NULL);
-        sigaddset(&ours, fatal_signals[i]);
+        sigaction(fatal_signals[i].signo, &sa, NULL);
+        sigaddset(&ours, fatal_signals[i].signo);
     }
     sigprocmask(SIG_UNBLOCK, &ours, NULL);
     return 0;
