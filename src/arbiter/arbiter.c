@@ -217,7 +217,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
         crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
                      &c->score->crash);
     a->restarts += !is_planned;
-    hang_on_exit(a, c);
+    stats_on_exit(a, c);
     answers_on_exit(&a->answers, c->pid, c->is_killed);
     answers_forget(&a->answers, &c->asker);
     engine_post(
@@ -270,7 +270,7 @@ static void kill_worker(struct arbiter *a, const struct tr_action *action)
         [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
     if (action->why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping &&
-        hang_abort(a, &a->children[action->record]))
+        watch_abort(a, &a->children[action->record]))
         return;
     children_kill(a, action->record, reasons[action->why].level, reasons[action->why].text);
 }
@@ -285,7 +285,7 @@ static void spawn(struct arbiter *a, const struct tr_action *action)
                             F_ERR(rc));
     rc = children_spawn(a, action);
     if (rc == 0) {
-        hang_watch(c, children_revision(a, c)->config->timeout_ms);
+        watch_begin(c, children_revision(a, c)->config->timeout_ms);
         return;
     }
     log_error_limited(a->log, "worker cannot be forked", F_UINT("slot", action->slot), F_ERR(rc));
@@ -405,7 +405,7 @@ int arbiter_attach(struct arbiter *a)
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
     move_start(a);
-    hang_start(a);
+    watch_start(a);
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);
         ev_signal_start(a->loop, &a->signals[i]);

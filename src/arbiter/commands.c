@@ -30,7 +30,7 @@ static void do_echo(struct arbiter *a UNUSED, struct answer *w, json_t *args)
 
 static void do_info(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(w, info_arbiter(a));
+    answer_ok(w, stats_info(a));
 }
 
 static void do_config(struct arbiter *a, struct answer *w, json_t *args)
@@ -39,7 +39,7 @@ static void do_config(struct arbiter *a, struct answer *w, json_t *args)
     char why[CONFIG_WHY_LEN];
 
     if (!key || config_find(key) >= 0) {
-        answer_ok(w, info_config(a, key));
+        answer_ok(w, stats_config(a, key));
         return;
     }
     config_name_explain(key, why, sizeof(why));
@@ -48,7 +48,7 @@ static void do_config(struct arbiter *a, struct answer *w, json_t *args)
 
 static void do_actors(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(w, info_actors(a));
+    answer_ok(w, stats_actors(a));
 }
 
 static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)

@@ -23,14 +23,4 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
 /* commands_from_worker - what @c says, checked by the table. Returns 0 or -EBADMSG: end it. */
 int commands_from_worker(struct arbiter *a, struct child *c, struct message *m);
 
-/* info.c */
-
-/* info_arbiter - what `info` answers: design 5.4. NULL without memory. */
-json_t *info_arbiter(struct arbiter *a);
-
-/* info_actors - ids and states; info_config - one row or all: value and origin, NULL for an unknown
- * @key */
-json_t *info_actors(struct arbiter *a);
-json_t *info_config(struct arbiter *a, const char *key);
-
 #endif

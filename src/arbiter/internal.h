@@ -19,7 +19,7 @@
 #include "arbiter/crashes.h"
 #include "arbiter/pidfile.h"
 #include "arbiter/sinks.h"
-#include "arbiter/tally.h"
+#include "arbiter/stats.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade.h"
 #include "arbiter/watchdog.h"
@@ -248,25 +248,19 @@ struct child *children_find(struct arbiter *a, pid_t pid);
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);
 
-/* hang.c */
+/* watch.c */
 
-/* hang_start - begin to look at the workers */
-void hang_start(struct arbiter *a);
+/* watch_start - begin to look at the workers */
+void watch_start(struct arbiter *a);
 
-/* hang_count - what all workers have counted until now */
-void hang_count(struct arbiter *a);
-
-/* hang_watch - a process that has just been forked, or inherited, is watched from now on */
-void hang_watch(struct child *c, uint64_t timeout_ms);
+/* watch_begin - a process that has just been forked, or inherited, is watched from now on */
+void watch_begin(struct child *c, uint64_t timeout_ms);
 
 /*
- * hang_abort - at the end of its time: one that does not turn its loop is aborted first, so that
+ * watch_abort - at the end of its time: one that does not turn its loop is aborted first, so that
  * its idle connections are rescued. Returns false if it does.
  */
-bool hang_abort(struct arbiter *a, struct child *c);
-
-/* hang_on_exit - it is gone: what it has counted belongs to the dead */
-void hang_on_exit(struct arbiter *a, struct child *c);
+bool watch_abort(struct arbiter *a, struct child *c);
 
 /* revision.c */
 

@@ -198,7 +198,7 @@ static int exec_image(struct arbiter *a, const struct upgrade_exec *how)
 
     assert(!transition_is_due(a->engine)); /* what is still to be done does not travel */
     dismiss(a);
-    hang_count(a);
+    stats_count(a);
     rc = upgrade_snapshot(a, &s);
     if (rc < 0)
         return rc;

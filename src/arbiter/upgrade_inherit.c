@@ -240,7 +240,7 @@ static int inherit_record(struct arbiter *a, struct child *c, const struct state
         counter_set(&scoreboard_identity(&a->scoreboard, c->record)->pid, (uint64_t)c->pid);
         counter_set(&c->score->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
     }
-    hang_watch(c, timeout_of(a, c, s));
+    watch_begin(c, timeout_of(a, c, s));
     tally_take(&c->tally, &c->score->counters, clock_mono_ns());
     raise_counters(&c->tally.sum, from->counters, from->n_counters);
     return 0;

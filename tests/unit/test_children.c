@@ -56,7 +56,8 @@ static int deaf_main(const struct actor_boot *boot UNUSED)
     return 0;
 }
 
-static const struct actor_kind worker = {"worker", worker_main}, deaf = {"worker", deaf_main};
+static const struct actor_kind worker = {.name = "worker", .main = worker_main},
+                               deaf = {.name = "worker", .main = deaf_main};
 
 /* ---- who hears of it ---- */
 

@@ -76,22 +76,13 @@ static void check_worker(struct arbiter *a, struct child *c)
     }
 }
 
-void hang_count(struct arbiter *a)
-{
-    const uint64_t now_ns = clock_mono_ns();
-
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid)
-            tally_take(&a->children[i].tally, &a->children[i].score->counters, now_ns);
-}
-
 static void look(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
     const uint64_t idle_ms = a->live->config->timeout_ms / WATCHDOG_LOOKS_A_TIMEOUT;
 
     watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
-    hang_count(a);
+    stats_count(a);
     for (uint32_t i = 0; i < a->n_children_used; i++)
         if (a->children[i].pid && is_judged(a, &a->children[i]))
             check_worker(a, &a->children[i]);
@@ -107,7 +98,7 @@ static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     ev_timer_start(loop, timer);
 }
 
-bool hang_abort(struct arbiter *a, struct child *c)
+bool watch_abort(struct arbiter *a, struct child *c)
 {
     const uint64_t now_ns = clock_mono_ns(), beat_ns = counter_get(&c->score->heartbeat_ns);
 
@@ -119,21 +110,14 @@ bool hang_abort(struct arbiter *a, struct child *c)
     return true;
 }
 
-void hang_start(struct arbiter *a)
+void watch_start(struct arbiter *a)
 {
     ev_timer_init(&a->watch, on_look, 0., 0.);
     on_look(a->loop, &a->watch, 0);
 }
 
-void hang_watch(struct child *c, uint64_t timeout_ms)
+void watch_begin(struct child *c, uint64_t timeout_ms)
 {
     tally_init(&c->tally, c->forked_ms * 1000000);
     watch_init(&c->watch, timeout_ms, clock_mono_ns());
-}
-
-void hang_on_exit(struct arbiter *a, struct child *c)
-{
-    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
-    tally_end(&c->tally);
-    counters_sum(&a->totals, &c->tally.sum);
 }

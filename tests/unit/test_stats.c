@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
-#include "arbiter/tally.h"
+#include "arbiter/stats.h"
 #include "base/util.h"
 #include "conformance/must.h"
 

@@ -1,16 +1,86 @@
 /*
- * What the arbiter knows, as JSON: `info`, `actors`, `config`. Reads the scoreboard and its own
- * struct.
+ * Counters that can be trusted, from memory that cannot; `info`, `actors` and `config` as JSON.
  */
-#include "arbiter/commands.h"
+#include "arbiter/stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "actor/command.h"
 #include "arbiter/internal.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "wire/message.h"
+
+/* ---- what is believed of a worker's counters ---- */
+
+void tally_init(struct tally *t, uint64_t now_ns)
+{
+    memset(t, 0, sizeof(*t));
+    t->looked_ns = now_ns;
+}
+
+static void take(counter_t *last, counter_t *sum, uint64_t value, uint64_t most)
+{
+    const uint64_t step = value - counter_get(last); /* backwards: wraps, and is far too much */
+
+    counter_set(last, value);
+    if (step <= most)
+        counter_add(sum, step);
+}
+
+void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
+{
+    static const uint64_t second = 1000000000, longest_s = 1 << 22;
+    const uint64_t seconds = (now_ns - t->looked_ns) / second + 1;
+    const uint64_t most = MIN(seconds, longest_s) * TALLY_MAX_A_SECOND;
+
+    t->looked_ns = now_ns;
+#define X(field, help) take(&t->last.field, &t->sum.field, counter_get(&shared->field), most);
+    COUNTERS(X)
+#undef X
+}
+
+/* Each connection comes in one way and goes out one way. */
+void tally_end(struct tally *t)
+{
+    const uint64_t n_in = counter_get(&t->sum.accepted) + counter_get(&t->sum.handed_in) +
+                          counter_get(&t->sum.rescued);
+    uint64_t n_out = counter_get(&t->sum.handed_out);
+
+#define X(field, help)                                                                             \
+    if (strncmp(#field, "closed_", 7) == 0)                                                        \
+        n_out += counter_get(&t->sum.field);
+    COUNTERS(X)
+#undef X
+    counter_add(&t->sum.left, n_in > n_out ? n_in - n_out : 0);
+}
+
+void counters_sum(struct counters *sum, const struct counters *c)
+{
+#define X(field, help) counter_add(&sum->field, counter_get(&c->field));
+    COUNTERS(X)
+#undef X
+}
+
+void stats_count(struct arbiter *a)
+{
+    const uint64_t now_ns = clock_mono_ns();
+
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid)
+            tally_take(&a->children[i].tally, &a->children[i].score->counters, now_ns);
+}
+
+void stats_on_exit(struct arbiter *a, struct child *c)
+{
+    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
+    tally_end(&c->tally);
+    counters_sum(&a->totals, &c->tally.sum);
+}
+
+/* ---- as JSON ---- */
 
 static void set_counters(json_t *object, const struct counters *c)
 {
@@ -126,7 +196,7 @@ static const struct child **living(const struct arbiter *a, size_t *ret_n)
     return list;
 }
 
-json_t *info_arbiter(struct arbiter *a)
+json_t *stats_info(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
     json_t *workers = json_array(), *totals = json_object();
@@ -151,7 +221,7 @@ json_t *info_arbiter(struct arbiter *a)
                      "totals", totals);
 }
 
-json_t *info_actors(struct arbiter *a)
+json_t *stats_actors(struct arbiter *a)
 {
     json_t *all = json_array();
     char id[32];
@@ -188,7 +258,7 @@ static json_t *describe_key(const struct config *c, enum config_key key)
     return o;
 }
 
-json_t *info_config(struct arbiter *a, const char *key)
+json_t *stats_config(struct arbiter *a, const char *key)
 {
     const struct config *c = a->live->config;
     json_t *list;

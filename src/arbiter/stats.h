@@ -1,0 +1,55 @@
+/*
+ * What the arbiter knows of its workers in numbers: what it believes of their counters, and all of
+ * it as JSON.
+ *
+ * A record can be written over by its worker at any time, so its counters are not taken as they
+ * stand: what they have grown by since the last look is added up, and a step that no machine could
+ * have done, or one backwards, counts nothing.
+ */
+#ifndef ARBITER_STATS_H
+#define ARBITER_STATS_H
+
+#include <jansson.h>
+#include <stdint.h>
+#include "base/counters.h"
+
+struct arbiter;
+struct child;
+
+/* No counter grows faster than this in a second: a terabyte. */
+#define TALLY_MAX_A_SECOND (UINT64_C(1) << 40)
+
+struct tally {
+    struct counters last; /* as read */
+    struct counters sum; /* as believed: never decreases */
+    uint64_t looked_ns;
+};
+
+/* tally_init - a new process, whose counters are zero */
+void tally_init(struct tally *t, uint64_t now_ns);
+
+/* tally_take - look at @shared */
+void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns);
+
+/* tally_end - the process has ended, with connections open or not: those are counted as left */
+void tally_end(struct tally *t);
+
+/* counters_sum - @sum += @c */
+void counters_sum(struct counters *sum, const struct counters *c);
+
+/* stats_count - look at what all workers have counted until now */
+void stats_count(struct arbiter *a);
+
+/* stats_on_exit - @c is gone: what it has counted belongs to the dead */
+void stats_on_exit(struct arbiter *a, struct child *c);
+
+/* stats_info - what `info` answers. NULL without memory. */
+json_t *stats_info(struct arbiter *a);
+
+/* stats_actors - ids and states; stats_config - one row or all: value and origin, NULL for an
+ * unknown
+ * @key */
+json_t *stats_actors(struct arbiter *a);
+json_t *stats_config(struct arbiter *a, const char *key);
+
+#endif
