@@ -77,8 +77,9 @@ enum { LISTENER_SHUT_MAX = 64 };
 
 /*
  * listener_shut - free the addresses at once, in every process that has the sockets
- * From then on clients are refused and other servers may have the addresses; in the owner the socket
- * files are unlinked. Takes a few milliseconds at most, for all of them together. Idempotent.
+ * From then on clients are refused and other servers may have the addresses; in the owner the
+ * socket files are unlinked. Takes a few milliseconds at most, for all of them together.
+ * Idempotent.
  * @n           at most LISTENER_SHUT_MAX
  * @on_waiting  called for each connection that nobody has accepted yet, as far as there are
  *   descriptors for them; NULL = they are reset
