@@ -120,46 +120,29 @@ int scoreboard_open(struct scoreboard *sb, uint32_t n_records)
     return 0;
 }
 
-/* What cannot shrink any more can be mapped without fear of SIGBUS. */
-static int check_fd(int fd, size_t *ret_bytes)
-{
-    struct stat st;
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0)
-        return errno == EBADF ? -EBADF : -EINVAL;
-    if ((seals & (F_SEAL_SHRINK | F_SEAL_GROW)) != (F_SEAL_SHRINK | F_SEAL_GROW))
-        return -EINVAL;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (st.st_size < (off_t)scoreboard_bytes(1) ||
-        st.st_size > (off_t)scoreboard_bytes(SCOREBOARD_RECORDS_MAX))
-        return -EINVAL;
-    *ret_bytes = (size_t)st.st_size;
-    return 0;
-}
-
-static bool is_header_valid(const struct scoreboard_header *h, size_t bytes)
+static bool is_header_valid(const struct scoreboard_header *h, off_t bytes)
 {
     return h->magic == SCOREBOARD_MAGIC && h->version == SCOREBOARD_VERSION &&
            h->page_bytes == page_bytes() && h->n_records > 0 &&
-           h->n_records <= SCOREBOARD_RECORDS_MAX && scoreboard_bytes(h->n_records) == bytes &&
-           counter_get(&h->high) <= h->n_records;
+           h->n_records <= SCOREBOARD_RECORDS_MAX &&
+           (off_t)scoreboard_bytes(h->n_records) == bytes && counter_get(&h->high) <= h->n_records;
 }
 
+/* What cannot shrink any more can be mapped without fear of SIGBUS. */
 int scoreboard_attach(struct scoreboard *sb, int fd)
 {
-    size_t bytes = 0;
-    int r = check_fd(fd, &bytes);
-    if (r < 0)
-        return r;
-    void *p = mmap(NULL, sizeof(struct scoreboard_header), PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
+    const int fixed = F_SEAL_SHRINK | F_SEAL_GROW, seals = fcntl(fd, F_GET_SEALS);
+    struct scoreboard_header h;
+    struct stat st;
+
+    if (seals < 0)
+        return errno == EBADF ? -EBADF : -EINVAL;
+    if (fstat(fd, &st) < 0)
         return -errno;
-    const struct scoreboard_header *h = p;
-    uint32_t n_records = h->n_records;
-    bool is_valid = is_header_valid(h, bytes);
-    munmap(p, sizeof(struct scoreboard_header));
-    return is_valid ? map_all(fd, n_records, sb) : -EINVAL;
+    if ((seals & fixed) != fixed || pread(fd, &h, sizeof(h), 0) != sizeof(h) ||
+        !is_header_valid(&h, st.st_size))
+        return -EINVAL;
+    return map_all(fd, h.n_records, sb);
 }
 
 void scoreboard_close(struct scoreboard *sb)
