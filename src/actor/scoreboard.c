@@ -81,7 +81,6 @@ static int map_all(int fd, uint32_t n_records, struct scoreboard *ret)
         close(read_fd);
         return rc;
     }
-    madvise(p, scoreboard_bytes(n_records), MADV_DONTFORK);
     *ret = (struct scoreboard){
         .fd = fd,
         .read_fd = read_fd,
@@ -172,18 +171,17 @@ struct score_identity *scoreboard_identity(const struct scoreboard *sb, uint32_t
     return &sb->header->identities[index];
 }
 
+/* In the place of the inherited mapping, so that nothing of it is left. */
 int scoreboard_narrow(struct scoreboard *sb, uint32_t index)
 {
     const size_t at = page_of(sb, index);
-    char *all = mmap(NULL, scoreboard_bytes(sb->n_records), PROT_READ, MAP_SHARED, sb->read_fd, 0);
-    void *own = MAP_FAILED;
-    int rc;
+    int rc = 0;
 
-    if (all != MAP_FAILED)
-        own = mmap(all + at, sb->page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, sb->fd,
-                   (off_t)at);
-    rc = own == MAP_FAILED ? -errno : 0;
-    sb->header = (void *)all;
+    if (mmap(sb->header, scoreboard_bytes(sb->n_records), PROT_READ, MAP_SHARED | MAP_FIXED,
+             sb->read_fd, 0) == MAP_FAILED ||
+        mmap((char *)sb->header + at, sb->page_bytes, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED, sb->fd, (off_t)at) == MAP_FAILED)
+        rc = -errno;
     fds_close(&sb->fd);
     fds_close(&sb->read_fd);
     return rc;

@@ -66,7 +66,7 @@ struct scoreboard {
 size_t scoreboard_bytes(uint32_t n_records);
 
 /*
- * scoreboard_open - make one with @n_records free records; no child inherits the mapping
+ * scoreboard_open - make one with @n_records free records
  * Returns 0, -EINVAL (not 1..SCOREBOARD_RECORDS_MAX), -ENOENT (no /proc) or -errno.
  */
 int scoreboard_open(struct scoreboard *sb, uint32_t n_records);

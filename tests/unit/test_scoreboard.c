@@ -191,21 +191,6 @@ static void scoreboard_narrow__own_record_alone__can_be_written(void **state UNU
     scoreboard_close(&sb);
 }
 
-/* Whoever forgets to narrow it has none. */
-static void scoreboard_open__child__does_not_inherit_it(void **state UNUSED)
-{
-    struct scoreboard sb;
-    int status;
-    assert_int_equal(scoreboard_open(&sb, 3), 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0)
-        _exit(mprotect(sb.header, sb.page_bytes, PROT_READ) == 0 || errno != ENOMEM);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-    scoreboard_close(&sb);
-}
-
 /* Pages of shared memory that are there. */
 static blkcnt_t blocks(const struct scoreboard *sb)
 {
@@ -494,7 +479,6 @@ int main(void)
         cmocka_unit_test(scoreboard_open__silly_sizes__refused),
         cmocka_unit_test(scoreboard_attach__same_memory__seen_by_both),
         cmocka_unit_test(scoreboard_narrow__own_record_alone__can_be_written),
-        cmocka_unit_test(scoreboard_open__child__does_not_inherit_it),
         cmocka_unit_test(scoreboard_assign__memory__taken_for_one_record_at_a_time),
         cmocka_unit_test(scoreboard_assign__no_memory__error_and_record_stays_free),
         cmocka_unit_test(scoreboard_attach__anything_wrong__refused),
