@@ -494,7 +494,7 @@ static const struct command_row *find_row(struct arbiter *a, const char *target,
     if (command_find(is_arbiter ? workers : &arbiter_commands, name))
         snprintf(why, size, "%s is a command of %s", name, is_arbiter ? "workers" : "the arbiter");
     else
-        snprintf(why, size, "there is no command '%.64s': ask for \"commands\"", name);
+        snprintf(why, size, "there is no command '%.64s'", name);
     return NULL;
 }
 

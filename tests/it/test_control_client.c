@@ -175,7 +175,7 @@ static void call__refused__code_and_a_way_on(void **state)
     } rows[] = {
         {{"worker.99", "ping"}, "list them with: echo-client actors"},
         {{"nobody", "ping"}, "list them with: echo-client actors"},
-        {{"arbiter", "jump"}, "list them with: echo-client commands"},
+        {{"arbiter", "jump"}, "there is no command 'jump': list them with: echo-client commands"},
         {{"worker.1", "scale", "workers=2"}, "scale"},
         {{"arbiter", "scale", "workers=0"}, "a whole number from 1 to 1024"},
         {{"arbiter", "scale", "workers=many"}, "a whole number from 1 to 1024"},
