@@ -117,7 +117,8 @@ void log_emit_limited_at(struct log *log, uint64_t now_ms, enum log_level level,
 /* log_say_lost - it takes lines again: mark the gap, no more often than any other cause */
 void log_say_lost(struct log *log);
 
-/* log_flush_causes - write "… repeated=N" for causes whose window has ended; @now_ms monotonic */
+/* log_flush_causes - write "… repeated=N" for causes whose window has ended; @now_ms monotonic,
+ * UINT64_MAX: for all, before the last line */
 void log_flush_causes(struct log *log, uint64_t now_ms);
 
 #define LOG_FIELDS_(...) ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.key = NULL}})

@@ -90,8 +90,12 @@ static void check_log(struct server *s, char *problems, size_t size)
         compile(&re[i], s->expected[i]);
     it_sync_logs();
     char *text = it_read(s->log), *save;
+    bool has_stopped = false;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         bool is_expected = is_harmless(line);
+        if (has_stopped && strstr(line, " actor=arbiter "))
+            problem(problems, size, "a line behind the last one: %s\n", line);
+        has_stopped |= strstr(line, " actor=arbiter ") && strstr(line, " msg=\"stopped\" ");
         for (size_t i = 0; i < s->n_expected && !is_expected; i++)
             is_expected = regexec(&re[i], line, 0, NULL, 0) == 0;
         if (!is_expected)
