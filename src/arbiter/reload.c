@@ -14,6 +14,7 @@
 #include "actor/command.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/limits.h"
 #include "base/reap.h"
 #include "base/util.h"
 #include "conf/config_diff.h"
@@ -337,6 +338,7 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
 static void start(struct arbiter *a)
 {
     struct reload *r = &a->reload;
+    char error[LIMITS_ERROR_LEN];
     int rc;
 
     r->is_again = false;
@@ -356,7 +358,7 @@ static void start(struct arbiter *a)
     if (rc < 0) {
         r->parser = 0;
         r->fd = -1;
-        refuse(a, strerror(-rc));
+        refuse(a, limits_error(-rc, error));
         return;
     }
     ev_io_init(&r->io, on_readable, r->fd, EV_READ);

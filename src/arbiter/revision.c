@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "arbiter/holder.h"
+#include "base/limits.h"
 #include <syslog.h>
 
 static bool is_listed(const struct config *c, const char *text)
@@ -112,6 +113,7 @@ static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t w
 {
     const struct config *c = rev->config;
     const char *path = config_log_path(c);
+    char error[LIMITS_ERROR_LEN];
     int rc;
 
     if (!path) {
@@ -124,7 +126,7 @@ static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t w
             rc = log_open_pipe(&rev->log, rev->sink->ends[1], c->log_level, c->log_format,
                                "arbiter");
         if (rc < 0 && rev->sink)
-            snprintf(why, why_size, "%s", strerror(-rc));
+            snprintf(why, why_size, "%s", limits_error(-rc, error));
     }
     if (rc < 0)
         config_name_key(c, CONFIG_LOG_FILE, why, why_size);

@@ -18,6 +18,7 @@
 #include "arbiter/log_writer.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/reap.h"
 #include "base/util.h"
@@ -228,6 +229,7 @@ int sinks_take(struct sinks *sinks, const char *path, bool is_daemon, struct sin
 {
     size_t n;
     struct sink *s = find(sinks, path, &n);
+    char error[LIMITS_ERROR_LEN];
     int rc = 0;
 
     if (!s && n >= SINKS_MAX) {
@@ -245,7 +247,7 @@ int sinks_take(struct sinks *sinks, const char *path, bool is_daemon, struct sin
             rc = start_writer(s, false);
     }
     if (rc < 0) {
-        snprintf(why, size, "its writer cannot be started: %s", strerror(-rc));
+        snprintf(why, size, "its writer cannot be started: %s", limits_error(-rc, error));
         sink_free(s);
         return rc;
     }

@@ -4,6 +4,10 @@
  */
 #include "base/limits.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include "base/util.h"
 
@@ -24,4 +28,13 @@ uint64_t limits_raise(int resource, uint64_t wanted)
         setrlimit((__rlimit_resource_t)resource, &raised) == 0)
         rl = raised;
     return limit_value(rl.rlim_cur);
+}
+
+const char *limits_error(int error, char buf[LIMITS_ERROR_LEN])
+{
+    if (error != EMFILE)
+        return strerror(error);
+    snprintf(buf, LIMITS_ERROR_LEN, "%s: all %" PRIu64 " that RLIMIT_NOFILE allows are in use",
+             strerror(error), limits_raise(RLIMIT_NOFILE, 0));
+    return buf;
 }

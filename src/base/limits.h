@@ -13,4 +13,9 @@
  */
 uint64_t limits_raise(int resource, uint64_t wanted);
 
+/* limits_error - as strerror(3); if there are no more descriptors, with the number that there may
+ * be. Returns @buf or a constant. */
+enum { LIMITS_ERROR_LEN = 96 };
+const char *limits_error(int error, char buf[LIMITS_ERROR_LEN]);
+
 #endif

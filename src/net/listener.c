@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fds.h"
+#include "base/limits.h"
 #include "base/lockfile.h"
 #include "base/passed.h"
 #include "base/util.h"
@@ -58,8 +59,10 @@ static const struct {
 
 static int fail_hint(const struct failure *f, const char *call, int error, const char *hint)
 {
-    snprintf(f->why, f->size, "%s: %s: %s%s%s", f->text, call, strerror(error), hint ? "; " : "",
-             hint ? hint : "");
+    char text[LIMITS_ERROR_LEN];
+
+    snprintf(f->why, f->size, "%s: %s: %s%s%s", f->text, call, limits_error(error, text),
+             hint ? "; " : "", hint ? hint : "");
     return -error;
 }
 

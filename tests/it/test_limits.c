@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "support/load.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 /* @n bytes of 4 KiB messages. */
 static struct bytes flood_of(size_t n)
@@ -223,6 +225,28 @@ static void limit_descriptors(pid_t pid, rlim_t n)
     MUST(prlimit(pid, RLIMIT_NOFILE, &rl, NULL) == 0, "prlimit");
 }
 
+static void limits__reload_without_descriptors__refused_with_the_number(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "");
+    char control[128], path[64], text[96];
+    struct tool_run r;
+    struct stat st;
+    unsigned n = 0;
+
+    do
+        snprintf(path, sizeof(path), "/proc/%d/fd/%u", (int)s->pid, n++);
+    while (lstat(path, &st) == 0);
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    server_expect(s, "reload refused");
+    limit_descriptors(s->pid, n); /* one is free, for whoever asks */
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    snprintf(text, sizeof(text), "Too many open files: all %u that RLIMIT_NOFILE allows are in use",
+             n);
+    tool_must_fail(&r, 78, text);
+    server_must_be_well(s, 2);
+}
+
 static void limits__one_worker_out_of_descriptors__siblings_go_on(void **state)
 {
     enum { N = 100 };
@@ -322,6 +346,7 @@ int main(void)
         IT(limits__buffers_spent__some_are_closed_and_others_go_on),
         IT(limits__half_close_and_reset_in_message__counted_and_silent),
         IT(limits__port_scan__no_line_and_no_leak),
+        IT(limits__reload_without_descriptors__refused_with_the_number),
         IT(limits__one_worker_out_of_descriptors__siblings_go_on),
         IT(limits__all_out_of_descriptors__excess_hears_of_it),
         IT(limits__max_connections__excess_is_turned_away),
