@@ -24,7 +24,12 @@
 
 static void sig_reload(struct arbiter *a)
 {
-    reload_request(a, false);
+    change_request(a, CHANGE_RELOAD);
+}
+
+static void sig_upgrade(struct arbiter *a)
+{
+    change_request(a, CHANGE_UPGRADE);
 }
 
 /* How often the counts of repeated log lines are closed. */
@@ -50,8 +55,7 @@ void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
              F_STR("cause", cause));
     a->is_stopping = true;
     arbiter_set_state(a, ACTOR_STOPPING);
-    reload_cancel(a);
-    upgrade_cancel(a);
+    change_cancel(a);
     move_look(a);
     engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
 }
@@ -131,7 +135,7 @@ static const struct {
     {SIGTTIN, sig_more, "One worker more, until the next reload"},
     {SIGTTOU, sig_fewer, "One worker fewer, never below one, until the next reload"},
     {SIGUSR1, arbiter_reopen_logs, "Reopen the log file"},
-    {SIGUSR2, upgrade_request,
+    {SIGUSR2, sig_upgrade,
      "Execute the program at its path anew, in place; a program that cannot go on changes nothing"},
     {SIGCHLD, children_reap, NULL},
 };
@@ -233,13 +237,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 
 void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status)
 {
-    if (sinks_on_exit(&a->sinks, pid, status))
-        return;
-    if (pid == a->reload.parser)
-        reload_on_parser_exit(a, status);
-    else if (pid == a->upgrade.checker)
-        upgrade_on_check_exit(a, status);
-    else
+    if (!sinks_on_exit(&a->sinks, pid, status) && !change_on_exit(a, pid, status))
         log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
 }
 
@@ -299,8 +297,7 @@ static void give_up(struct arbiter *a)
     a->exit_code = EX_SOFTWARE;
     a->is_stopping = true;
     arbiter_set_state(a, ACTOR_STOPPING);
-    reload_cancel(a);
-    upgrade_cancel(a);
+    change_cancel(a);
     engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
 }
 
@@ -333,16 +330,10 @@ static void act(struct arbiter *a, const struct tr_action *action)
         kill_worker(a, action);
         break;
     case TR_COMMIT:
-        if (upgrade_is_changing(a))
-            upgrade_on_commit(a);
-        else
-            reload_on_commit(a);
+        a->change.active->on_commit(a);
         break;
     case TR_ROLLBACK:
-        if (upgrade_is_changing(a))
-            upgrade_on_rollback(a, action);
-        else
-            reload_on_rollback(a, action);
+        a->change.active->on_rollback(a, action->failure);
         break;
     case TR_SERVING:
         on_serving(a);
@@ -371,10 +362,8 @@ static void settle(struct arbiter *a)
         engine_act(a, act);
         rescue_settle(a);
         move_settle(a);
-        if (!transition_is_due(a->engine)) { /* a snapshot is of something settled */
-            reload_settle(a);
-            upgrade_settle(a);
-        }
+        if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */
+            change_settle(a);
         is_due = transition_is_due(a->engine);
     }
     move_log(a);

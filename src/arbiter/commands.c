@@ -96,7 +96,7 @@ static void do_reload(struct arbiter *a, struct answer *w, json_t *args)
 
 static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    const char *obstacle = upgrade_obstacle(a);
+    const char *obstacle = change_obstacle(a, CHANGE_UPGRADE);
 
     if (obstacle) {
         answer_error(w, a->is_stopping ? "stopping" : "busy", obstacle);
@@ -105,7 +105,7 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     answer_wait(w, ANSWER_UPGRADE,
                 2 * UPGRADE_CHECK_MS + UPGRADE_BEGIN_MS + a->live->config->boot_timeout_ms +
                     a->live->config->exit_timeout_ms + REQUEST_TIMEOUT_MS);
-    upgrade_request(a);
+    change_request(a, CHANGE_UPGRADE);
 }
 
 /* Done if @workers run, or, with @or_more, more than that. */

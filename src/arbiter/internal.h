@@ -15,6 +15,7 @@
 #include "actor/scoreboard.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
+#include "arbiter/change.h"
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/pidfile.h"
@@ -77,8 +78,6 @@ struct rescue_pair {
 
 /* A reload between SIGHUP and its commit or rollback. */
 struct reload {
-    bool is_again; /* asked for while one was under way, or while there was no room */
-    bool is_active;
     bool is_force_asked; /* by one of the requests that wait */
     bool is_forced; /* the one under way may lose every group */
     pid_t parser; /* 0 = none; reaped by the sweep */
@@ -129,6 +128,7 @@ struct arbiter {
     struct watchdog watchdog;
     ev_timer housekeeping; /* closes the counts of repeated log lines */
     struct ev_signal *signals; /* owned: one a row of the table */
+    struct change change;
     struct reload reload;
     struct upgrade upgrade;
     struct pidfile pidfile;
@@ -304,17 +304,14 @@ void vacate_removed(struct arbiter *a, struct revision *rev);
 void vacate_all(struct arbiter *a, bool is_quick);
 
 /* reload.c */
+
+extern const struct change_ops reload_ops;
+
 /* reload_request - @is_forced: also if the file has lost every group that it had */
 void reload_request(struct arbiter *a, bool is_forced);
-void reload_on_parser_exit(struct arbiter *a, int status);
+
 /* reload_on_sink - the target of @s has been opened, or not: @s->why */
 void reload_on_sink(struct sinks *sinks, struct sink *s);
-void reload_on_commit(struct arbiter *a);
-void reload_on_rollback(struct arbiter *a, const struct tr_action *action);
-/* reload_settle - is there a request that waits, and can it be done now? */
-void reload_settle(struct arbiter *a);
-/* reload_cancel - stopping: forget it all */
-void reload_cancel(struct arbiter *a);
 
 /* reload_fini - cancel, and leave neither a zombie nor memory */
 void reload_fini(struct arbiter *a);

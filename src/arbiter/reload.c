@@ -44,12 +44,17 @@ static void forget(struct arbiter *a)
     a->reload.sink = NULL;
 }
 
-static void finish(struct arbiter *a)
+static void reload_drop(struct arbiter *a)
 {
     forget(a);
     json_decref(a->reload.changes);
     a->reload.changes = NULL;
-    a->reload.is_active = false;
+}
+
+static void reload_end(struct arbiter *a)
+{
+    reload_drop(a);
+    change_end(a);
 }
 
 /* @details is taken over; NULL = none */
@@ -64,7 +69,7 @@ static void refuse_with(struct arbiter *a, const char *code, const char *why, js
     if (details)
         json_object_set_new(json_object_get(body, "error"), "details", details);
     answers_give(&a->answers, ANSWER_RELOAD, body);
-    finish(a);
+    reload_end(a);
 }
 
 static void refuse(struct arbiter *a, const char *why)
@@ -152,11 +157,12 @@ static void prepare(struct arbiter *a, struct config *config)
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
     if (!transition_can_reload(a->engine, config_effective_workers(config))) {
+        /* Things have changed since the start: read it again later. */
         answers_turn(&a->answers, ANSWER_RELOAD, ANSWER_NEXT_RELOAD);
         a->reload.is_force_asked |= a->reload.is_forced;
-        a->reload.is_again = true; /* things have changed since start(): read it again later */
         config_free(config);
-        finish(a);
+        reload_drop(a);
+        change_postpone(a);
         return;
     }
     if (config_diff(a->live->config, config, log_change, a) < 0) {
@@ -194,7 +200,6 @@ static void give_up_reading(struct arbiter *a, const char *why)
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
     refuse(a, why);
-    settle_soon(a);
 }
 
 static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -210,7 +215,6 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
         return;
     }
     refuse_sink(a, r->config, "not opened within 10 s: does its file system hang?");
-    settle_soon(a);
 }
 
 static void start_deadline(struct arbiter *a, unsigned ms)
@@ -262,7 +266,6 @@ void reload_on_sink(struct sinks *sinks, struct sink *s)
         refuse_sink(a, config, s->why);
         config_free(config);
     }
-    settle_soon(a);
 }
 
 /* @rc, @config and @errors are of config_load or the like. */
@@ -291,7 +294,6 @@ static void on_answer(struct arbiter *a)
                                  a->options->overrides, a->options->n_overrides, &config, &errors);
 
     take_result(a, rc, config, &errors);
-    settle_soon(a);
 }
 
 /* Without -c: the command line and the defaults, such as the number of workers, are still there. */
@@ -335,16 +337,14 @@ static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUS
         give_up_reading(a, strerror(errno));
 }
 
-static void start(struct arbiter *a)
+static void reload_start(struct arbiter *a)
 {
     struct reload *r = &a->reload;
     char error[LIMITS_ERROR_LEN];
     int rc;
 
-    r->is_again = false;
     r->is_forced = r->is_force_asked;
     r->is_force_asked = false;
-    r->is_active = true;
     r->changes = json_array();
     answers_turn(&a->answers, ANSWER_NEXT_RELOAD, ANSWER_RELOAD);
     r->started_ms = clock_mono_ms();
@@ -368,31 +368,16 @@ static void start(struct arbiter *a)
 
 void reload_request(struct arbiter *a, bool is_forced)
 {
-    if (a->is_stopping)
-        return;
     a->reload.is_force_asked |= is_forced;
-    a->reload.is_again = true;
-    settle_soon(a);
+    change_request(a, CHANGE_RELOAD);
 }
 
-/*
- * One parser and one transition at a time, and no more than two draining sets: later requests
- * coalesce. Who takes connections must not be told to drain before it has them, or they find
- * nobody.
- */
-void reload_settle(struct arbiter *a)
+static pid_t reload_child(const struct arbiter *a)
 {
-    struct reload *r = &a->reload;
-
-    if (!r->is_again || r->is_active || r->parser || a->is_stopping || upgrade_is_under_way(a))
-        return;
-    if (move_is_under_way(a) || !transition_can_reload(a->engine, a->live->workers) ||
-        transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers)
-        return;
-    start(a);
+    return a->reload.parser;
 }
 
-void reload_on_parser_exit(struct arbiter *a, int status)
+static void reload_on_child_exit(struct arbiter *a, int status)
 {
     a->reload.parser = 0;
     a->reload.status = status;
@@ -425,14 +410,12 @@ static void supersede_reopening(struct arbiter *a)
                  command_error("superseded", "superseded by a reload: the log goes elsewhere now"));
 }
 
-void reload_on_commit(struct arbiter *a)
+static void reload_on_commit(struct arbiter *a)
 {
     const struct sink *old_sink = a->live->sink;
     uint64_t took_ms = clock_mono_ms() - a->reload.started_ms;
     json_t *body;
 
-    if (!a->next)
-        return;
     revision_commit(a);
     if (a->live->sink != old_sink)
         supersede_reopening(a);
@@ -441,29 +424,38 @@ void reload_on_commit(struct arbiter *a)
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
     body = describe(a, took_ms);
     answers_give(&a->answers, ANSWER_RELOAD, body);
-    finish(a);
+    reload_end(a);
 }
 
-void reload_on_rollback(struct arbiter *a, const struct tr_action *action)
+static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
     vacate_removed(a, a->next);
     revision_free(a->next);
     a->next = NULL;
-    if (action->failure == TR_FAILURE_STOPPED) {
+    if (failure == TR_FAILURE_STOPPED) {
         log_info(a->log, "reload given up: stopping");
-        finish(a);
+        reload_end(a);
         return;
     }
-    refuse(a, transition_failure_text(action->failure));
+    refuse(a, transition_failure_text(failure));
 }
 
-void reload_cancel(struct arbiter *a)
+static void reload_cancel(struct arbiter *a)
 {
-    a->reload.is_again = false;
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
     forget(a);
 }
+
+const struct change_ops reload_ops = {
+    .obstacle = "a reload is under way",
+    .child = reload_child,
+    .on_child_exit = reload_on_child_exit,
+    .start = reload_start,
+    .on_commit = reload_on_commit,
+    .on_rollback = reload_on_rollback,
+    .cancel = reload_cancel,
+};
 
 void reload_fini(struct arbiter *a)
 {

@@ -118,6 +118,11 @@ static int refuse_start(struct arbiter *a, int rc, const char *why)
     return exit_code_of(rc);
 }
 
+static const struct change_ops *const changes[CHANGE_KINDS] = {
+    [CHANGE_RELOAD] = &reload_ops,
+    [CHANGE_UPGRADE] = &upgrade_ops,
+};
+
 static const struct children_ops children_ops = {
     .in_child = arbiter_detach_signals,
     .on_message = commands_from_worker,
@@ -135,6 +140,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     *a = (struct arbiter){
         .options = options,
         .children_ops = &children_ops,
+        .change = {.kinds = changes},
         .log = log,
         .started_ms = clock_mono_ms(),
         .state = ACTOR_INACTIVE,

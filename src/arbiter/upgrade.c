@@ -32,6 +32,7 @@ static void finish(struct arbiter *a, json_t *body)
     fds_close(&u->board_fd);
     u->phase = UPGRADE_NONE;
     answers_give(&a->answers, ANSWER_UPGRADE, body);
+    change_end(a);
 }
 
 static void refuse(struct arbiter *a, const char *why)
@@ -40,34 +41,15 @@ static void refuse(struct arbiter *a, const char *why)
     finish(a, command_error("rollback", why));
 }
 
-const char *upgrade_obstacle(const struct arbiter *a)
+static pid_t upgrade_child(const struct arbiter *a)
 {
-    if (a->is_stopping)
-        return "the arbiter stops";
-    if (upgrade_is_under_way(a))
-        return "an upgrade is under way";
-    if (a->reload.is_active || a->reload.parser || a->reload.is_again)
-        return "a reload is under way";
-    if (!transition_can_reload(a->engine, transition_workers(a->engine)))
-        return "the workers are changing: try again in a moment";
-    return NULL;
+    return a->upgrade.checker;
 }
 
-bool upgrade_is_under_way(const struct arbiter *a)
-{
-    return a->upgrade.phase != UPGRADE_NONE || a->upgrade.checker;
-}
-
-bool upgrade_is_changing(const struct arbiter *a)
-{
-    return a->upgrade.phase == UPGRADE_CHANGING;
-}
-
-void upgrade_cancel(struct arbiter *a)
+static void upgrade_cancel(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
 
-    u->is_again = false;
     upgrade_check_kill(u);
     if (u->phase == UPGRADE_CHECKING || u->phase == UPGRADE_DUE || u->phase == UPGRADE_RETURNING) {
         log_info(a->log, "upgrade given up");
@@ -104,13 +86,12 @@ static void leave_loop(struct arbiter *a)
     wait_ms(a, 0);
 }
 
-static void start(struct arbiter *a)
+static void upgrade_start(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
     char why[256];
     int rc;
 
-    u->is_again = false;
     u->is_overdue = false;
     u->asked_ms = clock_mono_ms();
     u->phase = UPGRADE_CHECKING;
@@ -123,23 +104,7 @@ static void start(struct arbiter *a)
     refuse(a, why);
 }
 
-void upgrade_request(struct arbiter *a)
-{
-    if (a->is_stopping)
-        return;
-    a->upgrade.is_again = true;
-    settle_soon(a);
-}
-
-/* As with a reload, later requests coalesce, and whoever is to drain has first received what is on
- * its way to it. */
-void upgrade_settle(struct arbiter *a)
-{
-    if (a->upgrade.is_again && !upgrade_obstacle(a) && !move_is_under_way(a))
-        start(a);
-}
-
-void upgrade_on_check_exit(struct arbiter *a, int status)
+static void upgrade_on_child_exit(struct arbiter *a, int status)
 {
     struct upgrade *u = &a->upgrade;
     char text[768];
@@ -291,7 +256,7 @@ static void name_program(const char *link, char *buf, size_t size)
     buf[len] = '\0';
 }
 
-void upgrade_on_commit(struct arbiter *a)
+static void upgrade_on_commit(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
     const uint64_t took_ms = clock_mono_ms() - u->asked_ms;
@@ -323,15 +288,15 @@ static void turn_back(struct arbiter *a, const char *why)
     leave_loop(a);
 }
 
-void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action)
+static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
     vacate_removed(a, a->next);
     revision_free(a->next);
     a->next = NULL;
-    if (action->failure == TR_FAILURE_STOPPED)
+    if (failure == TR_FAILURE_STOPPED)
         finish(a, command_error("stopping", "the arbiter stops"));
     else
-        turn_back(a, transition_failure_text(action->failure));
+        turn_back(a, transition_failure_text(failure));
 }
 
 /* The same configuration once more, for workers of this image. */
@@ -364,6 +329,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         return;
     }
     a->upgrade.phase = UPGRADE_CHANGING;
+    change_begin(a, CHANGE_UPGRADE);
     if (!transition_can_reload(a->engine, transition_workers(a->engine))) {
         turn_back(a, "there is no room for a second set of workers");
         return;
@@ -380,6 +346,16 @@ void upgrade_resume(struct arbiter *a, const char *failed)
     };
     engine_post(a, &ev);
 }
+
+const struct change_ops upgrade_ops = {
+    .obstacle = "an upgrade is under way",
+    .child = upgrade_child,
+    .on_child_exit = upgrade_on_child_exit,
+    .start = upgrade_start,
+    .on_commit = upgrade_on_commit,
+    .on_rollback = upgrade_on_rollback,
+    .cancel = upgrade_cancel,
+};
 
 /* ---- life ---- */
 

@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 struct arbiter;
-struct tr_action;
+struct change_ops;
 struct upgrade_state;
 
 enum {
@@ -33,7 +33,6 @@ enum upgrade_phase {
 
 struct upgrade {
     enum upgrade_phase phase;
-    bool is_again; /* asked for while it could not be done */
     char *path; /* owned: the executable's, absolute, as the first image was called */
     char *old_version; /* owned: of the image before, while it is an upgrade; or NULL */
     struct stat candidate; /* what the dry run was made with */
@@ -53,26 +52,7 @@ struct upgrade {
 int upgrade_init(struct arbiter *a, const char *path);
 void upgrade_fini(struct arbiter *a);
 
-/* upgrade_request - as soon as nothing else is under way; upgrade_settle - is it now? */
-void upgrade_request(struct arbiter *a);
-void upgrade_settle(struct arbiter *a);
-
-/* upgrade_obstacle - why one cannot begin now; NULL = it can */
-const char *upgrade_obstacle(const struct arbiter *a);
-
-/* upgrade_is_under_way - nothing else may begin */
-bool upgrade_is_under_way(const struct arbiter *a);
-
-/* upgrade_on_check_exit - the checker has been reaped */
-void upgrade_on_check_exit(struct arbiter *a, int status);
-
-/* upgrade_is_changing - the engine's next commit or rollback is the upgrade's */
-bool upgrade_is_changing(const struct arbiter *a);
-void upgrade_on_commit(struct arbiter *a);
-void upgrade_on_rollback(struct arbiter *a, const struct tr_action *action);
-
-/* upgrade_cancel - stopping: forget it */
-void upgrade_cancel(struct arbiter *a);
+extern const struct change_ops upgrade_ops;
 
 /*
  * upgrade_step - the loop has been left: if that was for an upgrade, do it

@@ -356,8 +356,8 @@ static int inherit_facts(struct arbiter *a, const struct upgrade_state *s, char 
     a->upgrades = s->upgrades;
     a->last_revision = s->last_revision;
     a->answers.last_request = s->last_request;
-    a->reload.is_again = s->is_reload_due;
-    a->upgrade.is_again = s->is_upgrade_due;
+    a->change.is_wanted[CHANGE_RELOAD] = s->is_reload_due;
+    a->change.is_wanted[CHANGE_UPGRADE] = s->is_upgrade_due;
     a->upgrade.asked_ms = s->asked_ms;
     json_object_update(a->notes, s->notes);
     a->pidfile.fd = s->pid_file_fd;

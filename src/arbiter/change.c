@@ -1,0 +1,91 @@
+/*
+ * When a reload or an upgrade may begin. Runs in the arbiter.
+ */
+#include "arbiter/change.h"
+
+#include "arbiter/internal.h"
+
+void change_request(struct arbiter *a, enum change_kind kind)
+{
+    if (a->is_stopping)
+        return;
+    a->change.is_wanted[kind] = true;
+    settle_soon(a);
+}
+
+const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
+{
+    const struct change *c = &a->change;
+
+    if (a->is_stopping)
+        return "the arbiter stops";
+    for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
+        if (c->active == c->kinds[k] || c->kinds[k]->child(a) || (k < kind && c->is_wanted[k]))
+            return c->kinds[k]->obstacle;
+    if (!transition_can_reload(a->engine, transition_workers(a->engine)))
+        return "the workers are changing: try again in a moment";
+    return NULL;
+}
+
+/*
+ * No more than two sets of workers drain at a time. Who takes connections must not be told to drain
+ * before it has them, or they find nobody.
+ */
+static bool is_too_early(const struct arbiter *a)
+{
+    return move_is_under_way(a) || transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers;
+}
+
+void change_settle(struct arbiter *a)
+{
+    struct change *c = &a->change;
+
+    for (enum change_kind k = 0; k < CHANGE_KINDS; k++) {
+        if (!c->is_wanted[k] || change_obstacle(a, k) || is_too_early(a))
+            continue;
+        c->is_wanted[k] = false;
+        change_begin(a, k);
+        c->active->start(a);
+        return;
+    }
+}
+
+void change_begin(struct arbiter *a, enum change_kind kind)
+{
+    a->change.active = a->change.kinds[kind];
+}
+
+void change_end(struct arbiter *a)
+{
+    a->change.active = NULL;
+    settle_soon(a);
+}
+
+/* Not at once: what was in its way is still there. */
+void change_postpone(struct arbiter *a)
+{
+    struct change *c = &a->change;
+
+    for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
+        c->is_wanted[k] |= c->active == c->kinds[k];
+    c->active = NULL;
+}
+
+bool change_on_exit(struct arbiter *a, pid_t pid, int status)
+{
+    for (enum change_kind k = 0; k < CHANGE_KINDS; k++) {
+        if (a->change.kinds[k]->child(a) != pid)
+            continue;
+        a->change.kinds[k]->on_child_exit(a, status);
+        return true;
+    }
+    return false;
+}
+
+void change_cancel(struct arbiter *a)
+{
+    for (enum change_kind k = 0; k < CHANGE_KINDS; k++) {
+        a->change.is_wanted[k] = false;
+        a->change.kinds[k]->cancel(a);
+    }
+}
