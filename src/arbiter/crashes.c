@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "actor/command.h"
+#include "base/escape.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "wire/message.h"
@@ -26,21 +27,6 @@ static const char *signal_name(const struct crash_record *r)
     const char *name = r->signo < NSIG ? sigabbrev_np((int)r->signo) : NULL;
 
     return name ? name : "?";
-}
-
-/* Printable bytes as they are, the others as \xHH: JSON and the log take no others. */
-static const char *escape(const struct crash_record *r, char *buf, size_t size)
-{
-    size_t len = 0;
-
-    buf[0] = '\0';
-    for (size_t i = 0; i < r->payload_len && len + 5 < size; i++) {
-        const uint8_t byte = r->payload[i];
-        const bool is_plain = byte >= ' ' && byte < 0x7f && byte != '\\';
-
-        len += (size_t)snprintf(buf + len, size - len, is_plain ? "%c" : "\\x%02x", byte);
-    }
-    return buf;
 }
 
 /* What addr2line takes, whatever the address was of that one process. */
@@ -73,7 +59,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
                   pid_t pid, bool is_ours, const struct crash_record *r)
 {
     struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
-    char payload[4 * CRASH_PAYLOAD_MAX + 8];
+    char payload[4 * CRASH_PAYLOAD_MAX + 1];
     struct timespec now;
 
     if (r->signo == 0)
@@ -93,7 +79,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
     log_warning_limited(log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid),
                         F_UINT("number", e->number), F_CAUSE_STR("signal", signal_name(&e->record)),
                         F_UINT("rescued", e->record.rescued), F_INT("fd", e->record.fd),
-                        F_STR("payload", escape(&e->record, payload, sizeof(payload))));
+                        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)));
 }
 
 static void set_hex(json_t *o, const char *key, uint64_t value)
@@ -108,7 +94,7 @@ static json_t *describe(const struct crash_entry *e)
 {
     const struct crash_record *r = &e->record;
     json_t *o = json_object();
-    char text[4 * CRASH_PAYLOAD_MAX + 8];
+    char text[4 * CRASH_PAYLOAD_MAX + 1];
     time_t seconds = (time_t)(e->wall_ns / 1000000000u);
     struct tm tm;
 
@@ -134,7 +120,7 @@ static json_t *describe(const struct crash_entry *e)
     message_set_uint(o, "uptime_ms", r->uptime_ms);
     message_set_uint(o, "rescued", r->rescued);
     if (r->payload_len)
-        json_object_set_new(o, "payload", json_string(escape(r, text, sizeof(text))));
+        json_object_set_new(o, "payload", json_string(escape_bytes(r->payload, r->payload_len, text)));
     return o;
 }
 
