@@ -230,7 +230,7 @@ $(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
 # The test build: the same server with a worker that can be told to fail. Its object comes before the
 # archive, which has the shipped one.
 HOOKED  := $(B)/test/echo-arbiter
-LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,transfer_send transfer_receive upgrade_inherit scoreboard_layout setsockopt)
+LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,transfer_send transfer_receive upgrade_exec_guard scoreboard_layout setsockopt)
 $(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
 $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 	@mkdir -p $(@D)

@@ -31,6 +31,7 @@ enum answer_wait {
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */
     ANSWER_LOG, /* the log's writer has answered `question` */
+    ANSWER_WAITS
 };
 
 /* Whoever asks; embedded in a client of the control socket, or in a worker's process. */

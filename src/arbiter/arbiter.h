@@ -57,8 +57,10 @@ struct arbiter_inherited {
 int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
                     const struct arbiter_options *options);
 
-/* What a program says on standard output in the dry run if it could; its version follows. */
-#define ARBITER_CAN_INHERIT "echo-arbiter can go on: version "
+/* What a program says on standard output in the dry run if it could, a line each: its version
+ * follows, and that of the state which it would write for the way back (STATE_VERSION). */
+#define ARBITER_CAN_INHERIT  "echo-arbiter can go on: version "
+#define ARBITER_WRITES_STATE "state "
 
 /*
  * arbiter_try_inherit - the dry run: could this program do that? The process has to end with _exit.

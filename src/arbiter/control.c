@@ -303,7 +303,7 @@ static bool make_room(struct control *k)
     return false;
 }
 
-static struct control_client *client_new(struct arbiter *a, int fd)
+struct control_client *control_client_new(struct arbiter *a, int fd)
 {
     struct control *k = &a->control;
     struct control_client *c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
@@ -321,29 +321,6 @@ static struct control_client *client_new(struct arbiter *a, int fd)
     ev_io_init(&c->io, on_client, fd, EV_READ);
     ev_io_start(a->loop, &c->io);
     keep_time(a);
-    return c;
-}
-
-struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
-                                              size_t in_len, const void *out, size_t out_len)
-{
-    struct control_client *c = client_new(a, fd);
-
-    if (!c)
-        return NULL;
-    c->in = malloc(CONTROL_LINE_MAX);
-    c->out = malloc(out_len ? out_len : 1);
-    if (!c->in || !c->out || in_len > CONTROL_LINE_MAX || out_len > CONTROL_OUTPUT_MAX) {
-        client_drop(c);
-        return NULL;
-    }
-    if (in_len)
-        memcpy(c->in, in, in_len);
-    if (out_len)
-        memcpy(c->out, out, out_len);
-    c->in_len = in_len;
-    c->out_len = out_len;
-    client_watch(c);
     return c;
 }
 
@@ -380,7 +357,7 @@ static void accept_client(struct arbiter *a, int fd)
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
         (peer.uid == 0 || peer.uid == geteuid())) {
-        client_new(a, fd);
+        control_client_new(a, fd);
         return;
     }
     log_warning_limited(a->log, "control: a peer of another user is refused",
@@ -424,11 +401,10 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
         ev_timer_stop(loop, timer);
 }
 
-static void begin_to_accept(struct arbiter *a, const char *path)
+static void begin_to_accept(struct arbiter *a)
 {
     struct control *k = &a->control;
 
-    snprintf(k->path, sizeof(k->path), "%s", path);
     ev_io_init(&k->io, on_acceptable, k->listener->fd, EV_READ);
     ev_io_start(a->loop, &k->io);
 }
@@ -446,7 +422,8 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
     umask(mask);
     if (rc < 0)
         return rc == -EADDRINUSE ? -EBUSY : rc;
-    begin_to_accept(a, path);
+    snprintf(a->control.path, sizeof(a->control.path), "%s", path);
+    begin_to_accept(a);
     return 0;
 }
 
@@ -476,20 +453,18 @@ static bool is_default(const char *setting)
     return strcmp(setting, "auto") == 0;
 }
 
-static void control_init(struct control *k, control_on_request *on_request)
+static void control_init(struct control *k)
 {
-    k->on_request = on_request;
     list_init(&k->clients);
     ev_init(&k->sweep, on_sweep);
     k->sweep.repeat = CONTROL_SWEEP_MS / 1e3;
 }
 
-int control_open(struct arbiter *a, const char *setting, control_on_request *on_request, char *why,
-                 size_t why_size)
+int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size)
 {
     int rc;
 
-    control_init(&a->control, on_request);
+    control_init(&a->control);
     if (!*setting)
         return 0;
     if (is_default(setting)) {
@@ -505,15 +480,11 @@ int control_open(struct arbiter *a, const char *setting, control_on_request *on_
     return rc;
 }
 
-void control_inherit(struct arbiter *a, const char *path, const char *made_dir,
-                     control_on_request *on_request)
+void control_inherit(struct arbiter *a)
 {
-    struct control *k = &a->control;
-
-    control_init(k, on_request);
-    snprintf(k->made_dir, sizeof(k->made_dir), "%s", made_dir);
-    if (k->listener)
-        begin_to_accept(a, path);
+    control_init(&a->control);
+    if (a->control.listener)
+        begin_to_accept(a);
 }
 
 void control_repair(struct arbiter *a)

@@ -56,7 +56,7 @@ struct control {
     char made_dir[RUNTIME_PATH_MAX]; /* made by us, removed at the end; "" = none */
     ev_io io;
     ev_timer sweep; /* runs while clients exist */
-    control_on_request *on_request;
+    control_on_request *on_request; /* set by arbiter_init */
     struct list clients;
     unsigned n_clients;
 };
@@ -67,22 +67,14 @@ struct control {
  * A default that cannot be had is no error: there is no control socket then, and the log warns.
  * Returns 0 or -errno, with @why.
  */
-int control_open(struct arbiter *a, const char *setting, control_on_request *on_request, char *why,
-                 size_t why_size);
+int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
 
-/* control_inherit - go on with what an earlier image has left; the listener, if there is one, is in
+/* control_inherit - go on with what an earlier image has left: listener, path and made_dir are in
  * place */
-void control_inherit(struct arbiter *a, const char *path, const char *made_dir,
-                     control_on_request *on_request);
+void control_inherit(struct arbiter *a);
 
-/*
- * control_inherit_client - go on with one that an earlier image has left; its pending requests are
- * the caller's to add
- * @fd       taken over, also on failure
- * @in,@out  borrowed; @in_len at most CONTROL_LINE_MAX
- */
-struct control_client *control_inherit_client(struct arbiter *a, int fd, const void *in,
-                                              size_t in_len, const void *out, size_t out_len);
+/* control_client_new - @fd is taken over, also on failure. NULL: no room, no memory. */
+struct control_client *control_client_new(struct arbiter *a, int fd);
 
 /* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make
  * it. A failure is logged. */

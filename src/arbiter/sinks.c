@@ -356,18 +356,11 @@ int sinks_inherit(struct sinks *sinks, const char *path, bool is_daemon, const i
                   int control_fd, pid_t pid)
 {
     struct sink *s = sink_new(sinks, path, is_daemon);
-    int rc = 0;
 
     if (!s)
         return -ENOMEM;
-    if (ends)
-        memcpy(s->ends, ends, sizeof(s->ends));
-    else
-        rc = make_pipe(s->ends);
-    if (rc < 0) {
-        sink_free(s);
-        return rc;
-    }
+    s->ends[0] = ends[0];
+    s->ends[1] = ends[1];
     s->control_fd = control_fd;
     s->pid = pid;
     s->is_ready = s->is_inherited = true;

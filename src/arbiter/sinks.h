@@ -94,9 +94,8 @@ bool sinks_on_exit(struct sinks *sinks, pid_t pid, int status);
 
 /*
  * sinks_inherit - one of the image before this, not held by anybody yet
- * @ends        taken over; -1 = there is none. NULL: that image had no such pipe, here is a new one
- * @control_fd  taken over; -1 = there is none
- * Returns 0 or -errno.
+ * @ends,@control_fd  taken over; -1 = there is none
+ * Returns 0 or -ENOMEM.
  */
 int sinks_inherit(struct sinks *sinks, const char *path, bool is_daemon, const int ends[2],
                   int control_fd, pid_t pid);

@@ -146,6 +146,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .state = ACTOR_INACTIVE,
         .pidfile = {.fd = -1},
         .reload = {.fd = -1},
+        .control = {.on_request = commands_dispatch},
         .scoreboard = {.fd = -1},
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
@@ -211,7 +212,7 @@ static int prepare(struct arbiter *a, struct config *config)
         explain_scoreboard(rc, why, sizeof(why));
         return refuse_start(a, rc, why);
     }
-    rc = control_open(a, config->control, commands_dispatch, why, sizeof(why));
+    rc = control_open(a, config->control, why, sizeof(why));
     if (rc < 0)
         return refuse_start(a, rc, why);
     rc = arbiter_attach(a);

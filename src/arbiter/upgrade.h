@@ -14,7 +14,6 @@
 
 struct arbiter;
 struct change_ops;
-struct upgrade_state;
 
 enum {
     UPGRADE_CHECK_MS = 5000,
@@ -41,6 +40,7 @@ struct upgrade {
     bool is_overdue; /* the checker's time was up */
     ev_timer timer; /* the dry run's deadline; then the next try to execute it */
     uint64_t asked_ms;
+    void (*exec)(struct arbiter *a, bool is_quiet); /* due outside of the loop; NULL = none */
     uint64_t deadline_ms; /* of the tries */
     int back_fd; /* owned: the old executable; -1 = there is no way back */
     int board_fd; /* owned: the old scoreboard, if it has another layout; for the way back; or -1 */
@@ -62,15 +62,9 @@ bool upgrade_step(struct arbiter *a);
 
 /* ---- the new image ---- */
 
-/*
- * upgrade_inherit - build @a from @s; signals are blocked, no watcher runs yet
- * @why  on failure: a sentence of STATE_WHY_LEN bytes
- * Returns 0 or -errno; every descriptor is still open then, and nobody has noticed anything.
- */
-int upgrade_inherit(struct arbiter *a, const struct upgrade_state *s, char *why);
-
-/* upgrade_attach - the watchers of what was inherited; cannot fail, and there is no way back */
-void upgrade_attach(struct arbiter *a, const struct upgrade_state *s);
+/* upgrade_on_commit, upgrade_on_rollback - of struct change_ops */
+void upgrade_on_commit(struct arbiter *a);
+void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure);
 
 /*
  * upgrade_resume - all watchers run: replace the workers, or say that it has failed

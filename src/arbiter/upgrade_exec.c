@@ -1,8 +1,10 @@
 /*
- * The state on its way: a sealed memfd, and the exec that it is for.
+ * From one image to another: the state in a sealed file, the descriptors that travel, the words on
+ * the command line, an alarm for a program that hangs, and the moment for all this.
  */
-#include "arbiter/upgrade_impl.h"
+#include "arbiter/upgrade_exec.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,26 +15,24 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "arbiter/upgrade.h"
+#include "actor/command.h"
+#include "arbiter/internal.h"
+#include "base/clock.h"
 #include "base/fds.h"
-#include "base/log.h"
+#include "base/signals.h"
 #include "base/title.h"
 #include "base/util.h"
 
-int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
+int upgrade_exec_write(const struct upgrade_state *s, int *ret_fd)
 {
-    char *text;
-    size_t len;
-    int fd, rc = upgrade_state_encode(s, &text, &len);
+    char *text = json_dumps(s->body, JSON_COMPACT | JSON_ENSURE_ASCII);
+    const size_t len = text ? strlen(text) : 0;
+    int fd = text ? len <= STATE_MAX_BYTES ? fds_memfd("upgrade") : -EFBIG : -ENOMEM;
+    const int rc = fd < 0 ? fd : fds_write_sealed(fd, &(struct iovec){text, len}, 1);
 
-    if (rc < 0)
-        return rc;
-    fd = len <= STATE_MAX_BYTES ? fds_memfd("upgrade") : -EFBIG;
-    rc = fd < 0 ? fd : fds_write_sealed(fd, &(struct iovec){text, len}, 1);
     free(text);
     if (rc == 0)
         *ret_fd = fd;
@@ -42,35 +42,29 @@ int upgrade_file_write(const struct upgrade_state *s, int *ret_fd)
 }
 
 /* What is sealed cannot change under our hands: the dry run and the real one read the same. */
-int upgrade_file_read(int fd, struct upgrade_state *ret, char *why)
+int upgrade_exec_read(int fd, pid_t pid, struct upgrade_state *ret, char *why)
 {
     const void *data;
     size_t len;
     int rc = fds_map_sealed(fd, STATE_MAX_BYTES, &data, &len);
 
     if (rc < 0) {
-        snprintf(why, STATE_WHY_LEN, "descriptor %d holds no sealed state: %s", fd,
+        snprintf(why, ARBITER_WHY_LEN, "descriptor %d holds no sealed state: %s", fd,
                  rc == -EBADMSG ? "it is empty, too large or not sealed" : strerror(-rc));
         return rc;
     }
-    rc = upgrade_state_decode(data, len, ret, why);
+    rc = upgrade_state_decode(data, len, pid, ret, why);
     munmap((void *)(uintptr_t)data, len);
     return rc;
 }
 
-int upgrade_pass_fds(const struct upgrade_state *s, bool is_passed)
+void upgrade_exec_pass(const struct upgrade_state *s, bool is_passed)
 {
-    size_t n;
-    int *fds;
-    int rc = upgrade_state_fds(s, &fds, &n);
-
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < n; i++)
-        fds_set_cloexec(fds[i], !is_passed);
-    free(fds);
-    return 0;
+    for (size_t i = 0; i < s->n_fds; i++)
+        fds_set_cloexec(s->fds[i], !is_passed);
 }
+
+/* ---- the exec ---- */
 
 static char **build_argv(const struct upgrade_exec *exec, const char *inherit, const char *failed)
 {
@@ -109,7 +103,7 @@ static void block_alarm(bool is_on)
 static struct {
     int program_fd;
     char **argv;
-    int *fds; /* owned: those that this image has begun to keep for itself */
+    const int *fds; /* borrowed: those that this image has begun to keep for itself */
     size_t n_fds;
 } guard;
 
@@ -126,9 +120,9 @@ static void on_alarm(int signo UNUSED, siginfo_t *info, void *context UNUSED)
     _exit(EX_OSERR);
 }
 
-void upgrade_guard(const struct upgrade_exec *back)
+void upgrade_exec_guard(const struct upgrade_exec *back)
 {
-    static char inherit[64], failed[STATE_WHY_LEN + 32];
+    static char inherit[64], failed[ARBITER_WHY_LEN + 32];
     struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO};
 
     snprintf(inherit, sizeof(inherit), "--inherit=%d,-1", back->state_fd);
@@ -140,27 +134,19 @@ void upgrade_guard(const struct upgrade_exec *back)
     block_alarm(false);
 }
 
-int upgrade_guard_fds(const struct upgrade_state *s)
+void upgrade_exec_guard_fds(const struct upgrade_state *s)
 {
-    int *fds;
-    size_t n;
-    const int rc = upgrade_state_fds(s, &fds, &n);
-
-    if (rc < 0)
-        return rc;
-    guard.fds = fds;
+    guard.fds = s->fds;
     atomic_signal_fence(memory_order_seq_cst);
-    guard.n_fds = n;
-    return 0;
+    guard.n_fds = s->n_fds;
 }
 
-void upgrade_unguard(void)
+void upgrade_exec_unguard(void)
 {
     set_alarm(false);
     block_alarm(true);
     signal(SIGALRM, SIG_IGN);
     free(guard.argv);
-    free(guard.fds);
     guard.argv = NULL;
     guard.fds = NULL;
     guard.n_fds = 0;
@@ -184,7 +170,7 @@ static void __attribute__((noreturn)) watch_exec(int end, struct log *log, pid_t
     _exit(EX_OK);
 }
 
-int upgrade_watch(struct log *log)
+int upgrade_exec_watch(struct log *log)
 {
     const pid_t arbiter = getpid();
     int ends[2];
@@ -203,9 +189,9 @@ int upgrade_watch(struct log *log)
     return ends[1];
 }
 
-int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)
+int upgrade_exec_now(const struct upgrade_exec *exec, const struct upgrade_state *s)
 {
-    char inherit[64], failed[STATE_WHY_LEN + 32];
+    char inherit[64], failed[ARBITER_WHY_LEN + 32];
     char **argv;
     int rc;
 
@@ -213,9 +199,9 @@ int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)
     snprintf(failed, sizeof(failed), "--inherit-failed=%s", exec->failed ? exec->failed : "");
     argv = build_argv(exec, inherit, exec->failed ? failed : NULL);
     rc = argv ? 0 : -ENOMEM;
-    if (rc == 0 && s)
-        rc = upgrade_pass_fds(s, true);
     if (rc == 0) {
+        if (s)
+            upgrade_exec_pass(s, true);
         fds_set_cloexec(exec->state_fd, false);
         if (exec->back_fd >= 0)
             fds_set_cloexec(exec->back_fd, false);
@@ -227,11 +213,110 @@ int upgrade_exec(const struct upgrade_exec *exec, const struct upgrade_state *s)
         rc = -errno;
         set_alarm(false);
         if (s)
-            upgrade_pass_fds(s, false);
+            upgrade_exec_pass(s, false);
         fds_set_cloexec(exec->state_fd, true);
         if (exec->back_fd >= 0)
             fds_set_cloexec(exec->back_fd, true);
     }
     free(argv);
     return rc;
+}
+
+int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
+{
+    struct upgrade_exec with_state = *exec;
+    struct upgrade_state s;
+    int rc;
+
+    assert(!transition_is_due(a->engine)); /* what is still to be done does not travel */
+    stats_count(a);
+    rc = upgrade_state_pack(a, &s);
+    if (rc < 0)
+        return rc;
+    rc = upgrade_exec_write(&s, &with_state.state_fd);
+    if (rc == 0) {
+        rc = upgrade_exec_now(&with_state, &s);
+        fds_close(&with_state.state_fd);
+    }
+    upgrade_state_fini(&s);
+    return rc;
+}
+
+/* ---- the moment ---- */
+
+static void on_next_try(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
+{
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void leave_loop_in(struct arbiter *a, unsigned ms)
+{
+    struct upgrade *u = &a->upgrade;
+
+    ev_timer_stop(a->loop, &u->timer);
+    ev_timer_init(&u->timer, on_next_try, ms / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &u->timer);
+}
+
+/* By a timer, since the loop may not run yet. */
+void upgrade_exec_later(struct arbiter *a, void (*exec)(struct arbiter *a, bool is_quiet))
+{
+    a->upgrade.exec = exec;
+    a->upgrade.deadline_ms = clock_mono_ms() + UPGRADE_CHECK_MS;
+    leave_loop_in(a, 0);
+}
+
+/* Messages that wait in a queue of ours would be lost, and so would what is still to be done. */
+static bool is_quiet(const struct arbiter *a)
+{
+    if (transition_is_due(a->engine))
+        return false;
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        if (a->children[i].pid && !a->children[i].mailbox.is_closed &&
+            a->children[i].mailbox.n_queued > 0)
+            return false;
+    return true;
+}
+
+bool upgrade_step(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    sigset_t mask;
+
+    if (transition_is_stopped(a->engine) || !u->exec)
+        return false;
+    /* From now on signals stay pending over the exec. Those that libev has taken already, and all
+     * that is readable, are handled first: they may even call it off. */
+    signals_block_all(&mask);
+    ev_run(a->loop, EVRUN_NOWAIT);
+    if (u->exec) {
+        const bool is_quiet_now = is_quiet(a);
+
+        if ((!is_quiet_now || move_is_under_way(a)) && clock_mono_ms() < u->deadline_ms)
+            leave_loop_in(a, UPGRADE_RETRY_MS);
+        else
+            u->exec(a, is_quiet_now);
+    }
+    signals_restore(&mask);
+    return !transition_is_stopped(a->engine);
+}
+
+void upgrade_finish(struct arbiter *a, json_t *body)
+{
+    struct upgrade *u = &a->upgrade;
+
+    ev_timer_stop(a->loop, &u->timer);
+    fds_close(&u->back_fd);
+    fds_close(&u->board_fd);
+    u->exec = NULL;
+    u->phase = UPGRADE_NONE;
+    answers_give(&a->answers, ANSWER_UPGRADE, body);
+    change_end(a);
+}
+
+void upgrade_refuse(struct arbiter *a, const char *why)
+{
+    log_error(a->log, "upgrade refused: nothing has changed", F_STR("reason", why));
+    upgrade_finish(a, command_error("rollback", why));
 }

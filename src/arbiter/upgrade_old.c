@@ -1,0 +1,284 @@
+/*
+ * The old image of an upgrade: from the request over the dry run to the exec. The dry run is a
+ * child that executes the program at the path, on the real state and with the real descriptors, and
+ * says whether it could go on. Runs in the arbiter, which does not wait for it.
+ */
+#include "arbiter/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "actor/command.h"
+#include "arbiter/upgrade_exec.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/reap.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+/* ---- the dry run ---- */
+
+/* Never returns. */
+static void __attribute__((noreturn))
+become_checker(const struct upgrade *u, const struct upgrade_state *s, int state_fd, int out,
+               char *argv0, pid_t arbiter)
+{
+    char option[32];
+    char *argv[] = {argv0, option, NULL};
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    setpgid(0, 0);
+    signals_default_all();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != arbiter)
+        _exit(1);
+    dup2(null, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    dup2(out, STDERR_FILENO);
+    snprintf(option, sizeof(option), "--inherit-check=%d", state_fd);
+    upgrade_exec_pass(s, true);
+    fds_set_cloexec(state_fd, false);
+    signals_unblock_all();
+    execve(u->path, argv, environ);
+    dprintf(STDERR_FILENO, "%s\n", strerror(errno));
+    _exit(127);
+}
+
+static int fork_checker(struct arbiter *a, const struct upgrade_state *s, int state_fd)
+{
+    struct upgrade *u = &a->upgrade;
+    const pid_t arbiter = getpid();
+    sigset_t mask;
+    int ends[2];
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    fds_set_nonblock(ends[0]);
+    signals_block_all(&mask);
+    pid = fork();
+    if (pid == 0)
+        become_checker(u, s, state_fd, ends[1], a->options->image->argv[0], arbiter);
+    signals_restore(&mask);
+    fds_close(&ends[1]);
+    if (pid < 0) {
+        fds_close(&ends[0]);
+        return -errno;
+    }
+    setpgid(pid, pid); /* here as well: it may be killed before it has run */
+    u->checker = pid;
+    u->checker_fd = ends[0];
+    return 0;
+}
+
+static int check_start(struct arbiter *a)
+{
+    struct upgrade_state s;
+    int fd = -1;
+    int rc;
+
+    if (stat(a->upgrade.path, &a->upgrade.candidate) < 0)
+        return -errno;
+    rc = upgrade_state_pack(a, &s);
+    if (rc < 0)
+        return rc;
+    rc = upgrade_exec_write(&s, &fd);
+    if (rc == 0)
+        rc = fork_checker(a, &s, fd);
+    upgrade_state_fini(&s);
+    fds_close(&fd);
+    return rc;
+}
+
+static void check_kill(const struct upgrade *u)
+{
+    if (u->checker)
+        kill(-u->checker, SIGKILL);
+}
+
+/* What it has said, all that it will ever say; cut to @size. */
+static void read_output(struct upgrade *u, char *buf, size_t size)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    while (len < size - 1 && (n = read(u->checker_fd, buf + len, size - 1 - len)) > 0)
+        len += (size_t)n;
+    buf[len] = '\0';
+    fds_close(&u->checker_fd);
+}
+
+/* Returns 0 with its version in @text, or -EINVAL with the reason. */
+static int explain_end(const struct upgrade *u, int status, const char *output, char *text,
+                       size_t size)
+{
+    const int first = (int)strcspn(output, "\n"), prefix = (int)strlen(ARBITER_CAN_INHERIT);
+    const bool can_inherit = strncmp(output, ARBITER_CAN_INHERIT, (size_t)prefix) == 0;
+    char way_back[64];
+
+    snprintf(way_back, sizeof(way_back), "\n" ARBITER_WRITES_STATE "%d\n", STATE_VERSION);
+    if (u->is_overdue)
+        snprintf(text, size, "%s: the dry run took longer than %d s", u->path,
+                 UPGRADE_CHECK_MS / 1000);
+    else if (WIFSIGNALED(status))
+        snprintf(text, size, "%s: the dry run was ended by signal %d (%s)", u->path,
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0)
+        snprintf(text, size, "%s: exit code %d%s%.*s", u->path, WEXITSTATUS(status),
+                 first ? ": " : "", first, output);
+    else if (!can_inherit)
+        snprintf(text, size, "%s: it does not say that it can go on: is it an echo-arbiter?",
+                 u->path);
+    else if (!strstr(output, way_back))
+        snprintf(text, size, "%s: there is no way back from it: this program reads state %d only",
+                 u->path, STATE_VERSION);
+    else {
+        snprintf(text, size, "%.*s", first - prefix, output + prefix);
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static void on_overdue(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct upgrade *u = container_of(timer, struct upgrade, timer);
+
+    u->is_overdue = true;
+    check_kill(u);
+}
+
+static void upgrade_start(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    char why[256];
+    int rc;
+
+    u->is_overdue = false;
+    u->asked_ms = clock_mono_ms();
+    u->phase = UPGRADE_CHECKING;
+    log_info(a->log, "upgrading: dry run", F_STR("path", u->path));
+    ev_timer_init(&u->timer, on_overdue, UPGRADE_CHECK_MS / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &u->timer);
+    rc = check_start(a);
+    if (rc == 0)
+        return;
+    snprintf(why, sizeof(why), "%s: %s", u->path, strerror(-rc));
+    upgrade_refuse(a, why);
+}
+
+/* ---- the exec ---- */
+
+static bool is_same_file(const struct stat *x, const struct stat *y)
+{
+    return x->st_dev == y->st_dev && x->st_ino == y->st_ino && x->st_size == y->st_size &&
+           x->st_mtim.tv_sec == y->st_mtim.tv_sec && x->st_mtim.tv_nsec == y->st_mtim.tv_nsec &&
+           x->st_ctim.tv_sec == y->st_ctim.tv_sec && x->st_ctim.tv_nsec == y->st_ctim.tv_nsec;
+}
+
+/* Returns the reason why it has not worked. */
+static const char *exec_program(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    struct upgrade_exec exec = {.path = u->path, .argv = a->options->image->argv};
+    struct stat st;
+    int rc, watch_fd;
+
+    if (stat(u->path, &st) < 0 || !is_same_file(&st, &u->candidate))
+        return "the program has changed since the dry run: ask again";
+    /* What runs now, whatever the path leads to by now. */
+    exec.back_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (exec.back_fd < 0)
+        return "/proc/self/exe cannot be opened, so there would be no way back";
+    log_info(a->log, "upgrading: executing the program");
+    watch_fd = upgrade_exec_watch(a->log);
+    rc = upgrade_exec_arbiter(a, &exec);
+    fds_close(&watch_fd);
+    fds_close(&exec.back_fd);
+    return strerror(-rc);
+}
+
+static void on_exec_due(struct arbiter *a, bool is_quiet)
+{
+    upgrade_refuse(a, is_quiet ? exec_program(a) : "a worker does not take its messages");
+}
+
+static void upgrade_on_child_exit(struct arbiter *a, int status)
+{
+    struct upgrade *u = &a->upgrade;
+    char output[512], text[768];
+    int rc;
+
+    u->checker = 0;
+    read_output(u, output, sizeof(output));
+    rc = explain_end(u, status, output, text, sizeof(text));
+    if (u->phase != UPGRADE_CHECKING)
+        return; /* cancelled */
+    ev_timer_stop(a->loop, &u->timer);
+    if (rc < 0) {
+        upgrade_refuse(a, text);
+        return;
+    }
+    log_info(a->log, "upgrading: the dry run was successful", F_STR("version", text));
+    u->phase = UPGRADE_DUE;
+    upgrade_exec_later(a, on_exec_due);
+}
+
+static pid_t upgrade_child(const struct arbiter *a)
+{
+    return a->upgrade.checker;
+}
+
+static void upgrade_cancel(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+
+    check_kill(u);
+    if (u->phase == UPGRADE_CHECKING || u->phase == UPGRADE_DUE || u->phase == UPGRADE_RETURNING) {
+        log_info(a->log, "upgrade given up");
+        upgrade_finish(a, command_error("stopping", "the arbiter stops"));
+    }
+}
+
+const struct change_ops upgrade_ops = {
+    .obstacle = "an upgrade is under way",
+    .child = upgrade_child,
+    .on_child_exit = upgrade_on_child_exit,
+    .start = upgrade_start,
+    .on_commit = upgrade_on_commit,
+    .on_rollback = upgrade_on_rollback,
+    .cancel = upgrade_cancel,
+};
+
+/* ---- life ---- */
+
+int upgrade_init(struct arbiter *a, const char *path)
+{
+    a->upgrade =
+        (struct upgrade){.path = strdup(path), .checker_fd = -1, .back_fd = -1, .board_fd = -1};
+    ev_init(&a->upgrade.timer, on_overdue);
+    return a->upgrade.path ? 0 : -ENOMEM;
+}
+
+void upgrade_fini(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+
+    if (u->checker) {
+        check_kill(u);
+        reap_killed(u->checker, NULL);
+        fds_close(&u->checker_fd);
+    }
+    fds_close(&u->back_fd);
+    fds_close(&u->board_fd);
+    free(u->path);
+    free(u->old_version);
+    u->path = u->old_version = NULL;
+}
