@@ -17,7 +17,9 @@
 #include "base/signals.h"
 #include "base/util.h"
 
-enum { CLOSE_NS = 20000000 }; /* the longest that a close may linger */
+/* The longest that a close may linger: in the thread, and in the loop when the thread has more than
+ * enough to do. */
+enum { CLOSE_NS = 20000000, LOOP_CLOSE_NS = 1000000 };
 
 /*
  * A thread that closes, one descriptor after the other. What no signal interrupts holds it up: a
@@ -90,9 +92,31 @@ static bool make_timer(timer_t *ret)
     return timer_create(CLOCK_MONOTONIC, &event, ret) == 0;
 }
 
+/* A socket that lies unread in this one may linger as well. */
+static void close_impatiently(const timer_t *timer, int fd, long ns)
+{
+    const struct itimerspec impatience = {{0, ns}, {0, ns}}, never = {{0, 0}, {0, 0}};
+
+    if (timer)
+        timer_settime(*timer, 0, &impatience, NULL);
+    close(fd);
+    if (timer)
+        timer_settime(*timer, 0, &never, NULL);
+}
+
+/* With a timer of this thread's, which a forked child has not. */
+static void close_in_loop(int fd)
+{
+    static pid_t owner;
+    static timer_t timer;
+
+    if (owner != getpid())
+        owner = make_timer(&timer) ? getpid() : 0;
+    close_impatiently(owner ? &timer : NULL, fd, LOOP_CLOSE_NS);
+}
+
 static void *closer_main(void *unused)
 {
-    static const struct itimerspec impatience = {{0, CLOSE_NS}, {0, CLOSE_NS}}, never;
     timer_t timer;
     const bool has_timer = make_timer(&timer);
 
@@ -104,12 +128,7 @@ static void *closer_main(void *unused)
             ;
         fd = closer.fds[n % PASSED_QUEUE_MAX];
         atomic_store(&closer.closed, n + 1);
-        /* A socket that lies unread in this one may linger as well. */
-        if (has_timer)
-            timer_settime(timer, 0, &impatience, NULL);
-        close(fd);
-        if (has_timer)
-            timer_settime(timer, 0, &never, NULL);
+        close_impatiently(has_timer ? &timer : NULL, fd, CLOSE_NS);
     }
     return unused;
 }
@@ -163,8 +182,9 @@ void passed_close(int *fd)
     if (is_thread_needed()) {
         /* What waits alone need not wait long: the thread has more to close. */
         setsockopt(*fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
-        if (closer_give(*fd) == 0)
-            *fd = -1;
+        if (closer_give(*fd) < 0)
+            close_in_loop(*fd);
+        *fd = -1;
     }
     fds_close(fd);
 }

@@ -19,7 +19,7 @@
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
 #endif
 
-enum { PASSED_QUEUE_MAX = 4096 }; /* waiting to be closed; what exceeds it is closed at once */
+enum { PASSED_QUEUE_MAX = 4096 }; /* waiting to be closed; what exceeds it is closed in 1 ms each */
 
 /*
  * passed_refuse - from now on whoever passes a descriptor to @fd fails with EPERM

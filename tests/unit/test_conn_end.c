@@ -8,10 +8,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fdpass.h"
+#include "base/limits.h"
 #include "base/passed.h"
 #include "base/util.h"
 #include "support/conn_rig.h"
@@ -251,6 +253,38 @@ static void conn_set_cut__passed_socket_unread__does_not_wait_for_it(void **stat
     close(fd); /* the reader stays: else the passed one would not linger */
 }
 
+/* A socket in whose queue such a one lies: nobody has taken its time to linger away. */
+static int hold_lingering(void)
+{
+    int reader, passed = lingering_socket(&reader), pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(fdpass_send(pair[0], "x", 1, &passed, 1), 0);
+    close(passed);
+    close(pair[0]);
+    return pair[1];
+}
+
+/* The thread is busy with the first ones. */
+static void passed_close__queue_full__does_not_wait_long(void **state UNUSED)
+{
+    int fd;
+
+    if (limits_raise(RLIMIT_NOFILE, 2 * PASSED_QUEUE_MAX) < PASSED_QUEUE_MAX + 100)
+        skip();
+    for (int i = 0; i < 10; i++) {
+        fd = hold_lingering();
+        passed_close(&fd);
+    }
+    for (int i = 0; i < PASSED_QUEUE_MAX; i++) {
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        passed_close(&fd);
+    }
+    fd = hold_lingering();
+    passed_close(&fd);
+    assert_int_equal(fd, -1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -266,6 +300,7 @@ int main(void)
         TEST(conn_set_drain__unread_reply__delivered_first),
         TEST(conn_set_cut__some_lingering__the_others_counted_as_cut),
         TEST(conn_set_cut__passed_socket_unread__does_not_wait_for_it),
+        TEST(passed_close__queue_full__does_not_wait_long),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
