@@ -34,47 +34,29 @@ static int refuse_element(char *problem, size_t size, const char *text, const ch
     return -EINVAL;
 }
 
-static bool is_wildcard(const struct addr *a)
+static bool is_wildcard(const struct sockaddr_storage *ss)
 {
-    struct sockaddr_storage ss;
-    socklen_t len;
-
-    if (addr_to_sockaddr(a, &ss, &len) < 0)
-        return false;
-    if (ss.ss_family == AF_INET)
-        return ((struct sockaddr_in *)&ss)->sin_addr.s_addr == htonl(INADDR_ANY);
-    return ss.ss_family == AF_INET6 &&
-           IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&ss)->sin6_addr);
-}
-
-static bool is_same_address(const struct addr *a, const struct addr *b)
-{
-    struct sockaddr_storage x, y;
-    socklen_t x_len, y_len;
-
-    memset(&x, 0, sizeof(x));
-    memset(&y, 0, sizeof(y));
-    return addr_to_sockaddr(a, &x, &x_len) == 0 && addr_to_sockaddr(b, &y, &y_len) == 0 &&
-           x_len == y_len && memcmp(&x, &y, x_len) == 0;
-}
-
-static bool is_v4(const struct addr *a)
-{
-    return a->kind == ADDR_INET || a->kind == ADDR_HOST; /* the one name allowed is localhost */
+    if (ss->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)ss)->sin_addr.s_addr == htonl(INADDR_ANY);
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)ss)->sin6_addr);
 }
 
 /* Would the second of two listeners find its address taken by the first? */
 static bool is_conflict(const struct addr *a, const struct addr *b)
 {
+    struct sockaddr_storage x, y;
+    socklen_t x_len, y_len;
+
     if (a->kind == ADDR_UNIX || b->kind == ADDR_UNIX)
         return a->kind == b->kind && strcmp(a->path, b->path) == 0;
     if (a->port != b->port || a->port == 0)
         return false;
     if (a->kind == ADDR_ANY || b->kind == ADDR_ANY)
         return true;
-    if (is_v4(a) != is_v4(b))
+    if (addr_to_sockaddr(a, &x, &x_len) < 0 || addr_to_sockaddr(b, &y, &y_len) < 0 ||
+        x.ss_family != y.ss_family)
         return false;
-    return is_wildcard(a) || is_wildcard(b) || is_same_address(a, b);
+    return is_wildcard(&x) || is_wildcard(&y) || memcmp(&x, &y, x_len) == 0;
 }
 
 /* A socket's path must mean the same file to whoever unlinks it later. */
