@@ -190,11 +190,9 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
     bool is_signal = WIFSIGNALED(status);
     const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
     enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
-    char id[32];
 
-    children_id(id, sizeof(id), c);
     LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
-            F_STR("worker", id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
+            F_STR("worker", c->id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
             F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
             F_CAUSE_STR("signal", name ? name : ""),
             F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
@@ -254,7 +252,7 @@ static void on_serving(struct arbiter *a)
         a->options->on_serving(addresses, a->options->userdata);
 }
 
-static void kill_worker(struct arbiter *a, const struct tr_action *action)
+static void kill_worker(struct arbiter *a, struct child *c, enum tr_kill_reason why)
 {
     /* A worker that is no longer wanted and not ready yet has nothing to drain: no cause for alarm.
      */
@@ -267,15 +265,13 @@ static void kill_worker(struct arbiter *a, const struct tr_action *action)
         [TR_KILL_ROLLBACK] = {LOG_LEVEL_INFO, "the reload is taken back"},
         [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
-    if (action->why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping &&
-        watch_abort(a, &a->children[action->record]))
+    if (why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping && watch_abort(a, c))
         return;
-    children_kill(a, action->record, reasons[action->why].level, reasons[action->why].text);
+    children_kill(c, reasons[why].level, reasons[why].text);
 }
 
-static void spawn(struct arbiter *a, const struct tr_action *action)
+static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
 {
-    struct child *c = &a->children[action->record];
     int rc = rescue_open(a, action->slot);
 
     if (rc < 0)
@@ -304,16 +300,17 @@ static void give_up(struct arbiter *a)
 static void act(struct arbiter *a, const struct tr_action *action)
 {
     const bool is_graceful = !action->is_quick;
+    struct child *c = &a->children[action->record]; /* of the actions that are about one */
     int rc;
 
     switch (action->kind) {
     case TR_SPAWN:
-        spawn(a, action);
+        spawn(a, c, action);
         break;
     case TR_RUN:
-        rc = children_tell(a, action->record, "run", NULL);
+        rc = children_tell(c, "run", NULL);
         if (rc < 0) /* -EPIPE: it is dead already */
-            children_kill(a, action->record, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+            children_kill(c, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
         rescue_look(a);
         move_soon(a);
@@ -322,12 +319,12 @@ static void act(struct arbiter *a, const struct tr_action *action)
     case TR_DRAIN:
         move_want(a);
         if (is_graceful)
-            move_drain(a, action->record);
+            move_drain(a, c);
         else
-            children_tell(a, action->record, "stop", &is_graceful);
+            children_tell(c, "stop", &is_graceful);
         break;
     case TR_KILL:
-        kill_worker(a, action);
+        kill_worker(a, c, action->why);
         break;
     case TR_COMMIT:
         a->change.active->on_commit(a);

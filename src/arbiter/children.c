@@ -31,9 +31,17 @@ struct revision *children_revision(struct arbiter *a, const struct child *c)
     return a->next && a->next->number == c->revision ? a->next : a->live;
 }
 
-void children_id(char *buf, size_t size, const struct child *c)
+struct child *children_next(const struct arbiter *a, const struct child *c)
 {
-    snprintf(buf, size, "worker.%u", c->slot);
+    for (uint32_t i = c ? c->record + 1 : 0; i < a->n_children_used; i++)
+        if (a->children[i].pid)
+            return &a->children[i];
+    return NULL;
+}
+
+static void set_id(struct child *c)
+{
+    snprintf(c->id, sizeof(c->id), "worker.%u", c->slot);
 }
 
 /* What RLIMIT_NOFILE leaves for connections, or less if the configuration says so. */
@@ -105,15 +113,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .max_connections = effective_max_connections(a, rev),
         .log = &rev->log,
     };
-    children_id(boot->id, sizeof(boot->id), c);
-}
-
-static bool is_from(const struct child *c, const struct message *m)
-{
-    char id[32];
-
-    children_id(id, sizeof(id), c);
-    return strcmp(m->sender, id) == 0;
+    snprintf(boot->id, sizeof(boot->id), "%s", c->id);
 }
 
 static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, size_t n_fds UNUSED)
@@ -126,10 +126,10 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
         return;
     log_debug(a->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
               F_UINT("id", m->id));
-    if (!is_from(c, m))
-        children_kill(a, c->record, LOG_LEVEL_WARNING, "it spoke in another's name");
+    if (strcmp(m->sender, c->id) != 0)
+        children_kill(c, LOG_LEVEL_WARNING, "it spoke in another's name");
     else if (a->children_ops->on_message(a, c, m) < 0)
-        children_kill(a, c->record, LOG_LEVEL_WARNING, "it said what it may not");
+        children_kill(c, LOG_LEVEL_WARNING, "it said what it may not");
 }
 
 static void on_mailbox_close(struct mailbox *mb, int error)
@@ -139,7 +139,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
     /* End of file: it is about to exit, or has; the sweep tells how. */
     c->disconnected_ms = clock_mono_ms();
     if (error)
-        children_kill(c->arbiter, c->record, LOG_LEVEL_WARNING, "its mailbox broke");
+        children_kill(c, LOG_LEVEL_WARNING, "its mailbox broke");
 }
 
 int children_spawn(struct arbiter *a, const struct tr_action *action)
@@ -170,6 +170,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .revision = action->revision,
         .forked_ms = clock_mono_ms(),
     };
+    set_id(c);
     rev = children_revision(a, c);
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
     fill_boot(a, &boot, c, rev);
@@ -193,39 +194,31 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     return 0;
 }
 
-int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
-                  json_t *args)
+int children_send(struct child *c, const char *command, uint64_t id, json_t *args)
 {
-    return children_send_fds(a, record, command, id, args, NULL, 0);
+    return children_send_fds(c, command, id, args, NULL, 0);
 }
 
-int children_send_fds(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
-                      json_t *args, const int *fds, size_t n_fds)
+int children_send_fds(struct child *c, const char *command, uint64_t id, json_t *args,
+                      const int *fds, size_t n_fds)
 {
-    struct child *c = &a->children[record];
-    char to[MESSAGE_NAME_MAX];
-
-    children_id(to, sizeof(to), c);
-    return mailbox_say(&c->mailbox, a->log, "arbiter", to, command, id, args, fds, n_fds);
+    return mailbox_say(&c->mailbox, c->arbiter->log, "arbiter", c->id, command, id, args, fds,
+                       n_fds);
 }
 
-int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful)
+int children_tell(struct child *c, const char *command, const bool *graceful)
 {
-    return children_send(a, record, command, 0,
+    return children_send(c, command, 0,
                          graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
 }
 
-void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why)
+void children_kill(struct child *c, enum log_level level, const char *why)
 {
-    struct child *c = &a->children[record];
-    char id[32];
-
     if (!c->pid)
         return;
     c->is_killed = true;
     kill(c->pid, SIGKILL);
-    children_id(id, sizeof(id), c);
-    LOG_AT_(a->log, level, log_emit_limited, "worker killed", F_STR("worker", id),
+    LOG_AT_(c->arbiter->log, level, log_emit_limited, "worker killed", F_STR("worker", c->id),
             F_INT("worker_pid", c->pid), F_CAUSE_STR("why", why));
 }
 
@@ -233,6 +226,7 @@ void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
 {
     c->arbiter = a;
     c->is_inherited = true;
+    set_id(c);
     if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
         return;
@@ -243,9 +237,9 @@ void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
 
 struct child *children_find(struct arbiter *a, pid_t pid)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid == pid)
-            return &a->children[i];
+    for_each_child (a, c)
+        if (c->pid == pid)
+            return c;
     return NULL;
 }
 

@@ -155,12 +155,11 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
     /* It is one: command_check has seen to it. */
     log_level_parse(json_string_value(json_object_get(args, "level")), &level);
     a->live->log.level = level;
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid) {
-            const int rc = children_send(a, i, "log_level", 0, json_incref(args));
+    for_each_child (a, c) {
+        const int rc = children_send(c, "log_level", 0, json_incref(args));
 
-            n_untold += rc < 0 && rc != -EPIPE; /* who has gone needs no level */
-        }
+        n_untold += rc < 0 && rc != -EPIPE; /* who has gone needs no level */
+    }
     log_info(a->log, "log level", F_STR("level", log_level_name(level)));
     if (n_untold) {
         char why[96];
@@ -173,25 +172,24 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
 }
 
 /* The process that serves as @id; while none of the slot does, the youngest. */
-static int find_worker(struct arbiter *a, const char *id, uint32_t *ret_record)
+static struct child *find_worker(struct arbiter *a, const char *id)
 {
+    struct child *found = NULL;
     bool serves = false;
-    uint64_t slot, newest = 0;
+    uint64_t slot;
 
     if (strncmp(id, "worker.", 7) != 0 || num_parse_u64(id + 7, 1, TR_SLOTS_MAX, &slot) < 0)
-        return -ENOENT;
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-        const bool is_running = transition_phase(a->engine, i) == TR_RUNNING;
+        return NULL;
+    for_each_child (a, c) {
+        const bool is_running = transition_phase(a->engine, c->record) == TR_RUNNING;
 
-        if (!c->pid || c->slot != slot || (serves && !is_running) ||
-            (serves == is_running && c->incarnation <= newest))
+        if (c->slot != slot || (serves && !is_running) ||
+            (found && serves == is_running && c->incarnation < found->incarnation))
             continue;
         serves = is_running;
-        newest = c->incarnation;
-        *ret_record = i;
+        found = c;
     }
-    return newest ? 0 : -ENOENT;
+    return found;
 }
 
 /* @others  that could be named here, too */
@@ -205,18 +203,18 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
 }
 
 /* One that serves is replaced first, and hands over to its heir; in a hurry it just goes. */
-static void drain_worker(struct arbiter *a, uint32_t record, bool is_quick)
+static void drain_worker(struct arbiter *a, struct child *c, bool is_quick)
 {
     const bool graceful = !is_quick;
-    const enum tr_phase phase = transition_phase(a->engine, record);
+    const enum tr_phase phase = transition_phase(a->engine, c->record);
     const bool has_heir = graceful && phase == TR_RUNNING;
 
     if (graceful && phase == TR_DRAINING)
         return; /* on its way already, and perhaps handing over */
     if (!has_heir)
-        children_tell(a, record, "stop", &graceful);
+        children_tell(c, "stop", &graceful);
     engine_post(a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                      .record = record});
+                                      .record = c->record});
 }
 
 /* Its time is up: SIGKILL takes a moment. */
@@ -227,7 +225,7 @@ static bool kill_overdue(struct answer *w)
 
     if (!c)
         return false;
-    children_kill(a, c->record, LOG_LEVEL_WARNING, "kill_actor: its time is up");
+    children_kill(c, LOG_LEVEL_WARNING, "kill_actor: its time is up");
     w->deadline_ms += REQUEST_TIMEOUT_MS;
     return true;
 }
@@ -236,21 +234,22 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
 {
     const char *id = json_string_value(json_object_get(args, "actor"));
     json_t *timeout = json_object_get(args, "timeout");
-    uint32_t record;
+    struct child *c;
 
     if (strcmp(id, "arbiter") == 0 || strcmp(id, "workers") == 0) {
         answer_error(w, "bad_argument",
                      "kill_actor ends one worker, worker.N; stop ends the arbiter and all");
         return;
     }
-    if (find_worker(a, id, &record) < 0) {
+    c = find_worker(a, id);
+    if (!c) {
         unknown_actor(a, w, id, "");
         return;
     }
-    w->pid = a->children[record].pid;
+    w->pid = c->pid;
     w->has_more_time = kill_overdue;
     answer_wait(w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
-    drain_worker(a, record, false);
+    drain_worker(a, c, false);
 }
 
 /* Returns whether there was room for it. */
@@ -277,9 +276,8 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
 {
     json_t *actor = json_object_get(args, "actor");
     const char *id = actor ? json_string_value(actor) : "arbiter";
-    uint32_t record;
 
-    if (strcmp(id, "arbiter") != 0 && find_worker(a, id, &record) < 0) {
+    if (strcmp(id, "arbiter") != 0 && !find_worker(a, id)) {
         unknown_actor(a, w, id, "arbiter, or ");
         return;
     }
@@ -387,57 +385,50 @@ static json_t *not_asked(int rc)
 }
 
 /* Returns 0 or -errno (-ENOBUFS: too many requests are under way). */
-static int ask(struct arbiter *a, uint32_t record, const char *command, json_t *args,
-               struct answer *w)
+static int ask(struct child *c, const char *command, json_t *args, struct answer *w)
 {
-    char worker[32];
-    uint64_t id;
+    const uint64_t id = request_new(w, c->id, c->pid);
     int rc;
 
-    children_id(worker, sizeof(worker), &a->children[record]);
-    id = request_new(w, worker, a->children[record].pid);
     if (!id)
         return -ENOBUFS;
-    rc = children_send(a, record, command, id, json_incref(args));
+    rc = children_send(c, command, id, json_incref(args));
     if (rc < 0)
-        request_cancel(&a->answers, id);
+        request_cancel(w->all, id);
     return rc;
 }
 
-static void forward(struct arbiter *a, struct answer *w, uint32_t record, const char *name,
+static void forward(struct arbiter *a, struct answer *w, struct child *c, const char *name,
                     json_t *args)
 {
     int rc;
 
     if (strcmp(name, "stop") == 0) {
-        drain_worker(a, record, !is_graceful(args));
+        drain_worker(a, c, !is_graceful(args));
         answer_ok(w, json_pack("{s:b}", "stopping", 1));
         return;
     }
     w->wait = ANSWER_WORKERS;
-    rc = ask(a, record, name, args, w);
+    rc = ask(c, name, args, w);
     if (rc < 0)
         answer_give(w, not_asked(rc));
 }
 
 static void forward_to_all(struct arbiter *a, struct answer *w, const char *name, json_t *args)
 {
-    char worker[32];
-    int rc;
-
     w->is_map = true;
     w->map = json_object();
     w->wait = ANSWER_WORKERS;
     w->n_waiting = 1; /* until all are asked */
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        if (!a->children[i].pid || transition_phase(a->engine, i) != TR_RUNNING)
+    for_each_child (a, c) {
+        int rc;
+
+        if (transition_phase(a->engine, c->record) != TR_RUNNING)
             continue;
         w->n_waiting++;
-        rc = ask(a, i, name, args, w);
-        if (rc < 0) {
-            children_id(worker, sizeof(worker), &a->children[i]);
-            answer_collect(w, worker, not_asked(rc));
-        }
+        rc = ask(c, name, args, w);
+        if (rc < 0)
+            answer_collect(w, c->id, not_asked(rc));
     }
     if (--w->n_waiting == 0)
         answer_ok(w, json_incref(w->map));
@@ -447,7 +438,7 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
                         const struct command_row *row, json_t *args)
 {
     const char *name = row->name;
-    uint32_t record;
+    struct child *c;
 
     if (strcmp(target, "arbiter") == 0)
         command_of(row)->run(a, w, args);
@@ -455,8 +446,8 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
         answer_error(w, "bad_argument", "stop: name one worker, or the arbiter for all");
     else if (strcmp(target, "workers") == 0)
         forward_to_all(a, w, name, args);
-    else if (find_worker(a, target, &record) == 0)
-        forward(a, w, record, name, args);
+    else if ((c = find_worker(a, target)))
+        forward(a, w, c, name, args);
     else
         unknown_actor(a, w, target, "arbiter, workers, or ");
 }
@@ -530,8 +521,7 @@ static void answer_worker(struct asker *asker, json_t *id, json_t *body)
 {
     struct child *c = container_of(asker, struct child, asker);
 
-    children_send(c->arbiter, c->record, "reply", (uint64_t)json_integer_value(id),
-                  json_incref(body));
+    children_send(c, "reply", (uint64_t)json_integer_value(id), json_incref(body));
 }
 
 /* A worker asks as an operator would, within what the table lets it. */

@@ -43,6 +43,7 @@ struct revision {
 /* One process, by the index of its scoreboard record. */
 struct child {
     struct arbiter *arbiter; /* borrowed */
+    char id[16]; /* "worker.2" */
     pid_t pid; /* 0 = none */
     uint32_t record;
     struct score_record *score; /* borrowed: what it says about itself */
@@ -220,23 +221,25 @@ int children_spawn(struct arbiter *a, const struct tr_action *action);
 /* children_revision - the one that @c was started with; the live one if that is gone */
 struct revision *children_revision(struct arbiter *a, const struct child *c);
 
-/* children_id - "worker.2" */
-void children_id(char *buf, size_t size, const struct child *c);
+/* children_next - the living process behind @c; NULL = the first, or there is none */
+struct child *children_next(const struct arbiter *a, const struct child *c);
+
+#define for_each_child(a, c)                                                                       \
+    for (struct child *c = children_next(a, NULL); c; c = children_next(a, c))
 
 /* children_send - one message; @args is taken over, NULL = none. Returns 0 or -errno, logged. */
-int children_send(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
-                  json_t *args);
+int children_send(struct child *c, const char *command, uint64_t id, json_t *args);
 
 /* children_send_fds - the same with descriptors, borrowed, at most MAILBOX_FDS_MAX */
-int children_send_fds(struct arbiter *a, uint32_t record, const char *command, uint64_t id,
-                      json_t *args, const int *fds, size_t n_fds);
+int children_send_fds(struct child *c, const char *command, uint64_t id, json_t *args,
+                      const int *fds, size_t n_fds);
 
 /* children_tell - send a command without arguments but `graceful`, if it is not NULL. Returns as
  * children_send. */
-int children_tell(struct arbiter *a, uint32_t record, const char *command, const bool *graceful);
+int children_tell(struct child *c, const char *command, const bool *graceful);
 
 /* children_kill - SIGKILL, logged at @level with @why */
-void children_kill(struct arbiter *a, uint32_t record, enum log_level level, const char *why);
+void children_kill(struct child *c, enum log_level level, const char *why);
 
 /* children_inherit - go on with a process that an earlier image has forked; all but the mailbox is
  * filled in. @mailbox_fd: taken over; -1 = closed */
@@ -339,8 +342,8 @@ void rescue_fini(struct arbiter *a);
 void move_start(struct arbiter *a);
 void move_fini(struct arbiter *a);
 
-/* move_drain - tell @record to give its connections to those that stay, and to end */
-void move_drain(struct arbiter *a, uint32_t record);
+/* move_drain - tell @c to give its connections to those that stay, and to end */
+void move_drain(struct arbiter *a, struct child *c);
 
 /* move_look - something has ended: who had to wait for it may be told */
 void move_look(struct arbiter *a);

@@ -26,12 +26,10 @@ static size_t staying(const struct arbiter *a, const struct child *except,
 {
     size_t n = 0;
 
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        if (&a->children[i] == except || !a->children[i].pid ||
-            !transition_is_staying(a->engine, i) || counter_get(&a->children[i].score->is_full))
-            continue;
-        loads[n++] = (struct balance_load){i, scoreboard_connections(a->children[i].score)};
-    }
+    for_each_child (a, c)
+        if (c != except && transition_is_staying(a->engine, c->record) &&
+            !counter_get(&c->score->is_full))
+            loads[n++] = (struct balance_load){c->record, scoreboard_connections(c->score)};
     return n;
 }
 
@@ -44,14 +42,14 @@ static int by_load(const void *x, const void *y)
 
 /* The process that has taken the same slot keeps the shares as they were; else the least loaded
  * share. */
-static size_t choose_takers(const struct arbiter *a, uint32_t record, uint32_t *takers)
+static size_t choose_takers(const struct arbiter *a, const struct child *giver, uint32_t *takers)
 {
     struct balance_load *loads = calloc(TR_RECORDS_MAX, sizeof(*loads));
-    size_t n = loads ? staying(a, &a->children[record], loads) : 0;
+    size_t n = loads ? staying(a, giver, loads) : 0;
     size_t n_takers = 0;
 
-    for (size_t i = 0; i < n && n_takers == 0 && a->children[record].n_offers == 0; i++)
-        if (a->children[loads[i].record].slot == a->children[record].slot)
+    for (size_t i = 0; i < n && n_takers == 0 && giver->n_offers == 0; i++)
+        if (a->children[loads[i].record].slot == giver->slot)
             takers[n_takers++] = loads[i].record;
     if (n_takers == 0 && n > 0) {
         qsort(loads, n, sizeof(*loads), by_load);
@@ -65,17 +63,15 @@ static size_t choose_takers(const struct arbiter *a, uint32_t record, uint32_t *
 }
 
 /* Tells @taker of a pair and returns the other end for @giver, or -errno. */
-static int introduce(struct arbiter *a, uint32_t giver, uint32_t taker)
+static int introduce(const struct child *giver, struct child *taker)
 {
-    char id[32];
     int ends[2];
     int rc = mailbox_pair(ends);
 
     if (rc < 0)
         return rc;
     passed_refuse(ends[0]); /* descriptors go the other way alone */
-    children_id(id, sizeof(id), &a->children[giver]);
-    rc = children_send_fds(a, taker, "take", 0, json_pack("{s:s}", "from", id), &ends[1], 1);
+    rc = children_send_fds(taker, "take", 0, json_pack("{s:s}", "from", giver->id), &ends[1], 1);
     fds_close(&ends[1]);
     if (rc < 0) {
         fds_close(&ends[0]);
@@ -92,16 +88,13 @@ static void note_taker(struct child *giver, uint32_t taker)
         giver->takers[giver->n_takers++] = taker;
 }
 
-/* Does anybody give to @record now? */
-static bool is_taking(const struct arbiter *a, uint32_t record)
+/* Does anybody give to @taker now? */
+static bool is_taking(const struct arbiter *a, const struct child *taker)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-
-        for (size_t k = 0; c->pid && c->n_gives > 0 && k < c->n_takers; k++)
-            if (c->takers[k] == record)
+    for_each_child (a, c)
+        for (size_t k = 0; c->n_gives > 0 && k < c->n_takers; k++)
+            if (c->takers[k] == taker->record)
                 return true;
-    }
     return false;
 }
 
@@ -110,11 +103,7 @@ static uint64_t handed_out(struct arbiter *a)
 {
     uint64_t n = counter_get(&a->totals.handed_out);
 
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        struct child *c = &a->children[i];
-
-        if (!c->pid)
-            continue;
+    for_each_child (a, c) {
         tally_take(&c->tally, &c->score->counters, clock_mono_ns());
         n += counter_get(&c->tally.sum.handed_out);
     }
@@ -131,27 +120,26 @@ static void begin_move(struct arbiter *a)
 
 /* @args is taken over; gets the list of those that could be introduced. Returns 0, or -errno and
  * nothing is said: all of them are about to be found dead, or @giver is. */
-static int order(struct arbiter *a, uint32_t giver, const char *command, json_t *args,
+static int order(struct arbiter *a, struct child *giver, const char *command, json_t *args,
                  const uint32_t *takers, size_t n_takers)
 {
-    const struct mailbox *mailbox = &a->children[giver].mailbox;
+    const struct mailbox *mailbox = &giver->mailbox;
     json_t *to = json_array();
     int fds[TAKERS_MAX];
     size_t n = 0;
-    char id[32];
     int rc;
 
     if (mailbox->is_closed || mailbox->n_queued >= MAILBOX_QUEUE_MAX)
         n_takers = 0; /* it will not hear of them */
     for (size_t i = 0; i < n_takers; i++) {
-        int fd = introduce(a, giver, takers[i]);
+        struct child *taker = &a->children[takers[i]];
+        int fd = introduce(giver, taker);
 
         if (fd < 0)
             continue;
         fds[n++] = fd;
-        children_id(id, sizeof(id), &a->children[takers[i]]);
-        json_array_append_new(to, json_string(id));
-        note_taker(&a->children[giver], takers[i]);
+        json_array_append_new(to, json_string(taker->id));
+        note_taker(giver, takers[i]);
     }
     if (n == 0 && n_takers > 0) {
         json_decref(to);
@@ -161,10 +149,10 @@ static int order(struct arbiter *a, uint32_t giver, const char *command, json_t 
     json_object_set_new(args, "to", to);
     if (n > 0)
         begin_move(a); /* before it can have given any */
-    rc = children_send_fds(a, giver, command, 0, args, fds, n);
+    rc = children_send_fds(giver, command, 0, args, fds, n);
     if (rc == 0 && n > 0) {
-        a->children[giver].n_gives++;
-        a->children[giver].gave_ms = clock_mono_ms();
+        giver->n_gives++;
+        giver->gave_ms = clock_mono_ms();
     }
     for (size_t i = 0; i < n; i++)
         fds_close(&fds[i]);
@@ -177,11 +165,8 @@ static size_t count_giving(const struct arbiter *a, uint64_t patience_ms)
     const uint64_t now_ms = clock_mono_ms();
     size_t n = 0;
 
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-
-        n += c->pid && c->n_gives > 0 && now_ms - c->gave_ms <= patience_ms;
-    }
+    for_each_child (a, c)
+        n += c->n_gives > 0 && now_ms - c->gave_ms <= patience_ms;
     return n;
 }
 
@@ -202,8 +187,8 @@ static bool is_help_coming(const struct arbiter *a)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        n += a->children[i].pid && transition_is_staying(a->engine, i);
+    for_each_child (a, c)
+        n += transition_is_staying(a->engine, c->record);
     return n < transition_workers(a->engine);
 }
 
@@ -212,7 +197,7 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
 {
     const bool had_to_wait = c->must_drain;
 
-    c->must_drain = order(a, c->record, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
+    c->must_drain = order(a, c, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
     c->waits_for_look = c->must_drain;
     if (c->must_drain) {
         move_soon(a);
@@ -223,21 +208,20 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
     c->is_draining = true;
 }
 
-void move_drain(struct arbiter *a, uint32_t record)
+void move_drain(struct arbiter *a, struct child *c)
 {
-    struct child *c = &a->children[record];
     uint32_t takers[TAKERS_MAX] = {0};
     size_t n = 0;
 
     if (!a->is_stopping && c->n_offers <= OFFERS_MAX) {
-        const bool may_wait = transition_has_time(a->engine, record, clock_mono_ms());
+        const bool may_wait = transition_has_time(a->engine, c->record, clock_mono_ms());
 
         /* What it is given now it could only send back, to one that may have to drain as well. */
-        if (may_wait && (are_enough_giving(a) || is_taking(a, record))) {
+        if (may_wait && (are_enough_giving(a) || is_taking(a, c))) {
             c->must_drain = true;
             return;
         }
-        n = choose_takers(a, record, takers);
+        n = choose_takers(a, c, takers);
         if (may_wait && n == 0 && is_help_coming(a)) {
             c->must_drain = true;
             return;
@@ -267,8 +251,8 @@ static void balance(struct arbiter *a)
         log_debug(a->log, "balance", F_UINT("from_slot", a->children[moves[i].from].slot),
                   F_UINT("to_slot", a->children[moves[i].to].slot),
                   F_UINT("connections", moves[i].count));
-        order(a, moves[i].from, "give", json_pack("{s:I}", "count", (json_int_t)moves[i].count),
-              &moves[i].to, 1);
+        order(a, &a->children[moves[i].from], "give",
+              json_pack("{s:I}", "count", (json_int_t)moves[i].count), &moves[i].to, 1);
     }
 }
 
@@ -283,8 +267,8 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
 
 void move_look(struct arbiter *a)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        a->children[i].waits_for_look = false;
+    for_each_child (a, c)
+        c->waits_for_look = false;
     a->moves.is_look_due = true;
     settle_soon(a);
 }
@@ -294,12 +278,10 @@ void move_settle(struct arbiter *a)
     const bool is_look_due = a->moves.is_look_due, is_balance_due = a->moves.is_balance_due;
 
     a->moves.is_look_due = a->moves.is_balance_due = false;
-    for (uint32_t i = 0; is_look_due && i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-
-        if (c->pid && c->must_drain && (!c->waits_for_look || a->is_stopping))
-            move_drain(a, i);
-    }
+    if (is_look_due)
+        for_each_child (a, c)
+            if (c->must_drain && (!c->waits_for_look || a->is_stopping))
+                move_drain(a, c);
     if (is_balance_due)
         balance(a);
 }
@@ -339,12 +321,10 @@ static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 void move_on_moved(struct arbiter *a, struct child *c, json_t *args)
 {
     const json_int_t refused = json_integer_value(json_object_get(args, "refused"));
-    char id[32];
 
     if (c->n_gives > 0)
         c->n_gives--;
-    children_id(id, sizeof(id), c);
-    log_debug(a->log, "connections moved", F_STR("from", id),
+    log_debug(a->log, "connections moved", F_STR("from", c->id),
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", refused),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
@@ -364,8 +344,8 @@ void move_want(struct arbiter *a)
 /* Somebody gives, or has yet to be told to. */
 static bool is_unfinished(const struct arbiter *a)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].must_drain)
+    for_each_child (a, c)
+        if (c->must_drain)
             return true;
     return move_is_under_way(a);
 }

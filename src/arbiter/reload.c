@@ -388,16 +388,10 @@ static void reload_on_child_exit(struct arbiter *a, int status)
 static json_t *describe(struct arbiter *a, uint64_t took_ms)
 {
     json_t *workers = json_array();
-    char id[32];
 
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const struct child *c = &a->children[i];
-
-        if (!c->pid || c->revision != a->live->number)
-            continue;
-        children_id(id, sizeof(id), c);
-        json_array_append_new(workers, json_pack("{s:s,s:i}", "id", id, "pid", (int)c->pid));
-    }
+    for_each_child (a, c)
+        if (c->revision == a->live->number)
+            json_array_append_new(workers, json_pack("{s:s,s:i}", "id", c->id, "pid", (int)c->pid));
     return command_result(json_pack("{s:I,s:O,s:o,s:I}", "revision", (json_int_t)a->live->number,
                                     "changed", a->reload.changes, "workers", workers, "took_ms",
                                     (json_int_t)took_ms));

@@ -20,9 +20,9 @@ int rescue_open(struct arbiter *a, uint32_t slot)
 /* To the first worker that serves and can be told. */
 static void pass_on(struct arbiter *a, const struct rescue_pair *p)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && transition_phase(a->engine, i) == TR_RUNNING &&
-            children_send_fds(a, i, "collect", 0, NULL, &p->ends[0], 1) == 0)
+    for_each_child (a, c)
+        if (transition_phase(a->engine, c->record) == TR_RUNNING &&
+            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
             return;
 }
 
@@ -39,19 +39,18 @@ static bool is_slot_used(const struct arbiter *a, uint32_t slot)
 {
     if (transition_is_slot_wanted(a->engine, slot))
         return true;
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && a->children[i].slot == slot)
+    for_each_child (a, c)
+        if (c->slot == slot)
             return true;
     return false;
 }
 
 static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 {
-    for (uint32_t i = 0; i < a->n_children_used; i++) {
-        const enum tr_phase phase = transition_phase(a->engine, i);
+    for_each_child (a, c) {
+        const enum tr_phase phase = transition_phase(a->engine, c->record);
 
-        if (a->children[i].pid && a->children[i].slot == slot && phase != TR_DRAINING &&
-            phase != TR_KILLED)
+        if (c->slot == slot && phase != TR_DRAINING && phase != TR_KILLED)
             return true;
     }
     return false;

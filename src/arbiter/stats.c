@@ -68,9 +68,8 @@ void stats_count(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
 
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid)
-            tally_take(&a->children[i].tally, &a->children[i].score->counters, now_ns);
+    for_each_child (a, c)
+        tally_take(&c->tally, &c->score->counters, now_ns);
 }
 
 void stats_on_exit(struct arbiter *a, struct child *c)
@@ -119,10 +118,8 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     const struct score_record *r = c->score;
     const uint64_t age_ns = heartbeat_age_ns(c, counter_get(&r->heartbeat_ns), now_ns);
     json_t *w = json_object(), *counters = json_object();
-    char id[32];
 
-    children_id(id, sizeof(id), c);
-    json_object_set_new(w, "id", json_string(id));
+    json_object_set_new(w, "id", json_string(c->id));
     message_set_uint(w, "slot", c->slot);
     message_set_uint(w, "incarnation", c->incarnation);
     message_set_uint(w, "pid", (uint64_t)c->pid);
@@ -140,7 +137,7 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     set_counters(counters, sum);
     json_object_set_new(w, "counters", counters);
-    set_note(w, a, id, now_ns);
+    set_note(w, a, c->id, now_ns);
     return w;
 }
 
@@ -188,11 +185,11 @@ static const struct child **living(const struct arbiter *a, size_t *ret_n)
     const struct child **list = calloc(a->n_children_used + 1, sizeof(const struct child *));
 
     *ret_n = 0;
-    for (uint32_t i = 0; list && i < a->n_children_used; i++)
-        if (a->children[i].pid)
-            list[(*ret_n)++] = &a->children[i];
-    if (list)
-        qsort(list, *ret_n, sizeof(const struct child *), by_slot);
+    if (!list)
+        return NULL;
+    for_each_child (a, c)
+        list[(*ret_n)++] = c;
+    qsort(list, *ret_n, sizeof(const struct child *), by_slot);
     return list;
 }
 
@@ -224,7 +221,6 @@ json_t *stats_info(struct arbiter *a)
 json_t *stats_actors(struct arbiter *a)
 {
     json_t *all = json_array();
-    char id[32];
     size_t n;
     const struct child **list = living(a, &n);
 
@@ -234,9 +230,8 @@ json_t *stats_actors(struct arbiter *a)
         const struct child *c = list[i];
         const uint64_t state = counter_get(&c->score->state);
 
-        children_id(id, sizeof(id), c);
-        json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", id, "pid", (int)c->pid, "state",
-                                             actor_state_name((enum actor_state)state)));
+        json_array_append_new(all, json_pack("{s:s,s:i,s:s}", "id", c->id, "pid", (int)c->pid,
+                                             "state", actor_state_name((enum actor_state)state)));
     }
     free(list);
     return all;

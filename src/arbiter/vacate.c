@@ -32,9 +32,9 @@ static unsigned offer(struct arbiter *a, int fd)
 {
     unsigned n = 0;
 
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        n += a->children[i].pid && transition_is_staying(a->engine, i) &&
-             children_send_fds(a, i, "collect", 0, NULL, &fd, 1) == 0;
+    for_each_child (a, c)
+        n += transition_is_staying(a->engine, c->record) &&
+             children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
     return n;
 }
 

@@ -26,11 +26,9 @@ static uint64_t boot_clock_ns(void)
 static void abort_worker(struct arbiter *a, const struct child *c, const char *why)
 {
     struct evidence e;
-    char id[32];
 
-    children_id(id, sizeof(id), c);
     evidence_take(&e, c->pid);
-    log_warning(a->log, why, F_STR("worker", id), F_INT("worker_pid", c->pid),
+    log_warning(a->log, why, F_STR("worker", c->id), F_INT("worker_pid", c->pid),
                 F_UINT("slot", c->slot), F_UINT("incarnation", c->incarnation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
@@ -67,7 +65,7 @@ static void check_worker(struct arbiter *a, struct child *c)
                          : "worker hangs: aborting it");
         break;
     case WATCHDOG_KILL:
-        children_kill(a, c->record, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");
+        children_kill(c, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");
         break;
     case WATCHDOG_FINE:
     case WATCHDOG_SUSPECT:
@@ -83,9 +81,9 @@ static void look(struct arbiter *a)
 
     watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
     stats_count(a);
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && is_judged(a, &a->children[i]))
-            check_worker(a, &a->children[i]);
+    for_each_child (a, c)
+        if (is_judged(a, c))
+            check_worker(a, c);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)

@@ -192,7 +192,7 @@ static void children_kill__worker_is_deaf__ends_by_sigkill(void **state)
 
     f->a.options = &deaf_options;
     c = spawn(f, 0);
-    children_kill(&f->a, 0, LOG_LEVEL_DEBUG, "test");
+    children_kill(c, LOG_LEVEL_DEBUG, "test");
     assert_true(c->is_killed);
     await_end(f, c);
     assert_true(WIFSIGNALED(f->status) && WTERMSIG(f->status) == SIGKILL);
@@ -243,7 +243,7 @@ static void children_tell__process_is_gone__refused(void **state)
     struct fixture *f = *state;
 
     await_end(f, spawn(f, 0));
-    assert_int_equal(children_tell(&f->a, 0, "run", NULL), -EPIPE);
+    assert_int_equal(children_tell(&f->a.children[0], "run", NULL), -EPIPE);
 }
 
 static int setup_ready(void **state)
