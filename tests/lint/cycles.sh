@@ -2,21 +2,21 @@
 # No circle of objects in src: cycles.sh BUILD
 # An arrow is a global symbol that one object needs and another one has (nm). Objects that reach
 # each other form a circle: none of them can be understood, or tested, without the others.
-set -u
+set -u -o pipefail
 build=$1
 
 # Circles that stand: the objects, a colon, the reason. The list says exactly what is there.
 exceptions='
 '
 
-for source in src/*/*.c; do
-    object=${source#src/}
-    object=${object%.c}
-    echo "object $object"
-    nm -g "$build/src/$object.o" || echo 'no object'
-done | awk -v exceptions="$exceptions" '
-$1 == "object" { object = $2; objects[++n] = object; next }
-/^no object$/ { failed = 1; next }
+mapfile -t objects < <(printf '%s\n' src/*/*.c | sed "s|.*|$build/&|; s|c\$|o|")
+nm -gA "${objects[@]}" | awk -v exceptions="$exceptions" -v prefix="$build/src/" '
+{
+    object = substr($1, length(prefix) + 1)
+    sub(/\.o:.*/, "", object)
+    if (object != objects[n])
+        objects[++n] = object
+}
 $(NF - 1) ~ /^[Uvw]$/ { needs[object, ++n_needs[object]] = $NF; next }
 { owner[$NF] = object }
 
