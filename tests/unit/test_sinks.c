@@ -261,10 +261,11 @@ static void sinks_reopen__writer_of_another_image__leaves_and_the_next_one_answe
     const int no_ends[2] = {-1, -1};
     struct sink *s;
     pid_t pid;
-    int fd;
+    int ends[2], fd;
 
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     __wrap_log_writer_start(&(struct log_writer_options){0}, &pid, &fd);
-    assert_int_equal(sinks_inherit(&o->sinks, "x", false, NULL, fd, pid), 0);
+    assert_int_equal(sinks_inherit(&o->sinks, "x", false, ends, fd, pid), 0);
     assert_int_equal(sinks_inherit(&o->sinks, "y", false, no_ends, -1, pid + 100), 0);
     sinks_attach(&o->sinks);
     s = take(o, "x");
