@@ -141,7 +141,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
 # The client library: these sources and no others, in objects of their own.
 LIB_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
-             deadlines events outcome pool reactor resolve) \
+             deadlines events outcome pool reactor) \
            src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a

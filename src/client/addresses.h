@@ -27,4 +27,12 @@ struct addresses {
 int addresses_find(const struct addr *a, arb_resolver *resolver, void *userdata,
                    uint64_t deadline_ns, struct addresses *ret);
 
+/*
+ * addresses_resolve - what the system's resolver says of the name @a, ADDRESSES_MAX at most
+ * @deadline_ns  CLOCK_MONOTONIC; DEADLINE_NEVER = as long as the system takes
+ * Returns as an arb_resolver, or -ETIMEDOUT. With a deadline a thread does the waiting, which is
+ * gone when this returns, but for -ETIMEDOUT: then it ends when the system gives up. Blocks.
+ */
+int addresses_resolve(const struct addr *a, uint64_t deadline_ns, struct arb_address *ret);
+
 #endif

@@ -220,30 +220,6 @@ int control_call_advance(struct control_call *c, json_t **ret_answer)
     return rc;
 }
 
-/* 0 once @fd has @events, ARB_TIMEOUT or -errno. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
-{
-    struct pollfd p = {.fd = fd, .events = events};
-
-    for (;;) {
-        uint64_t now = clock_mono_ns();
-        int ms = -1, rc;
-
-        if (deadline_ns != DEADLINE_NEVER) {
-            uint64_t left = now < deadline_ns ? (deadline_ns - now) / 1000000 + 1 : 0;
-
-            ms = left > INT32_MAX ? INT32_MAX : (int)left;
-        }
-        rc = poll(&p, 1, ms);
-        if (rc > 0)
-            return 0;
-        if (rc == 0 && clock_mono_ns() >= deadline_ns)
-            return ARB_TIMEOUT;
-        if (rc < 0 && errno != EINTR)
-            return -errno;
-    }
-}
-
 int control_call_wait(struct control_call *c, uint64_t deadline_ns, json_t **ret_answer)
 {
     int rc;
@@ -252,7 +228,7 @@ int control_call_wait(struct control_call *c, uint64_t deadline_ns, json_t **ret
         rc = control_call_advance(c, ret_answer);
         if (rc != OUTCOME_PENDING)
             return rc;
-        rc = wait_for(c->fd, control_call_events(c), deadline_ns);
+        rc = deadline_poll(c->fd, control_call_events(c), deadline_ns);
         if (rc)
             return rc;
     }
@@ -264,12 +240,12 @@ int control_call_wait_end(struct control_call *c, uint64_t deadline_ns)
 
     /* Not the connection: the server may drop an idle one long before it ends. */
     if (c->end_fd >= 0)
-        return wait_for(c->end_fd, POLLIN, deadline_ns);
+        return deadline_poll(c->end_fd, POLLIN, deadline_ns);
     do {
         c->in_len = c->in_scanned = 0;
         rc = receive_some(c);
         if (rc == OUTCOME_PENDING)
-            rc = wait_for(c->fd, POLLIN, deadline_ns);
+            rc = deadline_poll(c->fd, POLLIN, deadline_ns);
     } while (rc == 0);
     return rc == ARB_CLOSED || rc == ARB_RESET ? 0 : rc;
 }

@@ -4,6 +4,9 @@
  */
 #include "client/deadlines.h"
 
+#include <arbiter/client.h>
+#include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 
 #include "base/clock.h"
@@ -15,6 +18,29 @@ uint64_t deadline_after_ms(uint64_t ms)
     if (ms == 0 || ms > (DEADLINE_NEVER - now) / 1000000)
         return DEADLINE_NEVER;
     return now + ms * 1000000;
+}
+
+int deadline_poll(int fd, short events, uint64_t deadline_ns)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+
+    for (;;) {
+        uint64_t now = clock_mono_ns();
+        int ms = -1, rc;
+
+        if (deadline_ns != DEADLINE_NEVER) {
+            uint64_t left = now < deadline_ns ? (deadline_ns - now) / 1000000 + 1 : 0;
+
+            ms = left > INT32_MAX ? INT32_MAX : (int)left;
+        }
+        rc = poll(&p, 1, ms);
+        if (rc > 0)
+            return 0;
+        if (rc == 0 && clock_mono_ns() >= deadline_ns)
+            return ARB_TIMEOUT;
+        if (rc < 0 && errno != EINTR)
+            return -errno;
+    }
 }
 
 /* Both are roots without siblings; so is the result. */

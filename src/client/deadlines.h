@@ -26,6 +26,9 @@ struct deadlines {
 /* deadline_after_ms - on CLOCK_MONOTONIC; DEADLINE_NEVER for 0 and for what is out of range */
 uint64_t deadline_after_ms(uint64_t ms);
 
+/* deadline_poll - until @fd has @events. Returns 0, ARB_TIMEOUT or -errno. Blocks. */
+int deadline_poll(int fd, short events, uint64_t deadline_ns);
+
 /* deadlines_set - also moves one that is set already; DEADLINE_NEVER takes it out */
 void deadlines_set(struct deadlines *all, struct deadline *d, uint64_t at_ns);
 

@@ -20,7 +20,6 @@
 #include "base/clock.h"
 #include "client/addresses.h"
 #include "client/deadlines.h"
-#include "client/resolve.h"
 #include "support/proc.h"
 
 #ifdef __SANITIZE_THREAD__
@@ -31,6 +30,7 @@ enum { ALONE = 1 };
 enum { LONG_MS = 30000, SHORT_MS = 20 }; /* an alarm, never reached; a deadline that is */
 
 static pthread_mutex_t resolver_lock = PTHREAD_MUTEX_INITIALIZER;
+static const struct addr name = {.kind = ADDR_HOST, .port = 8060, .host = "echo.example"};
 static int resolver_rc, resolver_errno;
 static struct sockaddr_in sa = {.sin_family = AF_INET};
 static struct addrinfo one = {.ai_addrlen = sizeof(sa), .ai_addr = (struct sockaddr *)&sa};
@@ -78,7 +78,7 @@ static void resolve__each_answer__addresses_or_why_not(void **state)
                 {EAI_AGAIN, 0, -EAGAIN},
                 {EAI_MEMORY, 0, -ENOMEM},
                 {EAI_SYSTEM, EMFILE, -EMFILE}};
-    struct arb_address found[4];
+    struct arb_address found[ADDRESSES_MAX];
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -88,7 +88,7 @@ static void resolve__each_answer__addresses_or_why_not(void **state)
             uint64_t deadline = deadline_after_ms(has_deadline ? LONG_MS : 0);
             struct sockaddr_in in;
 
-            assert_int_equal(resolve("echo.example", 8060, deadline, found, 4), rows[i].n);
+            assert_int_equal(addresses_resolve(&name, deadline, found), rows[i].n);
             if (has_deadline)
                 wait_until_alone();
             if (rows[i].n != 1)
@@ -104,18 +104,18 @@ static void resolve__each_answer__addresses_or_why_not(void **state)
 
 static void resolve__no_answer__timeout_and_the_late_answer_is_dropped(void **state)
 {
-    struct addr a = {.kind = ADDR_HOST, .port = 8060, .host = "echo.example"};
-    struct arb_address found[4];
+    struct arb_address found[ADDRESSES_MAX];
     struct addresses to = {.n = 12345};
 
     (void)state;
     pthread_mutex_lock(&resolver_lock);
-    assert_int_equal(resolve("echo.example", 8060, 1, found, 4), -ETIMEDOUT); /* long past */
-    assert_int_equal(addresses_find(&a, NULL, NULL, deadline_after_ms(SHORT_MS), &to), ARB_TIMEOUT);
+    assert_int_equal(addresses_resolve(&name, 1, found), -ETIMEDOUT); /* long past */
+    assert_int_equal(addresses_find(&name, NULL, NULL, deadline_after_ms(SHORT_MS), &to),
+                     ARB_TIMEOUT);
     assert_int_equal(to.n, 12345);
     pthread_mutex_unlock(&resolver_lock);
     wait_until_alone();
-    assert_int_equal(resolve("echo.example", 8060, deadline_after_ms(LONG_MS), found, 4), 1);
+    assert_int_equal(addresses_resolve(&name, deadline_after_ms(LONG_MS), found), 1);
 }
 
 /* The library's own look-up ends with the time that its calls have. */
