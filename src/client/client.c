@@ -40,7 +40,7 @@ static bool options_are_valid(const struct arb_client_options *o)
 
 int client_check(const struct arb_client *client, bool blocks)
 {
-    if (client->pid != getpid())
+    if (client->reactor.pid != getpid())
         return ARB_FORKED;
     return blocks && client->reactor.depth > 0 ? ARB_BUSY : 0;
 }
@@ -288,15 +288,15 @@ static int client_init(struct arb_client *client, const char *address)
     client->read_buffer = malloc(READ_BYTES);
     if (!client->read_buffer)
         return ARB_NOMEM;
-    client->pid = getpid();
     list_init(&client->calls);
     list_init(&client->started);
     list_init(&client->ended);
     list_init(&client->requested);
     list_init(&client->dirty);
     list_init(&client->dead);
-    reactor_init(&client->reactor, o->loop, on_turn);
-    return pool_new(&connection_pool_ops, client, o->pool_size, o->pipeline, &client->pool);
+    rc = reactor_init(&client->reactor, o->loop, on_turn);
+    return rc ? rc
+              : pool_new(&connection_pool_ops, client, o->pool_size, o->pipeline, &client->pool);
 }
 
 int arb_client_new(const char *address, const struct arb_client_options *options,
@@ -315,6 +315,7 @@ int arb_client_new(const char *address, const struct arb_client_options *options
         client->options = *options;
     rc = client_init(client, address);
     if (rc) {
+        reactor_fini(&client->reactor);
         free(client->read_buffer);
         free(client);
         return rc;
@@ -330,7 +331,7 @@ void arb_client_free(struct arb_client *client)
         return;
     client_enter(client);
     client->is_dying = client->is_closing = true;
-    client->is_silent = client->pid != getpid();
+    client->is_silent = client->reactor.pid != getpid();
     client_leave(client);
 }
 

@@ -257,7 +257,7 @@ static void send_all(struct arb_connection *conn)
             return;
         }
     }
-    reactor_set_events(&conn->io, conn->unsent && !conn->deaf_status ? POLLIN | POLLOUT : POLLIN);
+    reactor_want_room(&conn->io, conn->unsent && !conn->deaf_status);
 }
 
 /*
@@ -337,10 +337,11 @@ static void receive(struct arb_connection *conn)
     }
 }
 
-static void on_ready(struct reactor_io *io)
+static void on_ready(struct reactor_io *io, uint32_t events)
 {
     struct arb_connection *conn = container_of(io, struct arb_connection, io);
 
+    (void)events;
     receive(conn);
     if (!conn->is_dead && conn->unsent)
         send_all(conn);
@@ -373,7 +374,7 @@ static void on_connected(struct connector *c, int status, int fd, int address)
 
     if (status == ARB_OK) {
         conn->fd = fd;
-        if (reactor_watch(&client->reactor, &conn->io, fd, POLLIN) < 0)
+        if (reactor_watch(&client->reactor, &conn->io, fd, false) < 0)
             status = ARB_NOMEM;
     }
     if (status) {

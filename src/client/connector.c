@@ -96,11 +96,11 @@ static void succeed(struct connector *c, int attempt)
 
 static void try_next(struct connector *c);
 
-static void on_attempt(struct reactor_io *io)
+static void on_attempt(struct reactor_io *io, uint32_t events)
 {
     struct attempt *a = container_of(io, struct attempt, io);
     struct connector *c = a->connector;
-    int rc = connect_finish(a->fd, &a->to, true);
+    int rc = connect_finish(a->fd, &a->to, events & (EPOLLERR | EPOLLHUP));
 
     if (rc == 0) {
         succeed(c, (int)(a - c->attempts));
@@ -121,7 +121,7 @@ static int attempt_begin(struct attempt *a)
         return rc;
     c->n_open++;
     a->io.on_ready = on_attempt;
-    if (reactor_watch(c->reactor, &a->io, a->fd, POLLOUT) < 0) {
+    if (reactor_watch(c->reactor, &a->io, a->fd, true) < 0) {
         attempt_end(a);
         return ARB_NOMEM;
     }

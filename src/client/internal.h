@@ -36,7 +36,6 @@ struct arb_client {
     struct addr address;
     struct addresses addresses;
     int preferred; /* index in addresses: the one that answered last */
-    pid_t pid; /* whose process it is */
     unsigned long long n_sessions;
     unsigned n_calls; /* under way: at most options.max_calls */
     struct list calls; /* all that exist, handed-over ones too */

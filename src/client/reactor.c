@@ -1,48 +1,36 @@
 /*
- * One set of watches, two drivers. The arrays for poll are always kept; libev's watchers only with
- * a loop. Either driver may find that the other has already done the work: everything is
- * non-blocking.
+ * One epoll, two drivers: a watcher of the epoll itself in the caller's loop, or reactor_run.
+ * Either may find that the other has already done the work: everything is non-blocking.
  */
 #include "client/reactor.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/util.h"
 
-static void on_ev_io(struct ev_loop *loop, struct ev_io *ev, int revents)
-{
-    struct reactor_io *io = container_of(ev, struct reactor_io, ev);
-    struct reactor *r = io->reactor;
+enum { MS_NS = 1000000 };
 
+/* ---- in the caller's loop ---- */
+
+static void on_epoll(struct ev_loop *loop, struct ev_io *ev, int revents)
+{
     (void)loop;
     (void)revents;
-    reactor_enter(r);
-    io->on_ready(io);
-    reactor_leave(r);
+    reactor_run(container_of(ev, struct reactor, ev), 0);
 }
 
-static void fire_deadlines(struct reactor *r)
-{
-    uint64_t now = clock_mono_ns();
-    struct deadline *d;
-
-    while ((d = deadlines_take(&r->deadlines, now)) != NULL)
-        d->on_due(d);
-}
-
-static void on_ev_timer(struct ev_loop *loop, struct ev_timer *timer, int revents)
+static void on_timer(struct ev_loop *loop, struct ev_timer *timer, int revents)
 {
     struct reactor *r = container_of(timer, struct reactor, timer);
 
     (void)loop;
     (void)revents;
     r->timer_ns = DEADLINE_NEVER;
-    r->is_kicked = false;
-    reactor_enter(r);
-    fire_deadlines(r);
-    reactor_leave(r);
+    reactor_run(r, 0);
 }
 
 /*
@@ -66,108 +54,95 @@ static void set_timer(struct reactor *r)
     ev_timer_start(r->loop, &r->timer);
 }
 
-void reactor_init(struct reactor *r, struct ev_loop *loop, bool (*on_turn)(struct reactor *r))
+/* The loop counts references for what keeps it running: ours is there while @n is not 0. */
+static void set_foreground(struct reactor *r, unsigned n)
 {
-    *r = (struct reactor){.loop = loop, .timer_ns = DEADLINE_NEVER, .on_turn = on_turn};
-    ev_timer_init(&r->timer, on_ev_timer, 0., 0.);
+    if (r->loop && r->n_foreground == 0 && n > 0)
+        ev_ref(r->loop);
+    if (r->loop && r->n_foreground > 0 && n == 0)
+        ev_unref(r->loop);
+    r->n_foreground = n;
+}
+
+int reactor_init(struct reactor *r, struct ev_loop *loop, bool (*on_turn)(struct reactor *r))
+{
+    *r = (struct reactor){.loop = loop,
+                          .timer_ns = DEADLINE_NEVER,
+                          .ep = epoll_create1(EPOLL_CLOEXEC),
+                          .pid = getpid(),
+                          .now_ns = clock_mono_ns(),
+                          .on_turn = on_turn};
+    if (r->ep < 0)
+        return -errno;
+    ev_timer_init(&r->timer, on_timer, 0., 0.);
+    ev_io_init(&r->ev, on_epoll, r->ep, EV_READ);
+    if (loop) {
+        ev_io_start(loop, &r->ev);
+        ev_unref(loop);
+    }
+    return 0;
 }
 
 void reactor_fini(struct reactor *r)
 {
-    if (r->loop)
+    if (r->pid == 0)
+        return;
+    if (r->loop) {
+        set_foreground(r, 1);
+        ev_io_stop(r->loop, &r->ev);
         ev_timer_stop(r->loop, &r->timer);
-    free(r->polls);
-    free(r->ios);
-    r->polls = NULL;
-    r->ios = NULL;
+    }
+    fds_close(&r->ep);
+    r->pid = 0;
 }
 
-static int grow(struct reactor *r)
-{
-    unsigned capacity = r->capacity ? r->capacity * 2 : 8;
-    void *polls = realloc(r->polls, capacity * sizeof(*r->polls));
-    void *ios;
+/* ---- descriptors ---- */
 
-    if (!polls)
-        return -ENOMEM;
-    r->polls = polls;
-    ios = realloc(r->ios, capacity * sizeof(struct reactor_io *));
-    if (!ios)
-        return -ENOMEM;
-    r->ios = ios;
-    r->capacity = capacity;
-    return 0;
+static int reactor_ctl(struct reactor_io *io, int op)
+{
+    struct epoll_event e = {.events = EPOLLIN | (io->wants_room ? EPOLLOUT : 0u), .data.ptr = io};
+
+    return epoll_ctl(io->reactor->ep, op, io->fd, &e) < 0 ? -errno : 0;
 }
 
-/* The loop counts references for what keeps it running; a background watcher gives its own back. */
-static void ev_start(struct reactor_io *io)
+int reactor_watch(struct reactor *r, struct reactor_io *io, int fd, bool wants_room)
 {
-    struct ev_loop *loop = io->reactor->loop;
+    int rc;
 
-    if (!loop)
-        return;
-    ev_io_set(&io->ev, io->fd,
-              (io->events & POLLIN ? EV_READ : 0) | (io->events & POLLOUT ? EV_WRITE : 0));
-    ev_io_start(loop, &io->ev);
-    if (io->is_background)
-        ev_unref(loop);
-}
-
-static void ev_stop(struct reactor_io *io)
-{
-    struct ev_loop *loop = io->reactor->loop;
-
-    if (!loop)
-        return;
-    if (io->is_background)
-        ev_ref(loop);
-    ev_io_stop(loop, &io->ev);
-}
-
-int reactor_watch(struct reactor *r, struct reactor_io *io, int fd, short events)
-{
-    int rc = r->n == r->capacity ? grow(r) : 0;
-
-    if (rc)
-        return rc;
     io->reactor = r;
     io->fd = fd;
-    io->events = events;
+    io->wants_room = wants_room;
     io->is_background = false;
-    io->index = r->n++;
-    list_init(&io->ready);
-    r->ios[io->index] = io;
-    r->polls[io->index] = (struct pollfd){.fd = fd, .events = events};
-    ev_io_init(&io->ev, on_ev_io, fd, 0);
-    ev_start(io);
-    return 0;
+    rc = reactor_ctl(io, EPOLL_CTL_ADD);
+    if (rc)
+        io->fd = -1;
+    else
+        set_foreground(r, r->n_foreground + 1);
+    return rc;
 }
 
+/* Taken out by hand: closing does not, if a forked process still has the descriptor. */
 void reactor_unwatch(struct reactor_io *io)
 {
     struct reactor *r = io->reactor;
-    unsigned last;
 
     if (io->fd < 0)
         return;
-    last = r->n - 1;
-    ev_stop(io);
-    list_remove(&io->ready);
-    r->polls[io->index] = r->polls[last];
-    r->ios[io->index] = r->ios[last];
-    r->ios[io->index]->index = io->index;
-    r->n = last;
+    if (r->pid == getpid())
+        reactor_ctl(io, EPOLL_CTL_DEL);
+    for (int i = 0; i < r->n_events; i++)
+        if (r->events[i].data.ptr == io)
+            r->events[i].data.ptr = NULL;
+    set_foreground(r, r->n_foreground - !io->is_background);
     io->fd = -1;
 }
 
-void reactor_set_events(struct reactor_io *io, short events)
+void reactor_want_room(struct reactor_io *io, bool wants_room)
 {
-    if (io->fd < 0 || io->events == events)
+    if (io->fd < 0 || io->wants_room == wants_room)
         return;
-    ev_stop(io);
-    io->events = events;
-    io->reactor->polls[io->index].events = events;
-    ev_start(io);
+    io->wants_room = wants_room;
+    reactor_ctl(io, EPOLL_CTL_MOD);
 }
 
 void reactor_set_background(struct reactor_io *io, bool is_background)
@@ -175,13 +150,10 @@ void reactor_set_background(struct reactor_io *io, bool is_background)
     if (io->fd < 0 || io->is_background == is_background)
         return;
     io->is_background = is_background;
-    if (!io->reactor->loop)
-        return;
-    if (is_background)
-        ev_unref(io->reactor->loop);
-    else
-        ev_ref(io->reactor->loop);
+    set_foreground(io->reactor, io->reactor->n_foreground + (is_background ? -1u : 1u));
 }
+
+/* ---- turns ---- */
 
 void reactor_kick(struct reactor *r)
 {
@@ -196,7 +168,7 @@ void reactor_enter(struct reactor *r)
 bool reactor_leave(struct reactor *r)
 {
     if (r->depth == 1) {
-        if (!r->on_turn(r))
+        if (r->on_turn && !r->on_turn(r))
             return false;
         set_timer(r);
     }
@@ -204,39 +176,50 @@ bool reactor_leave(struct reactor *r)
     return true;
 }
 
-/* Collected first: what is called may watch and unwatch others. */
-static void fire_ready(struct reactor *r)
+/* Whole milliseconds are slept by epoll, the rest of one by ppoll. */
+static int reactor_wait(struct reactor *r, uint64_t at_ns)
 {
-    struct list ready;
+    uint64_t left_ns = r->is_kicked || at_ns <= r->now_ns ? 0 : at_ns - r->now_ns;
+    struct timespec rest = {.tv_nsec = (long)left_ns};
+    struct pollfd p = {.fd = r->ep, .events = POLLIN};
+    int ms = at_ns == DEADLINE_NEVER && !r->is_kicked
+                 ? -1
+                 : (int)MIN(left_ns / MS_NS, (uint64_t)INT32_MAX);
 
-    list_init(&ready);
-    for (unsigned i = 0; i < r->n; i++)
-        if (r->polls[i].revents)
-            list_append(&ready, &r->ios[i]->ready);
-    while (!list_is_empty(&ready)) {
-        struct reactor_io *io = container_of(ready.next, struct reactor_io, ready);
+    if (ms == 0 && left_ns > 0)
+        ppoll(&p, 1, &rest, NULL);
+    return epoll_wait(r->ep, r->events, REACTOR_EVENTS, ms);
+}
 
-        list_remove(&io->ready);
-        io->on_ready(io);
-    }
+/* What is set from now on has its turn after the next events. */
+static void fire_deadlines(struct reactor *r)
+{
+    const uint64_t now_ns = r->now_ns = clock_mono_ns();
+    struct deadline *d;
+
+    while ((d = deadlines_take(&r->deadlines, now_ns - 1)) != NULL)
+        d->on_due(d);
 }
 
 int reactor_run(struct reactor *r, uint64_t until_ns)
 {
-    uint64_t at = MIN(deadlines_next(&r->deadlines), until_ns);
-    uint64_t now = at == DEADLINE_NEVER || r->is_kicked ? 0 : clock_mono_ns();
-    uint64_t wait_ns = r->is_kicked || at <= now ? 0 : at - now;
-    struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
-                            .tv_nsec = (long)(wait_ns % 1000000000u)};
-    bool is_endless = at == DEADLINE_NEVER && !r->is_kicked;
-    int rc = ppoll(r->polls, r->n, is_endless ? NULL : &wait, NULL);
+    int n;
 
-    if (rc < 0 && errno != EINTR)
+    if (r->depth == 0 && until_ns > r->now_ns)
+        r->now_ns = clock_mono_ns();
+    n = reactor_wait(r, MIN(until_ns, deadlines_next(&r->deadlines)));
+    if (n < 0 && errno != EINTR)
         return -errno;
     r->is_kicked = false;
     reactor_enter(r);
-    if (rc > 0)
-        fire_ready(r);
+    r->n_events = MAX(n, 0);
+    for (int i = 0; i < r->n_events; i++) {
+        struct reactor_io *io = r->events[i].data.ptr;
+
+        if (io)
+            io->on_ready(io, r->events[i].events);
+    }
+    r->n_events = 0;
     fire_deadlines(r);
     return reactor_leave(r) ? 0 : -ENODEV;
 }

@@ -125,7 +125,7 @@ static int audit_all(struct auditing *a)
 {
     struct flow *f;
     uint64_t look_ns = 0;
-    int rc = audit_start(&a->options, &a->audit);
+    int rc = audit_start(NULL, &a->options, &a->audit);
 
     if (rc)
         return fail_outcome(a->tool, NULL, rc);
@@ -133,9 +133,9 @@ static int audit_all(struct auditing *a)
     stop_watch();
     for (unsigned n_stops = 0; !audit_is_done(a->audit) && n_stops < 2;) {
         flow_turn(f, look_ns);
-        if (f->now_ns < look_ns)
+        if (f->reactor.now_ns < look_ns)
             continue;
-        look_ns = f->now_ns + LOOK_MS * UINT64_C(1000000);
+        look_ns = f->reactor.now_ns + LOOK_MS * UINT64_C(1000000);
         look(a);
         n_stops = stop_count();
         if (n_stops > 0)

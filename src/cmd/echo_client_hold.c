@@ -141,11 +141,11 @@ static void hold_all(struct holding *h)
     h->run.on_end = on_cut;
     stop_watch();
     hold_start(&h->run);
-    while (!hold_is_over(&h->run) && f->now_ns < end_ns) {
+    while (!hold_is_over(&h->run) && f->reactor.now_ns < end_ns) {
         flow_turn(f, MIN(look_ns, end_ns));
-        if (f->now_ns < look_ns)
+        if (f->reactor.now_ns < look_ns)
             continue;
-        look_ns = f->now_ns + LOOK_MS * UINT64_C(1000000);
+        look_ns = f->reactor.now_ns + LOOK_MS * UINT64_C(1000000);
         if (n_looks++ % SHOWN_EVERY == 0)
             show(h);
         if (stop_count() > 0)

@@ -251,7 +251,7 @@ static int ping_all(struct pinging *p)
     p->started_ns = p->next_ns = clock_mono_ns();
     lane_wake_at(&p->lane, p->next_ns);
     while (!p->is_over && stop_count() == 0)
-        flow_turn(&p->flow, p->flow.now_ns + LOOK_MS * UINT64_C(1000000));
+        flow_turn(&p->flow, p->flow.reactor.now_ns + LOOK_MS * UINT64_C(1000000));
     /* What is out counts as lost, as in ping(8). */
     p->n_sent -= !p->is_over && p->is_awaited && !p->posted_ns;
     if (p->rc == 0)
@@ -285,7 +285,7 @@ static int ping(struct pinging *p)
     if (rc == 0)
         rc = flow_find(&p->tool->address, p->tool->timeout_ms, &to);
     if (rc == 0)
-        rc = flow_init(&p->flow, &ping_flow_ops, &to, p->tool->timeout_ms);
+        rc = flow_init(&p->flow, NULL, &ping_flow_ops, &to, p->tool->timeout_ms);
     if (rc == 0) {
         lane_init(&p->lane, &p->flow);
         rc = ping_all(p);

@@ -220,7 +220,7 @@ static void on_connected(struct lane *lane)
         .on_echoed = on_echoed,
         .on_echoed_data = a,
         .lane = l->index,
-        .port = own_port(l->lane.fd),
+        .port = own_port(l->lane.io.fd),
         .expected = a->expected,
         .expected_size = a->largest,
     };
@@ -555,7 +555,7 @@ static int alloc_parts(struct audit *a)
     return a->expected && a->lanes && a->tallies ? hist_init(&a->echoed) : -ENOMEM;
 }
 
-int audit_start(const struct audit_options *o, struct audit **ret)
+int audit_start(struct ev_loop *loop, const struct audit_options *o, struct audit **ret)
 {
     struct addresses to;
     struct audit *a;
@@ -569,7 +569,7 @@ int audit_start(const struct audit_options *o, struct audit **ret)
     a->options = *o;
     rc = find_addresses(a, &to);
     if (rc == 0)
-        rc = flow_init(&a->flow, &audit_flow_ops, &to, o->connect_timeout_ms);
+        rc = flow_init(&a->flow, loop, &audit_flow_ops, &to, o->connect_timeout_ms);
     if (rc == 0)
         rc = alloc_parts(a);
     if (rc == 0)
@@ -581,13 +581,15 @@ int audit_start(const struct audit_options *o, struct audit **ret)
     }
     a->options.address = NULL;
     a->started_wall_ns = wall_time_ns();
-    a->started_ns = a->flow.now_ns = clock_mono_ns();
+    a->started_ns = a->flow.reactor.now_ns = clock_mono_ns();
+    reactor_enter(&a->flow.reactor);
     a->end.on_due = on_end;
-    deadlines_set(&a->flow.deadlines, &a->end, deadline_after_ms(o->duration_ms));
+    deadlines_set(&a->flow.reactor.deadlines, &a->end, deadline_after_ms(o->duration_ms));
     for (unsigned i = 0; i < o->lanes; i++) {
         audit_lane_init(&a->lanes[i], a, i);
         audit_lane_start(&a->lanes[i], 0);
     }
+    reactor_leave(&a->flow.reactor);
     *ret = a;
     return 0;
 }
@@ -597,9 +599,11 @@ void audit_stop(struct audit *a)
     if (a->is_stopping)
         return;
     a->is_stopping = true;
-    a->flow.now_ns = clock_mono_ns();
+    a->flow.reactor.now_ns = clock_mono_ns();
+    reactor_enter(&a->flow.reactor);
     for (unsigned i = 0; i < a->options.lanes; i++)
         audit_lane_end(&a->lanes[i]);
+    reactor_leave(&a->flow.reactor);
 }
 
 struct flow *audit_flow(struct audit *a)
@@ -682,7 +686,7 @@ unsigned audit_inside(const struct audit *a)
 
 int audit_run_blocking(const struct audit_options *o, struct audit **ret)
 {
-    int rc = o->messages == 0 && o->duration_ms == 0 ? -EINVAL : audit_start(o, ret);
+    int rc = o->messages == 0 && o->duration_ms == 0 ? -EINVAL : audit_start(NULL, o, ret);
 
     while (rc == 0 && !audit_is_done(*ret))
         flow_turn(&(*ret)->flow, DEADLINE_NEVER);

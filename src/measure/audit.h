@@ -84,11 +84,12 @@ void audit_options_init(struct audit_options *o, const char *address);
 struct audit;
 
 /*
- * audit_start - begin to connect and to send; flow_turn of audit_flow drives it
+ * audit_start - begin to connect and to send
+ * @loop  borrowed: drives it; NULL = flow_turn of audit_flow does
  * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, -EINVAL (an option) or -ENOMEM. Only a name as
  * address may block.
  */
-int audit_start(const struct audit_options *o, struct audit **ret);
+int audit_start(struct ev_loop *loop, const struct audit_options *o, struct audit **ret);
 struct flow *audit_flow(struct audit *a);
 
 /* audit_stop - no new messages: half-close everywhere, wait for what is outstanding, be done */

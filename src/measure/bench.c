@@ -198,7 +198,7 @@ static struct bench_link *link_of(struct lane *lane)
 static void begin_messages(struct bench_load *l, struct bench_link *k)
 {
     const struct bench_options *o = l->options;
-    const uint64_t n = room(l, k), now_ns = l->flow.now_ns;
+    const uint64_t n = room(l, k), now_ns = l->flow.reactor.now_ns;
 
     if (k->outstanding == 0)
         k->lane.moved_ns = now_ns;
@@ -246,7 +246,7 @@ static void take_due(struct bench_load *l)
     for (unsigned i = 0; i < DUE_A_TURN; i++) {
         struct bench_link *k;
 
-        if (!has_next_due(l) || due_ns(l, l->next_k) > l->flow.now_ns)
+        if (!has_next_due(l) || due_ns(l, l->next_k) > l->flow.reactor.now_ns)
             return;
         k = &l->links[l->next_k++ % l->n_links];
         k->n_due++;
@@ -267,7 +267,7 @@ static void on_connected(struct lane *lane)
     hist_add(&l->connects, now_ns - k->free_ns, 1);
     l->counts.connected++;
     l->n_window_connected += now_ns >= l->window_ns && now_ns <= l->end_ns;
-    l->flow.now_ns = k->free_ns = now_ns;
+    l->flow.reactor.now_ns = k->free_ns = now_ns;
     on_room(lane);
 }
 
@@ -333,7 +333,7 @@ static bool has_echo(const struct bench_link *k)
 static void take_echoed(struct bench_load *l, struct bench_link *k)
 {
     const uint32_t *bounds = k->in->bounds;
-    const uint64_t now_ns = l->flow.now_ns;
+    const uint64_t now_ns = l->flow.reactor.now_ns;
 
     while (has_echo(k)) {
         const uint64_t began_ns = k->began_ns[k->due];
@@ -440,7 +440,7 @@ static void see_stop(struct bench_load *l, uint64_t now_ns)
 
 static bool load_is_over(struct bench_load *l)
 {
-    const uint64_t now_ns = l->flow.now_ns;
+    const uint64_t now_ns = l->flow.reactor.now_ns;
     bool has_all = l->count > 0 && (l->rate > 0 ? l->next_k : l->n_begun) >= l->count;
 
     see_stop(l, now_ns);
@@ -466,13 +466,13 @@ static void load_run(struct bench_load *l)
     for (unsigned i = 0; i < l->n_links; i++)
         link_connect(&l->links[i]);
     while (!load_is_over(l)) {
-        uint64_t until_ns = l->flow.now_ns + BENCH_TICK_MS * MS;
+        uint64_t until_ns = l->flow.reactor.now_ns + BENCH_TICK_MS * MS;
 
         flow_turn(&l->flow, has_next_due(l) ? MIN(due_ns(l, l->next_k), until_ns) : until_ns);
         take_due(l);
-        if (l->index > 0 || l->flow.now_ns < l->next_tick_ns)
+        if (l->index > 0 || l->flow.reactor.now_ns < l->next_tick_ns)
             continue;
-        l->next_tick_ns = l->flow.now_ns + BENCH_TICK_MS * MS;
+        l->next_tick_ns = l->flow.reactor.now_ns + BENCH_TICK_MS * MS;
         bench_tick(l->bench);
     }
     if (l->last_ns && l->last_ns < l->end_ns)
@@ -500,7 +500,7 @@ static int make_scripts(struct bench_load *l)
 static int load_init(struct bench_load *l)
 {
     const struct bench_options *o = l->options;
-    int rc = flow_init(&l->flow, &bench_flow_ops, &o->to, o->timeout_ms);
+    int rc = flow_init(&l->flow, NULL, &bench_flow_ops, &o->to, o->timeout_ms);
 
     l->flow.from = &l->from;
     if (rc == 0)

@@ -9,17 +9,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/epoll.h>
 #include <sys/types.h>
 #include "client/addresses.h"
 #include "client/connect.h"
-
-enum { FLOW_EVENTS = 256 }; /* a turn */
+#include "client/reactor.h"
 
 struct lane;
 
-/* What an owner makes of its lanes. Each function may close its lane and connect it again; another
- * lane may be closed only between two turns. */
+/* What an owner makes of its lanes. Each function may close the lane and connect it again. */
 struct flow_ops {
     void (*on_due)(struct lane *l); /* the time of lane_wake_in has come */
     void (*on_connected)(struct lane *l);
@@ -35,24 +32,20 @@ struct flow_ops {
 
 struct flow {
     const struct flow_ops *ops; /* borrowed */
-    int ep; /* owned */
-    struct deadlines deadlines;
+    struct reactor reactor;
     struct addresses to;
     int preferred; /* index in `to`: the one that answered last */
     struct connect_sources *from; /* borrowed; NULL = the system's choice */
     uint64_t connect_ms; /* patience for a connect to one address; 0 = endless */
-    uint64_t now_ns; /* CLOCK_MONOTONIC, of what happens now */
     uint8_t *read_buffer; /* owned */
-    struct epoll_event events[FLOW_EVENTS];
 };
 
 /* A place for one connection at a time; connections follow each other in it. What each event looks
  * at comes first. */
 struct lane {
     struct flow *flow; /* borrowed */
-    int fd; /* owned; -1 = none */
+    struct reactor_io io; /* its fd is owned; -1 = none */
     bool is_connecting;
-    bool wants_room;
     bool is_shut; /* our half-close is done */
     bool is_deaf; /* the peer takes no more bytes from us; it may still send */
     bool is_reset; /* a write has told so, which a later read does not repeat */
@@ -71,9 +64,12 @@ struct lane {
  */
 int flow_find(const struct addr *a, uint64_t timeout_ms, struct addresses *ret);
 
-/* flow_init - @ops is borrowed, @to is copied. Returns 0 or -errno. */
-int flow_init(struct flow *f, const struct flow_ops *ops, const struct addresses *to,
-              uint64_t connect_ms);
+/*
+ * flow_init - @ops is borrowed, @to is copied
+ * @loop  borrowed: drives it, too; NULL = only flow_turn does. Returns 0 or -errno.
+ */
+int flow_init(struct flow *f, struct ev_loop *loop, const struct flow_ops *ops,
+              const struct addresses *to, uint64_t connect_ms);
 void flow_fini(struct flow *f); /* all lanes are closed */
 
 /* flow_turn - wait until something happens or @until_ns has come, and see to it */
@@ -107,7 +103,7 @@ void lane_close(struct lane *l);
 
 static inline bool lane_is_open(const struct lane *l)
 {
-    return l->fd >= 0 && !l->is_connecting;
+    return l->io.fd >= 0 && !l->is_connecting;
 }
 
 #endif

@@ -111,7 +111,7 @@ static void end_held(struct held *k, enum hold_end how)
 
     times_add(&h->report.ends[how], age_ns);
     if (how != HOLD_REFUSED && !h->is_stopped)
-        h->on_end(h, k->index, k->lane.fd, how, age_ns);
+        h->on_end(h, k->index, k->lane.io.fd, how, age_ns);
     close_held(k);
 }
 
@@ -194,7 +194,7 @@ int hold_init(struct hold *h, const struct hold_options *options)
     int rc;
 
     *h = (struct hold){.options = *options};
-    rc = flow_init(&h->flow, &hold_flow_ops, &options->to, options->timeout_ms);
+    rc = flow_init(&h->flow, NULL, &hold_flow_ops, &options->to, options->timeout_ms);
     if (rc)
         return rc;
     h->flow.from = &h->sources;

@@ -58,7 +58,8 @@ struct hold_options {
     struct addresses to;
     unsigned n; /* connections, 1.. */
     uint64_t timeout_ms; /* to connect, and of a probe's echo; 0 = none */
-    struct quantity_range probe; /* ms, from the least to the longest idle time; 0, 0 = none is tried */
+    struct quantity_range
+        probe; /* ms, from the least to the longest idle time; 0, 0 = none is tried */
     char message[HOLD_MESSAGE_MAX]; /* what a probe sends */
     size_t message_len;
 };

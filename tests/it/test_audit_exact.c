@@ -9,7 +9,6 @@
 #include "measure/audit.h"
 #include "measure/audit_text.h"
 #include "support/it.h"
-#include "support/flow_in_loop.h"
 #include "support/liar.h"
 #include "conformance/must.h"
 
@@ -52,7 +51,6 @@ static void run_one(struct ev_loop *loop, uint64_t seed, unsigned percent, uint6
 {
     struct audit_options o;
     struct audit_tally t;
-    struct flow_in_loop flow;
     struct audit *audit;
     struct liar l;
 
@@ -69,11 +67,9 @@ static void run_one(struct ev_loop *loop, uint64_t seed, unsigned percent, uint6
     o.think_min_ms = o.think_max_ms = 0;
     o.size_max = 600;
     o.is_reconnecting = false;
-    MUST(audit_start(&o, &audit) == 0, "audit_start");
-    flow_in_loop_start(&flow, loop, audit_flow(audit));
+    MUST(audit_start(loop, &o, &audit) == 0, "audit_start");
     while (!audit_is_done(audit))
         ev_run(loop, EVRUN_ONCE);
-    flow_in_loop_stop(&flow, loop);
     t = audit_result(audit).total;
     compare(seed, &t, &l);
     for (int i = 0; i < LIAR_FATES_N; i++)

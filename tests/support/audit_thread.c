@@ -59,7 +59,7 @@ static void *run(void *arg)
         flow_turn(flow, t->due_ns);
         if (t->is_stopping)
             audit_stop(t->audit);
-        if (flow->now_ns < t->due_ns)
+        if (flow->reactor.now_ns < t->due_ns)
             continue;
         if (t->on_tick && t->due_ns)
             tell(t, clock_mono_ns());
@@ -108,7 +108,7 @@ struct audit_thread *audit_thread_start_watched(const struct audit_options *o,
     t->data = data;
     t->churn_lanes = o->churn_lanes;
     pthread_mutex_init(&t->lock, NULL);
-    int rc = audit_start(o, &t->audit);
+    int rc = audit_start(NULL, o, &t->audit);
     MUST(rc == 0, "audit_start: %d", rc);
     /* Signals are for the test's own thread. */
     sigset_t all, old;

@@ -14,7 +14,6 @@
 #include "base/util.h"
 #include "measure/audit_text.h"
 #include "client/outcome.h"
-#include "support/flow_in_loop.h"
 #include "support/toy.h"
 
 struct bench {
@@ -22,7 +21,6 @@ struct bench {
     struct toy toy;
     struct audit_options options;
     struct audit *audit;
-    struct flow_in_loop flow;
 };
 
 static int bench_setup(void **state)
@@ -37,8 +35,6 @@ static int bench_setup(void **state)
 
 static void end(struct bench *b)
 {
-    if (b->audit)
-        flow_in_loop_stop(&b->flow, b->loop);
     audit_free(b->audit);
     b->audit = NULL;
 }
@@ -68,8 +64,7 @@ static void prepare(struct bench *b, enum toy_mischief mischief, uint64_t at)
 
 static void start(struct bench *b)
 {
-    assert_int_equal(audit_start(&b->options, &b->audit), 0);
-    flow_in_loop_start(&b->flow, b->loop, audit_flow(b->audit));
+    assert_int_equal(audit_start(b->loop, &b->options, &b->audit), 0);
 }
 
 static struct audit_counts finish(struct bench *b)
@@ -389,7 +384,7 @@ static void audit_start__bad_option__refused(void **state)
     do {                                                                                           \
         b->options = good;                                                                         \
         __VA_ARGS__;                                                                               \
-        assert_int_equal(audit_start(&b->options, &b->audit), -EINVAL);                            \
+        assert_int_equal(audit_start(b->loop, &b->options, &b->audit), -EINVAL);                   \
         assert_null(b->audit);                                                                     \
     } while (0)
     REFUSED(b->options.address = "no port");

@@ -116,7 +116,7 @@ static void begin(struct arb_address to, uint64_t connect_ms)
     struct addresses all = {.n = 1, .all = {to}};
 
     f.trace[0] = '\0';
-    assert_int_equal(flow_init(&f.flow, &ops, &all, connect_ms), 0);
+    assert_int_equal(flow_init(&f.flow, NULL, &ops, &all, connect_ms), 0);
     lane_init(&f.lane, &f.flow);
 }
 
