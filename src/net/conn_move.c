@@ -39,6 +39,16 @@ void conn_detach(struct conn *c)
     conn_disown(c);
 }
 
+struct conn *conn_pop(struct list *detached)
+{
+    struct list *first = detached->next;
+
+    if (list_is_empty(detached))
+        return NULL;
+    list_remove(first);
+    return container_of(first, struct conn, link);
+}
+
 void conn_depart(const struct conn *c, uint8_t mark)
 {
     const uint8_t before = conn_set_of(c)->marks[c->io.fd];

@@ -15,6 +15,9 @@ bool conn_is_movable(const struct conn *c);
 /* conn_detach - touch it no more */
 void conn_detach(struct conn *c);
 
+/* conn_pop - take the first one out of a list of detached connections; NULL = it is empty */
+struct conn *conn_pop(struct list *detached);
+
 /*
  * conn_depart - from now on a rescue leaves it alone: it has been sent
  * @mark  of its flight, if it was idle; CONN_MARK_MOVING = it will not come back

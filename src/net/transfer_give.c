@@ -216,11 +216,6 @@ static void share_out(struct transfer_out *t)
 
 /* --- giving ----------------------------------------------------------------------------------- */
 
-static struct conn *first_of(struct list *conns)
-{
-    return container_of(conns->next, struct conn, link);
-}
-
 static bool has_more(const struct transfer_out *t)
 {
     return t->left > 0 && !t->is_exhausted;
@@ -239,12 +234,8 @@ static size_t room_of(struct transfer_lane *lane)
 /* Ours again; perhaps another taker wants them. */
 static void resume(struct transfer_out *t, struct transfer_flight *f)
 {
-    while (!list_is_empty(&f->conns)) {
-        struct conn *c = first_of(&f->conns);
-
-        list_remove(&c->link);
+    for (struct conn *c; (c = conn_pop(&f->conns));)
         conn_resume(c);
-    }
     f->count = 0;
     t->is_exhausted = false;
 }
@@ -348,11 +339,8 @@ static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_o
     }
     t->n_moved += f->count;
     t->batch_max = MIN(t->batch_max * 2, (size_t)HANDOVER_COUNT_MAX);
-    while (!list_is_empty(&f->conns)) {
-        struct conn *c = first_of(&f->conns);
-
+    for (struct conn *c; (c = conn_pop(&f->conns));) {
         conn_give_away(c);
-        list_remove(&c->link);
         list_append(&t->gone, &c->link);
         t->n_gone++;
     }
@@ -425,12 +413,8 @@ static void let_go(struct transfer_out *t)
 {
     if (list_is_empty(&t->gone))
         return;
-    while (!list_is_empty(&t->gone)) {
-        struct conn *c = first_of(&t->gone);
-
-        list_remove(&c->link);
+    for (struct conn *c; (c = conn_pop(&t->gone));)
         conn_forget(c);
-    }
     t->n_gone = 0;
     t->kept_pulses = 0;
     ev_loop_fork(t->set->loop);

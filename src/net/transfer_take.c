@@ -13,11 +13,6 @@
 #include "net/conn_move.h"
 #include "net/transfer_wire.h"
 
-static struct conn *first_of(struct list *conns)
-{
-    return container_of(conns->next, struct conn, link);
-}
-
 static size_t room_of(const struct transfer_in *t)
 {
     const size_t room = t->max_open > t->set->n_open ? t->max_open - t->set->n_open : 0;
@@ -72,20 +67,13 @@ static int import_batch(struct transfer_in *t, const struct handover_batch *batc
 
 static void drop_all(struct list *conns)
 {
-    while (!list_is_empty(conns)) {
-        struct conn *c = first_of(conns);
-
-        list_remove(&c->link);
+    for (struct conn *c; (c = conn_pop(conns));)
         conn_drop(c);
-    }
 }
 
 static void serve_imported(struct transfer_in *t, struct list *conns, bool is_same_rule)
 {
-    while (!list_is_empty(conns)) {
-        struct conn *c = first_of(conns);
-
-        list_remove(&c->link);
+    for (struct conn *c; (c = conn_pop(conns));) {
         conn_serve_imported(c, is_same_rule);
         t->n_taken++;
     }
