@@ -117,7 +117,10 @@ static int take_words(struct image *image, int argc, char **argv)
     const char *value;
     int fds[2] = {-1, -1};
 
-    if (argc > 1 && (value = value_of(argv[1], "--inherit-check="))) {
+    value = value_of(argc > 1 ? argv[1] : NULL, "--inherit-check=");
+    if (!value) /* as programs before STATE_VERSION 3 say: they are told that they are too old */
+        value = value_of(argc > 1 ? argv[1] : NULL, "--adopt-check=");
+    if (value) {
         image->role = IMAGE_CHECK;
         if (!take_fds(value, &inherited->state_fd, 1) || inherited->state_fd < 0)
             return -EINVAL;
