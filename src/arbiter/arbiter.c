@@ -346,6 +346,27 @@ static void act(struct arbiter *a, const struct tr_action *action)
     }
 }
 
+static void on_alarm(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
+{
+    engine_post(ev_userdata(loop), &(struct tr_event){.kind = TR_EV_TICK});
+}
+
+/* Settle again at the engine's next deadline, or at once if @is_due. */
+static void set_alarm(struct arbiter *a, bool is_due)
+{
+    const uint64_t deadline_ms = transition_deadline(a->engine), now_ms = clock_mono_ms();
+    double after_s = 0.;
+
+    ev_timer_stop(a->loop, &a->alarm);
+    if (!is_due && deadline_ms == UINT64_MAX)
+        return;
+    if (!is_due)
+        after_s = deadline_ms > now_ms ? (double)(deadline_ms - now_ms) / 1e3 : 0.001;
+    ev_timer_init(&a->alarm, on_alarm, after_s, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &a->alarm);
+}
+
 /*
  * All that has changed in this turn of the loop, in the one order that there is. Who waits for
  * connections gets them before anybody is told to leave, and whoever has an answer finds the line
@@ -353,10 +374,12 @@ static void act(struct arbiter *a, const struct tr_action *action)
  */
 static void settle(struct arbiter *a)
 {
+    struct tr_action action;
     bool is_due = true;
 
     for (int i = 0; is_due && i < SETTLE_ROUNDS_MAX; i++) {
-        engine_act(a, act);
+        while ((action = transition_next(a->engine, clock_mono_ms())).kind != TR_NOTHING)
+            act(a, &action);
         rescue_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */
@@ -366,7 +389,7 @@ static void settle(struct arbiter *a)
     move_log(a);
     if (transition_is_settled(a->engine))
         answers_on_scaled(&a->answers, transition_wanted(a->engine));
-    engine_set_alarm(a, is_due);
+    set_alarm(a, is_due);
 }
 
 static void on_settle(struct ev_loop *loop, ev_check *w UNUSED, int revents UNUSED)

@@ -19,8 +19,10 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
 
     if (a->is_stopping)
         return "the arbiter stops";
+    if (c->active)
+        return c->active->obstacle;
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
-        if (c->active == c->kinds[k] || c->kinds[k]->child(a) || (k < kind && c->is_wanted[k]))
+        if (c->kinds[k]->child(a) || (k < kind && c->is_wanted[k]))
             return c->kinds[k]->obstacle;
     if (!transition_can_reload(a->engine, transition_workers(a->engine)))
         return "the workers are changing: try again in a moment";
@@ -44,15 +46,15 @@ void change_settle(struct arbiter *a)
         if (!c->is_wanted[k] || change_obstacle(a, k) || is_too_early(a))
             continue;
         c->is_wanted[k] = false;
-        change_begin(a, k);
+        change_begin(a, c->kinds[k]);
         c->active->start(a);
         return;
     }
 }
 
-void change_begin(struct arbiter *a, enum change_kind kind)
+void change_begin(struct arbiter *a, const struct change_ops *ops)
 {
-    a->change.active = a->change.kinds[kind];
+    a->change.active = ops;
 }
 
 void change_end(struct arbiter *a)

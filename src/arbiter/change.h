@@ -44,8 +44,9 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind);
 /* change_settle - begin one that is wanted, if it can begin now */
 void change_settle(struct arbiter *a);
 
-/* change_begin - one is under way already: in an upgrade's new image */
-void change_begin(struct arbiter *a, enum change_kind kind);
+/* change_begin - one is under way already: in an upgrade's new image, which has a table of its own
+ */
+void change_begin(struct arbiter *a, const struct change_ops *ops);
 
 /* change_end - the active one is over; change_postpone - it could not go on: begin anew later */
 void change_end(struct arbiter *a);

@@ -23,7 +23,9 @@
 #include "arbiter/stats.h"
 #include "arbiter/transition.h"
 #include "arbiter/upgrade.h"
+#include "arbiter/watch.h"
 #include "arbiter/watchdog.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/listener.h"
 
@@ -155,16 +157,14 @@ static inline void settle_soon(struct arbiter *a)
     ev_feed_event(a->loop, &a->settle, EV_CUSTOM);
 }
 
-/* engine.c */
-
-/* engine_post - something has happened; what is to be done about it is done by settle */
-void engine_post(struct arbiter *a, const struct tr_event *ev);
-
-/* engine_act - do what the engine says until it rests; from settle alone */
-void engine_act(struct arbiter *a, void (*act)(struct arbiter *, const struct tr_action *));
-
-/* engine_set_alarm - settle again at the engine's next deadline, or at once if @is_due */
-void engine_set_alarm(struct arbiter *a, bool is_due);
+/* engine_post - something has happened: the engine hears of it at once, and what is to be done
+ * about it is done by `settle`, so that nobody who posts an event is surprised by forks and kills
+ */
+static inline void engine_post(struct arbiter *a, const struct tr_event *ev)
+{
+    transition_event(a->engine, clock_mono_ms(), ev);
+    settle_soon(a);
+}
 
 /* startup.c */
 
@@ -250,20 +250,6 @@ struct child *children_find(struct arbiter *a, pid_t pid);
 
 /* children_reap - sweep every exit there is; SIGCHLD may stand for many */
 void children_reap(struct arbiter *a);
-
-/* watch.c */
-
-/* watch_start - begin to look at the workers */
-void watch_start(struct arbiter *a);
-
-/* watch_begin - a process that has just been forked, or inherited, is watched from now on */
-void watch_begin(struct child *c, uint64_t timeout_ms);
-
-/*
- * watch_abort - at the end of its time: one that does not turn its loop is aborted first, so that
- * its idle connections are rescued. Returns false if it does.
- */
-bool watch_abort(struct arbiter *a, struct child *c);
 
 /* revision.c */
 

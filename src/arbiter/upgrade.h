@@ -60,16 +60,4 @@ extern const struct change_ops upgrade_ops;
  */
 bool upgrade_step(struct arbiter *a);
 
-/* ---- the new image ---- */
-
-/* upgrade_on_commit, upgrade_on_rollback - of struct change_ops */
-void upgrade_on_commit(struct arbiter *a);
-void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure);
-
-/*
- * upgrade_resume - all watchers run: replace the workers, or say that it has failed
- * @failed  why the other image went back to this one; NULL = it did not
- */
-void upgrade_resume(struct arbiter *a, const char *failed);
-
 #endif

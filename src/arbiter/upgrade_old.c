@@ -252,8 +252,6 @@ const struct change_ops upgrade_ops = {
     .child = upgrade_child,
     .on_child_exit = upgrade_on_child_exit,
     .start = upgrade_start,
-    .on_commit = upgrade_on_commit,
-    .on_rollback = upgrade_on_rollback,
     .cancel = upgrade_cancel,
 };
 

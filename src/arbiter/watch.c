@@ -5,12 +5,117 @@
  */
 #include "arbiter/internal.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "arbiter/evidence.h"
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/util.h"
+
+/* ---- evidence ----
+ *
+ * Nothing here waits for the process: none of these files is made under a lock that a hung process
+ * can hold for long, as cmdline and maps are. */
+
+static const char *state_name(char letter)
+{
+    switch (letter) {
+    case 'R':
+        return "R (running)";
+    case 'S':
+        return "S (sleeping)";
+    case 'D':
+        return "D (disk sleep)";
+    case 'T':
+        return "T (stopped)";
+    case 't':
+        return "t (traced)";
+    case 'Z':
+        return "Z (zombie)";
+    default:
+        return "";
+    }
+}
+
+void watch_read_stat(struct evidence *e, const char *text, long ticks_a_second)
+{
+    const char *p = strrchr(text, ')'); /* the name before it may hold anything */
+    unsigned long user, system;
+    char letter;
+
+    if (!p || sscanf(p + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &letter, &user,
+                     &system) != 3)
+        return;
+    snprintf(e->state, sizeof(e->state), "%s", state_name(letter));
+    e->cpu_ms = (uint64_t)(user + system) * 1000 / (uint64_t)ticks_a_second;
+}
+
+/* The first line; wchan says "0" for nothing. */
+void watch_read_line(char *ret, size_t size, const char *text)
+{
+    const size_t len = strcspn(text, "\n");
+
+    if (len == 1 && text[0] == '0')
+        return;
+    snprintf(ret, size, "%.*s", (int)MIN(len, size - 1), text);
+}
+
+/* Lines of "[<0>] do_signal_stop+0x1a3/0x210". */
+void watch_read_stack(struct evidence *e, const char *text)
+{
+    size_t used = 0;
+
+    while (*text) {
+        const size_t line = strcspn(text, "\n");
+        const char *name = memchr(text, ']', line);
+        const char *from = name && name[1] == ' ' ? name + 2 : text;
+        const size_t len = strcspn(from, "+/\n");
+
+        if (used + len + 2 > sizeof(e->stack))
+            break;
+        used += (size_t)snprintf(e->stack + used, sizeof(e->stack) - used, "%s%.*s",
+                                 used ? " " : "", (int)len, from);
+        text += line + (text[line] == '\n');
+    }
+}
+
+/* Returns whether there was anything to read. */
+static bool read_file(pid_t pid, const char *name, char *buf, size_t size)
+{
+    char path[64];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    n = read(fd, buf, size - 1);
+    fds_close(&fd);
+    buf[MAX(n, 0)] = '\0';
+    return n > 0;
+}
+
+void watch_evidence(struct evidence *e, pid_t pid)
+{
+    char text[4096];
+
+    *e = (struct evidence){.cpu_ms = 0};
+    if (read_file(pid, "stat", text, sizeof(text)))
+        watch_read_stat(e, text, sysconf(_SC_CLK_TCK));
+    if (read_file(pid, "wchan", text, sizeof(text)))
+        watch_read_line(e->wchan, sizeof(e->wchan), text);
+    if (read_file(pid, "syscall", text, sizeof(text)))
+        watch_read_line(e->syscall, sizeof(e->syscall), text);
+    if (read_file(pid, "stack", text, sizeof(text)))
+        watch_read_stack(e, text);
+}
+
+/* ---- the look ---- */
 
 enum { DISCONNECTED_GRACE_MS = 5000, HEARTBEAT_LATE_MS = 3000 };
 
@@ -27,7 +132,7 @@ static void abort_worker(struct arbiter *a, const struct child *c, const char *w
 {
     struct evidence e;
 
-    evidence_take(&e, c->pid);
+    watch_evidence(&e, c->pid);
     log_warning(a->log, why, F_STR("worker", c->id), F_INT("worker_pid", c->pid),
                 F_UINT("slot", c->slot), F_UINT("incarnation", c->incarnation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),

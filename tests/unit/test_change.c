@@ -186,7 +186,7 @@ static void change_postpone__could_not_go_on__wanted_but_not_settled_at_once(voi
 {
     struct fixture *f = *state;
 
-    change_begin(&f->a, CHANGE_RELOAD);
+    change_begin(&f->a, &load_ops);
     change_postpone(&f->a);
     assert_null(f->a.change.active);
     assert_true(f->a.change.is_wanted[CHANGE_RELOAD]);

@@ -12,10 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "arbiter/evidence.h"
+#include "arbiter/watch.h"
 #include "base/util.h"
 
-static void evidence_read_stat__any_name__state_and_time(void **state UNUSED)
+static void watch_read_stat__any_name__state_and_time(void **state UNUSED)
 {
     static const struct {
         const char *text, *state;
@@ -34,13 +34,13 @@ static void evidence_read_stat__any_name__state_and_time(void **state UNUSED)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct evidence e = {.cpu_ms = 0};
 
-        evidence_read_stat(&e, rows[i].text, 100);
+        watch_read_stat(&e, rows[i].text, 100);
         assert_string_equal(e.state, rows[i].state);
         assert_int_equal(e.cpu_ms, rows[i].cpu_ms);
     }
 }
 
-static void evidence_read_line__any_text__first_line_cut_to_size(void **state UNUSED)
+static void watch_read_line__any_text__first_line_cut_to_size(void **state UNUSED)
 {
     static const struct {
         const char *text, *line;
@@ -55,12 +55,12 @@ static void evidence_read_line__any_text__first_line_cut_to_size(void **state UN
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         char line[16] = "";
 
-        evidence_read_line(line, sizeof(line), rows[i].text);
+        watch_read_line(line, sizeof(line), rows[i].text);
         assert_string_equal(line, rows[i].line);
     }
 }
 
-static void evidence_read_stack__lines__names_in_a_row(void **state UNUSED)
+static void watch_read_stack__lines__names_in_a_row(void **state UNUSED)
 {
     static const struct {
         const char *text, *stack;
@@ -76,7 +76,7 @@ static void evidence_read_stack__lines__names_in_a_row(void **state UNUSED)
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         e = (struct evidence){.cpu_ms = 0};
-        evidence_read_stack(&e, rows[i].text);
+        watch_read_stack(&e, rows[i].text);
         assert_string_equal(e.stack, rows[i].stack);
     }
     memset(big, 'x', sizeof(big));
@@ -84,11 +84,11 @@ static void evidence_read_stack__lines__names_in_a_row(void **state UNUSED)
         big[i] = '\n';
     big[sizeof(big) - 1] = '\0';
     e = (struct evidence){.cpu_ms = 0};
-    evidence_read_stack(&e, big);
+    watch_read_stack(&e, big);
     assert_in_range(strlen(e.stack), sizeof(e.stack) - 200, sizeof(e.stack) - 1);
 }
 
-static void evidence_take__stopped_child__said_to_be_stopped(void **state UNUSED)
+static void watch_evidence__stopped_child__said_to_be_stopped(void **state UNUSED)
 {
     struct evidence e;
     int status;
@@ -100,11 +100,11 @@ static void evidence_take__stopped_child__said_to_be_stopped(void **state UNUSED
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-    evidence_take(&e, pid);
+    watch_evidence(&e, pid);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_string_equal(e.state, "T (stopped)");
-    evidence_take(&e, pid); /* nobody any more */
+    watch_evidence(&e, pid); /* nobody any more */
     assert_string_equal(e.state, "");
     assert_string_equal(e.wchan, "");
     assert_string_equal(e.stack, "");
@@ -113,10 +113,10 @@ static void evidence_take__stopped_child__said_to_be_stopped(void **state UNUSED
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(evidence_read_stat__any_name__state_and_time),
-        cmocka_unit_test(evidence_read_line__any_text__first_line_cut_to_size),
-        cmocka_unit_test(evidence_read_stack__lines__names_in_a_row),
-        cmocka_unit_test(evidence_take__stopped_child__said_to_be_stopped),
+        cmocka_unit_test(watch_read_stat__any_name__state_and_time),
+        cmocka_unit_test(watch_read_line__any_text__first_line_cut_to_size),
+        cmocka_unit_test(watch_read_stack__lines__names_in_a_row),
+        cmocka_unit_test(watch_evidence__stopped_child__said_to_be_stopped),
     };
 
     return cmocka_run_group_tests_name("evidence", tests, NULL, NULL);
