@@ -122,6 +122,9 @@ int out_line(const void *data, size_t len);
 int out_print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* as a line */
 /* out_json - as a line; @o is freed, NULL = there was no memory for it */
 int out_json(json_t *o);
+/* out_begin - a stream for text of lines; out_end - write them, or forget them */
+FILE *out_begin(void);
+int out_end(FILE *f, bool is_wanted);
 int out_flush(void);
 
 /* ---- errors ---- */
@@ -132,5 +135,8 @@ int out_flush(void);
  * Returns the exit code.
  */
 int fail_outcome(const struct tool *t, const char *what, int outcome);
+
+/* fail_say - @message, and JSON with @code (NULL = none) if asked for. Returns @exit_code. */
+int fail_say(const struct tool *t, const char *code, const char *message, int exit_code);
 
 #endif

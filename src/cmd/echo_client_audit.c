@@ -72,30 +72,25 @@ static void look(struct auditing *a)
 /* ---- the end ---- */
 
 /* Returns 0 or an exit code. */
-static int print(struct auditing *a, const struct audit_result *r)
+static int audit_print(struct auditing *a, const struct audit_result *r)
 {
     json_t *o = audit_json(r, &a->timeline, &a->limits);
-    char *text = NULL, length[HUMAN_LEN];
-    size_t len;
+    char length[HUMAN_LEN];
     FILE *f;
-    int rc;
 
     if (a->tool->is_json) {
         json_object_set_new(o, "address", json_string(a->tool->address_text));
         json_object_set_new(o, "seed", json_integer((json_int_t)a->options.seed));
         return out_json(o);
     }
-    if ((f = open_memstream(&text, &len))) {
+    if ((f = out_begin())) {
         fprintf(f, "%s: %u connection%s, %s, seed %" PRIu64 "\n", a->tool->address_text,
                 a->options.lanes, a->options.lanes == 1 ? "" : "s",
                 human_duration((double)r->duration_ns / 1e9, length), a->options.seed);
         audit_text_write(f, o, a->has_lanes);
-        fclose(f);
     }
-    rc = text && len > 0 ? out_line(text, len - 1) : EX_OSERR;
-    free(text);
     json_decref(o);
-    return rc;
+    return out_end(f, true);
 }
 
 /* Nobody was there from beginning to end: that is no verdict on the traffic. */
@@ -114,7 +109,7 @@ static int audit_finish(struct auditing *a)
     r = audit_result(a->audit);
     if (r.total.counts.connected == 0 && r.total.counts.refused + r.total.counts.unconnected > 0)
         return stop_exit(fail_unconnected(a, &r.total.counts));
-    rc = print(a, &r);
+    rc = audit_print(a, &r);
     if (rc)
         return rc;
     rc = audit_judge(&r.total, &a->limits).is_delivered ? 0 : EXIT_BROKEN;

@@ -84,35 +84,23 @@ static double allowed_percent(const struct benching *b)
 }
 
 /* With --json the standard output has nothing but JSON. */
-static int print(struct benching *b, const struct bench_result *r, int *ret_worse)
+static int bench_print(struct benching *b, const struct bench_result *r, int *ret_worse)
 {
     json_t *o = bench_json(&b->options, r);
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-    int rc;
+    FILE *f = b->tool->is_json ? stderr : out_begin();
 
-    if (!f) {
-        json_decref(o);
-        return EX_OSERR;
-    }
-    if (!b->tool->is_json) {
+    if (f && !b->tool->is_json) {
         fprintf(f, "%s:\n", b->tool->address_text);
         bench_text_write(f, o, &r->latency);
     }
-    if (b->before)
+    if (f && b->before)
         *ret_worse = bench_compare(f, b->before, o, allowed_percent(b));
-    fclose(f);
     if (b->tool->is_json) {
-        fputs(text, stderr);
         json_object_set_new(o, "address", json_string(b->tool->address_text));
-        rc = out_json(o);
-    } else {
-        rc = out_line(text, len ? len - 1 : 0);
-        json_decref(o);
+        return out_json(o);
     }
-    free(text);
-    return rc;
+    json_decref(o);
+    return out_end(f, true);
 }
 
 static void warn(const struct benching *b, const struct bench_result *r)
@@ -140,7 +128,7 @@ static int bench_finish(struct benching *b, const struct bench_result *r)
 
     if (r->counts.messages == 0 && r->counts.connected == 0 && r->last_failure)
         return fail_outcome(b->tool, NULL, r->last_failure);
-    rc = print(b, r, &worse);
+    rc = bench_print(b, r, &worse);
     if (rc == 0)
         rc = out_flush();
     warn(b, r);

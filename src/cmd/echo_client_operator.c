@@ -56,30 +56,6 @@ int operator_error_exit(const char *code)
     return errors[find_error(code)].exit_code;
 }
 
-static void print_json(const json_t *o)
-{
-    char *text = json_dumps(o, JSON_COMPACT);
-
-    if (text)
-        out_line(text, strlen(text));
-    free(text);
-}
-
-/* stdout before stderr, so that what belongs together stays together. */
-static int report(const struct operator* o, const char *code, const char *message, int exit_code)
-{
-    if (o->tool->is_json && code) {
-        json_t *error = json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message);
-
-        print_json(error);
-        json_decref(error);
-    }
-    if (out_flush() == EXIT_PIPE)
-        return EXIT_PIPE;
-    fprintf(stderr, "echo-client: %s\n", message);
-    return exit_code;
-}
-
 static const char *advise(const struct operator* o, int outcome)
 {
     switch (outcome) {
@@ -125,7 +101,7 @@ int operator_fail(const struct operator* o, int outcome)
     }
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", o->path, o->command ? o->command : "",
              o->command ? ": " : "", text, next ? ": " : "", next ? next : "");
-    return report(o, arb_status_name(outcome), message, exit_code);
+    return fail_say(o->tool, arb_status_name(outcome), message, exit_code);
 }
 
 static void print_details(const json_t *details)
@@ -158,8 +134,8 @@ int operator_refused(const struct operator* o, const json_t *answer)
     snprintf(message, sizeof(message), "%s%s%s%s%s", is_named ? "" : o->command,
              is_named ? "" : ": ", human_clean(cause), next ? ": " : "", next ? next : "");
     if (o->tool->is_json)
-        print_json(answer);
-    rc = report(o, NULL, message, errors[row].exit_code);
+        out_json(json_incref((json_t *)answer));
+    rc = fail_say(o->tool, NULL, message, errors[row].exit_code);
     if (rc != EXIT_PIPE)
         print_details(json_object_get(error, "details"));
     return rc;
@@ -181,12 +157,12 @@ int operator_locate(struct operator* o, struct tool *t)
     rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
                               geteuid() == 0, &place);
     if (rc)
-        return report(o, "refused",
-                      rc == -ENOENT ? "there is no default place for the control socket without "
-                                      "$XDG_RUNTIME_DIR: give its path with -C"
-                                    : "the runtime directory's path is too long for a socket: "
-                                      "give the control socket's path with -C",
-                      EX_UNAVAILABLE);
+        return fail_say(o->tool, "refused",
+                        rc == -ENOENT ? "there is no default place for the control socket without "
+                                        "$XDG_RUNTIME_DIR: give its path with -C"
+                                      : "the runtime directory's path is too long for a socket: "
+                                        "give the control socket's path with -C",
+                        EX_UNAVAILABLE);
     memcpy(o->path, place.socket, sizeof(o->path));
     return 0;
 }
@@ -231,25 +207,13 @@ int operator_ask(struct operator* o, const char *command, const char *target, js
 int operator_print(const struct operator* o, const json_t *result,
                    int (*write)(FILE *f, const json_t *result))
 {
-    char *text = NULL;
-    size_t len = 0;
     FILE *f;
-    int rc;
+    int rc, rc_out;
 
-    if (o->tool->is_json) {
-        text = json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
-        rc = text ? out_line(text, strlen(text)) : operator_fail(o, -ENOMEM);
-        free(text);
-        return rc;
-    }
-    f = open_memstream(&text, &len);
+    if (o->tool->is_json)
+        return out_json(json_incref((json_t *)result));
+    f = out_begin();
     rc = f ? write(f, result) : -ENOMEM;
-    if (f && fclose(f) != 0)
-        rc = -ENOMEM;
-    if (rc)
-        rc = operator_fail(o, rc);
-    else if (len > 0)
-        rc = out_line(text, len - 1); /* which ends with a newline of its own */
-    free(text);
-    return rc;
+    rc_out = out_end(f, rc == 0);
+    return rc ? operator_fail(o, rc) : rc_out;
 }

@@ -44,11 +44,32 @@ int out_print(const char *format, ...)
 
 int out_json(json_t *o)
 {
-    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12)) : NULL;
     int rc = text ? out_line(text, strlen(text)) : EX_OSERR;
 
     free(text);
     json_decref(o);
+    return rc;
+}
+
+static struct {
+    char *text;
+    size_t len;
+} out;
+
+FILE *out_begin(void)
+{
+    return open_memstream(&out.text, &out.len);
+}
+
+int out_end(FILE *f, bool is_wanted)
+{
+    int rc = f && fclose(f) == 0 ? 0 : EX_OSERR;
+
+    if (rc == 0 && is_wanted && out.len > 0)
+        rc = out_line(out.text, out.len - 1); /* which ends with a newline of its own */
+    free(out.text);
+    out.text = NULL;
     return rc;
 }
 
@@ -71,12 +92,6 @@ static const char *const advice[OUTCOMES_N] = {
     [ARB_SEPARATOR] = "choose another one with --separator, as the server's configuration has",
 };
 
-static void fail_json(int outcome, const char *message)
-{
-    out_json(
-        json_pack("{s:{s:s, s:s}}", "error", "code", arb_status_name(outcome), "message", message));
-}
-
 /* connect(2) tells a socket without a server and a path without a socket apart. */
 static const char *text_of(const struct tool *t, int outcome)
 {
@@ -86,6 +101,17 @@ static const char *text_of(const struct tool *t, int outcome)
     return arb_strerror(outcome);
 }
 
+int fail_say(const struct tool *t, const char *code, const char *message, int exit_code)
+{
+    if (t->is_json && code)
+        out_json(json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", message));
+    /* stdout before stderr, so that what belongs together stays together. */
+    if (out_flush() == EXIT_PIPE)
+        return EXIT_PIPE;
+    fprintf(stderr, "echo-client: %s\n", message);
+    return exit_code;
+}
+
 int fail_outcome(const struct tool *t, const char *what, int outcome)
 {
     const char *next = outcome >= 0 && outcome < OUTCOMES_N ? advice[outcome] : NULL;
@@ -93,10 +119,5 @@ int fail_outcome(const struct tool *t, const char *what, int outcome)
 
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", t->address_text, what ? what : "",
              what ? ": " : "", text_of(t, outcome), next ? ": " : "", next ? next : "");
-    if (t->is_json)
-        fail_json(outcome, message);
-    if (out_flush() == EXIT_PIPE)
-        return EXIT_PIPE;
-    fprintf(stderr, "echo-client: %s\n", message);
-    return outcome_exit(outcome);
+    return fail_say(t, arb_status_name(outcome), message, outcome_exit(outcome));
 }

@@ -6,16 +6,233 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
+#include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "client/human.h"
 #include "measure/info_text.h"
-#include "cmd/echo_client.h"
-#include "cmd/echo_client_top.h"
+#include "cmd/echo_client_operator.h"
+
+/* ---- a terminal taken over: its second screen, no cursor, keys as they are pressed ---- */
+
+/* Sequences that every terminal understands (ECMA-48, and xterm's second screen). */
+#define SECOND_SCREEN "\033[?1049h\033[?25l"
+#define FIRST_SCREEN  "\033[?25h\033[?1049l"
+#define HOME          "\033[H"
+#define CLEAR_RIGHT   "\033[K"
+#define CLEAR_BELOW   "\033[J"
+
+struct screen {
+    bool is_on;
+    bool has_keys; /* the standard input is the terminal, and `saved` its settings */
+    bool has_colour;
+    struct termios saved;
+};
+
+static void screen_put(const char *text)
+{
+    fds_write_all(STDOUT_FILENO, text, strlen(text));
+}
+
+static bool screen_is_usable(void)
+{
+    const char *term = getenv("TERM");
+    struct winsize size;
+
+    return isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0 &&
+           ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
+}
+
+static void screen_enter(struct screen *s)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    struct termios raw;
+
+    if (s->is_on)
+        return;
+    s->is_on = true;
+    s->has_colour = !no_colour || !*no_colour;
+    s->has_keys = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &s->saved) == 0;
+    if (s->has_keys) {
+        raw = s->saved;
+        raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO); /* Ctrl-C and Ctrl-Z stay signals */
+        raw.c_cc[VMIN] = 1;
+        raw.c_cc[VTIME] = 0;
+        tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    }
+    screen_put(SECOND_SCREEN);
+}
+
+static void screen_leave(struct screen *s)
+{
+    if (!s->is_on)
+        return;
+    s->is_on = false;
+    screen_put(FIRST_SCREEN);
+    if (s->has_keys)
+        tcsetattr(STDIN_FILENO, TCSADRAIN, &s->saved);
+}
+
+static void screen_size(size_t *ret_width, size_t *ret_height)
+{
+    struct winsize size;
+
+    *ret_width = 80;
+    *ret_height = 24;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_row == 0)
+        return;
+    *ret_width = size.ws_col;
+    *ret_height = size.ws_row;
+}
+
+static int screen_draw(const char *text)
+{
+    char *all = NULL;
+    const char *newline;
+    size_t len;
+    FILE *f = open_memstream(&all, &len);
+    int rc;
+
+    if (!f)
+        return -ENOMEM;
+    /* One write, so that nobody sees half of it. Cleared before it is written: behind a full line
+     * the cursor still stands on its last cell. */
+    fputs(HOME, f);
+    for (newline = strchr(text, '\n'); newline; newline = strchr(text, '\n')) {
+        fprintf(f, CLEAR_RIGHT "%.*s\r\n", (int)(newline - text), text);
+        text = newline + 1;
+    }
+    fprintf(f, CLEAR_BELOW "%s", text);
+    rc = fclose(f) == 0 ? fds_write_all(STDOUT_FILENO, all, len) : -ENOMEM;
+    free(all);
+    return rc;
+}
+
+/* ---- what is shown ---- */
+
+#define TOP_SECOND_NS UINT64_C(1000000000)
+
+/* Not an exit code: the loop goes on. */
+enum { TOP_GO_ON = -1 };
+
+struct top {
+    struct operator op;
+    uint64_t interval_ms;
+    uint64_t count; /* views to show; 0 = no end */
+    uint64_t n_shown;
+    json_t *now; /* owned: the last answer of `info`, with its rates; NULL = none yet */
+    uint64_t now_ns; /* when it came */
+    bool has_rates; /* there was one before it */
+    bool is_asked; /* an answer is awaited */
+    bool has_answered; /* on this connection */
+    bool is_lines; /* no screen: a line per worker */
+    uint64_t asked_ns, turn_ns, retry_ns; /* when asked, to ask next, to connect next */
+    uint64_t lost_ns; /* since when there is no server; 0 = there is one */
+    int lost_why;
+    struct screen screen;
+    int signal_fd; /* owned; -1 = signals do what they always do */
+    bool is_deaf; /* no more keys will come */
+    int signo; /* that ends us */
+};
+
+static int top_fail(struct top *t, int outcome)
+{
+    screen_leave(&t->screen);
+    return operator_fail(&t->op, outcome);
+}
+
+static bool top_is_waiting(const struct top *t, uint64_t now_ns)
+{
+    return t->is_asked && now_ns - t->asked_ns >= TOP_SECOND_NS;
+}
+
+/* Why there is nothing newer, or NULL. */
+static const char *describe_trouble(const struct top *t, uint64_t now, char *buf, size_t size)
+{
+    char age[HUMAN_LEN];
+
+    if (t->lost_ns) {
+        human_duration((double)(now - t->lost_ns) / 1e9, age);
+        snprintf(buf, size, "waiting for %s: %s (%s)", t->op.path,
+                 t->lost_why == ARB_REFUSED ? "no server there" : arb_strerror(t->lost_why), age);
+    } else if (top_is_waiting(t, now)) {
+        human_duration((double)(now - t->asked_ns) / 1e9, age);
+        snprintf(buf, size, "waiting for an answer (%s)", age);
+    } else {
+        return NULL;
+    }
+    return buf;
+}
+
+static int top_draw(struct top *t)
+{
+    struct info_look look = {.has_colour = t->screen.has_colour};
+    char trouble[256], *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    int rc = 0;
+
+    if (!f)
+        return top_fail(t, -ENOMEM);
+    screen_size(&look.width, &look.height);
+    look.trouble = describe_trouble(t, clock_mono_ns(), trouble, sizeof(trouble));
+    if (t->now)
+        rc = info_frame(f, t->now, &look);
+    else if (look.trouble)
+        fprintf(f, "%.*s", (int)look.width, look.trouble);
+    if (fclose(f) != 0)
+        rc = -ENOMEM;
+    if (rc == 0)
+        rc = screen_draw(text);
+    free(text);
+    return rc ? top_fail(t, rc) : TOP_GO_ON;
+}
+
+static int top_print_lines(struct top *t)
+{
+    const time_t now = time(NULL);
+    struct tm tm;
+    char clock[16];
+    int rc;
+
+    if (t->op.tool->is_json) {
+        json_object_set_new(t->now, "time", json_real((double)now));
+        rc = operator_print(&t->op, t->now, NULL);
+    } else {
+        localtime_r(&now, &tm);
+        strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
+        rc = info_lines(stdout, t->now, clock, t->n_shown == 0);
+        rc = rc ? top_fail(t, rc) : 0;
+    }
+    if (rc == 0)
+        rc = out_flush();
+    return rc ? rc : TOP_GO_ON;
+}
+
+/* The first answer has no rates yet: only a screen shows it. */
+static int top_show(struct top *t)
+{
+    int rc = TOP_GO_ON;
+
+    if (!t->is_lines)
+        rc = top_draw(t);
+    if (!t->has_rates)
+        return rc;
+    if (t->is_lines)
+        rc = top_print_lines(t);
+    t->n_shown++;
+    return rc == TOP_GO_ON && t->count > 0 && t->n_shown == t->count ? 0 : rc;
+}
 
 /* ---- the server ---- */
 
