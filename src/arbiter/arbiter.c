@@ -50,7 +50,7 @@ void arbiter_set_state(struct arbiter *a, enum actor_state state)
 
 void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
 {
-    vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
+    rescue_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
     log_info(a->log, is_quick || a->is_stopping ? "stopping at once" : "stopping",
              F_STR("cause", cause));
     a->is_stopping = true;

@@ -282,16 +282,6 @@ void revision_free(struct revision *rev);
 /* revision_addresses - the bound addresses, space separated */
 void revision_addresses(const struct revision *rev, char *buf, size_t size);
 
-/* vacate.c */
-
-/* vacate_removed - @rev ends: free the addresses that no other revision has; who waits there to be
- * accepted goes to the workers of the live one */
-void vacate_removed(struct arbiter *a, struct revision *rev);
-
-/* vacate_all - the server stops: the same for all addresses, before the workers are told. If
- * @is_quick, who waits is reset. */
-void vacate_all(struct arbiter *a, bool is_quick);
-
 /* reload.c */
 
 extern const struct change_ops reload_ops;
@@ -321,6 +311,14 @@ void rescue_look(struct arbiter *a);
 /* rescue_settle - what waits in the pair of a slot that nobody fills now, another collects */
 void rescue_settle(struct arbiter *a);
 void rescue_fini(struct arbiter *a);
+
+/* rescue_vacate - @rev ends: free the addresses that no other revision has; who waits there to be
+ * accepted goes to the workers of the live one */
+void rescue_vacate(struct arbiter *a, struct revision *rev);
+
+/* rescue_vacate_all - the server stops: the same for all addresses, before the workers are told. If
+ * @is_quick, who waits is reset. */
+void rescue_vacate_all(struct arbiter *a, bool is_quick);
 
 /* move.c */
 

@@ -423,7 +423,7 @@ static void reload_on_commit(struct arbiter *a)
 
 static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
-    vacate_removed(a, a->next);
+    rescue_vacate(a, a->next);
     revision_free(a->next);
     a->next = NULL;
     if (failure == TR_FAILURE_STOPPED) {

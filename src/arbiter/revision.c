@@ -206,7 +206,7 @@ void revision_commit(struct arbiter *a)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
     control_repair(a);
-    vacate_removed(a, old);
+    rescue_vacate(a, old);
     revision_free(old);
 }
 

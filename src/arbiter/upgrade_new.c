@@ -82,7 +82,7 @@ static void turn_back(struct arbiter *a, const char *why)
 
 static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
-    vacate_removed(a, a->next);
+    rescue_vacate(a, a->next);
     revision_free(a->next);
     a->next = NULL;
     if (failure == TR_FAILURE_STOPPED)
