@@ -1,3 +1,6 @@
+/*
+ * Escapes, written and read. Pure; any process.
+ */
 #include "base/escape.h"
 
 #include <errno.h>

@@ -1,3 +1,6 @@
+/*
+ * Messages with descriptors: the one place that builds and reads SCM_RIGHTS. Any process.
+ */
 #include "base/fdpass.h"
 
 #include <assert.h>
