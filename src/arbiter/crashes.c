@@ -76,10 +76,11 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
     check_lengths(&e->record);
     if (is_ours)
         find_places(e);
-    log_warning_limited(log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid),
-                        F_UINT("number", e->number), F_CAUSE_STR("signal", signal_name(&e->record)),
-                        F_UINT("rescued", e->record.rescued), F_INT("fd", e->record.fd),
-                        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)));
+    log_warning_limited(
+        log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid), F_UINT("number", e->number),
+        F_CAUSE_STR("signal", signal_name(&e->record)), F_UINT("rescued", e->record.rescued),
+        F_INT("fd", e->record.fd),
+        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)));
 }
 
 static void set_hex(json_t *o, const char *key, uint64_t value)
@@ -120,7 +121,8 @@ static json_t *describe(const struct crash_entry *e)
     message_set_uint(o, "uptime_ms", r->uptime_ms);
     message_set_uint(o, "rescued", r->rescued);
     if (r->payload_len)
-        json_object_set_new(o, "payload", json_string(escape_bytes(r->payload, r->payload_len, text)));
+        json_object_set_new(o, "payload",
+                            json_string(escape_bytes(r->payload, r->payload_len, text)));
     return o;
 }
 
