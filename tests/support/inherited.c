@@ -79,9 +79,19 @@ bool inherited_are_open(void)
     return true;
 }
 
-/* No file of this name is ours, whatever the state says. */
+/* No file of these names is ours, no process of these numbers, and no log is written, whatever the
+ * state says. */
 void inherited_fini(struct arbiter *a)
 {
+    struct list *link;
+
+    list_for_each (link, &a->sinks.list) {
+        struct sink *s = container_of(link, struct sink, link);
+
+        s->pid = 0;
+        s->is_ready = false;
+        fds_close(&s->ends[0]);
+    }
     for (size_t i = 0; a->live && i < a->live->n_listeners; i++)
         a->live->listeners[i]->owner = 0;
     if (a->control.listener)

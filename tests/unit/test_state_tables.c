@@ -17,61 +17,7 @@
 #include "net/conn_impl.h"
 #include "net/transfer_rules.h"
 #include "support/conn_rig.h"
-
-enum { ROWS_MAX = 8, COLUMNS_MAX = 10, CELL_LEN = 80, LINE_LEN = 1024 };
-
-struct table {
-    char cells[ROWS_MAX][COLUMNS_MAX][CELL_LEN]; /* row 0 is the head */
-    size_t n_rows, n_columns;
-};
-
-/* Splits "| a | b |" into trimmed cells. Returns their number, 0 if @line is not of a table. */
-static size_t split_row(char *line, char cells[COLUMNS_MAX][CELL_LEN])
-{
-    size_t n = 0;
-
-    if (line[0] != '|')
-        return 0;
-    for (char *at = line + 1, *end; (end = strchr(at, '|')); at = end + 1) {
-        *end = '\0';
-        while (*at == ' ')
-            at++;
-        for (char *last = end - 1; last >= at && *last == ' '; last--)
-            *last = '\0';
-        assert_true(n < COLUMNS_MAX && strlen(at) < CELL_LEN);
-        strcpy(cells[n++], at);
-    }
-    return n;
-}
-
-/* Reads the table of @path whose second column is headed @second. */
-static struct table read_table(const char *path, const char *second)
-{
-    static struct table t;
-    char line[LINE_LEN];
-    FILE *f = fopen(path, "r");
-
-    assert_non_null(f);
-    t = (struct table){.n_rows = 0};
-    while (fgets(line, sizeof(line), f)) {
-        const size_t n = split_row(line, t.cells[t.n_rows]);
-
-        if (t.n_rows == 0 && (n < 2 || strcmp(t.cells[0][1], second) != 0))
-            continue;
-        if (n == 0)
-            break;
-        if (t.n_rows == 0)
-            t.n_columns = n;
-        assert_int_equal(n, t.n_columns);
-        if (strncmp(t.cells[t.n_rows][0], "--", 2) != 0)
-            t.n_rows++;
-        assert_true(t.n_rows < ROWS_MAX);
-    }
-    fclose(f);
-    if (t.n_rows < 2)
-        fail_msg("%s has no table whose second column is '%s'", path, second);
-    return t;
-}
+#include "support/tables.h"
 
 /* ---- connections ---- */
 
@@ -128,7 +74,7 @@ static const char *closed_as(const struct rig *r)
 /* The state of the one connection, in the words of the table. */
 static const char *state_of(const struct rig *r)
 {
-    static char text[CELL_LEN];
+    static char text[TABLE_CELL_LEN];
     const struct conn *c = only_conn(r);
 
     if (!c)
@@ -185,7 +131,7 @@ static void reset_by_peer(int *fd)
 
 static void pass_deadline(struct rig *r)
 {
-    char before[CELL_LEN];
+    char before[TABLE_CELL_LEN];
 
     strcpy(before, state_of(r));
     for (int ms = 0; ms < DEADLINES_MS && strcmp(before, state_of(r)) == 0; ms += 500)
@@ -217,8 +163,9 @@ static void happen(struct rig *r, int *fd, const char *event)
 
 static void conn__each_state_and_event__as_in_the_table(void **state UNUSED)
 {
-    const struct table t = read_table("src/net/conn.md", "a message");
+    struct table t;
 
+    table_read("src/net/conn.md", "a message", &t);
     assert_int_equal(t.n_rows, 7);
     for (size_t row = 1; row < t.n_rows; row++)
         for (size_t column = 1; column < t.n_columns; column++) {
@@ -279,14 +226,15 @@ static enum giving_outcome giving_happen(struct giving *g, const char *event)
 
 static void giving__each_phase_and_event__as_in_the_table(void **state UNUSED)
 {
-    const struct table t = read_table("src/net/move.md", "greeting");
+    struct table t;
 
+    table_read("src/net/move.md", "greeting", &t);
     assert_int_equal(t.n_rows, 4);
     for (size_t row = 1; row < t.n_rows; row++)
         for (size_t column = 1; column < t.n_columns; column++) {
             struct giving g = giving_in(t.cells[row][0]);
             const char *expected = t.cells[row][column], *event = t.cells[0][column];
-            char text[CELL_LEN];
+            char text[TABLE_CELL_LEN];
 
             if (strcmp(event, "batch sent") == 0) {
                 assert_int_equal(giving_may_send(&g), expected[0] != '\0');
@@ -340,14 +288,15 @@ static enum taking_outcome taking_happen(struct taking *t, const char *event)
 
 static void taking__each_phase_and_event__as_in_the_table(void **state UNUSED)
 {
-    const struct table t = read_table("src/net/move.md", "greeting sent");
+    struct table t;
     size_t n = 0;
 
+    table_read("src/net/move.md", "greeting sent", &t);
     for (size_t row = 1; row < t.n_rows; row++)
         for (size_t column = 1; column < t.n_columns; column++) {
             struct taking taking = taking_in(t.cells[row][0]);
             const char *expected = t.cells[row][column];
-            char text[CELL_LEN];
+            char text[TABLE_CELL_LEN];
 
             if (!expected[0])
                 continue; /* cannot happen in this phase */

@@ -1,0 +1,153 @@
+/*
+ * The table of phases in src/arbiter/upgrade.md against the code: each cell is one test case, with
+ * an arbiter that was built from a state. Run from the top of the tree.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "arbiter/upgrade_state.h"
+#include "base/clock.h"
+#include "base/util.h"
+#include "support/inherited.h"
+#include "support/tables.h"
+
+static const char *const phases[] = {
+    [UPGRADE_NONE] = "none",         [UPGRADE_CHECKING] = "checking",   [UPGRADE_DUE] = "due",
+    [UPGRADE_CHANGING] = "changing", [UPGRADE_RETURNING] = "returning",
+};
+
+/* The sample with one address, and @bind as a second one; without a control socket. */
+static void build(struct arbiter *a, const char *bind)
+{
+    json_t *o = json_load_file("tests/fuzz/fuzz_upgrade.in/whole", 0, NULL);
+    char why[ARBITER_WHY_LEN] = "", both[64], *text;
+    struct upgrade_state s;
+
+    snprintf(both, sizeof(both), "127.0.0.1:0%s%s", *bind ? "\n" : "", bind);
+    json_array_append_new(
+        json_object_get(o, "values"),
+        json_pack("{s:s,s:i,s:s}", "key", "server.bind", "line", 1, "text", both));
+    json_array_append_new(
+        json_object_get(o, "values"),
+        json_pack("{s:s,s:i,s:s}", "key", "arbiter.control", "line", 2, "text", ""));
+    text = json_dumps(o, JSON_COMPACT);
+    assert_int_equal(upgrade_state_decode(text, strlen(text), INHERITED_PID, &s, why), 0);
+    if (inherited_unpack(&s, a, why) != 0)
+        fail_msg("%s", why);
+    upgrade_state_fini(&s);
+    free(text);
+    json_decref(o);
+}
+
+/* A program at the path, and a dry run of it that has said @output. */
+static void check_ends(struct arbiter *a, const char *output)
+{
+    int ends[2];
+
+    assert_int_equal(pipe(ends), 0);
+    assert_true(write(ends[1], output, strlen(output)) >= 0);
+    close(ends[1]);
+    a->upgrade.checker_fd = ends[0];
+    upgrade_ops.on_child_exit(a, 0);
+}
+
+static void bring_to(struct arbiter *a, const char *phase)
+{
+    if (strcmp(phase, "none") == 0)
+        return;
+    if (strcmp(phase, "changing") == 0 || strcmp(phase, "returning") == 0) {
+        upgrade_resume(a, NULL);
+        while (transition_next(a->engine, clock_mono_ms()).kind != TR_NOTHING)
+            ; /* what the engine says is not done here */
+    } else
+        change_begin(a, CHANGE_UPGRADE);
+    if (strcmp(phase, "returning") == 0)
+        upgrade_ops.on_rollback(a, TR_FAILURE_DIED);
+    if (strcmp(phase, "checking") == 0 || strcmp(phase, "due") == 0)
+        a->upgrade.phase = UPGRADE_CHECKING;
+    if (strcmp(phase, "due") == 0) {
+        char good[128];
+
+        snprintf(good, sizeof(good), ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
+                 STATE_VERSION);
+        check_ends(a, good);
+    }
+    assert_string_equal(phases[a->upgrade.phase], phase);
+}
+
+static void happen(struct arbiter *a, const char *event)
+{
+    char good[128];
+
+    snprintf(good, sizeof(good), ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
+             STATE_VERSION);
+    if (strcmp(event, "start") == 0) {
+        free(a->upgrade.path);
+        a->upgrade.path = strdup("/bin/true");
+        upgrade_ops.start(a);
+    } else if (strcmp(event, "a good dry run") == 0) {
+        check_ends(a, good);
+    } else if (strcmp(event, "a bad dry run") == 0) {
+        check_ends(a, "nonsense\n");
+    } else if (strcmp(event, "the exec fails") == 0) {
+        a->upgrade.exec(a, true); /* of no program */
+    } else if (strcmp(event, "inherits") == 0 || strcmp(event, "cannot begin workers") == 0) {
+        upgrade_resume(a, NULL);
+    } else if (strcmp(event, "comes back") == 0) {
+        upgrade_resume(a, "a new worker died");
+    } else if (strcmp(event, "commit") == 0) {
+        upgrade_ops.on_commit(a);
+    } else if (strcmp(event, "a worker fails") == 0) {
+        upgrade_ops.on_rollback(a, TR_FAILURE_DIED);
+    } else if (strcmp(event, "rollback by a stop") == 0) {
+        upgrade_ops.on_rollback(a, TR_FAILURE_STOPPED);
+    } else {
+        assert_string_equal(event, "stop");
+        upgrade_ops.cancel(a);
+    }
+}
+
+static void upgrade_phases__each_cell__as_the_code(void **state UNUSED)
+{
+    struct table t;
+
+    table_read("src/arbiter/upgrade.md", "start", &t);
+    assert_int_equal(t.n_rows, 1 + ARRAY_SIZE(phases));
+    for (size_t row = 1; row < t.n_rows; row++) {
+        for (size_t column = 1; column < t.n_columns; column++) {
+            const char *phase = t.cells[row][0], *event = t.cells[0][column];
+            const char *expected = t.cells[row][column];
+            const bool is_hindered = strcmp(event, "cannot begin workers") == 0;
+            struct arbiter a;
+
+            if (!expected[0])
+                continue; /* cannot happen in this phase */
+            build(&a, is_hindered ? "unix:/nonexistent/socket" : "");
+            bring_to(&a, phase);
+            happen(&a, event);
+            if (strcmp(phases[a.upgrade.phase], expected) != 0)
+                fail_msg("%s, %s: %s, and not %s", phase, event, phases[a.upgrade.phase], expected);
+            assert_true((a.change.active == NULL) == (a.upgrade.phase == UPGRADE_NONE) ||
+                        strcmp(event, "start") == 0);
+            assert_true((a.upgrade.exec != NULL) ==
+                        (a.upgrade.phase == UPGRADE_DUE || a.upgrade.phase == UPGRADE_RETURNING));
+            inherited_fini(&a);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(upgrade_phases__each_cell__as_the_code),
+    };
+
+    return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
+}
