@@ -48,28 +48,28 @@ static int connect_once(const struct arb_address *to, const struct arb_address *
     return rc;
 }
 
-static void next_source(struct connect_sources *s)
+static void next_local(struct local_addresses *s)
 {
     s->at = s->at % s->n + 1;
     s->n_used = 0;
 }
 
-static int connect_in_turn(const struct arb_address *to, struct connect_sources *s, int *ret_fd)
+static int connect_in_turn(const struct arb_address *to, struct local_addresses *s, int *ret_fd)
 {
     int rc = -EADDRNOTAVAIL;
 
     if (s->n_used == s->ports)
-        next_source(s);
+        next_local(s);
     for (unsigned i = 0; rc == -EADDRNOTAVAIL && i <= s->n; i++) {
         if (i > 0)
-            next_source(s);
+            next_local(s);
         rc = connect_once(to, s->at ? &s->all[s->at - 1] : NULL, ret_fd);
         s->n_used++;
     }
     return rc;
 }
 
-int connect_begin(const struct arb_address *to, struct connect_sources *from, int *ret_fd)
+int connect_begin(const struct arb_address *to, struct local_addresses *from, int *ret_fd)
 {
     bool is_fit = from && from->n > 0 && from->all[0].sa.ss_family == to->sa.ss_family;
     int rc = is_fit ? connect_in_turn(to, from, ret_fd) : connect_once(to, NULL, ret_fd);

@@ -9,18 +9,18 @@
 #include <stdbool.h>
 #include "client/outcome.h"
 
-enum { CONNECT_SOURCES_MAX = 200 };
+enum { LOCAL_ADDRESSES_MAX = 200 };
 
 /*
  * Our own addresses, used in turn. One address has only so many ports for one peer; a caller that
  * needs more connections takes several addresses. The first turn is the system's choice.
  */
-struct connect_sources {
+struct local_addresses {
     unsigned n; /* 0 = always the system's choice */
     unsigned ports; /* connections from an address before it is the next one's turn */
     unsigned at; /* whose turn it is: all[at - 1]; 0 = the system's choice */
     unsigned n_used; /* how many connections this turn has had */
-    struct arb_address all[CONNECT_SOURCES_MAX];
+    struct arb_address all[LOCAL_ADDRESSES_MAX];
 };
 
 /*
@@ -31,7 +31,7 @@ struct connect_sources {
  * (also: no such unix socket), ARB_UNREACHABLE, ARB_NOMEM, another -errno, or -EAGAIN: the accept
  * queue of a unix socket is full.
  */
-int connect_begin(const struct arb_address *to, struct connect_sources *from, int *ret_fd);
+int connect_begin(const struct arb_address *to, struct local_addresses *from, int *ret_fd);
 
 /*
  * connect_finish - the socket that connects to @to has become writable

@@ -229,7 +229,7 @@ static void advance(struct arb_connection *conn, size_t n)
     }
 }
 
-static ssize_t send_some(struct arb_connection *conn)
+static ssize_t send_calls(struct arb_connection *conn)
 {
     struct iovec iov[IOV_N];
     struct msghdr msg = {.msg_iov = iov};
@@ -244,7 +244,7 @@ static ssize_t send_some(struct arb_connection *conn)
 static void send_all(struct arb_connection *conn)
 {
     while (conn->unsent && !conn->deaf_status) {
-        ssize_t n = send_some(conn);
+        ssize_t n = send_calls(conn);
 
         if (n >= 0) {
             advance(conn, (size_t)n);
@@ -264,7 +264,7 @@ static void send_all(struct arb_connection *conn)
  * Holds @data against what is outstanding. A status other than 0 is the end of the connection, and
  * that of its first call.
  */
-static int take(struct arb_connection *conn, const uint8_t *data, size_t len)
+static int hold_against(struct arb_connection *conn, const uint8_t *data, size_t len)
 {
     while (len > 0 && !conn->is_dead) {
         struct arb_call *call = first_call(conn);
@@ -313,7 +313,7 @@ static void on_data(struct arb_connection *conn, size_t len)
     int status;
 
     fire(conn, &event);
-    status = take(conn, conn->client->read_buffer, len);
+    status = hold_against(conn, conn->client->read_buffer, len);
     if (status)
         lose_first(conn, status);
 }

@@ -22,7 +22,7 @@ struct attempt {
 struct connector {
     struct reactor *reactor;
     struct deadline stagger; /* when the next one is tried */
-    struct connect_sources *from; /* borrowed; NULL = the system's choice */
+    struct local_addresses *from; /* borrowed; NULL = the system's choice */
     connector_handler *on_done;
     void *userdata;
     int first; /* attempt 0 goes to this address of the list */
@@ -34,7 +34,7 @@ struct connector {
 static void on_stagger(struct deadline *d);
 
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                struct connect_sources *from, connector_handler *on_done,
+                                struct local_addresses *from, connector_handler *on_done,
                                 void *userdata)
 {
     struct connector *c = calloc(1, sizeof(*c) + (size_t)to->n * sizeof(c->attempts[0]));

@@ -27,7 +27,7 @@ typedef void connector_handler(struct connector *c, int status, int fd, int addr
  * Returns NULL if there is no memory.
  */
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                struct connect_sources *from, connector_handler *on_done,
+                                struct local_addresses *from, connector_handler *on_done,
                                 void *userdata);
 
 /* connector_free - gives up what is under way. NULL is fine. */

@@ -106,7 +106,7 @@ short control_call_events(const struct control_call *c)
 }
 
 /* A peer that takes no more may still have an answer for us: reading finds out. */
-static int send_some(struct control_call *c)
+static int send_request(struct control_call *c)
 {
     while (c->out_sent < c->out_len) {
         ssize_t n = send(c->fd, c->out + c->out_sent, c->out_len - c->out_sent, MSG_NOSIGNAL);
@@ -209,7 +209,7 @@ static int take_answer(struct control_call *c, json_t **ret_answer)
 
 int control_call_advance(struct control_call *c, json_t **ret_answer)
 {
-    int rc = send_some(c);
+    int rc = send_request(c);
 
     while (rc == 0) {
         rc = take_answer(c, ret_answer);

@@ -53,7 +53,7 @@ int text_set_json(json_t *object, const char *key, const void *data, size_t len)
     return rc == 0 ? 0 : -ENOMEM;
 }
 
-static bool is_same(char a, char b)
+static bool is_same_letter(char a, char b)
 {
     return tolower((unsigned char)a) == tolower((unsigned char)b);
 }
@@ -70,10 +70,11 @@ static unsigned cost_of(const char *a, size_t n, const char *b, size_t m)
             if (i > 0 && j > 0) {
                 unsigned either = MIN(rows[i - 1][j], rows[i][j - 1]) + 2;
 
-                cost = rows[i - 1][j - 1] + (is_same(a[i - 1], b[j - 1]) ? 0 : 2);
+                cost = rows[i - 1][j - 1] + (is_same_letter(a[i - 1], b[j - 1]) ? 0 : 2);
                 cost = MIN(cost, either);
             }
-            if (i > 1 && j > 1 && is_same(a[i - 1], b[j - 2]) && is_same(a[i - 2], b[j - 1]))
+            if (i > 1 && j > 1 && is_same_letter(a[i - 1], b[j - 2]) &&
+                is_same_letter(a[i - 2], b[j - 1]))
                 cost = MIN(cost, rows[i - 2][j - 2] + 1);
             rows[i][j] = cost;
         }

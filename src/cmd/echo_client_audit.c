@@ -43,7 +43,7 @@ struct auditing {
 
 /* ---- while it runs ---- */
 
-static void show(struct auditing *a, const struct audit_result *r)
+static void audit_show(struct auditing *a, const struct audit_result *r)
 {
     const struct audit_counts *c = &r->total.counts;
     double seconds = (double)r->duration_ns / 1e9;
@@ -66,7 +66,7 @@ static void look(struct auditing *a)
 
     timeline_look(&a->timeline, &r.total.counts, waiting, since_ns, now_ns);
     if (a->live.is_on && a->n_looks++ % SHOWN_EVERY == 0)
-        show(a, &r);
+        audit_show(a, &r);
 }
 
 /* ---- the end ---- */

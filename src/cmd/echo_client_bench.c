@@ -43,7 +43,7 @@ struct benching {
 
 /* ---- while it runs ---- */
 
-static void show(struct benching *b, const struct bench_counts *c, double seconds)
+static void bench_show(struct benching *b, const struct bench_counts *c, double seconds)
 {
     const struct bench_counts *before = &b->shown;
     char time[HUMAN_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
@@ -69,7 +69,7 @@ static void on_tick(struct bench *bench, void *data)
     if (b->live.is_on && now_ns - b->shown_ns >= SHOWN_MS * UINT64_C(1000000)) {
         struct bench_counts c = bench_counts(bench);
 
-        show(b, &c, (double)(now_ns - b->started_ns) / 1e9);
+        bench_show(b, &c, (double)(now_ns - b->started_ns) / 1e9);
         b->shown_ns = now_ns;
     }
 }

@@ -57,7 +57,7 @@ static int print_end(struct holding *h, unsigned index, int fd, enum hold_end ho
     return rc ? rc : out_flush();
 }
 
-static void show(struct holding *h)
+static void hold_show(struct holding *h)
 {
     const struct hold_report *r = &h->run.report;
 
@@ -147,7 +147,7 @@ static void hold_all(struct holding *h)
             continue;
         look_ns = f->reactor.now_ns + LOOK_MS * UINT64_C(1000000);
         if (n_looks++ % SHOWN_EVERY == 0)
-            show(h);
+            hold_show(h);
         if (stop_count() > 0)
             break;
     }

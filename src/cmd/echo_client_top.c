@@ -291,7 +291,7 @@ static int take_refusal(struct top *t, const json_t *answer)
     return operator_refused(&t->op, answer);
 }
 
-static int take(struct top *t, const json_t *answer)
+static int top_take(struct top *t, const json_t *answer)
 {
     uint64_t now_ns = clock_mono_ns();
     json_t *info = json_object_get(answer, "result");
@@ -319,7 +319,7 @@ static int listen_to_server(struct top *t)
     int rc = control_call_advance(&t->op.call, &answer);
 
     if (rc == 0) {
-        rc = take(t, answer);
+        rc = top_take(t, answer);
         json_decref(answer);
         return rc;
     }

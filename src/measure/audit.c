@@ -68,7 +68,7 @@ struct audit {
     struct deadline end; /* duration_ms */
 };
 
-static void push(struct audit_lane *l);
+static void lane_push(struct audit_lane *l);
 
 bool audit_is_done(const struct audit *a)
 {
@@ -102,7 +102,7 @@ static uint64_t lane_waiting_ns(const struct audit_lane *l)
 
 /* ---- connections come and go ---- */
 
-static void disconnect(struct audit_lane *l)
+static void lane_disconnect(struct audit_lane *l)
 {
     lane_close(&l->lane);
     buffer_free(&l->in, &l->audit->pool);
@@ -117,7 +117,7 @@ static void end_outage(struct audit_lane *l)
     l->down_ns = 0;
 }
 
-static void set_done(struct audit_lane *l)
+static void lane_set_done(struct audit_lane *l)
 {
     if (l->state == AUDIT_LANE_DONE)
         return;
@@ -147,13 +147,13 @@ static void audit_lane_start(struct audit_lane *l, unsigned pause_ms)
 }
 
 /* What follows a connection, or the failure to get one. */
-static void go_on(struct audit_lane *l, bool is_failure)
+static void lane_go_on(struct audit_lane *l, bool is_failure)
 {
     const struct audit_options *o = &l->audit->options;
 
-    disconnect(l);
+    lane_disconnect(l);
     if (l->audit->is_stopping || l->n_left == 0 || (is_failure && !o->is_reconnecting))
-        set_done(l);
+        lane_set_done(l);
     else
         audit_lane_start(l, is_failure ? o->reconnect_ms : until_due_ms(l));
 }
@@ -177,7 +177,7 @@ static void end_connection(struct audit_lane *l, enum audit_end how)
         counts->reset++;
     else
         counts->given_up++;
-    go_on(l, !is_ours);
+    lane_go_on(l, !is_ours);
 }
 
 static void on_echoed(void *audit, uint64_t written_ns, uint64_t now_ns)
@@ -227,7 +227,7 @@ static void on_connected(struct lane *lane)
     l->tally->counts.connected++;
     if (audit_check_init(&l->check, depth)) {
         l->tally->counts.given_up++;
-        go_on(l, true);
+        lane_go_on(l, true);
         return;
     }
     end_outage(l);
@@ -237,7 +237,7 @@ static void on_connected(struct lane *lane)
     l->resume = 0;
     if (is_pacing(l) && l->state == AUDIT_LANE_TALKING)
         lane_wake_in(&l->lane, random_between(&l->pauses, 0, a->options.think_max_ms));
-    push(l);
+    lane_push(l);
 }
 
 static void on_unconnected(struct lane *lane, int outcome)
@@ -248,7 +248,7 @@ static void on_unconnected(struct lane *lane, int outcome)
         l->tally->counts.refused++;
     else
         l->tally->counts.unconnected++;
-    go_on(l, true);
+    lane_go_on(l, true);
 }
 
 static void connect_now(struct audit_lane *l)
@@ -360,7 +360,7 @@ static void shut_if_finished(struct audit_lane *l)
 }
 
 /* Send all that may be sent now, and wait for the right events. */
-static void push(struct audit_lane *l)
+static void lane_push(struct audit_lane *l)
 {
     bool wants_write;
     int rc = 0;
@@ -383,7 +383,7 @@ static void push(struct audit_lane *l)
 
 static void on_room(struct lane *lane)
 {
-    push(audit_lane_of(lane));
+    lane_push(audit_lane_of(lane));
 }
 
 /* A lane has one thing at a time to wait for. */
@@ -405,7 +405,7 @@ static void on_due(struct lane *lane)
             l->is_due = true;
         lane_wake_in(lane, random_between(&l->pauses, o->think_min_ms, o->think_max_ms));
     }
-    push(l);
+    lane_push(l);
 }
 
 /* ---- replies in ---- */
@@ -474,13 +474,13 @@ static void audit_lane_end(struct audit_lane *l)
 {
     l->tally->counts.abandoned += l->state == AUDIT_LANE_CONNECTING;
     if (l->state == AUDIT_LANE_PAUSING || l->state == AUDIT_LANE_CONNECTING) {
-        disconnect(l);
-        set_done(l);
+        lane_disconnect(l);
+        lane_set_done(l);
     } else if (l->state == AUDIT_LANE_TALKING) {
         l->state = AUDIT_LANE_ENDING;
         if (l->kind != AUDIT_LANE_SLOW)
             lane_rest(&l->lane);
-        push(l);
+        lane_push(l);
     }
 }
 
@@ -616,7 +616,7 @@ void audit_free(struct audit *a)
     if (!a)
         return;
     for (unsigned i = 0; a->started_ns && i < a->options.lanes; i++)
-        disconnect(&a->lanes[i]);
+        lane_disconnect(&a->lanes[i]);
     flow_fini(&a->flow);
     buffer_pool_fini(&a->pool);
     hist_fini(&a->echoed);

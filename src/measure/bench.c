@@ -16,7 +16,7 @@
 #include "base/hash.h"
 #include "base/util.h"
 #include "measure/flow.h"
-#include "measure/sources.h"
+#include "measure/local_addresses.h"
 
 enum {
     SCRIPTS_BYTES = 32 << 20,
@@ -66,7 +66,7 @@ struct bench_load {
     uint64_t n_begun, n_open; /* messages in all; of them without an end */
     uint64_t next_k; /* open loop: the next message of the schedule */
     uint64_t next_tick_ns, backlog_ns, deadline_ns; /* the latter two: once it is ending */
-    struct connect_sources from; /* none without churn */
+    struct local_addresses from; /* none without churn */
     bool is_ending, has_seen_stop;
     struct bench_counts counts; /* read by others, relaxed */
     struct hist latency, connects;
@@ -564,7 +564,7 @@ static int load_prepare(struct bench *b, unsigned i)
     };
     /* A port that has just been used stays taken for a while: change the address instead. */
     if (o->churn)
-        sources_of_loopback(&o->to.all[0], i * 37, &l->from);
+        local_addresses_of_loopback(&o->to.all[0], i * 37, &l->from);
     return load_init(l);
 }
 

@@ -35,7 +35,7 @@ struct flow {
     struct reactor reactor;
     struct addresses to;
     int preferred; /* index in `to`: the one that answered last */
-    struct connect_sources *from; /* borrowed; NULL = the system's choice */
+    struct local_addresses *from; /* borrowed; NULL = the system's choice */
     uint64_t connect_ms; /* patience for a connect to one address; 0 = endless */
     uint8_t *read_buffer; /* owned */
 };

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "measure/sources.h"
+#include "measure/local_addresses.h"
 
 enum { CONNECTING_MAX = 128 }; /* at once: below any sensible accept queue */
 
@@ -197,8 +197,8 @@ int hold_init(struct hold *h, const struct hold_options *options)
     rc = flow_init(&h->flow, NULL, &hold_flow_ops, &options->to, options->timeout_ms);
     if (rc)
         return rc;
-    h->flow.from = &h->sources;
-    sources_find(&options->to.all[0], &h->sources);
+    h->flow.from = &h->local;
+    local_addresses_find(&options->to.all[0], &h->local);
     h->held = calloc(options->n, sizeof(*h->held));
     if (h->held)
         return 0;

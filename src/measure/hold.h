@@ -67,7 +67,7 @@ struct hold_options {
 struct hold {
     struct hold_options options;
     struct flow flow;
-    struct connect_sources sources;
+    struct local_addresses local;
     struct held *held; /* owned, options.n */
     unsigned n_begun, n_connecting, n_over;
     bool is_beginning, is_stopped;

@@ -55,7 +55,7 @@ static void rate_since(json_t *now, const json_t *before, double uptime, double 
     }
 }
 
-static bool is_same(const json_t *a, const json_t *b, const char *key)
+static bool is_same_value(const json_t *a, const json_t *b, const char *key)
 {
     return json_equal(json_object_get(a, key), json_object_get(b, key));
 }
@@ -67,7 +67,8 @@ static const json_t *worker_before(const json_t *before, const json_t *w)
 
     json_array_foreach(json_object_get(before, "workers"), i, other)
     {
-        if (is_same(other, w, "pid") && is_same(other, w, "id") && is_same(other, w, "incarnation"))
+        if (is_same_value(other, w, "pid") && is_same_value(other, w, "id") &&
+            is_same_value(other, w, "incarnation"))
             return other;
     }
     return NULL;
@@ -81,7 +82,7 @@ void info_rate(json_t *info, const json_t *before, double seconds)
 
     if (!before)
         seconds = 0;
-    if (!is_same(arbiter, json_object_get(before, "arbiter"), "pid"))
+    if (!is_same_value(arbiter, json_object_get(before, "arbiter"), "pid"))
         totals = NULL;
     rate_since(json_object_get(info, "totals"), totals, uptime_of(arbiter), seconds);
     json_array_foreach(json_object_get(info, "workers"), i, w)

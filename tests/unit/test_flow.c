@@ -205,7 +205,7 @@ static void lane_connect__first_refuses__the_other_is_taken_and_preferred(void *
 /* Two of our own addresses, one connection each in turn. */
 static void connect_begin__sources__take_turns(void **state)
 {
-    struct connect_sources from = {.n = 2, .ports = 1, .at = 1};
+    struct local_addresses from = {.n = 2, .ports = 1, .at = 1};
     struct arb_address to = listen_to(false, 4);
 
     (void)state;

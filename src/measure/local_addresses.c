@@ -1,7 +1,7 @@
 /*
  * Asks the kernel which way leads there, and the interface for its addresses.
  */
-#include "measure/sources.h"
+#include "measure/local_addresses.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -65,7 +65,7 @@ static bool is_of_use(const struct sockaddr *sa, sa_family_t family)
            !IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
 }
 
-static void add(struct connect_sources *s, const struct sockaddr *sa)
+static void add(struct local_addresses *s, const struct sockaddr *sa)
 {
     struct arb_address *a = &s->all[s->n++];
 
@@ -74,7 +74,7 @@ static void add(struct connect_sources *s, const struct sockaddr *sa)
     memcpy(&a->sa, sa, a->len);
 }
 
-static void find_interface(const struct sockaddr_storage *own, struct connect_sources *ret)
+static void find_interface(const struct sockaddr_storage *own, struct local_addresses *ret)
 {
     struct ifaddrs *all = NULL, *of = NULL;
 
@@ -83,7 +83,7 @@ static void find_interface(const struct sockaddr_storage *own, struct connect_so
     for (struct ifaddrs *i = all; i && !of; i = i->ifa_next)
         if (is_same(i->ifa_addr, own))
             of = i;
-    for (struct ifaddrs *i = all; of && i && ret->n < CONNECT_SOURCES_MAX; i = i->ifa_next)
+    for (struct ifaddrs *i = all; of && i && ret->n < LOCAL_ADDRESSES_MAX; i = i->ifa_next)
         if (strcmp(i->ifa_name, of->ifa_name) == 0 && is_of_use(i->ifa_addr, own->ss_family))
             add(ret, i->ifa_addr);
     freeifaddrs(all);
@@ -96,29 +96,30 @@ static bool is_loopback_v4(const struct arb_address *to)
     return to->sa.ss_family == AF_INET && ntohl(sin->sin_addr.s_addr) >> 24 == 127;
 }
 
-static void add_loopback(struct connect_sources *s)
+static void add_loopback(struct local_addresses *s)
 {
-    for (unsigned i = 0; i < CONNECT_SOURCES_MAX; i++) {
+    for (unsigned i = 0; i < LOCAL_ADDRESSES_MAX; i++) {
         struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000101u + i)};
 
         add(s, (const struct sockaddr *)&sin);
     }
 }
 
-void sources_find(const struct arb_address *to, struct connect_sources *ret)
+void local_addresses_find(const struct arb_address *to, struct local_addresses *ret)
 {
     struct sockaddr_storage own;
 
-    *ret = (struct connect_sources){.ports = ports_of_an_address()};
+    *ret = (struct local_addresses){.ports = ports_of_an_address()};
     if (is_loopback_v4(to))
         add_loopback(ret);
     else if ((to->sa.ss_family == AF_INET || to->sa.ss_family == AF_INET6) && find_own(to, &own))
         find_interface(&own, ret);
 }
 
-void sources_of_loopback(const struct arb_address *to, unsigned first, struct connect_sources *ret)
+void local_addresses_of_loopback(const struct arb_address *to, unsigned first,
+                                 struct local_addresses *ret)
 {
-    *ret = (struct connect_sources){.ports = 1, .at = first % CONNECT_SOURCES_MAX + 1};
+    *ret = (struct local_addresses){.ports = 1, .at = first % LOCAL_ADDRESSES_MAX + 1};
     if (is_loopback_v4(to))
         add_loopback(ret);
 }
