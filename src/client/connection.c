@@ -404,8 +404,8 @@ static int connection_open(void *context, struct pool_member **ret)
     conn->io.on_ready = on_ready;
     list_init(&conn->link);
     list_init(&conn->calls);
-    conn->connector = connector_new(&client->reactor, &client->addresses, client->preferred, NULL,
-                                    on_connected, conn);
+    conn->connector =
+        connector_new(&client->reactor, &client->addresses, client->preferred, on_connected, conn);
     if (!conn->connector) {
         free(conn);
         return ARB_NOMEM;

@@ -22,7 +22,6 @@ struct attempt {
 struct connector {
     struct reactor *reactor;
     struct deadline stagger; /* when the next one is tried */
-    struct local_addresses *from; /* borrowed; NULL = the system's choice */
     connector_handler *on_done;
     void *userdata;
     int first; /* attempt 0 goes to this address of the list */
@@ -34,8 +33,7 @@ struct connector {
 static void on_stagger(struct deadline *d);
 
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                struct local_addresses *from, connector_handler *on_done,
-                                void *userdata)
+                                connector_handler *on_done, void *userdata)
 {
     struct connector *c = calloc(1, sizeof(*c) + (size_t)to->n * sizeof(c->attempts[0]));
 
@@ -43,7 +41,6 @@ struct connector *connector_new(struct reactor *r, const struct addresses *to, i
         return NULL;
     c->reactor = r;
     c->first = first;
-    c->from = from;
     c->n = to->n;
     c->on_done = on_done;
     c->userdata = userdata;
@@ -115,7 +112,7 @@ static void on_attempt(struct reactor_io *io, uint32_t events)
 static int attempt_begin(struct attempt *a)
 {
     struct connector *c = a->connector;
-    int rc = connect_begin(&a->to, c->from, &a->fd);
+    int rc = connect_begin(&a->to, NULL, &a->fd);
 
     if (rc != 0 && rc != OUTCOME_PENDING)
         return rc;

@@ -23,12 +23,10 @@ typedef void connector_handler(struct connector *c, int status, int fd, int addr
 
 /*
  * connector_new - @to is copied, at least one address; @first is tried first, then in circle
- * @from  our own addresses, borrowed; NULL = the system's choice
  * Returns NULL if there is no memory.
  */
 struct connector *connector_new(struct reactor *r, const struct addresses *to, int first,
-                                struct local_addresses *from, connector_handler *on_done,
-                                void *userdata);
+                                connector_handler *on_done, void *userdata);
 
 /* connector_free - gives up what is under way. NULL is fine. */
 void connector_free(struct connector *c);

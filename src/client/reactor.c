@@ -121,20 +121,25 @@ int reactor_watch(struct reactor *r, struct reactor_io *io, int fd, bool wants_r
     return rc;
 }
 
-/* Taken out by hand: closing does not, if a forked process still has the descriptor. */
-void reactor_unwatch(struct reactor_io *io)
+void reactor_forget(struct reactor_io *io)
 {
     struct reactor *r = io->reactor;
 
     if (io->fd < 0)
         return;
-    if (r->pid == getpid())
-        reactor_ctl(io, EPOLL_CTL_DEL);
     for (int i = 0; i < r->n_events; i++)
         if (r->events[i].data.ptr == io)
             r->events[i].data.ptr = NULL;
     set_foreground(r, r->n_foreground - !io->is_background);
     io->fd = -1;
+}
+
+/* Taken out by hand: closing does not, if a forked process still has the descriptor. */
+void reactor_unwatch(struct reactor_io *io)
+{
+    if (io->fd >= 0 && io->reactor->pid == getpid())
+        reactor_ctl(io, EPOLL_CTL_DEL);
+    reactor_forget(io);
 }
 
 void reactor_want_room(struct reactor_io *io, bool wants_room)

@@ -54,6 +54,8 @@ void reactor_fini(struct reactor *r);
  */
 int reactor_watch(struct reactor *r, struct reactor_io *io, int fd, bool wants_room);
 void reactor_unwatch(struct reactor_io *io);
+/* reactor_forget - the same for one that is closed already, and no other process has */
+void reactor_forget(struct reactor_io *io);
 void reactor_want_room(struct reactor_io *io, bool wants_room);
 void reactor_set_background(struct reactor_io *io, bool is_background);
 

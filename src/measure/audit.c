@@ -513,18 +513,6 @@ void audit_options_init(struct audit_options *o, const char *address)
     };
 }
 
-static bool options_fit(const struct audit_options *o)
-{
-    return o->address && o->lanes >= 1 && o->lanes <= AUDIT_LANES_MAX &&
-           o->churn_lanes <= o->lanes && o->slow_lanes <= o->lanes - o->churn_lanes &&
-           o->churn_messages >= 1 && o->slow_pieces >= 1 && o->slow_size >= AUDIT_HEADER_BYTES &&
-           o->slow_size <= UINT32_MAX / 2 && o->depth >= 1 && o->depth <= AUDIT_DEPTH_MAX &&
-           o->think_min_ms <= o->think_max_ms && o->slow_gap_min_ms <= o->slow_gap_max_ms &&
-           o->size_min >= AUDIT_HEADER_BYTES && o->size_min <= o->size_max &&
-           o->size_max <= UINT32_MAX / 2 && o->separator_len <= sizeof(o->separator) &&
-           audit_separator_is_fit(o->separator, o->separator_len);
-}
-
 static int find_addresses(struct audit *a, struct addresses *ret)
 {
     struct addr addr;
@@ -561,8 +549,6 @@ int audit_start(struct ev_loop *loop, const struct audit_options *o, struct audi
     struct audit *a;
     int rc;
 
-    if (!options_fit(o))
-        return -EINVAL;
     a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
@@ -682,13 +668,4 @@ unsigned audit_inside(const struct audit *a)
     for (unsigned i = 0; i < a->options.lanes; i++)
         n += lane_is_there(&a->lanes[i]) && a->lanes[i].check.n_begun > a->lanes[i].check.n_written;
     return n;
-}
-
-int audit_run_blocking(const struct audit_options *o, struct audit **ret)
-{
-    int rc = o->messages == 0 && o->duration_ms == 0 ? -EINVAL : audit_start(NULL, o, ret);
-
-    while (rc == 0 && !audit_is_done(*ret))
-        flow_turn(&(*ret)->flow, DEADLINE_NEVER);
-    return rc;
 }

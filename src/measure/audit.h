@@ -86,7 +86,7 @@ struct audit;
 /*
  * audit_start - begin to connect and to send
  * @loop  borrowed: drives it; NULL = flow_turn of audit_flow does
- * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, -EINVAL (an option) or -ENOMEM. Only a name as
+ * Returns 0, ARB_UNRESOLVED, ARB_NO_RESOLVER, -EINVAL (the address) or -ENOMEM. Only a name as
  * address may block.
  */
 int audit_start(struct ev_loop *loop, const struct audit_options *o, struct audit **ret);
@@ -129,11 +129,5 @@ unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_
  * sending a message */
 unsigned audit_talking(const struct audit *a);
 unsigned audit_inside(const struct audit *a);
-
-/*
- * audit_run_blocking - all of it, until the options' duration or messages
- * @ret  on 0: owned by the caller, audit_free(). Returns as audit_start. Blocks.
- */
-int audit_run_blocking(const struct audit_options *o, struct audit **ret);
 
 #endif

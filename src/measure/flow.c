@@ -91,8 +91,8 @@ static void lane_hang_up(struct lane *l)
 {
     int fd = l->io.fd;
 
-    reactor_unwatch(&l->io);
     fds_close(&fd);
+    reactor_forget(&l->io);
 }
 
 /* Returns as connect_begin. */
@@ -295,7 +295,7 @@ static int find_first(const struct addresses *all, uint64_t deadline_ns)
 
     if (reactor_init(&reactor, NULL, NULL) < 0)
         return 0;
-    c = connector_new(&reactor, all, 0, NULL, on_first, &first);
+    c = connector_new(&reactor, all, 0, on_first, &first);
     if (c)
         connector_start(c);
     while (c && !first.is_done && clock_mono_ns() < deadline_ns)
