@@ -230,7 +230,7 @@ $(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
 # The test build: the same server with a worker that can be told to fail. Its object comes before the
 # archive, which has the shipped one.
 HOOKED  := $(B)/test/echo-arbiter
-LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,transfer_send transfer_receive upgrade_exec_guard scoreboard_layout setsockopt)
+LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,move_send move_receive upgrade_exec_guard scoreboard_layout setsockopt)
 $(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
 $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
 	@mkdir -p $(@D)
@@ -243,7 +243,7 @@ LIBS_test_scoreboard := -Wl,--wrap=fallocate
 LIBS_test_log_writer := -Wl,--wrap=open
 LIBS_test_sinks := $(addprefix -Wl$(comma)--wrap=,log_writer_start waitpid kill poll clock_gettime)
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
-LIBS_test_transfer_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
+LIBS_test_move_pair_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
 $(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
@@ -294,8 +294,8 @@ _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
-PROOFS  := $(foreach t,prove spread rescue handover handover_kill upgrade,$(filter %/test_$(t),$(IT)))
-MOVING  := $(B)/tests/bench/bench_transfer
+PROOFS  := $(foreach t,prove spread rescue move moved_kill upgrade,$(filter %/test_$(t),$(IT)))
+MOVING  := $(B)/tests/bench/bench_move
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)
 	@[ "$$(id -u)" != 0 ] || $(MOVING) 10000 5 65534

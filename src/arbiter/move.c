@@ -99,13 +99,13 @@ static bool is_taking(const struct arbiter *a, const struct child *taker)
 }
 
 /* By the counters: a giver's report may be overtaken by its exit. */
-static uint64_t handed_out(struct arbiter *a)
+static uint64_t moved_out(struct arbiter *a)
 {
-    uint64_t n = counter_get(&a->totals.handed_out);
+    uint64_t n = counter_get(&a->totals.moved_out);
 
     for_each_child (a, c) {
         tally_take(&c->tally, &c->score->counters, clock_mono_ns());
-        n += counter_get(&c->tally.sum.handed_out);
+        n += counter_get(&c->tally.sum.moved_out);
     }
     return n;
 }
@@ -115,7 +115,7 @@ static void begin_move(struct arbiter *a)
     if (a->moves.since_ms)
         return;
     a->moves.since_ms = clock_mono_ms();
-    a->moves.before = handed_out(a);
+    a->moves.before = moved_out(a);
 }
 
 /* @args is taken over; gets the list of those that could be introduced. Returns 0, or -errno and
@@ -357,7 +357,7 @@ void move_log(struct arbiter *a)
 
     if (!m->since_ms || is_unfinished(a))
         return;
-    count = handed_out(a) - m->before;
+    count = moved_out(a) - m->before;
     if (count > 0)
         LOG_AT_(a->log, m->is_wanted ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, log_emit,
                 "connections changed hands", F_UINT("count", count),

@@ -45,9 +45,9 @@ void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
 /* Each connection comes in one way and goes out one way. */
 void tally_end(struct tally *t)
 {
-    const uint64_t n_in = counter_get(&t->sum.accepted) + counter_get(&t->sum.handed_in) +
+    const uint64_t n_in = counter_get(&t->sum.accepted) + counter_get(&t->sum.moved_in) +
                           counter_get(&t->sum.rescued);
-    uint64_t n_out = counter_get(&t->sum.handed_out);
+    uint64_t n_out = counter_get(&t->sum.moved_out);
 
 #define X(field, help)                                                                             \
     if (strncmp(#field, "closed_", 7) == 0)                                                        \
@@ -131,8 +131,8 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
     message_set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
-    message_set_uint(w, "handed_in", counter_get(&sum->handed_in));
-    message_set_uint(w, "handed_out", counter_get(&sum->handed_out));
+    message_set_uint(w, "moved_in", counter_get(&sum->moved_in));
+    message_set_uint(w, "moved_out", counter_get(&sum->moved_out));
     json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     set_counters(counters, sum);

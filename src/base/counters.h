@@ -16,8 +16,8 @@
     X(requests,               "complete messages answered")                                        \
     X(bytes_in,               "bytes read from clients")                                           \
     X(bytes_out,              "bytes written to clients")                                          \
-    X(handed_in,              "connections taken over from another worker")                        \
-    X(handed_out,             "connections given to another worker")                               \
+    X(moved_in,              "connections taken over from another worker")                        \
+    X(moved_out,             "connections given to another worker")                               \
     X(rescued,                "connections collected from a worker that crashed or hung")            \
     X(left,                   "connections that a worker had open when it died; see rescued")      \
     X(closed_peer,            "connections ended by the peer between messages")                    \

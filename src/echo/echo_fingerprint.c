@@ -4,7 +4,7 @@
  */
 #include "echo/echo.h"
 #include "base/hash.h"
-#include "wire/handover.h"
+#include "wire/moved.h"
 
 uint64_t echo_rule_fingerprint(const struct frame_rule *r)
 {

@@ -1,5 +1,5 @@
 /*
- * A connection from inside: private to net/conn*.c and to the hand-over. What has to travel with a
+ * A connection from inside: private to net/conn*.c and to moves. What has to travel with a
  * connection is small and explicit: tail, output, resume, protocol state, phase, end, is_eof, and
  * the two times from which its deadlines count.
  */
@@ -8,7 +8,7 @@
 
 #include "net/conn.h"
 #include "net/conn_marks.h"
-#include "wire/handover.h"
+#include "wire/moved.h"
 
 /* The numbers of phases and ends travel between workers of different versions: append only. */
 enum conn_phase {

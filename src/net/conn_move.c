@@ -1,6 +1,6 @@
 /*
  * The way of a connection out to another process, and in from one. Runs in a worker; who owns it
- * meanwhile is decided by net/transfer*.
+ * meanwhile is decided by net/move*.
  */
 #include "net/conn_move.h"
 
@@ -10,11 +10,10 @@
 
 #include "base/passed.h"
 
-_Static_assert((int)CONN_OPEN == (int)HANDOVER_OPEN &&
-                   (int)CONN_DELIVERING == (int)HANDOVER_DELIVERING &&
-                   (int)CONN_LINGERING == (int)HANDOVER_LINGERING,
+_Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
+                   (int)CONN_LINGERING == (int)MOVED_LINGERING,
                "phases travel as they are");
-_Static_assert((int)PROTOCOL_STATE_MAX == (int)HANDOVER_STATE_MAX, "states travel as they are");
+_Static_assert((int)PROTOCOL_STATE_MAX == (int)MOVED_STATE_MAX, "states travel as they are");
 
 /* Of one that ends nothing but its bytes matter, and of an idle one perhaps nothing at all. */
 static bool has_state(const struct conn *c)
@@ -69,7 +68,7 @@ static uint32_t since_age_ms(const struct conn *c)
     return conn_is_idle(c) && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
 }
 
-int conn_export(const struct conn *c, uint8_t *state, struct handover_record *ret)
+int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret)
 {
     const struct protocol_binding *b = &conn_set_of(c)->binding;
     size_t state_len = 0;
@@ -78,8 +77,8 @@ int conn_export(const struct conn *c, uint8_t *state, struct handover_record *re
         state_len = b->protocol->save(b->context, c->state, state, PROTOCOL_STATE_MAX);
     if (state_len > PROTOCOL_STATE_MAX)
         return -ENOTSUP;
-    *ret = (struct handover_record){
-        .phase = (enum handover_phase)c->phase,
+    *ret = (struct moved_record){
+        .phase = (enum moved_phase)c->phase,
         .end = c->end,
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
@@ -122,7 +121,7 @@ void conn_give_away(struct conn *c)
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
     set->n_open--;
-    counter_add(&set->counters->handed_out, 1);
+    counter_add(&set->counters->moved_out, 1);
 }
 
 void conn_forget(struct conn *c)
@@ -132,7 +131,7 @@ void conn_forget(struct conn *c)
     free(c);
 }
 
-static int import_bytes(struct conn *c, const struct handover_record *r, bool is_same_rule)
+static int import_bytes(struct conn *c, const struct moved_record *r, bool is_same_rule)
 {
     struct conn_set *set = conn_set_of(c);
     const struct protocol_binding *b = &set->binding;
@@ -151,8 +150,8 @@ static int import_bytes(struct conn *c, const struct handover_record *r, bool is
     return rc;
 }
 
-int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
-                bool is_same_rule, struct conn **ret)
+int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
+                struct conn **ret)
 {
     struct conn *c = conn_new(set, fd);
     int rc;
@@ -183,7 +182,7 @@ void conn_serve_imported(struct conn *c, bool is_same_rule)
     struct conn_set *set = conn_set_of(c);
 
     set->n_open++;
-    counter_add(&set->counters->handed_in, 1);
+    counter_add(&set->counters->moved_in, 1);
     serve(c);
     if (!is_same_rule && c->phase == CONN_OPEN && c->tail.block) {
         conn_rethink(c);

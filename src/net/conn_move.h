@@ -1,13 +1,13 @@
 /*
  * The way of a connection out to another process, and in from one: private to net/conn_move.c and
- * the hand-over. A detached connection is in no list of the set and is neither watched nor timed:
+ * the move. A detached connection is in no list of the set and is neither watched nor timed:
  * its link is the caller's. It counts in n_open until it is given away.
  */
 #ifndef NET_CONN_MOVE_H
 #define NET_CONN_MOVE_H
 
 #include "net/conn_impl.h"
-#include "wire/handover.h"
+#include "wire/moved.h"
 
 /* conn_is_movable - could another process go on with it? */
 bool conn_is_movable(const struct conn *c);
@@ -32,7 +32,7 @@ void conn_arrive(const struct conn *c);
  * @state  of PROTOCOL_STATE_MAX bytes
  * Returns 0 or -ENOTSUP (the protocol could not save it).
  */
-int conn_export(const struct conn *c, uint8_t *state, struct handover_record *ret);
+int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret);
 
 /* conn_resume - it is this set's to serve again */
 void conn_resume(struct conn *c);
@@ -48,8 +48,8 @@ void conn_forget(struct conn *c);
  * @is_same_rule  the giver's protocol had the same rules
  * Returns 0, -ENOMEM or -EBADMSG; on failure @fd is still the caller's.
  */
-int conn_import(struct conn_set *set, int fd, const struct handover_record *record,
-                bool is_same_rule, struct conn **ret);
+int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
+                struct conn **ret);
 
 /* conn_serve_imported - begin to serve what was imported; under other rules its tail is looked at
  * anew */

@@ -84,7 +84,7 @@ static json_t *do_stop(struct worker *w, const struct request *r)
     if (graceful && !json_is_true(graceful))
         worker_quit(w);
     else if (json_array_size(json_object_get(r->args, "to")) > 0)
-        worker_hand_over(w, r->fds, r->n_fds);
+        worker_move_all(w, r->fds, r->n_fds);
     else
         worker_drain(w);
     return NULL;
@@ -93,8 +93,7 @@ static json_t *do_stop(struct worker *w, const struct request *r)
 static json_t *do_take(struct worker *w, const struct request *r)
 {
     if (r->n_fds > 0)
-        transfers_take(&w->transfers, json_string_value(json_object_get(r->args, "from")),
-                       &r->fds[0]);
+        moves_take(&w->moves, json_string_value(json_object_get(r->args, "from")), &r->fds[0]);
     return NULL;
 }
 
@@ -102,8 +101,7 @@ static json_t *do_give(struct worker *w, const struct request *r)
 {
     json_t *count = json_object_get(r->args, "count");
 
-    transfers_give(&w->transfers, r->fds, r->n_fds,
-                   count ? (size_t)json_integer_value(count) : SIZE_MAX);
+    moves_give(&w->moves, r->fds, r->n_fds, count ? (size_t)json_integer_value(count) : SIZE_MAX);
     return NULL;
 }
 

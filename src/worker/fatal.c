@@ -19,7 +19,7 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config.h"
-#include "net/transfer_crash.h"
+#include "net/move_crash.h"
 #include "worker/rescue.h"
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
@@ -111,8 +111,8 @@ static void rescue_idle(const struct crash *c)
 /* Takes are closed before anything is waited for: two workers may give to each other. */
 static void rescue_moving(const struct crash *c)
 {
-    transfer_crash_close_takes(c->conns->marks, c->conns->n_marks);
-    if (transfer_crash_reclaim(c->conns->marks, c->conns->n_marks))
+    move_crash_close_takes(c->conns->marks, c->conns->n_marks);
+    if (move_crash_reclaim(c->conns->marks, c->conns->n_marks))
         rescue_idle(c);
 }
 

@@ -15,7 +15,7 @@
 #include "worker/accept.h"
 #include "worker/heartbeat.h"
 #include "worker/rescue.h"
-#include "worker/transfers.h"
+#include "worker/moves.h"
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
@@ -24,7 +24,7 @@ struct worker {
     struct mailbox mailbox;
     struct conn_set conns;
     struct acceptor acceptor;
-    struct transfers transfers;
+    struct moves moves;
     struct heartbeat heartbeat;
     struct rescue rescue; /* of this slot */
     struct rescue foreign; /* of a slot that nobody fills any more */
@@ -54,10 +54,10 @@ void worker_run(struct worker *w);
 void worker_drain(struct worker *w);
 void worker_quit(struct worker *w);
 
-/* worker_hand_over - accept no more, give all connections away over @fds, which are taken over, and
- * end; with what stays go on serving until the arbiter, who is told, says drain or hand over again
+/* worker_move_all - accept no more, give all connections away over @fds, which are taken over, and
+ * end; with what stays go on serving until the arbiter, who is told, says drain or move again
  */
-void worker_hand_over(struct worker *w, int *fds, size_t n_fds);
+void worker_move_all(struct worker *w, int *fds, size_t n_fds);
 
 /* worker_on_closed - a connection is gone; worker_on_moved - some have come from or gone to another
  * worker, or will go no more */

@@ -33,7 +33,7 @@ static void on_beat(struct heartbeat *h)
         worker_ask_for_heir(w, "SIGTERM");
     if (counter_get(&w->record->counters.requests) >= w->max_requests)
         worker_ask_for_heir(w, "max_requests");
-    transfers_tell(&w->transfers);
+    moves_tell(&w->moves);
 }
 
 static void on_second(struct heartbeat *h)
@@ -80,9 +80,9 @@ static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents 
     }
 }
 
-static void on_moved(struct transfers *transfers)
+static void on_moved(struct moves *moves)
 {
-    worker_on_moved(container_of(transfers, struct worker, transfers));
+    worker_on_moved(container_of(moves, struct worker, moves));
 }
 
 static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
@@ -155,11 +155,11 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
         return rc;
     ev_signal_init(&w->term, on_term, SIGTERM);
     ev_signal_start(w->loop, &w->term);
-    w->transfers.boot = w->boot;
-    w->transfers.conns = &w->conns;
-    w->transfers.mailbox = &w->mailbox;
-    w->transfers.on_moved = on_moved;
-    transfers_init(&w->transfers);
+    w->moves.boot = w->boot;
+    w->moves.conns = &w->conns;
+    w->moves.mailbox = &w->mailbox;
+    w->moves.on_moved = on_moved;
+    moves_init(&w->moves);
     mailbox_start(&w->mailbox, w->loop, w->boot->mailbox_fd, on_message, on_mailbox_close);
     return 0;
 }
@@ -209,7 +209,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 
     worker_set_state(&w, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
-    transfers_fini(&w.transfers);
+    moves_fini(&w.moves);
     rescue_stop(&w.rescue);
     rescue_stop(&w.foreign);
     conn_set_fini(&w.conns);

@@ -113,7 +113,7 @@ static void begin_to_leave(struct worker *w)
     acceptor_stop(&w->acceptor);
     rescue_stop(&w->rescue);
     rescue_finish(&w->foreign);
-    transfers_close(&w->transfers);
+    moves_close(&w->moves);
     ev_timer_init(&w->patience, on_patience_ends, (double)w->boot->config->exit_timeout_ms / 1e3,
                   0.);
     ev_timer_start(w->loop, &w->patience);
@@ -126,7 +126,7 @@ void worker_drain(struct worker *w)
     drain_rest(w);
 }
 
-void worker_hand_over(struct worker *w, int *fds, size_t n_fds)
+void worker_move_all(struct worker *w, int *fds, size_t n_fds)
 {
     if (!w->is_draining) {
         begin_to_leave(w);
@@ -134,14 +134,14 @@ void worker_hand_over(struct worker *w, int *fds, size_t n_fds)
         ev_timer_init(&w->hope, on_hope_ends, (double)w->boot->config->exit_timeout_ms / 2e3, 0.);
         ev_timer_start(w->loop, &w->hope);
     }
-    transfers_give(&w->transfers, fds, n_fds, SIZE_MAX);
+    moves_give(&w->moves, fds, n_fds, SIZE_MAX);
     worker_on_moved(w);
 }
 
 void worker_on_moved(struct worker *w)
 {
     acceptor_on_moved(&w->acceptor);
-    if (w->is_draining && !transfers_is_giving(&w->transfers))
+    if (w->is_draining && !moves_is_giving(&w->moves))
         acceptor_fini(&w->acceptor);
     leave_if_drained(w);
 }

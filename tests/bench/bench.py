@@ -234,7 +234,7 @@ def spread(out, ours):
 
 
 def other_programs(out):
-    for name in ("bench_transfer", "bench_frame"):
+    for name in ("bench_move", "bench_frame"):
         text = subprocess.run([measure.program(name)], capture_output=True, text=True, check=True,
                               preexec_fn=measure.on_cpus(*([measure.server_cpu] if name == "bench_frame"
                                                            else measure.available)))

@@ -258,7 +258,7 @@ event()
     local name=$1 ms cpu moved echoed lost wrong waits p50 p99 p999 most m50 m99
     shift
     old=$(children)
-    moved=$(total handed_in)
+    moved=$(total moved_in)
     ask probe
     sleep 0.5
     begun=$EPOCHREALTIME cpu=$(cpu_seconds)
@@ -266,7 +266,7 @@ event()
     ms=$(elapsed "$begun") cpu=$(awk "BEGIN { print $(cpu_seconds) - $cpu }")
     ask rest
     read -r waits _ p50 p99 p999 _ m50 m99 most <<<"$answer"
-    moved=$(($(total handed_in) - moved))
+    moved=$(($(total moved_in) - moved))
     ask touch
     read -r echoed lost wrong <<<"$answer"
     lost=$((lost - lost_before)) wrong=$((wrong - wrong_before))

@@ -4,7 +4,7 @@
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang, wait (until the file is
- * gone); see also transfer_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …,
+ * gone); see also move_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …,
  * exit0, exit3, spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX
  * fills its record of the scoreboard with the byte XX, trespass writes into another's, mute shuts
  * down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory, linger

@@ -87,7 +87,7 @@ static uint64_t moves(struct chaos *c)
 {
     json_t *info = chaos_must_succeed(c, "info", "");
     const uint64_t n =
-        chaos_number(info, "totals", "handed_in") + chaos_number(info, "totals", "handed_out");
+        chaos_number(info, "totals", "moved_in") + chaos_number(info, "totals", "moved_out");
 
     json_decref(info);
     return n;

@@ -70,7 +70,7 @@ static void info__json__all_fields_and_exact_sums(void **state)
     static const char *const worker_fields[] = {
         "id",        "slot",        "incarnation", "pid",          "state",
         "uptime",    "connections", "accepted",    "requests",     "bytes_in",
-        "bytes_out", "handed_in",   "handed_out",  "heartbeat_age"};
+        "bytes_out", "moved_in",    "moved_out",   "heartbeat_age"};
     static const char *const counters[] = {
 #define X(field, help) #field,
         COUNTERS(X)

@@ -100,7 +100,7 @@ static void reload__open_connections__live_on_in_new_workers(void **state)
 }
 
 /* They drain a few at a time: nobody may be forgotten. */
-static void reload__more_workers_than_processors__all_hand_over(void **state)
+static void reload__more_workers_than_processors__all_move(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { workers = 16; };");
@@ -488,7 +488,7 @@ int main(void)
         IT(reload__number_of_workers__follows_the_file),
         IT(reload__new_limit__holds_for_new_connections),
         IT(reload__open_connections__live_on_in_new_workers),
-        IT(reload__more_workers_than_processors__all_hand_over),
+        IT(reload__more_workers_than_processors__all_move),
         IT(reload__bad_file__changes_nothing),
         IT(reload__empty_or_gutted_file__refused_unless_forced),
         IT(reload__key_that_needs_a_start__is_refused),

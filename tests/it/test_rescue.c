@@ -116,7 +116,7 @@ static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **stat
 
     connect_all(s);
     server_must_idle(s);
-    /* Stopped, it cannot hand over; then it dies with its slot gone. */
+    /* Stopped, it cannot give; then it dies with its slot gone. */
     pid_t last = server_slot_pid(s, 2);
     kill(last, SIGSTOP);
     server_signal(s, SIGTTOU);
@@ -278,7 +278,7 @@ static void rescue__draining_one_hangs__none_is_lost(void **state)
     must_all_live_on_in_another(s, victim, "hung while it drains");
 }
 
-/* Nobody can tell it to hand over any more, and the listener is not its own to shut down. */
+/* Nobody can tell it to give any more, and the listener is not its own to shut down. */
 static void rescue__mailbox_closed__aborted_and_none_is_lost(void **state)
 {
     struct it *it = *state;

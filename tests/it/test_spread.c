@@ -36,7 +36,7 @@ static struct shares shares_of(struct server *s)
         sh.most = MAX(sh.most, open);
         sh.total += open;
         sh.surplus += open > PEERS / n ? open - PEERS / n : 0;
-        sh.moved += r ? counter_get(&r->counters.handed_out) : 0;
+        sh.moved += r ? counter_get(&r->counters.moved_out) : 0;
     }
     return sh;
 }
@@ -50,7 +50,7 @@ static double ratio_of(const struct shares *sh)
 static bool is_whole(struct server *s)
 {
     return shares_of(s).total == PEERS &&
-           server_counter(s, handed_in) == server_counter(s, handed_out);
+           server_counter(s, moved_in) == server_counter(s, moved_out);
 }
 
 /* Looks until it is even. Returns the milliseconds since @since_ms. */

@@ -130,8 +130,8 @@ static void sums__twenty_workers_killed__sums_as_the_clients_counted(void **stat
 /* Every connection has come in one way, and has gone out one way or is open. */
 static void must_add_up(const json_t *info)
 {
-    uint64_t in = total(info, "accepted") + total(info, "handed_in") + total(info, "rescued");
-    uint64_t out = total(info, "connections") + total(info, "handed_out") + total(info, "left");
+    uint64_t in = total(info, "accepted") + total(info, "moved_in") + total(info, "rescued");
+    uint64_t out = total(info, "connections") + total(info, "moved_out") + total(info, "left");
 
     for (size_t i = 0; i < ARRAY_SIZE(counter_names); i++)
         if (strncmp(counter_names[i], "closed_", 7) == 0)

@@ -74,8 +74,8 @@ static struct sight look_at(const struct scoreboard *board)
         now.n++;
         now.accepting += state == ACTOR_RUN && counter_get(&r->is_accepting);
         now.processes = mixed(mixed(mixed(now.processes, i), counter_get(&id->incarnation)), state);
-        now.moved = mixed(mixed(mixed(now.moved, i), counter_get(&r->counters.handed_in)),
-                          counter_get(&r->counters.handed_out));
+        now.moved = mixed(mixed(mixed(now.moved, i), counter_get(&r->counters.moved_in)),
+                          counter_get(&r->counters.moved_out));
     }
     return now;
 }

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "net/conn_impl.h"
-#include "net/transfer_rules.h"
+#include "net/move_rules.h"
 #include "support/conn_rig.h"
 #include "support/tables.h"
 

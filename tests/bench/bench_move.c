@@ -1,6 +1,6 @@
 /*
  * How long does it take to move idle connections from one process to another, and what does it
- * cost? bench_transfer [CONNECTIONS [ROUNDS [UID]]]: TCP over loopback, the clients in a third
+ * cost? bench_move [CONNECTIONS [ROUNDS [UID]]]: TCP over loopback, the clients in a third
  * process; with UID, as that user. The median round counts.
  */
 #include "bench/bench.h"
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "echo/echo.h"
-#include "net/transfer.h"
+#include "net/move.h"
 
 enum { ROUNDS_MAX = 99, USER_MAX = 1 << 30 };
 
@@ -32,8 +32,8 @@ static struct worker {
     struct conn_set set;
     struct counters counters;
     struct frame_rule rule;
-    struct transfer_out out;
-    struct transfer_in in;
+    struct move_out out;
+    struct move_in in;
     uint64_t cpu_ns; /* when it began */
 } w;
 
@@ -45,7 +45,7 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void on_given(struct transfer_out *t)
+static void on_given(struct move_out *t)
 {
     if (!t->is_done)
         return;
@@ -55,7 +55,7 @@ static void on_given(struct transfer_out *t)
     shared->is_given = true;
 }
 
-static void on_taken(struct transfer_in *t)
+static void on_taken(struct move_in *t)
 {
     if (!t->is_done)
         return;
@@ -88,7 +88,7 @@ static _Noreturn void give(int listener, int fd, unsigned n)
     ev_run(w.loop, EVRUN_NOWAIT);
     shared->is_ready = true;
     w.cpu_ns = cpu_ns();
-    if (transfer_give(&w.out, &w.set, &fd, 1, SIZE_MAX, on_given) < 0)
+    if (move_give(&w.out, &w.set, &fd, 1, SIZE_MAX, on_given) < 0)
         bench_die("give");
     for (;;)
         ev_run(w.loop, 0);
@@ -100,7 +100,7 @@ static _Noreturn void take(int fd, unsigned n)
     while (!shared->is_ready)
         usleep(1000);
     w.cpu_ns = cpu_ns();
-    transfer_take(&w.in, &w.set, fd, n, on_taken);
+    move_take(&w.in, &w.set, fd, n, on_taken);
     for (;;)
         ev_run(w.loop, 0);
 }
@@ -233,11 +233,10 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < rounds; i++)
         all[i] = run(clients, n);
     qsort(all, rounds, sizeof(*all), by_time);
-    printf(
-        "hand-over  %u idle connections as %s: %.1f ms; CPU per connection: giver %.2f us, taker "
-        "%.2f us\n",
-        n, geteuid() == 0 ? "root" : "an ordinary user", median->ms, median->giver_us,
-        median->taker_us);
+    printf("move  %u idle connections as %s: %.1f ms; CPU per connection: giver %.2f us, taker "
+           "%.2f us\n",
+           n, geteuid() == 0 ? "root" : "an ordinary user", median->ms, median->giver_us,
+           median->taker_us);
     free(clients);
     return 0;
 }

@@ -17,16 +17,16 @@
 #include "base/util.h"
 #include "echo/echo.h"
 #include "net/conn_marks.h"
-#include "net/transfer_crash.h"
-#include "support/transfer_rig.h"
+#include "net/move_crash.h"
+#include "support/move_rig.h"
 
 enum { MIB = 1 << 20, PLENTY = 20000 };
 
-static struct transfer_rig t;
+static struct move_rig t;
 
 static int setup_with(size_t n_takers, const struct conn_limits *limits)
 {
-    transfer_rig_init(&t, n_takers, limits);
+    move_rig_init(&t, n_takers, limits);
     return 0;
 }
 
@@ -42,7 +42,7 @@ static int setup_three(void **state UNUSED)
 
 static int teardown(void **state UNUSED)
 {
-    transfer_rig_fini(&t);
+    move_rig_fini(&t);
     return 0;
 }
 
@@ -51,7 +51,7 @@ static void move(size_t count)
     for (size_t i = 0; i < t.n_takers; i++)
         taker_takes(&t.takers[i], PLENTY);
     giver_gives(&t, count);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
 }
 
 static struct rig *taker(void)
@@ -65,10 +65,10 @@ static void expect_moved(size_t n, size_t stayed)
 
     assert_int_equal(t.out.n_moved, n);
     assert_int_equal(t.out.n_stayed, stayed);
-    assert_int_equal(counter_get(&t.giver.counters.handed_out), n);
+    assert_int_equal(counter_get(&t.giver.counters.moved_out), n);
     for (size_t i = 0; i < t.n_takers; i++)
         if (t.takers[i].rig.loop)
-            taken += counter_get(&t.takers[i].rig.counters.handed_in);
+            taken += counter_get(&t.takers[i].rig.counters.moved_in);
     assert_int_equal(taken, n);
 }
 
@@ -85,23 +85,23 @@ static uint8_t *payload(size_t n)
 
 /* --- what travels ----------------------------------------------------------------------------- */
 
-static void transfer__600_idle__all_live_on_and_the_giver_has_none(void **state UNUSED)
+static void move__600_idle__all_live_on_and_the_giver_has_none(void **state UNUSED)
 {
     const int tcp = rig_connect_tcp(&t.giver);
 
-    transfer_rig_connect(&t, 600);
+    move_rig_connect(&t, 600);
     rig_run(&t.giver);
     move(SIZE_MAX);
     expect_moved(601, 0);
     assert_int_equal(t.giver.set.n_open, 0);
     assert_int_equal(taker()->set.n_open, 601);
     giver_dies(&t);
-    transfer_rig_expect_echoes(&t, 600);
-    assert_true(transfer_rig_echo(&t, tcp));
+    move_rig_expect_echoes(&t, 600);
+    assert_true(move_rig_echo(&t, tcp));
     close(tcp);
 }
 
-static void transfer__message_arrives_on_the_way__answered_once_by_the_taker(void **state UNUSED)
+static void move__message_arrives_on_the_way__answered_once_by_the_taker(void **state UNUSED)
 {
     const int fd = rig_connect(&t.giver);
 
@@ -112,13 +112,13 @@ static void transfer__message_arrives_on_the_way__answered_once_by_the_taker(voi
     rig_expect_nothing(&t.giver, fd);
     assert_int_equal(counter_get(&t.giver.counters.bytes_in), 0);
     assert_int_equal(t.giver.set.n_open, 1); /* until it is answered, it is counted here */
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     rig_expect_text(taker(), fd, "on the way\r\n\r\n");
     rig_expect_nothing(taker(), fd);
     close(fd);
 }
 
-static void transfer__half_of_1_mib__finished_on_the_taker_without_a_rescan(void **state UNUSED)
+static void move__half_of_1_mib__finished_on_the_taker_without_a_rescan(void **state UNUSED)
 {
     uint8_t *data = payload(MIB);
     const int fd = rig_connect(&t.giver);
@@ -138,7 +138,7 @@ static void transfer__half_of_1_mib__finished_on_the_taker_without_a_rescan(void
 }
 
 /* Cut inside the separator, at every place of it. */
-static void transfer__separator_cut_by_the_move__found(void **state UNUSED)
+static void move__separator_cut_by_the_move__found(void **state UNUSED)
 {
     int fds[5];
 
@@ -157,7 +157,7 @@ static void transfer__separator_cut_by_the_move__found(void **state UNUSED)
     }
 }
 
-static void transfer__unsent_output__goes_on_from_the_taker(void **state UNUSED)
+static void move__unsent_output__goes_on_from_the_taker(void **state UNUSED)
 {
     const size_t len = 4 * MIB;
     uint8_t *data = payload(len);
@@ -179,7 +179,7 @@ static void transfer__unsent_output__goes_on_from_the_taker(void **state UNUSED)
     close(fd);
 }
 
-static void transfer__larger_than_a_batch__travels_alone(void **state UNUSED)
+static void move__larger_than_a_batch__travels_alone(void **state UNUSED)
 {
     uint8_t *data = payload(3 * MIB);
     int fds[6];
@@ -200,7 +200,7 @@ static void transfer__larger_than_a_batch__travels_alone(void **state UNUSED)
     free(data);
 }
 
-static void transfer__half_closed_peer_with_unread_replies__all_delivered(void **state UNUSED)
+static void move__half_closed_peer_with_unread_replies__all_delivered(void **state UNUSED)
 {
     const size_t len = 3 * MIB;
     uint8_t *data = payload(len);
@@ -221,7 +221,7 @@ static void transfer__half_closed_peer_with_unread_replies__all_delivered(void *
     close(fd);
 }
 
-static void transfer__quit_behind_unread_replies__delivered_then_closed(void **state UNUSED)
+static void move__quit_behind_unread_replies__delivered_then_closed(void **state UNUSED)
 {
     uint8_t *data = payload(2 * MIB);
     const int fd = rig_connect(&t.giver);
@@ -239,7 +239,7 @@ static void transfer__quit_behind_unread_replies__delivered_then_closed(void **s
     free(data);
 }
 
-static void transfer__lingering__ends_at_the_same_time_as_without_the_move(void **state UNUSED)
+static void move__lingering__ends_at_the_same_time_as_without_the_move(void **state UNUSED)
 {
     const int patient = rig_connect(&t.giver), quick = rig_connect(&t.giver);
 
@@ -262,12 +262,12 @@ static void transfer__lingering__ends_at_the_same_time_as_without_the_move(void 
 
 /* --- deadlines -------------------------------------------------------------------------------- */
 
-static void transfer__message_half_its_time_old__rest_of_it_on_the_taker(void **state UNUSED)
+static void move__message_half_its_time_old__rest_of_it_on_the_taker(void **state UNUSED)
 {
     const struct conn_limits limits = {.message_timeout_ms = 30000, .max_buffered = MIB};
     int fd;
 
-    transfer_rig_fini(&t);
+    move_rig_fini(&t);
     setup_with(1, &limits);
     fd = rig_connect(&t.giver);
     rig_send_text(&t.giver, fd, "slow");
@@ -282,13 +282,13 @@ static void transfer__message_half_its_time_old__rest_of_it_on_the_taker(void **
     rig_expect_closed(taker(), &taker()->counters.closed_message_timeout, 1);
 }
 
-static void transfer__unread_reply__its_deadline_travels(void **state UNUSED)
+static void move__unread_reply__its_deadline_travels(void **state UNUSED)
 {
     const struct conn_limits limits = {.write_timeout_ms = 10000, .max_buffered = 16 * MIB};
     uint8_t *data = payload(2 * MIB);
     int fd;
 
-    transfer_rig_fini(&t);
+    move_rig_fini(&t);
     setup_with(1, &limits);
     fd = rig_connect(&t.giver);
     rig_send(&t.giver, fd, data, 2 * MIB + 4);
@@ -303,12 +303,12 @@ static void transfer__unread_reply__its_deadline_travels(void **state UNUSED)
     close(fd);
 }
 
-static void transfer__keep_alive__idleness_counts_on(void **state UNUSED)
+static void move__keep_alive__idleness_counts_on(void **state UNUSED)
 {
     const struct conn_limits limits = {.keep_alive_ms = 10000, .max_buffered = MIB};
     int fd;
 
-    transfer_rig_fini(&t);
+    move_rig_fini(&t);
     setup_with(1, &limits);
     fd = rig_connect(&t.giver);
     rig_pass(&t.giver, 6000);
@@ -320,7 +320,7 @@ static void transfer__keep_alive__idleness_counts_on(void **state UNUSED)
     close(fd);
 }
 
-static void transfer__keep_alive_is_new_on_the_taker__begins_with_the_move(void **state UNUSED)
+static void move__keep_alive_is_new_on_the_taker__begins_with_the_move(void **state UNUSED)
 {
     const int fd = rig_connect(&t.giver);
 
@@ -346,7 +346,7 @@ static void use_separator(struct rig *r, const char *separator)
     r->set.binding.fingerprint = echo_rule_fingerprint(&r->rule);
 }
 
-static void transfer__other_separator__tail_is_looked_at_anew(void **state UNUSED)
+static void move__other_separator__tail_is_looked_at_anew(void **state UNUSED)
 {
     const int fd = rig_connect(&t.giver), idle = rig_connect(&t.giver);
 
@@ -364,7 +364,7 @@ static void transfer__other_separator__tail_is_looked_at_anew(void **state UNUSE
     close(idle);
 }
 
-static void transfer__smaller_max_message__tail_above_it_is_closed(void **state UNUSED)
+static void move__smaller_max_message__tail_above_it_is_closed(void **state UNUSED)
 {
     const int fd = rig_connect(&t.giver);
     uint8_t *data = payload(5000);
@@ -413,7 +413,7 @@ static const struct protocol counting = {
     .name = "count", .on_data = count_on_data, .save = count_save, .restore = count_restore};
 static const struct protocol counting_fixed = {.name = "count", .on_data = count_on_data};
 
-static void transfer__protocol_with_state__goes_on_with_it(void **state UNUSED)
+static void move__protocol_with_state__goes_on_with_it(void **state UNUSED)
 {
     int fds[300], odd;
 
@@ -439,7 +439,7 @@ static void transfer__protocol_with_state__goes_on_with_it(void **state UNUSED)
     close(odd);
 }
 
-static void transfer__protocol_that_cannot_save__stays_and_is_served(void **state UNUSED)
+static void move__protocol_that_cannot_save__stays_and_is_served(void **state UNUSED)
 {
     const int fd = rig_connect(&t.giver);
 
@@ -453,7 +453,7 @@ static void transfer__protocol_that_cannot_save__stays_and_is_served(void **stat
     close(fd);
 }
 
-static void transfer__idle_is_stateless_and_no_save__only_idle_ones_move(void **state UNUSED)
+static void move__idle_is_stateless_and_no_save__only_idle_ones_move(void **state UNUSED)
 {
     struct protocol bare = echo_server_protocol;
     const int idle = rig_connect(&t.giver), busy = rig_connect(&t.giver);
@@ -471,49 +471,49 @@ static void transfer__idle_is_stateless_and_no_save__only_idle_ones_move(void **
     rig_expect_text(&t.giver, busy, "half\r\n\r\n");
     close(idle);
     close(busy);
-    transfer_rig_settle(&t);
+    move_rig_settle(&t);
 }
 
-static void transfer__another_protocol__refused_at_once(void **state UNUSED)
+static void move__another_protocol__refused_at_once(void **state UNUSED)
 {
     taker()->set.binding.protocol = &counting;
-    transfer_rig_connect(&t, 300);
+    move_rig_connect(&t, 300);
     move(SIZE_MAX);
     expect_moved(0, 300);
     assert_int_equal(t.takers[0].in.error, -EPROTOTYPE);
-    transfer_rig_expect_echoes(&t, 300);
+    move_rig_expect_echoes(&t, 300);
 }
 
 /* --- refusals --------------------------------------------------------------------------------- */
 
-static void transfer__room_for_100_of_252__100_move_and_the_rest_stay(void **state UNUSED)
+static void move__room_for_100_of_252__100_move_and_the_rest_stay(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 252);
+    move_rig_connect(&t, 252);
     taker_takes(&t.takers[0], 100);
     giver_gives(&t, SIZE_MAX);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(100, 152);
     assert_int_equal(taker()->set.n_open, 100);
     assert_int_equal(t.giver.set.n_open, 152);
-    transfer_rig_expect_echoes(&t, 252);
+    move_rig_expect_echoes(&t, 252);
 }
 
 /* The room was there when the taker said so, and is gone when the batches come. */
-static void transfer__room_gone_meanwhile__refused_ones_stay(void **state UNUSED)
+static void move__room_gone_meanwhile__refused_ones_stay(void **state UNUSED)
 {
     int late[400];
 
-    transfer_rig_connect(&t, 600);
+    move_rig_connect(&t, 600);
     taker_takes(&t.takers[0], 700);
     giver_gives(&t, SIZE_MAX);
     rig_run(&t.giver); /* three batches are on their way */
     for (size_t i = 0; i < ARRAY_SIZE(late); i++)
         late[i] = rig_connect(taker());
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(300, 300);
     assert_int_equal(t.takers[0].in.error, -ENOSPC);
     assert_int_equal(taker()->set.n_open, 700);
-    transfer_rig_expect_echoes(&t, 600);
+    move_rig_expect_echoes(&t, 600);
     for (size_t i = 0; i < ARRAY_SIZE(late); i++)
         close(late[i]);
 }
@@ -526,7 +526,7 @@ static int restore_all_but_five(const void *context, const uint8_t *data, size_t
     return rc == 0 && *ret_state == 5 ? -EBADMSG : rc;
 }
 
-static void transfer__one_cannot_be_restored__all_others_move(void **state UNUSED)
+static void move__one_cannot_be_restored__all_others_move(void **state UNUSED)
 {
     struct protocol picky = counting;
     int fds[301];
@@ -550,12 +550,12 @@ static void transfer__one_cannot_be_restored__all_others_move(void **state UNUSE
 }
 
 /* What the giver was allowed to hold is not lost because it moves. */
-static void transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on(void **state UNUSED)
+static void move__more_than_max_buffered_of_the_taker__all_move_and_go_on(void **state UNUSED)
 {
     uint8_t *data = payload(3 * MIB);
     int fat[3];
 
-    transfer_rig_connect(&t, 300);
+    move_rig_connect(&t, 300);
     for (size_t i = 0; i < ARRAY_SIZE(fat); i++) {
         fat[i] = rig_connect(&t.giver);
         rig_send(&t.giver, fat[i], data, 3 * MIB);
@@ -564,7 +564,7 @@ static void transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on(vo
     move(SIZE_MAX);
     expect_moved(303, 0);
     assert_in_range(taker()->set.pool.used_bytes, 9 * MIB, 9 * MIB + 4096);
-    transfer_rig_expect_echoes(&t, 300);
+    move_rig_expect_echoes(&t, 300);
     for (size_t i = 0; i < ARRAY_SIZE(fat); i++) {
         rig_send(taker(), fat[i], data + 3 * MIB, 4);
         rig_expect(taker(), fat[i], data, 3 * MIB + 4);
@@ -574,17 +574,17 @@ static void transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on(vo
     free(data);
 }
 
-static void transfer__taker_closes_itself_meanwhile__the_rest_stays(void **state UNUSED)
+static void move__taker_closes_itself_meanwhile__the_rest_stays(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 600);
+    move_rig_connect(&t, 600);
     taker_takes(&t.takers[0], PLENTY);
     giver_gives(&t, SIZE_MAX);
     rig_run(&t.giver);
     taker_turns(&t.takers[0]); /* one batch */
-    transfer_in_close(&t.takers[0].in);
-    transfer_rig_run(&t);
+    move_in_close(&t.takers[0].in);
+    move_rig_run(&t);
     expect_moved(252, 348);
-    transfer_rig_expect_echoes(&t, 600);
+    move_rig_expect_echoes(&t, 600);
 }
 
 /* --- sharing out ------------------------------------------------------------------------------ */
@@ -596,54 +596,54 @@ static void expect_shares(size_t a, size_t b, size_t c)
     assert_int_equal(t.takers[2].rig.set.n_open, c);
 }
 
-static void transfer__three_takers__even_shares(void **state UNUSED)
+static void move__three_takers__even_shares(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 1000);
+    move_rig_connect(&t, 1000);
     move(SIZE_MAX);
     expect_moved(1000, 0);
     expect_shares(334, 333, 333);
-    transfer_rig_expect_echoes(&t, 1000);
+    move_rig_expect_echoes(&t, 1000);
 }
 
-static void transfer__count__so_many_and_the_rest_is_served(void **state UNUSED)
+static void move__count__so_many_and_the_rest_is_served(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 1000);
+    move_rig_connect(&t, 1000);
     move(301);
     expect_moved(301, 0);
     expect_shares(101, 100, 100);
     assert_int_equal(t.giver.set.n_open, 699);
-    transfer_rig_expect_echoes(&t, 1000);
+    move_rig_expect_echoes(&t, 1000);
 }
 
-static void transfer__one_of_three_is_full__the_others_take_its_share(void **state UNUSED)
+static void move__one_of_three_is_full__the_others_take_its_share(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 900);
+    move_rig_connect(&t, 900);
     taker_takes(&t.takers[0], PLENTY);
     taker_takes(&t.takers[1], 50);
     taker_takes(&t.takers[2], PLENTY);
     giver_gives(&t, SIZE_MAX);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(900, 0);
     expect_shares(425, 50, 425);
 }
 
-static void transfer__one_of_three_never_takes__the_others_get_all(void **state UNUSED)
+static void move__one_of_three_never_takes__the_others_get_all(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 900);
+    move_rig_connect(&t, 900);
     taker_dies(&t.takers[1]);
     taker_takes(&t.takers[0], PLENTY);
     taker_takes(&t.takers[2], PLENTY);
     giver_gives(&t, SIZE_MAX);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(900, 0);
     assert_int_equal(t.takers[0].rig.set.n_open, 450);
-    transfer_rig_expect_echoes(&t, 900);
+    move_rig_expect_echoes(&t, 900);
 }
 
 /* One is alive and does not answer: it keeps what it was sent, and the others get the rest. */
-static void transfer__one_of_three_hangs__the_others_get_what_it_was_not_sent(void **state UNUSED)
+static void move__one_of_three_hangs__the_others_get_what_it_was_not_sent(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 6000);
+    move_rig_connect(&t, 6000);
     for (size_t i = 0; i < 3; i++)
         taker_takes(&t.takers[i], PLENTY);
     giver_gives(&t, SIZE_MAX);
@@ -655,22 +655,22 @@ static void transfer__one_of_three_hangs__the_others_get_what_it_was_not_sent(vo
     assert_false(t.out.is_done);
     assert_int_equal(t.out.n_moved, 6000 - 4 * 252);
     assert_int_equal(t.giver.set.n_open, 4 * 252);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(6000, 0);
-    transfer_rig_expect_echoes(&t, 6000);
+    move_rig_expect_echoes(&t, 6000);
 }
 
-static void transfer__nobody_to_take__done_at_once(void **state UNUSED)
+static void move__nobody_to_take__done_at_once(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 3);
+    move_rig_connect(&t, 3);
     taker_dies(&t.takers[0]);
     giver_gives(&t, SIZE_MAX);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     expect_moved(0, 3);
-    transfer_rig_expect_echoes(&t, 3);
+    move_rig_expect_echoes(&t, 3);
 }
 
-static void transfer__nothing_to_give__done_at_once(void **state UNUSED)
+static void move__nothing_to_give__done_at_once(void **state UNUSED)
 {
     move(SIZE_MAX);
     expect_moved(0, 0);
@@ -678,15 +678,15 @@ static void transfer__nothing_to_give__done_at_once(void **state UNUSED)
 
 /* --- a drain meanwhile ------------------------------------------------------------------------ */
 
-static void transfer__drain_while_on_the_way__refused_ones_are_drained(void **state UNUSED)
+static void move__drain_while_on_the_way__refused_ones_are_drained(void **state UNUSED)
 {
-    transfer_rig_connect(&t, 10);
+    move_rig_connect(&t, 10);
     taker_takes(&t.takers[0], PLENTY);
     giver_gives(&t, SIZE_MAX);
     rig_run(&t.giver);
     conn_set_drain(&t.giver.set);
     taker_dies(&t.takers[0]);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     for (size_t i = 0; i < 10; i++)
         rig_expect_eof(&t.giver, t.peers[i]);
 }
@@ -712,20 +712,20 @@ static size_t watched(void)
     return n;
 }
 
-static void transfer__giver_lives_on__nothing_stale_in_its_epoll_set(void **state UNUSED)
+static void move__giver_lives_on__nothing_stale_in_its_epoll_set(void **state UNUSED)
 {
     size_t before;
 
-    transfer_rig_settle(&t);
+    move_rig_settle(&t);
     before = watched();
-    transfer_rig_connect(&t, 500);
+    move_rig_connect(&t, 500);
     rig_run(&t.giver);
     assert_int_equal(watched(), before + 500);
     move(400);
-    transfer_rig_settle(&t);
+    move_rig_settle(&t);
     /* The two ends of the pair were watched as well. */
     assert_int_equal(watched(), before + 500);
-    transfer_rig_expect_echoes(&t, 500);
+    move_rig_expect_echoes(&t, 500);
 }
 
 /* --- crashes ---------------------------------------------------------------------------------- */
@@ -743,7 +743,7 @@ static size_t count_marks(uint8_t from, uint8_t to)
 /* 300 are on their way to three takers, a tenth of them in the middle of a message. */
 static void send_300_to_three(void)
 {
-    transfer_rig_connect(&t, 300);
+    move_rig_connect(&t, 300);
     for (size_t i = 0; i < 300; i += 10)
         rig_send_text(&t.giver, t.peers[i], "half");
     rig_run(&t.giver);
@@ -758,10 +758,10 @@ static void send_300_to_three(void)
 
 static bool giver_reclaims(void)
 {
-    return transfer_crash_reclaim(t.giver.set.marks, t.giver.set.n_marks);
+    return move_crash_reclaim(t.giver.set.marks, t.giver.set.n_marks);
 }
 
-static void transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_two(void **s UNUSED)
+static void move_crash__taken_refused_and_given_back__idle_ones_of_the_last_two(void **s UNUSED)
 {
     struct giving rules[3];
     struct taker *crashes = &t.takers[1];
@@ -769,9 +769,9 @@ static void transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_
     send_300_to_three();
     taker_turns(&t.takers[0]);
     ev_io_stop(crashes->rig.loop, &crashes->in.io);
-    transfer_crash_close_takes(crashes->rig.set.marks, crashes->rig.set.n_marks);
+    move_crash_close_takes(crashes->rig.set.marks, crashes->rig.set.n_marks);
     crashes->in.fd = -1;
-    transfer_in_close(&t.takers[2].in);
+    move_in_close(&t.takers[2].in);
     taker_turns(&t.takers[2]);
     for (size_t i = 0; i < 3; i++)
         rules[i] = t.out.lanes[i].rules;
@@ -783,23 +783,23 @@ static void transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_
         t.out.lanes[i].rules = rules[i];
 }
 
-static void transfer_crash__takers_say_nothing__they_have_all(void **state UNUSED)
+static void move_crash__takers_say_nothing__they_have_all(void **state UNUSED)
 {
     send_300_to_three();
     assert_false(giver_reclaims());
     assert_int_equal(count_marks(CONN_MARK_IDLE, CONN_MARK_IDLE), 0);
     giver_dies(&t);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     for (size_t i = 0; i < 300; i += 10)
         rig_send_text(&t.takers[i / 100].rig, t.peers[i], "\r\n\r\n");
-    transfer_rig_settle(&t);
+    move_rig_settle(&t);
     for (size_t i = 0; i < 300; i += 10)
         rig_expect_text(&t.takers[i / 100].rig, t.peers[i], "half\r\n\r\n");
-    transfer_rig_expect_echoes(&t, 300);
+    move_rig_expect_echoes(&t, 300);
 }
 
 /* What is taken, or comes back, has its own mark again: a crash later is a crash as any. */
-static void transfer_crash__after_the_move__nothing_is_in_flight(void **state UNUSED)
+static void move_crash__after_the_move__nothing_is_in_flight(void **state UNUSED)
 {
     send_300_to_three();
     taker_dies(&t.takers[1]);
@@ -807,7 +807,7 @@ static void transfer_crash__after_the_move__nothing_is_in_flight(void **state UN
     rig_run(&t.giver);
     assert_int_equal(count_marks(CONN_MARK_FLIGHT, UINT8_MAX), 180);
     assert_int_equal(count_marks(CONN_MARK_TAKE, CONN_MARK_TAKE), 0);
-    transfer_rig_run(&t);
+    move_rig_run(&t);
     assert_int_equal(count_marks(CONN_MARK_FREE, CONN_MARK_FREE), t.giver.set.n_marks);
 }
 
@@ -817,42 +817,42 @@ static void transfer_crash__after_the_move__nothing_is_in_flight(void **state UN
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(transfer__600_idle__all_live_on_and_the_giver_has_none),
-        TEST(transfer__message_arrives_on_the_way__answered_once_by_the_taker),
-        TEST(transfer__half_of_1_mib__finished_on_the_taker_without_a_rescan),
-        TEST(transfer__separator_cut_by_the_move__found),
-        TEST(transfer__unsent_output__goes_on_from_the_taker),
-        TEST(transfer__larger_than_a_batch__travels_alone),
-        TEST(transfer__half_closed_peer_with_unread_replies__all_delivered),
-        TEST(transfer__quit_behind_unread_replies__delivered_then_closed),
-        TEST(transfer__lingering__ends_at_the_same_time_as_without_the_move),
-        TEST(transfer__message_half_its_time_old__rest_of_it_on_the_taker),
-        TEST(transfer__unread_reply__its_deadline_travels),
-        TEST(transfer__keep_alive__idleness_counts_on),
-        TEST(transfer__keep_alive_is_new_on_the_taker__begins_with_the_move),
-        TEST(transfer__other_separator__tail_is_looked_at_anew),
-        TEST(transfer__smaller_max_message__tail_above_it_is_closed),
-        TEST(transfer__protocol_with_state__goes_on_with_it),
-        TEST(transfer__protocol_that_cannot_save__stays_and_is_served),
-        TEST(transfer__idle_is_stateless_and_no_save__only_idle_ones_move),
-        TEST(transfer__another_protocol__refused_at_once),
-        TEST(transfer__room_for_100_of_252__100_move_and_the_rest_stay),
-        TEST(transfer__room_gone_meanwhile__refused_ones_stay),
-        TEST(transfer__one_cannot_be_restored__all_others_move),
-        TEST(transfer__more_than_max_buffered_of_the_taker__all_move_and_go_on),
-        TEST(transfer__taker_closes_itself_meanwhile__the_rest_stays),
-        THREE(transfer__three_takers__even_shares),
-        THREE(transfer__count__so_many_and_the_rest_is_served),
-        THREE(transfer__one_of_three_is_full__the_others_take_its_share),
-        THREE(transfer__one_of_three_never_takes__the_others_get_all),
-        THREE(transfer__one_of_three_hangs__the_others_get_what_it_was_not_sent),
-        TEST(transfer__nobody_to_take__done_at_once),
-        TEST(transfer__nothing_to_give__done_at_once),
-        TEST(transfer__drain_while_on_the_way__refused_ones_are_drained),
-        TEST(transfer__giver_lives_on__nothing_stale_in_its_epoll_set),
-        THREE(transfer_crash__taken_refused_and_given_back__idle_ones_of_the_last_two),
-        THREE(transfer_crash__takers_say_nothing__they_have_all),
-        THREE(transfer_crash__after_the_move__nothing_is_in_flight),
+        TEST(move__600_idle__all_live_on_and_the_giver_has_none),
+        TEST(move__message_arrives_on_the_way__answered_once_by_the_taker),
+        TEST(move__half_of_1_mib__finished_on_the_taker_without_a_rescan),
+        TEST(move__separator_cut_by_the_move__found),
+        TEST(move__unsent_output__goes_on_from_the_taker),
+        TEST(move__larger_than_a_batch__travels_alone),
+        TEST(move__half_closed_peer_with_unread_replies__all_delivered),
+        TEST(move__quit_behind_unread_replies__delivered_then_closed),
+        TEST(move__lingering__ends_at_the_same_time_as_without_the_move),
+        TEST(move__message_half_its_time_old__rest_of_it_on_the_taker),
+        TEST(move__unread_reply__its_deadline_travels),
+        TEST(move__keep_alive__idleness_counts_on),
+        TEST(move__keep_alive_is_new_on_the_taker__begins_with_the_move),
+        TEST(move__other_separator__tail_is_looked_at_anew),
+        TEST(move__smaller_max_message__tail_above_it_is_closed),
+        TEST(move__protocol_with_state__goes_on_with_it),
+        TEST(move__protocol_that_cannot_save__stays_and_is_served),
+        TEST(move__idle_is_stateless_and_no_save__only_idle_ones_move),
+        TEST(move__another_protocol__refused_at_once),
+        TEST(move__room_for_100_of_252__100_move_and_the_rest_stay),
+        TEST(move__room_gone_meanwhile__refused_ones_stay),
+        TEST(move__one_cannot_be_restored__all_others_move),
+        TEST(move__more_than_max_buffered_of_the_taker__all_move_and_go_on),
+        TEST(move__taker_closes_itself_meanwhile__the_rest_stays),
+        THREE(move__three_takers__even_shares),
+        THREE(move__count__so_many_and_the_rest_is_served),
+        THREE(move__one_of_three_is_full__the_others_take_its_share),
+        THREE(move__one_of_three_never_takes__the_others_get_all),
+        THREE(move__one_of_three_hangs__the_others_get_what_it_was_not_sent),
+        TEST(move__nobody_to_take__done_at_once),
+        TEST(move__nothing_to_give__done_at_once),
+        TEST(move__drain_while_on_the_way__refused_ones_are_drained),
+        TEST(move__giver_lives_on__nothing_stale_in_its_epoll_set),
+        THREE(move_crash__taken_refused_and_given_back__idle_ones_of_the_last_two),
+        THREE(move_crash__takers_say_nothing__they_have_all),
+        THREE(move_crash__after_the_move__nothing_is_in_flight),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,11 @@
 /*
- * Giving connections away. Runs in the worker that has them; see transfer.h.
+ * Giving connections away. Runs in the worker that has them; see move.h.
  *
  * A descriptor that is closed here while the socket lives on elsewhere stays in the kernel's set
  * of libev's, and each of its events would make libev build the set anew. So acknowledged ones are
  * kept open, which lets libev take them out one by one, and closed together, with one new set.
  */
-#include "net/transfer.h"
+#include "net/move.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,46 +17,46 @@
 #include "base/hash.h"
 #include "base/signals.h"
 #include "net/conn_move.h"
-#include "net/transfer_crash.h"
-#include "net/transfer_wire.h"
+#include "net/move_crash.h"
+#include "net/move_wire.h"
 
 enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16, STATES_BYTES = 65536 };
 
 /* One batch while it is put together. */
-struct transfer_scratch {
-    uint8_t records[HANDOVER_COUNT_MAX * HANDOVER_RECORD_BYTES];
-    struct iovec iov[1 + 3 * HANDOVER_COUNT_MAX];
+struct move_scratch {
+    uint8_t records[MOVED_COUNT_MAX * MOVED_RECORD_BYTES];
+    struct iovec iov[1 + 3 * MOVED_COUNT_MAX];
     int n_iov;
-    int fds[TRANSFER_FDS_MAX];
+    int fds[MOVE_FDS_MAX];
     uint8_t states[STATES_BYTES];
     size_t states_len;
 };
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
-static struct transfer_flight *lane_flight(struct transfer_lane *lane, uint32_t id)
+static struct move_flight *lane_flight(struct move_lane *lane, uint32_t id)
 {
-    return &lane->flights[id % TRANSFER_UNANSWERED_MAX];
+    return &lane->flights[id % MOVE_UNANSWERED_MAX];
 }
 
-static bool lane_is_open(const struct transfer_lane *lane)
+static bool lane_is_open(const struct move_lane *lane)
 {
     return lane->rules.phase == GIVING_WAITING || lane->rules.phase == GIVING_OPEN;
 }
 
-static bool lane_is_awaited(const struct transfer_lane *lane)
+static bool lane_is_awaited(const struct move_lane *lane)
 {
     return giving_unanswered(&lane->rules) > 0 || lane->rules.phase == GIVING_WAITING;
 }
 
-static bool lane_is_slow(const struct transfer_lane *lane)
+static bool lane_is_slow(const struct move_lane *lane)
 {
-    return lane_is_awaited(lane) && lane->quiet_pulses >= TRANSFER_SLOW_PULSES;
+    return lane_is_awaited(lane) && lane->quiet_pulses >= MOVE_SLOW_PULSES;
 }
 
 /* --- putting a batch together ----------------------------------------------------------------- */
 
-static void add_bytes(struct transfer_scratch *s, const uint8_t *bytes, size_t len)
+static void add_bytes(struct move_scratch *s, const uint8_t *bytes, size_t len)
 {
     if (len > 0)
         s->iov[s->n_iov++] = (struct iovec){(void *)(uintptr_t)bytes, len};
@@ -64,10 +64,10 @@ static void add_bytes(struct transfer_scratch *s, const uint8_t *bytes, size_t l
 
 enum { ADDED, NOT_MOVABLE, NO_ROOM };
 
-static int add_conn(struct transfer_out *t, struct transfer_flight *f, struct conn *c)
+static int add_conn(struct move_out *t, struct move_flight *f, struct conn *c)
 {
-    struct transfer_scratch *s = t->scratch;
-    struct handover_record r;
+    struct move_scratch *s = t->scratch;
+    struct moved_record r;
     uint64_t bytes;
 
     if (!conn_is_movable(c))
@@ -77,9 +77,9 @@ static int add_conn(struct transfer_out *t, struct transfer_flight *f, struct co
     if (conn_export(c, s->states + s->states_len, &r) < 0)
         return NOT_MOVABLE;
     bytes = r.tail_len + r.output_len + r.state_len;
-    if (f->count > 0 && f->bytes + bytes > TRANSFER_BULK_BYTES)
+    if (f->count > 0 && f->bytes + bytes > MOVE_BULK_BYTES)
         return NO_ROOM;
-    handover_put_record(&r, s->records + (size_t)f->count * HANDOVER_RECORD_BYTES);
+    moved_put_record(&r, s->records + (size_t)f->count * MOVED_RECORD_BYTES);
     add_bytes(s, r.tail, r.tail_len);
     add_bytes(s, r.output, r.output_len);
     add_bytes(s, r.state, r.state_len);
@@ -96,7 +96,7 @@ static int add_conn(struct transfer_out *t, struct transfer_flight *f, struct co
  * Detach up to @max connections into @f, as far as they go together. Those that cannot be moved are
  * passed over. None at all = there are no more.
  */
-static void collect_batch(struct transfer_out *t, struct transfer_flight *f, size_t max)
+static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
 {
     struct list *all = &t->set->all;
 
@@ -120,8 +120,8 @@ static void collect_batch(struct transfer_out *t, struct transfer_flight *f, siz
 }
 
 /* A crash comes before or after, but not when a batch is sent and has no marks of its own. */
-static int send_marked(struct transfer_lane *lane, const struct transfer_flight *f,
-                       const uint8_t *head, const int *fds)
+static int send_marked(struct move_lane *lane, const struct move_flight *f, const uint8_t *head,
+                       const int *fds)
 {
     const uint32_t id = lane->rules.sent + 1;
     struct list *link;
@@ -129,38 +129,37 @@ static int send_marked(struct transfer_lane *lane, const struct transfer_flight 
     int rc;
 
     signals_block_all(&mask);
-    rc = transfer_send(lane->fd, head, HANDOVER_BATCH_BYTES, fds, 1 + f->count);
+    rc = move_send(lane->fd, head, MOVED_BATCH_BYTES, fds, 1 + f->count);
     if (rc == 0) {
         giving_sent(&lane->rules);
         list_for_each (link, &f->conns)
-            conn_depart(container_of(link, struct conn, link), transfer_flight_mark(lane, id));
+            conn_depart(container_of(link, struct conn, link), move_flight_mark(lane, id));
     }
     signals_restore(&mask);
     return rc;
 }
 
 /* Send what was collected as the lane's next batch. Returns 0 or -errno. */
-static int post_batch(struct transfer_out *t, struct transfer_lane *lane,
-                      const struct transfer_flight *f)
+static int post_batch(struct move_out *t, struct move_lane *lane, const struct move_flight *f)
 {
-    struct transfer_scratch *s = t->scratch;
-    const size_t records = (size_t)f->count * HANDOVER_RECORD_BYTES;
+    struct move_scratch *s = t->scratch;
+    const size_t records = (size_t)f->count * MOVED_RECORD_BYTES;
     const struct protocol_binding *b = &t->set->binding;
-    const struct handover_batch batch = {
+    const struct moved_batch batch = {
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
         .protocol = hash_bytes(HASH_INIT, b->protocol->name, strlen(b->protocol->name)),
         .fingerprint = b->fingerprint,
     };
-    uint8_t head[HANDOVER_BATCH_BYTES];
+    uint8_t head[MOVED_BATCH_BYTES];
     int rc;
 
     s->iov[0] = (struct iovec){s->records, records};
-    s->fds[0] = transfer_file(s->iov, s->n_iov);
+    s->fds[0] = move_file(s->iov, s->n_iov);
     if (s->fds[0] < 0)
         return s->fds[0];
-    handover_put_batch(&batch, head);
+    moved_put_batch(&batch, head);
     rc = send_marked(lane, f, head, s->fds);
     fds_close(&s->fds[0]);
     return rc;
@@ -170,7 +169,7 @@ static int post_batch(struct transfer_out *t, struct transfer_lane *lane,
 
 /* Who takes part in what is left: quick ones if there are any, and none that has its share already.
  * Returns how many, and what they have and get together. */
-static size_t choose_sharers(const struct transfer_out *t, bool *is_in, size_t *ret_total)
+static size_t choose_sharers(const struct move_out *t, bool *is_in, size_t *ret_total)
 {
     bool is_any_quick = false, has_changed = true;
     size_t n = 0;
@@ -198,15 +197,15 @@ static size_t choose_sharers(const struct transfer_out *t, bool *is_in, size_t *
 }
 
 /* Part what is left so that in the end all takers have been given as many. */
-static void share_out(struct transfer_out *t)
+static void share_out(struct move_out *t)
 {
-    bool is_in[TRANSFER_LANES_MAX];
+    bool is_in[MOVE_LANES_MAX];
     size_t total, i = 0;
     const size_t n = choose_sharers(t, is_in, &total);
 
     t->is_share_due = false;
     for (size_t k = 0; k < t->n_lanes; k++) {
-        struct transfer_lane *lane = &t->lanes[k];
+        struct move_lane *lane = &t->lanes[k];
 
         lane->quota = 0;
         if (is_in[k])
@@ -216,13 +215,13 @@ static void share_out(struct transfer_out *t)
 
 /* --- giving ----------------------------------------------------------------------------------- */
 
-static bool has_more(const struct transfer_out *t)
+static bool has_more(const struct move_out *t)
 {
     return t->left > 0 && !t->is_exhausted;
 }
 
 /* What the taker has room for, less what is on its way to it. */
-static size_t room_of(struct transfer_lane *lane)
+static size_t room_of(struct move_lane *lane)
 {
     size_t flying = 0;
 
@@ -232,7 +231,7 @@ static size_t room_of(struct transfer_lane *lane)
 }
 
 /* Ours again; perhaps another taker wants them. */
-static void resume(struct transfer_out *t, struct transfer_flight *f)
+static void resume(struct move_out *t, struct move_flight *f)
 {
     for (struct conn *c; (c = conn_pop(&f->conns));)
         conn_resume(c);
@@ -241,9 +240,9 @@ static void resume(struct transfer_out *t, struct transfer_flight *f)
 }
 
 /* Until it is sent, it is served: a batch that cannot go now is dissolved. */
-static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
+static int send_batch(struct move_out *t, struct move_lane *lane)
 {
-    struct transfer_flight *f = lane_flight(lane, lane->rules.sent + 1);
+    struct move_flight *f = lane_flight(lane, lane->rules.sent + 1);
     const size_t room = MIN(lane->quota, room_of(lane));
     int rc;
 
@@ -266,7 +265,7 @@ static int send_batch(struct transfer_out *t, struct transfer_lane *lane)
 
 /* --- one taker -------------------------------------------------------------------------------- */
 
-static void watch(struct transfer_lane *lane, int events)
+static void watch(struct move_lane *lane, int events)
 {
     struct ev_loop *loop = lane->owner->set->loop;
 
@@ -277,7 +276,7 @@ static void watch(struct transfer_lane *lane, int events)
     ev_io_start(loop, &lane->io);
 }
 
-static void start_retry(struct transfer_out *t, unsigned ms)
+static void start_retry(struct move_out *t, unsigned ms)
 {
     if (ev_is_active(&t->retry))
         return;
@@ -285,7 +284,7 @@ static void start_retry(struct transfer_out *t, unsigned ms)
     ev_timer_start(t->set->loop, &t->retry);
 }
 
-static void on_cannot_send(struct transfer_out *t, struct transfer_lane *lane, int error)
+static void on_cannot_send(struct move_out *t, struct move_lane *lane, int error)
 {
     switch (error) {
     case -EPIPE:
@@ -306,10 +305,10 @@ static void on_cannot_send(struct transfer_out *t, struct transfer_lane *lane, i
     t->retry_ms = MIN(t->retry_ms * 2, (unsigned)RETRY_MAX_MS);
 }
 
-static void fill(struct transfer_out *t, struct transfer_lane *lane)
+static void fill(struct move_out *t, struct move_lane *lane)
 {
     while (giving_may_send(&lane->rules) && has_more(t) && lane->quota > 0 && room_of(lane) > 0 &&
-           t->flight_bytes < TRANSFER_FLIGHT_BYTES) {
+           t->flight_bytes < MOVE_FLIGHT_BYTES) {
         const int rc = send_batch(t, lane);
 
         if (rc < 0) {
@@ -324,10 +323,10 @@ static void fill(struct transfer_out *t, struct transfer_lane *lane)
     }
 }
 
-static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_outcome outcome)
+static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outcome outcome)
 {
-    struct transfer_out *t = lane->owner;
-    struct transfer_flight *f = lane_flight(lane, id);
+    struct move_out *t = lane->owner;
+    struct move_flight *f = lane_flight(lane, id);
 
     t->flight_bytes -= f->bytes;
     if (outcome == GIVING_RESUME) {
@@ -338,7 +337,7 @@ static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_o
         return;
     }
     t->n_moved += f->count;
-    t->batch_max = MIN(t->batch_max * 2, (size_t)HANDOVER_COUNT_MAX);
+    t->batch_max = MIN(t->batch_max * 2, (size_t)MOVED_COUNT_MAX);
     for (struct conn *c; (c = conn_pop(&f->conns));) {
         conn_give_away(c);
         list_append(&t->gone, &c->link);
@@ -347,17 +346,17 @@ static void settle_flight(struct transfer_lane *lane, uint32_t id, enum giving_o
 }
 
 /* Not for lack of room for so many: there is one among them that the taker cannot have. */
-static void on_unwanted(struct transfer_out *t, struct transfer_lane *lane, uint32_t count)
+static void on_unwanted(struct move_out *t, struct move_lane *lane, uint32_t count)
 {
     if (count > 1)
         t->batch_max = MIN(t->batch_max, (size_t)count / 2);
-    else if (++lane->n_unwanted >= TRANSFER_UNWANTED_MAX)
+    else if (++lane->n_unwanted >= MOVE_UNWANTED_MAX)
         giving_close(&lane->rules);
 }
 
 /* The answer concerns batch @id, unless its outcome is GIVING_NOTHING. */
-static void on_answer(struct transfer_out *t, struct transfer_lane *lane, uint32_t id,
-                      const struct handover_answer *answer, enum giving_outcome outcome)
+static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
+                      const struct moved_answer *answer, enum giving_outcome outcome)
 {
     const uint32_t count = lane_flight(lane, id)->count;
 
@@ -375,24 +374,24 @@ static void on_answer(struct transfer_out *t, struct transfer_lane *lane, uint32
         t->is_share_due = true;
 }
 
-static void close_lane(struct transfer_lane *lane)
+static void close_lane(struct move_lane *lane)
 {
-    transfer_crash_unwatch(lane);
+    move_crash_unwatch(lane);
     ev_io_stop(lane->owner->set->loop, &lane->io);
     fds_close(&lane->fd);
 }
 
 /* A crash comes before or after, but not when a batch is settled and has its old marks. */
-static int hear_and_mark(struct transfer_lane *lane, struct handover_answer *ret,
+static int hear_and_mark(struct move_lane *lane, struct moved_answer *ret,
                          enum giving_outcome *ret_outcome)
 {
-    const struct transfer_flight *f = lane_flight(lane, lane->rules.answered + 1);
+    const struct move_flight *f = lane_flight(lane, lane->rules.answered + 1);
     struct list *link;
     sigset_t mask;
     int rc;
 
     signals_block_all(&mask);
-    rc = transfer_hear(lane, ret, ret_outcome);
+    rc = move_hear(lane, ret, ret_outcome);
     if (*ret_outcome != GIVING_NOTHING)
         list_for_each (link, &f->conns) {
             const struct conn *c = container_of(link, struct conn, link);
@@ -409,7 +408,7 @@ static int hear_and_mark(struct transfer_lane *lane, struct handover_answer *ret
 /* --- all of them ------------------------------------------------------------------------------ */
 
 /* One new set for all; a process that has nothing left pays nothing for it. */
-static void let_go(struct transfer_out *t)
+static void let_go(struct move_out *t)
 {
     if (list_is_empty(&t->gone))
         return;
@@ -421,13 +420,13 @@ static void let_go(struct transfer_out *t)
 }
 
 /* The new set costs by what remains: in all no more than by what goes, or once a second. */
-static void let_go_now_and_then(struct transfer_out *t)
+static void let_go_now_and_then(struct move_out *t)
 {
-    if (t->n_gone >= t->set->n_open || ++t->kept_pulses >= TRANSFER_KEPT_PULSES)
+    if (t->n_gone >= t->set->n_open || ++t->kept_pulses >= MOVE_KEPT_PULSES)
         let_go(t);
 }
 
-static void end_giving(struct transfer_out *t)
+static void end_giving(struct move_out *t)
 {
     struct ev_loop *loop = t->set->loop;
 
@@ -444,7 +443,7 @@ static void end_giving(struct transfer_out *t)
 }
 
 /* Sends what can be sent now, and sees whether that was all. */
-static void give_more(struct transfer_out *t)
+static void give_more(struct move_out *t)
 {
     bool is_any_open = false, is_quick_awaited = false, is_unanswered = false;
     bool is_filled = false;
@@ -459,7 +458,7 @@ static void give_more(struct transfer_out *t)
         is_filled = true;
     }
     for (size_t i = 0; i < t->n_lanes; i++) {
-        const struct transfer_lane *lane = &t->lanes[i];
+        const struct move_lane *lane = &t->lanes[i];
 
         is_any_open |= lane_is_open(lane);
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
@@ -473,14 +472,14 @@ static void give_more(struct transfer_out *t)
 
 static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
-    struct transfer_lane *lane = container_of(io, struct transfer_lane, io);
-    struct transfer_out *t = lane->owner;
+    struct move_lane *lane = container_of(io, struct move_lane, io);
+    struct move_out *t = lane->owner;
 
     if (revents & EV_WRITE)
         watch(lane, EV_READ);
     for (int i = 0; i < ANSWERS_PER_EVENT; i++) {
         const uint32_t oldest = lane->rules.answered + 1;
-        struct handover_answer answer;
+        struct moved_answer answer;
         enum giving_outcome outcome;
         const int rc = hear_and_mark(lane, &answer, &outcome);
 
@@ -502,58 +501,58 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 
 static void on_retry(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
-    give_more(container_of(timer, struct transfer_out, retry));
+    give_more(container_of(timer, struct move_out, retry));
 }
 
 static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
-    struct transfer_out *t = container_of(timer, struct transfer_out, pulse);
+    struct move_out *t = container_of(timer, struct move_out, pulse);
     bool is_unanswered = false;
 
     let_go_now_and_then(t);
     for (size_t i = 0; i < t->n_lanes; i++) {
-        struct transfer_lane *lane = &t->lanes[i];
+        struct move_lane *lane = &t->lanes[i];
 
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
-        if (lane_is_awaited(lane) && ++lane->quiet_pulses == TRANSFER_SLOW_PULSES)
+        if (lane_is_awaited(lane) && ++lane->quiet_pulses == MOVE_SLOW_PULSES)
             t->is_share_due = true;
     }
-    if (!is_unanswered && ++t->stuck_pulses >= TRANSFER_STUCK_PULSES)
+    if (!is_unanswered && ++t->stuck_pulses >= MOVE_STUCK_PULSES)
         for (size_t i = 0; i < t->n_lanes; i++)
             giving_close(&t->lanes[i].rules);
     give_more(t);
 }
 
-int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, size_t n_fds,
-                  size_t count, transfer_out_on_change *on_change)
+int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n_fds, size_t count,
+              move_out_on_change *on_change)
 {
-    assert(n_fds <= TRANSFER_LANES_MAX);
-    *t = (struct transfer_out){
+    assert(n_fds <= MOVE_LANES_MAX);
+    *t = (struct move_out){
         .set = set,
         .on_change = on_change,
         .n_lanes = n_fds,
         .retry_ms = RETRY_MIN_MS,
         .left = MIN(count, set->n_open),
         .is_all = count == SIZE_MAX,
-        .batch_max = HANDOVER_COUNT_MAX,
+        .batch_max = MOVED_COUNT_MAX,
         .started_ns = clock_mono_ns(),
         .is_sending = true,
     };
     list_init(&t->gone);
     ev_timer_init(&t->retry, on_retry, 0., 0.);
-    ev_timer_init(&t->pulse, on_pulse, TRANSFER_PULSE_MS / 1e3, TRANSFER_PULSE_MS / 1e3);
+    ev_timer_init(&t->pulse, on_pulse, MOVE_PULSE_MS / 1e3, MOVE_PULSE_MS / 1e3);
     for (size_t i = 0; i < n_fds; i++) {
-        struct transfer_lane *lane = &t->lanes[i];
+        struct move_lane *lane = &t->lanes[i];
 
         lane->owner = t;
         lane->fd = fds[i];
-        transfer_crash_watch(lane);
+        move_crash_watch(lane);
         ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
         ev_io_start(set->loop, &lane->io);
     }
-    t->scratch = malloc(sizeof(struct transfer_scratch));
+    t->scratch = malloc(sizeof(struct move_scratch));
     if (!t->scratch) {
-        transfer_out_fini(t);
+        move_out_fini(t);
         return -ENOMEM;
     }
     t->is_share_due = true;
@@ -562,10 +561,10 @@ int transfer_give(struct transfer_out *t, struct conn_set *set, const int *fds, 
     return 0;
 }
 
-void transfer_out_fini(struct transfer_out *t)
+void move_out_fini(struct move_out *t)
 {
     for (size_t i = 0; i < t->n_lanes; i++) {
-        struct transfer_lane *lane = &t->lanes[i];
+        struct move_lane *lane = &t->lanes[i];
 
         close_lane(lane);
         for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)

@@ -1,7 +1,7 @@
 /*
- * The rig for transfers.
+ * The rig for moves.
  */
-#include "support/transfer_rig.h"
+#include "support/move_rig.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,17 +18,17 @@
 
 enum { PATIENCE_MS = 20000 };
 
-static void on_given(struct transfer_out *t)
+static void on_given(struct move_out *t)
 {
     (void)t;
 }
 
-static void on_taken(struct transfer_in *t)
+static void on_taken(struct move_in *t)
 {
     (void)t;
 }
 
-void transfer_rig_init(struct transfer_rig *t, size_t n_takers, const struct conn_limits *limits)
+void move_rig_init(struct move_rig *t, size_t n_takers, const struct conn_limits *limits)
 {
     memset(t, 0, sizeof(*t));
     t->fds_before = proc_count_fds(getpid());
@@ -46,7 +46,7 @@ void transfer_rig_init(struct transfer_rig *t, size_t n_takers, const struct con
     }
 }
 
-void transfer_rig_connect(struct transfer_rig *t, size_t n)
+void move_rig_connect(struct move_rig *t, size_t n)
 {
     t->peers = realloc(t->peers, (t->n_peers + n) * sizeof(*t->peers));
     assert_non_null(t->peers);
@@ -54,27 +54,26 @@ void transfer_rig_connect(struct transfer_rig *t, size_t n)
         t->peers[t->n_peers++] = rig_connect(&t->giver);
 }
 
-void giver_gives(struct transfer_rig *t, size_t count)
+void giver_gives(struct move_rig *t, size_t count)
 {
-    assert_int_equal(transfer_give(&t->out, &t->giver.set, t->fds, t->n_takers, count, on_given),
-                     0);
+    assert_int_equal(move_give(&t->out, &t->giver.set, t->fds, t->n_takers, count, on_given), 0);
     for (size_t i = 0; i < t->n_takers; i++)
         t->fds[i] = -1;
 }
 
-void giver_turns(struct transfer_rig *t)
+void giver_turns(struct move_rig *t)
 {
     if (!t->is_giver_dead)
         ev_run(t->giver.loop, EVRUN_NOWAIT);
 }
 
-void giver_dies(struct transfer_rig *t)
+void giver_dies(struct move_rig *t)
 {
     if (t->is_giver_dead)
         return;
     t->is_giver_dead = true;
     if (t->out.set)
-        transfer_out_fini(&t->out);
+        move_out_fini(&t->out);
     for (size_t i = 0; i < t->n_takers; i++)
         if (t->fds[i] >= 0)
             close(t->fds[i]);
@@ -83,7 +82,7 @@ void giver_dies(struct transfer_rig *t)
 
 void taker_takes(struct taker *k, size_t max_open)
 {
-    transfer_take(&k->in, &k->rig.set, k->fd, max_open, on_taken);
+    move_take(&k->in, &k->rig.set, k->fd, max_open, on_taken);
     k->fd = -1;
 }
 
@@ -98,7 +97,7 @@ void taker_dies(struct taker *k)
     if (!k->rig.loop)
         return;
     if (k->in.set)
-        transfer_in_fini(&k->in);
+        move_in_fini(&k->in);
     if (k->fd >= 0)
         close(k->fd);
     rig_fini(&k->rig);
@@ -106,7 +105,7 @@ void taker_dies(struct taker *k)
     k->in.is_done = true;
 }
 
-static bool is_over(const struct transfer_rig *t)
+static bool is_over(const struct move_rig *t)
 {
     if (!t->is_giver_dead && !t->out.is_done)
         return false;
@@ -116,7 +115,7 @@ static bool is_over(const struct transfer_rig *t)
     return true;
 }
 
-void transfer_rig_run(struct transfer_rig *t)
+void move_rig_run(struct move_rig *t)
 {
     const uint64_t end_ms = clock_mono_ms() + PATIENCE_MS;
 
@@ -128,7 +127,7 @@ void transfer_rig_run(struct transfer_rig *t)
     }
 }
 
-void transfer_rig_settle(struct transfer_rig *t)
+void move_rig_settle(struct move_rig *t)
 {
     if (!t->is_giver_dead)
         rig_run(&t->giver);
@@ -137,7 +136,7 @@ void transfer_rig_settle(struct transfer_rig *t)
             rig_run(&t->takers[i].rig);
 }
 
-void transfer_rig_fini(struct transfer_rig *t)
+void move_rig_fini(struct move_rig *t)
 {
     for (size_t i = 0; i < t->n_peers; i++)
         if (t->peers[i] >= 0)
@@ -149,7 +148,7 @@ void transfer_rig_fini(struct transfer_rig *t)
     assert_int_equal(proc_count_fds(getpid()), t->fds_before);
 }
 
-bool transfer_rig_echo(struct transfer_rig *t, int fd)
+bool move_rig_echo(struct move_rig *t, int fd)
 {
     static const char text[] = "Is anybody there?\r\n\r\n";
     const uint64_t end_ms = clock_mono_ms() + PATIENCE_MS;
@@ -163,7 +162,7 @@ bool transfer_rig_echo(struct transfer_rig *t, int fd)
         ssize_t k;
 
         assert_true(clock_mono_ms() < end_ms); /* neither an echo nor an end: silence */
-        transfer_rig_settle(t);
+        move_rig_settle(t);
         if (poll(&p, 1, 1) <= 0)
             continue;
         k = recv(fd, got + n, sizeof(got) - n, 0);
@@ -175,11 +174,11 @@ bool transfer_rig_echo(struct transfer_rig *t, int fd)
     return true;
 }
 
-void transfer_rig_expect_echoes(struct transfer_rig *t, size_t n)
+void move_rig_expect_echoes(struct move_rig *t, size_t n)
 {
     size_t n_echoes = 0;
 
     for (size_t i = 0; i < t->n_peers; i++)
-        n_echoes += transfer_rig_echo(t, t->peers[i]);
+        n_echoes += move_rig_echo(t, t->peers[i]);
     assert_int_equal(n_echoes, n);
 }

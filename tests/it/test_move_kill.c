@@ -1,5 +1,5 @@
 /*
- * The death of either side at every step of a hand-over, over real processes. After SIGKILL, who
+ * The death of either side at every step of a move, over real processes. After SIGKILL, who
  * was sent lives on, who was not acknowledged stays, and nobody else is lost than the connections
  * of the one that was killed. After crashes of both sides, who was idle lives on.
  */
@@ -18,7 +18,7 @@ enum { PEERS = 600, BATCH = 252 };
 static int fds[PEERS];
 
 struct step {
-    const char *name; /* see tests/hooks/transfer_kill.c */
+    const char *name; /* see tests/hooks/move_kill.c */
     unsigned n;
     int lost; /* connections that only the killed process had */
 };
@@ -66,7 +66,7 @@ static void kill_at(struct it *it, const struct step *step)
     server_stop_and_check(s, SIGTERM, 0);
 }
 
-static void handover__giver_killed_at_any_step__what_was_sent_lives_on(void **state)
+static void moved__giver_killed_at_any_step__what_was_sent_lives_on(void **state)
 {
     static const struct step steps[] = {
         {"heard", 0, PEERS},
@@ -86,7 +86,7 @@ static void handover__giver_killed_at_any_step__what_was_sent_lives_on(void **st
 }
 
 /* What the taker has acknowledged is its own, and dies with it. */
-static void handover__taker_killed_at_any_step__what_was_not_acknowledged_stays(void **state)
+static void moved__taker_killed_at_any_step__what_was_not_acknowledged_stays(void **state)
 {
     static const struct step steps[] = {
         {"answered", 0, 0},         {"got", 1, 0},
@@ -155,7 +155,7 @@ static pid_t await_taker(struct server *s, pid_t giver)
 }
 
 /* Where the taker stops, with all batches on their way; both crash, the taker first. */
-static void handover__both_crash_at_any_step__no_idle_one_is_lost(void **state)
+static void moved__both_crash_at_any_step__no_idle_one_is_lost(void **state)
 {
     static const char *const steps[] = {
         "answered 0 stop\ngiven 3 stop\n", "got 1 stop\ngiven 3 stop\n",
@@ -187,7 +187,7 @@ static void handover__both_crash_at_any_step__no_idle_one_is_lost(void **state)
 }
 
 /* The taker lives, and says nothing for as long as the giver waits. */
-static void handover__giver_crashes_with_all_unanswered__the_taker_has_them(void **state)
+static void moved__giver_crashes_with_all_unanswered__the_taker_has_them(void **state)
 {
     struct it *it = *state;
     char *hook = it_path(it, "hook");
@@ -216,7 +216,7 @@ static bool has_handler(pid_t pid)
  * All workers crash amid a reload, some ms after it has begun: only the count is of interest here,
  * what is left depends on who runs when.
  */
-static void handover__all_crash_at_once_amid_a_reload__whoever_is_left_is_served(void **state)
+static void moved__all_crash_at_once_amid_a_reload__whoever_is_left_is_served(void **state)
 {
     struct it *it = *state;
     uint64_t rng = it_seed();
@@ -246,11 +246,11 @@ static void handover__all_crash_at_once_amid_a_reload__whoever_is_left_is_served
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IT(handover__giver_killed_at_any_step__what_was_sent_lives_on),
-        IT(handover__taker_killed_at_any_step__what_was_not_acknowledged_stays),
-        IT(handover__both_crash_at_any_step__no_idle_one_is_lost),
-        IT(handover__giver_crashes_with_all_unanswered__the_taker_has_them),
-        IT(handover__all_crash_at_once_amid_a_reload__whoever_is_left_is_served),
+        IT(moved__giver_killed_at_any_step__what_was_sent_lives_on),
+        IT(moved__taker_killed_at_any_step__what_was_not_acknowledged_stays),
+        IT(moved__both_crash_at_any_step__no_idle_one_is_lost),
+        IT(moved__giver_crashes_with_all_unanswered__the_taker_has_them),
+        IT(moved__all_crash_at_once_amid_a_reload__whoever_is_left_is_served),
     };
 
     return it_run(tests);

@@ -1,7 +1,7 @@
 /*
- * Taking connections over. Runs in the worker that gets them; see transfer.h.
+ * Taking connections over. Runs in the worker that gets them; see move.h.
  */
-#include "net/transfer.h"
+#include "net/move.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,21 +11,21 @@
 #include "base/hash.h"
 #include "base/signals.h"
 #include "net/conn_move.h"
-#include "net/transfer_wire.h"
+#include "net/move_wire.h"
 
-static size_t room_of(const struct transfer_in *t)
+static size_t room_of(const struct move_in *t)
 {
     const size_t room = t->max_open > t->set->n_open ? t->max_open - t->set->n_open : 0;
 
     return t->is_closed ? 0 : MIN(room, (size_t)UINT32_MAX);
 }
 
-static int import_all(struct transfer_in *t, struct handover_cursor *cursor, int *fds,
-                      bool is_same_rule, struct list *conns)
+static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, bool is_same_rule,
+                      struct list *conns)
 {
-    struct handover_record r;
+    struct moved_record r;
 
-    for (; handover_next(cursor, &r); fds++) {
+    for (; moved_next(cursor, &r); fds++) {
         struct conn *c;
         const int rc = conn_import(t->set, *fds, &r, is_same_rule, &c);
 
@@ -38,12 +38,12 @@ static int import_all(struct transfer_in *t, struct handover_cursor *cursor, int
 }
 
 /* Is the batch whole and is there room for it? Then all of it is in @conns, detached. */
-static int import_batch(struct transfer_in *t, const struct handover_batch *batch,
-                        struct transfer_datagram *d, struct list *conns)
+static int import_batch(struct move_in *t, const struct moved_batch *batch, struct move_datagram *d,
+                        struct list *conns)
 {
     const struct protocol_binding *b = &t->set->binding;
     const char *name = b->protocol->name;
-    struct handover_cursor cursor;
+    struct moved_cursor cursor;
     const uint8_t *data;
     int rc;
 
@@ -55,10 +55,10 @@ static int import_batch(struct transfer_in *t, const struct handover_batch *batc
         return -EPROTOTYPE;
     if (batch->count > room_of(t))
         return -ENOSPC;
-    rc = transfer_map(d->got.fds[0], batch->bytes, &data);
+    rc = move_map(d->got.fds[0], batch->bytes, &data);
     if (rc < 0)
         return rc;
-    rc = handover_open(&cursor, batch, data, batch->bytes);
+    rc = moved_open(&cursor, batch, data, batch->bytes);
     if (rc == 0)
         rc = import_all(t, &cursor, d->got.fds + 1, batch->fingerprint == b->fingerprint, conns);
     munmap((void *)(uintptr_t)data, batch->bytes);
@@ -71,7 +71,7 @@ static void drop_all(struct list *conns)
         conn_drop(c);
 }
 
-static void serve_imported(struct transfer_in *t, struct list *conns, bool is_same_rule)
+static void serve_imported(struct move_in *t, struct list *conns, bool is_same_rule)
 {
     for (struct conn *c; (c = conn_pop(conns));) {
         conn_serve_imported(c, is_same_rule);
@@ -80,24 +80,23 @@ static void serve_imported(struct transfer_in *t, struct list *conns, bool is_sa
 }
 
 /* What a batch that lost descriptors on its way tells of the room for the next, its file apart. */
-static size_t room_by(const struct transfer_datagram *d)
+static size_t room_by(const struct move_datagram *d)
 {
     return d->got.n_fds > 2 ? d->got.n_fds - 2 : 0;
 }
 
-static enum taking_outcome answer(struct transfer_in *t, uint32_t id, bool is_taken, size_t room)
+static enum taking_outcome answer(struct move_in *t, uint32_t id, bool is_taken, size_t room)
 {
-    const struct handover_answer a = {id, is_taken ? HANDOVER_OK : HANDOVER_REFUSED,
-                                      (uint32_t)room};
-    uint8_t data[HANDOVER_ANSWER_BYTES];
+    const struct moved_answer a = {id, is_taken ? MOVED_OK : MOVED_REFUSED, (uint32_t)room};
+    uint8_t data[MOVED_ANSWER_BYTES];
 
-    handover_put_answer(&a, data);
-    return taking_answered(&t->rules, transfer_send(t->fd, data, sizeof(data), NULL, 0));
+    moved_put_answer(&a, data);
+    return taking_answered(&t->rules, move_send(t->fd, data, sizeof(data), NULL, 0));
 }
 
 /* They are this process's from the answer on, so no signal ends it before a rescue knows of them.
  */
-static enum taking_outcome answer_and_own(struct transfer_in *t, uint32_t id, bool is_taken,
+static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool is_taken,
                                           size_t room, const struct list *conns)
 {
     enum taking_outcome outcome;
@@ -113,7 +112,7 @@ static enum taking_outcome answer_and_own(struct transfer_in *t, uint32_t id, bo
     return outcome;
 }
 
-static void mark_end(const struct transfer_in *t, uint8_t mark)
+static void mark_end(const struct move_in *t, uint8_t mark)
 {
     volatile uint8_t *marks = t->set->marks;
 
@@ -121,24 +120,24 @@ static void mark_end(const struct transfer_in *t, uint8_t mark)
         marks[t->fd] = mark;
 }
 
-static void end_taking(struct transfer_in *t)
+static void end_taking(struct move_in *t)
 {
-    transfer_in_fini(t);
+    move_in_fini(t);
     t->is_done = true;
     t->on_change(t);
 }
 
-static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
+static void on_batch(struct move_in *t, struct move_datagram *d)
 {
     /* A batch that cannot be read is the next one: its sender has to hear that it is refused. */
-    struct handover_batch batch = {.id = t->rules.received + 1};
+    struct moved_batch batch = {.id = t->rules.received + 1};
     enum taking_outcome outcome = TAKING_DROP;
     struct list conns;
     size_t room;
     int rc;
 
     list_init(&conns);
-    rc = handover_get_batch(d->data, d->got.len, &batch);
+    rc = moved_get_batch(d->data, d->got.len, &batch);
     if (rc == 0)
         rc = import_batch(t, &batch, d, &conns);
     if (rc < 0) {
@@ -165,16 +164,16 @@ static void on_batch(struct transfer_in *t, struct transfer_datagram *d)
 
 static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
-    struct transfer_in *t = container_of(io, struct transfer_in, io);
-    struct transfer_datagram d;
+    struct move_in *t = container_of(io, struct move_in, io);
+    struct move_datagram d;
     int rc;
 
     if (t->rules.phase == TAKING_ENDED) {
         end_taking(t);
         return;
     }
-    rc = transfer_receive(t->fd, &d);
-    if (rc == TRANSFER_END)
+    rc = move_receive(t->fd, &d);
+    if (rc == MOVE_END)
         end_taking(t);
     if (rc != 0)
         return;
@@ -183,10 +182,10 @@ static void on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
         fds_close(&d.got.fds[i]);
 }
 
-void transfer_take(struct transfer_in *t, struct conn_set *set, int fd, size_t max_open,
-                   transfer_in_on_change *on_change)
+void move_take(struct move_in *t, struct conn_set *set, int fd, size_t max_open,
+               move_in_on_change *on_change)
 {
-    *t = (struct transfer_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
+    *t = (struct move_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
     ev_io_init(&t->io, on_io, fd, EV_READ);
     ev_io_start(set->loop, &t->io);
     mark_end(t, CONN_MARK_TAKE);
@@ -194,12 +193,12 @@ void transfer_take(struct transfer_in *t, struct conn_set *set, int fd, size_t m
         ev_feed_event(set->loop, &t->io, EV_READ);
 }
 
-void transfer_in_close(struct transfer_in *t)
+void move_in_close(struct move_in *t)
 {
     t->is_closed = true;
 }
 
-void transfer_in_fini(struct transfer_in *t)
+void move_in_fini(struct move_in *t)
 {
     mark_end(t, CONN_MARK_FREE);
     ev_io_stop(t->set->loop, &t->io);

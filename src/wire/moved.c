@@ -1,7 +1,7 @@
 /*
- * The codec of the hand-over. Pure; both ends of it are workers, perhaps of different versions.
+ * The codec of a move. Pure; both ends of it are workers, perhaps of different versions.
  */
-#include "wire/handover.h"
+#include "wire/moved.h"
 
 #include <errno.h>
 
@@ -27,7 +27,7 @@ static uint64_t get(const uint8_t *p, unsigned bytes)
 static void put_head(uint8_t *p, uint16_t kind)
 {
     put(p, magic, 4);
-    put(p + 4, HANDOVER_VERSION, 2);
+    put(p + 4, MOVED_VERSION, 2);
     put(p + 6, kind, 2);
 }
 
@@ -36,12 +36,12 @@ static int get_head(const uint8_t *data, size_t len, uint16_t kind, size_t bytes
 {
     if (len < HEAD_BYTES || get(data, 4) != magic)
         return -EBADMSG;
-    if (get(data + 4, 2) != HANDOVER_VERSION)
+    if (get(data + 4, 2) != MOVED_VERSION)
         return -EPROTONOSUPPORT;
     return get(data + 6, 2) == kind && len == bytes ? 0 : -EBADMSG;
 }
 
-void handover_put_batch(const struct handover_batch *batch, uint8_t buf[HANDOVER_BATCH_BYTES])
+void moved_put_batch(const struct moved_batch *batch, uint8_t buf[MOVED_BATCH_BYTES])
 {
     put_head(buf, KIND_BATCH);
     put(buf + 8, batch->id, 4);
@@ -52,10 +52,10 @@ void handover_put_batch(const struct handover_batch *batch, uint8_t buf[HANDOVER
     put(buf + 40, 0, 8);
 }
 
-int handover_get_batch(const uint8_t *data, size_t len, struct handover_batch *ret)
+int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
 {
-    struct handover_batch b;
-    const int rc = get_head(data, len, KIND_BATCH, HANDOVER_BATCH_BYTES);
+    struct moved_batch b;
+    const int rc = get_head(data, len, KIND_BATCH, MOVED_BATCH_BYTES);
 
     if (rc < 0)
         return rc;
@@ -64,13 +64,13 @@ int handover_get_batch(const uint8_t *data, size_t len, struct handover_batch *r
     b.bytes = get(data + 16, 8);
     b.protocol = get(data + 24, 8);
     b.fingerprint = get(data + 32, 8);
-    if (b.id == 0 || b.count == 0 || b.count > HANDOVER_COUNT_MAX || get(data + 40, 8) != 0)
+    if (b.id == 0 || b.count == 0 || b.count > MOVED_COUNT_MAX || get(data + 40, 8) != 0)
         return -EBADMSG;
     *ret = b;
     return 0;
 }
 
-void handover_put_answer(const struct handover_answer *answer, uint8_t buf[HANDOVER_ANSWER_BYTES])
+void moved_put_answer(const struct moved_answer *answer, uint8_t buf[MOVED_ANSWER_BYTES])
 {
     put_head(buf, KIND_ANSWER);
     put(buf + 8, answer->id, 4);
@@ -78,23 +78,23 @@ void handover_put_answer(const struct handover_answer *answer, uint8_t buf[HANDO
     put(buf + 16, answer->room, 4);
 }
 
-int handover_get_answer(const uint8_t *data, size_t len, struct handover_answer *ret)
+int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret)
 {
-    const int rc = get_head(data, len, KIND_ANSWER, HANDOVER_ANSWER_BYTES);
+    const int rc = get_head(data, len, KIND_ANSWER, MOVED_ANSWER_BYTES);
     uint64_t outcome;
 
     if (rc < 0)
         return rc;
     outcome = get(data + 12, 4);
-    if (outcome != HANDOVER_OK && outcome != HANDOVER_REFUSED)
+    if (outcome != MOVED_OK && outcome != MOVED_REFUSED)
         return -EBADMSG;
     ret->id = (uint32_t)get(data + 8, 4);
-    ret->outcome = (enum handover_outcome)outcome;
+    ret->outcome = (enum moved_outcome)outcome;
     ret->room = (uint32_t)get(data + 16, 4);
     return 0;
 }
 
-void handover_put_record(const struct handover_record *record, uint8_t buf[HANDOVER_RECORD_BYTES])
+void moved_put_record(const struct moved_record *record, uint8_t buf[MOVED_RECORD_BYTES])
 {
     put(buf, record->phase, 1);
     put(buf + 1, record->end, 1);
@@ -108,30 +108,30 @@ void handover_put_record(const struct handover_record *record, uint8_t buf[HANDO
 }
 
 /* What no connection is like: serving it would leave somebody waiting for ever. */
-static bool is_possible(const struct handover_record *r)
+static bool is_possible(const struct moved_record *r)
 {
-    if (r->state_len > HANDOVER_STATE_MAX || r->resume > r->tail_len)
+    if (r->state_len > MOVED_STATE_MAX || r->resume > r->tail_len)
         return false;
     if (r->is_paused && r->output_len == 0)
         return false;
     switch (r->phase) {
-    case HANDOVER_OPEN:
+    case MOVED_OPEN:
         return !r->is_eof;
-    case HANDOVER_DELIVERING:
+    case MOVED_DELIVERING:
         return r->tail_len == 0 && r->output_len > 0;
-    case HANDOVER_LINGERING:
+    case MOVED_LINGERING:
         return r->tail_len == 0 && r->output_len == 0 && !r->is_eof;
     default:
         return false;
     }
 }
 
-static int get_record(const uint8_t *p, struct handover_record *ret)
+static int get_record(const uint8_t *p, struct moved_record *ret)
 {
     const uint64_t flags = get(p + 2, 2);
 
-    *ret = (struct handover_record){
-        .phase = (enum handover_phase)p[0],
+    *ret = (struct moved_record){
+        .phase = (enum moved_phase)p[0],
         .end = p[1],
         .is_eof = (flags & FLAG_EOF) != 0,
         .is_paused = (flags & FLAG_PAUSED) != 0,
@@ -146,7 +146,7 @@ static int get_record(const uint8_t *p, struct handover_record *ret)
 }
 
 /* Takes @bytes of the bulk. Returns false if there are not so many. */
-static bool take_bytes(struct handover_cursor *c, uint64_t bytes, const uint8_t **ret)
+static bool take_bytes(struct moved_cursor *c, uint64_t bytes, const uint8_t **ret)
 {
     if (bytes > c->bytes - c->bulk)
         return false;
@@ -155,9 +155,9 @@ static bool take_bytes(struct handover_cursor *c, uint64_t bytes, const uint8_t 
     return true;
 }
 
-static int next_record(struct handover_cursor *c, struct handover_record *ret)
+static int next_record(struct moved_cursor *c, struct moved_record *ret)
 {
-    if (get_record(c->data + (size_t)c->next * HANDOVER_RECORD_BYTES, ret) < 0 ||
+    if (get_record(c->data + (size_t)c->next * MOVED_RECORD_BYTES, ret) < 0 ||
         !take_bytes(c, ret->tail_len, &ret->tail) ||
         !take_bytes(c, ret->output_len, &ret->output) ||
         !take_bytes(c, ret->state_len, &ret->state))
@@ -166,12 +166,12 @@ static int next_record(struct handover_cursor *c, struct handover_record *ret)
     return 0;
 }
 
-int handover_open(struct handover_cursor *c, const struct handover_batch *batch,
-                  const uint8_t *data, size_t len)
+int moved_open(struct moved_cursor *c, const struct moved_batch *batch, const uint8_t *data,
+               size_t len)
 {
-    const uint64_t records = (uint64_t)batch->count * HANDOVER_RECORD_BYTES;
-    const struct handover_cursor begin = {data, len, batch->count, 0, records};
-    struct handover_record r;
+    const uint64_t records = (uint64_t)batch->count * MOVED_RECORD_BYTES;
+    const struct moved_cursor begin = {data, len, batch->count, 0, records};
+    struct moved_record r;
 
     if (batch->bytes != len || records > len)
         return -EBADMSG;
@@ -185,7 +185,7 @@ int handover_open(struct handover_cursor *c, const struct handover_batch *batch,
     return 0;
 }
 
-bool handover_next(struct handover_cursor *c, struct handover_record *ret)
+bool moved_next(struct moved_cursor *c, struct moved_record *ret)
 {
     return c->next < c->count && next_record(c, ret) == 0;
 }

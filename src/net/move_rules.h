@@ -1,6 +1,6 @@
 /*
  * Who owns a connection while it moves: the rules as two small machines, one for each end of a
- * pair. Pure; net/transfer*.c does what they say, and a test explores every interleaving.
+ * pair. Pure; net/move*.c does what they say, and a test explores every interleaving.
  *
  * A batch is the giver's until it is sent. From then on the giver touches it no more, until the
  * answer: taken over (it lets go), or refused (it goes on serving). If the taker's end is closed
@@ -10,13 +10,13 @@
  *
  * It follows that a living giver may not close its end while something is unanswered.
  */
-#ifndef NET_TRANSFER_RULES_H
-#define NET_TRANSFER_RULES_H
+#ifndef NET_MOVE_RULES_H
+#define NET_MOVE_RULES_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TRANSFER_UNANSWERED_MAX = 4 };
+enum { MOVE_UNANSWERED_MAX = 4 };
 
 /* The giver's side of a pair. Zero is the beginning. */
 struct giving {

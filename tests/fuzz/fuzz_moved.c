@@ -1,12 +1,12 @@
 /*
- * The codec of the hand-over. The input's first byte chooses: a batch's datagram, an answer's, or
+ * The codec of a move. The input's first byte chooses: a batch's datagram, an answer's, or
  * the memory file of a batch. What is accepted has to be what writing it again would give.
  */
 #include "fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include "wire/handover.h"
+#include "wire/moved.h"
 
 static void must(int is_true)
 {
@@ -16,24 +16,24 @@ static void must(int is_true)
 
 static void try_batch(const uint8_t *data, size_t len)
 {
-    uint8_t again[HANDOVER_BATCH_BYTES];
-    struct handover_batch b;
+    uint8_t again[MOVED_BATCH_BYTES];
+    struct moved_batch b;
 
-    if (handover_get_batch(data, len, &b) != 0)
+    if (moved_get_batch(data, len, &b) != 0)
         return;
-    must(len == sizeof(again) && b.id > 0 && b.count > 0 && b.count <= HANDOVER_COUNT_MAX);
-    handover_put_batch(&b, again);
+    must(len == sizeof(again) && b.id > 0 && b.count > 0 && b.count <= MOVED_COUNT_MAX);
+    moved_put_batch(&b, again);
     must(memcmp(data, again, len) == 0);
 }
 
 static void try_answer(const uint8_t *data, size_t len)
 {
-    uint8_t again[HANDOVER_ANSWER_BYTES];
-    struct handover_answer a;
+    uint8_t again[MOVED_ANSWER_BYTES];
+    struct moved_answer a;
 
-    if (handover_get_answer(data, len, &a) != 0)
+    if (moved_get_answer(data, len, &a) != 0)
         return;
-    handover_put_answer(&a, again);
+    moved_put_answer(&a, again);
     must(len == sizeof(again) && memcmp(data, again, len) == 0);
 }
 
@@ -49,23 +49,23 @@ static uint64_t sum(const uint8_t *bytes, uint64_t len)
 
 static void try_file(uint32_t count, const uint8_t *data, size_t len)
 {
-    const struct handover_batch b = {.id = 1, .count = count, .bytes = len};
-    const uint8_t *expected = data + (size_t)count * HANDOVER_RECORD_BYTES;
-    struct handover_cursor c;
-    struct handover_record r;
+    const struct moved_batch b = {.id = 1, .count = count, .bytes = len};
+    const uint8_t *expected = data + (size_t)count * MOVED_RECORD_BYTES;
+    struct moved_cursor c;
+    struct moved_record r;
     uint32_t n = 0;
 
-    if (handover_open(&c, &b, data, len) != 0)
+    if (moved_open(&c, &b, data, len) != 0)
         return;
-    while (handover_next(&c, &r)) {
-        uint8_t again[HANDOVER_RECORD_BYTES];
+    while (moved_next(&c, &r)) {
+        uint8_t again[MOVED_RECORD_BYTES];
 
-        handover_put_record(&r, again);
+        moved_put_record(&r, again);
         must(memcmp(data + (size_t)n * sizeof(again), again, sizeof(again)) == 0);
         must(r.tail == expected && r.output == r.tail + r.tail_len &&
              r.state == r.output + r.output_len);
         must(r.resume <= r.tail_len && (!r.is_paused || r.output_len > 0));
-        must(r.tail_len == 0 || r.phase == HANDOVER_OPEN);
+        must(r.tail_len == 0 || r.phase == MOVED_OPEN);
         must(sum(r.tail, r.tail_len) + sum(r.output, r.output_len) + sum(r.state, r.state_len) <=
              255 * (r.tail_len + r.output_len + r.state_len));
         expected = r.state + r.state_len;

@@ -17,28 +17,28 @@
 #include "base/fds.h"
 #include "base/hash.h"
 #include "base/util.h"
-#include "net/transfer_wire.h"
-#include "support/transfer_rig.h"
+#include "net/move_wire.h"
+#include "support/move_rig.h"
 
-static struct transfer_rig t;
+static struct move_rig t;
 static struct taker *taker = &t.takers[0];
 
 static int setup(void **state UNUSED)
 {
-    transfer_rig_init(&t, 1, NULL);
+    move_rig_init(&t, 1, NULL);
     return 0;
 }
 
 static int teardown(void **state UNUSED)
 {
-    transfer_rig_fini(&t);
+    move_rig_fini(&t);
     return 0;
 }
 
 /* What a giver would send, with one thing to be made wrong. */
 struct parcel {
-    struct handover_batch batch;
-    uint8_t head[HANDOVER_BATCH_BYTES];
+    struct moved_batch batch;
+    uint8_t head[MOVED_BATCH_BYTES];
     size_t head_len;
     uint8_t file[4096];
     size_t file_len;
@@ -51,36 +51,36 @@ static struct parcel parcel_of(uint32_t n)
     struct parcel p = {
         .batch = {.id = 1,
                   .count = n,
-                  .bytes = n * HANDOVER_RECORD_BYTES,
+                  .bytes = n * MOVED_RECORD_BYTES,
                   .protocol = hash_bytes(HASH_INIT, "echo", 4)},
-        .head_len = HANDOVER_BATCH_BYTES,
-        .file_len = n * HANDOVER_RECORD_BYTES,
+        .head_len = MOVED_BATCH_BYTES,
+        .file_len = n * MOVED_RECORD_BYTES,
         .seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
         .n_sockets = n,
     };
 
-    handover_put_batch(&p.batch, p.head);
+    moved_put_batch(&p.batch, p.head);
     for (uint32_t i = 0; i < n; i++)
-        handover_put_record(&(struct handover_record){.phase = HANDOVER_OPEN},
-                            p.file + (size_t)i * HANDOVER_RECORD_BYTES);
+        moved_put_record(&(struct moved_record){.phase = MOVED_OPEN},
+                         p.file + (size_t)i * MOVED_RECORD_BYTES);
     return p;
 }
 
-static struct handover_answer receive_answer(int fd)
+static struct moved_answer receive_answer(int fd)
 {
-    struct transfer_datagram d;
-    struct handover_answer a;
+    struct move_datagram d;
+    struct moved_answer a;
 
-    assert_int_equal(transfer_receive(fd, &d), 0);
+    assert_int_equal(move_receive(fd, &d), 0);
     assert_int_equal(d.got.n_fds, 0);
-    assert_int_equal(handover_get_answer(d.data, d.got.len, &a), 0);
+    assert_int_equal(moved_get_answer(d.data, d.got.len, &a), 0);
     return a;
 }
 
 /* Sends @p; the peers' ends stay in t.peers. */
 static void post(const struct parcel *p)
 {
-    int fds[TRANSFER_FDS_MAX];
+    int fds[MOVE_FDS_MAX];
     size_t n = 0;
 
     fds[n] = memfd_create("parcel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -97,7 +97,7 @@ static void post(const struct parcel *p)
         t.peers[t.n_peers++] = pair[0];
         fds[n++] = pair[1];
     }
-    assert_int_equal(transfer_send(t.fds[0], p->head, p->head_len, fds, n), 0);
+    assert_int_equal(move_send(t.fds[0], p->head, p->head_len, fds, n), 0);
     for (size_t i = 0; i < n; i++)
         close(fds[i]);
     taker_turns(taker);
@@ -105,12 +105,12 @@ static void post(const struct parcel *p)
 
 static void begin_to_take(void)
 {
-    struct handover_answer hello;
+    struct moved_answer hello;
 
     taker_takes(taker, 1000);
     hello = receive_answer(t.fds[0]);
     assert_int_equal(hello.id, 0);
-    assert_int_equal(hello.outcome, HANDOVER_OK);
+    assert_int_equal(hello.outcome, MOVED_OK);
     assert_int_equal(hello.room, 1000);
 }
 
@@ -118,14 +118,14 @@ static void begin_to_take(void)
 static void expect_refused(const struct parcel *p, uint32_t room)
 {
     struct parcel good = parcel_of(3);
-    struct handover_answer a;
+    struct moved_answer a;
     size_t n_bad;
 
     begin_to_take();
     post(p);
     a = receive_answer(t.fds[0]);
     assert_int_equal(a.id, 1);
-    assert_int_equal(a.outcome, HANDOVER_REFUSED);
+    assert_int_equal(a.outcome, MOVED_REFUSED);
     assert_int_equal(a.room, room);
     assert_int_equal(taker->rig.set.n_open, 0);
     n_bad = t.n_peers;
@@ -133,27 +133,27 @@ static void expect_refused(const struct parcel *p, uint32_t room)
         rig_expect_eof(&taker->rig, t.peers[i]);
 
     good.batch.id = 2;
-    handover_put_batch(&good.batch, good.head);
+    moved_put_batch(&good.batch, good.head);
     post(&good);
     a = receive_answer(t.fds[0]);
     assert_int_equal(a.id, 2);
-    assert_int_equal(a.outcome, HANDOVER_OK);
+    assert_int_equal(a.outcome, MOVED_OK);
     assert_int_equal(a.room, 997);
     for (size_t i = n_bad; i < t.n_peers; i++)
-        assert_true(transfer_rig_echo(&t, t.peers[i]));
+        assert_true(move_rig_echo(&t, t.peers[i]));
 }
 
-static void transfer_take__as_it_should_be__taken(void **state UNUSED)
+static void move_take__as_it_should_be__taken(void **state UNUSED)
 {
     struct parcel p = parcel_of(5);
 
     begin_to_take();
     post(&p);
-    assert_int_equal(receive_answer(t.fds[0]).outcome, HANDOVER_OK);
-    transfer_rig_expect_echoes(&t, 5);
+    assert_int_equal(receive_answer(t.fds[0]).outcome, MOVED_OK);
+    move_rig_expect_echoes(&t, 5);
 }
 
-static void transfer_take__another_version__refused_and_no_more_wanted(void **state UNUSED)
+static void move_take__another_version__refused_and_no_more_wanted(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -161,16 +161,16 @@ static void transfer_take__another_version__refused_and_no_more_wanted(void **st
     expect_refused(&p, 0);
 }
 
-static void transfer_take__another_protocol__refused_and_no_more_wanted(void **state UNUSED)
+static void move_take__another_protocol__refused_and_no_more_wanted(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
     p.batch.protocol++;
-    handover_put_batch(&p.batch, p.head);
+    moved_put_batch(&p.batch, p.head);
     expect_refused(&p, 0);
 }
 
-static void transfer_take__nonsense__refused(void **state UNUSED)
+static void move_take__nonsense__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -178,7 +178,7 @@ static void transfer_take__nonsense__refused(void **state UNUSED)
     expect_refused(&p, 1000);
 }
 
-static void transfer_take__short_head__refused(void **state UNUSED)
+static void move_take__short_head__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -186,7 +186,7 @@ static void transfer_take__short_head__refused(void **state UNUSED)
     expect_refused(&p, 1000);
 }
 
-static void transfer_take__fewer_sockets_than_records__refused(void **state UNUSED)
+static void move_take__fewer_sockets_than_records__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(4);
 
@@ -194,7 +194,7 @@ static void transfer_take__fewer_sockets_than_records__refused(void **state UNUS
     expect_refused(&p, 1000);
 }
 
-static void transfer_take__more_sockets_than_records__refused(void **state UNUSED)
+static void move_take__more_sockets_than_records__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(4);
 
@@ -203,7 +203,7 @@ static void transfer_take__more_sockets_than_records__refused(void **state UNUSE
 }
 
 /* It could shrink under the reader's eyes, which would be its death. */
-static void transfer_take__file_not_sealed__refused(void **state UNUSED)
+static void move_take__file_not_sealed__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -212,7 +212,7 @@ static void transfer_take__file_not_sealed__refused(void **state UNUSED)
     assert_int_equal(taker->in.error, -EBADMSG);
 }
 
-static void transfer_take__file_of_another_size__refused(void **state UNUSED)
+static void move_take__file_of_another_size__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -220,7 +220,7 @@ static void transfer_take__file_of_another_size__refused(void **state UNUSED)
     expect_refused(&p, 1000);
 }
 
-static void transfer_take__empty_file__refused(void **state UNUSED)
+static void move_take__empty_file__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
@@ -229,43 +229,43 @@ static void transfer_take__empty_file__refused(void **state UNUSED)
 }
 
 /* The first of them is good: it is undone. */
-static void transfer_take__one_record_impossible__all_refused(void **state UNUSED)
+static void move_take__one_record_impossible__all_refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(3);
 
-    handover_put_record(&(struct handover_record){.phase = HANDOVER_LINGERING, .end = 200},
-                        p.file + 2 * HANDOVER_RECORD_BYTES);
+    moved_put_record(&(struct moved_record){.phase = MOVED_LINGERING, .end = 200},
+                     p.file + 2 * MOVED_RECORD_BYTES);
     expect_refused(&p, 1000);
     assert_int_equal(taker->rig.set.pool.used_bytes, 0);
 }
 
-static void transfer_take__no_file_but_a_socket__refused(void **state UNUSED)
+static void move_take__no_file_but_a_socket__refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(1);
     int pair[2];
 
     begin_to_take();
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    assert_int_equal(
-        transfer_send(t.fds[0], p.head, p.head_len, (const int[]){pair[1], pair[1]}, 2), 0);
+    assert_int_equal(move_send(t.fds[0], p.head, p.head_len, (const int[]){pair[1], pair[1]}, 2),
+                     0);
     close(pair[1]);
     taker_turns(taker);
-    assert_int_equal(receive_answer(t.fds[0]).outcome, HANDOVER_REFUSED);
+    assert_int_equal(receive_answer(t.fds[0]).outcome, MOVED_REFUSED);
     rig_expect_eof(&taker->rig, pair[0]);
     close(pair[0]);
 }
 
-static void transfer_take__ids_out_of_order__ended(void **state UNUSED)
+static void move_take__ids_out_of_order__ended(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
-    struct transfer_datagram d;
+    struct move_datagram d;
 
     p.batch.id = 2;
-    handover_put_batch(&p.batch, p.head);
+    moved_put_batch(&p.batch, p.head);
     begin_to_take();
     post(&p);
     assert_true(taker->in.is_done);
-    assert_int_equal(transfer_receive(t.fds[0], &d), TRANSFER_END);
+    assert_int_equal(move_receive(t.fds[0], &d), MOVE_END);
     assert_int_equal(taker->rig.set.n_open, 0);
     for (size_t i = 0; i < t.n_peers; i++)
         rig_expect_eof(&taker->rig, t.peers[i]);
@@ -276,19 +276,19 @@ static void transfer_take__ids_out_of_order__ended(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(transfer_take__as_it_should_be__taken),
-        TEST(transfer_take__another_version__refused_and_no_more_wanted),
-        TEST(transfer_take__another_protocol__refused_and_no_more_wanted),
-        TEST(transfer_take__nonsense__refused),
-        TEST(transfer_take__short_head__refused),
-        TEST(transfer_take__fewer_sockets_than_records__refused),
-        TEST(transfer_take__more_sockets_than_records__refused),
-        TEST(transfer_take__file_not_sealed__refused),
-        TEST(transfer_take__file_of_another_size__refused),
-        TEST(transfer_take__empty_file__refused),
-        TEST(transfer_take__one_record_impossible__all_refused),
-        TEST(transfer_take__no_file_but_a_socket__refused),
-        TEST(transfer_take__ids_out_of_order__ended),
+        TEST(move_take__as_it_should_be__taken),
+        TEST(move_take__another_version__refused_and_no_more_wanted),
+        TEST(move_take__another_protocol__refused_and_no_more_wanted),
+        TEST(move_take__nonsense__refused),
+        TEST(move_take__short_head__refused),
+        TEST(move_take__fewer_sockets_than_records__refused),
+        TEST(move_take__more_sockets_than_records__refused),
+        TEST(move_take__file_not_sealed__refused),
+        TEST(move_take__file_of_another_size__refused),
+        TEST(move_take__empty_file__refused),
+        TEST(move_take__one_record_impossible__all_refused),
+        TEST(move_take__no_file_but_a_socket__refused),
+        TEST(move_take__ids_out_of_order__ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

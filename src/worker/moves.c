@@ -1,7 +1,7 @@
 /*
- * The worker's hand-overs under way.
+ * The worker's moves under way.
  */
-#include "worker/transfers.h"
+#include "worker/moves.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,29 +11,29 @@
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "net/transfer.h"
+#include "net/move.h"
 
-struct transfer {
+struct move {
     struct list link;
-    struct transfers *owner; /* borrowed */
+    struct moves *owner; /* borrowed */
     bool is_take;
     union {
-        struct transfer_out out;
-        struct transfer_in in;
+        struct move_out out;
+        struct move_in in;
     };
     char from[32]; /* of a take */
 };
 
-static struct transfer *transfer_at(struct list *link)
+static struct move *move_at(struct list *link)
 {
-    return container_of(link, struct transfer, link);
+    return container_of(link, struct move, link);
 }
 
-static struct transfer *transfer_new(struct transfers *all, bool is_take)
+static struct move *move_new(struct moves *all, bool is_take)
 {
-    struct transfer *t;
+    struct move *t;
 
-    if (all->n_transfers >= TRANSFERS_MAX)
+    if (all->n_move >= MOVE_MAX)
         return NULL;
     t = calloc(1, sizeof(*t));
     if (!t)
@@ -41,43 +41,43 @@ static struct transfer *transfer_new(struct transfers *all, bool is_take)
     t->owner = all;
     t->is_take = is_take;
     list_append(is_take ? &all->takes : &all->gives, &t->link);
-    all->n_transfers++;
+    all->n_move++;
     return t;
 }
 
-static void transfer_free(struct transfer *t)
+static void move_free(struct move *t)
 {
-    t->owner->n_transfers--;
+    t->owner->n_move--;
     list_remove(&t->link);
     if (t->is_take)
-        transfer_in_fini(&t->in);
+        move_in_fini(&t->in);
     else
-        transfer_out_fini(&t->out);
+        move_out_fini(&t->out);
     free(t);
 }
 
-static void free_all(struct list *transfers)
+static void free_all(struct list *moves)
 {
-    while (!list_is_empty(transfers))
-        transfer_free(transfer_at(transfers->next));
+    while (!list_is_empty(moves))
+        move_free(move_at(moves->next));
 }
 
 static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
 {
-    free_all(&container_of(reaper, struct transfers, reaper)->done);
+    free_all(&container_of(reaper, struct moves, reaper)->done);
     ev_prepare_stop(loop, reaper);
 }
 
-static void transfer_finish(struct transfer *t)
+static void move_finish(struct move *t)
 {
-    struct transfers *all = t->owner;
+    struct moves *all = t->owner;
 
     list_remove(&t->link);
     list_append(&all->done, &t->link);
     ev_prepare_start(all->conns->loop, &all->reaper);
 }
 
-static int tell_moved(struct transfers *all, uint64_t count, uint64_t stayed, uint64_t took_ns)
+static int tell_moved(struct moves *all, uint64_t count, uint64_t stayed, uint64_t took_ns)
 {
     json_t *args = json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
                              (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000));
@@ -87,9 +87,9 @@ static int tell_moved(struct transfers *all, uint64_t count, uint64_t stayed, ui
 }
 
 /* The arbiter waits for it: it is kept until it is said. */
-static void tell_given(struct transfer *t)
+static void tell_given(struct move *t)
 {
-    const struct transfer_out *out = &t->out;
+    const struct move_out *out = &t->out;
     int rc;
 
     if (out->n_stayed > 0 && out->error)
@@ -98,32 +98,32 @@ static void tell_given(struct transfer *t)
     rc = tell_moved(t->owner, out->n_moved, out->n_stayed, out->took_ns);
 
     if (rc == 0 || rc == -EPIPE)
-        transfer_finish(t);
+        move_finish(t);
 }
 
-void transfers_tell(struct transfers *all)
+void moves_tell(struct moves *all)
 {
     struct list *link, *next;
 
     list_for_each_safe (link, next, &all->gives)
-        if (transfer_at(link)->out.is_done)
-            tell_given(transfer_at(link));
+        if (move_at(link)->out.is_done)
+            tell_given(move_at(link));
 }
 
-static void on_given(struct transfer_out *out)
+static void on_given(struct move_out *out)
 {
-    struct transfer *t = container_of(out, struct transfer, out);
-    struct transfers *all = t->owner;
+    struct move *t = container_of(out, struct move, out);
+    struct moves *all = t->owner;
 
     if (out->is_done)
         tell_given(t);
     all->on_moved(all);
 }
 
-static void on_taken(struct transfer_in *in)
+static void on_taken(struct move_in *in)
 {
-    struct transfer *t = container_of(in, struct transfer, in);
-    struct transfers *all = t->owner;
+    struct move *t = container_of(in, struct move, in);
+    struct moves *all = t->owner;
 
     if (in->is_done) {
         log_debug(all->boot->log, "connections taken over", F_STR("from", t->from),
@@ -134,12 +134,12 @@ static void on_taken(struct transfer_in *in)
                                 F_STR("error", in->error == -ENOSPC
                                                    ? "this worker has no room for them"
                                                    : strerror(-in->error)));
-        transfer_finish(t);
+        move_finish(t);
     }
     all->on_moved(all);
 }
 
-void transfers_init(struct transfers *all)
+void moves_init(struct moves *all)
 {
     list_init(&all->gives);
     list_init(&all->takes);
@@ -147,12 +147,12 @@ void transfers_init(struct transfers *all)
     ev_prepare_init(&all->reaper, on_prepare);
 }
 
-void transfers_fini(struct transfers *all)
+void moves_fini(struct moves *all)
 {
     struct list *link;
 
     list_for_each (link, &all->gives) {
-        const struct transfer_out *out = &transfer_at(link)->out;
+        const struct move_out *out = &move_at(link)->out;
 
         tell_moved(all, out->n_moved, all->conns->n_open, 0);
     }
@@ -162,24 +162,24 @@ void transfers_fini(struct transfers *all)
     ev_prepare_stop(all->conns->loop, &all->reaper);
 }
 
-void transfers_take(struct transfers *all, const char *from, int *fd)
+void moves_take(struct moves *all, const char *from, int *fd)
 {
-    struct transfer *t = all->is_closed ? NULL : transfer_new(all, true);
+    struct move *t = all->is_closed ? NULL : move_new(all, true);
 
     if (!t)
         return;
     snprintf(t->from, sizeof(t->from), "%s", from);
-    transfer_take(&t->in, all->conns, *fd, all->boot->max_connections, on_taken);
+    move_take(&t->in, all->conns, *fd, all->boot->max_connections, on_taken);
     *fd = -1;
 }
 
-void transfers_give(struct transfers *all, int *fds, size_t n_fds, size_t count)
+void moves_give(struct moves *all, int *fds, size_t n_fds, size_t count)
 {
-    struct transfer *t = transfer_new(all, false);
+    struct move *t = move_new(all, false);
     int rc = -ENOBUFS;
 
     if (t) {
-        rc = transfer_give(&t->out, all->conns, fds, n_fds, count, on_given);
+        rc = move_give(&t->out, all->conns, fds, n_fds, count, on_given);
         for (size_t i = 0; i < n_fds; i++)
             fds[i] = -1;
     }
@@ -195,21 +195,21 @@ void transfers_give(struct transfers *all, int *fds, size_t n_fds, size_t count)
     }
 }
 
-bool transfers_is_giving(const struct transfers *all)
+bool moves_is_giving(const struct moves *all)
 {
     struct list *link;
 
     list_for_each (link, &all->gives)
-        if (transfer_at(link)->out.is_sending)
+        if (move_at(link)->out.is_sending)
             return true;
     return false;
 }
 
-void transfers_close(struct transfers *all)
+void moves_close(struct moves *all)
 {
     struct list *link;
 
     all->is_closed = true;
     list_for_each (link, &all->takes)
-        transfer_in_close(&transfer_at(link)->in);
+        move_in_close(&move_at(link)->in);
 }

@@ -1,7 +1,7 @@
 /*
  * Datagrams with descriptors, and the sealed files that go with them. Runs in a worker.
  */
-#include "net/transfer_wire.h"
+#include "net/move_wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,9 +36,9 @@ static int fill_pipe(struct iovec *iov, int n_iov)
     return rc < 0 ? rc : ends[0];
 }
 
-int transfer_file(struct iovec *iov, int n_iov)
+int move_file(struct iovec *iov, int n_iov)
 {
-    int fd = fds_memfd("handover");
+    int fd = fds_memfd("move");
     int rc;
 
     if (fd < 0) {
@@ -78,7 +78,7 @@ static int map_pipe(int fd, uint64_t bytes, const uint8_t **ret)
     return 0;
 }
 
-int transfer_map(int fd, uint64_t bytes, const uint8_t **ret)
+int move_map(int fd, uint64_t bytes, const uint8_t **ret)
 {
     struct stat st;
     const void *data;
@@ -98,12 +98,12 @@ int transfer_map(int fd, uint64_t bytes, const uint8_t **ret)
     return 0;
 }
 
-int transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds)
+int move_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds)
 {
     return fdpass_send(fd, data, len, fds, n_fds);
 }
 
-int transfer_receive(int fd, struct transfer_datagram *ret)
+int move_receive(int fd, struct move_datagram *ret)
 {
     int rc;
 
@@ -114,5 +114,5 @@ int transfer_receive(int fd, struct transfer_datagram *ret)
     if (rc < 0)
         return rc;
     ret->is_cut = ret->got.is_data_cut || ret->got.is_fds_cut;
-    return ret->got.len == 0 && ret->got.n_fds == 0 ? TRANSFER_END : 0;
+    return ret->got.len == 0 && ret->got.n_fds == 0 ? MOVE_END : 0;
 }

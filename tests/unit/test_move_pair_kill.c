@@ -1,5 +1,5 @@
 /*
- * A transfer between two processes, one of which is killed at each step: before and after each
+ * A move between two processes, one of which is killed at each step: before and after each
  * datagram that it sends or receives. The clients are here: each has to get its echo, or to see its
  * connection end, and nobody is lost but those whose owner was killed.
  *
@@ -26,8 +26,8 @@
 #include "base/util.h"
 #include "support/conn_rig.h"
 #include "conformance/must.h"
-#include "net/transfer.h"
-#include "wire/handover.h"
+#include "net/move.h"
+#include "wire/moved.h"
 
 enum { CLIENTS = 520, BATCHES_MAX = 600, PATIENCE_MS = 20000, NOBODY = 65534 };
 enum side { GIVER, TAKER };
@@ -70,15 +70,15 @@ static void die_at(enum call call, unsigned nth, bool is_after)
 
 static void note_sent(const struct msghdr *msg)
 {
-    struct handover_batch batch;
-    struct handover_answer answer;
+    struct moved_batch batch;
+    struct moved_answer answer;
     const struct iovec *iov = msg->msg_iov;
 
-    if (handover_get_batch(iov->iov_base, iov->iov_len, &batch) == 0) {
+    if (moved_get_batch(iov->iov_base, iov->iov_len, &batch) == 0) {
         shared->count[batch.id - 1] = batch.count;
         shared->n_sent = batch.id;
-    } else if (handover_get_answer(iov->iov_base, iov->iov_len, &answer) == 0 &&
-               answer.outcome == HANDOVER_OK) {
+    } else if (moved_get_answer(iov->iov_base, iov->iov_len, &answer) == 0 &&
+               answer.outcome == MOVED_OK) {
         shared->n_accepted = answer.id;
     }
 }
@@ -130,7 +130,7 @@ static void limit_fds(rlim_t n)
 
 /* --- the two workers -------------------------------------------------------------------------- */
 
-static void on_given(struct transfer_out *t)
+static void on_given(struct move_out *t)
 {
     if (!t->is_done)
         return;
@@ -139,7 +139,7 @@ static void on_given(struct transfer_out *t)
     shared->is_done = true;
 }
 
-static void on_taken(struct transfer_in *t)
+static void on_taken(struct move_in *t)
 {
     if (t->is_done)
         shared->taker_error = t->error;
@@ -154,7 +154,7 @@ static void __attribute__((noreturn)) serve(struct rig *r)
 
 static void __attribute__((noreturn)) give(int fd, const int *sockets)
 {
-    static struct transfer_out out;
+    static struct move_out out;
     static struct rig r;
 
     rig_init(&r, NULL, 1 << 20);
@@ -162,18 +162,18 @@ static void __attribute__((noreturn)) give(int fd, const int *sockets)
         if (conn_set_add(&r.set, sockets[i]) < 0)
             abort();
     limit_fds(scene.giver_fds);
-    if (transfer_give(&out, &r.set, &fd, 1, SIZE_MAX, on_given) < 0)
+    if (move_give(&out, &r.set, &fd, 1, SIZE_MAX, on_given) < 0)
         abort();
     serve(&r);
 }
 
 static void __attribute__((noreturn)) take(int fd, bool is_waiting)
 {
-    static struct transfer_in in;
+    static struct move_in in;
     static struct rig r;
 
     rig_init(&r, NULL, 1 << 20);
-    transfer_take(&in, &r.set, fd, 10000, on_taken);
+    move_take(&in, &r.set, fd, 10000, on_taken);
     while (is_waiting && shared->n_too_many_refs == 0)
         poll(NULL, 0, 1);
     serve(&r);
@@ -353,7 +353,7 @@ static unsigned kill_at(enum side side, enum call call, unsigned nth, bool is_af
     return echoes;
 }
 
-static void transfer__giver_killed_at_each_step__what_was_sent_lives_on(void **state UNUSED)
+static void move__giver_killed_at_each_step__what_was_sent_lives_on(void **state UNUSED)
 {
     for (int is_after = 0; is_after < 2; is_after++) {
         for (unsigned nth = 1; nth <= 3; nth++) {
@@ -372,7 +372,7 @@ static void transfer__giver_killed_at_each_step__what_was_sent_lives_on(void **s
     }
 }
 
-static void transfer__taker_killed_at_each_step__what_it_did_not_accept_stays(void **state UNUSED)
+static void move__taker_killed_at_each_step__what_it_did_not_accept_stays(void **state UNUSED)
 {
     for (int is_after = 0; is_after < 2; is_after++) {
         for (unsigned nth = 1; nth <= 4; nth++) {
@@ -391,7 +391,7 @@ static void transfer__taker_killed_at_each_step__what_it_did_not_accept_stays(vo
     }
 }
 
-static void transfer__nobody_killed__all_move(void **state UNUSED)
+static void move__nobody_killed__all_move(void **state UNUSED)
 {
     begin();
     assert_int_equal(count_echoes(), CLIENTS);
@@ -408,7 +408,7 @@ static void transfer__nobody_killed__all_move(void **state UNUSED)
 /* --- limits ----------------------------------------------------------------------------------- */
 
 /* Of 253 descriptors the taker can have some 100: the batch comes cut. */
-static void transfer__taker_short_of_descriptors__cut_batches_stay(void **state UNUSED)
+static void move__taker_short_of_descriptors__cut_batches_stay(void **state UNUSED)
 {
     scene.taker_fds = 110;
     begin();
@@ -420,7 +420,7 @@ static void transfer__taker_short_of_descriptors__cut_batches_stay(void **state 
 }
 
 /* The kernel lets all processes of a user have only so many descriptors in flight together. */
-static void transfer__ordinary_user_with_200_in_flight__waits_and_all_move(void **state UNUSED)
+static void move__ordinary_user_with_200_in_flight__waits_and_all_move(void **state UNUSED)
 {
     scene.is_nobody = true;
     scene.giver_fds = 200;
@@ -434,13 +434,13 @@ static void transfer__ordinary_user_with_200_in_flight__waits_and_all_move(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(transfer__nobody_killed__all_move, setup, teardown),
-        cmocka_unit_test(transfer__giver_killed_at_each_step__what_was_sent_lives_on),
-        cmocka_unit_test(transfer__taker_killed_at_each_step__what_it_did_not_accept_stays),
-        cmocka_unit_test_setup_teardown(transfer__taker_short_of_descriptors__cut_batches_stay,
+        cmocka_unit_test_setup_teardown(move__nobody_killed__all_move, setup, teardown),
+        cmocka_unit_test(move__giver_killed_at_each_step__what_was_sent_lives_on),
+        cmocka_unit_test(move__taker_killed_at_each_step__what_it_did_not_accept_stays),
+        cmocka_unit_test_setup_teardown(move__taker_short_of_descriptors__cut_batches_stay, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(move__ordinary_user_with_200_in_flight__waits_and_all_move,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            transfer__ordinary_user_with_200_in_flight__waits_and_all_move, setup, teardown),
     };
 
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

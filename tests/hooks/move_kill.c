@@ -1,5 +1,5 @@
 /*
- * The steps of a hand-over in the test build, at which a process can be killed or stopped. Wraps
+ * The steps of a move in the test build, at which a process can be killed or stopped. Wraps
  * the two functions through which either side speaks, see the Makefile.
  *
  * The file that ECHO_TEST_HOOK names has lines "STEP N WHAT". The steps are give (before its N-th
@@ -12,12 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "net/transfer_wire.h"
+#include "net/move_wire.h"
 
-int __real_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
-int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
-int __real_transfer_receive(int fd, struct transfer_datagram *ret);
-int __wrap_transfer_receive(int fd, struct transfer_datagram *ret);
+int __real_move_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
+int __wrap_move_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds);
+int __real_move_receive(int fd, struct move_datagram *ret);
+int __wrap_move_receive(int fd, struct move_datagram *ret);
 
 static unsigned n_given, n_heard, n_got, n_answered;
 
@@ -43,13 +43,13 @@ static void halt_if_at(const char *step, unsigned n)
     fclose(f);
 }
 
-int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds)
+int __wrap_move_send(int fd, const uint8_t *data, size_t len, const int *fds, size_t n_fds)
 {
     int rc;
 
     if (n_fds > 0)
         halt_if_at("give", n_given + 1);
-    rc = __real_transfer_send(fd, data, len, fds, n_fds);
+    rc = __real_move_send(fd, data, len, fds, n_fds);
     if (rc < 0)
         return rc;
     if (n_fds > 0)
@@ -59,9 +59,9 @@ int __wrap_transfer_send(int fd, const uint8_t *data, size_t len, const int *fds
     return 0;
 }
 
-int __wrap_transfer_receive(int fd, struct transfer_datagram *ret)
+int __wrap_move_receive(int fd, struct move_datagram *ret)
 {
-    const int rc = __real_transfer_receive(fd, ret);
+    const int rc = __real_move_receive(fd, ret);
 
     if (rc != 0)
         return rc;

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "net/transfer.h"
+#include "net/move.h"
 #include "support/conn_rig.h"
 #include "conformance/must.h"
 
@@ -27,17 +27,17 @@ struct client {
 
 static struct client clients[CLIENTS];
 static struct rig rigs[2];
-static struct transfer_out out;
-static struct transfer_in in;
+static struct move_out out;
+static struct move_in in;
 static uint64_t rng;
-static size_t n_moved, n_transfers;
+static size_t n_moved, n_move;
 
-static void on_given(struct transfer_out *t)
+static void on_given(struct move_out *t)
 {
     (void)t;
 }
 
-static void on_taken(struct transfer_in *t)
+static void on_taken(struct move_in *t)
 {
     (void)t;
 }
@@ -84,17 +84,17 @@ static void move(struct rig *from, struct rig *to)
     /* Under another name for the same rules each tail is looked at from its beginning. */
     to->set.binding.fingerprint = rng_below(&rng, 8) == 0;
     from->set.binding.fingerprint = rng_below(&rng, 8) == 0;
-    transfer_take(&in, &to->set, pair[1], 1 + rng_below(&rng, 2 * CLIENTS), on_taken);
-    assert_int_equal(
-        transfer_give(&out, &from->set, pair, 1, 1 + rng_below(&rng, CLIENTS), on_given), 0);
+    move_take(&in, &to->set, pair[1], 1 + rng_below(&rng, 2 * CLIENTS), on_taken);
+    assert_int_equal(move_give(&out, &from->set, pair, 1, 1 + rng_below(&rng, CLIENTS), on_given),
+                     0);
     while (!out.is_done || !in.is_done) {
         assert_true(clock_mono_ms() < end_ms);
         turn();
     }
     n_moved += out.n_moved;
-    n_transfers++;
-    transfer_out_fini(&out);
-    transfer_in_fini(&in);
+    n_move++;
+    move_out_fini(&out);
+    move_in_fini(&in);
     assert_int_equal(rigs[0].set.n_open + rigs[1].set.n_open, CLIENTS);
 }
 
@@ -161,19 +161,19 @@ static void storm(uint64_t seed)
         rig_fini(&rigs[i]);
 }
 
-static void transfer__conversations_while_moving_for_ever__bytes_exact(void **state UNUSED)
+static void move__conversations_while_moving_for_ever__bytes_exact(void **state UNUSED)
 {
-    n_moved = n_transfers = 0;
+    n_moved = n_move = 0;
     for (uint64_t seed = 1; seed <= 20; seed++)
         storm(seed);
-    print_message("%zu transfers, %zu connections moved\n", n_transfers, n_moved);
+    print_message("%zu moves, %zu connections moved\n", n_move, n_moved);
     assert_true(n_moved > 5000);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transfer__conversations_while_moving_for_ever__bytes_exact),
+        cmocka_unit_test(move__conversations_while_moving_for_ever__bytes_exact),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

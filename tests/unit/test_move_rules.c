@@ -20,7 +20,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "net/transfer_rules.h"
+#include "net/move_rules.h"
 
 enum { BATCHES_MAX = 3, ANSWERS_MAX = BATCHES_MAX + 2, STATES_MAX = 1 << 17 };
 
@@ -448,7 +448,7 @@ static void expand(const struct world *w)
     }
 }
 
-static void transfer_rules__every_interleaving__one_owner_and_nobody_lost(void **state UNUSED)
+static void move_rules__every_interleaving__one_owner_and_nobody_lost(void **state UNUSED)
 {
     seen.worlds = malloc(STATES_MAX * sizeof(*seen.worlds));
     seen.index = calloc(INDEX_SIZE, sizeof(*seen.index));
@@ -486,7 +486,7 @@ static void giving__four_unanswered__no_fifth(void **state UNUSED)
 
     assert_false(giving_may_send(&g));
     assert_int_equal(giving_answered(&g, 0, true), GIVING_NOTHING);
-    for (int i = 0; i < TRANSFER_UNANSWERED_MAX; i++) {
+    for (int i = 0; i < MOVE_UNANSWERED_MAX; i++) {
         assert_true(giving_may_send(&g));
         giving_sent(&g);
     }
@@ -532,7 +532,7 @@ static void taking__batch_out_of_order__ended_without_an_answer(void **state UNU
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transfer_rules__every_interleaving__one_owner_and_nobody_lost),
+        cmocka_unit_test(move_rules__every_interleaving__one_owner_and_nobody_lost),
         cmocka_unit_test(giving__four_unanswered__no_fifth),
         cmocka_unit_test(giving__answer_out_of_order__closed_and_no_batch_concerned),
         cmocka_unit_test(giving__refused_greeting__nothing_is_sent),

@@ -1,14 +1,14 @@
 /*
  * Who owns a connection while it moves. Pure; runs in both workers.
  */
-#include "net/transfer_rules.h"
+#include "net/move_rules.h"
 
 #include <assert.h>
 #include <errno.h>
 
 bool giving_may_send(const struct giving *g)
 {
-    return g->phase == GIVING_OPEN && giving_unanswered(g) < TRANSFER_UNANSWERED_MAX;
+    return g->phase == GIVING_OPEN && giving_unanswered(g) < MOVE_UNANSWERED_MAX;
 }
 
 void giving_sent(struct giving *g)

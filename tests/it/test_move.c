@@ -1,5 +1,5 @@
 /*
- * Hand-over in difficult circumstances: peers that do nothing, changes that overtake each other,
+ * Move in difficult circumstances: peers that do nothing, changes that overtake each other,
  * workers that stand still or cannot open anything.
  * That nothing is lost is test_prove.c's matter, even shares test_spread.c's.
  */
@@ -24,8 +24,8 @@ static void connect_all(struct server *s, int *fds, int n)
         peer_echo(fds[i], "before");
 }
 
-/* Peers that neither read nor send hold up a drain for ever, but not a hand-over. */
-static void handover__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact(void **state)
+/* Peers that neither read nor send hold up a drain for ever, but not a move. */
+static void moved__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { exit_timeout = 60; };");
@@ -58,7 +58,7 @@ static void handover__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_
 }
 
 /* Each byte of a large message may be the one that the old worker has read last. */
-static void handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact(void **state)
+static void moved__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "");
@@ -124,7 +124,7 @@ static void finish_message(int fd, struct bytes m, size_t begun)
 
 /* 13.8 of the 15 MiB that are there for large blocks: three blocks of 4 MiB, and one that grew into
  * what was left. It is the oldest connection's, and so the first that the taker receives. */
-static void handover__worker_nearly_full__all_it_held_moves(void **state)
+static void moved__worker_nearly_full__all_it_held_moves(void **state)
 {
     enum { KIB = 1024, PEERS = 4, FULL = 3700 * KIB, OVER_2_MIB = 2080 * KIB, LAST = 2900 * KIB };
     static const struct {
@@ -155,7 +155,7 @@ static void handover__worker_nearly_full__all_it_held_moves(void **state)
 
 /* Two of which each holds 87 % of what large blocks may, and one takes all: it is above its limit
  * until its clients have finished, and no message is lost for that. */
-static void handover__two_nearly_full__one_takes_all(void **state)
+static void moved__two_nearly_full__one_takes_all(void **state)
 {
     enum { PEERS = 28, BEGUN = 127 * 1024 };
     struct it *it = *state;
@@ -180,7 +180,7 @@ static void handover__two_nearly_full__one_takes_all(void **state)
 
 /* Nobody has memory files any more: the state goes through pipes, and what is too large for one
  * stays where it is until its message is answered. */
-static void handover__no_memory_files__idle_ones_move_the_rest_is_drained(void **state)
+static void moved__no_memory_files__idle_ones_move_the_rest_is_drained(void **state)
 {
     enum { PEERS = 60, BEGUN = 3 << 20 };
     struct it *it = *state;
@@ -215,7 +215,7 @@ static void handover__no_memory_files__idle_ones_move_the_rest_is_drained(void *
 }
 
 /* One change after the other, without waiting for what the one before moves. */
-static void handover__changes_overtake_each_other__nothing_lost(void **state)
+static void moved__changes_overtake_each_other__nothing_lost(void **state)
 {
     static const int storm[] = {SIGHUP,  SIGTTOU, SIGTTIN, SIGHUP, SIGHUP,
                                 SIGTTIN, SIGTTOU, SIGTTOU, SIGTTIN};
@@ -256,7 +256,7 @@ static struct rlimit leave_no_descriptor(pid_t pid)
 }
 
 /* The ways to those who would take do not arrive; it says so, and is asked again. */
-static void handover__worker_without_descriptors__asked_again_and_nothing_lost(void **state)
+static void moved__worker_without_descriptors__asked_again_and_nothing_lost(void **state)
 {
     struct it *it = *state;
     struct server *s =
@@ -281,7 +281,7 @@ static void handover__worker_without_descriptors__asked_again_and_nothing_lost(v
 }
 
 /* A reload does not wait for one that does not do what it was told. */
-static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void **state)
+static void moved__giver_stands_still__reload_goes_on_and_nothing_lost(void **state)
 {
     struct it *it = *state;
     struct server *s =
@@ -304,7 +304,7 @@ static void handover__giver_stands_still__reload_goes_on_and_nothing_lost(void *
         peer_echo(fds[i], "still here");
 }
 
-static void handover__told_to_stop_while_it_gives__nothing_lost(void **state)
+static void moved__told_to_stop_while_it_gives__nothing_lost(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "");
@@ -327,7 +327,7 @@ static void handover__told_to_stop_while_it_gives__nothing_lost(void **state)
 }
 
 /* Its mailbox takes no order any more, not even the one to drain: that is repeated. */
-static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
+static void moved__mailbox_is_full__told_later_and_nothing_lost(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { timeout = 3600; };");
@@ -366,16 +366,16 @@ static void handover__mailbox_is_full__told_later_and_nothing_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IT(handover__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact),
-        IT(handover__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
-        IT(handover__worker_nearly_full__all_it_held_moves),
-        IT(handover__two_nearly_full__one_takes_all),
-        IT(handover__no_memory_files__idle_ones_move_the_rest_is_drained),
-        IT(handover__changes_overtake_each_other__nothing_lost),
-        IT(handover__worker_without_descriptors__asked_again_and_nothing_lost),
-        IT(handover__giver_stands_still__reload_goes_on_and_nothing_lost),
-        IT(handover__told_to_stop_while_it_gives__nothing_lost),
-        IT(handover__mailbox_is_full__told_later_and_nothing_lost),
+        IT(moved__peers_that_do_nothing__old_revision_is_gone_and_bytes_are_exact),
+        IT(moved__in_the_middle_of_a_mebibyte__finished_elsewhere_bytes_exact),
+        IT(moved__worker_nearly_full__all_it_held_moves),
+        IT(moved__two_nearly_full__one_takes_all),
+        IT(moved__no_memory_files__idle_ones_move_the_rest_is_drained),
+        IT(moved__changes_overtake_each_other__nothing_lost),
+        IT(moved__worker_without_descriptors__asked_again_and_nothing_lost),
+        IT(moved__giver_stands_still__reload_goes_on_and_nothing_lost),
+        IT(moved__told_to_stop_while_it_gives__nothing_lost),
+        IT(moved__mailbox_is_full__told_later_and_nothing_lost),
     };
 
     return it_run(tests);

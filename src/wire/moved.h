@@ -1,5 +1,5 @@
 /*
- * The codec of the hand-over: what one worker says to another while connections move between them.
+ * The codec of a move: what one worker says to another while connections move between them.
  * Pure; explicit little-endian bytes, versioned, and read as if a stranger had written them.
  *
  *   batch    a datagram, with the sockets and a sealed memory file (or a pipe, if there is none to
@@ -7,43 +7,43 @@
  * and its saved state answer   a datagram back: the batch is taken over, or none of it is. The
  * answer to batch 0, which nobody sent, opens the conversation.
  */
-#ifndef WIRE_HANDOVER_H
-#define WIRE_HANDOVER_H
+#ifndef WIRE_MOVED_H
+#define WIRE_MOVED_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum {
-    HANDOVER_VERSION = 1,
-    HANDOVER_BATCH_BYTES = 48,
-    HANDOVER_ANSWER_BYTES = 20,
-    HANDOVER_RECORD_BYTES = 40,
-    HANDOVER_COUNT_MAX = 252, /* SCM_MAX_FD less the memory file */
-    HANDOVER_STATE_MAX = 4096, /* a connection's saved state */
+    MOVED_VERSION = 1,
+    MOVED_BATCH_BYTES = 48,
+    MOVED_ANSWER_BYTES = 20,
+    MOVED_RECORD_BYTES = 40,
+    MOVED_COUNT_MAX = 252, /* SCM_MAX_FD less the memory file */
+    MOVED_STATE_MAX = 4096, /* a connection's saved state */
 };
 
-struct handover_batch {
+struct moved_batch {
     uint32_t id; /* from 1 */
-    uint32_t count; /* 1..HANDOVER_COUNT_MAX */
+    uint32_t count; /* 1..MOVED_COUNT_MAX */
     uint64_t bytes; /* of the memory file */
     uint64_t protocol; /* hash_bytes of its name */
     uint64_t fingerprint; /* of its rules: `resume` means something only under the same ones */
 };
 
-enum handover_outcome { HANDOVER_OK = 1, HANDOVER_REFUSED = 2 };
+enum moved_outcome { MOVED_OK = 1, MOVED_REFUSED = 2 };
 
-struct handover_answer {
+struct moved_answer {
     uint32_t id; /* of the batch; 0 opens */
-    enum handover_outcome outcome;
+    enum moved_outcome outcome;
     uint32_t room; /* how many connections more could be taken now */
 };
 
-enum handover_phase { HANDOVER_OPEN, HANDOVER_DELIVERING, HANDOVER_LINGERING, HANDOVER_PHASES };
+enum moved_phase { MOVED_OPEN, MOVED_DELIVERING, MOVED_LINGERING, MOVED_PHASES };
 
 /* One connection. The three pointers are borrowed: from the connection, or from the file. */
-struct handover_record {
-    enum handover_phase phase;
+struct moved_record {
+    enum moved_phase phase;
     uint8_t end; /* why it ends; net's numbers */
     bool is_eof; /* the peer has half-closed; only while DELIVERING */
     bool is_paused; /* too much is unsent to read on */
@@ -55,24 +55,24 @@ struct handover_record {
     const uint8_t *output; /* unsent; never while LINGERING, always while DELIVERING */
     uint64_t output_len;
     const uint8_t *state; /* what the protocol's save() wrote */
-    uint32_t state_len; /* at most HANDOVER_STATE_MAX */
+    uint32_t state_len; /* at most MOVED_STATE_MAX */
 };
 
-/* handover_put_* - write what is well-formed into exactly so many bytes */
-void handover_put_batch(const struct handover_batch *batch, uint8_t buf[HANDOVER_BATCH_BYTES]);
-void handover_put_answer(const struct handover_answer *answer, uint8_t buf[HANDOVER_ANSWER_BYTES]);
-void handover_put_record(const struct handover_record *record, uint8_t buf[HANDOVER_RECORD_BYTES]);
+/* moved_put_* - write what is well-formed into exactly so many bytes */
+void moved_put_batch(const struct moved_batch *batch, uint8_t buf[MOVED_BATCH_BYTES]);
+void moved_put_answer(const struct moved_answer *answer, uint8_t buf[MOVED_ANSWER_BYTES]);
+void moved_put_record(const struct moved_record *record, uint8_t buf[MOVED_RECORD_BYTES]);
 
 /*
- * handover_get_batch, handover_get_answer - read a datagram
+ * moved_get_batch, moved_get_answer - read a datagram
  * @ret  untouched on failure
  * Returns 0, -EPROTONOSUPPORT (another version) or -EBADMSG.
  */
-int handover_get_batch(const uint8_t *data, size_t len, struct handover_batch *ret);
-int handover_get_answer(const uint8_t *data, size_t len, struct handover_answer *ret);
+int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret);
+int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret);
 
 /* Goes through the records of a memory file. */
-struct handover_cursor {
+struct moved_cursor {
     const uint8_t *data; /* borrowed */
     uint64_t bytes;
     uint32_t count;
@@ -81,14 +81,14 @@ struct handover_cursor {
 };
 
 /*
- * handover_open - the file is as @batch says, every record is well-formed, and together they fill
+ * moved_open - the file is as @batch says, every record is well-formed, and together they fill
  * it to the last byte
  * Returns 0 or -EBADMSG.
  */
-int handover_open(struct handover_cursor *c, const struct handover_batch *batch,
-                  const uint8_t *data, size_t len);
+int moved_open(struct moved_cursor *c, const struct moved_batch *batch, const uint8_t *data,
+               size_t len);
 
-/* handover_next - the next record. Returns false after the last. */
-bool handover_next(struct handover_cursor *c, struct handover_record *ret);
+/* moved_next - the next record. Returns false after the last. */
+bool moved_next(struct moved_cursor *c, struct moved_record *ret);
 
 #endif
