@@ -60,4 +60,10 @@ extern const struct change_ops upgrade_ops;
  */
 bool upgrade_step(struct arbiter *a);
 
+/*
+ * upgrade_resume - a new image, all watchers run: replace the workers, or say that it has failed
+ * @failed  why the other image went back to this one; NULL = it did not
+ */
+void upgrade_resume(struct arbiter *a, const char *failed);
+
 #endif

@@ -117,8 +117,7 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
     return 0;
 }
 
-/* All watchers run. @failed: why the other image went back to this one; NULL = it did not. */
-static void resume(struct arbiter *a, const char *failed)
+void upgrade_resume(struct arbiter *a, const char *failed)
 {
     struct tr_event ev = {.kind = TR_EV_RELOAD};
     char why[ARBITER_WHY_LEN];
@@ -251,7 +250,7 @@ static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
     take_name(a->upgrade.path);
     sinks_attach(&a->sinks);
     tell_interrupted(a);
-    resume(a, inherited->failed);
+    upgrade_resume(a, inherited->failed);
     children_reap(a); /* a SIGCHLD that the old image had taken does not come again */
     return arbiter_serve(a);
 }

@@ -67,9 +67,9 @@ static void bring_to(struct arbiter *a, const char *phase)
         while (transition_next(a->engine, clock_mono_ms()).kind != TR_NOTHING)
             ; /* what the engine says is not done here */
     } else
-        change_begin(a, CHANGE_UPGRADE);
+        change_begin(a, &upgrade_ops);
     if (strcmp(phase, "returning") == 0)
-        upgrade_ops.on_rollback(a, TR_FAILURE_DIED);
+        a->change.active->on_rollback(a, TR_FAILURE_DIED);
     if (strcmp(phase, "checking") == 0 || strcmp(phase, "due") == 0)
         a->upgrade.phase = UPGRADE_CHECKING;
     if (strcmp(phase, "due") == 0) {
@@ -103,11 +103,11 @@ static void happen(struct arbiter *a, const char *event)
     } else if (strcmp(event, "comes back") == 0) {
         upgrade_resume(a, "a new worker died");
     } else if (strcmp(event, "commit") == 0) {
-        upgrade_ops.on_commit(a);
+        a->change.active->on_commit(a);
     } else if (strcmp(event, "a worker fails") == 0) {
-        upgrade_ops.on_rollback(a, TR_FAILURE_DIED);
+        a->change.active->on_rollback(a, TR_FAILURE_DIED);
     } else if (strcmp(event, "rollback by a stop") == 0) {
-        upgrade_ops.on_rollback(a, TR_FAILURE_STOPPED);
+        a->change.active->on_rollback(a, TR_FAILURE_STOPPED);
     } else {
         assert_string_equal(event, "stop");
         upgrade_ops.cancel(a);
