@@ -91,7 +91,7 @@ static void call_launch(struct arb_call *call, bool is_driven)
         reactor_kick(&client->reactor);
         return;
     }
-    client_enter(client);
+    reactor_enter(&client->reactor);
     client_leave_quietly(client);
 }
 
@@ -143,11 +143,11 @@ static int wait_for_end(struct arb_client *client, struct arb_call *call)
         if (rc == 0 || rc == -ENODEV)
             continue;
         /* Without poll there is no waiting: the turn that ends the call needs none. */
-        client_enter(client);
+        reactor_enter(&client->reactor);
         call->wants_cancel = true;
         list_remove(&call->request);
         list_append(&client->requested, &call->request);
-        client_leave(client);
+        reactor_leave(&client->reactor);
         return rc;
     }
     return call->status;
@@ -251,7 +251,7 @@ static void request(struct arb_call *call)
 {
     struct arb_client *client = call->client;
 
-    client_enter(client);
+    reactor_enter(&client->reactor);
     list_remove(&call->request);
     list_append(&client->requested, &call->request);
     client_leave_quietly(client);
@@ -309,7 +309,7 @@ int arb_call_detach(struct arb_call *call, int *ret_fd)
         return ARB_FORKED;
     if (conn->member.leases != 1 || !list_is_empty(&conn->calls))
         return ARB_BUSY;
-    client_enter(conn->client);
+    reactor_enter(&conn->client->reactor);
     reactor_unwatch(&conn->io);
     *ret_fd = conn->fd;
     conn->fd = -1;
@@ -387,7 +387,7 @@ int arb_connection_bind(struct arb_connection *conn, enum arb_event_kind kind,
         return events_bind(&conn->events, kind, handler, userdata);
     if (kind == ARB_CONNECTION_LOST)
         event.status = conn->status;
-    client_enter(conn->client);
+    reactor_enter(&conn->client->reactor);
     handler(&event, userdata);
     client_leave_quietly(conn->client);
     return ARB_OK;

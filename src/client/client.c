@@ -246,16 +246,6 @@ static bool on_turn(struct reactor *r)
     return true;
 }
 
-void client_enter(struct arb_client *client)
-{
-    reactor_enter(&client->reactor);
-}
-
-bool client_leave(struct arb_client *client)
-{
-    return reactor_leave(&client->reactor);
-}
-
 void client_leave_quietly(struct arb_client *client)
 {
     if (client->reactor.depth == 1)
@@ -329,17 +319,17 @@ void arb_client_free(struct arb_client *client)
 {
     if (!client)
         return;
-    client_enter(client);
+    reactor_enter(&client->reactor);
     client->is_dying = client->is_closing = true;
     client->is_silent = client->reactor.pid != getpid();
-    client_leave(client);
+    reactor_leave(&client->reactor);
 }
 
 void arb_client_close(struct arb_client *client)
 {
     if (client_check(client, false) != 0)
         return;
-    client_enter(client);
+    reactor_enter(&client->reactor);
     client->is_closing = true;
     client_leave_quietly(client);
 }

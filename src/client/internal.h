@@ -110,13 +110,8 @@ void call_unref(struct arb_call *call);
 
 /* client_check - may it be used now? Returns 0, ARB_FORKED, or ARB_BUSY if @blocks in a handler. */
 int client_check(const struct arb_client *client, bool blocks);
-/*
- * client_enter - around all that the caller asks for
- * client_leave - end of the turn; false if the client is no more
- * client_leave_quietly - as _leave, but handlers of calls wait until the caller has the word again
- */
-void client_enter(struct arb_client *client);
-bool client_leave(struct arb_client *client);
+/* client_leave_quietly - as reactor_leave, but handlers of calls wait until the caller has the word
+ * again */
 void client_leave_quietly(struct arb_client *client);
 /* client_add_call - it counts among the client's, and its time runs */
 void client_add_call(struct arb_client *client, struct arb_call *call, int timeout_ms);

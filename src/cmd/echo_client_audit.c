@@ -93,22 +93,20 @@ static int audit_print(struct auditing *a, const struct audit_result *r)
     return out_end(f, true);
 }
 
-/* Nobody was there from beginning to end: that is no verdict on the traffic. */
-static int fail_unconnected(const struct auditing *a, const struct audit_counts *c)
-{
-    return fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE);
-}
-
 static int audit_finish(struct auditing *a)
 {
+    const struct audit_counts *c;
     struct audit_result r;
     int rc;
 
     look(a);
     live_clear(&a->live);
     r = audit_result(a->audit);
-    if (r.total.counts.connected == 0 && r.total.counts.refused + r.total.counts.unconnected > 0)
-        return stop_exit(fail_unconnected(a, &r.total.counts));
+    c = &r.total.counts;
+    /* Nobody was there from beginning to end: that is no verdict on the traffic. */
+    if (c->connected == 0 && c->refused + c->unconnected > 0)
+        return stop_exit(
+            fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE));
     rc = audit_print(a, &r);
     if (rc)
         return rc;

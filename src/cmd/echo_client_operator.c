@@ -143,7 +143,7 @@ int operator_refused(const struct operator* o, const json_t *answer)
 
 /* ---- asking ---- */
 
-int operator_locate(struct operator* o, struct tool *t)
+static int operator_locate(struct operator* o, struct tool *t)
 {
     struct runtime_path place;
     int rc = 0;

@@ -34,9 +34,6 @@ struct operator
 int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms);
 void operator_close(struct operator* o);
 
-/* operator_locate - the first half: only find the path. Returns as above. */
-int operator_locate(struct operator* o, struct tool *t);
-
 /*
  * operator_ask - one request, one answer
  * @target,@args  NULL = the arbiter, none; borrowed

@@ -251,14 +251,6 @@ static void on_unconnected(struct lane *lane, int outcome)
     lane_go_on(l, true);
 }
 
-static void connect_now(struct audit_lane *l)
-{
-    if (l->down_ns == 0)
-        l->down_ns = clock_mono_ns();
-    l->state = AUDIT_LANE_CONNECTING;
-    lane_connect(&l->lane);
-}
-
 static void on_over(struct lane *lane, bool is_reset)
 {
     end_connection(audit_lane_of(lane), is_reset ? AUDIT_END_RESET : AUDIT_END_CLOSED);
@@ -393,7 +385,9 @@ static void on_due(struct lane *lane)
     const struct audit_options *o = &l->audit->options;
 
     if (l->state == AUDIT_LANE_PAUSING) {
-        connect_now(l);
+        l->down_ns = l->down_ns ? l->down_ns : clock_mono_ns();
+        l->state = AUDIT_LANE_CONNECTING;
+        lane_connect(lane);
         return;
     }
     if (l->kind == AUDIT_LANE_SLOW) {
@@ -513,16 +507,6 @@ void audit_options_init(struct audit_options *o, const char *address)
     };
 }
 
-static int find_addresses(struct audit *a, struct addresses *ret)
-{
-    struct addr addr;
-    const char *why;
-
-    if (addr_parse(a->options.address, &addr, &why))
-        return -EINVAL;
-    return flow_find(&addr, a->options.connect_timeout_ms, ret);
-}
-
 static void on_end(struct deadline *d)
 {
     audit_stop(container_of(d, struct audit, end));
@@ -546,14 +530,17 @@ static int alloc_parts(struct audit *a)
 int audit_start(struct ev_loop *loop, const struct audit_options *o, struct audit **ret)
 {
     struct addresses to;
+    struct addr addr;
     struct audit *a;
+    const char *why;
     int rc;
 
     a = calloc(1, sizeof(*a));
     if (!a)
         return -ENOMEM;
     a->options = *o;
-    rc = find_addresses(a, &to);
+    rc = addr_parse(o->address, &addr, &why) ? -EINVAL
+                                             : flow_find(&addr, o->connect_timeout_ms, &to);
     if (rc == 0)
         rc = flow_init(&a->flow, loop, &audit_flow_ops, &to, o->connect_timeout_ms);
     if (rc == 0)

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/util.h"
 
@@ -20,12 +19,6 @@ void hist_fini(struct hist *h)
 {
     free(h->counts);
     h->counts = NULL;
-}
-
-void hist_reset(struct hist *h)
-{
-    memset(h->counts, 0, HIST_N * sizeof(*h->counts));
-    *h = (struct hist){.counts = h->counts, .min = UINT64_MAX};
 }
 
 static unsigned shift_of(size_t index)

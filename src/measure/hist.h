@@ -25,7 +25,6 @@ struct hist {
 /* hist_init - returns 0 or -ENOMEM; hist_fini - NULL counts are fine */
 int hist_init(struct hist *h);
 void hist_fini(struct hist *h);
-void hist_reset(struct hist *h);
 
 /* hist_index - which count a value has; hist_low, hist_high - the least and greatest of it */
 static inline size_t hist_index(uint64_t value)
