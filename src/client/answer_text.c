@@ -12,7 +12,7 @@
 #include "client/columns.h"
 #include "client/human.h"
 
-/* All of them as a table, or one with whatever is known of it. */
+/* All crashes as a table, or one crash with everything that the server knows of it. */
 int answer_text_crashes(FILE *f, const json_t *crashes)
 {
     static const struct column columns[] = {{"NUMBER", "number", SHOW_NUMBER, 0},
@@ -40,7 +40,7 @@ int answer_text_actors(FILE *f, const json_t *actors)
                                  : -EBADMSG;
 }
 
-/* "KEY= [KEY=]": what need not be given stands in brackets. Adds to @explained what each may be. */
+/* "KEY= [KEY=]": optional arguments stand in brackets. Each argument adds a row to @explained. */
 static json_t *describe_args(const json_t *command, json_t *explained)
 {
     json_t *words = json_array(), *arg;
@@ -125,7 +125,7 @@ int answer_text_reload(FILE *f, const json_t *reload)
                : columns_write(f, actors, ARRAY_SIZE(actors), workers);
 }
 
-/* Safe for a terminal, whatever it holds. */
+/* Writes a text with its control bytes made harmless. */
 static void write_text(FILE *f, const json_t *value)
 {
     char *text = json_is_string(value) ? strdup(json_string_value(value)) : NULL;
@@ -145,7 +145,7 @@ static void write_program(FILE *f, const json_t *version, const json_t *program)
     putc(')', f);
 }
 
-/* What an earlier server does not say is left out. */
+/* Members that an earlier server does not send are left out. */
 int answer_text_upgrade(FILE *f, const json_t *upgrade)
 {
     const json_t *version = json_object_get(upgrade, "version");
@@ -164,7 +164,7 @@ int answer_text_upgrade(FILE *f, const json_t *upgrade)
     return 0;
 }
 
-/* A text stands for itself as long as a terminal can bear it, else it is quoted. */
+/* A text without control bytes is written as it is, any other value as JSON. */
 static int write_value(FILE *f, const json_t *value, size_t flags)
 {
     const char *text = json_string_value(value);
@@ -204,7 +204,7 @@ static int compare_keys(const void *x, const void *y)
     return strverscmp(*(const char *const *)x, *(const char *const *)y);
 }
 
-/* A line each, in the order of their numbers. */
+/* One line per worker, in the order of their numbers. */
 static int write_map(FILE *f, const json_t *map)
 {
     const char **keys = calloc(json_object_size(map) + 1, sizeof(*keys)), *key;

@@ -1,6 +1,6 @@
 /*
- * What a call is made of, and its end, which is noted here. Who begins, queues and answers it is
- * above: client.c.
+ * The parts of a call, and its end, which is noted here. client.c, which stands above, begins,
+ * queues and answers calls.
  */
 #include <assert.h>
 #include <stdlib.h>

@@ -53,7 +53,7 @@ static int call_prepare(struct arb_client *client, const void *message, size_t l
     struct arb_call_options merged;
     int rc = merge_options(client, options, &merged);
 
-    /* In a raw echo no bytes would have no echo. */
+    /* In a raw echo an empty message would have no echo to wait for. */
     if (rc == 0 && !is_connect && (len > 0 ? !message : client->rule.separator_len == 0))
         rc = ARB_INVALID;
     if (rc == 0 && client->is_closing)
@@ -79,8 +79,8 @@ static void call_discard(struct arb_call *call)
     call_unref(call);
 }
 
-/* Off it goes: with the end of the turn, which is now unless we are in a handler, or nobody drives
- * the client yet. */
+/* The call is queued at the end of the turn: now, unless a handler is running or nobody drives the
+ * client yet. */
 static void call_launch(struct arb_call *call, bool is_driven)
 {
     struct arb_client *client = call->client;
@@ -112,7 +112,8 @@ static int start(struct arb_client *client, const void *message, size_t len,
     }
     call->on_done = on_done;
     call->userdata = userdata;
-    /* Without a loop it waits for who drives the client: then all are sent together. */
+    /* Without a loop the call waits until the client is driven; then all calls are sent together.
+     */
     call_launch(call, client->reactor.loop != NULL);
     if (ret_call)
         *ret_call = call;
@@ -142,7 +143,7 @@ static int wait_for_end(struct arb_client *client, struct arb_call *call)
 
         if (rc == 0 || rc == -ENODEV)
             continue;
-        /* Without poll there is no waiting: the turn that ends the call needs none. */
+        /* If waiting fails, the call is cancelled: the turn that ends it needs no waiting. */
         reactor_enter(&client->reactor);
         call->wants_cancel = true;
         list_remove(&call->request);
@@ -178,7 +179,7 @@ int arb_echo(struct arb_client *client, const void *message, size_t len,
         call_unref(call);
         return rc;
     }
-    /* From here on it belongs to no client: only its bytes are of interest. */
+    /* The reply outlives the client: the call is no longer on its list. */
     list_remove(&call->all);
     *ret_reply = (struct arb_reply){.data = call->bytes, .len = len, .owner = call};
     return ARB_OK;
@@ -230,7 +231,7 @@ int arb_call_wait(struct arb_call *call, int timeout_ms)
         timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
     int rc = client ? client_check(client, true) : ARB_OK;
 
-    call->refs++; /* its handler, or that of another call, may free it */
+    call->refs++; /* a handler may free the call */
     while (rc == 0 && !call->is_answered) {
         rc = reactor_run(&client->reactor, until);
         if (rc == -ENODEV)
@@ -330,7 +331,7 @@ const void *arb_call_message(const struct arb_call *call, size_t *ret_len)
     return bytes_of(call, ret_len);
 }
 
-/* Each byte that came was held against the message: they are the same. */
+/* Every received byte was compared with the message, so the message is the reply. */
 const void *arb_call_reply(const struct arb_call *call, size_t *ret_len)
 {
     if (call->state != STATE_ENDED || call->status != ARB_OK || call->is_connect) {
@@ -376,7 +377,7 @@ const char *arb_connection_peer(const struct arb_connection *conn)
     return conn->peer;
 }
 
-/* Who comes too late to a one-time event hears of it at once, and only then. */
+/* A handler for a one-time event that has happened already is called at once, and not bound. */
 int arb_connection_bind(struct arb_connection *conn, enum arb_event_kind kind,
                         arb_event_handler *handler, void *userdata)
 {

@@ -13,7 +13,7 @@
 #include "client/internal.h"
 #include "echo/echo.h"
 
-/* Sums of a message and its separator must not wrap. */
+/* A bound that keeps the sum of a message and its separator from wrapping. */
 static const size_t message_limit = SIZE_MAX / 4;
 
 void arb_client_options_init(struct arb_client_options *o)
@@ -158,7 +158,8 @@ static void close_pool(struct arb_client *client, int status)
     pool_close(client->pool, status);
 }
 
-/* All that is noted, until nothing is; it ends, as each step uses up a call or a retry. */
+/* Does all noted work until none is left. The loop ends because each step uses up a call or a
+ * retry. */
 static void work(struct arb_client *client)
 {
     struct list *l;
@@ -189,7 +190,8 @@ static void sweep(struct arb_client *client)
     }
 }
 
-/* What has ended before the first handler is called: what they start ends in another turn. */
+/* Only calls that ended before the first handler ran: calls that handlers start end in a later
+ * turn. */
 static void answer(struct arb_client *client)
 {
     struct list batch, *l;

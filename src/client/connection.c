@@ -59,7 +59,7 @@ static void mark_dirty(struct arb_connection *conn)
     list_append(&conn->client->dirty, &conn->link);
 }
 
-/* Takes a call out of the order. Gives the reference of its place back. */
+/* Removes a call from the order of replies, and drops the reference that its place has held. */
 static void leave_place(struct arb_connection *conn, struct arb_call *call)
 {
     if (conn->unsent == call)
@@ -76,7 +76,8 @@ static bool may_retry(const struct arb_connection *conn, const struct arb_call *
            call->retries < call->max_retries && !conn->client->is_closing;
 }
 
-/* What cannot be sent again ends here, in order; the rest goes back to the head of the queue. */
+/* Calls that cannot be sent again end here, in order; the others go back to the head of the queue.
+ */
 static void end_calls(struct arb_connection *conn, int status)
 {
     struct list *pos, *tmp;
@@ -166,7 +167,7 @@ void connection_assign(struct arb_connection *conn, struct arb_call *call)
         conn->unsent = call;
     reactor_set_background(&conn->io, false);
     mark_dirty(conn);
-    /* The server closes after it: nothing may follow. */
+    /* The server closes after QUIT: no other call may follow on this connection. */
     if (is_quit(call))
         pool_retire(conn->client->pool, &conn->member);
     connection_fire(conn, ARB_PRE_REQUEST, call, ARB_OK);
@@ -179,7 +180,7 @@ static void give_back(struct arb_connection *conn)
         reactor_set_background(&conn->io, true);
 }
 
-/* A call of which a byte is sent keeps its place, so that its reply is known when it comes. */
+/* A call that is sent in part keeps its place, so that its reply is recognised when it comes. */
 void connection_withdraw(struct arb_connection *conn, struct arb_call *call, int status)
 {
     connection_fire(conn, ARB_POST_REQUEST, call, status);
@@ -240,7 +241,7 @@ static ssize_t send_calls(struct arb_connection *conn)
     return sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
 }
 
-/* When the peer takes no more, replies may still be on their way: reading tells the end. */
+/* A peer that takes no more bytes may still send replies, so only reading tells the end. */
 static void send_all(struct arb_connection *conn)
 {
     while (conn->unsent && !conn->deaf_status) {
@@ -282,7 +283,7 @@ static int hold_against(struct arb_connection *conn, const uint8_t *data, size_t
         len -= n;
         if (call->received < call->total)
             break;
-        /* More than was asked for: who waits next must not get this connection. */
+        /* The server sent more than was asked for: no other call may use this connection. */
         if (len > 0 && !next_call(conn, call))
             pool_retire(conn->client->pool, &conn->member);
         complete(conn, call);
@@ -290,7 +291,8 @@ static int hold_against(struct arb_connection *conn, const uint8_t *data, size_t
     return 0;
 }
 
-/* Wrong bytes are the first call's; the others only know that the connection was closed. */
+/* Wrong bytes end the first call with their status; the other calls end as on a closed connection.
+ */
 static void lose_first(struct arb_connection *conn, int status)
 {
     struct arb_call *call = first_call(conn);
@@ -415,7 +417,7 @@ static int connection_open(void *context, struct pool_member **ret)
     return ARB_OK;
 }
 
-/* A server that closes an idle connection has done so before we ask, or it cannot be helped. */
+/* A connection that the server has closed while it was idle is found here; a later close is not. */
 static bool connection_is_usable(void *context, struct pool_member *m)
 {
     struct arb_connection *conn = of_member(m);

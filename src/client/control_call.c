@@ -42,8 +42,8 @@ void control_call_fini(struct control_call *c)
 }
 
 /*
- * Who listens. Process 1 may hold a socket for others; as our own process 1 it cannot be outlived,
- * so nothing is lost without it.
+ * Finds the process that listens. Process 1 may hold the socket for another process, so it is not
+ * waited for.
  */
 static void find_peer(struct control_call *c)
 {
@@ -105,7 +105,7 @@ short control_call_events(const struct control_call *c)
     return c->out_sent < c->out_len ? POLLIN | POLLOUT : POLLIN;
 }
 
-/* A peer that takes no more may still have an answer for us: reading finds out. */
+/* A peer that takes no more bytes may still have sent an answer: reading finds out. */
 static int send_request(struct control_call *c)
 {
     while (c->out_sent < c->out_len) {
@@ -172,7 +172,7 @@ static bool is_answer(const json_t *o)
            json_is_string(json_object_get(error, "message"));
 }
 
-/* Of a request that was given up an answer may still come; without an id it can only be ours. */
+/* An answer to a request that was given up may still come. An answer without an id is ours. */
 static bool is_late(const struct control_call *c, const json_t *o)
 {
     json_t *id = json_object_get(o, "id");
@@ -238,7 +238,8 @@ int control_call_wait_end(struct control_call *c, uint64_t deadline_ns)
 {
     int rc;
 
-    /* Not the connection: the server may drop an idle one long before it ends. */
+    /* The process is watched, not the connection: a server drops idle connections before it ends.
+     */
     if (c->end_fd >= 0)
         return deadline_poll(c->end_fd, POLLIN, deadline_ns);
     do {

@@ -80,7 +80,8 @@ static struct pool_member *take_idle(struct pool *p)
     return NULL;
 }
 
-/* Of the shared members with room the least used one, so that replies queue as little as may be. */
+/* The shared member with the fewest leases, so that replies wait for each other as little as
+ * possible. */
 static struct pool_member *take_shared(struct pool *p)
 {
     struct pool_member *best = NULL;
@@ -214,7 +215,7 @@ void pool_acquire_again(struct pool *p, struct pool_waiter *w)
     p->n_waiters++;
 }
 
-/* Of several that are opening the one that would have served this waiter goes. */
+/* If several members are opening, the one that would have served this waiter is closed. */
 void pool_cancel(struct pool *p, struct pool_waiter *w, int status)
 {
     bool is_first = p->waiters.next == &w->link;
@@ -231,8 +232,7 @@ void pool_opened(struct pool *p, struct pool_member *m)
 {
     assert(m->state == STATE_OPENING);
     p->sessions++;
-    /* Not checked by who has waited for it: if it is bad from the beginning, so will be the next.
-     */
+    /* A new member is not checked: if it is bad from the beginning, the next one will be, too. */
     m->is_fresh = p->n_waiters > 0;
     member_move(p, m, STATE_IDLE);
     pump(p);
@@ -242,7 +242,7 @@ void pool_failed(struct pool *p, struct pool_member *m, int status)
 {
     assert(m->state == STATE_OPENING);
     member_move(p, m, STATE_NONE);
-    /* Not if enough others are on their way. */
+    /* The waiter goes on waiting if enough other members are opening. */
     if (p->n[STATE_OPENING] < n_wanted(p))
         waiter_answer(p, first_waiter(p), NULL, status);
     pump(p);

@@ -58,7 +58,8 @@ static bool is_same_letter(char a, char b)
     return tolower((unsigned char)a) == tolower((unsigned char)b);
 }
 
-/* What it costs to make one word of the other: a swap of neighbours 1, any other change 2. */
+/* The cost of turning one word into the other: 1 for a swap of neighbours, 2 for any other change.
+ */
 static unsigned cost_of(const char *a, size_t n, const char *b, size_t m)
 {
     unsigned rows[SLIP_MAX + 1][SLIP_MAX + 1];

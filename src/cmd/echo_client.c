@@ -79,7 +79,7 @@ static const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* A word that was meant for a command must not be sent as a message, unnoticed. */
+/* Refuses a word that was probably meant as a command, instead of sending it as a message. */
 static void check_word(const struct tool *t, struct argp_state *state, const char *word)
 {
     static const char advice[] = "to send it as a message use: echo-client send";
@@ -155,7 +155,7 @@ static char *help_commands(const char *text)
         const struct command *c = &commands[i];
         int len = fprintf(f, "  %s%s%s", c->name, *c->args ? " " : "", c->args);
 
-        /* What is too long for its column has a line of its own. */
+        /* A usage line that is too long for its column stands on a line of its own. */
         fprintf(f, "%s%*s%s\n", len < 24 ? "" : "\n", len < 24 ? 24 - len : 24, "", c->help);
     }
     fputs(text, f);
@@ -194,7 +194,7 @@ static const char doc[] =
     "70 failed in the server, 74 input or output, 75 timeout, 76 connection\n"
     "closed or wrong reply, 77 not allowed, 78 configuration refused.";
 
-/* Never let a socket become one of 0, 1, 2: whoever started us closed them. */
+/* A socket must not become descriptor 0, 1 or 2 if the caller has closed these. */
 static void guard_stdio(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -233,6 +233,6 @@ int main(int argc, char **argv)
     t.command = t.found;
     rc = t.command->run(&t);
     rc_flush = rc == EXIT_PIPE ? 0 : out_flush();
-    /* What stdio could not write it shall not try again. */
+    /* _exit, because stdio must not try again to write what it could not write. */
     _exit(rc ? rc : rc_flush);
 }

@@ -18,7 +18,7 @@
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 
-/* Broken: what is asked of a server was not kept. */
+/* A limit was broken. */
 enum { EXIT_BROKEN = 1 };
 
 enum {

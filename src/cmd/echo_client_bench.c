@@ -83,7 +83,7 @@ static double allowed_percent(const struct benching *b)
     return b->max_regress.count == UINT64_MAX ? DEFAULT_REGRESS : (double)b->max_regress.count;
 }
 
-/* With --json the standard output has nothing but JSON. */
+/* With --json only JSON goes to the standard output. */
 static int bench_print(struct benching *b, const struct bench_result *r, int *ret_worse)
 {
     json_t *o = bench_json(&b->options, r);
@@ -208,7 +208,7 @@ static void load_before(struct benching *b)
                     other, json_number_value(json_object_get(b->before, other)));
 }
 
-/* What was not given is what the rest makes sensible. */
+/* Options that were not given follow from the others. */
 static void complete_options(struct benching *b)
 {
     struct bench_options *o = &b->options;

@@ -47,7 +47,7 @@ static int write_reopened(FILE *f, const json_t *result)
 
 /* ---- one question, one answer ---- */
 
-/* What most commands are: a request, perhaps with its last word as an argument, and its answer. */
+/* Most commands are one request, perhaps with the last word as its argument, and one answer. */
 static const struct request {
     const char *name; /* of the command */
     const char *request; /* what the server calls it */
@@ -176,7 +176,7 @@ int stop_run(struct tool *t)
 
 /* ---- call ---- */
 
-/* Of several workers each has its own answer; one that failed decides the exit code. */
+/* Each worker has its own answer; the first that failed decides the exit code. */
 static int exit_of_map(const json_t *map)
 {
     const char *id;
@@ -193,7 +193,8 @@ static int exit_of_map(const json_t *map)
     return 0;
 }
 
-/* The words as arguments, by the types that the server gives; it is asked only if there are any. */
+/* Reads the words as arguments, of the types that the server gives. Without words it is not asked.
+ */
 static int read_args(struct operator* o, const struct tool *w, json_t **ret_args)
 {
     json_t *table = NULL;

@@ -15,7 +15,7 @@
 #include "client/outcome.h"
 #include "cmd/echo_client.h"
 
-/* After one failure there is nothing to be said about the next. */
+/* Says why the standard output cannot be written. */
 static int out_failed(void)
 {
     if (errno == EPIPE)

@@ -185,7 +185,7 @@ static void on_due(struct lane *l)
         lane_connect(l);
 }
 
-/* What ends a connection between two messages is no news: the next one has a new connection. */
+/* A connection that ends between two messages is no loss: the next message has a new one. */
 static void drop_idle(struct pinging *p)
 {
     lane_close(&p->lane);
@@ -237,7 +237,7 @@ static const struct flow_ops ping_flow_ops = {
 
 /* ---- all of it ---- */
 
-/* Nothing ever came back: then why not is the more useful code. */
+/* If no message came back, the exit code says why. */
 static int ping_exit(const struct pinging *p)
 {
     if (p->n_echoed == p->n_sent)
@@ -252,7 +252,7 @@ static int ping_all(struct pinging *p)
     lane_wake_at(&p->lane, p->next_ns);
     while (!p->is_over && stop_count() == 0)
         flow_turn(&p->flow, p->flow.reactor.now_ns + LOOK_MS * UINT64_C(1000000));
-    /* What is out counts as lost, as in ping(8). */
+    /* A message that is under way counts as lost, as in ping(8). */
     p->n_sent -= !p->is_over && p->is_awaited && !p->posted_ns;
     if (p->rc == 0)
         p->rc = print_summary(p);

@@ -46,7 +46,7 @@ static char *prompt_text(EditLine *edit)
     return (char *)(p && p->is_continued ? ". " : "> ");
 }
 
-/* What stands before the cursor is completed if there is one way to. */
+/* Completes the word before the cursor if only one command begins so. */
 static unsigned char complete(EditLine *edit, int ch)
 {
     const LineInfo *line = el_line(edit);
@@ -190,7 +190,7 @@ static void on_interrupt(int signo)
     is_interrupted = 1;
 }
 
-/* Ctrl-C is for the line; while a reply is awaited it ends the tool, as everywhere. */
+/* Ctrl-C gives up the line. While a reply is awaited it ends the tool, as everywhere. */
 static const char *get_line(struct prompt *p, int *ret_n)
 {
     struct sigaction old, own = {.sa_handler = on_interrupt};

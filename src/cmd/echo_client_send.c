@@ -101,7 +101,7 @@ static void disconnect(struct sending *s)
     s->n = 0;
 }
 
-/* Looking the name up and connecting have one deadline. */
+/* The look-up of the name and the connect share one deadline. */
 static int connect_in_time(struct sending *s)
 {
     uint64_t started_ns = clock_mono_ns(), spent_ms;
@@ -121,7 +121,7 @@ static int connect_in_time(struct sending *s)
     return rc;
 }
 
-/* Between messages a closed connection is replaced: nothing can be sent twice. */
+/* A connection that was closed between two messages is replaced: no message is sent twice. */
 static int ensure_connected(struct sending *s)
 {
     int rc = connect_in_time(s);

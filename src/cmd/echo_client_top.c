@@ -156,7 +156,7 @@ static bool top_is_waiting(const struct top *t, uint64_t now_ns)
     return t->is_asked && now_ns - t->asked_ns >= TOP_SECOND_NS;
 }
 
-/* Why there is nothing newer, or NULL. */
+/* The reason why no newer answer is shown, or NULL. */
 static const char *describe_trouble(const struct top *t, uint64_t now, char *buf, size_t size)
 {
     char age[HUMAN_LEN];
@@ -279,7 +279,7 @@ static int reconnect(struct top *t)
     return ask(t);
 }
 
-/* Being busy is a matter of time: the next turn asks again. */
+/* A server that is busy is asked again in the next turn. */
 static int take_refusal(struct top *t, const json_t *answer)
 {
     const json_t *code = json_object_get(json_object_get(answer, "error"), "code");
@@ -364,7 +364,7 @@ static int take_keys(struct top *t)
     return TOP_GO_ON;
 }
 
-/* Given back while we are stopped. */
+/* The terminal is given back while the process is stopped. */
 static int suspend(struct top *t)
 {
     screen_leave(&t->screen);
@@ -410,7 +410,7 @@ static void watch_signals(struct top *t)
         sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* With the terminal given back, end as the signal would have ended us. */
+/* Ends the process by the signal, once the terminal is given back. */
 static void die_of(int signo)
 {
     sigset_t set;

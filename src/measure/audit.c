@@ -110,7 +110,7 @@ static void lane_disconnect(struct audit_lane *l)
     audit_check_fini(&l->check);
 }
 
-/* Whether it is back or no longer wanted: the time without a connection is over. */
+/* Ends the time without a connection: there is one again, or none is wanted any more. */
 static void end_outage(struct audit_lane *l)
 {
     audit_stall_add(&l->tally->stall, l->down_ns, clock_mono_ns());
@@ -128,7 +128,7 @@ static void lane_set_done(struct audit_lane *l)
         l->audit->ended_ns = clock_mono_ns();
 }
 
-/* How long until this lane's next connection is due; late ones are not made up for. */
+/* The time until this lane's next connection is due. Late connections are not made up for. */
 static unsigned until_due_ms(struct audit_lane *l)
 {
     const uint64_t now_ns = clock_mono_ns(),
@@ -146,7 +146,7 @@ static void audit_lane_start(struct audit_lane *l, unsigned pause_ms)
     lane_wake_in(&l->lane, pause_ms);
 }
 
-/* What follows a connection, or the failure to get one. */
+/* Decides what follows a connection, or a connect that failed. */
 static void lane_go_on(struct audit_lane *l, bool is_failure)
 {
     const struct audit_options *o = &l->audit->options;
@@ -208,7 +208,7 @@ static void on_connected(struct lane *lane)
     struct audit_lane *l = audit_lane_of(lane);
     struct audit *a = l->audit;
     uint32_t depth = l->kind == AUDIT_LANE_SLOW ? 1 : a->options.depth;
-    /* Unlike any other's, and the same in each run, whoever is connected first. */
+    /* The number is unique, and the same in each run, in whatever order lanes connect. */
     uint32_t number = (uint32_t)l->tally->counts.connected * a->options.lanes + l->index + 1;
 
     l->check = (struct audit_check){
@@ -378,7 +378,7 @@ static void on_room(struct lane *lane)
     lane_push(audit_lane_of(lane));
 }
 
-/* A lane has one thing at a time to wait for. */
+/* A lane waits for one thing at a time, so its state says what is due. */
 static void on_due(struct lane *lane)
 {
     struct audit_lane *l = audit_lane_of(lane);

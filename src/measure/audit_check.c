@@ -118,7 +118,7 @@ static uint64_t entry_start(const struct audit_check *c, uint32_t sequence)
 
 void audit_check_written(struct audit_check *c, size_t n, uint64_t now_ns)
 {
-    if (c->base >= c->n_written) { /* no reply is due: this is what was waited for */
+    if (c->base >= c->n_written) { /* no reply was due, so the wait was for room */
         audit_stall_add(c->stall, c->waiting_ns, now_ns);
         c->waiting_ns = 0;
     }
@@ -180,7 +180,7 @@ static void set_done(struct audit_check *c, uint32_t sequence)
         c->next = sequence + 1;
 }
 
-/* Is @data how message @sequence and its separator begin? */
+/* Whether @data is the beginning of message @sequence with its separator. */
 static bool is_prefix(struct audit_check *c, uint32_t sequence, const uint8_t *data, size_t len)
 {
     size_t size = entry(c, sequence)->size;
@@ -244,7 +244,7 @@ void audit_check_frame(struct audit_check *c, const uint8_t *frame, size_t len, 
         COUNT_INCIDENT(c, foreign, h.sequence, now_ns);
     else
         judge_named(c, h.sequence, frame, len, now_ns);
-    if (c->base >= c->n_written) /* a gap before what came is still due */
+    if (c->base >= c->n_written) /* a message before this one is still due */
         c->waiting_ns = 0;
 }
 

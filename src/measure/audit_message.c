@@ -61,7 +61,7 @@ static void fill_binary(uint64_t state, uint8_t *p, size_t len)
     }
 }
 
-/* What line-minded and text-minded code stumbles over. */
+/* Bytes that break code which expects lines or text. */
 static void fill_awkward(uint64_t state, uint8_t *p, size_t len)
 {
     static const uint8_t bytes[8] = {'\r', '\n', '\r', '\n', 0, 0xff, 'x', ' '};

@@ -29,7 +29,7 @@ struct audit_verdict audit_judge(const struct audit_tally *t, const struct audit
     return v;
 }
 
-/* @limits without the shares: what is allowed of all says nothing of one. */
+/* The shares of @limits are for all lanes together, so one lane is judged without them. */
 static bool is_lane_fine(const struct audit_tally *t, const struct audit_limits *limits)
 {
     struct audit_limits strict = {.max_stall_ns = limits->max_stall_ns};

@@ -166,7 +166,7 @@ static uint64_t take_oldest(struct bench_load *l, struct bench_link *k, uint64_t
 {
     const uint64_t from_ns = due_ns(l, k->due_k);
 
-    /* Late because of us, not because there was no room. */
+    /* Counts a message as late only if there was room for it: then the generator was slow. */
     l->counts.late += now_ns > MAX(from_ns, k->free_ns) + LATE_NS;
     k->due_k += l->n_links;
     k->n_due--;
@@ -228,7 +228,7 @@ static void on_room(struct lane *lane)
         ssize_t n = lane_send(lane, k->out->bytes + k->send_at, len);
 
         if (n < 0)
-            break; /* what broke it, reading will tell */
+            break; /* reading tells what has broken it */
         k->unsent -= (uint64_t)n;
         k->send_at += (uint32_t)n;
         if (k->send_at == k->out->len)
@@ -239,8 +239,8 @@ static void on_room(struct lane *lane)
     lane_want_room(lane, k->unsent > 0 && !lane->is_deaf);
 }
 
-/* Not all at once: behind a rate that cannot be reached, replies and the end must have their turn.
- */
+/* A bounded number per turn: if the rate cannot be reached, replies and the end must have their
+ * turn, too. */
 static void take_due(struct bench_load *l)
 {
     for (unsigned i = 0; i < DUE_A_TURN; i++) {
@@ -426,7 +426,7 @@ static void drop_due(struct bench_load *l)
     l->backlog_ns = UINT64_MAX;
 }
 
-/* Who stops it has no patience: none at all if it is ending already. */
+/* A stop shortens the wait for replies; a bench that is ending already stops at once. */
 static void see_stop(struct bench_load *l, uint64_t now_ns)
 {
     uint64_t patience_ms = l->is_ending ? 0 : BACKLOG_MS;

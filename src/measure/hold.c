@@ -75,7 +75,7 @@ static struct held *held_of(struct lane *l)
     return container_of(l, struct held, lane);
 }
 
-/* Not from within itself: one that ends at once begins the next, and so on. */
+/* No recursion: a connection that ends at once would begin the next one, and so on. */
 static void begin_more(struct hold *h)
 {
     if (h->is_beginning)
@@ -143,7 +143,7 @@ static void on_due(struct lane *l)
 
     held_of(l)->is_probed = true;
     lane_set_patience(l, o->timeout_ms);
-    /* A few bytes to an idle socket always fit; what is broken tells itself on reading. */
+    /* A few bytes always fit into an idle socket. Reading tells if the connection is broken. */
     (void)!lane_send(l, o->message, o->message_len);
 }
 

@@ -28,7 +28,7 @@ static double number_at(const json_t *o, const char *key)
     return json_number_value(json_object_get(o, key));
 }
 
-/* Unknown is for ever. */
+/* A process of unknown age counts as older than any sample. */
 static double uptime_of(const json_t *o)
 {
     const json_t *uptime = json_object_get(o, "uptime");
@@ -140,7 +140,7 @@ static const struct column note_columns[] = {{"NOTE OF", "id", SHOW_TEXT, 0},
                                              {"AGE", "notified/age", SHOW_SECONDS, 0},
                                              {"NOTE", "notified/info", SHOW_NOTE, 0}};
 
-/* What has happened at all. */
+/* The counters that are not 0. */
 static json_t *counters_of(const json_t *info)
 {
     json_t *rows = json_array(), *value;
@@ -205,7 +205,7 @@ int info_write(FILE *f, const json_t *info)
 
 /* ---- a frame ---- */
 
-/* Up to IN/S, and below up to BEAT, they fit 80 characters. */
+/* The columns up to IN/S, and up to BEAT in the table of workers, fit 80 characters. */
 static const struct column head_columns[] = {
     {"VERSION", "arbiter/version", SHOW_TEXT, 0},
     {"PID", "arbiter/pid", SHOW_NUMBER, 0},

@@ -1,5 +1,5 @@
 /*
- * Asks the kernel which way leads there, and the interface for its addresses.
+ * The kernel says which address leads to the peer, and the interface which others it has.
  */
 #include "measure/local_addresses.h"
 
@@ -15,7 +15,8 @@
 
 enum { PORTS_DEFAULT = 28232 };
 
-/* Seven of ten: others want some too, and what was closed lately keeps its port for a while. */
+/* Seven of ten ports: other programs need some, and a closed connection keeps its port for a while.
+ */
 static unsigned ports_of_an_address(void)
 {
     unsigned low = 0, high = 0, n = PORTS_DEFAULT;
@@ -54,7 +55,7 @@ static bool is_same(const struct sockaddr *a, const struct sockaddr_storage *b)
                               &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr);
 }
 
-/* One of 127.0.0.0/8 or of a link reaches nobody else. */
+/* Addresses of 127.0.0.0/8 or of a link reach no other machine. */
 static bool is_of_use(const struct sockaddr *sa, sa_family_t family)
 {
     if (!sa || sa->sa_family != family)

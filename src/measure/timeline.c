@@ -1,5 +1,5 @@
 /*
- * What is wrong between two looks: any count that a good connection never raises.
+ * An outage begins when a count rises that a good connection never raises.
  */
 #include "measure/timeline.h"
 
