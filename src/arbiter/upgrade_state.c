@@ -755,8 +755,8 @@ static int unpack_child(struct reader *r, const json_t *o)
     if (rc < 0)
         return rc;
     at = &a->children[c.record];
-    if (c.pid == 0 || c.record >= a->scoreboard.n_records || at->pid)
-        return refuse_state(r, "children", "one has no process, or no record of its own");
+    if (c.pid == 0 || c.slot == 0 || c.record >= a->scoreboard.n_records || at->pid)
+        return refuse_state(r, "children", "one has no process, no slot, or no record of its own");
     proc->record = c.record;
     proc->proc.slot = c.slot;
     proc->proc.revision = c.revision;
@@ -795,12 +795,15 @@ static int unpack_slot(struct reader *r, const json_t *o)
     struct slot s;
     int rc = unpack_members(r, o, slot_fields, &s, 0);
 
+    if (rc == 0 && (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
+                    (s.recv_fd < 0) != (s.send_fd < 0)))
+        rc = refuse_state(r, "slots", "one is no slot, is there twice, or has half a pair");
     if (rc < 0)
         return rc;
     r->a->incarnations[s.number] = s.incarnation;
     r->a->rescue[s.number] = (struct rescue_pair){
-        .is_open = s.recv_fd >= 0 && s.send_fd >= 0,
-        .is_left = s.recv_fd >= 0 && s.send_fd >= 0,
+        .is_open = s.recv_fd >= 0,
+        .is_left = s.recv_fd >= 0,
         .ends = {s.recv_fd, s.send_fd},
     };
     return 0;
