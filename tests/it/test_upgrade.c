@@ -545,6 +545,32 @@ static void upgrade__new_program_cannot_begin__back_to_the_old_one(void **state)
     upgrade(s, 2);
 }
 
+/* It is as if nobody had asked: who waits for a worker's answer gets it. */
+static void upgrade__exec_fails__nothing_has_changed(void **state)
+{
+    struct it *it = *state;
+    struct server *s;
+    char addr[128];
+    pid_t worker, tracer;
+    int fd;
+    it_need_strace(it);
+    s = start(it, "");
+    worker = server_worker(s, 0);
+    server_expect(s, REFUSED);
+    snprintf(addr, sizeof(addr), "unix:%s", control_of(s));
+    fd = peer_connect(addr);
+    kill(worker, SIGSTOP);
+    peer_send_text(fd, "{\"command\":\"ping\",\"target\":\"worker.1\",\"id\":1}\n");
+    tracer = it_inject(it, s->pid, "execve", "execve:error=ENOMEM:when=1");
+    must_be_refused(s, 78, "Cannot allocate memory");
+    it_tool_stop(it, tracer);
+    kill(worker, SIGCONT);
+    peer_expect_text(fd, "{\"id\":1,\"result\":\"pong\"}\n");
+    peer_close(fd);
+    server_must_be_well(s, 2);
+    upgrade(s, 2);
+}
+
 /* It has passed the dry run. */
 static void upgrade__new_program_hangs_before_it_begins__back_to_the_old_one(void **state)
 {
@@ -723,6 +749,7 @@ int main(void)
         IT(upgrade__bad_program__nothing_changes),
         IT(upgrade__new_workers_fail__back_to_the_old_program),
         IT(upgrade__new_program_cannot_begin__back_to_the_old_one),
+        IT(upgrade__exec_fails__nothing_has_changed),
         IT(upgrade__new_program_hangs_before_it_begins__back_to_the_old_one),
         IT(upgrade__another_program_hangs__killed_and_the_workers_drain),
         IT(upgrade__signals_and_deaths_in_the_window__not_lost),
