@@ -4,6 +4,7 @@
  */
 #include "arbiter/upgrade_state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -608,6 +609,7 @@ static int unpack_config(struct reader *r, const struct other *o)
     r->config = config_new();
     if (!r->config)
         return -ENOMEM;
+    assert(o->config_path); /* it is one of the members */
     if (strlen(o->config_path) >= sizeof(r->config->path))
         return refuse_state(r, "config_path", "too long");
     strcpy(r->config->path, o->config_path);

@@ -1,6 +1,7 @@
 /*
  * A new image of the test build hangs before it has taken over, if the file that ECHO_TEST_HOOK
- * names says "inherit". Its dry run does not, and the file goes: the image after it does not either.
+ * names says "inherit". Its dry run does not, and the file goes: the image after it does not
+ * either.
  */
 #include <stdio.h>
 #include <stdlib.h>

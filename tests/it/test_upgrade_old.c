@@ -15,6 +15,7 @@
 #include "arbiter/upgrade_state.h"
 #include "base/util.h"
 #include "support/server.h"
+#include "support/server_internal.h"
 #include "support/tool.h"
 
 /* The earlier commits. */
@@ -40,24 +41,27 @@ static char *program_of(struct it *it, const char *commit, const char *name)
     return it_build_path(it, path);
 }
 
-/* Takes some seconds the first time. */
+/* Takes some seconds the first time, and longer than a tool may. */
 static void need_build(struct it *it, const char *commit)
 {
-    char command[512], dir[32], line[256];
-    int status;
-    FILE *f;
+    char dir[32], *text;
+    int status = -1;
+    pid_t pid;
 
     snprintf(dir, sizeof(dir), "old/%.12s", commit);
-    snprintf(command, sizeof(command), "tests/it/old_build.sh %s '%s' cc 2>&1", commit,
-             it_build_path(it, dir));
-    f = popen(command, "r");
-    MUST(f, "popen: %s", strerror(errno));
-    while (fgets(line, sizeof(line), f))
-        printf("# %s", line);
-    status = pclose(f);
+    const char *const argv[] = {"tests/it/old_build.sh", commit, it_build_path(it, dir), "cc",
+                                NULL};
+    pid = it_tool(it, "old_build", argv);
+    MUST(waitpid(pid, &status, 0) == pid, "waitpid: %s", strerror(errno));
+    for (size_t i = 0; i < ARRAY_SIZE(it->tools); i++)
+        it->tools[i] = it->tools[i] == pid ? 0 : it->tools[i];
+    text = it_read(it_path(it, "old_build"));
+    if (*text)
+        printf("# %s", text);
+    free(text);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
         skip();
-    MUST(status == 0, "%s: status %d", command, status);
+    MUST(status == 0, "%s %s: status %d", argv[0], commit, status);
 }
 
 static void install(struct it *it, const char *commit, const char *name)
