@@ -21,7 +21,7 @@ void tally_init(struct tally *t, uint64_t now_ns)
     t->looked_ns = now_ns;
 }
 
-static void take(counter_t *last, counter_t *sum, uint64_t value, uint64_t most)
+static void take_growth(counter_t *last, counter_t *sum, uint64_t value, uint64_t most)
 {
     const uint64_t step = value - counter_get(last); /* backwards: wraps, and is far too much */
 
@@ -37,7 +37,8 @@ void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
     const uint64_t most = MIN(seconds, longest_s) * TALLY_MAX_A_SECOND;
 
     t->looked_ns = now_ns;
-#define X(field, help) take(&t->last.field, &t->sum.field, counter_get(&shared->field), most);
+#define X(field, help)                                                                             \
+    take_growth(&t->last.field, &t->sum.field, counter_get(&shared->field), most);
     COUNTERS(X)
 #undef X
 }
