@@ -17,7 +17,7 @@ struct scoreboard;
 struct actor_boot {
     char id[32]; /* "worker.2" */
     uint32_t slot; /* 1..N */
-    uint32_t record; /* index into the scoreboard; this process is its one writer */
+    uint32_t proc; /* index into the scoreboard; this process is its one writer */
     uint64_t incarnation; /* counts the processes that have filled this slot */
     pid_t arbiter_pid; /* to see an orphan: getppid() differs */
     int mailbox_fd; /* SOCK_SEQPACKET, this actor's end; owned by the actor */

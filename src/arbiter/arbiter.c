@@ -212,7 +212,7 @@ static bool has_crash_record(const struct child *c, int signo)
 
 void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 {
-    const bool is_planned = transition_is_planned(a->engine, c->record);
+    const bool is_planned = transition_is_planned(a->engine, c->proc);
 
     log_exit(a, c, status, is_planned);
     if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
@@ -225,7 +225,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     engine_post(
         a, &(struct tr_event){
                .kind = TR_EV_EXITED,
-               .record = c->record,
+               .proc = c->proc,
                .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
                .is_missed = rescue_is_waited_for(a, c->slot),
            });
@@ -283,7 +283,7 @@ static void spawn(struct arbiter *a, struct child *c, const struct tr_action *ac
         return;
     }
     log_error_limited(a->log, "worker cannot be forked", F_UINT("slot", action->slot), F_ERR(rc));
-    engine_post(a, &(struct tr_event){.kind = TR_EV_FORK_FAILED, .record = action->record});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_FORK_FAILED, .proc = action->proc});
 }
 
 static void give_up(struct arbiter *a)
@@ -300,7 +300,7 @@ static void give_up(struct arbiter *a)
 static void act(struct arbiter *a, const struct tr_action *action)
 {
     const bool is_graceful = !action->is_quick;
-    struct child *c = &a->children[action->record]; /* of the actions that are about one */
+    struct child *c = &a->children[action->proc]; /* of the actions that are about one */
     int rc;
 
     switch (action->kind) {

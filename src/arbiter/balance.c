@@ -13,7 +13,7 @@ static int by_load(const void *x, const void *y)
 
     if (a->connections != b->connections)
         return a->connections < b->connections ? -1 : 1;
-    return a->record < b->record ? -1 : a->record > b->record;
+    return a->proc < b->proc ? -1 : a->proc > b->proc;
 }
 
 /* What load @i of @n sorted ones should come to: the remainder of the division stays with the most
@@ -45,7 +45,7 @@ size_t balance_plan(struct balance_load *loads, size_t n, struct balance_move *m
         count = MIN(lack, surplus);
         count = MIN(count, left);
         if (count > 0) {
-            moves[n_moves++] = (struct balance_move){loads[from].record, loads[to].record, count};
+            moves[n_moves++] = (struct balance_move){loads[from].proc, loads[to].proc, count};
             loads[from].connections -= count;
             loads[to].connections += count;
             left -= count;

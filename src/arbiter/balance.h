@@ -10,7 +10,7 @@
 enum { BALANCE_MOVES_MAX = 64, BALANCE_ROUND_MAX = 20000 };
 
 struct balance_load {
-    uint32_t record; /* a running worker */
+    uint32_t proc; /* a running worker */
     uint64_t connections;
 };
 

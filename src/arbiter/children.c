@@ -33,7 +33,7 @@ struct revision *children_revision(struct arbiter *a, const struct child *c)
 
 struct child *children_next(const struct arbiter *a, const struct child *c)
 {
-    for (uint32_t i = c ? c->record + 1 : 0; i < a->n_children_used; i++)
+    for (uint32_t i = c ? c->proc + 1 : 0; i < a->n_children_used; i++)
         if (a->children[i].pid)
             return &a->children[i];
     return NULL;
@@ -78,7 +78,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
-    rc = scoreboard_narrow(&a->scoreboard, boot->record);
+    rc = scoreboard_narrow(&a->scoreboard, boot->proc);
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = rev->log.fd;
     keep[n_keep++] = boot->rescue_recv_fd;
@@ -101,7 +101,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
 {
     *boot = (struct actor_boot){
         .slot = c->slot,
-        .record = c->record,
+        .proc = c->proc,
         .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
         .config = rev->config,
@@ -144,7 +144,7 @@ static void on_mailbox_close(struct mailbox *mb, int error)
 
 int children_spawn(struct arbiter *a, const struct tr_action *action)
 {
-    struct child *c = &a->children[action->record];
+    struct child *c = &a->children[action->proc];
     struct revision *rev;
     struct actor_boot boot;
     sigset_t mask;
@@ -154,7 +154,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
 
     if (rc < 0)
         return rc;
-    rc = scoreboard_assign(&a->scoreboard, action->record, action->slot,
+    rc = scoreboard_assign(&a->scoreboard, action->proc, action->slot,
                            a->incarnations[action->slot] + 1);
     if (rc < 0) {
         fds_close(&ends[0]);
@@ -163,8 +163,8 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     }
     *c = (struct child){
         .arbiter = a,
-        .record = action->record,
-        .score = scoreboard_record(&a->scoreboard, action->record),
+        .proc = action->proc,
+        .score = scoreboard_record(&a->scoreboard, action->proc),
         .slot = action->slot,
         .incarnation = ++a->incarnations[action->slot],
         .revision = action->revision,
@@ -184,12 +184,12 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     fds_close(&ends[1]);
     if (pid < 0) {
         fds_close(&ends[0]);
-        scoreboard_release(&a->scoreboard, c->record);
+        scoreboard_release(&a->scoreboard, c->proc);
         return rc;
     }
     c->pid = pid;
-    counter_set(&scoreboard_identity(&a->scoreboard, c->record)->pid, (uint64_t)pid);
-    a->n_children_used = MAX(a->n_children_used, c->record + 1);
+    counter_set(&scoreboard_identity(&a->scoreboard, c->proc)->pid, (uint64_t)pid);
+    a->n_children_used = MAX(a->n_children_used, c->proc + 1);
     mailbox_start(&c->mailbox, a->loop, ends[0], on_message, on_mailbox_close);
     return 0;
 }
@@ -257,7 +257,7 @@ void children_reap(struct arbiter *a)
         }
         mailbox_stop(&c->mailbox);
         a->children_ops->on_exit(a, c, status);
-        scoreboard_release(&a->scoreboard, c->record);
+        scoreboard_release(&a->scoreboard, c->proc);
         c->pid = 0;
     }
     settle_soon(a);

@@ -181,7 +181,7 @@ static struct child *find_worker(struct arbiter *a, const char *id)
     if (strncmp(id, "worker.", 7) != 0 || num_parse_u64(id + 7, 1, TR_SLOTS_MAX, &slot) < 0)
         return NULL;
     for_each_child (a, c) {
-        const bool is_running = transition_phase(a->engine, c->record) == TR_RUNNING;
+        const bool is_running = transition_phase(a->engine, c->proc) == TR_RUNNING;
 
         if (c->slot != slot || (serves && !is_running) ||
             (found && serves == is_running && c->incarnation < found->incarnation))
@@ -206,15 +206,15 @@ static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, c
 static void drain_worker(struct arbiter *a, struct child *c, bool is_quick)
 {
     const bool graceful = !is_quick;
-    const enum tr_phase phase = transition_phase(a->engine, c->record);
+    const enum tr_phase phase = transition_phase(a->engine, c->proc);
     const bool has_heir = graceful && phase == TR_RUNNING;
 
     if (graceful && phase == TR_DRAINING)
         return; /* on its way already, and perhaps handing over */
     if (!has_heir)
         children_tell(c, "stop", &graceful);
-    engine_post(a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                      .record = c->record});
+    engine_post(
+        a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS, .proc = c->proc});
 }
 
 /* Its time is up: SIGKILL takes a moment. */
@@ -291,18 +291,18 @@ static void on_ready(struct arbiter *a, struct child *c, json_t *args UNUSED)
     c->ready_ms = clock_mono_ms();
     log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
               F_UINT("boot_ms", c->ready_ms - c->forked_ms));
-    engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .record = c->record});
+    engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .proc = c->proc});
 }
 
 static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
 {
-    const bool serves = transition_phase(a->engine, c->record) == TR_RUNNING;
+    const bool serves = transition_phase(a->engine, c->proc) == TR_RUNNING;
 
     log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
              F_INT("worker_pid", c->pid),
              F_STR("reason", json_string_value(json_object_get(args, "reason"))));
-    engine_post(a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS,
-                                      .record = c->record});
+    engine_post(
+        a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS, .proc = c->proc});
 }
 
 /* ---- the table ---- */
@@ -423,7 +423,7 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
     for_each_child (a, c) {
         int rc;
 
-        if (transition_phase(a->engine, c->record) != TR_RUNNING)
+        if (transition_phase(a->engine, c->proc) != TR_RUNNING)
             continue;
         w->n_waiting++;
         rc = ask(c, name, args, w);

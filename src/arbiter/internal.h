@@ -42,12 +42,12 @@ struct revision {
     unsigned workers;
 };
 
-/* One process, by the index of its scoreboard record. */
+/* One process, by its index in the scoreboard. */
 struct child {
     struct arbiter *arbiter; /* borrowed */
     char id[16]; /* "worker.2" */
     pid_t pid; /* 0 = none */
-    uint32_t record;
+    uint32_t proc;
     struct score_record *score; /* borrowed: what it says about itself */
     uint32_t slot;
     uint64_t incarnation; /* of the slot */
@@ -63,7 +63,7 @@ struct child {
     bool must_drain; /* once those that give to it have finished, or somebody can take */
     bool waits_for_look; /* the same again at once would have the same end */
     bool is_draining; /* has been told so */
-    uint32_t takers[2 * MAILBOX_FDS_MAX]; /* records that it may still give to: n_takers */
+    uint32_t takers[2 * MAILBOX_FDS_MAX]; /* processes that it may still give to: n_takers */
     size_t n_takers;
     unsigned n_offers; /* to take what it could not give when it drained */
     unsigned n_gives; /* orders to give that it has not reported yet */
@@ -118,7 +118,7 @@ struct arbiter {
     uint64_t incarnations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
     const struct children_ops *children_ops; /* borrowed */
     struct child *children; /* owned, TR_RECORDS_MAX */
-    uint32_t n_children_used; /* records at or above have never been used */
+    uint32_t n_children_used; /* indexes at or above have never been used */
     struct rescue_pair *rescue; /* owned, by slot */
     bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
     struct crashes *crashes; /* owned */

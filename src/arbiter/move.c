@@ -27,9 +27,9 @@ static size_t staying(const struct arbiter *a, const struct child *except,
     size_t n = 0;
 
     for_each_child (a, c)
-        if (c != except && transition_is_staying(a->engine, c->record) &&
+        if (c != except && transition_is_staying(a->engine, c->proc) &&
             !counter_get(&c->score->is_full))
-            loads[n++] = (struct balance_load){c->record, scoreboard_connections(c->score)};
+            loads[n++] = (struct balance_load){c->proc, scoreboard_connections(c->score)};
     return n;
 }
 
@@ -49,12 +49,12 @@ static size_t choose_takers(const struct arbiter *a, const struct child *giver, 
     size_t n_takers = 0;
 
     for (size_t i = 0; i < n && n_takers == 0 && giver->n_offers == 0; i++)
-        if (a->children[loads[i].record].slot == giver->slot)
-            takers[n_takers++] = loads[i].record;
+        if (a->children[loads[i].proc].slot == giver->slot)
+            takers[n_takers++] = loads[i].proc;
     if (n_takers == 0 && n > 0) {
         qsort(loads, n, sizeof(*loads), by_load);
         while (n_takers < MIN(n, (size_t)TAKERS_MAX)) {
-            takers[n_takers] = loads[n_takers].record;
+            takers[n_takers] = loads[n_takers].proc;
             n_takers++;
         }
     }
@@ -93,7 +93,7 @@ static bool is_taking(const struct arbiter *a, const struct child *taker)
 {
     for_each_child (a, c)
         for (size_t k = 0; c->n_gives > 0 && k < c->n_takers; k++)
-            if (c->takers[k] == taker->record)
+            if (c->takers[k] == taker->proc)
                 return true;
     return false;
 }
@@ -188,7 +188,7 @@ static bool is_help_coming(const struct arbiter *a)
     uint32_t n = 0;
 
     for_each_child (a, c)
-        n += transition_is_staying(a->engine, c->record);
+        n += transition_is_staying(a->engine, c->proc);
     return n < transition_workers(a->engine);
 }
 
@@ -204,7 +204,7 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
         return;
     }
     if (had_to_wait && !c->is_draining)
-        engine_post(a, &(struct tr_event){.kind = TR_EV_TOLD, .record = c->record});
+        engine_post(a, &(struct tr_event){.kind = TR_EV_TOLD, .proc = c->proc});
     c->is_draining = true;
 }
 
@@ -214,7 +214,7 @@ void move_drain(struct arbiter *a, struct child *c)
     size_t n = 0;
 
     if (!a->is_stopping && c->n_offers <= OFFERS_MAX) {
-        const bool may_wait = transition_has_time(a->engine, c->record, clock_mono_ms());
+        const bool may_wait = transition_has_time(a->engine, c->proc, clock_mono_ms());
 
         /* What it is given now it could only send back, to one that may have to drain as well. */
         if (may_wait && (are_enough_giving(a) || is_taking(a, c))) {
@@ -307,7 +307,7 @@ void move_fini(struct arbiter *a)
 /* What a draining worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
-    if (transition_phase(a->engine, c->record) != TR_DRAINING || c->must_drain ||
+    if (transition_phase(a->engine, c->proc) != TR_DRAINING || c->must_drain ||
         c->n_gives > 0) /* another give is under way: it will say what stays */
         return;
     c->n_offers++;

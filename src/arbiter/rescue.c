@@ -29,7 +29,7 @@ int rescue_open(struct arbiter *a, uint32_t slot)
 static void offer_pair(struct arbiter *a, const struct rescue_pair *p)
 {
     for_each_child (a, c)
-        if (transition_phase(a->engine, c->record) == TR_RUNNING &&
+        if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
             children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
             return;
 }
@@ -56,7 +56,7 @@ static bool is_slot_used(const struct arbiter *a, uint32_t slot)
 static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 {
     for_each_child (a, c) {
-        const enum tr_phase phase = transition_phase(a->engine, c->record);
+        const enum tr_phase phase = transition_phase(a->engine, c->proc);
 
         if (c->slot == slot && phase != TR_DRAINING && phase != TR_KILLED)
             return true;
@@ -145,7 +145,7 @@ static unsigned offer(struct arbiter *a, int fd)
     unsigned n = 0;
 
     for_each_child (a, c)
-        n += transition_is_staying(a->engine, c->record) &&
+        n += transition_is_staying(a->engine, c->proc) &&
              children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
     return n;
 }

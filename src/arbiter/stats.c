@@ -207,7 +207,7 @@ json_t *stats_info(struct arbiter *a)
     for (size_t i = 0; i < n; i++) {
         const struct score_record *r = list[i]->score;
 
-        tally_take(&a->children[list[i]->record].tally, &r->counters, now_ns);
+        tally_take(&a->children[list[i]->proc].tally, &r->counters, now_ns);
         json_array_append_new(workers, describe_worker(a, list[i], now_ns));
         counters_sum(&sum, &list[i]->tally.sum);
         connections += scoreboard_connections(r);

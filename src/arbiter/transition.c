@@ -13,7 +13,7 @@
 
 #define TR_NEVER UINT64_MAX
 
-/* ---- which record holds which process of which slot ---- */
+/* ---- which process has which slot ---- */
 
 /* Neither wraps nor gives "never". */
 static uint64_t deadline_after(uint64_t now_ms, uint64_t ms)
@@ -29,21 +29,21 @@ static uint32_t next_random(struct transition *t)
     return t->random;
 }
 
-/* The set of which @record fills a slot. */
-static enum tr_role proc_role(const struct transition *t, uint32_t record)
+/* The set of which @proc fills a slot. */
+static enum tr_role proc_role(const struct transition *t, uint32_t proc)
 {
-    uint32_t slot = t->procs[record].slot;
+    uint32_t slot = t->procs[proc].slot;
     for (enum tr_role role = TR_LIVE; role < TR_ROLES; role++)
-        if (t->holder[role][slot] == record + 1)
+        if (t->holder[role][slot] == proc + 1)
             return role;
     return TR_NO_ROLE;
 }
 
 /* Change the phase; @deadline_ms 0 = none. */
-static void proc_enter(struct transition *t, uint32_t record, enum tr_phase phase, uint64_t now_ms,
+static void proc_enter(struct transition *t, uint32_t proc, enum tr_phase phase, uint64_t now_ms,
                        uint64_t deadline_ms)
 {
-    struct tr_proc *p = &t->procs[record];
+    struct tr_proc *p = &t->procs[proc];
     t->n[p->phase]--;
     t->n[phase]++;
     p->phase = phase;
@@ -52,10 +52,10 @@ static void proc_enter(struct transition *t, uint32_t record, enum tr_phase phas
 }
 
 /* Free the slot, or give it to the heir. The process no longer counts as wanted. */
-static void proc_release(struct transition *t, uint32_t record)
+static void proc_release(struct transition *t, uint32_t proc)
 {
-    enum tr_role role = proc_role(t, record);
-    uint32_t slot = t->procs[record].slot;
+    enum tr_role role = proc_role(t, proc);
+    uint32_t slot = t->procs[proc].slot;
     if (role == TR_NO_ROLE)
         return;
     t->holder[role][slot] = 0;
@@ -66,48 +66,48 @@ static void proc_release(struct transition *t, uint32_t record)
 }
 
 /* There is no such process any more. */
-static void proc_free(struct transition *t, uint32_t record)
+static void proc_free(struct transition *t, uint32_t proc)
 {
-    proc_release(t, record);
-    proc_enter(t, record, TR_FREE, 0, 0);
-    t->procs[record] = (struct tr_proc){.phase = TR_FREE};
-    t->free_from = MIN(t->free_from, record);
+    proc_release(t, proc);
+    proc_enter(t, proc, TR_FREE, 0, 0);
+    t->procs[proc] = (struct tr_proc){.phase = TR_FREE};
+    t->free_from = MIN(t->free_from, proc);
     while (t->top > 0 && t->procs[t->top - 1].phase == TR_FREE)
         t->top--;
 }
 
-/* The lowest free record; only if one is free. */
+/* The lowest free proc; only if one is free. */
 static uint32_t proc_alloc(struct transition *t)
 {
-    uint32_t record = t->free_from;
-    while (t->procs[record].phase != TR_FREE)
-        record++;
-    t->free_from = record + 1;
-    t->top = MAX(t->top, record + 1);
-    return record;
+    uint32_t proc = t->free_from;
+    while (t->procs[proc].phase != TR_FREE)
+        proc++;
+    t->free_from = proc + 1;
+    t->top = MAX(t->top, proc + 1);
+    return proc;
 }
 
 /* Its exit timeout begins now. */
-static void proc_time_to_drain(struct transition *t, uint32_t record, uint64_t now_ms)
+static void proc_time_to_drain(struct transition *t, uint32_t proc, uint64_t now_ms)
 {
-    struct tr_proc *p = &t->procs[record];
+    struct tr_proc *p = &t->procs[proc];
     p->deadline_ms = deadline_after(now_ms, deadline_after(p->exit_timeout_ms, TR_KILL_GRACE_MS));
 }
 
 /* Release it to drain within the exit timeout that it was started with. */
-static void proc_drain(struct transition *t, uint32_t record, uint64_t now_ms)
+static void proc_drain(struct transition *t, uint32_t proc, uint64_t now_ms)
 {
-    proc_release(t, record);
-    proc_enter(t, record, TR_DRAINING, now_ms, 0);
-    proc_time_to_drain(t, record, now_ms);
+    proc_release(t, proc);
+    proc_enter(t, proc, TR_DRAINING, now_ms, 0);
+    proc_time_to_drain(t, proc, now_ms);
 }
 
 /* Tell the policy of the slot. @is_blameless: it is not held against it that it was not ready.
  * @is_missed: connections wait for its successor. */
-static void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms, bool is_blameless,
+static void slot_on_death(struct transition *t, uint32_t proc, uint64_t now_ms, bool is_blameless,
                           bool is_missed)
 {
-    const struct tr_proc *p = &t->procs[record];
+    const struct tr_proc *p = &t->procs[proc];
     struct policy *policy = &t->slots[p->slot];
     policy_on_death(policy, &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
                     next_random(t));
@@ -115,19 +115,19 @@ static void slot_on_death(struct transition *t, uint32_t record, uint64_t now_ms
         policy_hasten(policy, now_ms);
 }
 
-static void slot_on_false_start(struct transition *t, uint32_t record, uint64_t now_ms)
+static void slot_on_false_start(struct transition *t, uint32_t proc, uint64_t now_ms)
 {
-    policy_on_fork_failure(&t->slots[t->procs[record].slot], now_ms, next_random(t));
+    policy_on_fork_failure(&t->slots[t->procs[proc].slot], now_ms, next_random(t));
 }
 
-/* A rollback is due because of @record; the first failure counts. */
-static void next_fail(struct transition *t, enum tr_failure failure, uint32_t record)
+/* A rollback is due because of @proc; the first failure counts. */
+static void next_fail(struct transition *t, enum tr_failure failure, uint32_t proc)
 {
     if (t->failure)
         return;
     t->failure = failure;
-    t->failed_record = record;
-    t->failed_slot = t->procs[record].slot;
+    t->failed_proc = proc;
+    t->failed_slot = t->procs[proc].slot;
 }
 
 /* All must end; none later than before. */
@@ -155,18 +155,18 @@ static void on_reload(struct transition *t, uint64_t now_ms, const struct tr_eve
     t->next = ev->set;
 }
 
-static uint32_t slots_of(uint32_t n_records)
+static uint32_t slots_of(uint32_t n_procs)
 {
-    return MIN(n_records, (uint32_t)TR_SLOTS_MAX);
+    return MIN(n_procs, (uint32_t)TR_SLOTS_MAX);
 }
 
-/* Two sets share the records: `next` leaves room for `live`, or it could never become ready. */
+/* Two sets share the procs: `next` leaves room for `live`, or it could never become ready. */
 static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
     enum tr_role role = t->next.revision ? TR_NEXT : TR_LIVE;
     struct tr_set *set = t->next.revision ? &t->next : &t->live;
-    uint32_t room = t->n_records - (t->next.revision ? t->live.workers : 0);
+    uint32_t room = t->n_procs - (t->next.revision ? t->live.workers : 0);
     uint32_t workers = MIN(ev->workers, slots_of(room));
     if (workers == 0 || workers == set->workers || t->mode != TR_MODE_SERVE)
         return;
@@ -184,61 +184,61 @@ static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_even
 
 static void on_ready(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
-    if (t->procs[ev->record].phase == TR_STARTING)
-        proc_enter(t, ev->record, TR_READY, now_ms, 0);
+    if (t->procs[ev->proc].phase == TR_STARTING)
+        proc_enter(t, ev->proc, TR_READY, now_ms, 0);
 }
 
 /* One that drains before it has served backs off like a failed fork: a slot must not spin. */
 static void on_drains(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
-    const struct tr_proc *p = &t->procs[ev->record];
+    const struct tr_proc *p = &t->procs[ev->proc];
     if (p->phase != TR_STARTING && p->phase != TR_READY && p->phase != TR_RUNNING)
         return;
-    enum tr_role role = proc_role(t, ev->record);
+    enum tr_role role = proc_role(t, ev->proc);
     if (role == TR_NEXT && !t->is_commit_due)
-        next_fail(t, TR_FAILURE_DIED, ev->record);
+        next_fail(t, TR_FAILURE_DIED, ev->proc);
     else if (role != TR_NO_ROLE && p->phase == TR_STARTING)
-        slot_on_false_start(t, ev->record, now_ms);
-    proc_drain(t, ev->record, now_ms);
+        slot_on_false_start(t, ev->proc, now_ms);
+    proc_drain(t, ev->proc, now_ms);
 }
 
 static void on_told(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
-    const struct tr_proc *p = &t->procs[ev->record];
+    const struct tr_proc *p = &t->procs[ev->proc];
     if (p->phase == TR_DRAINING && !p->is_quick)
-        proc_time_to_drain(t, ev->record, now_ms);
+        proc_time_to_drain(t, ev->proc, now_ms);
 }
 
 static void on_recycle(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
-    if (t->procs[ev->record].phase == TR_RUNNING && proc_role(t, ev->record) == TR_LIVE)
-        t->procs[ev->record].wants_heir = true;
+    if (t->procs[ev->proc].phase == TR_RUNNING && proc_role(t, ev->proc) == TR_LIVE)
+        t->procs[ev->proc].wants_heir = true;
 }
 
 static void on_exited(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
-    enum tr_role role = proc_role(t, ev->record);
-    if (t->procs[ev->record].phase == TR_FREE)
+    enum tr_role role = proc_role(t, ev->proc);
+    if (t->procs[ev->proc].phase == TR_FREE)
         return;
     if (role == TR_LIVE || role == TR_HEIR || (role == TR_NEXT && t->is_commit_due))
-        slot_on_death(t, ev->record, now_ms, ev->was_killed, ev->is_missed);
+        slot_on_death(t, ev->proc, now_ms, ev->was_killed, ev->is_missed);
     else if (role == TR_NEXT)
-        next_fail(t, TR_FAILURE_DIED, ev->record);
-    proc_free(t, ev->record);
+        next_fail(t, TR_FAILURE_DIED, ev->proc);
+    proc_free(t, ev->proc);
 }
 
 static void on_fork_failed(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
-    const struct tr_proc *p = &t->procs[ev->record];
-    enum tr_role role = proc_role(t, ev->record);
+    const struct tr_proc *p = &t->procs[ev->proc];
+    enum tr_role role = proc_role(t, ev->proc);
     if (p->phase != TR_STARTING)
         return;
     if (role == TR_NEXT)
-        next_fail(t, TR_FAILURE_FORK, ev->record);
+        next_fail(t, TR_FAILURE_FORK, ev->proc);
     else if (role != TR_NO_ROLE)
-        slot_on_false_start(t, ev->record, now_ms);
-    proc_free(t, ev->record);
+        slot_on_false_start(t, ev->proc, now_ms);
+    proc_free(t, ev->proc);
 }
 
 static void on_stop(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
@@ -260,7 +260,7 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
         [TR_EV_WANTS_HEIR] = on_recycle, [TR_EV_EXITED] = on_exited,
         [TR_EV_STOP] = on_stop,          [TR_EV_FORK_FAILED] = on_fork_failed,
     };
-    if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->record >= t->n_records)
+    if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->proc >= t->n_procs)
         return;
     handlers[ev->kind](t, now_ms, ev);
     t->pass.is_due = true;
@@ -269,7 +269,7 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
 /* ---- what to do ---- */
 
 /*
- * A pass looks at the records (what each process is to do: the table `orders`), then at the sets
+ * A pass looks at the procs (what each process is to do: the table `orders`), then at the sets
  * (serving, commit, rollback), then at the slots (what is missing), then for the end. It is resumed
  * after an action and begun anew by an event or at its earliest deadline, so that n actions cost
  * one pass, and a call with nothing to do costs nothing.
@@ -312,11 +312,11 @@ static enum standing standing_of(const struct transition *t, enum tr_role role)
 }
 
 static bool say(const struct transition *t, struct tr_action *a, enum tr_action_kind kind,
-                uint32_t record)
+                uint32_t proc)
 {
-    const struct tr_proc *p = &t->procs[record];
+    const struct tr_proc *p = &t->procs[proc];
     a->kind = kind;
-    a->record = record;
+    a->proc = proc;
     a->slot = p->slot;
     a->revision = p->revision;
     a->is_quick = p->is_quick;
@@ -332,85 +332,85 @@ static bool say_of_set(struct transition *t, struct tr_action *a, enum tr_action
     return true;
 }
 
-static bool kill_it(struct transition *t, uint64_t now_ms, uint32_t record, enum tr_kill_reason why,
+static bool kill_it(struct transition *t, uint64_t now_ms, uint32_t proc, enum tr_kill_reason why,
                     struct tr_action *a)
 {
-    proc_release(t, record);
-    proc_enter(t, record, TR_KILLED, now_ms, 0);
+    proc_release(t, proc);
+    proc_enter(t, proc, TR_KILLED, now_ms, 0);
     a->why = why;
-    return say(t, a, TR_KILL, record);
+    return say(t, a, TR_KILL, proc);
 }
 
 /* A deadline has come. */
-static bool expire(struct transition *t, uint64_t now_ms, uint32_t record, struct tr_action *a)
+static bool expire(struct transition *t, uint64_t now_ms, uint32_t proc, struct tr_action *a)
 {
-    struct tr_proc *p = &t->procs[record];
+    struct tr_proc *p = &t->procs[proc];
     if (p->phase == TR_RUNNING) {
         policy_on_good_service(&t->slots[p->slot], &t->budget);
         p->deadline_ms = 0;
         return false;
     }
     if (p->phase == TR_DRAINING)
-        return kill_it(t, now_ms, record, p->is_quick ? TR_KILL_STOP : TR_KILL_EXIT_TIMEOUT, a);
+        return kill_it(t, now_ms, proc, p->is_quick ? TR_KILL_STOP : TR_KILL_EXIT_TIMEOUT, a);
     assert(p->phase == TR_STARTING);
     p->is_overdue = true;
-    if (proc_role(t, record) == TR_NEXT) {
-        next_fail(t, TR_FAILURE_BOOT_TIMEOUT, record);
+    if (proc_role(t, proc) == TR_NEXT) {
+        next_fail(t, TR_FAILURE_BOOT_TIMEOUT, proc);
         t->pass.is_due = true; /* those that the pass has left behind are to be taken back too */
     } else {
         t->pass.is_due = true; /* an heir's slot backs off too */
-        slot_on_death(t, record, now_ms, false, false);
+        slot_on_death(t, proc, now_ms, false, false);
     }
-    return kill_it(t, now_ms, record, TR_KILL_BOOT_TIMEOUT, a);
+    return kill_it(t, now_ms, proc, TR_KILL_BOOT_TIMEOUT, a);
 }
 
 /* Tell one that drains of the stop: a nearer deadline, and the order to exit at once. */
-static bool hasten(struct transition *t, uint32_t record, struct tr_action *a)
+static bool hasten(struct transition *t, uint32_t proc, struct tr_action *a)
 {
-    struct tr_proc *p = &t->procs[record];
+    struct tr_proc *p = &t->procs[proc];
     p->deadline_ms = MIN(p->deadline_ms, t->stop_deadline_ms);
     if (p->is_quick || t->mode != TR_MODE_QUICK)
         return false;
     p->is_quick = true;
-    return say(t, a, TR_DRAIN, record);
+    return say(t, a, TR_DRAIN, proc);
 }
 
 /* An heir that serves has the slot; the one before it is looked at again, and drains. */
-static void take_over(struct transition *t, uint32_t record)
+static void take_over(struct transition *t, uint32_t proc)
 {
-    uint32_t slot = t->procs[record].slot;
-    if (proc_role(t, record) != TR_HEIR)
+    uint32_t slot = t->procs[proc].slot;
+    if (proc_role(t, proc) != TR_HEIR)
         return;
     t->holder[TR_LIVE][slot] = t->holder[TR_HEIR][slot];
     t->holder[TR_HEIR][slot] = 0;
     t->pass.is_due = true;
 }
 
-static bool step_record(struct transition *t, uint64_t now_ms, uint32_t record, struct tr_action *a)
+static bool step_proc(struct transition *t, uint64_t now_ms, uint32_t proc, struct tr_action *a)
 {
-    struct tr_proc *p = &t->procs[record];
-    enum standing standing = standing_of(t, proc_role(t, record));
+    struct tr_proc *p = &t->procs[proc];
+    enum standing standing = standing_of(t, proc_role(t, proc));
     switch (orders[standing][p->phase]) {
     case RUN:
-        take_over(t, record);
-        proc_enter(t, record, TR_RUNNING, now_ms, deadline_after(now_ms, POLICY_GOOD_SERVICE_MS));
-        return say(t, a, TR_RUN, record);
+        take_over(t, proc);
+        proc_enter(t, proc, TR_RUNNING, now_ms, deadline_after(now_ms, POLICY_GOOD_SERVICE_MS));
+        return say(t, a, TR_RUN, proc);
     case DRAIN:
-        proc_drain(t, record, now_ms);
-        if (standing == STOPPING && hasten(t, record, a))
+        proc_drain(t, proc, now_ms);
+        if (standing == STOPPING && hasten(t, proc, a))
             return true;
-        return say(t, a, TR_DRAIN, record);
+        return say(t, a, TR_DRAIN, proc);
     case KILL:
-        return kill_it(t, now_ms, record, standing == OF_ROLLBACK ? TR_KILL_ROLLBACK : TR_KILL_STOP,
+        return kill_it(t, now_ms, proc, standing == OF_ROLLBACK ? TR_KILL_ROLLBACK : TR_KILL_STOP,
                        a);
     case HASTEN:
-        if (hasten(t, record, a))
+        if (hasten(t, proc, a))
             return true;
         break;
     case KEEP:
         break;
     }
-    return p->deadline_ms && now_ms >= p->deadline_ms && expire(t, now_ms, record, a);
+    return p->deadline_ms && now_ms >= p->deadline_ms && expire(t, now_ms, proc, a);
 }
 
 /* ---- a pass ---- */
@@ -420,40 +420,40 @@ static void pass_begin(struct transition *t)
     t->pass = (struct tr_pass){.slot = {1, 1}, .wake_ms = TR_NEVER};
 }
 
-/* May @record have an heir, and when? A limit that is passed at once must not become a loop of
+/* May @proc have an heir, and when? A limit that is passed at once must not become a loop of
  * forks. */
-static void consider_heir(struct transition *t, uint32_t record, uint64_t now_ms)
+static void consider_heir(struct transition *t, uint32_t proc, uint64_t now_ms)
 {
-    const struct tr_proc *p = &t->procs[record];
+    const struct tr_proc *p = &t->procs[proc];
     uint64_t from_ms = deadline_after(p->since_ms, TR_RECYCLE_MIN_MS);
     from_ms = MAX(from_ms, t->slots[p->slot].not_before_ms);
     if (from_ms > now_ms)
         t->pass.wake_ms = MIN(t->pass.wake_ms, from_ms);
     else if (t->pass.to_replace == 0)
-        t->pass.to_replace = record + 1;
+        t->pass.to_replace = proc + 1;
 }
 
-static void pass_count(struct transition *t, uint64_t now_ms, uint32_t record)
+static void pass_count(struct transition *t, uint64_t now_ms, uint32_t proc)
 {
-    const struct tr_proc *p = &t->procs[record];
-    enum tr_role role = proc_role(t, record);
+    const struct tr_proc *p = &t->procs[proc];
+    enum tr_role role = proc_role(t, proc);
     t->pass.live_running += role == TR_LIVE && p->phase == TR_RUNNING;
     t->pass.next_ready += role == TR_NEXT && p->phase == TR_READY;
     t->pass.next_held += role == TR_NEXT;
     t->pass.heirs += role == TR_HEIR;
     if (p->wants_heir && role == TR_LIVE)
-        consider_heir(t, record, now_ms);
+        consider_heir(t, proc, now_ms);
     if (p->deadline_ms)
         t->pass.wake_ms = MIN(t->pass.wake_ms, p->deadline_ms);
 }
 
-/* A record is looked at until nothing is to be done about it, and counted then. */
-static bool step_records(struct transition *t, uint64_t now_ms, struct tr_action *a)
+/* A proc is looked at until nothing is to be done about it, and counted then. */
+static bool step_procs(struct transition *t, uint64_t now_ms, struct tr_action *a)
 {
-    for (; t->pass.record < t->top; t->pass.record++) {
-        if (step_record(t, now_ms, t->pass.record, a))
+    for (; t->pass.proc < t->top; t->pass.proc++) {
+        if (step_proc(t, now_ms, t->pass.proc, a))
             return true;
-        pass_count(t, now_ms, t->pass.record);
+        pass_count(t, now_ms, t->pass.proc);
     }
     return false;
 }
@@ -490,16 +490,16 @@ static bool step_sets(struct transition *t, struct tr_action *a)
     if (t->failure) {
         assert(t->pass.next_held == 0);
         a->failure = t->failure;
-        a->record = t->failed_record;
+        a->proc = t->failed_proc;
         a->slot = t->failed_slot;
         t->failure = TR_FAILURE_NONE;
-        t->failed_record = t->failed_slot = 0;
+        t->failed_proc = t->failed_slot = 0;
         t->is_commit_due = false;
         t->next = (struct tr_set){0};
         return say_of_set(t, a, TR_ROLLBACK, revision);
     }
     if (t->is_commit_due) {
-        commit(t); /* the records came first: all of `next` have been told to run */
+        commit(t); /* the procs came first: all of `next` have been told to run */
         return say_of_set(t, a, TR_COMMIT, revision);
     }
     if (t->pass.next_ready == t->next.workers)
@@ -511,17 +511,17 @@ static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint
                   struct tr_action *a)
 {
     const struct tr_set *set = role == TR_NEXT ? &t->next : &t->live;
-    uint32_t record = proc_alloc(t);
-    t->holder[role][slot] = (uint16_t)(record + 1);
-    t->procs[record] = (struct tr_proc){
+    uint32_t proc = proc_alloc(t);
+    t->holder[role][slot] = (uint16_t)(proc + 1);
+    t->procs[proc] = (struct tr_proc){
         .slot = slot, .revision = set->revision, .exit_timeout_ms = set->exit_timeout_ms};
-    proc_enter(t, record, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
-    t->pass.record = t->top; /* young ones need no look in this pass */
-    t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[record].deadline_ms);
-    return say(t, a, TR_SPAWN, record);
+    proc_enter(t, proc, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
+    t->pass.proc = t->top; /* young ones need no look in this pass */
+    t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[proc].deadline_ms);
+    return say(t, a, TR_SPAWN, proc);
 }
 
-/* `live` first. Without a free record the end of some process is what to wait for, not a time. */
+/* `live` first. Without a free proc the end of some process is what to wait for, not a time. */
 static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
                        struct tr_action *a)
 {
@@ -570,7 +570,7 @@ static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)
         stop_within(t, TR_MODE_QUICK, deadline_after(now_ms, TR_QUICK_GRACE_MS));
         return say_of_set(t, a, TR_GIVE_UP, t->live.revision);
     }
-    if (t->n[TR_FREE] < t->n_records)
+    if (t->n[TR_FREE] < t->n_procs)
         return false;
     t->is_stopped = true;
     return say_of_set(t, a, TR_STOPPED, t->live.revision);
@@ -582,7 +582,7 @@ struct tr_action transition_next(struct transition *t, uint64_t now_ms)
     do {
         if (t->pass.is_due || now_ms >= t->pass.wake_ms)
             pass_begin(t);
-        if (step_records(t, now_ms, &a) || step_sets(t, &a) || step_slots(t, now_ms, TR_LIVE, &a) ||
+        if (step_procs(t, now_ms, &a) || step_sets(t, &a) || step_slots(t, now_ms, TR_LIVE, &a) ||
             step_slots(t, now_ms, TR_NEXT, &a) || step_heir(t, now_ms, &a) ||
             step_end(t, now_ms, &a))
             return a;
@@ -592,16 +592,16 @@ struct tr_action transition_next(struct transition *t, uint64_t now_ms)
 
 /* ---- what others ask ---- */
 
-void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_records,
+void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_procs,
                      uint32_t random)
 {
     memset(t, 0, sizeof(*t));
-    t->n_records = MIN(n_records, (uint32_t)TR_RECORDS_MAX);
-    t->n_records = MAX(t->n_records, (uint32_t)1);
+    t->n_procs = MIN(n_procs, (uint32_t)TR_RECORDS_MAX);
+    t->n_procs = MAX(t->n_procs, (uint32_t)1);
     t->live = *first;
     t->live.workers = MAX((uint32_t)1, first->workers);
-    t->live.workers = MIN(t->live.workers, slots_of(t->n_records));
-    t->n[TR_FREE] = t->n_records;
+    t->live.workers = MIN(t->live.workers, slots_of(t->n_procs));
+    t->n[TR_FREE] = t->n_procs;
     t->random = random ? random : 1;
     t->pass.is_due = true;
     policy_budget_init(&t->budget, t->live.workers);
@@ -641,10 +641,10 @@ bool transition_is_degraded(const struct transition *t)
     return false;
 }
 
-bool transition_is_planned(const struct transition *t, uint32_t record)
+bool transition_is_planned(const struct transition *t, uint32_t proc)
 {
     return t->mode != TR_MODE_SERVE ||
-           (proc_role(t, record) == TR_NO_ROLE && !t->procs[record].is_overdue);
+           (proc_role(t, proc) == TR_NO_ROLE && !t->procs[proc].is_overdue);
 }
 
 const char *transition_failure_text(enum tr_failure failure)
@@ -668,22 +668,22 @@ uint32_t transition_count(const struct transition *t, enum tr_phase phase)
     return t->n[phase];
 }
 
-enum tr_phase transition_phase(const struct transition *t, uint32_t record)
+enum tr_phase transition_phase(const struct transition *t, uint32_t proc)
 {
-    return t->procs[record].phase;
+    return t->procs[proc].phase;
 }
 
-bool transition_is_staying(const struct transition *t, uint32_t record)
+bool transition_is_staying(const struct transition *t, uint32_t proc)
 {
-    const struct tr_proc *p = &t->procs[record];
+    const struct tr_proc *p = &t->procs[proc];
 
     return p->phase == TR_RUNNING && p->revision == t->live.revision &&
-           !transition_is_planned(t, record);
+           !transition_is_planned(t, proc);
 }
 
-bool transition_has_time(const struct transition *t, uint32_t record, uint64_t now_ms)
+bool transition_has_time(const struct transition *t, uint32_t proc, uint64_t now_ms)
 {
-    const struct tr_proc *p = &t->procs[record];
+    const struct tr_proc *p = &t->procs[proc];
 
     return now_ms - p->since_ms <= p->exit_timeout_ms / 2;
 }
@@ -735,8 +735,8 @@ static bool is_sound(const struct transition *t, const struct tr_inherited *a)
 {
     const struct tr_proc *p = &a->proc;
     const bool serves = p->phase == TR_RUNNING;
-    if (a->record >= t->n_records || p->phase <= TR_FREE || p->phase >= TR_PHASES ||
-        t->procs[a->record].phase != TR_FREE || p->slot < 1 || p->slot > TR_SLOTS_MAX ||
+    if (a->index >= t->n_procs || p->phase <= TR_FREE || p->phase >= TR_PHASES ||
+        t->procs[a->index].phase != TR_FREE || p->slot < 1 || p->slot > TR_SLOTS_MAX ||
         p->revision == 0)
         return false;
     if (deadlines[p->phase] != PERHAPS &&
@@ -753,21 +753,21 @@ static bool is_sound(const struct transition *t, const struct tr_inherited *a)
 static void take(struct transition *t, const struct tr_inherited *a)
 {
     if (a->role != TR_NO_ROLE)
-        t->holder[a->role][a->proc.slot] = (uint16_t)(a->record + 1);
-    t->procs[a->record] = a->proc;
+        t->holder[a->role][a->proc.slot] = (uint16_t)(a->index + 1);
+    t->procs[a->index] = a->proc;
     t->n[TR_FREE]--;
     t->n[a->proc.phase]++;
-    if (t->top <= a->record)
-        t->top = a->record + 1;
+    if (t->top <= a->index)
+        t->top = a->index + 1;
 }
 
-int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_records,
+int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_procs,
                        uint32_t random, const struct tr_inherited *procs, size_t n)
 {
     if (live->revision == 0 || live->workers < 1 || live->workers > TR_SLOTS_MAX ||
-        live->workers > n_records)
+        live->workers > n_procs)
         return -EINVAL;
-    transition_init(t, live, n_records, random);
+    transition_init(t, live, n_procs, random);
     t->has_served = true;
     for (size_t i = 0; i < n; i++) {
         if (!is_sound(t, &procs[i]))
@@ -780,7 +780,7 @@ int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t
     return 0;
 }
 
-void transition_describe(const struct transition *t, uint32_t record, struct tr_inherited *ret)
+void transition_describe(const struct transition *t, uint32_t proc, struct tr_inherited *ret)
 {
-    *ret = (struct tr_inherited){record, proc_role(t, record), t->procs[record]};
+    *ret = (struct tr_inherited){proc, proc_role(t, proc), t->procs[proc]};
 }

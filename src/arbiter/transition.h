@@ -77,10 +77,10 @@ enum tr_role {
 /* One look at everything; begun anew by each event and at `wake_ms`, resumed after each action. */
 struct tr_pass {
     bool is_due; /* something has changed: begin again */
-    uint32_t record; /* next record to look at */
+    uint32_t proc; /* next proc to look at */
     uint32_t slot[TR_ROLES]; /* next slot to fill */
     uint32_t live_running, next_held, next_ready, heirs; /* seen so far */
-    uint32_t to_replace; /* record + 1 of the first that may have an heir now; 0 = none */
+    uint32_t to_replace; /* proc + 1 of the first that may have an heir now; 0 = none */
     uint64_t wake_ms; /* the earliest deadline seen so far */
 };
 
@@ -88,57 +88,57 @@ struct transition {
     enum tr_mode mode;
     struct tr_set live; /* workers changes by scale */
     struct tr_set next; /* revision 0 = no reload under way */
-    uint32_t n_records; /* usable ones, 1..TR_RECORDS_MAX; bounds the processes */
+    uint32_t n_procs; /* usable ones, 1..TR_RECORDS_MAX; bounds the processes */
     struct policy_budget budget;
     uint32_t random; /* state of the jitter's generator */
     uint64_t stop_deadline_ms;
     enum tr_failure failure; /* of `next`; a rollback is due */
-    uint32_t failed_record, failed_slot;
+    uint32_t failed_proc, failed_slot;
     bool is_commit_due; /* all of `next` were ready: no way back */
     bool has_served; /* every worker of the first set has been ready */
     bool is_given_up;
     bool is_stopped;
-    uint32_t top; /* records from here on are free */
-    uint32_t free_from; /* records before this one are not */
-    uint32_t n[TR_PHASES]; /* records in each phase */
+    uint32_t top; /* procs from here on are free */
+    uint32_t free_from; /* procs before this one are not */
+    uint32_t n[TR_PHASES]; /* procs in each phase */
     struct tr_pass pass;
-    uint16_t holder[TR_ROLES][TR_SLOTS_MAX + 1]; /* record + 1 of the slot's process; 0 = empty */
+    uint16_t holder[TR_ROLES][TR_SLOTS_MAX + 1]; /* proc + 1 of the slot's process; 0 = empty */
     struct policy slots[TR_SLOTS_MAX + 1]; /* of `live`; [0] unused */
-    struct tr_proc procs[TR_RECORDS_MAX]; /* index = scoreboard record */
+    struct tr_proc procs[TR_RECORDS_MAX]; /* index = proc, as in the scoreboard */
 };
 
 enum tr_event_kind {
     TR_EV_TICK, /* time has passed */
     TR_EV_RELOAD, /* prepare @set as `next`; ignored unless transition_can_reload() */
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
-    TR_EV_READY, /* @record said so */
-    TR_EV_DRAINS, /* @record drains of its own accord: replace it, planned */
-    TR_EV_TOLD, /* @record, draining, could be told so only now: its time begins anew */
-    TR_EV_WANTS_HEIR, /* @record serves and wants to be replaced: first an heir, then its end */
-    TR_EV_EXITED, /* @record has been reaped */
-    TR_EV_FORK_FAILED, /* the TR_SPAWN for @record could not be done */
+    TR_EV_READY, /* @proc said so */
+    TR_EV_DRAINS, /* @proc drains of its own accord: replace it, planned */
+    TR_EV_TOLD, /* @proc, draining, could be told so only now: its time begins anew */
+    TR_EV_WANTS_HEIR, /* @proc serves and wants to be replaced: first an heir, then its end */
+    TR_EV_EXITED, /* @proc has been reaped */
+    TR_EV_FORK_FAILED, /* the TR_SPAWN for @proc could not be done */
     TR_EV_STOP, /* graceful; a second one, or @is_quick, is quick */
 };
 
 struct tr_event {
     enum tr_event_kind kind;
-    uint32_t record;
+    uint32_t proc;
     uint32_t workers;
     bool is_quick;
-    bool was_killed; /* of TR_EV_EXITED: SIGKILL from outside, which says nothing about @record */
+    bool was_killed; /* of TR_EV_EXITED: SIGKILL from outside, which says nothing about @proc */
     bool is_missed; /* of TR_EV_EXITED: connections wait for who comes next */
     struct tr_set set;
 };
 
 enum tr_action_kind {
     TR_NOTHING, /* wait for the next event or transition_deadline() */
-    TR_SPAWN, /* fork @record for @slot with the configuration @revision */
-    TR_RUN, /* tell @record to serve */
-    TR_DRAIN, /* tell @record to drain (@is_quick: to exit at once) */
-    TR_KILL, /* SIGKILL @record: @why */
+    TR_SPAWN, /* fork @proc for @slot with the configuration @revision */
+    TR_RUN, /* tell @proc to serve */
+    TR_DRAIN, /* tell @proc to drain (@is_quick: to exit at once) */
+    TR_KILL, /* SIGKILL @proc: @why */
     TR_COMMIT, /* `next` is now `live` (@revision): the listeners of the old one may go. Comes after
                   every TR_RUN of the new and before every TR_DRAIN of the old processes. */
-    TR_ROLLBACK, /* `next` (@revision) is given up because of @failure at @record: close what only
+    TR_ROLLBACK, /* `next` (@revision) is given up because of @failure at @proc: close what only
                     it had */
     TR_SERVING, /* once: every worker of the first set runs */
     TR_STOPPED, /* stopping, and no process is left: leave the loop, exit 0 */
@@ -154,7 +154,7 @@ enum tr_kill_reason {
 
 struct tr_action {
     enum tr_action_kind kind;
-    uint32_t record;
+    uint32_t proc;
     uint32_t slot;
     uint64_t revision;
     bool is_quick;
@@ -164,15 +164,15 @@ struct tr_action {
 
 /*
  * transition_init - nothing runs, @first is wanted
- * @n_records  the scoreboard's size
+ * @n_procs  the scoreboard's size
  * @random     seed of the jitter
  */
-void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_records,
+void transition_init(struct transition *t, const struct tr_set *first, uint32_t n_procs,
                      uint32_t random);
 
 /* A process that runs already when the engine begins: after an upgrade. */
 struct tr_inherited {
-    uint32_t record;
+    uint32_t index;
     enum tr_role role; /* TR_LIVE, TR_HEIR or TR_NO_ROLE */
     struct tr_proc proc;
 };
@@ -182,12 +182,12 @@ struct tr_inherited {
  * What is missing in @live is started at once: an upgrade forgives all deaths before it.
  * Returns 0, or -EINVAL if that is nothing an engine could have come to; @t is undefined then.
  */
-int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_records,
+int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_procs,
                        uint32_t random, const struct tr_inherited *procs, size_t n);
 
-/* transition_describe - the process of @record, as transition_inherit takes it; none if it is free
+/* transition_describe - the process of @proc, as transition_inherit takes it; none if it is free
  */
-void transition_describe(const struct transition *t, uint32_t record, struct tr_inherited *ret);
+void transition_describe(const struct transition *t, uint32_t proc, struct tr_inherited *ret);
 
 /* transition_event - something has happened. Events that make no sense now are ignored. */
 void transition_event(struct transition *t, uint64_t now_ms, const struct tr_event *ev);
@@ -208,8 +208,8 @@ bool transition_can_reload(const struct transition *t, uint32_t workers);
  * first start, a reload, a planned replacement or scaling up is under way */
 bool transition_is_degraded(const struct transition *t);
 
-/* transition_is_planned - the end of @record is (or would be) wanted; ask before TR_EV_EXITED */
-bool transition_is_planned(const struct transition *t, uint32_t record);
+/* transition_is_planned - the end of @proc is (or would be) wanted; ask before TR_EV_EXITED */
+bool transition_is_planned(const struct transition *t, uint32_t proc);
 
 /* transition_failure_text - for people */
 const char *transition_failure_text(enum tr_failure failure);
@@ -217,14 +217,14 @@ const char *transition_failure_text(enum tr_failure failure);
 /* transition_count - processes in @phase */
 uint32_t transition_count(const struct transition *t, enum tr_phase phase);
 
-/* transition_phase - of the process of @record */
-enum tr_phase transition_phase(const struct transition *t, uint32_t record);
+/* transition_phase - of the process of @proc */
+enum tr_phase transition_phase(const struct transition *t, uint32_t proc);
 
-/* transition_is_staying - @record runs with the live configuration, and will be asked to go on */
-bool transition_is_staying(const struct transition *t, uint32_t record);
+/* transition_is_staying - @proc runs with the live configuration, and will be asked to go on */
+bool transition_is_staying(const struct transition *t, uint32_t proc);
 
-/* transition_has_time - @record drains, and not more than half of its exit timeout has passed */
-bool transition_has_time(const struct transition *t, uint32_t record, uint64_t now_ms);
+/* transition_has_time - @proc drains, and not more than half of its exit timeout has passed */
+bool transition_has_time(const struct transition *t, uint32_t proc, uint64_t now_ms);
 
 /* transition_is_due - transition_next has something to look at, now rather than at its deadline */
 bool transition_is_due(const struct transition *t);

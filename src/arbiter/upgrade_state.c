@@ -124,7 +124,7 @@ static const struct field listener_fields[] = {
 
 static const struct field child_fields[] = {
     {MEMBER(child, pid), UINT, INT32_MAX, NULL},
-    {MEMBER(child, record), UINT, TR_RECORDS_MAX - 1, NULL},
+    {"record", offsetof(struct child, proc), sizeof(uint32_t), UINT, TR_RECORDS_MAX - 1, NULL},
     {MEMBER(child, slot), UINT, TR_SLOTS_MAX, NULL},
     {MEMBER(child, incarnation), UINT, ANY_U64, NULL},
     {MEMBER(child, revision), UINT, ANY_U64, NULL},
@@ -725,12 +725,12 @@ static int inherit_record(struct arbiter *a, struct child *c)
     const struct counters listed = c->tally.sum;
     int rc;
 
-    c->score = scoreboard_record(&a->scoreboard, c->record);
+    c->score = scoreboard_record(&a->scoreboard, c->proc);
     if (!is_legible) {
-        rc = scoreboard_assign(&a->scoreboard, c->record, c->slot, c->incarnation);
+        rc = scoreboard_assign(&a->scoreboard, c->proc, c->slot, c->incarnation);
         if (rc < 0)
             return rc;
-        counter_set(&scoreboard_identity(&a->scoreboard, c->record)->pid, (uint64_t)c->pid);
+        counter_set(&scoreboard_identity(&a->scoreboard, c->proc)->pid, (uint64_t)c->pid);
         counter_set(&c->score->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
     }
     watch_begin(c, is_legible && c->revision == a->live->number ? a->live->config->timeout_ms
@@ -756,17 +756,17 @@ static int unpack_child(struct reader *r, const json_t *o)
         rc = unpack_members(r, o, proc_fields, proc, ARRAY_SIZE(child_fields) - 1);
     if (rc < 0)
         return rc;
-    at = &a->children[c.record];
-    if (c.pid == 0 || c.slot == 0 || c.record >= a->scoreboard.n_records || at->pid)
+    at = &a->children[c.proc];
+    if (c.pid == 0 || c.slot == 0 || c.proc >= a->scoreboard.n_records || at->pid)
         return refuse_state(r, "children", "one has no process, no slot, or no record of its own");
-    proc->record = c.record;
+    proc->index = c.proc;
     proc->proc.slot = c.slot;
     proc->proc.revision = c.revision;
     c.must_abort = !c.is_killed && proc->proc.phase == TR_KILLED;
     /* Whom it gives to may not have been said yet. If it has been, that does no harm. */
     c.must_drain = c.n_gives == 0 && proc->proc.phase == TR_DRAINING;
     *at = c;
-    a->n_children_used = MAX(a->n_children_used, c.record + 1);
+    a->n_children_used = MAX(a->n_children_used, c.proc + 1);
     children_inherit(a, at, c.mailbox.fd);
     return refuse_error(r, "scoreboard", inherit_record(a, at));
 }

@@ -147,7 +147,7 @@ static void abort_worker(struct arbiter *a, const struct child *c, const char *w
 /* The time before it is ready has its own limit, and one that is killed has none left. */
 static bool is_judged(const struct arbiter *a, const struct child *c)
 {
-    const enum tr_phase phase = transition_phase(a->engine, c->record);
+    const enum tr_phase phase = transition_phase(a->engine, c->proc);
 
     return c->must_abort || phase == TR_READY || phase == TR_RUNNING || phase == TR_DRAINING;
 }

@@ -35,7 +35,7 @@ static json_t *do_echo(struct worker *w UNUSED, const struct request *r)
 static json_t *do_info(struct worker *w, const struct request *request UNUSED)
 {
     const struct score_record *r = w->record;
-    const struct score_identity *id = scoreboard_identity(w->boot->scoreboard, w->boot->record);
+    const struct score_identity *id = scoreboard_identity(w->boot->scoreboard, w->boot->proc);
     const uint64_t uptime_ns = clock_mono_ns() - counter_get(&id->started_ns);
     json_t *o = json_object(), *counters = json_object();
     char text[CPUS_TEXT_LEN];

@@ -86,12 +86,12 @@ static void set_alarm(const struct crash *c UNUSED)
 
 static struct score_record *score_of(const struct crash *c)
 {
-    return scoreboard_record(c->boot->scoreboard, c->boot->record);
+    return scoreboard_record(c->boot->scoreboard, c->boot->proc);
 }
 
 static uint64_t uptime_ms(const struct crash *c)
 {
-    const struct score_identity *id = scoreboard_identity(c->boot->scoreboard, c->boot->record);
+    const struct score_identity *id = scoreboard_identity(c->boot->scoreboard, c->boot->proc);
 
     return (clock_mono_ns() - counter_get(&id->started_ns)) / 1000000u;
 }

@@ -182,7 +182,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
 {
     struct worker w = {
         .boot = boot,
-        .record = scoreboard_record(boot->scoreboard, boot->record),
+        .record = scoreboard_record(boot->scoreboard, boot->proc),
         .state = ACTOR_INACTIVE,
         .heartbeat = {.on_beat = on_beat, .on_second = on_second},
     };

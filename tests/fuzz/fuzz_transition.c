@@ -26,7 +26,7 @@ static void check(void)
 
 static void all_of(enum tr_phase phase, enum tr_event_kind kind)
 {
-    for (uint32_t i = 0; i < model.n_records; i++)
+    for (uint32_t i = 0; i < model.n_procs; i++)
         if (model.procs[i].phase == phase)
             tr_model_kind(&model, kind, i);
 }
@@ -65,7 +65,7 @@ static void take(uint8_t what, uint8_t arg)
     case 6:
     case 7:
         tr_model_event(&model, &(struct tr_event){.kind = TR_EV_EXITED,
-                                                  .record = arg % RECORDS_MAX,
+                                                  .proc = arg % RECORDS_MAX,
                                                   .was_killed = what % 2,
                                                   .is_missed = (what & 16) != 0});
         break;

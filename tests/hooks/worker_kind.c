@@ -222,7 +222,7 @@ static int serve_hooked(const struct actor_boot *boot)
 
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
-    own_record = boot->record;
+    own_record = boot->proc;
     mailbox_fd = boot->mailbox_fd;
     snprintf(id, sizeof(id), "%s", boot->id);
     hooked = echo_server_protocol;

@@ -50,7 +50,7 @@ static bool is_wanted_heir(const struct tr_model *m, const struct tr_model_proc 
 /* The process of the live set that fills @slot, or NULL. */
 static struct tr_model_proc *holder_of(struct tr_model *m, uint32_t slot)
 {
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         if (is_of(&m->procs[i], &m->live) && m->procs[i].slot == slot)
             return &m->procs[i];
     return NULL;
@@ -59,7 +59,7 @@ static struct tr_model_proc *holder_of(struct tr_model *m, uint32_t slot)
 /* The slot of @p is empty: an heir that is on its way fills it. */
 static void promote_heir(struct tr_model *m, const struct tr_model_proc *p)
 {
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         if (is_wanted_heir(m, &m->procs[i]) && m->procs[i].slot == p->slot)
             m->procs[i].is_heir = false;
 }
@@ -68,7 +68,7 @@ static uint32_t count_of(const struct tr_model *m, const struct tr_set *set, enu
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         n += is_of(&m->procs[i], set) && m->procs[i].phase == phase;
     return n;
 }
@@ -77,7 +77,7 @@ uint32_t tr_model_count(const struct tr_model *m, enum tr_phase phase)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         n += m->procs[i].phase == phase;
     return n;
 }
@@ -105,12 +105,12 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     const struct tr_set *set = a->revision == m->next.revision ? &m->next : &m->live;
 
     promise(m, !m->is_stopping && !m->is_given_up, "a spawn after the stop");
-    promise(m, p->phase == TR_FREE, "record %u is spawned into, but not free", a->record);
+    promise(m, p->phase == TR_FREE, "proc %u is spawned into, but not free", a->proc);
     promise(m, a->revision && a->revision == set->revision, "a spawn for nobody's revision");
     promise(m, a->slot >= 1 && a->slot <= set->workers, "a spawn for slot %u", a->slot);
     promise(m, set == &m->live || (!m->failure && !m->is_turning), "a late spawn for `next`");
     p->is_heir = set == &m->live && holder_of(m, a->slot);
-    for (uint32_t i = 0; i < m->n_records; i++) {
+    for (uint32_t i = 0; i < m->n_procs; i++) {
         promise(m, !is_of(&m->procs[i], set) || m->procs[i].slot != a->slot || p->is_heir,
                 "a second process for slot %u", a->slot);
         promise(m, !p->is_heir || &m->procs[i] == p || !is_wanted_heir(m, &m->procs[i]),
@@ -134,7 +134,7 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
 
 static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
 {
-    promise(m, p->phase == TR_READY, "record %u is told to run, but not ready", a->record);
+    promise(m, p->phase == TR_READY, "proc %u is told to run, but not ready", a->proc);
     promise(m, !m->is_stopping, "a process is told to run during a stop");
     promise(m, is_of(p, &m->live) || is_of(p, &m->next) || is_wanted_heir(m, p),
             "an unwanted process is told to run");
@@ -154,13 +154,12 @@ static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_mode
 static void do_drain(struct tr_model *m, const struct tr_action *a, struct tr_model_proc *p)
 {
     promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
-            "record %u is wanted, but drains", a->record);
+            "proc %u is wanted, but drains", a->proc);
     promise(m, a->is_quick == m->is_quick, "is_quick is wrong");
     if (p->phase == TR_DRAINING)
-        promise(m, a->is_quick && !p->is_quick, "record %u is told to drain twice", a->record);
+        promise(m, a->is_quick && !p->is_quick, "proc %u is told to drain twice", a->proc);
     else
-        promise(m, p->phase == TR_RUNNING, "record %u is told to drain, but does not serve",
-                a->record);
+        promise(m, p->phase == TR_RUNNING, "proc %u is told to drain, but does not serve", a->proc);
     if (p->phase == TR_RUNNING)
         begin_drain(m, p);
     p->is_quick = a->is_quick;
@@ -170,9 +169,8 @@ static void do_kill(struct tr_model *m, const struct tr_action *a, struct tr_mod
 {
     bool is_late = m->now_ms >= p->kill_ms;
 
-    promise(m, p->phase != TR_FREE && p->phase != TR_KILLED, "record %u is killed in vain",
-            a->record);
-    promise(m, p->phase != TR_RUNNING, "record %u serves, but is killed", a->record);
+    promise(m, p->phase != TR_FREE && p->phase != TR_KILLED, "proc %u is killed in vain", a->proc);
+    promise(m, p->phase != TR_RUNNING, "proc %u serves, but is killed", a->proc);
     switch (a->why) {
     case TR_KILL_BOOT_TIMEOUT:
         promise(m, p->phase == TR_STARTING && is_late, "killed before boot_timeout");
@@ -188,7 +186,7 @@ static void do_kill(struct tr_model *m, const struct tr_action *a, struct tr_mod
     case TR_KILL_STOP:
         promise(m, p->phase != TR_DRAINING || is_late, "killed before the quick grace");
         promise(m, m->is_stopping || !(is_of(p, &m->live) || is_of(p, &m->next)),
-                "record %u is wanted, but killed", a->record);
+                "proc %u is wanted, but killed", a->proc);
         break;
     }
     enter(m, p, TR_KILLED, NEVER);
@@ -210,7 +208,7 @@ static void do_rollback(struct tr_model *m, const struct tr_action *a)
     promise(m, a->revision && a->revision == m->next.revision, "a rollback of nobody's revision");
     promise(m, m->failure && a->failure == m->failure, "a rollback because of %d, not %d",
             (int)a->failure, (int)m->failure);
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         promise(m, !is_of(&m->procs[i], &m->next), "a rollback before all of `next` are killed");
     m->next = (struct tr_set){0};
     m->failure = TR_FAILURE_NONE;
@@ -224,14 +222,14 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
     m->is_quick = is_quick;
     if (m->next.revision && !m->failure)
         m->failure = TR_FAILURE_STOPPED;
-    for (uint32_t i = 0; i < m->n_records; i++)
+    for (uint32_t i = 0; i < m->n_procs; i++)
         if (m->procs[i].phase == TR_DRAINING)
             m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
 }
 
 static void do_end(struct tr_model *m, const struct tr_action *a)
 {
-    uint32_t n_processes = m->n_records - tr_model_count(m, TR_FREE);
+    uint32_t n_processes = m->n_procs - tr_model_count(m, TR_FREE);
 
     if (a->kind == TR_SERVING) {
         promise(m, !m->is_serving && !m->is_stopping, "serving, again");
@@ -265,16 +263,16 @@ static void trace(struct tr_model *m, const struct tr_action *a)
     }
     switch (a->kind) {
     case TR_SPAWN:
-        snprintf(at, size, "spawn:%u@%u", a->record, a->slot);
+        snprintf(at, size, "spawn:%u@%u", a->proc, a->slot);
         break;
     case TR_RUN:
-        snprintf(at, size, "run:%u", a->record);
+        snprintf(at, size, "run:%u", a->proc);
         break;
     case TR_DRAIN:
-        snprintf(at, size, "%s:%u", a->is_quick ? "quit" : "drain", a->record);
+        snprintf(at, size, "%s:%u", a->is_quick ? "quit" : "drain", a->proc);
         break;
     case TR_KILL:
-        snprintf(at, size, "kill:%u/%s", a->record, kills[a->why]);
+        snprintf(at, size, "kill:%u/%s", a->proc, kills[a->why]);
         break;
     case TR_COMMIT:
         snprintf(at, size, "commit:%u", (unsigned)a->revision);
@@ -298,10 +296,10 @@ static void trace(struct tr_model *m, const struct tr_action *a)
 
 static void act(struct tr_model *m, const struct tr_action *a)
 {
-    struct tr_model_proc *p = &m->procs[a->record];
+    struct tr_model_proc *p = &m->procs[a->proc];
 
     promise(m, !m->is_stopped, "an action after the end");
-    promise(m, a->record < m->n_records, "record %u is out of range", a->record);
+    promise(m, a->proc < m->n_procs, "proc %u is out of range", a->proc);
     m->n[a->kind]++;
     trace(m, a);
     switch (a->kind) {
@@ -337,16 +335,16 @@ static void act(struct tr_model *m, const struct tr_action *a)
 
 /* ---- what must hold when the engine rests ---- */
 
-static void check_process(struct tr_model *m, uint32_t record)
+static void check_process(struct tr_model *m, uint32_t proc)
 {
-    const struct tr_model_proc *p = &m->procs[record];
+    const struct tr_model_proc *p = &m->procs[proc];
     bool is_wanted = is_of(p, &m->live) || is_of(p, &m->next) || is_wanted_heir(m, p);
 
-    promise(m, p->phase == TR_FREE || m->now_ms < p->kill_ms, "record %u is overdue", record);
-    promise(m, !is_active(p) || (is_wanted && !m->is_stopping), "record %u is left over", record);
-    promise(m, p->phase != TR_READY || is_of(p, &m->next), "record %u is left waiting", record);
+    promise(m, p->phase == TR_FREE || m->now_ms < p->kill_ms, "proc %u is overdue", proc);
+    promise(m, !is_active(p) || (is_wanted && !m->is_stopping), "proc %u is left over", proc);
+    promise(m, p->phase != TR_READY || is_of(p, &m->next), "proc %u is left waiting", proc);
     if (is_active(p))
-        promise(m, !transition_is_planned(&m->engine, record), "record %u is not wanted?", record);
+        promise(m, !transition_is_planned(&m->engine, proc), "proc %u is not wanted?", proc);
 }
 
 static void check_rest(struct tr_model *m)
@@ -362,11 +360,11 @@ static void check_rest(struct tr_model *m)
     for (enum tr_phase phase = TR_FREE; phase < TR_PHASES; phase++)
         promise(m, transition_count(t, phase) == tr_model_count(m, phase), "phase %d is miscounted",
                 (int)phase);
-    for (uint32_t i = 0; i < m->n_records; i++) {
+    for (uint32_t i = 0; i < m->n_procs; i++) {
         check_process(m, i);
         n_live += is_of(&m->procs[i], &m->live);
         if (m->procs[i].phase != TR_FREE)
-            promise(m, deadline_ms <= m->procs[i].kill_ms, "the deadline of record %u is lost", i);
+            promise(m, deadline_ms <= m->procs[i].kill_ms, "the deadline of proc %u is lost", i);
     }
     promise(m, !m->failure && !m->is_turning, "a rollback or commit is still due");
     if (!m->is_stopping) {
@@ -378,14 +376,14 @@ static void check_rest(struct tr_model *m)
     }
     promise(m, !transition_can_reload(t, 1) || (!m->next.revision && !m->is_stopping && n_free > 0),
             "a reload is possible now?");
-    promise(m, m->is_stopped == (m->is_stopping && n_free == m->n_records), "the end is missed");
+    promise(m, m->is_stopped == (m->is_stopping && n_free == m->n_procs), "the end is missed");
 }
 
 static void drain(struct tr_model *m)
 {
     struct tr_action a;
 
-    for (uint32_t left = 8 * m->n_records + 64;
+    for (uint32_t left = 8 * m->n_procs + 64;
          (a = transition_next(&m->engine, m->now_ms)).kind != TR_NOTHING; left--) {
         act(m, &a);
         if (left == 0 || m->broken[0]) {
@@ -407,7 +405,7 @@ static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failur
 static void note_scale(struct tr_model *m, uint32_t workers)
 {
     struct tr_set *set = m->next.revision ? &m->next : &m->live;
-    uint32_t room = m->n_records - (m->next.revision ? m->live.workers : 0);
+    uint32_t room = m->n_procs - (m->next.revision ? m->live.workers : 0);
 
     workers = MIN(workers, room);
     if (workers && !m->is_stopping)
@@ -426,7 +424,7 @@ static void note_stop(struct tr_model *m, bool is_quick)
 
 static void note(struct tr_model *m, const struct tr_event *ev)
 {
-    struct tr_model_proc *p = &m->procs[ev->record];
+    struct tr_model_proc *p = &m->procs[ev->proc];
 
     switch (ev->kind) {
     case TR_EV_RELOAD:
@@ -485,7 +483,7 @@ static void note(struct tr_model *m, const struct tr_event *ev)
 
 void tr_model_event(struct tr_model *m, const struct tr_event *ev)
 {
-    if (ev->record < m->n_records)
+    if (ev->proc < m->n_procs)
         note(m, ev);
     transition_event(&m->engine, m->now_ms, ev);
     drain(m);
@@ -517,9 +515,9 @@ void tr_model_reload(struct tr_model *m, uint32_t workers)
     tr_model_event(m, &(struct tr_event){.kind = TR_EV_RELOAD, .set = tr_model_set(m, workers)});
 }
 
-void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record)
+void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t proc)
 {
-    tr_model_event(m, &(struct tr_event){.kind = kind, .record = record});
+    tr_model_event(m, &(struct tr_event){.kind = kind, .proc = proc});
 }
 
 void tr_model_upgrade(struct tr_model *m)
@@ -530,28 +528,27 @@ void tr_model_upgrade(struct tr_model *m)
 
     if (!m->is_serving || m->next.revision || m->is_stopping || m->broken[0])
         return;
-    for (uint32_t i = 0; i < m->n_records; i++) {
+    for (uint32_t i = 0; i < m->n_procs; i++) {
         transition_describe(&m->engine, i, &procs[n]);
         n += procs[n].proc.phase != TR_FREE;
     }
-    promise(m,
-            transition_inherit(&fresh, &m->live, m->n_records, (uint32_t)m->now_ms + 1, procs, n) ==
-                0,
-            "what the engine has cannot be adopted");
+    promise(
+        m, transition_inherit(&fresh, &m->live, m->n_procs, (uint32_t)m->now_ms + 1, procs, n) == 0,
+        "what the engine has cannot be adopted");
     m->engine = fresh;
     drain(m);
 }
 
-void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed,
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_procs, uint32_t seed,
                    tr_model_listener *on_action, void *userdata)
 {
     memset(m, 0, sizeof(*m));
-    m->n_records = n_records;
+    m->n_procs = n_procs;
     m->on_action = on_action;
     m->userdata = userdata;
-    for (uint32_t i = 0; i < n_records; i++)
+    for (uint32_t i = 0; i < n_procs; i++)
         enter(m, &m->procs[i], TR_FREE, NEVER);
-    m->live = tr_model_set(m, MIN(workers, n_records));
-    transition_init(&m->engine, &m->live, n_records, seed);
+    m->live = tr_model_set(m, MIN(workers, n_procs));
+    transition_init(&m->engine, &m->live, n_procs, seed);
     drain(m);
 }

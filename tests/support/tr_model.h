@@ -35,7 +35,7 @@ struct tr_model {
     struct transition engine;
     uint64_t now_ms;
     uint64_t last_revision;
-    uint32_t n_records;
+    uint32_t n_procs;
     struct tr_set live, next; /* as the actions have told; next.revision 0 = none */
     bool is_turning; /* the first of `next` has been told to run */
     enum tr_failure failure; /* why a rollback must follow */
@@ -50,13 +50,13 @@ struct tr_model {
     void *userdata;
 };
 
-/* tr_model_init - start @workers in @n_records with generous timeouts, and do what is said first */
-void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_records, uint32_t seed,
+/* tr_model_init - start @workers in @n_procs with generous timeouts, and do what is said first */
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_procs, uint32_t seed,
                    tr_model_listener *on_action, void *userdata);
 
 /* tr_model_reload, tr_model_kind - the two kinds of event that tests need most */
 void tr_model_reload(struct tr_model *m, uint32_t workers);
-void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t record);
+void tr_model_kind(struct tr_model *m, enum tr_event_kind kind, uint32_t proc);
 
 /* tr_model_event - feed one event now, do what is said, check all */
 void tr_model_event(struct tr_model *m, const struct tr_event *ev);

@@ -49,7 +49,7 @@ static enum tr_event_kind own_accord(struct tr_sim *s)
 static void on_model_action(struct tr_model *m, const struct tr_action *a)
 {
     struct tr_sim *s = m->userdata;
-    struct tr_model_proc *p = &m->procs[a->record];
+    struct tr_model_proc *p = &m->procs[a->proc];
 
     if (a->kind == TR_SPAWN)
         plan_boot(s, p);
@@ -68,7 +68,7 @@ static struct tr_model_proc *earliest(struct tr_model *m)
 {
     struct tr_model_proc *first = &m->procs[0];
 
-    for (uint32_t i = 1; i < m->n_records; i++)
+    for (uint32_t i = 1; i < m->n_procs; i++)
         if (m->procs[i].event_ms < first->event_ms)
             first = &m->procs[i];
     return first;
@@ -100,24 +100,24 @@ void tr_sim_run(struct tr_sim *s, uint64_t to_ms)
 bool tr_sim_kill(struct tr_sim *s)
 {
     struct tr_model *m = &s->model;
-    uint32_t start = tr_sim_random(s, m->n_records);
+    uint32_t start = tr_sim_random(s, m->n_procs);
 
-    for (uint32_t i = 0; i < m->n_records; i++) {
-        uint32_t record = (start + i) % m->n_records;
+    for (uint32_t i = 0; i < m->n_procs; i++) {
+        uint32_t proc = (start + i) % m->n_procs;
 
-        if (m->procs[record].phase == TR_FREE)
+        if (m->procs[proc].phase == TR_FREE)
             continue;
-        tr_model_event(
-            m, &(struct tr_event){.kind = TR_EV_EXITED, .record = record, .was_killed = true});
+        tr_model_event(m,
+                       &(struct tr_event){.kind = TR_EV_EXITED, .proc = proc, .was_killed = true});
         return true;
     }
     return false;
 }
 
-void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_records, uint64_t seed,
+void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_procs, uint64_t seed,
                  const struct tr_sim_habits *habits)
 {
     *s = (struct tr_sim){.habits = *habits, .random = seed};
     tr_sim_random(s, 1);
-    tr_model_init(&s->model, workers, n_records, (uint32_t)seed, on_model_action, s);
+    tr_model_init(&s->model, workers, n_procs, (uint32_t)seed, on_model_action, s);
 }

@@ -28,7 +28,7 @@ struct tr_sim {
     void (*on_action)(struct tr_sim *s, const struct tr_action *a); /* NULL = nobody listens */
 };
 
-void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_records, uint64_t seed,
+void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_procs, uint64_t seed,
                  const struct tr_sim_habits *habits);
 
 /* tr_sim_random - 0..@below - 1 */

@@ -139,13 +139,13 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct child *spawn(struct fixture *f, uint32_t record)
+static struct child *spawn(struct fixture *f, uint32_t proc)
 {
-    const struct tr_action action = {.kind = TR_SPAWN, .record = record, .slot = 2, .revision = 1};
+    const struct tr_action action = {.kind = TR_SPAWN, .proc = proc, .slot = 2, .revision = 1};
 
     assert_int_equal(children_spawn(&f->a, &action), 0);
-    assert_true(f->a.children[record].pid > 0);
-    return &f->a.children[record];
+    assert_true(f->a.children[proc].pid > 0);
+    return &f->a.children[proc];
 }
 
 /* All that it said is heard, then it is reaped. */

@@ -55,7 +55,7 @@ static void feed(struct tr_model *m, const char *text)
         else if (ev.kind == TR_EV_RELOAD)
             ev.set = tr_model_set(m, n);
         else
-            ev.record = n;
+            ev.proc = n;
         tr_model_event(m, &ev);
         return;
     }
@@ -88,9 +88,9 @@ static void play(const struct step *steps, size_t n)
         play(steps_, ARRAY_SIZE(steps_));                                                          \
     } while (0)
 
-static void begin(uint32_t workers, uint32_t n_records)
+static void begin(uint32_t workers, uint32_t n_procs)
 {
-    tr_model_init(&model, workers, n_records, 1, NULL, NULL);
+    tr_model_init(&model, workers, n_procs, 1, NULL, NULL);
     assert_string_equal(model.broken, "");
 }
 
@@ -469,7 +469,7 @@ static void transition__reload__death_just_after_commit__ordinary_death(void **s
 /* The engine may be fed between two of its actions: the way is forward, the slot is refilled. */
 static void transition__reload__death_between_run_and_commit__commits(void **state UNUSED)
 {
-    const struct tr_event ready = {.kind = TR_EV_READY, .record = 3};
+    const struct tr_event ready = {.kind = TR_EV_READY, .proc = 3};
     struct tr_event died = {.kind = TR_EV_EXITED};
     struct transition *t = &model.engine;
 
@@ -477,7 +477,7 @@ static void transition__reload__death_between_run_and_commit__commits(void **sta
     PLAY({90, "exit 0", "spawn:0@1"}, {91, "ready 0", "run:0"},
          {100, "reload 2", "spawn:2@1 spawn:3@2"}, {110, "ready 2", ""});
     transition_event(t, 120, &ready);
-    for (died.record = 2; died.record <= 3; died.record++) {
+    for (died.proc = 2; died.proc <= 3; died.proc++) {
         assert_int_equal(transition_next(t, 120).kind, TR_RUN);
         transition_event(t, 120, &died);
     }
@@ -491,8 +491,8 @@ static void transition__reload__death_between_run_and_commit__commits(void **sta
 
 static void transition__reload__two_failures_at_once__first_is_named(void **state UNUSED)
 {
-    const struct tr_event fork = {.kind = TR_EV_FORK_FAILED, .record = 3};
-    const struct tr_event died = {.kind = TR_EV_EXITED, .record = 2};
+    const struct tr_event fork = {.kind = TR_EV_FORK_FAILED, .proc = 3};
+    const struct tr_event died = {.kind = TR_EV_EXITED, .proc = 2};
     struct tr_action a;
 
     begin_serving();
@@ -502,7 +502,7 @@ static void transition__reload__two_failures_at_once__first_is_named(void **stat
     a = transition_next(&model.engine, 120);
     assert_int_equal(a.kind, TR_ROLLBACK);
     assert_int_equal(a.failure, TR_FAILURE_FORK);
-    assert_int_equal(a.record, 3);
+    assert_int_equal(a.proc, 3);
     assert_int_equal(a.slot, 2);
 }
 
@@ -693,7 +693,7 @@ static void transition_event__nonsense__ignored(void **state UNUSED)
     assert_int_equal(model.next.revision, 0);
 }
 
-/* Every slot and every record in use: start, reload, and all of it stops. */
+/* Every slot and every proc in use: start, reload, and all of it stops. */
 static void transition__full_size__comes_to_rest(void **state UNUSED)
 {
     static struct transition t;
@@ -706,7 +706,7 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
         while ((a = transition_next(&t, revision)).kind != TR_NOTHING)
             n[a.kind]++;
         for (uint32_t i = 0; i < TR_RECORDS_MAX; i++) {
-            transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_READY, .record = i});
+            transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_READY, .proc = i});
             while ((a = transition_next(&t, revision)).kind != TR_NOTHING)
                 n[a.kind]++;
         }
@@ -721,7 +721,7 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
     while ((a = transition_next(&t, 4)).kind != TR_NOTHING)
         n[a.kind]++;
     for (uint32_t i = 0; i < TR_RECORDS_MAX; i++)
-        transition_event(&t, 5, &(struct tr_event){.kind = TR_EV_EXITED, .record = i});
+        transition_event(&t, 5, &(struct tr_event){.kind = TR_EV_EXITED, .proc = i});
     assert_int_equal(transition_next(&t, 5).kind, TR_STOPPED);
     assert_int_equal(transition_next(&t, 5).kind, TR_NOTHING);
 }

@@ -17,10 +17,10 @@ static struct transition engine;
 static const struct tr_set live = {
     .revision = 5, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000};
 
-static struct tr_inherited proc(uint32_t record, uint32_t slot, enum tr_phase phase,
-                                enum tr_role role)
+static struct tr_inherited process(uint32_t proc, uint32_t slot, enum tr_phase phase,
+                                   enum tr_role role)
 {
-    struct tr_inherited a = {.record = record, .role = role};
+    struct tr_inherited a = {.index = proc, .role = role};
 
     a.proc = (struct tr_proc){.phase = phase, .slot = slot, .revision = 5, .exit_timeout_ms = 3000};
     if (phase == TR_STARTING || phase == TR_DRAINING)
@@ -40,8 +40,8 @@ static struct tr_action next(uint64_t now_ms)
 
 static void transition_inherit__all_run__nothing_to_do_and_has_served(void **state UNUSED)
 {
-    const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
-                                         proc(5, 2, TR_RUNNING, TR_LIVE)};
+    const struct tr_inherited procs[] = {process(0, 1, TR_RUNNING, TR_LIVE),
+                                         process(5, 2, TR_RUNNING, TR_LIVE)};
     struct tr_inherited back;
 
     assert_int_equal(adopt(procs, 2), 0);
@@ -61,14 +61,14 @@ static void transition_inherit__all_run__nothing_to_do_and_has_served(void **sta
 
 static void transition_inherit__reload_follows__new_ones_in_free_records(void **state UNUSED)
 {
-    const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE),
-                                         proc(2, 2, TR_RUNNING, TR_LIVE)};
+    const struct tr_inherited procs[] = {process(0, 1, TR_RUNNING, TR_LIVE),
+                                         process(2, 2, TR_RUNNING, TR_LIVE)};
     const struct tr_event reload = {
         .kind = TR_EV_RELOAD,
         .set = {.revision = 6, .workers = 2, .boot_timeout_ms = 1000, .exit_timeout_ms = 3000}};
     static const struct {
         enum tr_action_kind kind;
-        uint32_t record;
+        uint32_t proc;
     } expected[] = {{TR_RUN, 1}, {TR_RUN, 3}, {TR_COMMIT, 0}, {TR_DRAIN, 0}, {TR_DRAIN, 2}};
 
     assert_int_equal(adopt(procs, 2), 0);
@@ -77,42 +77,42 @@ static void transition_inherit__reload_follows__new_ones_in_free_records(void **
         const struct tr_action a = next(100);
 
         assert_int_equal(a.kind, TR_SPAWN);
-        assert_int_equal(a.record, 2 * slot - 1);
+        assert_int_equal(a.proc, 2 * slot - 1);
         assert_int_equal(a.slot, slot);
         assert_int_equal(a.revision, 6);
     }
     assert_int_equal(next(100).kind, TR_NOTHING);
-    for (uint32_t record = 1; record <= 3; record += 2)
-        transition_event(&engine, 110, &(struct tr_event){.kind = TR_EV_READY, .record = record});
+    for (uint32_t proc = 1; proc <= 3; proc += 2)
+        transition_event(&engine, 110, &(struct tr_event){.kind = TR_EV_READY, .proc = proc});
     for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
         const struct tr_action a = next(110);
 
         assert_int_equal(a.kind, expected[i].kind);
         if (a.kind != TR_COMMIT)
-            assert_int_equal(a.record, expected[i].record);
+            assert_int_equal(a.proc, expected[i].proc);
     }
     assert_int_equal(next(110).kind, TR_NOTHING);
 }
 
 static void transition_inherit__slot_is_empty__filled_at_once(void **state UNUSED)
 {
-    const struct tr_inherited procs[] = {proc(1, 2, TR_RUNNING, TR_LIVE)};
+    const struct tr_inherited procs[] = {process(1, 2, TR_RUNNING, TR_LIVE)};
     struct tr_action a;
 
     assert_int_equal(adopt(procs, 1), 0);
     a = next(100);
     assert_int_equal(a.kind, TR_SPAWN);
     assert_int_equal(a.slot, 1);
-    assert_int_equal(a.record, 0);
+    assert_int_equal(a.proc, 0);
 }
 
 static void transition_inherit__others_deadlines__are_kept(void **state UNUSED)
 {
     const struct tr_inherited procs[] = {
-        proc(0, 1, TR_RUNNING, TR_LIVE),
-        proc(1, 2, TR_STARTING, TR_LIVE),
-        proc(2, 7, TR_DRAINING, TR_NO_ROLE),
-        proc(3, 7, TR_KILLED, TR_NO_ROLE),
+        process(0, 1, TR_RUNNING, TR_LIVE),
+        process(1, 2, TR_STARTING, TR_LIVE),
+        process(2, 7, TR_DRAINING, TR_NO_ROLE),
+        process(3, 7, TR_KILLED, TR_NO_ROLE),
     };
     struct tr_action a;
 
@@ -124,7 +124,7 @@ static void transition_inherit__others_deadlines__are_kept(void **state UNUSED)
     assert_int_equal(a.why, TR_KILL_BOOT_TIMEOUT);
     a = next(1500);
     assert_int_equal(a.kind, TR_KILL);
-    assert_int_equal(a.record, 2);
+    assert_int_equal(a.proc, 2);
     assert_int_equal(a.why, TR_KILL_EXIT_TIMEOUT);
 }
 
@@ -132,61 +132,62 @@ static void transition_inherit__others_deadlines__are_kept(void **state UNUSED)
 static void transition_inherit__without_a_role__ended(void **state UNUSED)
 {
     const struct tr_inherited procs[] = {
-        proc(0, 1, TR_RUNNING, TR_LIVE), proc(1, 2, TR_RUNNING, TR_LIVE),
-        proc(2, 1, TR_STARTING, TR_NO_ROLE), proc(3, 2, TR_RUNNING, TR_NO_ROLE)};
+        process(0, 1, TR_RUNNING, TR_LIVE), process(1, 2, TR_RUNNING, TR_LIVE),
+        process(2, 1, TR_STARTING, TR_NO_ROLE), process(3, 2, TR_RUNNING, TR_NO_ROLE)};
     struct tr_action a;
 
     assert_int_equal(adopt(procs, ARRAY_SIZE(procs)), 0);
     a = next(100);
     assert_int_equal(a.kind, TR_KILL);
-    assert_int_equal(a.record, 2);
+    assert_int_equal(a.proc, 2);
     a = next(100);
     assert_int_equal(a.kind, TR_DRAIN);
-    assert_int_equal(a.record, 3);
+    assert_int_equal(a.proc, 3);
     assert_int_equal(next(100).kind, TR_NOTHING);
 }
 
 static void transition_inherit__heir__takes_over_when_ready(void **state UNUSED)
 {
-    struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), proc(1, 2, TR_RUNNING, TR_LIVE),
-                                   proc(2, 2, TR_STARTING, TR_HEIR)};
+    struct tr_inherited procs[] = {process(0, 1, TR_RUNNING, TR_LIVE),
+                                   process(1, 2, TR_RUNNING, TR_LIVE),
+                                   process(2, 2, TR_STARTING, TR_HEIR)};
     struct tr_action a;
 
     procs[1].proc.wants_heir = true;
     assert_int_equal(adopt(procs, ARRAY_SIZE(procs)), 0);
     assert_int_equal(next(100).kind, TR_NOTHING);
-    transition_event(&engine, 110, &(struct tr_event){.kind = TR_EV_READY, .record = 2});
+    transition_event(&engine, 110, &(struct tr_event){.kind = TR_EV_READY, .proc = 2});
     a = next(110);
     assert_int_equal(a.kind, TR_RUN);
-    assert_int_equal(a.record, 2);
+    assert_int_equal(a.proc, 2);
     a = next(110);
     assert_int_equal(a.kind, TR_DRAIN);
-    assert_int_equal(a.record, 1);
+    assert_int_equal(a.proc, 1);
 }
 
 static void transition_inherit__impossible__refused(void **state UNUSED)
 {
     /* Each is wrong in one thing, or goes badly with the first. */
     struct tr_inherited cases[] = {
-        proc(RECORDS, 2, TR_RUNNING, TR_LIVE), /* no such record */
-        proc(0, 2, TR_RUNNING, TR_LIVE), /* two processes in one */
-        proc(1, 1, TR_RUNNING, TR_LIVE), /* two in one slot */
-        proc(1, 0, TR_RUNNING, TR_NO_ROLE),
-        proc(1, TR_SLOTS_MAX + 1, TR_RUNNING, TR_NO_ROLE),
-        proc(1, 3, TR_RUNNING, TR_LIVE), /* nobody wants slot 3 */
-        proc(1, 2, TR_FREE, TR_NO_ROLE),
-        proc(1, 2, TR_PHASES, TR_NO_ROLE),
-        proc(1, 2, TR_DRAINING, TR_LIVE), /* who leaves holds nothing */
-        proc(1, 2, TR_KILLED, TR_LIVE),
-        proc(1, 2, TR_READY, TR_NEXT), /* no reload is under way */
-        proc(1, 2, TR_RUNNING, TR_HEIR),
-        proc(1, 2, TR_STARTING, TR_HEIR), /* of nobody */
-        proc(1, 2, TR_STARTING, TR_LIVE), /* without a deadline, below */
-        proc(1, 2, TR_DRAINING, TR_NO_ROLE), /* without a deadline, below */
-        proc(1, 2, TR_READY, TR_LIVE), /* with one, below */
-        proc(1, 2, TR_KILLED, TR_NO_ROLE), /* with one, below */
-        proc(1, 2, TR_RUNNING, TR_LIVE), /* of no revision, below */
-        proc(1, 2, TR_STARTING, TR_LIVE), /* wants an heir, below */
+        process(RECORDS, 2, TR_RUNNING, TR_LIVE), /* no such proc */
+        process(0, 2, TR_RUNNING, TR_LIVE), /* two processes in one */
+        process(1, 1, TR_RUNNING, TR_LIVE), /* two in one slot */
+        process(1, 0, TR_RUNNING, TR_NO_ROLE),
+        process(1, TR_SLOTS_MAX + 1, TR_RUNNING, TR_NO_ROLE),
+        process(1, 3, TR_RUNNING, TR_LIVE), /* nobody wants slot 3 */
+        process(1, 2, TR_FREE, TR_NO_ROLE),
+        process(1, 2, TR_PHASES, TR_NO_ROLE),
+        process(1, 2, TR_DRAINING, TR_LIVE), /* who leaves holds nothing */
+        process(1, 2, TR_KILLED, TR_LIVE),
+        process(1, 2, TR_READY, TR_NEXT), /* no reload is under way */
+        process(1, 2, TR_RUNNING, TR_HEIR),
+        process(1, 2, TR_STARTING, TR_HEIR), /* of nobody */
+        process(1, 2, TR_STARTING, TR_LIVE), /* without a deadline, below */
+        process(1, 2, TR_DRAINING, TR_NO_ROLE), /* without a deadline, below */
+        process(1, 2, TR_READY, TR_LIVE), /* with one, below */
+        process(1, 2, TR_KILLED, TR_NO_ROLE), /* with one, below */
+        process(1, 2, TR_RUNNING, TR_LIVE), /* of no revision, below */
+        process(1, 2, TR_STARTING, TR_LIVE), /* wants an heir, below */
     };
     const size_t n = ARRAY_SIZE(cases);
 
@@ -195,7 +196,7 @@ static void transition_inherit__impossible__refused(void **state UNUSED)
     cases[n - 2].proc.revision = 0;
     cases[n - 1].proc.wants_heir = true;
     for (size_t i = 0; i < n; i++) {
-        const struct tr_inherited procs[] = {proc(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
+        const struct tr_inherited procs[] = {process(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
 
         if (adopt(procs, 2) != -EINVAL)
             fail_msg("case %zu", i);

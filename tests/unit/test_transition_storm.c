@@ -47,11 +47,11 @@ static void random_request(struct tr_sim *s)
     switch (tr_sim_random(s, 8)) {
     case 0:
     case 1:
-        tr_model_reload(m, 1 + tr_sim_random(s, m->n_records / 2));
+        tr_model_reload(m, 1 + tr_sim_random(s, m->n_procs / 2));
         break;
     case 2:
         tr_model_event(
-            m, &(struct tr_event){.kind = TR_EV_SCALE, .workers = tr_sim_random(s, m->n_records)});
+            m, &(struct tr_event){.kind = TR_EV_SCALE, .workers = tr_sim_random(s, m->n_procs)});
         break;
     case 3:
         tr_sim_kill(s);
@@ -61,7 +61,7 @@ static void random_request(struct tr_sim *s)
         break;
     case 5: /* an event that makes no sense */
         tr_model_kind(m, (enum tr_event_kind)tr_sim_random(s, TR_EV_STOP),
-                      tr_sim_random(s, m->n_records));
+                      tr_sim_random(s, m->n_procs));
         break;
     case 6:
         tr_model_upgrade(m);
@@ -175,7 +175,7 @@ static void transition__kill_storm__one_restart_a_second_and_soon_well(void **st
 /* One slot never gets ready, the others serve. */
 static void crash_before_ready(struct tr_sim *s, const struct tr_action *a)
 {
-    struct tr_model_proc *p = &s->model.procs[a->record];
+    struct tr_model_proc *p = &s->model.procs[a->proc];
 
     watch_forks(s, a);
     if (a->kind == TR_SPAWN) {
