@@ -82,6 +82,19 @@ difference=$(diff <(sed '1,/^#include/ { /^#include/!d }' examples/hello.c) \
     complain "the examples of examples/hello.c (<) and man/libarbiter-client.3 (>) differ:
 $difference"
 
+# The map of ARCHITECTURE.md has every source file, and no other; those of the client tool are one entry.
+for file in src/*/*.c; do
+    name=$(basename "$file" .c)
+    [[ $name == echo_client_* ]] || grep -q "^| \`${file%/*}\` |.*\`$name\`" ARCHITECTURE.md ||
+        complain "ARCHITECTURE.md: $file is not in the map"
+done
+while read -r room name; do
+    [ -e "$room/$name.c" ] || [ -e "$room/$name" ] || [ -e "$room/$name.h" ] || [[ $name == include ]] ||
+        complain "ARCHITECTURE.md: the map has $name in $room, which is not there"
+done < <(sed -nE 's/^\| `(src\/[a-z_]+)` \| (.*) \|[^|]*\|$/\1 \2/p' ARCHITECTURE.md |
+    awk '{ while (match($0, /`[a-z_.]+`/)) {
+        print $1, substr($0, RSTART + 1, RLENGTH - 2); $0 = $1 substr($0, RSTART + RLENGTH) } }')
+
 # Links of the markdown files.
 while IFS=: read -r file target; do
     target=${target#](}
