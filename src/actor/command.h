@@ -1,7 +1,7 @@
 /*
  * Commands as rows: the name, who may give it, its arguments, a line of help. Each kind of actor
- * has a table of them in its own folder (arbiter/commands, worker/commands), where each row says
- * also what runs it. Arguments are checked and `commands` is answered from the rows.
+ * has a table of them in its own folder (arbiter/commands, worker/worker_commands), where each row
+ * says also what runs it. Arguments are checked and `commands` is answered from the rows.
  */
 #ifndef ACTOR_COMMAND_H
 #define ACTOR_COMMAND_H

@@ -2,7 +2,7 @@
  * The arbiter's loop: signals and children's ends go in as events, the engine's actions come out.
  * All waiting is libev's; nothing here blocks.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -50,7 +50,7 @@ void arbiter_set_state(struct arbiter *a, enum actor_state state)
 
 void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
 {
-    rescue_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
+    collect_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
     log_info(a->log, is_quick || a->is_stopping ? "stopping at once" : "stopping",
              F_STR("cause", cause));
     a->is_stopping = true;
@@ -227,9 +227,9 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
                .kind = TR_EV_EXITED,
                .proc = c->proc,
                .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
-               .is_missed = rescue_is_waited_for(a, c->slot),
+               .is_missed = collect_is_waited_for(a, c->slot),
            });
-    rescue_on_exit(a, c->slot);
+    collect_on_exit(a, c->slot);
     move_look(a);
 }
 
@@ -272,7 +272,7 @@ static void kill_worker(struct arbiter *a, struct child *c, enum tr_kill_reason 
 
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
 {
-    int rc = rescue_open(a, action->slot);
+    int rc = collect_open(a, action->slot);
 
     if (rc < 0)
         log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", action->slot),
@@ -312,7 +312,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         if (rc < 0) /* -EPIPE: it is dead already */
             children_kill(c, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
-        rescue_look(a);
+        collect_look(a);
         move_soon(a);
         move_want(a);
         break;
@@ -380,7 +380,7 @@ static void settle(struct arbiter *a)
     for (int i = 0; is_due && i < SETTLE_ROUNDS_MAX; i++) {
         while ((action = transition_next(a->engine, clock_mono_ms())).kind != TR_NOTHING)
             act(a, &action);
-        rescue_settle(a);
+        collect_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */
             change_settle(a);

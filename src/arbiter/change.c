@@ -3,7 +3,7 @@
  */
 #include "arbiter/change.h"
 
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 void change_request(struct arbiter *a, enum change_kind kind)
 {

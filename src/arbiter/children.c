@@ -3,7 +3,7 @@
  * does wrong ends that worker, never the arbiter. Knows nobody above it: what processes say, and
  * that they have ended, is reported through struct children_ops.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "actor/command.h"
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/util.h"

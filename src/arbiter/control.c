@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "actor/command.h"
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"

@@ -2,7 +2,7 @@
  * The arbiter's part in a move of connections: it decides who gives to whom and introduces them by
  * passing each an end of a fresh socket pair. What travels there it never sees.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -262,7 +262,7 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
 
     a->moves.is_balance_due = true;
     move_look(a);
-    rescue_look(a);
+    collect_look(a);
 }
 
 void move_look(struct arbiter *a)

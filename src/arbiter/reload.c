@@ -2,7 +2,7 @@
  * Reload as a transaction: parse in a child, open what is new, start the new revision, and only
  * when all of it is ready drain the old one. Until then every failure leaves things as they were.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -423,7 +423,7 @@ static void reload_on_commit(struct arbiter *a)
 
 static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
-    rescue_vacate(a, a->next);
+    collect_vacate(a, a->next);
     revision_free(a->next);
     a->next = NULL;
     if (failure == TR_FAILURE_STOPPED) {

@@ -1,7 +1,7 @@
 /*
  * A revision: one configuration with its listeners and its log. Runs in the arbiter.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -206,7 +206,7 @@ void revision_commit(struct arbiter *a)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
     control_repair(a);
-    rescue_vacate(a, old);
+    collect_vacate(a, old);
     revision_free(old);
 }
 

@@ -2,7 +2,7 @@
  * The arbiter's beginning and end: what it makes before it serves, in an order in which each
  * failure has a name and leaves nothing behind, and what it undoes.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -245,7 +245,7 @@ void arbiter_fini(struct arbiter *a)
     free(a->signals);
     free(a->children);
     free(a->crashes);
-    rescue_fini(a);
+    collect_fini(a);
     json_decref(a->notes);
     free(a->engine);
     revision_free(a->live);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "actor/command.h"
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/util.h"
 #include "wire/message.h"

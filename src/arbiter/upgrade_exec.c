@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "actor/command.h"
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/signals.h"

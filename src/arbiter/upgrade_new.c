@@ -2,7 +2,7 @@
  * The new image of an upgrade: how it begins, in earnest or only to find out whether it could; how
  * it replaces the workers as a reload does; and how it turns back to the old image if it fails.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -82,7 +82,7 @@ static void turn_back(struct arbiter *a, const char *why)
 
 static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure)
 {
-    rescue_vacate(a, a->next);
+    collect_vacate(a, a->next);
     revision_free(a->next);
     a->next = NULL;
     if (failure == TR_FAILURE_STOPPED)

@@ -3,7 +3,7 @@
  * child that executes the program at the path, on the real state and with the real descriptors, and
  * says whether it could go on. Runs in the arbiter, which does not wait for it.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

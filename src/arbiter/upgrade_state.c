@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/json_text.h"

@@ -3,7 +3,7 @@
  * One that does not is aborted, so that its own handler says where it is, and killed if that takes
  * too long. Its end is then an end like any other.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <fcntl.h>
 #include <signal.h>

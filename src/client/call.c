@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/internal.h"
+#include "client/client_impl.h"
 
 int call_new(struct arb_client *client, const void *message, size_t len, struct arb_call **ret)
 {

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/internal.h"
+#include "client/client_impl.h"
 
 /* ---- starting ---- */
 

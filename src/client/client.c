@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
-#include "client/internal.h"
+#include "client/client_impl.h"
 #include "echo/echo.h"
 
 /* A bound that keeps the sum of a message and its separator from wrapping. */

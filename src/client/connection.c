@@ -11,7 +11,7 @@
 
 #include "base/fds.h"
 #include "base/util.h"
-#include "client/internal.h"
+#include "client/client_impl.h"
 #include "client/outcome.h"
 
 enum { IOV_N = 256, READS_A_TURN = 16 };

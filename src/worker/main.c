@@ -20,7 +20,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "worker/fatal.h"
-#include "worker/internal.h"
+#include "worker/worker_impl.h"
 #include "worker/recycle.h"
 
 static void on_beat(struct heartbeat *h)

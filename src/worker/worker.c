@@ -2,7 +2,7 @@
  * The states of a worker: it runs, asks to be replaced, hands over, drains and leaves. Each step is
  * called by whoever has the reason for it: the worker's main or a command.
  */
-#include "worker/internal.h"
+#include "worker/worker_impl.h"
 
 #include <assert.h>
 #include <unistd.h>

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 #include "arbiter/upgrade_state.h"
 
 /* INHERITED_FIRST.. : two listeners, the scoreboard, a pipe and its writer's end, a pid file, two

@@ -1,7 +1,7 @@
 /*
  * One change at a time: a reload and an upgrade that do nothing but note what they are told.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * The arbiter's processes with nobody above them: whoever hears of messages and ends is this test.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

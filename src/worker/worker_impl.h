@@ -1,8 +1,8 @@
 /*
  * What the files of the worker share. Included by src/worker/ alone.
  */
-#ifndef WORKER_INTERNAL_H
-#define WORKER_INTERNAL_H
+#ifndef WORKER_WORKER_IMPL_H
+#define WORKER_WORKER_IMPL_H
 
 #include <ev.h>
 #include <jansson.h>

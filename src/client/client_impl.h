@@ -10,8 +10,8 @@
  *
  * Each calls only what stands below it.
  */
-#ifndef CLIENT_INTERNAL_H
-#define CLIENT_INTERNAL_H
+#ifndef CLIENT_CLIENT_IMPL_H
+#define CLIENT_CLIENT_IMPL_H
 
 #include <arbiter/client.h>
 #include <stdbool.h>

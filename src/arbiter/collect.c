@@ -3,7 +3,7 @@
  * crashed worker has sent into the pair of its slot, and who waits to be accepted at an address
  * that is closed. Runs in the arbiter, which reads nothing of them.
  */
-#include "arbiter/internal.h"
+#include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,7 +17,7 @@
 
 /* ---- the pair of a slot ---- */
 
-int rescue_open(struct arbiter *a, uint32_t slot)
+int collect_open(struct arbiter *a, uint32_t slot)
 {
     int rc = a->rescue[slot].is_open ? 0 : mailbox_pair(a->rescue[slot].ends);
 
@@ -66,7 +66,7 @@ static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
 
 /* Asked of the kernel: the record of who has died may say anything, and who was to take it out may
  * have died as well. */
-bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot)
+bool collect_is_waited_for(const struct arbiter *a, uint32_t slot)
 {
     const struct rescue_pair *p = &a->rescue[slot];
     struct pollfd f = {.fd = p->ends[0], .events = POLLIN};
@@ -82,14 +82,14 @@ static void settle_pair(struct arbiter *a, uint32_t slot)
     if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
         return;
     /* Kept until it is empty: who is told may die before it has taken anything. */
-    if (rescue_is_waited_for(a, slot))
+    if (collect_is_waited_for(a, slot))
         offer_pair(a, p);
     else if (!is_slot_used(a, slot))
         close_pair(p);
     p->is_left = p->is_open;
 }
 
-void rescue_settle(struct arbiter *a)
+void collect_settle(struct arbiter *a)
 {
     if (!a->is_collect_due)
         return;
@@ -99,19 +99,19 @@ void rescue_settle(struct arbiter *a)
             settle_pair(a, slot);
 }
 
-void rescue_look(struct arbiter *a)
+void collect_look(struct arbiter *a)
 {
     a->is_collect_due = true;
     settle_soon(a);
 }
 
-void rescue_on_exit(struct arbiter *a, uint32_t slot)
+void collect_on_exit(struct arbiter *a, uint32_t slot)
 {
     a->rescue[slot].is_left = true;
-    rescue_look(a);
+    collect_look(a);
 }
 
-void rescue_fini(struct arbiter *a)
+void collect_fini(struct arbiter *a)
 {
     for (uint32_t slot = 0; a->rescue && slot <= TR_SLOTS_MAX; slot++)
         close_pair(&a->rescue[slot]);
@@ -208,7 +208,7 @@ static void pass_waiting(struct waiting *w)
                     F_STR("reason", w->error ? strerror(-w->error) : "no worker serves"));
 }
 
-void rescue_vacate(struct arbiter *a, struct revision *rev)
+void collect_vacate(struct arbiter *a, struct revision *rev)
 {
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};
     struct listener *removed[CONFIG_BIND_MAX];
@@ -221,7 +221,7 @@ void rescue_vacate(struct arbiter *a, struct revision *rev)
     pass_waiting(&w);
 }
 
-void rescue_vacate_all(struct arbiter *a, bool is_quick)
+void collect_vacate_all(struct arbiter *a, bool is_quick)
 {
     struct revision *const revisions[] = {a->live, a->next};
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};

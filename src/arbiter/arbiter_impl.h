@@ -2,8 +2,8 @@
  * What the files of the arbiter share: its one struct, and the seams between them. Included by
  * src/arbiter/ alone.
  */
-#ifndef ARBITER_INTERNAL_H
-#define ARBITER_INTERNAL_H
+#ifndef ARBITER_ARBITER_IMPL_H
+#define ARBITER_ARBITER_IMPL_H
 
 #include <ev.h>
 #include <stdbool.h>
@@ -295,30 +295,31 @@ void reload_on_sink(struct sinks *sinks, struct sink *s);
 /* reload_fini - cancel, and leave neither a zombie nor memory */
 void reload_fini(struct arbiter *a);
 
-/* rescue.c */
+/* collect.c */
 
-/* rescue_open - see that the slot has a pair. Returns 0 or -errno. */
-int rescue_open(struct arbiter *a, uint32_t slot);
+/* collect_open - see that the slot has a pair. Returns 0 or -errno. */
+int collect_open(struct arbiter *a, uint32_t slot);
 
-/* rescue_is_waited_for - connections are in the slot's pair that nobody has taken out */
-bool rescue_is_waited_for(const struct arbiter *a, uint32_t slot);
+/* collect_is_waited_for - connections are in the slot's pair that nobody has taken out */
+bool collect_is_waited_for(const struct arbiter *a, uint32_t slot);
 
-/* rescue_on_exit - a process of the slot has ended; rescue_look - somebody serves, or time has
+/* collect_on_exit - a process of the slot has ended; collect_look - somebody serves, or time has
  * passed */
-void rescue_on_exit(struct arbiter *a, uint32_t slot);
-void rescue_look(struct arbiter *a);
+void collect_on_exit(struct arbiter *a, uint32_t slot);
+void collect_look(struct arbiter *a);
 
-/* rescue_settle - what waits in the pair of a slot that nobody fills now, another collects */
-void rescue_settle(struct arbiter *a);
-void rescue_fini(struct arbiter *a);
+/* collect_settle - what waits in the pair of a slot that nobody fills now, another collects */
+void collect_settle(struct arbiter *a);
+void collect_fini(struct arbiter *a);
 
-/* rescue_vacate - @rev ends: free the addresses that no other revision has; who waits there to be
+/* collect_vacate - @rev ends: free the addresses that no other revision has; who waits there to be
  * accepted goes to the workers of the live one */
-void rescue_vacate(struct arbiter *a, struct revision *rev);
+void collect_vacate(struct arbiter *a, struct revision *rev);
 
-/* rescue_vacate_all - the server stops: the same for all addresses, before the workers are told. If
+/* collect_vacate_all - the server stops: the same for all addresses, before the workers are told.
+ * If
  * @is_quick, who waits is reset. */
-void rescue_vacate_all(struct arbiter *a, bool is_quick);
+void collect_vacate_all(struct arbiter *a, bool is_quick);
 
 /* move.c */
 

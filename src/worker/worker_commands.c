@@ -2,7 +2,7 @@
  * The worker's commands. The arbiter has checked callers and arguments by this table already; they
  * are checked again here, since a message is data.
  */
-#include "worker/internal.h"
+#include "worker/worker_impl.h"
 
 #include <string.h>
 
