@@ -247,8 +247,9 @@ uint64_t scoreboard_connections(const struct score_record *r)
     return n <= SCOREBOARD_CONNECTIONS_MAX ? n : 0;
 }
 
-/* A sibling may have beaten after @now_ns was taken, but not long after. */
-bool scoreboard_is_possible(const struct score_record *r, uint64_t now_ns)
+/* Can a worker in its right mind have written this? It may have beaten after @now_ns was taken, but
+ * not long after. */
+static bool record_is_possible(const struct score_record *r, uint64_t now_ns)
 {
     static const uint64_t second = 1000000000u;
 
@@ -271,7 +272,7 @@ uint64_t scoreboard_least(const struct scoreboard *sb, uint32_t self, uint64_t n
 
         if (i == self)
             continue;
-        if (!scoreboard_is_possible(r, now_ns)) {
+        if (!record_is_possible(r, now_ns)) {
             is_lie = true;
             continue;
         }

@@ -104,9 +104,6 @@ void scoreboard_release(struct scoreboard *sb, uint32_t index);
 /* scoreboard_connections - as the record says, 0 if that cannot be */
 uint64_t scoreboard_connections(const struct score_record *r);
 
-/* scoreboard_is_possible - can a worker in its right mind have written this? */
-bool scoreboard_is_possible(const struct score_record *r, uint64_t now_ns);
-
 /*
  * scoreboard_least - the least `connections` of any other accepting, not full record with a
  * heartbeat not older than @fresh_ns; UINT64_MAX if there is none

@@ -14,7 +14,8 @@ void room_init(struct buffer_pool *pool, size_t max_buffered)
     buffer_pool_reserve(pool, small, pool->limit_bytes / ROOM_RESERVE_SHARE);
 }
 
-bool room_is_slow(struct room_pace pace)
+/* Would a holder with that pace make way for another with as large a block? */
+static bool pace_is_slow(struct room_pace pace)
 {
     return pace.age_ms >= ROOM_JUDGE_MS &&
            pace.moved_bytes < pace.age_ms * ROOM_SLOW_BYTES_S / 1000;
@@ -56,7 +57,7 @@ static struct candidate find_slowest(struct list *held, const void *asker,
         list_append(held, &block->link);
         if (block->owner && block->owner != asker) {
             pace = holders->pace(block);
-            found.is_slow = room_is_slow(pace);
+            found.is_slow = pace_is_slow(pace);
             if (found.is_slow || !found.block)
                 found.block = block;
             if (!found.is_slow && pace.age_ms >= ROOM_JUDGE_MS)

@@ -47,9 +47,6 @@ struct room_holders {
 /* room_init - a pool of @max_buffered bytes with a reserve for small blocks */
 void room_init(struct buffer_pool *pool, size_t max_buffered);
 
-/* room_is_slow - would a holder with that pace make way for another with as large a block? */
-bool room_is_slow(struct room_pace pace);
-
 /* room_least_bytes - what a holder of a block has to move, at least, in @timeout_ms */
 uint64_t room_least_bytes(const struct buffer_pool *pool, const struct buffer_block *block,
                           uint64_t timeout_ms);

@@ -8,9 +8,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "actor/scoreboard.h"
@@ -22,7 +24,16 @@
 #include "net/move_crash.h"
 #include "worker/rescue.h"
 
-enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10 };
+enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10, FRAMES_MAX = 48, PATIENCE_S = 2 };
+
+/* What the steps of the handler are told. */
+struct crash {
+    int signo;
+    const siginfo_t *info;
+    const ucontext_t *context;
+    const struct actor_boot *boot;
+    const struct conn_set *conns;
+};
 
 static const struct {
     int signo;
@@ -35,7 +46,8 @@ static const struct actor_boot *fatal_boot;
 static const struct conn_set *fatal_conns;
 static const void *own_base; /* where this executable is loaded */
 
-uintptr_t fatal_pc(const ucontext_t *context UNUSED)
+/* The program counter and the stack pointer; 0 on a machine that we do not know. */
+static uintptr_t fatal_pc(const ucontext_t *context UNUSED)
 {
 #if defined(__x86_64__)
     return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
@@ -80,7 +92,7 @@ static void set_alarm(const struct crash *c UNUSED)
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
     sigaction(SIGALRM, &sa, NULL);
-    alarm(FATAL_PATIENCE_S);
+    alarm(PATIENCE_S);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -227,9 +239,9 @@ static char *put_frame(char *p, const char *end, void *address)
 static void log_stack(const struct crash *c)
 {
     const uintptr_t pc = fatal_pc(c->context);
-    void *frames[FATAL_FRAMES_MAX];
+    void *frames[FRAMES_MAX];
     char text[LOG_LINE_MAX - 512], *p = text;
-    int n = backtrace(frames, FATAL_FRAMES_MAX), first = 0;
+    int n = backtrace(frames, FRAMES_MAX), first = 0;
 
     for (int i = 0; i < n; i++)
         if ((uintptr_t)frames[i] == pc)

@@ -5,22 +5,8 @@
 #ifndef WORKER_FATAL_H
 #define WORKER_FATAL_H
 
-#include <signal.h>
-#include <ucontext.h>
-
 #include "actor/boot.h"
 #include "net/conn.h"
-
-enum { FATAL_FRAMES_MAX = 48, FATAL_PATIENCE_S = 2 };
-
-/* What the steps of the handler are told. */
-struct crash {
-    int signo;
-    const siginfo_t *info;
-    const ucontext_t *context;
-    const struct actor_boot *boot;
-    const struct conn_set *conns;
-};
 
 /*
  * fatal_install - handle SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS from now on, and let them through
@@ -28,8 +14,5 @@ struct crash {
  * Once a process. Returns 0 or -errno.
  */
 int fatal_install(const struct actor_boot *boot, const struct conn_set *conns);
-
-/* fatal_pc - the program counter in @context; 0 on a machine that we do not know */
-uintptr_t fatal_pc(const ucontext_t *context);
 
 #endif
