@@ -48,6 +48,17 @@ static uint64_t recent_closes(struct acceptor *a, uint64_t now_ns)
     return a->window_before + (a->conns->n_closes - a->window_base);
 }
 
+static uint64_t least_of_others(const struct acceptor *a, uint64_t now_ns, bool *ret_are_full)
+{
+    return scoreboard_least(a->boot->scoreboard, a->boot->proc, now_ns,
+                            ACCEPT_FRESH_MS * UINT64_C(1000000), ret_are_full);
+}
+
+static bool is_out_of_room(const struct acceptor *a)
+{
+    return a->conns->n_open >= a->boot->max_connections;
+}
+
 static void acceptor_publish(struct acceptor *a)
 {
     counter_set(&a->record->connections, a->conns->n_open);
@@ -58,7 +69,7 @@ static void acceptor_publish(struct acceptor *a)
 /* The number of connections has changed: there is room if there may be one more. */
 static void update(struct acceptor *a)
 {
-    a->is_full = a->conns->n_open >= a->max_connections;
+    a->is_full = is_out_of_room(a);
     acceptor_publish(a);
 }
 
@@ -93,7 +104,7 @@ static void on_out_of_resources(struct acceptor *a, int error)
         a->is_full = true;
         acceptor_publish(a);
     }
-    log_warning_limited(a->log, "accepting pauses", F_STR("error", strerror(error)),
+    log_warning_limited(a->boot->log, "accepting pauses", F_STR("error", strerror(error)),
                         F_UINT("connections", a->conns->n_open));
     pause_accepting(a);
 }
@@ -106,7 +117,7 @@ static void space_probes(struct acceptor *a, struct accept_watch *w)
     if (n < w->spaced_at + ACCEPT_SPACING && n + ACCEPT_SPACING > w->spaced_at)
         return;
     w->spaced_at = n;
-    listener_space_probes(w->listener, a->write_timeout_ms, n);
+    listener_space_probes(w->listener, (unsigned)a->boot->config->write_timeout_ms, n);
 }
 
 /* Returns 0, or the errno of accept4 after dealing with it. */
@@ -122,7 +133,7 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
             on_out_of_resources(a, ENOMEM);
         update(a);
         space_probes(a, w);
-        if (a->conns->n_open >= a->max_connections && !ev_is_active(&a->pause))
+        if (is_out_of_room(a) && !ev_is_active(&a->pause))
             pause_accepting(a);
         return 0;
     }
@@ -144,7 +155,7 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
         break;
     default: /* accept(2): errors of the one connection, to be treated like EAGAIN */
         counter_add(&a->record->counters.accept_errors, 1);
-        log_debug(a->log, "accept failed", F_ERR(errno));
+        log_debug(a->boot->log, "accept failed", F_ERR(errno));
     }
     return errno;
 }
@@ -154,8 +165,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
     struct accept_watch *w = container_of(io, struct accept_watch, io);
     struct acceptor *a = w->owner;
     uint64_t now_ns = clock_mono_ns();
-    uint64_t least = scoreboard_least(a->scoreboard, a->index, now_ns,
-                                      ACCEPT_FRESH_MS * UINT64_C(1000000), NULL);
+    uint64_t least = least_of_others(a, now_ns, NULL);
 
     if (accept_gate_is_open(a->conns->n_open, least, recent_closes(a, now_ns))) {
         accept_one(a, w);
@@ -211,15 +221,14 @@ static void on_pause_end(struct ev_loop *loop UNUSED, ev_timer *timer, int reven
     struct acceptor *a = container_of(timer, struct acceptor, pause);
     bool are_others_full = false;
 
-    scoreboard_least(a->scoreboard, a->index, clock_mono_ns(), ACCEPT_FRESH_MS * UINT64_C(1000000),
-                     &are_others_full);
+    least_of_others(a, clock_mono_ns(), &are_others_full);
     /* is_full still says what this worker's last attempt said. */
     if (a->is_full && are_others_full) {
-        log_warning_limited(a->log, "all workers are full: clients are turned away",
+        log_warning_limited(a->boot->log, "all workers are full: clients are turned away",
                             F_UINT("connections", a->conns->n_open));
         refuse_some(a);
     }
-    if (a->conns->n_open >= a->max_connections) {
+    if (is_out_of_room(a)) {
         ev_timer_set(&a->pause, ACCEPT_PAUSE_MAX_MS / 1e3, 0.);
         ev_timer_start(a->loop, &a->pause);
         return;
@@ -231,14 +240,10 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
                   struct conn_set *conns)
 {
     *a = (struct acceptor){
+        .boot = boot,
         .loop = loop,
-        .log = boot->log,
-        .scoreboard = boot->scoreboard,
         .record = scoreboard_record(boot->scoreboard, boot->proc),
-        .index = boot->proc,
         .conns = conns,
-        .max_connections = boot->max_connections,
-        .write_timeout_ms = (unsigned)boot->config->write_timeout_ms,
         .n_watches = boot->n_listeners,
         .pause_ms = ACCEPT_PAUSE_MIN_MS,
         .reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
@@ -274,7 +279,7 @@ void acceptor_run(struct acceptor *a)
 void acceptor_on_closed(struct acceptor *a)
 {
     update(a);
-    if (a->is_running && ev_is_active(&a->pause) && a->conns->n_open < a->max_connections) {
+    if (a->is_running && ev_is_active(&a->pause) && !is_out_of_room(a)) {
         ev_timer_stop(a->loop, &a->pause);
         start_watches(a);
     }
@@ -283,7 +288,7 @@ void acceptor_on_closed(struct acceptor *a)
 void acceptor_on_moved(struct acceptor *a)
 {
     acceptor_on_closed(a);
-    if (a->is_running && !ev_is_active(&a->pause) && a->conns->n_open >= a->max_connections)
+    if (a->is_running && !ev_is_active(&a->pause) && is_out_of_room(a))
         pause_accepting(a);
 }
 

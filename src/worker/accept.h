@@ -32,14 +32,10 @@ struct accept_watch {
 };
 
 struct acceptor {
+    const struct actor_boot *boot; /* borrowed */
     struct ev_loop *loop; /* borrowed */
-    struct log *log; /* borrowed */
-    struct scoreboard *scoreboard; /* borrowed */
     struct score_record *record; /* borrowed: this process's own */
-    uint32_t index; /* of `record` */
     struct conn_set *conns; /* borrowed */
-    unsigned max_connections;
-    unsigned write_timeout_ms;
     struct accept_watch *watches; /* owned, one per listener */
     size_t n_watches;
     ev_timer pause; /* runs while this worker is full or short of something */

@@ -129,7 +129,8 @@ static bool take_batch(struct rescue *r)
     if (receive_marked(r, &head, &got) < 0)
         return false;
     if (got.is_fds_cut)
-        log_warning_limited(r->acceptor->log, "rescue: no descriptors left for all connections");
+        log_warning_limited(r->acceptor->boot->log,
+                            "rescue: no descriptors left for all connections");
     for (size_t i = 0; i < got.n_fds; i++)
         collect_one(r, got.fds[i], head.is_new);
     return got.len > 0;
@@ -138,7 +139,7 @@ static bool take_batch(struct rescue *r)
 static void tell_collected(struct rescue *r)
 {
     if (r->n_collected > r->n_new)
-        log_info(r->acceptor->log, "connections rescued",
+        log_info(r->acceptor->boot->log, "connections rescued",
                  F_UINT("count", r->n_collected - r->n_new));
     if (r->n_collected > 0)
         acceptor_on_moved(r->acceptor);
