@@ -6,9 +6,9 @@
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang, wait (until the file is
  * gone); see also move_kill.c. A message \x01crash KIND (segv, null, overflow, abrt, trap …,
  * exit0, exit3, spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX
- * fills its record of the scoreboard with the byte XX, trespass writes into another's, mute shuts
- * down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory, linger
- * passes it a socket whose close waits, and go on.
+ * fills its record of the scoreboard with the byte XX, trespass writes into another's, disconnect
+ * shuts down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory,
+ * linger passes it a socket whose close waits, and go on.
  */
 #include "cmd/worker_kind.h"
 
@@ -160,7 +160,7 @@ static void fail(const char *kind)
         spin();
     else if (strcmp(kind, "deaf") == 0)
         spin_deaf();
-    else if (strcmp(kind, "mute") == 0)
+    else if (strcmp(kind, "disconnect") == 0)
         shutdown(mailbox_fd, SHUT_RDWR);
     else if (strcmp(kind, "linger") == 0)
         linger();

@@ -109,7 +109,7 @@ static void rescue__busy_ones__end_visibly(void **state)
     peer_echo(idle, "after");
 }
 
-static void rescue__slot_is_removed_while_it_crashes__another_adopts(void **state)
+static void rescue__slot_is_removed_while_it_crashes__another_collects(void **state)
 {
     struct it *it = *state;
     struct server *s = start_crashing(it, "");
@@ -148,7 +148,7 @@ static void crash_and_remove_a_slot(struct server *s, const pid_t *pids, size_t 
 }
 
 /* Whoever was forked to fill the slot is told to go before it has taken anything. */
-static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
+static void rescue__heir_ends_before_it_takes__another_collects(void **state)
 {
     struct it *it = *state;
     struct server *s = start_crashing(it, "");
@@ -157,8 +157,8 @@ static void rescue__heir_ends_before_it_takes__another_adopts(void **state)
     crash_and_remove_a_slot(s, &last, 1, "heir ends");
 }
 
-/* Nobody is there to adopt what the removed slot has left: it waits for the first that serves. */
-static void rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts(void **state)
+/* Nobody is there to collect what the removed slot has left: it waits for the first that serves. */
+static void rescue__all_crash_and_a_slot_is_removed__first_to_serve_collects(void **state)
 {
     struct it *it = *state;
     struct server *s = start_crashing(it, "");
@@ -168,7 +168,7 @@ static void rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts(void 
 }
 
 /* Both ways to what they have left reach the last one before it has taken anything from either. */
-static void rescue__two_slots_are_removed_while_they_crash__one_adopts_both(void **state)
+static void rescue__two_slots_are_removed_while_they_crash__one_collects_both(void **state)
 {
     struct it *it = *state;
     struct server *s = start_crashing(it, "arbiter: { workers = 3; };");
@@ -288,7 +288,7 @@ static void rescue__mailbox_closed__aborted_and_none_is_lost(void **state)
     server_expect(s, "worker has closed its mailbox and lives on: aborting it");
     peer_echo(other, "before");
     peer_echo(fd, "\x01"
-                  "crash mute");
+                  "crash disconnect");
     MUST(peer_is_served(s->addr[0], WAIT_MS), "nobody accepts");
     peer_echo(fd, "it serves on");
     server_wait_log(s, "worker died\" .*signal=ABRT", 1);
@@ -327,8 +327,8 @@ static void do_something(struct server *s, uint64_t *rng, bool is_crash)
 }
 
 /*
- * Whoever crashes: one that adopts, takes, gives, has just begun, or is about to go. Only one at a
- * time: the first to crash does not wait for long for what the second one may still take over.
+ * Whoever crashes: one that collects, takes, gives, has just begun, or is about to go. Only one at
+ * a time: the first to crash does not wait for long for what the second one may still take over.
  */
 static void rescue__crashes_at_random_amid_changes__no_idle_one_is_lost(void **state)
 {
@@ -401,13 +401,13 @@ static void rescue__crash_payload_not_wanted__appears_nowhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IT(rescue__all_crash_and_a_slot_is_removed__first_to_serve_adopts),
+        IT(rescue__all_crash_and_a_slot_is_removed__first_to_serve_collects),
         IT(rescue__crashes_at_random_amid_changes__no_idle_one_is_lost),
-        IT(rescue__two_slots_are_removed_while_they_crash__one_adopts_both),
+        IT(rescue__two_slots_are_removed_while_they_crash__one_collects_both),
         IT(rescue__any_fatal_signal__costs_its_own_connection_only),
         IT(rescue__endless_loop__costs_its_own_connection_only),
         IT(rescue__stopped__none_is_lost),
-        IT(rescue__heir_ends_before_it_takes__another_adopts),
+        IT(rescue__heir_ends_before_it_takes__another_collects),
         IT(rescue__draining_one_hangs__none_is_lost),
         IT(rescue__mailbox_closed__aborted_and_none_is_lost),
         IT(rescue__crash_payload_wanted__its_first_256_bytes_escaped),
@@ -415,7 +415,7 @@ int main(void)
         IT(rescue__poison_message__costs_its_own_connection_only),
         IT(rescue__killed_by_signal_from_outside__idle_ones_live_on),
         IT(rescue__busy_ones__end_visibly),
-        IT(rescue__slot_is_removed_while_it_crashes__another_adopts),
+        IT(rescue__slot_is_removed_while_it_crashes__another_collects),
     };
 
     return it_run(tests);

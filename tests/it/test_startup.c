@@ -208,7 +208,7 @@ static void startup__environment__does_not_steer(void **state)
 }
 
 /* The launcher has ended; the daemon, an orphan, is ours now. */
-static void adopt_daemon(struct server *s, const char *pid_file)
+static void take_daemon(struct server *s, const char *pid_file)
 {
     char text[32] = "";
     FILE *f = fopen(pid_file, "re");
@@ -224,7 +224,7 @@ static void startup__daemon__launcher_waits_until_it_serves(void **state)
     snprintf(log, sizeof(log), "--log-file=%s/server.log", it->dir);
     struct server *s = server_spawn(it, .args = {"-D", "-p", pid_file, log});
     MUST(server_wait_exit(s, WAIT_MS) == 0, "the launcher fails");
-    adopt_daemon(s, pid_file);
+    take_daemon(s, pid_file);
     server_wait_ready(s);
     MUST(getsid(s->pid) == s->pid, "it has no session of its own");
     MUST_COME(proc_find_fd(s->pid, "/log0") < 0, "it still holds the terminal");

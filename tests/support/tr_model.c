@@ -534,7 +534,7 @@ void tr_model_upgrade(struct tr_model *m)
     }
     promise(
         m, transition_inherit(&fresh, &m->live, m->n_procs, (uint32_t)m->now_ms + 1, procs, n) == 0,
-        "what the engine has cannot be adopted");
+        "what the engine has cannot be inherited");
     m->engine = fresh;
     drain(m);
 }

@@ -65,7 +65,7 @@ void tr_model_event(struct tr_model *m, const struct tr_event *ev);
 void tr_model_advance(struct tr_model *m, uint64_t to_ms);
 
 /*
- * tr_model_upgrade - let a new engine adopt what the old one has, as over an exec
+ * tr_model_upgrade - let a new engine inherit what the old one has, as over an exec
  * Does nothing during the first start, a reload or a stop: then there is no upgrade.
  */
 void tr_model_upgrade(struct tr_model *m);

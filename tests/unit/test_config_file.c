@@ -743,7 +743,7 @@ static void child__addresses_reserved__reads_all_the_same(void **state UNUSED)
     munmap(p, size);
 }
 
-/* This process adopts the orphan, to see its end. */
+/* This process becomes the parent of the orphan, to see its end. */
 static void child__its_parent_dies__dies_too(void **state UNUSED)
 {
     int status, fd;

@@ -724,7 +724,7 @@ static void listener_open__unix_race_for_a_stale_file__one_winner(void **state U
 }
 
 /* What an exec leaves of it: the descriptor, and the facts of the socket file. */
-static struct listener *adopt(struct listener *l)
+static struct listener *inherit(struct listener *l)
 {
     struct listener *again = NULL;
     const int r =
@@ -738,12 +738,12 @@ static struct listener *adopt(struct listener *l)
     return again;
 }
 
-static void listener_adopt__tcp__same_address_and_port(void **state UNUSED)
+static void listener_inherit__tcp__same_address_and_port(void **state UNUSED)
 {
     struct listener *l = must_open("127.0.0.1:0");
     const unsigned port = l->addr.port;
 
-    l = adopt(l);
+    l = inherit(l);
     assert_int_equal(l->addr.port, port);
     assert_string_equal(l->text, "127.0.0.1:0");
     int fd = connect_port(AF_INET, port);
@@ -753,16 +753,16 @@ static void listener_adopt__tcp__same_address_and_port(void **state UNUSED)
     listener_close(l);
 }
 
-static void listener_adopt__unix__file_is_still_ours_to_remove(void **state UNUSED)
+static void listener_inherit__unix__file_is_still_ours_to_remove(void **state UNUSED)
 {
-    struct listener *l = adopt(must_open(text_of("s")));
+    struct listener *l = inherit(must_open(text_of("s")));
 
     assert_int_equal(access(path_of("s"), F_OK), 0);
     listener_close(l);
     assert_int_equal(access(path_of("s"), F_OK), -1);
 }
 
-static void listener_adopt__not_such_a_socket__refused(void **state UNUSED)
+static void listener_inherit__not_such_a_socket__refused(void **state UNUSED)
 {
     struct listener *l = (struct listener *)&l;
     int pair[2], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -807,9 +807,9 @@ int main(void)
         IN_DIR(listener_open__unix_path_locked__refused_soon),
         IN_DIR(listener_open__unix_lock_file_is_something_else__refused),
         IN_DIR(listener_open__unix_race_for_a_stale_file__one_winner),
-        cmocka_unit_test(listener_adopt__tcp__same_address_and_port),
-        IN_DIR(listener_adopt__unix__file_is_still_ours_to_remove),
-        cmocka_unit_test(listener_adopt__not_such_a_socket__refused),
+        cmocka_unit_test(listener_inherit__tcp__same_address_and_port),
+        IN_DIR(listener_inherit__unix__file_is_still_ours_to_remove),
+        cmocka_unit_test(listener_inherit__not_such_a_socket__refused),
         IN_DIR(listener_shut__clients_wait__accepted_and_the_address_is_free),
         cmocka_unit_test(listener_shut__nobody_asks_for_them__they_are_reset),
         cmocka_unit_test(listener_shut__bound_to_an_interface__no_loss_either),

@@ -28,7 +28,7 @@ static struct tr_inherited process(uint32_t proc, uint32_t slot, enum tr_phase p
     return a;
 }
 
-static int adopt(const struct tr_inherited *procs, size_t n)
+static int inherit(const struct tr_inherited *procs, size_t n)
 {
     return transition_inherit(&engine, &live, RECORDS, 1, procs, n);
 }
@@ -44,7 +44,7 @@ static void transition_inherit__all_run__nothing_to_do_and_has_served(void **sta
                                          process(5, 2, TR_RUNNING, TR_LIVE)};
     struct tr_inherited back;
 
-    assert_int_equal(adopt(procs, 2), 0);
+    assert_int_equal(inherit(procs, 2), 0);
     assert_int_equal(next(100).kind, TR_NOTHING);
     assert_int_equal(transition_count(&engine, TR_RUNNING), 2);
     assert_int_equal(transition_count(&engine, TR_FREE), RECORDS - 2);
@@ -71,7 +71,7 @@ static void transition_inherit__reload_follows__new_ones_in_free_records(void **
         uint32_t proc;
     } expected[] = {{TR_RUN, 1}, {TR_RUN, 3}, {TR_COMMIT, 0}, {TR_DRAIN, 0}, {TR_DRAIN, 2}};
 
-    assert_int_equal(adopt(procs, 2), 0);
+    assert_int_equal(inherit(procs, 2), 0);
     transition_event(&engine, 100, &reload);
     for (uint32_t slot = 1; slot <= 2; slot++) {
         const struct tr_action a = next(100);
@@ -99,7 +99,7 @@ static void transition_inherit__slot_is_empty__filled_at_once(void **state UNUSE
     const struct tr_inherited procs[] = {process(1, 2, TR_RUNNING, TR_LIVE)};
     struct tr_action a;
 
-    assert_int_equal(adopt(procs, 1), 0);
+    assert_int_equal(inherit(procs, 1), 0);
     a = next(100);
     assert_int_equal(a.kind, TR_SPAWN);
     assert_int_equal(a.slot, 1);
@@ -116,7 +116,7 @@ static void transition_inherit__others_deadlines__are_kept(void **state UNUSED)
     };
     struct tr_action a;
 
-    assert_int_equal(adopt(procs, ARRAY_SIZE(procs)), 0);
+    assert_int_equal(inherit(procs, ARRAY_SIZE(procs)), 0);
     assert_int_equal(next(1499).kind, TR_NOTHING);
     assert_int_equal(transition_deadline(&engine), 1500);
     a = next(1500);
@@ -136,7 +136,7 @@ static void transition_inherit__without_a_role__ended(void **state UNUSED)
         process(2, 1, TR_STARTING, TR_NO_ROLE), process(3, 2, TR_RUNNING, TR_NO_ROLE)};
     struct tr_action a;
 
-    assert_int_equal(adopt(procs, ARRAY_SIZE(procs)), 0);
+    assert_int_equal(inherit(procs, ARRAY_SIZE(procs)), 0);
     a = next(100);
     assert_int_equal(a.kind, TR_KILL);
     assert_int_equal(a.proc, 2);
@@ -154,7 +154,7 @@ static void transition_inherit__heir__takes_over_when_ready(void **state UNUSED)
     struct tr_action a;
 
     procs[1].proc.wants_heir = true;
-    assert_int_equal(adopt(procs, ARRAY_SIZE(procs)), 0);
+    assert_int_equal(inherit(procs, ARRAY_SIZE(procs)), 0);
     assert_int_equal(next(100).kind, TR_NOTHING);
     transition_event(&engine, 110, &(struct tr_event){.kind = TR_EV_READY, .proc = 2});
     a = next(110);
@@ -198,7 +198,7 @@ static void transition_inherit__impossible__refused(void **state UNUSED)
     for (size_t i = 0; i < n; i++) {
         const struct tr_inherited procs[] = {process(0, 1, TR_RUNNING, TR_LIVE), cases[i]};
 
-        if (adopt(procs, 2) != -EINVAL)
+        if (inherit(procs, 2) != -EINVAL)
             fail_msg("case %zu", i);
     }
 }

@@ -290,7 +290,7 @@ static void watchdog__first_look_long_after_the_fork__not_held_against_it(void *
     assert_int_equal(watchdog_plan(&dog), 250 * ms);
 }
 
-static void watchdog__condemned__aborted_once_then_killed_however_it_beats(void **state UNUSED)
+static void watchdog__must_abort__aborted_once_then_killed_however_it_beats(void **state UNUSED)
 {
     struct watchdog dog = {0};
     struct watch watch;
@@ -338,7 +338,7 @@ int main(void)
         cmocka_unit_test(watchdog__long_starvation_of_all__nobody_aborted),
         cmocka_unit_test(watchdog__impossible_heartbeats__silence_counts_from_the_change),
         cmocka_unit_test(watchdog__first_look_long_after_the_fork__not_held_against_it),
-        cmocka_unit_test(watchdog__condemned__aborted_once_then_killed_however_it_beats),
+        cmocka_unit_test(watchdog__must_abort__aborted_once_then_killed_however_it_beats),
         cmocka_unit_test(watchdog__nobody_to_judge__looks_as_often_as_told),
     };
 
