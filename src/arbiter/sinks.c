@@ -384,9 +384,8 @@ void sinks_attach(struct sinks *sinks)
 
 /* ---- the end ---- */
 
-static void await_writers(struct sinks *sinks, unsigned ms)
+static void await_writers(struct sinks *sinks, uint64_t deadline_ms)
 {
-    const uint64_t deadline_ms = clock_mono_ms() + ms;
     struct list *link;
 
     list_for_each (link, &sinks->list) {
@@ -404,7 +403,29 @@ static void kill_writers(struct sinks *sinks)
     list_for_each (link, &sinks->list)
         if (sink_at(link)->pid)
             kill(sink_at(link)->pid, SIGKILL);
-    await_writers(sinks, SINK_END_MS);
+    await_writers(sinks, clock_mono_ms() + SINK_END_MS);
+}
+
+static bool has_lines(const struct sink *s)
+{
+    struct pollfd p = {.fd = s->ends[0], .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLIN);
+}
+
+/* A writer that was told to leave, perhaps by the image before, has left its lines to another. */
+static void follow_leaving(struct sinks *sinks)
+{
+    struct list *link;
+
+    list_for_each (link, &sinks->list) {
+        struct sink *s = sink_at(link);
+
+        if (!s->pid && (s->is_leaving || s->is_inherited) && has_lines(s)) {
+            close_control(s);
+            start_writer(s, false);
+        }
+    }
 }
 
 /* Not in this process: standard error may hang as the log does. */
@@ -414,19 +435,19 @@ static void say_lost(struct sinks *sinks)
 
     list_for_each (link, &sinks->list) {
         struct sink *s = sink_at(link);
-        struct pollfd p = {.fd = s->ends[0], .events = POLLIN};
 
-        if (!s->pid && poll(&p, 1, 0) > 0 && (p.revents & POLLIN)) {
+        if (!s->pid && has_lines(s)) {
             close_control(s);
             start_writer(s, true);
         }
     }
-    await_writers(sinks, SINK_END_MS);
+    await_writers(sinks, clock_mono_ms() + SINK_END_MS);
 }
 
 /* A writer in an uninterruptible wait is left: nothing ends it but what it waits for. */
 void sinks_fini(struct sinks *sinks)
 {
+    const uint64_t deadline_ms = clock_mono_ms() + SINK_DRAIN_MS;
     struct list *link, *next;
 
     list_for_each (link, &sinks->list) {
@@ -436,7 +457,9 @@ void sinks_fini(struct sinks *sinks)
             start_writer(s, false);
         fds_close(&s->ends[1]);
     }
-    await_writers(sinks, SINK_DRAIN_MS);
+    await_writers(sinks, deadline_ms);
+    follow_leaving(sinks);
+    await_writers(sinks, deadline_ms);
     kill_writers(sinks);
     say_lost(sinks);
     kill_writers(sinks);

@@ -316,6 +316,25 @@ static void sinks_fini__lines_are_left__a_last_writer_says_how_many(void **state
     assert_int_equal(played.pid, FIRST_PID + 1);
 }
 
+/* An upgrade has told it to leave, and the stop comes before its successor. */
+static void sinks_fini__writer_of_another_image_leaves__another_writes_the_rest(void **state)
+{
+    struct owner *o = *state;
+    int ends[2], fd;
+    pid_t pid;
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    __wrap_log_writer_start(&(struct log_writer_options){0}, &pid, &fd);
+    assert_int_equal(sinks_inherit(&o->sinks, "x", false, ends, fd, pid), 0);
+    sinks_attach(&o->sinks);
+    sinks_renew(&o->sinks);
+    assert_int_equal(write(ends[1], "line\n", 5), 5);
+    sinks_fini(&o->sinks);
+    /* The one that is played does not read: only after it is there one that counts what is lost. */
+    assert_true(played.options.is_last);
+    assert_int_equal(played.pid, FIRST_PID + 2);
+}
+
 static void sinks_fini__all_writers_hang__ended_together(void **state)
 {
     struct owner *o = *state;
@@ -343,6 +362,7 @@ int main(void)
         OWNED(sinks_reopen__writer_of_another_image__leaves_and_the_next_one_answers),
         OWNED(sinks_release__its_writer_dies__another_goes_on_to_the_end),
         OWNED(sinks_fini__lines_are_left__a_last_writer_says_how_many),
+        OWNED(sinks_fini__writer_of_another_image_leaves__another_writes_the_rest),
         OWNED(sinks_fini__all_writers_hang__ended_together),
     };
 
