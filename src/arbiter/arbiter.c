@@ -299,7 +299,6 @@ static void give_up(struct arbiter *a)
 
 static void act(struct arbiter *a, const struct tr_action *action)
 {
-    const bool is_graceful = !action->is_quick;
     struct child *c = &a->children[action->proc]; /* of the actions that are about one */
     int rc;
 
@@ -308,7 +307,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         spawn(a, c, action);
         break;
     case TR_RUN:
-        rc = children_tell(c, "run", NULL);
+        rc = children_send(c, "run", 0, NULL);
         if (rc < 0) /* -EPIPE: it is dead already */
             children_kill(c, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
@@ -318,10 +317,10 @@ static void act(struct arbiter *a, const struct tr_action *action)
         break;
     case TR_DRAIN:
         move_want(a);
-        if (is_graceful)
-            move_drain(a, c);
+        if (action->is_quick)
+            children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
         else
-            children_tell(c, "stop", &is_graceful);
+            move_drain(a, c);
         break;
     case TR_KILL:
         kill_worker(a, c, action->why);

@@ -234,10 +234,6 @@ int children_send(struct child *c, const char *command, uint64_t id, json_t *arg
 int children_send_fds(struct child *c, const char *command, uint64_t id, json_t *args,
                       const int *fds, size_t n_fds);
 
-/* children_tell - send a command without arguments but `graceful`, if it is not NULL. Returns as
- * children_send. */
-int children_tell(struct child *c, const char *command, const bool *graceful);
-
 /* children_kill - SIGKILL, logged at @level with @why */
 void children_kill(struct child *c, enum log_level level, const char *why);
 

@@ -206,12 +206,6 @@ int children_send_fds(struct child *c, const char *command, uint64_t id, json_t 
                        n_fds);
 }
 
-int children_tell(struct child *c, const char *command, const bool *graceful)
-{
-    return children_send(c, command, 0,
-                         graceful ? json_pack("{s:b}", "graceful", *graceful) : NULL);
-}
-
 void children_kill(struct child *c, enum log_level level, const char *why)
 {
     if (!c->pid)

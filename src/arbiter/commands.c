@@ -212,7 +212,7 @@ static void drain_worker(struct arbiter *a, struct child *c, bool is_quick)
     if (graceful && phase == TR_DRAINING)
         return; /* on its way already, and perhaps handing over */
     if (!has_heir)
-        children_tell(c, "stop", &graceful);
+        children_send(c, "stop", 0, json_pack("{s:b}", "graceful", graceful));
     engine_post(
         a, &(struct tr_event){.kind = has_heir ? TR_EV_WANTS_HEIR : TR_EV_DRAINS, .proc = c->proc});
 }

@@ -1,6 +1,7 @@
 /*
  * The arbiter's structs as JSON, and back. Runs in both images: the old one packs, the new one
- * unpacks. Each object of the state is a table of members that one or two structs have.
+ * unpacks. Each object of the state is a table of members that one or two structs have. The file is
+ * long because both ways stand beside each other: what only one of them knew would be lost.
  */
 #include "arbiter/upgrade_state.h"
 

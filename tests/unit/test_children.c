@@ -238,12 +238,12 @@ static void children_reap__child_is_no_worker__reported_as_another(void **state)
     assert_int_equal(WEXITSTATUS(f->status), 7);
 }
 
-static void children_tell__process_is_gone__refused(void **state)
+static void children_send__process_is_gone__refused(void **state)
 {
     struct fixture *f = *state;
 
     await_end(f, spawn(f, 0));
-    assert_int_equal(children_tell(&f->a.children[0], "run", NULL), -EPIPE);
+    assert_int_equal(children_send(&f->a.children[0], "run", 0, NULL), -EPIPE);
 }
 
 static int setup_ready(void **state)
@@ -264,7 +264,7 @@ int main(void)
         TEST(on_message__in_anothers_name__not_heard_and_killed),
         TEST(on_message__refused_by_the_owner__killed_and_heard_no_more),
         TEST(children_reap__child_is_no_worker__reported_as_another),
-        TEST(children_tell__process_is_gone__refused),
+        TEST(children_send__process_is_gone__refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
