@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/limits.h"
+#include "base/reap.h"
 #include "base/signals.h"
 #include "base/util.h"
 
@@ -229,6 +230,17 @@ static int prepare(struct arbiter *a, struct config *config)
     return 0;
 }
 
+/* Of what was to end already, such as the guard of an exec, nothing is left behind. */
+static void reap_rest(void)
+{
+    const uint64_t deadline_ms = clock_mono_ms() + REAP_KILLED_MS;
+    int status;
+
+    do
+        status = -1;
+    while (reap_by(-1, deadline_ms, &status) && status != -1);
+}
+
 void arbiter_fini(struct arbiter *a)
 {
     if (a->loop) {
@@ -252,6 +264,7 @@ void arbiter_fini(struct arbiter *a)
     sinks_fini(&a->sinks);
     if (a->loop)
         ev_loop_destroy(a->loop);
+    reap_rest();
 }
 
 int arbiter_serve(struct arbiter *a)
