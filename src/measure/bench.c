@@ -667,7 +667,7 @@ int bench_measure(const struct bench_options *o, bench_on_tick *on_tick, void *d
                   struct bench_result *ret)
 {
     struct bench *b = calloc(1, sizeof(*b));
-    int rc = 0;
+    int rc;
 
     if (!b)
         return -ENOMEM;
@@ -675,7 +675,8 @@ int bench_measure(const struct bench_options *o, bench_on_tick *on_tick, void *d
     b->options.threads = MIN(o->threads, o->connections);
     if (o->count)
         b->options.threads = (unsigned)MIN((uint64_t)b->options.threads, o->count);
-    for (unsigned i = 0; rc == 0 && i < b->options.threads; i++)
+    rc = load_prepare(b, 0);
+    for (unsigned i = 1; rc == 0 && i < b->options.threads; i++)
         rc = load_prepare(b, i);
     if (rc == 0)
         rc = bench_run_threads(b);
