@@ -35,7 +35,7 @@ start()
     server=$!
     read -r -t 20 address <"$tmp/ready" || fail 'echo-arbiter does not start'
     address=$(grep -oE '127\.0\.0\.1:[0-9]+' <<<"$address" | head -n 1)
-    pids=$(pgrep -P "$server" | paste -sd,)
+    pids=$(pgrep -P "$server" -f 'worker\.' | paste -sd,)
 }
 
 # Of all workers: nanoseconds of CPU, and times that they slept and were woken

@@ -31,9 +31,11 @@ def program(name):
     return os.path.join(build, "tests/bench", name)
 
 
-def children(pid):
-    out = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
-    return [int(p) for p in out.split()]
+def worker_pids(control):
+    """Their pids. The arbiter has other children, too, such as the writer of its log."""
+    out = subprocess.run([f"{build}/echo-client", "-C", control, "--timeout", "60", "--json", "actors"],
+                         stdout=subprocess.PIPE, check=True)
+    return [a["pid"] for a in json.loads(out.stdout) if a["id"].startswith("worker.")]
 
 
 def free_port():
@@ -64,7 +66,7 @@ class Server:
             line = os.read(r, 4096).decode() if select.select([r], [], [], patience)[0] else ""
             os.close(r)
             self.address = re.search(r"127\.0\.0\.1:\d+", line)[0]
-            self.pids = children(self.process.pid)
+            self.pids = worker_pids(os.path.join(tmp.name, "control"))
         else:
             port = free_port()
             self.process = subprocess.Popen([*wrapper, *self.argv, str(port)], **options)

@@ -106,6 +106,12 @@ children()
     pgrep -P "$server"
 }
 
+# The writer of the log is a child, too.
+workers()
+{
+    pgrep -P "$server" -f 'worker\.'
+}
+
 # Connections of each worker, a line each
 loads()
 {
@@ -197,7 +203,7 @@ are_gone()
 
 are_workers()
 {
-    [ "$(children | wc -l)" = "$1" ]
+    [ "$(workers | wc -l)" = "$1" ]
 }
 
 # What the arbiter calls even
@@ -257,7 +263,7 @@ event()
 {
     local name=$1 ms cpu moved echoed lost wrong waits p50 p99 p999 most m50 m99
     shift
-    old=$(children)
+    old=$(workers)
     moved=$(total moved_in)
     ask probe
     sleep 0.5
