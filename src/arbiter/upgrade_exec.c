@@ -272,9 +272,8 @@ static bool is_quiet(const struct arbiter *a)
 {
     if (transition_is_due(a->engine))
         return false;
-    for (uint32_t i = 0; i < a->n_children_used; i++)
-        if (a->children[i].pid && !a->children[i].mailbox.is_closed &&
-            a->children[i].mailbox.n_queued > 0)
+    for_each_child (a, c)
+        if (!c->mailbox.is_closed && c->mailbox.n_queued > 0)
             return false;
     return true;
 }
@@ -284,8 +283,10 @@ bool upgrade_step(struct arbiter *a)
     struct upgrade *u = &a->upgrade;
     sigset_t mask;
 
-    if (transition_is_stopped(a->engine) || !u->exec)
+    if (transition_is_stopped(a->engine))
         return false;
+    if (!u->exec) /* called off by what was handled after the timer, in the loop's last turn */
+        return true;
     /* From now on signals stay pending over the exec. Those that libev has taken already, and all
      * that is readable, are handled first: they may even call it off. */
     signals_block_all(&mask);

@@ -143,9 +143,22 @@ static void upgrade_phases__each_cell__as_the_code(void **state UNUSED)
     }
 }
 
+/* The timer that leaves the loop and a stop come in one turn of it. */
+static void upgrade_step__called_off_while_the_loop_is_left__goes_on(void **state UNUSED)
+{
+    struct arbiter a;
+
+    build(&a, "");
+    bring_to(&a, "due");
+    happen(&a, "stop");
+    assert_true(upgrade_step(&a));
+    inherited_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(upgrade_step__called_off_while_the_loop_is_left__goes_on),
         cmocka_unit_test(upgrade_phases__each_cell__as_the_code),
     };
 
