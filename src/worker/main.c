@@ -20,8 +20,8 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "worker/fatal.h"
-#include "worker/worker_impl.h"
 #include "worker/recycle.h"
+#include "worker/worker_impl.h"
 
 static void on_beat(struct heartbeat *h)
 {

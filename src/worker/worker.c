@@ -167,8 +167,3 @@ void worker_run(struct worker *w)
     rescue_start(&w->rescue, w->boot->rescue_recv_fd, &w->acceptor, false);
     acceptor_run(&w->acceptor);
 }
-
-void worker_quit(struct worker *w)
-{
-    ev_break(w->loop, EVBREAK_ALL);
-}

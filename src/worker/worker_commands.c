@@ -82,7 +82,7 @@ static json_t *do_stop(struct worker *w, const struct request *r)
     /* Without room for the descriptors nothing can be given now: the arbiter hears that, and offers
      * again. */
     if (graceful && !json_is_true(graceful))
-        worker_quit(w);
+        ev_break(w->loop, EVBREAK_ALL);
     else if (json_array_size(json_object_get(r->args, "to")) > 0)
         worker_move_all(w, r->fds, r->n_fds);
     else

@@ -14,8 +14,8 @@
 #include "net/conn.h"
 #include "worker/accept.h"
 #include "worker/heartbeat.h"
-#include "worker/rescue.h"
 #include "worker/moves.h"
+#include "worker/rescue.h"
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
@@ -50,9 +50,8 @@ void worker_set_state(struct worker *w, enum actor_state state);
 /* worker_run - begin to accept */
 void worker_run(struct worker *w);
 
-/* worker_drain - accept no more, finish what is begun, then end; worker_quit - end at once */
+/* worker_drain - accept no more, finish what is begun, then end */
 void worker_drain(struct worker *w);
-void worker_quit(struct worker *w);
 
 /* worker_move_all - accept no more, give all connections away over @fds, which are taken over, and
  * end; with what stays go on serving until the arbiter, who is told, says drain or move again
@@ -76,7 +75,7 @@ void worker_ask_for_heir(struct worker *w, const char *reason);
  * logged. */
 int worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args);
 
-/* commands.c */
+/* worker_commands.c */
 
 /*
  * worker_command - do what a message of the arbiter says, and reply if it asks for one
