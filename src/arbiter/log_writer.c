@@ -36,7 +36,7 @@ struct log_writer {
     struct log target; /* fd -1 = could not be opened: to be tried again */
     bool must_reopen; /* the last try has failed: lines go on into the old file, if there is one */
     uint64_t retry_ms; /* then: when to try again */
-    uint64_t question; /* the last that was asked; 0 = by a version that has no numbers */
+    uint64_t question; /* the last that was asked */
     counter_t dropped; /* lines that the target has not taken */
     uint64_t reported; /* of them, to the arbiter */
     int control_fd; /* -1 = the arbiter is gone */
@@ -186,10 +186,7 @@ static int open_and_tell(struct log_writer *w)
     }
     w->must_reopen = rc < 0;
     w->retry_ms = clock_mono_ms() + LOG_WRITER_RETRY_MS;
-    if (w->question)
-        log_writer_say(w->control_fd, "opened %" PRIu64 " %d %s%s", w->question, -rc, why, effect);
-    else
-        log_writer_say(w->control_fd, "open %d %s", -rc, why);
+    log_writer_say(w->control_fd, "opened %" PRIu64 " %d %s%s", w->question, -rc, why, effect);
     return rc;
 }
 
@@ -302,9 +299,8 @@ static bool obey(struct log_writer *w)
     if (n <= 0)
         return true;
     text[n] = '\0';
-    if (strncmp(text, "reopen", strlen("reopen")) == 0) {
-        w->question = 0;
-        num_parse_u64(text + MIN(n, (ssize_t)strlen("reopen ")), 1, UINT64_MAX, &w->question);
+    if (strncmp(text, "reopen ", strlen("reopen ")) == 0) {
+        num_parse_u64(text + strlen("reopen "), 1, UINT64_MAX, &w->question);
         if (w->target.fd >= 0)
             pass_on(w);
         open_and_tell(w);

@@ -9,7 +9,7 @@
  *   writer -> arbiter   "opened Q N TEXT"  a target has been opened (N = 0), or not: errno and why
  *                       "lost N"           lines that nobody writes any more, since the last report
  * Q is the number of the question that the writer has answered last, also when it has tried again
- * of itself. An arbiter of the version before asks "reopen" and understands "open N TEXT".
+ * of itself.
  */
 #ifndef ARBITER_LOG_WRITER_H
 #define ARBITER_LOG_WRITER_H
@@ -25,7 +25,7 @@ struct log_writer_options {
     int pipe_fd; /* borrowed: reading end, not blocking; lines are written to it whole */
     uint64_t question; /* that its first opening answers, from 1 */
     bool is_daemon; /* standard error leads nowhere */
-    bool is_first; /* to open this target: a failure is the arbiter's to judge, and ends it */
+    bool is_first; /* to open this target: a failure ends the writer, and the arbiter decides */
     bool is_last; /* the target takes nothing any more: it only says how many lines are lost */
 };
 

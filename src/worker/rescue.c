@@ -123,7 +123,7 @@ static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, s
 /* Returns whether there may be more. */
 static bool take_batch(struct rescue *r)
 {
-    struct conn_batch head = {0}; /* an older image's is shorter */
+    struct conn_batch head = {0}; /* a damaged process may have sent less */
     struct fdpass got;
 
     if (receive_marked(r, &head, &got) < 0)

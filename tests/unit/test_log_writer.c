@@ -116,29 +116,6 @@ static void log_writer__last_of_a_target__only_says_what_is_lost(void **state UN
     close(fd);
 }
 
-/* The version before has no numbers, and may get such a writer if an upgrade to this one fails. */
-static void log_writer__asked_without_a_number__answers_so(void **state UNUSED)
-{
-    int ends[2], fd, status;
-    pid_t pid;
-    FILE *f;
-
-    assert_int_equal(make_pipe(ends), 0);
-    f = start(&(struct log_writer_options){.path = "", .pipe_fd = ends[0], .question = 1}, &pid,
-              &fd);
-    must_say(fd, "opened 1 0 ");
-    assert_true(log_writer_say(fd, "reopen"));
-    must_say(fd, "open 0 ");
-    assert_true(log_writer_say(fd, "reopen %d", 17));
-    must_say(fd, "opened 17 0 ");
-    close(ends[1]);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-    fclose(f);
-    close(ends[0]);
-    close(fd);
-}
-
 static void log_writer__orphan_hangs_in_open__ends(void **state UNUSED)
 {
     pid_t arbiter, pid;
@@ -169,7 +146,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(log_writer__never_opened__lost_lines_are_counted_and_said),
         cmocka_unit_test(log_writer__last_of_a_target__only_says_what_is_lost),
-        cmocka_unit_test(log_writer__asked_without_a_number__answers_so),
         cmocka_unit_test(log_writer__orphan_hangs_in_open__ends),
     };
 
