@@ -209,7 +209,7 @@ static void on_told(struct transition *t, uint64_t now_ms, const struct tr_event
         proc_time_to_drain(t, ev->proc, now_ms);
 }
 
-static void on_recycle(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
+static void on_wants_heir(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
     if (t->procs[ev->proc].phase == TR_RUNNING && proc_role(t, ev->proc) == TR_LIVE)
@@ -254,11 +254,16 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
 {
     typedef void handler(struct transition *, uint64_t, const struct tr_event *);
     static handler *const handlers[] = {
-        [TR_EV_TICK] = on_tick,          [TR_EV_RELOAD] = on_reload,
-        [TR_EV_SCALE] = on_scale,        [TR_EV_READY] = on_ready,
-        [TR_EV_DRAINS] = on_drains,      [TR_EV_TOLD] = on_told,
-        [TR_EV_WANTS_HEIR] = on_recycle, [TR_EV_EXITED] = on_exited,
-        [TR_EV_STOP] = on_stop,          [TR_EV_FORK_FAILED] = on_fork_failed,
+        [TR_EV_TICK] = on_tick,
+        [TR_EV_RELOAD] = on_reload,
+        [TR_EV_SCALE] = on_scale,
+        [TR_EV_READY] = on_ready,
+        [TR_EV_DRAINS] = on_drains,
+        [TR_EV_TOLD] = on_told,
+        [TR_EV_WANTS_HEIR] = on_wants_heir,
+        [TR_EV_EXITED] = on_exited,
+        [TR_EV_STOP] = on_stop,
+        [TR_EV_FORK_FAILED] = on_fork_failed,
     };
     if ((size_t)ev->kind >= ARRAY_SIZE(handlers) || ev->proc >= t->n_procs)
         return;
@@ -566,7 +571,6 @@ static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)
     if (t->mode == TR_MODE_SERVE) {
         if (!is_hopeless(t))
             return false;
-        t->is_given_up = true;
         stop_within(t, TR_MODE_QUICK, deadline_after(now_ms, TR_QUICK_GRACE_MS));
         return say_of_set(t, a, TR_GIVE_UP, t->live.revision);
     }

@@ -96,7 +96,6 @@ struct transition {
     uint32_t failed_proc, failed_slot;
     bool is_commit_due; /* all of `next` were ready: no way back */
     bool has_served; /* every worker of the first set has been ready */
-    bool is_given_up;
     bool is_stopped;
     uint32_t top; /* procs from here on are free */
     uint32_t free_from; /* procs before this one are not */
