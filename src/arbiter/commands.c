@@ -256,7 +256,6 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
 static bool note(struct arbiter *a, const char *actor, json_t *info)
 {
     json_t *text = json_pack("{s:O,s:I}", "info", info, "at_ms", (json_int_t)clock_mono_ms());
-
     bool has_room = json_object_size(a->notes) < ANSWERS_MAX || json_object_get(a->notes, actor);
 
     has_room = has_room && json_object_set(a->notes, actor, text) == 0;

@@ -216,7 +216,8 @@ void move_drain(struct arbiter *a, struct child *c)
     if (!a->is_stopping && c->n_offers <= OFFERS_MAX) {
         const bool may_wait = transition_has_time(a->engine, c->proc, clock_mono_ms());
 
-        /* What it is given now it could only send back, to one that may have to drain as well. */
+        /* A worker that takes from others waits: what they still send would only have to move
+         * again. */
         if (may_wait && (are_enough_giving(a) || is_taking(a, c))) {
             c->must_drain = true;
             return;

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 
 #include "arbiter/holder.h"
 #include "base/limits.h"
-#include <syslog.h>
 
 static bool is_listed(const struct config *c, const char *text)
 {

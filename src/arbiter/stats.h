@@ -46,9 +46,8 @@ void stats_on_exit(struct arbiter *a, struct child *c);
 /* stats_info - what `info` answers. NULL without memory. */
 json_t *stats_info(struct arbiter *a);
 
-/* stats_actors - ids and states; stats_config - one row or all: value and origin, NULL for an
- * unknown
- * @key */
+/* stats_actors - ids and states; stats_config - one row or all: value and origin; @key is
+ * one of the table, NULL = all */
 json_t *stats_actors(struct arbiter *a);
 json_t *stats_config(struct arbiter *a, const char *key);
 

@@ -144,8 +144,8 @@ static void abort_worker(struct arbiter *a, const struct child *c, const char *w
     kill(c->pid, SIGCONT);
 }
 
-/* The time before it is ready has its own limit, and one that is killed has none left. */
-static bool is_judged(const struct arbiter *a, const struct child *c)
+/* A worker that starts has boot_timeout instead, and a killed one is about to be reaped. */
+static bool must_be_checked(const struct arbiter *a, const struct child *c)
 {
     const enum tr_phase phase = transition_phase(a->engine, c->proc);
 
@@ -187,7 +187,7 @@ static void look(struct arbiter *a)
     watchdog_look(&a->watchdog, now_ns, boot_clock_ns(), idle_ms);
     stats_count(a);
     for_each_child (a, c)
-        if (is_judged(a, c))
+        if (must_be_checked(a, c))
             check_worker(a, c);
 }
 

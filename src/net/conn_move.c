@@ -15,7 +15,8 @@ _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int
                "phases travel as they are");
 _Static_assert((int)PROTOCOL_STATE_MAX == (int)MOVED_STATE_MAX, "states travel as they are");
 
-/* Of one that ends nothing but its bytes matter, and of an idle one perhaps nothing at all. */
+/* A connection that ends needs no protocol state; an idle one needs it only if the protocol keeps
+ * state between messages. */
 static bool has_state(const struct conn *c)
 {
     const struct protocol *p = conn_set_of(c)->binding.protocol;

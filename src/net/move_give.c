@@ -345,7 +345,8 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
     }
 }
 
-/* Not for lack of room for so many: there is one among them that the taker cannot have. */
+/* The taker has refused a batch that it has room for: one of its connections must be the reason.
+ * Smaller batches find out which. */
 static void on_unwanted(struct move_out *t, struct move_lane *lane, uint32_t count)
 {
     if (count > 1)

@@ -17,7 +17,7 @@ void room_init(struct buffer_pool *pool, size_t max_buffered)
 /* Would a holder with that pace make way for another with as large a block? */
 static bool pace_is_slow(struct room_pace pace)
 {
-    return pace.age_ms >= ROOM_JUDGE_MS &&
+    return pace.age_ms >= ROOM_MEASURE_MS &&
            pace.moved_bytes < pace.age_ms * ROOM_SLOW_BYTES_S / 1000;
 }
 
@@ -40,7 +40,7 @@ struct candidate {
 
 /*
  * Those that were looked at and are not slow go to the end of the list: the next look sees others.
- * A holder that has been fast for long enough is judged anew from now on.
+ * The pace of a holder that has been fast for long enough is measured anew from now on.
  */
 static struct candidate find_slowest(struct list *held, const void *asker,
                                      const struct room_holders *holders)
@@ -60,7 +60,7 @@ static struct candidate find_slowest(struct list *held, const void *asker,
             found.is_slow = pace_is_slow(pace);
             if (found.is_slow || !found.block)
                 found.block = block;
-            if (!found.is_slow && pace.age_ms >= ROOM_JUDGE_MS)
+            if (!found.is_slow && pace.age_ms >= ROOM_MEASURE_MS)
                 holders->mark(block);
         }
         if (block == last)

@@ -25,7 +25,7 @@ enum {
     ROOM_SMALL_SHARE = 1024, /* a small block is at most one part in so many, and ... */
     ROOM_SMALL_MAX_BYTES = 65536,
     ROOM_SLOW_BYTES_S = 65536, /* who moves less is slow, if somebody needs the room */
-    ROOM_JUDGE_MS = 1000, /* the least time after which somebody may be called slow */
+    ROOM_MEASURE_MS = 1000, /* the least time after which somebody may be called slow */
     ROOM_LEAST_BYTES_S = 1024, /* who moves less is ended, whether room is needed or not */
     ROOM_LOOKS = 16, /* holders of one size that are looked at, at most, to find a slow one */
 };

@@ -178,7 +178,7 @@ static void room__all_hold_as_much__only_a_slow_one_makes_way(void **state UNUSE
     begin(16 * MIB);
     for (int i = 0; i < 12; i++)
         assert_int_equal(hold(&h[i], fit(MIB)), 0);
-    now_ms += ROOM_JUDGE_MS - 1;
+    now_ms += ROOM_MEASURE_MS - 1;
     assert_int_equal(hold(&h[12], fit(MIB)), -ENOBUFS); /* nobody has had its second */
     now_ms += 1;
     for (int i = 0; i < 12; i++)
