@@ -63,7 +63,7 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "arbiter.max_requests", COUNT(max_requests), .min = 0, .max = 4294967295,
         .reload = RELOAD_WORKERS, .initial = "0",
         .allowed = "a whole number from 0 to 4294967295",
-        .help = "messages after which a worker is replaced, give or take a fifth; 0 = never" },
+        .help = "messages after which a worker is replaced, give or take a third; 0 = never" },
     [CONFIG_MAX_MEMORY] = {
         .name = "arbiter.max_memory", SIZE(max_memory), .min = 0, .max = 1ull << 40,
         .reload = RELOAD_WORKERS, .initial = "0",
