@@ -52,7 +52,6 @@ struct move_lane {
     struct move_flight flights[MOVE_UNANSWERED_MAX]; /* of batch id modulo that */
     uint8_t first_mark; /* of what was idle in flights[0]; 0 = it has none */
     size_t n_given; /* connections sent, and not refused or come back */
-    size_t quota; /* of `left`: to be sent this way */
     uint32_t room; /* what the taker said last */
     unsigned quiet_pulses; /* since it said something */
     unsigned n_unwanted; /* single connections refused one after the other */
@@ -81,7 +80,6 @@ struct move_out {
     uint64_t took_ns; /* when it is done */
     bool is_all; /* nobody is to stay */
     bool is_exhausted; /* there is none that could be sent */
-    bool is_share_due; /* the quotas have to be parted anew */
     bool is_sending; /* there may be more to send */
     bool is_done; /* every batch is answered: move_out_fini, outside of on_change */
 };

@@ -167,50 +167,30 @@ static int post_batch(struct move_out *t, struct move_lane *lane, const struct m
 
 /* --- who of several takers gets how many ------------------------------------------------------ */
 
-/* Who takes part in what is left: quick ones if there are any, and none that has its share already.
- * Returns how many, and what they have and get together. */
-static size_t choose_sharers(const struct move_out *t, bool *is_in, size_t *ret_total)
+/*
+ * How many of what is left go over @lane, so that in the end all takers have been given as many. A
+ * slow taker gets none while there is a quick one.
+ */
+static size_t share_of(const struct move_out *t, const struct move_lane *lane)
 {
-    bool is_any_quick = false, has_changed = true;
-    size_t n = 0;
+    size_t n = 0, rank = 0, total = t->left, fair;
+    bool is_any_quick = false;
 
     for (size_t k = 0; k < t->n_lanes; k++)
         is_any_quick |= lane_is_open(&t->lanes[k]) && !lane_is_slow(&t->lanes[k]);
-    *ret_total = t->left;
+    if (!lane_is_open(lane) || (is_any_quick && lane_is_slow(lane)))
+        return 0;
     for (size_t k = 0; k < t->n_lanes; k++) {
-        is_in[k] = lane_is_open(&t->lanes[k]) && (!is_any_quick || !lane_is_slow(&t->lanes[k]));
-        n += is_in[k];
-        *ret_total += is_in[k] ? t->lanes[k].n_given : 0;
-    }
-    while (has_changed) {
-        has_changed = false;
-        for (size_t k = 0; k < t->n_lanes; k++) {
-            if (!is_in[k] || t->lanes[k].n_given <= *ret_total / n)
-                continue;
-            is_in[k] = false;
-            n--;
-            *ret_total -= t->lanes[k].n_given;
-            has_changed = true;
-        }
-    }
-    return n;
-}
+        const struct move_lane *other = &t->lanes[k];
 
-/* Part what is left so that in the end all takers have been given as many. */
-static void share_out(struct move_out *t)
-{
-    bool is_in[MOVE_LANES_MAX];
-    size_t total, i = 0;
-    const size_t n = choose_sharers(t, is_in, &total);
-
-    t->is_share_due = false;
-    for (size_t k = 0; k < t->n_lanes; k++) {
-        struct move_lane *lane = &t->lanes[k];
-
-        lane->quota = 0;
-        if (is_in[k])
-            lane->quota = total / n + (i++ < total % n) - lane->n_given;
+        if (!lane_is_open(other) || (is_any_quick && lane_is_slow(other)))
+            continue;
+        rank += other < lane;
+        n++;
+        total += other->n_given;
     }
+    fair = total / n + (rank < total % n);
+    return fair > lane->n_given ? MIN(fair - lane->n_given, t->left) : 0;
 }
 
 /* --- giving ----------------------------------------------------------------------------------- */
@@ -243,7 +223,7 @@ static void resume(struct move_out *t, struct move_flight *f)
 static int send_batch(struct move_out *t, struct move_lane *lane)
 {
     struct move_flight *f = lane_flight(lane, lane->rules.sent + 1);
-    const size_t room = MIN(lane->quota, room_of(lane));
+    const size_t room = MIN(share_of(t, lane), room_of(lane));
     int rc;
 
     collect_batch(t, f, MIN(room, t->batch_max));
@@ -254,7 +234,6 @@ static int send_batch(struct move_out *t, struct move_lane *lane)
         resume(t, f);
         return rc;
     }
-    lane->quota -= f->count;
     lane->n_given += f->count;
     t->left -= f->count;
     t->flight_bytes += f->bytes;
@@ -291,7 +270,6 @@ static void on_cannot_send(struct move_out *t, struct move_lane *lane, int error
     case -ECONNRESET:
     case -ENOTCONN: /* reading finds what it has answered, and the end */
         giving_close(&lane->rules);
-        t->is_share_due = true;
         return;
     case -EAGAIN:
         watch(lane, EV_READ | EV_WRITE);
@@ -307,8 +285,8 @@ static void on_cannot_send(struct move_out *t, struct move_lane *lane, int error
 
 static void fill(struct move_out *t, struct move_lane *lane)
 {
-    while (giving_may_send(&lane->rules) && has_more(t) && lane->quota > 0 && room_of(lane) > 0 &&
-           t->flight_bytes < MOVE_FLIGHT_BYTES) {
+    while (giving_may_send(&lane->rules) && has_more(t) && share_of(t, lane) > 0 &&
+           room_of(lane) > 0 && t->flight_bytes < MOVE_FLIGHT_BYTES) {
         const int rc = send_batch(t, lane);
 
         if (rc < 0) {
@@ -316,10 +294,23 @@ static void fill(struct move_out *t, struct move_lane *lane)
             return;
         }
     }
-    if (lane->rules.phase == GIVING_OPEN && lane->room == 0 &&
-        giving_unanswered(&lane->rules) == 0) {
+    if (lane->rules.phase == GIVING_OPEN && lane->room == 0 && giving_unanswered(&lane->rules) == 0)
         giving_close(&lane->rules);
-        t->is_share_due = true;
+}
+
+/* A taker that turns out to be full, or gone, leaves its share to all the others. */
+static void fill_all(struct move_out *t)
+{
+    bool has_closed = true;
+
+    while (has_closed) {
+        has_closed = false;
+        for (size_t i = 0; i < t->n_lanes; i++) {
+            const bool was_open = lane_is_open(&t->lanes[i]);
+
+            fill(t, &t->lanes[i]);
+            has_closed |= was_open && !lane_is_open(&t->lanes[i]);
+        }
     }
 }
 
@@ -333,7 +324,6 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
         t->left += f->count;
         lane->n_given -= f->count;
         resume(t, f);
-        t->is_share_due = true;
         return;
     }
     t->n_moved += f->count;
@@ -362,7 +352,6 @@ static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
     const uint32_t count = lane_flight(lane, id)->count;
 
     lane->room = answer->room;
-    t->is_share_due |= lane_is_slow(lane); /* it is back */
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;
     if (outcome == GIVING_RELEASE)
@@ -371,8 +360,6 @@ static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
         on_unwanted(t, lane, count);
     if (outcome != GIVING_NOTHING)
         settle_flight(lane, id, outcome);
-    else if (!lane_is_open(lane))
-        t->is_share_due = true;
 }
 
 static void close_lane(struct move_lane *lane)
@@ -447,17 +434,10 @@ static void end_giving(struct move_out *t)
 static void give_more(struct move_out *t)
 {
     bool is_any_open = false, is_quick_awaited = false, is_unanswered = false;
-    bool is_filled = false;
 
     if (t->is_done)
         return;
-    while (t->is_share_due || !is_filled) {
-        if (t->is_share_due)
-            share_out(t);
-        for (size_t i = 0; i < t->n_lanes; i++)
-            fill(t, &t->lanes[i]);
-        is_filled = true;
-    }
+    fill_all(t);
     for (size_t i = 0; i < t->n_lanes; i++) {
         const struct move_lane *lane = &t->lanes[i];
 
@@ -490,7 +470,6 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
             on_answer(t, lane, oldest, &answer, outcome);
             continue;
         }
-        t->is_share_due = true;
         if (outcome == GIVING_NOTHING) {
             close_lane(lane);
             break;
@@ -515,8 +494,7 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
         struct move_lane *lane = &t->lanes[i];
 
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
-        if (lane_is_awaited(lane) && ++lane->quiet_pulses == MOVE_SLOW_PULSES)
-            t->is_share_due = true;
+        lane->quiet_pulses += lane_is_awaited(lane);
     }
     if (!is_unanswered && ++t->stuck_pulses >= MOVE_STUCK_PULSES)
         for (size_t i = 0; i < t->n_lanes; i++)
@@ -556,7 +534,6 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
         move_out_fini(t);
         return -ENOMEM;
     }
-    t->is_share_due = true;
     ev_timer_start(set->loop, &t->pulse);
     start_retry(t, 0);
     return 0;
