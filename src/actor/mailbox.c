@@ -19,8 +19,9 @@
 
 #define RETRY_SECONDS 0.05
 
+/* One encoded message that waits to be sent. */
 struct mailbox_item {
-    struct mailbox_item *next;
+    struct list link;
     size_t n_fds;
     int fds[MAILBOX_FDS_MAX]; /* owned duplicates */
     size_t len;
@@ -38,8 +39,14 @@ int mailbox_pair(int ret_fds[2])
 
 /* --- queue ------------------------------------------------------------------------------------ */
 
+static struct mailbox_item *queue_head(struct mailbox *mb)
+{
+    return container_of(mb->queue.next, struct mailbox_item, link);
+}
+
 static void item_free(struct mailbox_item *item)
 {
+    list_remove(&item->link);
     for (size_t i = 0; i < item->n_fds; i++)
         fds_close(&item->fds[i]);
     free(item);
@@ -51,7 +58,7 @@ static int item_new(const char *data, size_t len, const int *fds, size_t n_fds,
     struct mailbox_item *item = malloc(sizeof(*item) + len);
     if (!item)
         return -ENOMEM;
-    item->next = NULL;
+    list_init(&item->link);
     item->len = len;
     item->n_fds = 0;
     memcpy(item->data, data, len);
@@ -68,29 +75,15 @@ static int item_new(const char *data, size_t len, const int *fds, size_t n_fds,
     return 0;
 }
 
-static void queue_append(struct mailbox *mb, struct mailbox_item *item)
-{
-    if (mb->tail)
-        mb->tail->next = item;
-    else
-        mb->head = item;
-    mb->tail = item;
-    mb->n_queued++;
-}
-
 static void queue_drop_head(struct mailbox *mb)
 {
-    struct mailbox_item *item = mb->head;
-    mb->head = item->next;
-    if (!mb->head)
-        mb->tail = NULL;
     mb->n_queued--;
-    item_free(item);
+    item_free(queue_head(mb));
 }
 
 static void queue_drop_all(struct mailbox *mb)
 {
-    while (mb->head)
+    while (mb->n_queued > 0)
         queue_drop_head(mb);
 }
 
@@ -134,8 +127,9 @@ static void close_with(struct mailbox *mb, int error)
 static void flush(struct mailbox *mb)
 {
     int r = 0;
-    while (mb->head && r == 0) {
-        r = fdpass_send(mb->fd, mb->head->data, mb->head->len, mb->head->fds, mb->head->n_fds);
+    while (mb->n_queued > 0 && r == 0) {
+        const struct mailbox_item *item = queue_head(mb);
+        r = fdpass_send(mb->fd, item->data, item->len, item->fds, item->n_fds);
         if (r == 0)
             queue_drop_head(mb);
     }
@@ -165,7 +159,7 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
         return r;
 
     int blocked = -EAGAIN;
-    if (!mb->head) {
+    if (mb->n_queued == 0) {
         r = fdpass_send(mb->fd, data, len, fds, n_fds);
         if (r == 0)
             return 0;
@@ -180,8 +174,8 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
     r = item_new(data, len, fds, n_fds, &item);
     if (r < 0)
         return r;
-    queue_append(mb, item);
-    if (mb->head == item)
+    list_append(&mb->queue, &item->link);
+    if (++mb->n_queued == 1)
         await_room(mb, blocked);
     return 0;
 }
@@ -287,6 +281,7 @@ void mailbox_start(struct mailbox *mb, struct ev_loop *loop, int fd, mailbox_on_
         return;
     mailbox_stop(mb);
     *mb = (struct mailbox){.loop = loop, .fd = fd, .on_message = on_message, .on_close = on_close};
+    list_init(&mb->queue);
     ev_io_init(&mb->io, on_io, fd, EV_READ);
     ev_timer_init(&mb->retry, on_retry, 0., 0.);
     ev_io_start(loop, &mb->io);

@@ -8,13 +8,13 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/list.h"
 #include "wire/message.h"
 
 enum { MAILBOX_FDS_MAX = 8, MAILBOX_QUEUE_MAX = 256, MAILBOX_BATCH = 16 };
 
 struct log;
 struct mailbox;
-struct mailbox_item; /* one encoded message that waits to be sent */
 
 /*
  * on_message - @m borrowed for the call. @fds owned by the callee: it takes one by setting it to
@@ -34,8 +34,7 @@ struct mailbox {
     int fd; /* owned */
     mailbox_on_message *on_message;
     mailbox_on_close *on_close;
-    struct mailbox_item *head; /* owned, oldest first */
-    struct mailbox_item *tail;
+    struct list queue; /* owned: encoded messages that wait to be sent, oldest first */
     size_t n_queued; /* at most MAILBOX_QUEUE_MAX */
     bool is_closed;
 };

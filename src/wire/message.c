@@ -5,10 +5,10 @@
 #include "wire/message.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/util.h"
 
 #define ID_LIMIT (UINT64_C(1) << 53) /* above it JSON readers lose digits */
 
@@ -69,35 +69,25 @@ static bool is_terminated_name(const char *s, bool may_have_dots)
 
 int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_len)
 {
-    char head[256];
+    json_t *root;
+    size_t len;
 
     if (!is_terminated_name(m->command, false) || !is_terminated_name(m->sender, true) ||
         !is_terminated_name(m->target, true) || m->id >= ID_LIMIT ||
         (m->args && !json_is_object(m->args)))
         return -EINVAL;
-    if (size > MESSAGE_MAX_BYTES)
-        size = MESSAGE_MAX_BYTES;
-
-    /* Names need no escapes. */
-    size_t len = (size_t)snprintf(head, sizeof(head),
-                                  "{\"command\":\"%s\",\"id\":%" PRIu64
-                                  ",\"sender\":\"%s\",\"target\":\"%s\",\"args\":",
-                                  m->command, m->id, m->sender, m->target);
-    if (size < len + sizeof("{}}") - 1)
-        return -EMSGSIZE;
-    memcpy(buf, head, len);
-    size_t room = size - len - 1;
-    size_t args_len = 2;
-    if (m->args)
-        args_len = json_dumpb(m->args, buf + len, room, JSON_COMPACT);
-    else
-        memcpy(buf + len, "{}", 2);
-    if (args_len == 0)
+    root = json_pack("{s:s,s:I,s:s,s:s,s:o}", "command", m->command, "id", (json_int_t)m->id,
+                     "sender", m->sender, "target", m->target, "args",
+                     m->args ? json_incref(m->args) : json_object());
+    if (!root)
+        return -ENOMEM;
+    size = MIN(size, (size_t)MESSAGE_MAX_BYTES);
+    len = json_dumpb(root, buf, size, JSON_COMPACT);
+    json_decref(root);
+    if (len == 0)
         return -EINVAL;
-    if (args_len > room)
+    if (len > size)
         return -EMSGSIZE;
-    len += args_len;
-    buf[len++] = '}';
     if (!message_is_bounded(buf, len))
         return -EINVAL;
     *ret_len = len;

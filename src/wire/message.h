@@ -34,8 +34,8 @@ void message_fini(struct message *m);
 
 /*
  * message_encode - @buf of MESSAGE_MAX_BYTES is always enough or the message is refused
- * Compact UTF-8. Returns 0, -EINVAL (a name is malformed, args is no object or nested too deep) or
- * -EMSGSIZE.
+ * Compact UTF-8. Returns 0, -EINVAL (a name is malformed, args is no object or nested too deep),
+ * -EMSGSIZE or -ENOMEM.
  */
 int message_encode(const struct message *m, char *buf, size_t size, size_t *ret_len);
 
