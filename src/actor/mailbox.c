@@ -233,27 +233,29 @@ static int receive_one(int fd, struct message *ret_m, struct fdpass *ret)
     return r;
 }
 
-static void on_readable(struct mailbox *mb)
+/* Returns whether there may be more. */
+static bool on_readable(struct mailbox *mb)
 {
     for (int i = 0; i < MAILBOX_BATCH; i++) {
         struct message m;
         struct fdpass got;
         int r = receive_one(mb->fd, &m, &got);
         if (r == -EAGAIN)
-            return;
+            return false;
         /* Reported once, ahead of what a dying peer has sent; end of file follows. */
         if (r == -ECONNRESET)
             continue;
         if (r != 0) {
             close_with(mb, r == RECEIVED_END ? 0 : r);
-            return;
+            return false;
         }
         mb->on_message(mb, &m, got.fds, got.n_fds);
         drop_fds(got.fds, got.n_fds);
         message_fini(&m);
         if (mb->is_closed)
-            return;
+            return false;
     }
+    return true;
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
@@ -296,4 +298,15 @@ void mailbox_stop(struct mailbox *mb)
     ev_timer_stop(mb->loop, &mb->retry);
     passed_close(&mb->fd); /* unread messages go with it, and what they have passed */
     queue_drop_all(mb);
+}
+
+void mailbox_finish(struct mailbox *mb)
+{
+    unsigned batches = MAILBOX_QUEUE_MAX;
+
+    if (!mb->loop || mb->is_closed)
+        return;
+    while (on_readable(mb) && --batches)
+        ;
+    mailbox_stop(mb);
 }

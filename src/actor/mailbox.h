@@ -51,6 +51,10 @@ void mailbox_start(struct mailbox *mb, struct ev_loop *loop, int fd, mailbox_on_
                    mailbox_on_close *on_close);
 void mailbox_stop(struct mailbox *mb);
 
+/* mailbox_finish - report what a peer that has ended has still sent, then stop; not from callbacks
+ */
+void mailbox_finish(struct mailbox *mb);
+
 /*
  * mailbox_send - send now, or queue
  * @m     borrowed

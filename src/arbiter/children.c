@@ -237,19 +237,32 @@ struct child *children_find(struct arbiter *a, pid_t pid)
     return NULL;
 }
 
+/* A process that has ended and is not reaped yet: its number is still its own. 0 = there is none.
+ */
+static pid_t next_ended(void)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 ? info.si_pid : 0;
+}
+
 void children_reap(struct arbiter *a)
 {
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    while ((pid = next_ended()) > 0) {
         struct child *c = children_find(a, pid);
 
+        /* The last words of a worker may tell that its end was planned. */
+        if (c)
+            mailbox_finish(&c->mailbox);
+        if (waitpid(pid, &status, WNOHANG) != pid)
+            break;
         if (!c) {
             a->children_ops->on_other_exit(a, pid, status);
             continue;
         }
-        mailbox_stop(&c->mailbox);
         a->children_ops->on_exit(a, c, status);
         scoreboard_release(&a->scoreboard, c->proc);
         c->pid = 0;

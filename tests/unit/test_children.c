@@ -174,6 +174,18 @@ static void children_spawn__worker_speaks_and_exits__both_are_reported(void **st
     assert_true(f->n_settled > 0);
 }
 
+static void children_reap__words_not_heard_yet__heard_before_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct child *c = spawn(f, 0);
+    siginfo_t info;
+
+    assert_int_equal(waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOWAIT), 0);
+    children_reap(&f->a);
+    assert_string_equal(f->said, "ready of 2;");
+    assert_int_equal(f->n_exits, 1);
+}
+
 static void children_spawn__again_in_the_slot__next_incarnation(void **state)
 {
     struct fixture *f = *state;
@@ -259,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(children_spawn__worker_speaks_and_exits__both_are_reported),
+        TEST(children_reap__words_not_heard_yet__heard_before_the_end),
         TEST(children_spawn__again_in_the_slot__next_incarnation),
         TEST(children_kill__worker_is_deaf__ends_by_sigkill),
         TEST(on_message__in_anothers_name__not_heard_and_killed),
