@@ -374,21 +374,21 @@ static void set_alarm(struct arbiter *a, bool is_due)
 static void settle(struct arbiter *a)
 {
     struct tr_action action;
-    bool is_due = true;
+    int n_rounds = 0;
 
-    for (int i = 0; is_due && i < SETTLE_ROUNDS_MAX; i++) {
+    do {
+        ev_clear_pending(a->loop, &a->settle);
         while ((action = transition_next(a->engine, clock_mono_ms())).kind != TR_NOTHING)
             act(a, &action);
         collect_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */
             change_settle(a);
-        is_due = transition_is_due(a->engine);
-    }
+    } while (ev_is_pending(&a->settle) && ++n_rounds < SETTLE_ROUNDS_MAX);
     move_log(a);
     if (transition_is_settled(a->engine))
         answers_on_scaled(&a->answers, transition_wanted(a->engine));
-    set_alarm(a, is_due);
+    set_alarm(a, ev_clear_pending(a->loop, &a->settle) != 0);
 }
 
 static void on_settle(struct ev_loop *loop, ev_check *w UNUSED, int revents UNUSED)

@@ -16,7 +16,8 @@ struct fixture {
     struct arbiter a;
     struct revision live;
     pid_t child[CHANGE_KINDS];
-    bool ends_at_once;
+    bool ends_at_once, asks_again;
+    unsigned n_starts;
     char heard[256]; /* "KIND WHAT;" each */
     unsigned n_settled;
 };
@@ -46,9 +47,12 @@ static void hear(struct arbiter *a, const char *what)
     }                                                                                              \
     static void name##_start(struct arbiter *a)                                                    \
     {                                                                                              \
+        fixture_of(a)->n_starts++;                                                                 \
         hear(a, #name " start");                                                                   \
-        if (fixture_of(a)->ends_at_once)                                                           \
+        if (fixture_of(a)->ends_at_once || fixture_of(a)->asks_again)                              \
             change_end(a);                                                                         \
+        if (fixture_of(a)->asks_again)                                                             \
+            change_request(a, kind);                                                               \
     }                                                                                              \
     static void name##_cancel(struct arbiter *a)                                                   \
     {                                                                                              \
@@ -233,6 +237,30 @@ static void settle_soon__several_events_in_a_turn__once_and_behind_them(void **s
     assert_int_equal(f->n_settled, 1);
 }
 
+/* The arbiter's own settle, with a change that asks for itself again and again. */
+static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_turn(void **state)
+{
+    struct fixture *f = *state;
+
+    f->live.config = config_new();
+    answers_init(&f->a.answers, f->a.loop);
+    assert_int_equal(arbiter_attach(&f->a), 0);
+    f->asks_again = true;
+    change_request(&f->a, CHANGE_RELOAD);
+    ev_run(f->a.loop, EVRUN_NOWAIT); /* at its start, and by a timer of no time */
+    assert_int_equal(f->n_starts, 2 * 64);
+    ev_run(f->a.loop, EVRUN_NOWAIT);
+    assert_int_equal(f->n_starts, 3 * 64);
+    f->asks_again = false;
+    ev_run(f->a.loop, EVRUN_NOWAIT);
+    assert_int_equal(f->n_starts, 3 * 64 + 1);
+    answers_fini(&f->a.answers);
+    arbiter_detach_signals(&f->a);
+    move_fini(&f->a);
+    free(f->a.signals);
+    config_free(f->live.config);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -245,6 +273,7 @@ int main(void)
         TEST(change_settle__workers_are_changing__waits),
         TEST(change_postpone__could_not_go_on__wanted_but_not_settled_at_once),
         TEST(change_cancel__arbiter_stops__nothing_begins_any_more),
+        TEST(settle__something_is_always_posted__bounded_and_goes_on_in_the_next_turn),
         TEST(settle_soon__several_events_in_a_turn__once_and_behind_them),
     };
 
