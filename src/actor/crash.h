@@ -11,7 +11,7 @@
 enum { CRASH_FRAMES_MAX = 32, CRASH_PAYLOAD_MAX = 256 };
 
 struct crash_record {
-    uint64_t signo; /* 0 = nothing was written; set last but for the frames */
+    uint64_t signo; /* 0 = nothing was written; set after all but the frames and the payload */
     int64_t code; /* si_code: at most 0 = sent by a process */
     uint64_t sender_pid; /* of a signal that was sent */
     uint64_t address; /* si_addr of one that was not */

@@ -128,12 +128,6 @@ static void rescue_moving(const struct crash *c)
         rescue_idle(c);
 }
 
-static void record_payload(const struct crash *c, struct crash_record *r)
-{
-    r->payload_len = MIN(c->conns->serving.len, (size_t)CRASH_PAYLOAD_MAX);
-    memcpy(r->payload, c->conns->serving.data, r->payload_len);
-}
-
 static void record_crash(const struct crash *c)
 {
     const struct score_record *score = score_of(c);
@@ -148,9 +142,19 @@ static void record_crash(const struct crash *c)
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
     r->uptime_ms = uptime_ms(c);
-    if (c->conns->serving.data && c->boot->config->has_crash_payload)
-        record_payload(c, r);
     r->signo = (uint64_t)c->signo;
+}
+
+/* What it points to may be damaged memory: the signal is in the record by then, and in the log. */
+static void record_payload(const struct crash *c)
+{
+    const size_t len = MIN(c->conns->serving.len, (size_t)CRASH_PAYLOAD_MAX);
+    struct crash_record *r = record_of(c);
+
+    if (!c->conns->serving.data || !c->boot->config->has_crash_payload)
+        return;
+    memcpy(r->payload, c->conns->serving.data, len);
+    r->payload_len = len;
 }
 
 static void record_stack(const struct crash *c)
@@ -257,7 +261,8 @@ static void log_stack(const struct crash *c)
 
 /* In this order: the alarm before all else, the most fragile last. */
 static void (*const fatal_steps[])(const struct crash *c) = {
-    set_alarm, rescue_idle, rescue_moving, record_crash, log_crash, record_stack, log_stack,
+    set_alarm, rescue_idle,    rescue_moving, record_crash,
+    log_crash, record_payload, record_stack,  log_stack,
 };
 
 /*

@@ -27,12 +27,14 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/util.h"
+#include "conf/config.h"
 #include "worker/fatal.h"
 
 static struct scoreboard board;
 static struct log worker_log;
 static char dir[] = "/tmp/test_fatal.XXXXXX", path[64], text[16384];
 static volatile int *volatile nowhere;
+static const uint8_t *payload; /* of the message that is being served; NULL = none */
 
 static int set_up(void **state UNUSED)
 {
@@ -120,14 +122,18 @@ static pid_t start_crash(void (*crash)(void))
     if (pid == 0) {
         static struct actor_boot boot;
         static struct conn_set conns; /* none open */
+        static const struct config config = {.has_crash_payload = true};
 
         boot = (struct actor_boot){.id = "worker.3",
                                    .slot = 3,
                                    .incarnation = 9,
+                                   .config = &config,
                                    .scoreboard = &board,
                                    .log = &worker_log,
                                    .rescue_recv_fd = -1,
                                    .rescue_send_fd = -1};
+        conns.serving.data = payload;
+        conns.serving.len = 5;
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signals_block_all(&(sigset_t){0});
         signals_ignore_strays();
@@ -249,6 +255,39 @@ static void fatal__syslog__one_datagram_a_line(void **state UNUSED)
     log_close(&worker_log);
 }
 
+static void fatal__payload__is_in_the_record(void **state UNUSED)
+{
+    const struct crash_record *r = &scoreboard_record(&board, 0)->crash;
+
+    open_log(LOG_FORMAT_TEXT);
+    payload = (const uint8_t *)"hello";
+    crash_status(do_null);
+    payload = NULL;
+    read_log();
+    assert_int_equal(r->payload_len, 5);
+    assert_memory_equal(r->payload, "hello", 5);
+}
+
+/* Memory may be damaged, and the pointer to the message with it. */
+static void fatal__payload_cannot_be_read__the_signal_is_recorded_and_logged(void **state UNUSED)
+{
+    const struct crash_record *r = &scoreboard_record(&board, 0)->crash;
+    void *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int status;
+
+    assert_int_equal(scoreboard_assign(&board, 0, 3, 9), 0);
+    open_log(LOG_FORMAT_TEXT);
+    payload = page;
+    status = crash_status(do_null);
+    payload = NULL;
+    munmap(page, 4096);
+    read_log();
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    assert_int_equal(r->signo, SIGSEGV);
+    assert_int_equal(r->payload_len, 0);
+    must_match("msg=\"worker crashes\" signal=SEGV ");
+}
+
 /* Whoever has got the log's number since must not find a crash record in his file. */
 static void fatal__no_log__dies_all_the_same_and_writes_nowhere(void **state UNUSED)
 {
@@ -317,6 +356,8 @@ int main(void)
         cmocka_unit_test(fatal__each_signal__two_lines_and_the_death_it_means),
         cmocka_unit_test(fatal__json__every_line_parses),
         cmocka_unit_test(fatal__syslog__one_datagram_a_line),
+        cmocka_unit_test(fatal__payload__is_in_the_record),
+        cmocka_unit_test(fatal__payload_cannot_be_read__the_signal_is_recorded_and_logged),
         cmocka_unit_test(fatal__no_log__dies_all_the_same_and_writes_nowhere),
         cmocka_unit_test(fatal__full_pipe__does_not_block),
         cmocka_unit_test(fatal__stopped_then_aborted__dies_when_it_goes_on),
