@@ -291,10 +291,7 @@ static void give_up(struct arbiter *a)
     log_error(a->log, "giving up: no worker serves and the new ones keep dying",
               F_STR("hint", "the lines above say how they died"));
     a->exit_code = EX_SOFTWARE;
-    a->is_stopping = true;
-    arbiter_set_state(a, ACTOR_STOPPING);
-    change_cancel(a);
-    engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
+    arbiter_stop(a, true, "no worker serves");
 }
 
 static void act(struct arbiter *a, const struct tr_action *action)

@@ -163,8 +163,8 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->notes = json_object();
     a->rescue = calloc(TR_SLOTS_MAX + 1, sizeof(*a->rescue));
     a->crashes = calloc(1, sizeof(*a->crashes));
-    if (upgrade_init(a, options->image->path) < 0 || !a->loop || !a->engine || !a->children ||
-        !a->notes || !a->rescue || !a->crashes)
+    if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
+        !a->rescue || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     return 0;
