@@ -16,6 +16,11 @@ static int by_load(const void *x, const void *y)
     return a->proc < b->proc ? -1 : a->proc > b->proc;
 }
 
+void balance_sort(struct balance_load *loads, size_t n)
+{
+    qsort(loads, n, sizeof(*loads), by_load);
+}
+
 /* What load @i of @n sorted ones should come to: the remainder of the division stays with the most
  * loaded. */
 static uint64_t fair_share(uint64_t total, size_t n, size_t i)
@@ -30,7 +35,7 @@ size_t balance_plan(struct balance_load *loads, size_t n, struct balance_move *m
 
     if (n < 2)
         return 0;
-    qsort(loads, n, sizeof(*loads), by_load);
+    balance_sort(loads, n);
     if (loads[n - 1].connections <= loads[0].connections + loads[0].connections / 32 + 2)
         return 0;
     for (size_t i = 0; i < n; i++)

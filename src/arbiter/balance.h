@@ -15,9 +15,12 @@ struct balance_load {
 };
 
 struct balance_move {
-    uint32_t from, to; /* records */
+    uint32_t from, to; /* procs */
     uint64_t count; /* connections, above 0 */
 };
+
+/* balance_sort - the least loaded first */
+void balance_sort(struct balance_load *loads, size_t n);
 
 /*
  * balance_plan - the moves that make the loads even, if they are uneven enough to be worth it

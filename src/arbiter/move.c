@@ -33,13 +33,6 @@ static size_t staying(const struct arbiter *a, const struct child *except,
     return n;
 }
 
-static int by_load(const void *x, const void *y)
-{
-    const struct balance_load *a = x, *b = y;
-
-    return (a->connections > b->connections) - (a->connections < b->connections);
-}
-
 /* The process that has taken the same slot keeps the shares as they were; else the least loaded
  * share. */
 static size_t choose_takers(const struct arbiter *a, const struct child *giver, uint32_t *takers)
@@ -52,7 +45,7 @@ static size_t choose_takers(const struct arbiter *a, const struct child *giver, 
         if (a->children[loads[i].proc].slot == giver->slot)
             takers[n_takers++] = loads[i].proc;
     if (n_takers == 0 && n > 0) {
-        qsort(loads, n, sizeof(*loads), by_load);
+        balance_sort(loads, n);
         while (n_takers < MIN(n, (size_t)TAKERS_MAX)) {
             takers[n_takers] = loads[n_takers].proc;
             n_takers++;
