@@ -141,10 +141,13 @@ static void ping__too_late__lost_and_said(void **state)
 static size_t silence_v4(const char *addr, int *fds, size_t max)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int one = 1;
     size_t n = 1;
 
     sa.sin_port = htons((uint16_t)atoi(strrchr(addr, ':') + 1));
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* A connection of another test that has just ended may still hold the port. */
+    setsockopt(fds[0], SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     MUST(bind(fds[0], (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fds[0], 0) == 0,
          "127.0.0.1%s: %s", strrchr(addr, ':'), strerror(errno));
     for (; n < max; n++) {
