@@ -148,8 +148,10 @@ static void hold_all(struct holding *h)
         look_ns = f->reactor.now_ns + LOOK_MS * UINT64_C(1000000);
         if (n_looks++ % SHOWN_EVERY == 0)
             hold_show(h);
-        if (stop_count() > 0)
+        if (stop_count() > 0) {
+            flow_turn(f, 0); /* what had happened before the signal counts */
             break;
+        }
     }
     live_clear(&h->live);
 }
