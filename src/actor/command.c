@@ -141,8 +141,8 @@ static json_t *describe_arg(const struct command_arg *a)
                      allowed, "required", a->is_required, "help", a->help);
 }
 
-static json_t *describe(const struct command_row *row, unsigned caller, bool is_arbiters,
-                        bool is_workers)
+static json_t *describe_row(const struct command_row *row, unsigned caller, bool is_arbiters,
+                            bool is_workers)
 {
     json_t *args = json_array();
 
@@ -169,14 +169,14 @@ json_t *command_list(const struct command_set *arbiter, const struct command_set
         const struct command_row *row = row_at(arbiter, i);
 
         if (row->callers & caller)
-            json_array_append_new(list,
-                                  describe(row, caller, true, may_give(worker, row->name, caller)));
+            json_array_append_new(
+                list, describe_row(row, caller, true, may_give(worker, row->name, caller)));
     }
     for (size_t i = 0; list && i < worker->n; i++) {
         const struct command_row *row = row_at(worker, i);
 
         if ((row->callers & caller) && !may_give(arbiter, row->name, caller))
-            json_array_append_new(list, describe(row, caller, false, true));
+            json_array_append_new(list, describe_row(row, caller, false, true));
     }
     return list;
 }

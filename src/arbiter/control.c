@@ -112,7 +112,7 @@ static void send_line(struct control_client *c, const char *text, size_t len)
 }
 
 /* One line: {"id":@id, ...@body}. Drops one that does not read. */
-static void on_answer(struct asker *asker, json_t *id, json_t *body)
+static void client_on_answer(struct asker *asker, json_t *id, json_t *body)
 {
     struct control_client *c = container_of(asker, struct control_client, asker);
     const bool was_full = c->n_pending-- >= CONTROL_PENDING_MAX;
@@ -132,7 +132,7 @@ static void on_answer(struct asker *asker, json_t *id, json_t *body)
         ev_feed_event(c->arbiter->loop, &c->io, EV_CUSTOM);
 }
 
-static const char *explain(const json_error_t *error, char *buf, size_t size)
+static const char *explain_json(const json_error_t *error, char *buf, size_t size)
 {
     switch (json_error_code(error)) {
     case json_error_null_character:
@@ -156,7 +156,7 @@ static const char *find_fault(const json_t *request, const char *line, size_t le
                               const json_error_t *error, char *buf, size_t size)
 {
     if (!request)
-        return explain(error, buf, size);
+        return explain_json(error, buf, size);
     if (!json_is_object(request))
         return "a request is a JSON object";
     if (message_is_bounded(line, len))
@@ -181,7 +181,7 @@ static void on_line(struct control_client *c, const char *line, size_t len)
     if (!w) {
         json_t *body = command_error("busy", "too many requests are waiting: try again");
 
-        on_answer(&c->asker, id, body);
+        client_on_answer(&c->asker, id, body);
         json_decref(body);
     } else if (fault) {
         answer_error(w, "bad_request", fault);
@@ -225,7 +225,7 @@ static void client_refuse(struct control_client *c)
     c->in_len = 0;
     c->refused_ms = clock_mono_ms();
     c->n_pending++;
-    on_answer(&c->asker, json_null(), body);
+    client_on_answer(&c->asker, json_null(), body);
     json_decref(body);
 }
 
@@ -313,7 +313,7 @@ struct control_client *control_client_new(struct arbiter *a, int fd)
         return NULL;
     }
     c->arbiter = a;
-    c->asker.give = on_answer;
+    c->asker.give = client_on_answer;
     c->since_ms = clock_mono_ms();
     passed_may_come(fd);
     list_append(&k->clients, &c->link);

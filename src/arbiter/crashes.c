@@ -22,7 +22,7 @@ static void check_lengths(struct crash_record *r)
     r->n_frames = MIN(r->n_frames, (uint64_t)CRASH_FRAMES_MAX);
 }
 
-static const char *signal_name(const struct crash_record *r)
+static const char *crash_signal_name(const struct crash_record *r)
 {
     const char *name = r->signo < NSIG ? sigabbrev_np((int)r->signo) : NULL;
 
@@ -78,7 +78,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
         find_places(e);
     log_warning_limited(
         log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid), F_UINT("number", e->number),
-        F_CAUSE_STR("signal", signal_name(&e->record)), F_UINT("rescued", e->record.rescued),
+        F_CAUSE_STR("signal", crash_signal_name(&e->record)), F_UINT("rescued", e->record.rescued),
         F_INT("fd", e->record.fd),
         F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)));
 }
@@ -91,7 +91,7 @@ static void set_hex(json_t *o, const char *key, uint64_t value)
     json_object_set_new(o, key, json_string(text));
 }
 
-static json_t *describe(const struct crash_entry *e)
+static json_t *describe_crash(const struct crash_entry *e)
 {
     const struct crash_record *r = &e->record;
     json_t *o = json_object();
@@ -105,7 +105,7 @@ static json_t *describe(const struct crash_entry *e)
     message_set_uint(o, "slot", e->slot);
     message_set_uint(o, "incarnation", e->incarnation);
     message_set_uint(o, "pid", (uint64_t)e->pid);
-    json_object_set_new(o, "signal", json_string(signal_name(r)));
+    json_object_set_new(o, "signal", json_string(crash_signal_name(r)));
     json_object_set_new(o, "code", json_integer(r->code));
     if (r->code <= 0)
         message_set_uint(o, "sent_by_pid", r->sender_pid);
@@ -126,7 +126,7 @@ static json_t *describe(const struct crash_entry *e)
     return o;
 }
 
-static const struct crash_entry *find(const struct crashes *c, uint64_t number)
+static const struct crash_entry *find_crash(const struct crashes *c, uint64_t number)
 {
     if (number == 0 || number > c->n || number + CRASHES_KEPT <= c->n)
         return NULL;
@@ -139,18 +139,18 @@ json_t *crashes_list(const struct crashes *c)
     const uint64_t first = c->n > CRASHES_KEPT ? c->n - CRASHES_KEPT + 1 : 1;
 
     for (uint64_t number = first; number <= c->n; number++)
-        json_array_append_new(list, describe(find(c, number)));
+        json_array_append_new(list, describe_crash(find_crash(c, number)));
     return list;
 }
 
 json_t *crashes_show(const struct crashes *c, uint64_t number)
 {
-    const struct crash_entry *e = find(c, number);
+    const struct crash_entry *e = find_crash(c, number);
     json_t *o, *frames;
 
     if (!e)
         return NULL;
-    o = describe(e);
+    o = describe_crash(e);
     frames = json_array();
     for (uint64_t i = 0; i < e->record.n_frames; i++) {
         char text[CRASH_PLACE_LEN + 24];

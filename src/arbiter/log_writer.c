@@ -100,7 +100,7 @@ bool log_writer_say(int control_fd, const char *format, ...)
 
 /* ---- the target ---- */
 
-static void explain(const char *path, int rc, char *why, size_t size)
+static void explain_target(const char *path, int rc, char *why, size_t size)
 {
     struct stat st;
 
@@ -177,7 +177,7 @@ static int open_and_tell(struct log_writer *w)
     const int rc = open_target(w);
 
     if (rc < 0)
-        explain(w->options->path, rc, why, sizeof(why));
+        explain_target(w->options->path, rc, why, sizeof(why));
     if (rc < 0 && (w->target.fd >= 0 || !w->options->is_first)) {
         effect = w->target.fd >= 0 ? "; lines go on into the file that was open"
                                    : "; lines wait until it can be opened";

@@ -20,7 +20,7 @@
 enum { PIDFILE_GONE = 1, TRIES = 10, PID_TEXT_MAX = 32 };
 enum { MODE = 0600 }; /* who may open a file can lock it: nobody else */
 
-static int explain(char *why, size_t size, const char *path, const char *what, int error)
+static int explain_call(char *why, size_t size, const char *path, const char *what, int error)
 {
     snprintf(why, size, "pid file %s: %s: %s", path, what, strerror(error));
     return -error;
@@ -69,7 +69,7 @@ static int check_ours(int fd, const char *path, const struct stat *st, char *why
     ssize_t n = pread(fd, text, PID_TEXT_MAX, 0);
 
     if (n < 0)
-        return explain(why, size, path, "read", errno);
+        return explain_call(why, size, path, "read", errno);
     if (st->st_uid != geteuid())
         snprintf(why, size, "pid file %s: belongs to user %u: remove it or choose another path",
                  path, st->st_uid);
@@ -92,7 +92,7 @@ static int write_pid(int fd, const char *path, char *why, size_t size)
     if (rc == 0)
         return 0;
     unlink(path);
-    return explain(why, size, path, "write", -rc);
+    return explain_call(why, size, path, "write", -rc);
 }
 
 /* Returns PIDFILE_GONE if its holder has removed it in the meantime. */
@@ -102,7 +102,7 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
     int rc;
 
     if (fstat(fd, &st) < 0)
-        return explain(why, size, path, "fstat", errno);
+        return explain_call(why, size, path, "fstat", errno);
     if (!S_ISREG(st.st_mode)) {
         snprintf(why, size, "pid file %s: exists and is not a regular file: choose another path",
                  path);
@@ -110,14 +110,14 @@ static int lock_and_write(int fd, const char *path, char *why, size_t size)
     }
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? explain_holder(fd, path, &st, why, size)
-                                    : explain(why, size, path, "flock", errno);
+                                    : explain_call(why, size, path, "flock", errno);
     if (!is_there(fd, path))
         return PIDFILE_GONE;
     rc = check_ours(fd, path, &st, why, size);
     if (rc < 0)
         return rc;
     if (fchmod(fd, MODE) < 0)
-        return explain(why, size, path, "fchmod", errno);
+        return explain_call(why, size, path, "fchmod", errno);
     return write_pid(fd, path, why, size);
 }
 
@@ -130,7 +130,7 @@ static int open_once(struct pidfile *p, const char *path, char *why, size_t why_
     if (p->fd < 0) {
         rc = errno;
         if (rc != ELOOP && rc != EISDIR)
-            return explain(why, why_size, path, "open", rc);
+            return explain_call(why, why_size, path, "open", rc);
         snprintf(why, why_size, "pid file %s: is a %s: choose another path", path,
                  rc == ELOOP ? "symbolic link" : "directory");
         return -EEXIST;
@@ -152,7 +152,7 @@ int pidfile_open(struct pidfile *p, const char *path, char *why, size_t why_size
         if (rc != PIDFILE_GONE)
             return rc;
     }
-    return rc == PIDFILE_GONE ? explain(why, why_size, path, "flock", EBUSY) : 0;
+    return rc == PIDFILE_GONE ? explain_call(why, why_size, path, "flock", EBUSY) : 0;
 }
 
 void pidfile_remove(struct pidfile *p)

@@ -35,7 +35,7 @@ static void close_answer(struct arbiter *a)
 }
 
 /* What was read is dropped, also while the log's target is being opened. */
-static void forget(struct arbiter *a)
+static void reload_forget(struct arbiter *a)
 {
     close_answer(a);
     config_free(a->reload.config);
@@ -46,7 +46,7 @@ static void forget(struct arbiter *a)
 
 static void reload_drop(struct arbiter *a)
 {
-    forget(a);
+    reload_forget(a);
     json_decref(a->reload.changes);
     a->reload.changes = NULL;
 }
@@ -58,7 +58,8 @@ static void reload_end(struct arbiter *a)
 }
 
 /* @details is taken over; NULL = none */
-static void refuse_with(struct arbiter *a, const char *code, const char *why, json_t *details)
+static void reload_refuse_with(struct arbiter *a, const char *code, const char *why,
+                               json_t *details)
 {
     json_t *body = command_error(code, why), *detail;
     size_t i;
@@ -72,9 +73,9 @@ static void refuse_with(struct arbiter *a, const char *code, const char *why, js
     reload_end(a);
 }
 
-static void refuse(struct arbiter *a, const char *why)
+static void reload_refuse(struct arbiter *a, const char *why)
 {
-    refuse_with(a, "rollback", why, NULL);
+    reload_refuse_with(a, "rollback", why, NULL);
 }
 
 /* A change of one of these needs a new start. */
@@ -108,10 +109,10 @@ static bool needs_restart(struct arbiter *a, const struct config *config)
         return false;
     }
     if (n_changed < 0)
-        refuse_with(a, "internal", "out of memory", found.reasons);
+        reload_refuse_with(a, "internal", "out of memory", found.reasons);
     else
-        refuse_with(a, "needs_restart", "a change of the configuration needs a new start",
-                    found.reasons);
+        reload_refuse_with(a, "needs_restart", "a change of the configuration needs a new start",
+                           found.reasons);
     return true;
 }
 
@@ -120,9 +121,9 @@ static bool has_lost_all(struct arbiter *a, const struct config *config)
 {
     if (a->reload.is_forced || !config_has_lost_all(a->live->config, config))
         return false;
-    refuse_with(a, "groups_lost",
-                "no group that the configuration had is in the file any more: was it cut off?",
-                NULL);
+    reload_refuse_with(
+        a, "groups_lost",
+        "no group that the configuration had is in the file any more: was it cut off?", NULL);
     return true;
 }
 
@@ -151,7 +152,7 @@ static void log_change(const struct config_row *row, const char *old_text, const
     free(new_line);
 }
 
-static void prepare(struct arbiter *a, struct config *config)
+static void reload_prepare(struct arbiter *a, struct config *config)
 {
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
@@ -167,12 +168,12 @@ static void prepare(struct arbiter *a, struct config *config)
     }
     if (config_diff(a->live->config, config, log_change, a) < 0) {
         config_free(config);
-        refuse(a, "out of memory");
+        reload_refuse(a, "out of memory");
         return;
     }
     if (revision_new(a, config, ++a->last_revision, a->live, &a->next, why, sizeof(why)) < 0) {
         config_free(config);
-        refuse(a, why);
+        reload_refuse(a, why);
         return;
     }
     close_answer(a);
@@ -185,13 +186,13 @@ static void prepare(struct arbiter *a, struct config *config)
     engine_post(a, &ev);
 }
 
-static void refuse_sink(struct arbiter *a, const struct config *config, const char *reason)
+static void reload_refuse_sink(struct arbiter *a, const struct config *config, const char *reason)
 {
     char why[CONFIG_WHY_LEN];
 
     snprintf(why, sizeof(why), "%s: %s", config_log_path(config), reason);
     config_name_key(config, CONFIG_LOG_FILE, why, sizeof(why));
-    refuse(a, why);
+    reload_refuse(a, why);
 }
 
 /* The parser is of no more use: its exit is what the next request waits for. */
@@ -199,7 +200,7 @@ static void give_up_reading(struct arbiter *a, const char *why)
 {
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
-    refuse(a, why);
+    reload_refuse(a, why);
 }
 
 static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -214,7 +215,7 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
         give_up_reading(a, why);
         return;
     }
-    refuse_sink(a, r->config, "not opened within 10 s: does its file system hang?");
+    reload_refuse_sink(a, r->config, "not opened within 10 s: does its file system hang?");
 }
 
 static void start_deadline(struct arbiter *a, unsigned ms)
@@ -238,12 +239,12 @@ static void accept_config(struct arbiter *a, struct config *config)
         return;
     }
     if (path && sinks_take(&a->sinks, path, config->is_daemon, &r->sink, why, sizeof(why)) < 0) {
-        refuse_sink(a, config, why);
+        reload_refuse_sink(a, config, why);
         config_free(config);
         return;
     }
     if (!r->sink || r->sink->is_ready) {
-        prepare(a, config);
+        reload_prepare(a, config);
         return;
     }
     close_answer(a);
@@ -261,9 +262,9 @@ void reload_on_sink(struct sinks *sinks, struct sink *s)
         return;
     r->config = NULL;
     if (s->is_ready) {
-        prepare(a, config);
+        reload_prepare(a, config);
     } else {
-        refuse_sink(a, config, s->why);
+        reload_refuse_sink(a, config, s->why);
         config_free(config);
     }
 }
@@ -279,13 +280,13 @@ static void take_result(struct arbiter *a, int rc, struct config *config,
 
         for (size_t i = 0; i < errors->n; i++)
             json_array_append_new(details, command_text(errors->text[i]));
-        refuse_with(a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc),
-                    details);
+        reload_refuse_with(
+            a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc), details);
     }
     config_errors_fini(errors);
 }
 
-static void on_answer(struct arbiter *a)
+static void on_whole_answer(struct arbiter *a)
 {
     struct reload *r = &a->reload;
     struct config_errors errors = {0};
@@ -310,10 +311,10 @@ static void reload_without_file(struct arbiter *a)
 static void take_answer(struct arbiter *a)
 {
     if (a->reload.is_read && !a->reload.parser)
-        on_answer(a);
+        on_whole_answer(a);
 }
 
-static void on_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
+static void on_parser_readable(struct ev_loop *loop UNUSED, ev_io *io, int revents UNUSED)
 {
     struct reload *r = container_of(io, struct reload, io);
     struct arbiter *a = container_of(r, struct arbiter, reload);
@@ -358,10 +359,10 @@ static void reload_start(struct arbiter *a)
     if (rc < 0) {
         r->parser = 0;
         r->fd = -1;
-        refuse(a, limits_error(-rc, error));
+        reload_refuse(a, limits_error(-rc, error));
         return;
     }
-    ev_io_init(&r->io, on_readable, r->fd, EV_READ);
+    ev_io_init(&r->io, on_parser_readable, r->fd, EV_READ);
     ev_io_start(a->loop, &r->io);
     start_deadline(a, CONFIG_PARSE_TIMEOUT_MS);
 }
@@ -385,7 +386,7 @@ static void reload_on_child_exit(struct arbiter *a, int status)
 }
 
 /* What the askers hear: the new revision, what changed, and who serves now. */
-static json_t *describe(struct arbiter *a, uint64_t took_ms)
+static json_t *describe_reload(struct arbiter *a, uint64_t took_ms)
 {
     json_t *workers = json_array();
 
@@ -416,7 +417,7 @@ static void reload_on_commit(struct arbiter *a)
     a->reloads++;
     log_info(a->log, "reloaded", F_UINT("revision", a->live->number),
              F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
-    body = describe(a, took_ms);
+    body = describe_reload(a, took_ms);
     answers_give(&a->answers, ANSWER_RELOAD, body);
     reload_end(a);
 }
@@ -431,14 +432,14 @@ static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
         reload_end(a);
         return;
     }
-    refuse(a, transition_failure_text(failure));
+    reload_refuse(a, transition_failure_text(failure));
 }
 
 static void reload_cancel(struct arbiter *a)
 {
     if (a->reload.parser)
         kill(a->reload.parser, SIGKILL);
-    forget(a);
+    reload_forget(a);
 }
 
 const struct change_ops reload_ops = {

@@ -109,7 +109,7 @@ static struct room_pace pace_of(const struct buffer_block *block)
                               conn_age_ms(set, (uint32_t)block->mark_tick)};
 }
 
-static void mark(struct buffer_block *block)
+static void mark_block(struct buffer_block *block)
 {
     struct conn *c = block->owner;
 
@@ -119,7 +119,7 @@ static void mark(struct buffer_block *block)
         mark_tail(c);
 }
 
-static bool trim(struct buffer_block *block)
+static bool trim_block(struct buffer_block *block)
 {
     struct conn *c = block->owner;
 
@@ -140,7 +140,7 @@ static void say_spent(const struct conn *c, const char *reason)
         set->on_spent(set, reason, c->io.fd, held_bytes(c));
 }
 
-static void end(struct buffer_block *block)
+static void end_holder(struct buffer_block *block)
 {
     struct conn *c = block->owner;
 
@@ -148,7 +148,7 @@ static void end(struct buffer_block *block)
     conn_abort(c, CONN_END_EVICTED);
 }
 
-static const struct room_holders holders = {pace_of, mark, trim, end};
+static const struct room_holders holders = {pace_of, mark_block, trim_block, end_holder};
 
 int conn_append(struct conn *c, struct buffer *b, const void *data, size_t len)
 {

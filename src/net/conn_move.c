@@ -96,7 +96,7 @@ int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret)
     return 0;
 }
 
-static void serve(struct conn *c)
+static void serve_detached(struct conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -110,7 +110,7 @@ static void serve(struct conn *c)
 
 void conn_resume(struct conn *c)
 {
-    serve(c);
+    serve_detached(c);
     if (conn_set_of(c)->is_draining)
         conn_drain(c);
 }
@@ -184,7 +184,7 @@ void conn_serve_imported(struct conn *c, bool is_same_rule)
 
     set->n_open++;
     counter_add(&set->counters->moved_in, 1);
-    serve(c);
+    serve_detached(c);
     if (!is_same_rule && c->phase == CONN_OPEN && c->tail.block) {
         conn_rethink(c);
         conn_settle(c);

@@ -13,7 +13,7 @@
 #include "net/conn_move.h"
 #include "net/move_wire.h"
 
-static size_t room_of(const struct move_in *t)
+static size_t room_here(const struct move_in *t)
 {
     const size_t room = t->max_open > t->set->n_open ? t->max_open - t->set->n_open : 0;
 
@@ -53,7 +53,7 @@ static int import_batch(struct move_in *t, const struct moved_batch *batch, stru
         return -EBADMSG;
     if (batch->protocol != hash_bytes(HASH_INIT, name, strlen(name)))
         return -EPROTOTYPE;
-    if (batch->count > room_of(t))
+    if (batch->count > room_here(t))
         return -ENOSPC;
     rc = move_map(d->got.fds[0], batch->bytes, &data);
     if (rc < 0)
@@ -85,7 +85,7 @@ static size_t room_by(const struct move_datagram *d)
     return d->got.n_fds > 2 ? d->got.n_fds - 2 : 0;
 }
 
-static enum taking_outcome answer(struct move_in *t, uint32_t id, bool is_taken, size_t room)
+static enum taking_outcome send_answer(struct move_in *t, uint32_t id, bool is_taken, size_t room)
 {
     const struct moved_answer a = {id, is_taken ? MOVED_OK : MOVED_REFUSED, (uint32_t)room};
     uint8_t data[MOVED_ANSWER_BYTES];
@@ -94,8 +94,8 @@ static enum taking_outcome answer(struct move_in *t, uint32_t id, bool is_taken,
     return taking_answered(&t->rules, move_send(t->fd, data, sizeof(data), NULL, 0));
 }
 
-/* They are this process's from the answer on, so no signal ends it before a rescue knows of them.
- */
+/* The connections are this process's from the answer on: no signal ends it before a rescue knows of
+ * them. */
 static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool is_taken,
                                           size_t room, const struct list *conns)
 {
@@ -104,7 +104,7 @@ static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool i
     sigset_t mask;
 
     signals_block_all(&mask);
-    outcome = answer(t, id, is_taken, room);
+    outcome = send_answer(t, id, is_taken, room);
     if (outcome == TAKING_OWN)
         list_for_each (link, conns)
             conn_arrive(container_of(link, struct conn, link));
@@ -145,7 +145,7 @@ static void on_batch(struct move_in *t, struct move_datagram *d)
         t->n_refused += batch.count;
         t->error = rc;
     }
-    room = rc == 0 ? room_of(t) - batch.count : room_of(t);
+    room = rc == 0 ? room_here(t) - batch.count : room_here(t);
     if (rc == -EPROTONOSUPPORT || rc == -EPROTOTYPE)
         room = 0; /* nor anything else from there */
     if (d->is_cut)
@@ -189,7 +189,7 @@ void move_take(struct move_in *t, struct conn_set *set, int fd, size_t max_open,
     ev_io_init(&t->io, on_io, fd, EV_READ);
     ev_io_start(set->loop, &t->io);
     mark_end(t, CONN_MARK_TAKE);
-    if (answer(t, 0, true, room_of(t)) == TAKING_DROP)
+    if (send_answer(t, 0, true, room_here(t)) == TAKING_DROP)
         ev_feed_event(set->loop, &t->io, EV_READ);
 }
 

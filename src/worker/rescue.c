@@ -84,7 +84,7 @@ static bool is_connection(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || errno == ENOTCONN;
 }
 
-static void mark(const struct rescue *r, int fd, uint8_t value)
+static void set_mark(const struct rescue *r, int fd, uint8_t value)
 {
     volatile uint8_t *marks = r->acceptor->conns->marks;
 
@@ -97,7 +97,7 @@ static void collect_one(struct rescue *r, int fd, bool is_new)
     struct counters *counters = r->acceptor->conns->counters;
 
     if (!is_connection(fd)) {
-        mark(r, fd, CONN_MARK_FREE);
+        set_mark(r, fd, CONN_MARK_FREE);
         fds_close(&fd);
     } else if (conn_set_add_unix(r->acceptor->conns, fd) == 0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
@@ -115,7 +115,7 @@ static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, s
     signals_block_all(&mask);
     rc = fdpass_receive(r->io.fd, &(struct iovec){ret_head, sizeof(*ret_head)}, 1, ret);
     for (size_t i = 0; rc == 0 && i < ret->n_fds; i++)
-        mark(r, ret->fds[i], r->acceptor->conns->idle_mark);
+        set_mark(r, ret->fds[i], r->acceptor->conns->idle_mark);
     signals_restore(&mask);
     return rc;
 }

@@ -149,7 +149,7 @@ static const struct worker_command {
 
 const struct command_set worker_commands = COMMAND_SET(worker_table);
 
-static json_t *answer(struct worker *w, const struct message *m, int *fds, size_t n_fds)
+static json_t *run_command(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
     const struct request request = {m->args, fds, n_fds};
     const struct command_row *row = command_find(&worker_commands, m->command);
@@ -167,7 +167,7 @@ static json_t *answer(struct worker *w, const struct message *m, int *fds, size_
 
 void worker_command(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
-    json_t *body = answer(w, m, fds, n_fds);
+    json_t *body = run_command(w, m, fds, n_fds);
 
     if (m->id)
         worker_tell(w, "reply", m->id, body);
