@@ -3,7 +3,6 @@
  */
 #include "base/fds.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -95,59 +93,28 @@ static int compare_ints(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int close_range_sys(unsigned first, unsigned last)
+/* Descriptors @first to below @end; one by one where a kernel or a sandbox has no close_range. */
+static void close_between(int first, int end)
 {
-#ifdef SYS_close_range
-    return (int)syscall(SYS_close_range, first, last, 0);
-#else
-    (void)first, (void)last;
-    errno = ENOSYS;
-    return -1;
-#endif
-}
-
-static bool is_kept(const int *keep, size_t n_keep, int fd)
-{
-    return n_keep > 0 && bsearch(&fd, keep, n_keep, sizeof(*keep), compare_ints);
-}
-
-/* For a kernel or a sandbox without close_range. */
-static void close_one_by_one(const int *keep, size_t n_keep)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir) {
-        long max = sysconf(_SC_OPEN_MAX);
-        for (int fd = 3; fd < (max > 0 && max < INT_MAX ? max : 1024); fd++) {
-            if (!is_kept(keep, n_keep, fd))
-                close(fd);
-        }
+    if (first >= end || close_range((unsigned)first, (unsigned)end - 1, 0) == 0)
         return;
-    }
-    for (struct dirent *e; (e = readdir(dir));) {
-        int fd = atoi(e->d_name);
-        if (fd >= 3 && fd != dirfd(dir) && !is_kept(keep, n_keep, fd))
-            close(fd);
-    }
-    closedir(dir);
+    for (int fd = first; fd < end; fd++)
+        close(fd);
 }
 
 void fds_close_all_except(int *keep, size_t n_keep)
 {
+    int first = 3;
+
     if (n_keep > 0)
         qsort(keep, n_keep, sizeof(*keep), compare_ints);
-    unsigned first = 3;
     for (size_t i = 0; i < n_keep; i++) {
-        if (keep[i] < 0 || (unsigned)keep[i] < first)
+        if (keep[i] < first)
             continue;
-        unsigned kept = (unsigned)keep[i];
-        if (kept > first && close_range_sys(first, kept - 1) < 0) {
-            close_one_by_one(keep, n_keep);
-            return;
-        }
-        first = kept + 1;
+        close_between(first, keep[i]);
+        first = keep[i] + 1;
     }
-    if (close_range_sys(first, ~0u) < 0)
-        close_one_by_one(keep, n_keep);
+    closefrom(first);
 }
 
 int fds_write_all(int fd, const void *data, size_t len)

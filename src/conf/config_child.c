@@ -72,18 +72,6 @@ static void limit_self(void)
     setitimer(ITIMER_REAL, &deadline, NULL);
 }
 
-/* libconfig's scanner prints before it exits, and exit() flushes what the parent had not written
- * yet. */
-static void hide_stdio(void)
-{
-    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-    for (int i = 0; i <= 2; i++)
-        dup2(fd, i);
-    if (fd > 2)
-        fds_close(&fd);
-}
-
 /* What was found and what is wrong, as one text; NULL without memory. */
 static char *encode_answer(json_t *values, const struct config_errors *errors, bool is_unclear)
 {
@@ -117,7 +105,8 @@ __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t
     limit_self();
     signals_unblock_all();
     fds_close_all_except(&fd, 1);
-    hide_stdio();
+    /* libconfig's scanner prints before it exits, and exit() flushes what the parent had not. */
+    fds_null_stdio();
     values = json_array();
     r = values ? config_file_read(path, values, &errors) : -ENOMEM;
     if (r == -ENOMEM || !(answer = encode_answer(values, &errors, r == CONFIG_FILE_UNCLEAR)))
