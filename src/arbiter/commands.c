@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/util.h"
-#include "conf/config_name.h"
+#include "conf/config.h"
 #include "wire/message.h"
 
 typedef void arbiter_handler(struct arbiter *a, struct answer *w, json_t *args);

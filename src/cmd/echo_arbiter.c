@@ -27,10 +27,8 @@
 #include "cmd/daemon.h"
 #include "cmd/image.h"
 #include "cmd/worker_kind.h"
-#include "conf/config.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
-#include "conf/config_path.h"
 
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;

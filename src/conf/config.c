@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,6 @@
 #include "base/num.h"
 #include "base/runtime_path.h"
 #include "base/util.h"
-#include "conf/config_path.h"
 #include "conf/config_type.h"
 
 /* The offset of a field, and a compile-time check that the kind of value fits it. */
@@ -163,7 +163,7 @@ int config_find(const char *name)
     for (int key = 0; key < CONFIG_KEYS; key++)
         if (strcmp(config_keys[key].name, name) == 0)
             return key;
-    return -1;
+    return NOT_A_KEY;
 }
 
 struct config *config_new(void)
@@ -384,4 +384,125 @@ int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot)
     if (c->cpu_affinity == AFFINITY_OFF)
         return -1;
     return cpus_nth(c->cpu_affinity == AFFINITY_LIST ? &c->cpus : allowed, slot - 1);
+}
+
+/* ---- names ---- */
+
+size_t config_name_group_len(int key)
+{
+    return (size_t)(strchr(config_keys[key].name, '.') - config_keys[key].name);
+}
+
+const char *config_name_short(int key)
+{
+    return config_keys[key].name + config_name_group_len(key) + 1;
+}
+
+int config_name_find_group(const char *name, size_t len)
+{
+    for (int key = 0; key < CONFIG_KEYS; key++)
+        if (config_name_group_len(key) == len && memcmp(config_keys[key].name, name, len) == 0)
+            return key;
+    return NOT_A_KEY;
+}
+
+int config_name_group(int key)
+{
+    return config_name_find_group(config_keys[key].name, config_name_group_len(key));
+}
+
+int config_name_find(int group, const char *name, size_t len)
+{
+    for (int key = 0; key < CONFIG_KEYS; key++) {
+        const char *own = config_name_short(key);
+
+        if ((group == NOT_A_KEY || config_name_group(key) == group) && strlen(own) == len &&
+            memcmp(own, name, len) == 0)
+            return key;
+    }
+    return NOT_A_KEY;
+}
+
+const char *config_name_list(int group, char *buf, size_t size)
+{
+    size_t n = 0;
+
+    buf[0] = '\0';
+    for (int key = 0; key < CONFIG_KEYS && n < size; key++) {
+        const char *comma = n ? ", " : "";
+
+        if (group == NOT_A_KEY && config_name_group(key) == key)
+            n += (size_t)snprintf(buf + n, size - n, "%s%.*s", comma,
+                                  (int)config_name_group_len(key), config_keys[key].name);
+        else if (group != NOT_A_KEY && config_name_group(key) == group)
+            n += (size_t)snprintf(buf + n, size - n, "%s%s", comma, config_name_short(key));
+    }
+    return buf;
+}
+
+void config_name_explain(const char *name, char *why, size_t why_size)
+{
+    const char *dot = strchr(name, '.'), *own = dot ? dot + 1 : name;
+    int group = dot ? config_name_find_group(name, (size_t)(dot - name)) : NOT_A_KEY;
+    int near = config_name_find(NOT_A_KEY, own, strlen(own));
+    char list[512];
+
+    if (near != NOT_A_KEY)
+        snprintf(why, why_size, "there is no key '%.64s': write %s", name, config_keys[near].name);
+    else if (group != NOT_A_KEY)
+        snprintf(why, why_size, "there is no key '%.64s': %.*s has %s", name, (int)(dot - name),
+                 name, config_name_list(group, list, sizeof(list)));
+    else
+        snprintf(why, why_size, "there is no key '%.64s': the groups are %s", name,
+                 config_name_list(NOT_A_KEY, list, sizeof(list)));
+}
+
+/* ---- paths ---- */
+
+int config_path_absolute(const char *path, char *ret, size_t size)
+{
+    char dir[PATH_MAX + 1] = ""; /* with room for a slash behind the longest */
+    size_t dir_len, path_len;
+
+    if (path[0] != '/') {
+        if (!getcwd(dir, PATH_MAX))
+            return errno == ERANGE ? -ENAMETOOLONG : -errno;
+        while (path[0] == '.' && path[1] == '/')
+            path += 2 + strspn(path + 2, "/");
+        if (strcmp(dir, "/") != 0)
+            strcat(dir, "/");
+    }
+    dir_len = strlen(dir);
+    path_len = strlen(path);
+    if (dir_len + path_len >= size)
+        return -ENAMETOOLONG;
+    memcpy(ret, dir, dir_len);
+    memcpy(ret + dir_len, path, path_len + 1);
+    return 0;
+}
+
+/* The next name of the path at @p; returns its length, 0 at the end. */
+static size_t next_name(const char **p)
+{
+    size_t len;
+
+    do {
+        *p += strspn(*p, "/");
+        len = strcspn(*p, "/");
+    } while (len == 1 && **p == '.' && ++*p);
+    return len;
+}
+
+bool config_path_is_same(const char *a, const char *b)
+{
+    for (;;) {
+        const size_t len = next_name(&a);
+
+        if (next_name(&b) != len || memcmp(a, b, len) != 0)
+            return false;
+        if (len == 0)
+            return true;
+        a += len;
+        b += len;
+    }
 }

@@ -90,7 +90,9 @@ struct config_row {
 };
 extern const struct config_row config_keys[CONFIG_KEYS];
 
-/* config_find - the key of that full name, or -1 */
+enum { NOT_A_KEY = -1 };
+
+/* config_find - the key of that full name, or NOT_A_KEY */
 int config_find(const char *name);
 
 /* config_new - all defaults. Owned by the caller: config_free. NULL only without memory. */
@@ -139,5 +141,46 @@ unsigned config_effective_workers(const struct config *c);
 
 /* config_cpu - the CPU for the worker of @slot (1..N) if this process may use @allowed; -1 = any */
 int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot);
+
+/* ---- names, cut at the dot: a group is known by its first key ---- */
+
+/* config_name_group_len - bytes of the key's name before the dot */
+size_t config_name_group_len(int key);
+
+/* config_name_short - the key's name behind the dot */
+const char *config_name_short(int key);
+
+/* config_name_find_group - the first key of that group, or NOT_A_KEY */
+int config_name_find_group(const char *name, size_t len);
+
+/* config_name_group - the first key of the group that @key is in */
+int config_name_group(int key);
+
+/* config_name_find - the key of that short name, in @group or (NOT_A_KEY) in any; or NOT_A_KEY */
+int config_name_find(int group, const char *name, size_t len);
+
+/* config_name_list - "arbiter, server, log" or, with a group, its short names. Returns @buf. */
+const char *config_name_list(int group, char *buf, size_t size);
+
+/* config_name_explain - of a full name that config_find does not know: what there is instead */
+void config_name_explain(const char *name, char *why, size_t why_size);
+
+/*
+ * ---- paths, made absolute without looking at the file system ----
+ * The file may not exist yet, and a link is to be followed (or refused) by who opens it.
+ */
+
+/*
+ * config_path_absolute - @path, joined to the working directory if it is relative
+ * The server keeps the directory that it was started in for life, so this means the same thing in a
+ * reload.
+ * @path  borrowed, not empty
+ * @ret   of @size bytes; untouched on failure
+ * Returns 0, -ENAMETOOLONG, or what getcwd says.
+ */
+int config_path_absolute(const char *path, char *ret, size_t size);
+
+/* config_path_is_same - two absolute paths, whose "//" and "/./" say nothing */
+bool config_path_is_same(const char *a, const char *b);
 
 #endif

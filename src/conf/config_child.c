@@ -22,7 +22,6 @@
 #include "base/signals.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
-#include "conf/config_path.h"
 
 /* How the child ends; libconfig itself exits with small numbers. */
 enum { EXIT_ANSWERED = 0, EXIT_NO_MEMORY = 101, EXIT_MEMORY_LIMIT, EXIT_NOT_WRITTEN };

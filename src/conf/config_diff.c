@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/util.h"
-#include "conf/config_name.h"
 #include "conf/config_type.h"
 
 int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/util.h"
-#include "conf/config_name.h"
 #include "conf/config_type.h"
 
 struct frame {
