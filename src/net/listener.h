@@ -36,7 +36,7 @@ struct listener_outgoing {
  * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: mode 0666 less the umask; a
  * stale socket file (nobody accepts) of our own user is replaced under a lock; a live one, another
  * user's, or anything that is no socket, is refused.
- * @text      borrowed, valid for addr_parse
+ * @text      borrowed, valid for addr_parse; the path of a unix socket is absolute
  * @user_timeout_ms  TCP_USER_TIMEOUT, if it leaves time for all keepalive probes; 0 = kernel's
  *   default
  * @outgoing  they are no obstacle to a TCP address of the same port, and lose nothing if this fails

@@ -415,23 +415,6 @@ static void listener_open__unix_umask__is_honoured(void **state UNUSED)
     }
 }
 
-static void listener_open__unix_relative__survives_a_chdir(void **state UNUSED)
-{
-    char *cwd = getcwd(NULL, 0);
-    assert_non_null(cwd);
-    assert_int_equal(chdir(dir), 0);
-    struct listener *l = must_open("unix:rel");
-    assert_string_equal(l->addr.path, path_of("rel"));
-    assert_int_equal(chdir("/"), 0);
-    int fd = connect_text(l->bound);
-    assert_true(fd >= 0);
-    fds_close(&fd);
-    listener_close(l);
-    assert_false(exists("rel"));
-    assert_int_equal(chdir(cwd), 0);
-    free(cwd);
-}
-
 static void listener_open__unix_stale__replaced(void **state UNUSED)
 {
     make_stale("a", SOCK_STREAM);
@@ -796,7 +779,6 @@ int main(void)
         cmocka_unit_test(listener_open__no_descriptors__says_so),
         IN_DIR(listener_open__unix__made_and_removed),
         IN_DIR(listener_open__unix_umask__is_honoured),
-        IN_DIR(listener_open__unix_relative__survives_a_chdir),
         IN_DIR(listener_open__unix_stale__replaced),
         IN_DIR(listener_open__unix_live__refused),
         IN_DIR(listener_open__unix_live_with_full_queue__refused),
