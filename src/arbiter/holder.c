@@ -11,14 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/addr.h"
 #include "base/fds.h"
+#include "base/hash.h"
 #include "base/title.h"
 #include "base/util.h"
+#include "conf/config.h"
 
 enum { INODES_MAX = 16, IS_LISTENING = 0x10000, TCP_STATE_LISTEN = 10 };
 
@@ -310,6 +313,56 @@ static void continue_one(const struct holder *p, struct log *log)
                     F_INT("process", p->pid));
 }
 
+void holders_continue(const struct holders *h, struct log *log)
+{
+    for (size_t i = 0; i < h->n; i++)
+        if (h->list[i].is_stray && h->list[i].is_stopped && h->list[i].is_told)
+            continue_one(&h->list[i], log);
+}
+
+/* ---- strays of this server ---- */
+
+/* The name of the mapping, as /proc/PID/maps shows it; "" = there is none. */
+static char mark[64];
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    return hash_bytes(hash, text, strlen(text) + 1);
+}
+
+void strays_mark(const struct config *c)
+{
+    uint64_t hash = hash_text(hash_text(HASH_INIT, c->path), c->pid_file);
+    char name[40];
+    int fd;
+
+    for (size_t i = 0; !*c->path && i < c->n_bind; i++)
+        hash = hash_text(hash, c->bind[i]);
+    snprintf(name, sizeof(name), "echo-arbiter-%016llx", (unsigned long long)hash);
+    fd = fds_memfd(name);
+    /* Nothing is ever in it: it takes no memory. */
+    if (fd >= 0 && mmap(NULL, 1, PROT_NONE, MAP_SHARED, fd, 0) != MAP_FAILED)
+        snprintf(mark, sizeof(mark), "/memfd:%s ", name);
+    fds_close(&fd);
+}
+
+static bool has_mark(pid_t pid)
+{
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool has = false;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+    f = *mark ? fopen(path, "re") : NULL;
+    while (f && !has && getline(&line, &size, f) > 0)
+        has = strstr(line, mark) != NULL;
+    free(line);
+    if (f)
+        fclose(f);
+    return has;
+}
+
 void strays_continue(struct log *log)
 {
     DIR *proc = opendir("/proc");
@@ -322,7 +375,8 @@ void strays_continue(struct log *log)
         read_title(pid, title);
         if (!is_child_title(title))
             continue;
-        if (look_at(&p, pid) && p.is_alone && p.is_own_user && p.is_stopped && p.is_told)
+        if (look_at(&p, pid) && p.is_alone && p.is_own_user && p.is_stopped && p.is_told &&
+            has_mark(pid))
             continue_one(&p, log);
         fds_close(&p.pidfd);
     }

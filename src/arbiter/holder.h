@@ -11,6 +11,8 @@
 
 #include "base/log.h"
 
+struct config;
+
 enum { HOLDERS_MAX = 64, HOLDER_TRIES = 200, HOLDER_STEP_MS = 10 };
 
 struct holder {
@@ -40,6 +42,9 @@ void holders_free(struct holders *h);
  */
 bool holders_are_strays(const struct holders *h);
 
+/* holders_continue - strays that are stopped and for which SIGTERM waits, so that they end by it */
+void holders_continue(const struct holders *h, struct log *log);
+
 /* holders_kill - strays for which SIGTERM still waits; nobody else is touched */
 void holders_kill(const struct holders *h, struct log *log);
 
@@ -47,9 +52,16 @@ void holders_kill(const struct holders *h, struct log *log);
 void holders_name(const struct holders *h, char *why, size_t why_size);
 
 /*
- * strays_continue - strays that are stopped and for which SIGTERM waits, so that they end by it
- * Whether they have the address or not: another of them may have freed it. Processes of this user
- * that look like one and execute another file are named in @log.
+ * strays_mark - let this process, and those that it forks, show whose they are
+ * Two starts with the same configuration file and pid file are the same server; without a file, two
+ * with the same addresses. The mark is a mapping with a name, which is not inherited over an exec.
+ */
+void strays_mark(const struct config *c);
+
+/*
+ * strays_continue - strays with the mark of this process, as holders_continue
+ * Whether they have the address or not: another of them may have freed it. Processes with the mark
+ * that execute another file are named in @log. Those of another server are let alone.
  */
 void strays_continue(struct log *log);
 

@@ -54,6 +54,7 @@ static int open_at_start(struct revision *rev, const char *text, struct listener
     if (rc != -EADDRINUSE)
         return rc;
     holders_find(&holders, text);
+    holders_continue(&holders, &rev->log);
     /* Once at least: who had it may have gone before it was found. */
     for (unsigned i = 0;
          rc == -EADDRINUSE && (i == 0 || holders_are_strays(&holders)) && i < HOLDER_TRIES; i++) {

@@ -457,19 +457,25 @@ static pid_t leave_stopped_worker(struct server *s)
     return worker;
 }
 
-/* Nothing is in the way of a new server, which helps all the same. */
-static void arbiter_killed__one_worker_stopped__continued_by_a_new_server(void **state)
+/* The same server once more: with the same file. */
+static struct server *spawn_again(struct it *it, const struct server *s, const char *address)
 {
-    struct it *it = *state;
-    struct server *s = server_start(it, .conf = "");
+    return server_spawn(it, .is_bare = true,
+                        .args = {"-c", s->conf, "--ready-fd", "3", "-b", address});
+}
+
+/* Nothing is in the way of a new server, which helps all the same; another server does not. */
+static void must_be_continued(struct it *it, struct server *s)
+{
     int fds[4];
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         fds[i] = peer_connect(s->addr[0]);
         peer_echo(fds[i], "served");
     }
-    leave_stopped_worker(s);
-    struct server *next =
-        server_spawn(it, .conf = print_text("server: { bind = [\"%s\"]; };", s->addr[0]));
+    pid_t worker = leave_stopped_worker(s);
+    server_start(it, .conf = "");
+    MUST(proc_state(worker) == 'T', "another server has continued it");
+    struct server *next = spawn_again(it, s, s->addr[0]);
     server_expect(next, "whose arbiter was killed");
     server_wait_ready(next);
     MUST(server_log_count(next, "whose arbiter was killed: continued") == 1, "the log");
@@ -478,6 +484,19 @@ static void arbiter_killed__one_worker_stopped__continued_by_a_new_server(void *
         peer_close(fds[i]);
     }
     it_wait_orphans(it);
+}
+
+static void arbiter_killed__one_worker_stopped__continued_by_a_new_server(void **state)
+{
+    must_be_continued(*state, server_start(*state, .conf = ""));
+}
+
+static void upgraded_and_killed__one_worker_stopped__continued_by_a_new_server(void **state)
+{
+    struct server *s = server_start(*state, .conf = "");
+
+    change_by_upgrade(s);
+    must_be_continued(*state, s);
 }
 
 /* One that executes another file may be anything: it is named and let alone. */
@@ -489,7 +508,7 @@ static void arbiter_killed__stopped_worker_of_another_file__named_and_let_alone(
     MUST(it_tool_run(it, "cp.log", copy) == 0, "cp");
     struct server *s = server_start(it, .conf = "", .binary = it_path(it, "other"));
     pid_t worker = leave_stopped_worker(s);
-    struct server *next = server_spawn(it, .conf = "");
+    struct server *next = spawn_again(it, s, "127.0.0.1:0");
     server_expect(next, "whose arbiter was killed");
     server_wait_ready(next);
     MUST(server_log_count(next, print_text("killed is let alone.*process=%d", (int)worker)) == 1,
@@ -554,6 +573,7 @@ int main(void)
         IT(reload__address_removed__free_at_once_and_nobody_reset),
         IT(arbiter_killed__workers_stopped__a_new_server_has_the_address),
         IT(arbiter_killed__one_worker_stopped__continued_by_a_new_server),
+        IT(upgraded_and_killed__one_worker_stopped__continued_by_a_new_server),
         IT(arbiter_killed__stopped_worker_of_another_file__named_and_let_alone),
         IT(arbiter_killed__worker_hangs__a_new_server_kills_it),
         IT(address_taken__by_a_stopped_server__named_and_let_alone),
