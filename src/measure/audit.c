@@ -14,7 +14,6 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/hash.h"
 #include "base/util.h"
 #include "client/human.h"
 #include "measure/flow.h"
