@@ -21,7 +21,7 @@ static void on_waiting(int fd, void *userdata)
         counter_add(&w->record->counters.accepted, 1);
 }
 
-static const double hope_again_s = 1.;
+static const double move_again_s = 1.;
 
 /* The arbiter is gone. Shutting the listeners down frees the port for a new arbiter while we drain.
  */
@@ -71,9 +71,9 @@ void worker_on_closed(struct worker *w)
     leave_if_drained(w);
 }
 
-static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+static void on_drain_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
-    struct worker *w = container_of(timer, struct worker, patience);
+    struct worker *w = container_of(timer, struct worker, drain_deadline);
 
     log_info(w->boot->log, "drain: time is up, connections are cut",
              F_UINT("connections", w->conns.n_open));
@@ -81,23 +81,23 @@ static void on_patience_ends(struct ev_loop *loop UNUSED, ev_timer *timer, int r
     ev_break(w->loop, EVBREAK_ALL);
 }
 
-/* What nobody takes. */
+/* Connections that nobody takes end here, each after the message that it is in. */
 static void drain_rest(struct worker *w)
 {
-    ev_timer_stop(w->loop, &w->hope);
+    ev_timer_stop(w->loop, &w->move_deadline);
     acceptor_fini(&w->acceptor);
     conn_set_drain(&w->conns);
     leave_if_drained(w);
 }
 
 /* Half of the time is over, or another second of it: nobody waits longer for what does not move. */
-static void on_hope_ends(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
+static void on_move_deadline(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
 {
-    struct worker *w = container_of(timer, struct worker, hope);
+    struct worker *w = container_of(timer, struct worker, move_deadline);
 
-    if (w->conns.n_open < w->hoped_for) {
-        w->hoped_for = w->conns.n_open;
-        ev_timer_set(timer, hope_again_s, 0.);
+    if (w->conns.n_open < w->n_left) {
+        w->n_left = w->conns.n_open;
+        ev_timer_set(timer, move_again_s, 0.);
         ev_timer_start(loop, timer);
         return;
     }
@@ -114,9 +114,9 @@ static void begin_to_leave(struct worker *w)
     rescue_stop(&w->rescue);
     rescue_finish(&w->foreign);
     moves_close(&w->moves);
-    ev_timer_init(&w->patience, on_patience_ends, (double)w->boot->config->exit_timeout_ms / 1e3,
-                  0.);
-    ev_timer_start(w->loop, &w->patience);
+    ev_timer_init(&w->drain_deadline, on_drain_deadline,
+                  (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
+    ev_timer_start(w->loop, &w->drain_deadline);
 }
 
 void worker_drain(struct worker *w)
@@ -130,9 +130,10 @@ void worker_move_all(struct worker *w, int *fds, size_t n_fds)
 {
     if (!w->is_draining) {
         begin_to_leave(w);
-        w->hoped_for = w->conns.n_open;
-        ev_timer_init(&w->hope, on_hope_ends, (double)w->boot->config->exit_timeout_ms / 2e3, 0.);
-        ev_timer_start(w->loop, &w->hope);
+        w->n_left = w->conns.n_open;
+        ev_timer_init(&w->move_deadline, on_move_deadline,
+                      (double)w->boot->config->exit_timeout_ms / 2e3, 0.);
+        ev_timer_start(w->loop, &w->move_deadline);
     }
     moves_give(&w->moves, fds, n_fds, SIZE_MAX);
     worker_on_moved(w);

@@ -28,9 +28,9 @@ struct worker {
     struct heartbeat heartbeat;
     struct rescue rescue; /* of this slot */
     struct rescue foreign; /* of a slot that nobody fills any more */
-    ev_timer patience; /* end of the drain */
-    ev_timer hope; /* that all connections will be moved; what has not been by then is drained */
-    size_t hoped_for; /* connections when `hope` was last looked at */
+    ev_timer drain_deadline; /* what is left then is cut */
+    ev_timer move_deadline; /* the rest is drained then, unless some have moved since */
+    size_t n_left; /* connections at the last move_deadline */
     ev_signal term;
     uint64_t memory_from_ms; /* arbiter.max_memory counts from then on */
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
