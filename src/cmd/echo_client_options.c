@@ -247,7 +247,7 @@ void tool_parse(struct tool *t, const struct own_option *own, void *values)
     struct argp_option rows[OWN_OPTIONS_MAX + 1] = {0};
     const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
     char usage[128];
-    const struct argp argp = {.options = rows,
+    const struct argp argp = {.options = own ? rows : NULL, /* glibc leaks an empty list */
                               .parser = parse_own,
                               .args_doc = usage,
                               .doc = c->doc ? c->doc : c->help,

@@ -345,11 +345,12 @@ static void upgrade__client_waits_for_a_worker__told_to_ask_again(void **state)
     snprintf(addr, sizeof(addr), "unix:%s", control_of(s));
     fd = peer_connect(addr);
     kill(worker, SIGSTOP);
+    MUST_COME(proc_state(worker) == 'T', "the worker is not stopped");
     peer_send_text(fd, "{\"command\":\"ping\",\"target\":\"worker.1\",\"id\":1}\n"
-                       "{\"command\":\"ping\",\"target\":\"worker.2\",\"id\":2}\n"
-                       "{\"command\":\"upgrade\",\"id\":3}\n");
-    peer_expect_text(fd, "{\"id\":2,\"result\":\"pong\"}\n"
-                         "{\"id\":1,\"error\":{\"code\":\"busy\",\"message\":\"an upgrade came in "
+                       "{\"command\":\"ping\",\"target\":\"worker.2\",\"id\":2}\n");
+    peer_expect_text(fd, "{\"id\":2,\"result\":\"pong\"}\n");
+    peer_send_text(fd, "{\"command\":\"upgrade\",\"id\":3}\n");
+    peer_expect_text(fd, "{\"id\":1,\"error\":{\"code\":\"busy\",\"message\":\"an upgrade came in "
                          "between: ask again\"}}\n"
                          "{\"id\":3,\"result\":{\"version\":");
     kill(worker, SIGCONT);
