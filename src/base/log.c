@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <paths.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -63,10 +62,11 @@ static int open_file(const char *path)
     return fd < 0 ? -errno : fd;
 }
 
-static int open_syslog(struct log *log, const char *path)
+/* A probe is connected, so that a daemon that is not there is heard of now. */
+static int open_syslog(struct log *log)
 {
     struct sockaddr_un un;
-    int r = log_syslog_address(path, &un);
+    int r = log_syslog_address(log->path, &un);
     int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int fd = above_stdio(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
@@ -75,59 +75,45 @@ static int open_syslog(struct log *log, const char *path)
     if (r == 0 && connect(probe, (struct sockaddr *)&un, sizeof(un)) < 0)
         r = -errno;
     fds_close(&probe);
-    if (r < 0) {
+    if (r < 0)
         fds_close(&fd);
-        return r;
-    }
     log->fd = fd;
-    log->is_syslog = true;
-    return 0;
+    log->is_syslog = r == 0;
+    return r;
 }
 
-static int open_path(struct log *log, const char *path)
+static int open_target(struct log *log, const char *path)
 {
+    static const char syslog[] = "syslog", syslog_at[] = "syslog:";
+    const bool is_default = strcmp(path, syslog) == 0;
+    const bool is_syslog = is_default || strncmp(path, syslog_at, strlen(syslog_at)) == 0;
+
+    if (is_syslog)
+        path = is_default ? _PATH_LOG : path + strlen(syslog_at);
     if (strlen(path) >= sizeof(log->path))
         return -ENAMETOOLONG;
-    int fd = open_file(path);
-    if (fd < 0)
-        return fd;
-    log->fd = fd;
-    return 0;
-}
-
-static int open_target(struct log *log, const char *path, const char *socket_path,
-                       enum log_level level, enum log_format format, const char *actor)
-{
-    memset(log, 0, sizeof(*log));
-    log->fd = -1;
-    log->level = level;
-    log->format = format;
-    snprintf(log->actor, sizeof(log->actor), "%s", actor);
-
-    int r = 0;
-    if (socket_path)
-        r = open_syslog(log, socket_path);
-    else if (*path)
-        r = open_path(log, path);
-    if (r < 0 || (!socket_path && !*path))
-        open_stderr(log);
-    else
-        snprintf(log->path, sizeof(log->path), "%s", socket_path ? socket_path : path);
-    return r;
+    strcpy(log->path, path);
+    if (is_syslog)
+        return open_syslog(log);
+    if (*path)
+        log->fd = open_file(path);
+    return *path && log->fd < 0 ? log->fd : 0;
 }
 
 int log_open(struct log *log, const char *path, enum log_level level, enum log_format format,
              const char *actor)
 {
-    if (strcmp(path, "syslog") == 0)
-        return log_open_syslog(log, _PATH_LOG, level, format, actor);
-    return open_target(log, path, NULL, level, format, actor);
-}
+    int r;
 
-int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
-                    enum log_format format, const char *actor)
-{
-    return open_target(log, "", socket_path, level, format, actor);
+    *log = (struct log){.level = level, .format = format, .fd = -1};
+    snprintf(log->actor, sizeof(log->actor), "%s", actor);
+    r = open_target(log, path);
+    if (r < 0 || !*path) {
+        log->fd = -1;
+        log->path[0] = '\0';
+        open_stderr(log);
+    }
+    return r;
 }
 
 int log_open_pipe(struct log *log, int fd, enum log_level level, enum log_format format,

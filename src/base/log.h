@@ -71,16 +71,13 @@ struct log_field {
 /*
  * log_open - begin to write; the process has to ignore SIGPIPE
  * @log     any bytes; the caller may set ->dropped afterwards
- * @path    "" = stderr, "syslog", or a file (created 0640, appended to); borrowed
+ * @path    "" = stderr, "syslog", "syslog:SOCKET" for a daemon at another place than usual, or a
+ *   file (created 0640, appended to); borrowed
  * A pipe or terminal is reopened so that only this process's writes do not block.
  * Returns 0 or -errno; on failure @log writes to stderr.
  */
 int log_open(struct log *log, const char *path, enum log_level level, enum log_format format,
              const char *actor);
-/* log_open_syslog - as log_open with "syslog", with the daemon's socket at @socket_path */
-int log_open_syslog(struct log *log, const char *socket_path, enum log_level level,
-                    enum log_format format, const char *actor);
-
 /*
  * log_open_pipe - write to a pipe whose reader passes the lines on
  * @fd  borrowed: its writing end, not blocking. A line is shorter than PIPE_BUF: it goes in whole,

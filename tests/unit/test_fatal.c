@@ -232,14 +232,15 @@ static void fatal__json__every_line_parses(void **state UNUSED)
 static void fatal__syslog__one_datagram_a_line(void **state UNUSED)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
+    char at[sizeof(path) + 8];
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), status;
     ssize_t n;
 
     unlink(path);
     snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+    snprintf(at, sizeof(at), "syslog:%s", path);
     assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-    assert_int_equal(
-        log_open_syslog(&worker_log, path, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "worker.3"), 0);
+    assert_int_equal(log_open(&worker_log, at, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "worker.3"), 0);
     status = crash_status(do_abort);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     for (int i = 0; i < 2; i++) {

@@ -296,6 +296,14 @@ static void log_open__file__appended_with_levels(void **state UNUSED)
     umask(022);
 }
 
+static int open_syslog_at(enum log_level level, enum log_format format, const char *actor)
+{
+    char target[sizeof(file) + 8];
+
+    snprintf(target, sizeof(target), "syslog:%s", file);
+    return log_open(&lg, target, level, format, actor);
+}
+
 static void log_open__impossible__errno_and_stderr(void **state UNUSED)
 {
     char path[600];
@@ -307,7 +315,7 @@ static void log_open__impossible__errno_and_stderr(void **state UNUSED)
     assert_int_equal(log_open(&lg, dir, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "a"), -EISDIR);
     assert_true(lg.is_stderr && lg.fd > 2);
     log_close(&lg);
-    assert_int_equal(log_open_syslog(&lg, file, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "a"), -ENOENT);
+    assert_int_equal(open_syslog_at(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "a"), -ENOENT);
     assert_true(lg.is_stderr && lg.fd > 2 && !lg.is_syslog);
     log_close(&lg);
     /* A FIFO that nobody reads. */
@@ -523,7 +531,7 @@ static void log_emit__syslog__priority_tag_and_no_newline(void **state UNUSED)
     strcpy(un.sun_path, file);
     int daemon_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(daemon_fd, (struct sockaddr *)&un, sizeof(un)), 0);
-    assert_int_equal(log_open_syslog(&lg, file, LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT, "arbiter"), 0);
+    assert_int_equal(open_syslog_at(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT, "arbiter"), 0);
     assert_true(lg.is_syslog && lg.fd > 2);
     lg.dropped = &dropped;
 
