@@ -8,7 +8,10 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/util.h"
 
 char *num_put(char *p, uint64_t value, unsigned base, size_t width)
 {
@@ -24,10 +27,10 @@ char *num_put(char *p, uint64_t value, unsigned base, size_t width)
     return p;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+#define DIGITS "0123456789"
+
+/* Longer shifts make any number 0 or too large. */
+static const int64_t exponent_bound = 100000;
 
 /* "0" or digits that do not begin with 0: "010" is eight to some readers and ten to others. */
 static bool has_plain_digits(const char *text, size_t n)
@@ -48,7 +51,7 @@ static int push_digit(uint64_t *value, char digit)
 
 int num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
-    size_t n = strspn(text, "0123456789");
+    size_t n = strspn(text, DIGITS);
     uint64_t value = 0;
 
     if (text[n] != '\0' || !has_plain_digits(text, n))
@@ -62,103 +65,45 @@ int num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
     return 0;
 }
 
-/* A decimal number, mantissa * 10^exponent. Digits beyond the 19th are dropped. */
-struct decimal {
-    uint64_t mantissa;
-    int64_t exponent;
-};
-
-enum { EXPONENT_BOUND = 100000 };
-
-static void decimal_push(struct decimal *d, char digit, bool is_fraction)
+/* [eE][+-]digits, or nothing, up to the end of the text. */
+static int parse_exponent(const char *text, int64_t *ret)
 {
-    if (d->mantissa <= (UINT64_MAX - 9) / 10) {
-        d->mantissa = d->mantissa * 10 + (uint64_t)(digit - '0');
-        d->exponent -= is_fraction;
-    } else {
-        d->exponent += !is_fraction;
-    }
-}
+    const size_t sign = *text && (text[1] == '-' || text[1] == '+');
 
-/* Reads [eE][+-]digits at @text; the exponent stops growing where it no longer matters. */
-static int decimal_exponent(const char *text, int64_t *ret)
-{
-    bool is_negative = text[1] == '-';
-    const char *p = text + 1 + (text[1] == '-' || text[1] == '+');
-    int64_t value = 0;
-
-    if (!is_digit(*p))
+    *ret = 0;
+    if (*text == '\0')
+        return 0;
+    if ((*text != 'e' && *text != 'E') || text[1 + sign] == '\0' ||
+        text[1 + sign + strspn(text + 1 + sign, DIGITS)] != '\0')
         return -EINVAL;
-    for (; is_digit(*p); p++)
-        if (value < EXPONENT_BOUND)
-            value = value * 10 + (*p - '0');
-    if (*p != '\0')
-        return -EINVAL;
-    *ret = is_negative ? -value : value;
-    return 0;
-}
-
-static int decimal_parse(const char *text, struct decimal *ret)
-{
-    struct decimal d = {0, 0};
-    const char *p = text;
-    int64_t exponent = 0;
-    int r;
-
-    while (is_digit(*p))
-        decimal_push(&d, *p++, false);
-    if (!has_plain_digits(text, (size_t)(p - text)))
-        return -EINVAL;
-    if (*p == '.') {
-        if (!is_digit(*++p))
-            return -EINVAL;
-        while (is_digit(*p))
-            decimal_push(&d, *p++, true);
-    }
-    if (*p == 'e' || *p == 'E') {
-        r = decimal_exponent(p, &exponent);
-        if (r < 0)
-            return r;
-    } else if (*p != '\0') {
-        return -EINVAL;
-    }
-    d.exponent += exponent;
-    *ret = d;
-    return 0;
-}
-
-/* The nearest whole number of mantissa * 10^exponent, halves upwards. Returns 0 or -ERANGE. */
-static int decimal_round(struct decimal d, uint64_t *ret)
-{
-    unsigned last = 0;
-
-    if (d.mantissa == 0)
-        d.exponent = 0;
-    for (; d.exponent > 0; d.exponent--)
-        if (__builtin_mul_overflow(d.mantissa, (uint64_t)10, &d.mantissa))
-            return -ERANGE;
-    for (; d.exponent < 0 && (d.mantissa > 0 || last > 0); d.exponent++) {
-        last = (unsigned)(d.mantissa % 10);
-        d.mantissa /= 10;
-    }
-    *ret = d.mantissa + (last >= 5);
+    *ret = MAX(MIN(strtol(text + 1, NULL, 10), exponent_bound), -exponent_bound);
     return 0;
 }
 
 int num_parse_duration_ms(const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ret_ms)
 {
-    struct decimal d;
-    uint64_t ms;
-    int r;
+    const int64_t n_whole = (int64_t)strspn(text, DIGITS);
+    const bool has_point = text[n_whole] == '.';
+    const char *fraction = text + n_whole + has_point;
+    const int64_t n = n_whole + (has_point ? (int64_t)strspn(fraction, DIGITS) : 0);
+    bool is_positive = false;
+    int64_t exponent, end;
+    uint64_t ms = 0;
 
-    r = decimal_parse(text, &d);
-    if (r < 0)
-        return r;
-    d.exponent += 3;
-    r = decimal_round(d, &ms);
-    if (r < 0)
-        return r;
-    if (ms == 0 && d.mantissa > 0)
+    if (!has_plain_digits(text, (size_t)n_whole) || (has_point && n == n_whole) ||
+        parse_exponent(fraction + n - n_whole, &exponent) < 0)
+        return -EINVAL;
+    end = n_whole + exponent + 3; /* the first digit that is less than a millisecond */
+    for (int64_t i = 0; i < n || (i < end && ms > 0); i++) {
+        const char digit = i >= n ? '0' : i < n_whole ? text[i] : fraction[i - n_whole];
+
+        is_positive |= digit != '0';
+        if (i < end && push_digit(&ms, digit) < 0)
+            return -ERANGE;
+        if (i == end && digit >= '5' && __builtin_add_overflow(ms, 1, &ms))
+            return -ERANGE;
+    }
+    if (ms == 0 && is_positive)
         ms = 1;
     if (ms < min_ms || ms > max_ms)
         return -ERANGE;
@@ -186,7 +131,7 @@ enum { SIZE_UNITS = sizeof(size_units) / sizeof(size_units[0]) };
 
 int num_parse_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret_bytes)
 {
-    size_t n = strspn(text, "0123456789");
+    size_t n = strspn(text, DIGITS);
     uint64_t value = 0;
     unsigned unit = 0;
 
