@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-unsigned must_wait_ms = 20000;
+unsigned must_wait_ms = 60000;
 
 static must_handler *current;
 

@@ -22,7 +22,8 @@ static void run_case(void **state, const char *bind)
     struct it *it = *state;
     const struct conformance_case *c = it->data;
     char conf[512];
-    snprintf(conf, sizeof(conf), "server: { bind = [\"%s\"]; max_message = \"4MiB\"; };", bind);
+    snprintf(conf, sizeof(conf),
+             "server: { bind = [\"%s\"]; max_message = \"4MiB\"; message_timeout = 600; };", bind);
     struct server *s = server_start(it, .conf = conf);
     c->run(&(struct conformance_target){s->addr[0], MAX_MESSAGE, 1});
     server_stop_and_check(s, SIGTERM, 0);

@@ -104,7 +104,8 @@ static void limits__one_byte_segments__cost_is_linear(void **state)
 {
     enum { N = 1 << 20 };
     struct it *it = *state;
-    struct server *s = server_start(it, .conf = "arbiter: { workers = 1; };");
+    struct server *s =
+        server_start(it, .conf = "arbiter: { workers = 1; }; server: { message_timeout = 600; };");
     int fd = peer_connect(s->addr[0]);
     char *p = peer_alloc(N + 4);
     memset(p, '\r', N);
