@@ -204,7 +204,7 @@ static void control_path__not_ours__refused_and_untouched(void **state)
 /* What a process of another user has met, shared with it. */
 struct stranger {
     atomic_bool is_over;
-    atomic_uint absent, refused, connected, told, answered, odd;
+    atomic_uint absent, refused, connected, told, answered, odd, error;
 };
 
 static void knock(struct stranger *r, const struct sockaddr_un *un)
@@ -226,6 +226,7 @@ static void knock(struct stranger *r, const struct sockaddr_un *un)
     } else if (errno == ENOENT) {
         r->absent++;
     } else if (errno != ECONNREFUSED) { /* bound, and not yet listening or no longer */
+        r->error = (unsigned)errno;
         r->odd++;
     }
     close(fd);
@@ -312,7 +313,8 @@ static void control__other_user_from_the_first_moment__never_gets_in(void **stat
         "# %d starts, %u attempts: %u before it was there, %u refused, %u connected, %u answers\n",
         starts, r->absent + r->refused + r->connected + r->odd, r->absent, r->refused, r->connected,
         r->answered);
-    MUST(r->connected == 0 && r->answered == 0 && r->odd == 0, "it got in");
+    MUST(r->odd == 0, "connect: %s", strerror((int)r->error));
+    MUST(r->connected == 0 && r->answered == 0, "it got in");
 }
 
 /* Whoever opens the file's mode to others has not let them in: the peer's identity counts. */

@@ -19,7 +19,7 @@
 #include "echo/echo.h"
 
 /* TCP may deliver a moment later, from another context: so many quiet milliseconds mean silence. */
-enum { QUIET_MS = 20, PATIENCE_MS = 5000 };
+enum { QUIET_MS = 20, PATIENCE_MS = 20000 };
 
 uint64_t rig_now_ms;
 

@@ -358,7 +358,7 @@ static int drops_of_child(int fd, unsigned n, bool is_reopened)
     assert_true(pid >= 0);
     if (pid == 0) {
         signal(SIGPIPE, SIG_IGN);
-        alarm(20); /* a blocking write ends here, not with a hang */
+        alarm(60); /* a blocking write ends here, not with a hang */
         dup2(fd, 2);
         int flags = fcntl(2, F_GETFL);
         if (log_open(&lg, "", LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "child") != 0 || !lg.is_stderr)
