@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/util.h"
 
 void signals_block_all(sigset_t *ret_old)
 {
@@ -45,24 +46,13 @@ void signals_default_all(void)
 
 static bool is_left_alone(int signo)
 {
-    switch (signo) {
-    case SIGKILL:
-    case SIGSTOP:
-    case SIGCONT:
-    case SIGTSTP:
-    case SIGCHLD:
-    case SIGTERM:
-    case SIGSEGV:
-    case SIGBUS:
-    case SIGFPE:
-    case SIGILL:
-    case SIGABRT:
-    case SIGSYS:
-    case SIGTRAP:
-        return true;
-    default:
-        return false;
-    }
+    static const int signals[] = {SIGKILL, SIGSTOP, SIGCONT, SIGTSTP, SIGCHLD, SIGTERM, SIGSEGV,
+                                  SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGSYS,  SIGTRAP};
+
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        if (signals[i] == signo)
+            return true;
+    return false;
 }
 
 static bool has_handler(int signo)

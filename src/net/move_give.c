@@ -414,17 +414,20 @@ static void let_go_now_and_then(struct move_out *t)
         let_go(t);
 }
 
-static void end_giving(struct move_out *t)
+static void stop_giving(struct move_out *t)
 {
-    struct ev_loop *loop = t->set->loop;
-
     for (size_t i = 0; i < t->n_lanes; i++)
         close_lane(&t->lanes[i]);
-    ev_timer_stop(loop, &t->pulse);
-    ev_timer_stop(loop, &t->retry);
+    ev_timer_stop(t->set->loop, &t->pulse);
+    ev_timer_stop(t->set->loop, &t->retry);
     let_go(t);
     free(t->scratch);
     t->scratch = NULL;
+}
+
+static void end_giving(struct move_out *t)
+{
+    stop_giving(t);
     t->took_ns = clock_mono_ns() - t->started_ns;
     t->n_stayed = t->is_all ? t->set->n_open : MIN(t->left, t->set->n_open);
     t->is_done = true;
@@ -544,13 +547,8 @@ void move_out_fini(struct move_out *t)
     for (size_t i = 0; i < t->n_lanes; i++) {
         struct move_lane *lane = &t->lanes[i];
 
-        close_lane(lane);
         for (uint32_t id = lane->rules.answered + 1; id <= lane->rules.sent; id++)
             settle_flight(lane, id, GIVING_RELEASE);
     }
-    ev_timer_stop(t->set->loop, &t->pulse);
-    ev_timer_stop(t->set->loop, &t->retry);
-    let_go(t);
-    free(t->scratch);
-    t->scratch = NULL;
+    stop_giving(t);
 }
