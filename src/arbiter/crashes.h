@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "actor/crash.h"
+#include "actor/scoreboard.h"
 
 enum { CRASHES_KEPT = 16, CRASH_PLACE_LEN = 96 };
 

@@ -83,6 +83,14 @@ static int marks_init(struct conn_set *set)
     return 0;
 }
 
+void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark)
+{
+    volatile uint8_t *marks = set->marks;
+
+    if (fd >= 0 && (size_t)fd < set->n_marks)
+        marks[fd] = mark;
+}
+
 /* Between the turns of the loop no callback holds a connection. */
 static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
 {
@@ -153,18 +161,21 @@ void conn_drain(struct conn *c)
     conn_settle(c);
 }
 
-static int conn_add(struct conn_set *set, int fd, bool may_be_local)
+int conn_set_add(struct conn_set *set, int fd, bool may_be_unix)
 {
     struct conn *c = conn_new(set, fd);
+    const int on = 1;
 
     if (!c) {
-        if ((size_t)fd < set->n_marks)
-            set->marks[fd] = CONN_MARK_FREE;
+        conn_set_mark(set, fd, CONN_MARK_FREE);
         close(fd);
         return -ENOMEM;
     }
-    c->is_local = may_be_local && conn_is_local(fd);
-    c->is_open_to_fds = may_be_local && passed_may_come(fd);
+    if (may_be_unix) {
+        setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
+        c->is_local = conn_is_local(fd);
+        c->is_open_to_fds = passed_may_come(fd);
+    }
     c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;
@@ -173,19 +184,6 @@ static int conn_add(struct conn_set *set, int fd, bool may_be_local)
     if (set->is_draining)
         conn_drain(c);
     return 0;
-}
-
-int conn_set_add(struct conn_set *set, int fd)
-{
-    return conn_add(set, fd, false);
-}
-
-int conn_set_add_unix(struct conn_set *set, int fd)
-{
-    const int on = 1;
-
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
-    return conn_add(set, fd, true);
 }
 
 void conn_set_drain(struct conn_set *set)

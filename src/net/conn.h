@@ -95,15 +95,16 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
 /* conn_set_fini - cut all that is left and free everything */
 void conn_set_fini(struct conn_set *set);
 
-/* conn_set_add - take over a connected, non-blocking socket. Returns 0 or -ENOMEM (@fd is then
- * closed). */
-int conn_set_add(struct conn_set *set, int fd);
-
 /*
- * conn_set_add_unix - as conn_set_add, of what may be a unix socket: its peer cannot stall the
- * process by passing a descriptor, and is ended when it does not read what the kernel has for it
+ * conn_set_add - take over a connected, non-blocking socket
+ * @may_be_unix  it is looked at: the peer of a unix socket cannot stall the process by passing a
+ *   descriptor, and is ended when it does not read what the kernel has for it
+ * Returns 0 or -ENOMEM (@fd is then closed).
  */
-int conn_set_add_unix(struct conn_set *set, int fd);
+int conn_set_add(struct conn_set *set, int fd, bool may_be_unix);
+
+/* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
+void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);
 
 /*
  * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the

@@ -112,14 +112,6 @@ static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool i
     return outcome;
 }
 
-static void mark_end(const struct move_in *t, uint8_t mark)
-{
-    volatile uint8_t *marks = t->set->marks;
-
-    if (t->fd >= 0 && (size_t)t->fd < t->set->n_marks)
-        marks[t->fd] = mark;
-}
-
 static void end_taking(struct move_in *t)
 {
     move_in_fini(t);
@@ -188,7 +180,7 @@ void move_take(struct move_in *t, struct conn_set *set, int fd, size_t max_open,
     *t = (struct move_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
     ev_io_init(&t->io, on_io, fd, EV_READ);
     ev_io_start(set->loop, &t->io);
-    mark_end(t, CONN_MARK_TAKE);
+    conn_set_mark(t->set, t->fd, CONN_MARK_TAKE);
     if (send_answer(t, 0, true, room_here(t)) == TAKING_DROP)
         ev_feed_event(set->loop, &t->io, EV_READ);
 }
@@ -200,7 +192,7 @@ void move_in_close(struct move_in *t)
 
 void move_in_fini(struct move_in *t)
 {
-    mark_end(t, CONN_MARK_FREE);
+    conn_set_mark(t->set, t->fd, CONN_MARK_FREE);
     ev_io_stop(t->set->loop, &t->io);
     fds_close(&t->fd);
 }

@@ -84,22 +84,14 @@ static bool is_connection(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || errno == ENOTCONN;
 }
 
-static void set_mark(const struct rescue *r, int fd, uint8_t value)
-{
-    volatile uint8_t *marks = r->acceptor->conns->marks;
-
-    if ((size_t)fd < r->acceptor->conns->n_marks)
-        marks[fd] = value;
-}
-
 static void collect_one(struct rescue *r, int fd, bool is_new)
 {
     struct counters *counters = r->acceptor->conns->counters;
 
     if (!is_connection(fd)) {
-        set_mark(r, fd, CONN_MARK_FREE);
+        conn_set_mark(r->acceptor->conns, fd, CONN_MARK_FREE);
         fds_close(&fd);
-    } else if (conn_set_add_unix(r->acceptor->conns, fd) == 0) {
+    } else if (conn_set_add(r->acceptor->conns, fd, true) == 0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
         r->n_new += is_new;
         r->n_collected++;
@@ -109,13 +101,14 @@ static void collect_one(struct rescue *r, int fd, bool is_new)
 /* What has come is this process's to rescue at once: no signal ends it before that is noted. */
 static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, struct fdpass *ret)
 {
+    const struct conn_set *conns = r->acceptor->conns;
     sigset_t mask;
     int rc;
 
     signals_block_all(&mask);
     rc = fdpass_receive(r->io.fd, &(struct iovec){ret_head, sizeof(*ret_head)}, 1, ret);
     for (size_t i = 0; rc == 0 && i < ret->n_fds; i++)
-        set_mark(r, ret->fds[i], r->acceptor->conns->idle_mark);
+        conn_set_mark(conns, ret->fds[i], conns->idle_mark);
     signals_restore(&mask);
     return rc;
 }

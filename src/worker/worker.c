@@ -17,7 +17,7 @@ static void on_waiting(int fd, void *userdata)
 {
     struct worker *w = userdata;
 
-    if (conn_set_add_unix(&w->conns, fd) == 0) /* of either kind */
+    if (conn_set_add(&w->conns, fd, true) == 0)
         counter_add(&w->record->counters.accepted, 1);
 }
 

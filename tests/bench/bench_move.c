@@ -82,7 +82,7 @@ static _Noreturn void give(int listener, int fd, unsigned n)
     while (w.set.n_open < n) {
         const int c = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (c < 0 || conn_set_add(&w.set, c) < 0)
+        if (c < 0 || conn_set_add(&w.set, c, false) < 0)
             bench_die("accept");
     }
     ev_run(w.loop, EVRUN_NOWAIT);

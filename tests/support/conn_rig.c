@@ -77,23 +77,23 @@ void rig_fini(struct rig *r)
     ev_loop_destroy(r->loop);
 }
 
-static int rig_connect_by(struct rig *r, int (*add)(struct conn_set *set, int fd))
+static int rig_connect_by(struct rig *r, bool may_be_unix)
 {
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(add(&r->set, pair[1]), 0);
+    assert_int_equal(conn_set_add(&r->set, pair[1], may_be_unix), 0);
     return pair[0];
 }
 
 int rig_connect(struct rig *r)
 {
-    return rig_connect_by(r, conn_set_add);
+    return rig_connect_by(r, false);
 }
 
 int rig_connect_unix(struct rig *r)
 {
-    return rig_connect_by(r, conn_set_add_unix);
+    return rig_connect_by(r, true);
 }
 
 int rig_connect_tcp(struct rig *r)
@@ -115,7 +115,7 @@ int rig_connect_tcp(struct rig *r)
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     close(listener);
-    assert_int_equal(conn_set_add(&r->set, accepted), 0);
+    assert_int_equal(conn_set_add(&r->set, accepted, false), 0);
     return fd;
 }
 
