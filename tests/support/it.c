@@ -239,10 +239,17 @@ pid_t it_inject(struct it *it, pid_t pid, const char *trace, const char *inject)
     snprintf(target, sizeof(target), "%d", (int)pid);
     snprintf(e1, sizeof(e1), "trace=%s", trace);
     snprintf(e2, sizeof(e2), "inject=%s", inject);
-    const char *argv[] = {"strace", "-qq", "-p", target, "-o", tracer_log(it, pid),
-                          "-e",     e1,    "-e", e2,     NULL};
-    pid_t tracer = it_tool(it, "tools.log", argv);
-    MUST_COME(proc_status(pid, "TracerPid", 10) == (uint64_t)tracer || !proc_is_alive(tracer),
+    const char *argv[] = {"strace", "--quiet=exit,personality",
+                          "-p",     target,
+                          "-o",     tracer_log(it, pid),
+                          "-e",     e1,
+                          "-e",     e2,
+                          NULL};
+    const char *told = it_path(it, "attached.log"), *pattern = "Process [0-9]+ attached";
+    size_t before = it_count_lines(told, pattern);
+    pid_t tracer = it_tool(it, "attached.log", argv);
+    /* It says so when it has stopped the process, which is a moment after it is its tracer. */
+    MUST_COME(it_count_lines(told, pattern) > before || !proc_is_alive(tracer),
               "strace does not attach");
     MUST(proc_is_alive(tracer), "strace has ended");
     return tracer;
