@@ -1,18 +1,16 @@
 /*
- * The timing wheel: one bucket a tick, WHEEL_SLOTS of them, a bitmap to skip the empty ones.
+ * The timing wheel: one bucket per tick, WHEEL_SLOTS of them.
  */
 #include "base/wheel.h"
 
-#include <string.h>
+enum { SLOT_MASK = WHEEL_SLOTS - 1 };
 
-enum { SLOT_MASK = WHEEL_SLOTS - 1, WORDS = WHEEL_SLOTS / 64 };
-
-_Static_assert((WHEEL_SLOTS & SLOT_MASK) == 0 && WHEEL_SLOTS % 64 == 0, "slots: power of two");
+_Static_assert((WHEEL_SLOTS & SLOT_MASK) == 0, "slots: power of two");
 
 void wheel_init(struct wheel *w, uint32_t now)
 {
     w->now = now;
-    memset(w->used, 0, sizeof(w->used));
+    w->n_armed = 0;
     list_init(&w->due);
     for (unsigned i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->slots[i]);
@@ -26,21 +24,16 @@ void wheel_node_init(struct wheel_node *n)
 
 void wheel_disarm(struct wheel *w, struct wheel_node *n)
 {
-    unsigned slot;
-
     if (n->tick == WHEEL_NONE)
         return;
-    slot = n->tick & SLOT_MASK;
     list_remove(&n->link);
     n->tick = WHEEL_NONE;
-    if (list_is_empty(&w->slots[slot]))
-        w->used[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
+    w->n_armed--;
 }
 
 void wheel_arm(struct wheel *w, struct wheel_node *n, uint32_t tick)
 {
     const uint32_t horizon = w->now + WHEEL_SLOTS - 1;
-    unsigned slot;
 
     if (n->tick <= tick && n->tick != WHEEL_NONE)
         return;
@@ -51,33 +44,19 @@ void wheel_arm(struct wheel *w, struct wheel_node *n, uint32_t tick)
     if (n->tick == tick)
         return;
     wheel_disarm(w, n);
-    slot = tick & SLOT_MASK;
-    list_append(&w->slots[slot], &n->link);
-    w->used[slot / 64] |= UINT64_C(1) << (slot % 64);
+    list_append(&w->slots[tick & SLOT_MASK], &n->link);
     n->tick = tick;
+    w->n_armed++;
 }
 
+/* A look at 512 buckets at most, and only when a tick has come or a new deadline is the first. */
 uint32_t wheel_next(const struct wheel *w)
 {
-    const unsigned first = w->now & SLOT_MASK;
-
     if (!list_is_empty(&w->due))
         return w->now - 1;
-    /* The word of `first` comes twice: its upper part now, its lower part a turn later. */
-    for (unsigned i = 0; i <= WORDS; i++) {
-        const unsigned word = (first / 64 + i) % WORDS;
-        uint64_t bits = w->used[word];
-
-        if (i == 0)
-            bits &= ~UINT64_C(0) << (first % 64);
-        if (i == WORDS)
-            bits &= ~(~UINT64_C(0) << (first % 64));
-        if (bits) {
-            const unsigned slot = word * 64 + (unsigned)__builtin_ctzll(bits);
-
-            return w->now + ((slot - first) & SLOT_MASK);
-        }
-    }
+    for (uint32_t i = 0; w->n_armed > 0 && i < WHEEL_SLOTS; i++)
+        if (!list_is_empty(&w->slots[(w->now + i) & SLOT_MASK]))
+            return w->now + i;
     return WHEEL_NONE;
 }
 
@@ -97,7 +76,6 @@ static bool wheel_turn(struct wheel *w, uint32_t now)
     w->due.prev->next = &w->due;
     w->due.next->prev = &w->due;
     list_init(slot);
-    w->used[(tick & SLOT_MASK) / 64] &= ~(UINT64_C(1) << (tick % 64));
     w->now = tick + 1;
     return true;
 }

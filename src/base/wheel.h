@@ -23,7 +23,7 @@ struct wheel_node {
 
 struct wheel {
     uint32_t now; /* all buckets before this tick have been emptied */
-    uint64_t used[WHEEL_SLOTS / 64]; /* bitmap: the bucket holds something */
+    uint32_t n_armed; /* nodes in `due` and in the buckets */
     struct list due; /* nodes of the bucket that wheel_take is emptying */
     struct list slots[WHEEL_SLOTS];
 };
