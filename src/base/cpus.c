@@ -12,20 +12,12 @@
 
 int cpus_allowed(cpu_set_t *ret)
 {
-    int rc = -EINVAL;
+    cpu_set_t sets[64]; /* the kernel refuses a mask smaller than its own */
 
-    /* The kernel refuses a mask smaller than its own: try larger ones. */
-    for (int n = CPU_SETSIZE; rc == -EINVAL && n <= CPU_SETSIZE * 64; n *= 2) {
-        cpu_set_t *set = CPU_ALLOC((size_t)n);
-
-        if (!set)
-            return -ENOMEM;
-        rc = sched_getaffinity(0, CPU_ALLOC_SIZE((size_t)n), set) < 0 ? -errno : 0;
-        if (rc == 0)
-            memcpy(ret, set, sizeof(*ret));
-        CPU_FREE(set);
-    }
-    return rc;
+    if (sched_getaffinity(0, sizeof(sets), sets) < 0)
+        return -errno;
+    *ret = sets[0];
+    return 0;
 }
 
 /* The number at @*text, which moves on behind its digits. */

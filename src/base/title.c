@@ -13,28 +13,23 @@
 static char *room;
 static size_t room_size;
 
-/* Arguments and environment lie one behind the other; a copy of the latter doubles the room. */
-static char *end_of_strings(int argc, char **argv)
+/* The end of those strings of a list that lie one behind the other from @end on. */
+static char *end_of_strings(char **list, char *end)
 {
-    char *end = argv[0] + strlen(argv[0]) + 1;
-
-    for (int i = 1; i < argc; i++)
-        if (argv[i] == end)
-            end += strlen(argv[i]) + 1;
-    for (char **e = environ; e && *e; e++)
-        if (*e == end)
-            end += strlen(*e) + 1;
+    for (; *list; list++)
+        if (*list == end)
+            end += strlen(*list) + 1;
     return end;
 }
 
-static int copy_environment(void)
+static int copy_strings(char **list)
 {
-    for (char **e = environ; e && *e; e++) {
-        char *copy = strdup(*e);
+    for (; *list; list++) {
+        char *copy = strdup(*list);
 
         if (!copy)
             return -1;
-        *e = copy;
+        *list = copy;
     }
     return 0;
 }
@@ -52,21 +47,15 @@ static int copy_program_name(const char *path)
     return 0;
 }
 
+/* Arguments and environment lie one behind the other; a copy of the latter doubles the room. */
 void title_init(int argc, char **argv)
 {
     char *end;
 
     if (argc < 1 || copy_program_name(argv[0]) < 0)
         return;
-    end = end_of_strings(argc, argv);
-    for (int i = 1; i < argc; i++) {
-        char *copy = strdup(argv[i]);
-
-        if (!copy)
-            return;
-        argv[i] = copy;
-    }
-    if (copy_environment() < 0)
+    end = end_of_strings(environ, end_of_strings(argv, argv[0]));
+    if (copy_strings(argv + 1) < 0 || copy_strings(environ) < 0)
         return;
     room = argv[0];
     room_size = (size_t)(end - room);
