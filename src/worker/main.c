@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sysexits.h>
@@ -22,6 +23,8 @@
 #include "worker/fatal.h"
 #include "worker/recycle.h"
 #include "worker/worker_impl.h"
+
+enum { MMAP_THRESHOLD_BYTES = 128 << 10 }; /* malloc's own, which it raises to 32 MiB otherwise */
 
 static void on_beat(struct heartbeat *h)
 {
@@ -189,6 +192,9 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     int rc;
 
     pin(boot);
+    /* A large block that is freed leaves a hole in the heap, which no larger one fits into: the
+     * process would grow to twice what max_buffered allows. A mapping of its own leaves none. */
+    mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
     worker_set_state(&w, ACTOR_STARTING);
     boot->log->dropped = &w.record->counters.log_dropped;
     signals_ignore_strays();

@@ -166,6 +166,40 @@ static void hogs__read_slowly_over_unix__honest_clients_are_served(void **state)
     survive(*state, SLOW_READERS, 1);
 }
 
+/* What grows at the same time leaves no holes that the worker would grow by. */
+static void hogs__grow_together__worker_grows_to_max_buffered_only(void **state)
+{
+    enum { CHUNK = 256 << 10, ROUNDS = 64 };
+    const uint64_t limit_kib = 64 << 10;
+    struct it *it = *state;
+    char conf[512], *data = peer_alloc(CHUNK);
+    struct server *s;
+    uint64_t peak_kib;
+    int fd[HOGS], other;
+
+    snprintf(conf, sizeof(conf), CONF, it_path(it, "socket"), 16, 64);
+    s = server_start(it, .conf = conf);
+    other = peer_connect(s->addr[0]);
+    server_expect(s, "server.max_buffered is spent");
+    memset(data, 'x', CHUNK);
+    for (int i = 0; i < HOGS; i++)
+        fd[i] = peer_connect(s->addr[0]);
+    for (int n = 0; n < ROUNDS * HOGS; n++) {
+        int *one = &fd[n % HOGS];
+
+        if (peer_has_ended(*one)) {
+            peer_close(*one);
+            *one = peer_connect(s->addr[0]);
+        }
+        peer_try_send(*one, data, CHUNK);
+        peer_echo(other, "it has been read");
+    }
+    peak_kib = proc_status(server_worker(s, 0), "VmHWM", 10);
+    printf("# %llu KiB at most, of %llu\n", (unsigned long long)peak_kib,
+           (unsigned long long)limit_kib);
+    MUST(it_is_sanitized() || peak_kib < limit_kib + limit_kib / 8, "it grew too much");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +209,7 @@ int main(void)
         IT(hogs__never_read_over_unix__honest_clients_are_served),
         IT(hogs__read_slowly_over_tcp__honest_clients_are_served),
         IT(hogs__read_slowly_over_unix__honest_clients_are_served),
+        IT(hogs__grow_together__worker_grows_to_max_buffered_only),
     };
     return it_run(tests);
 }
