@@ -325,19 +325,19 @@ void holders_continue(const struct holders *h, struct log *log)
 /* The name of the mapping, as /proc/PID/maps shows it; "" = there is none. */
 static char mark[64];
 
-static uint64_t hash_text(uint64_t hash, const char *text)
+static uint64_t mark_add(uint64_t hash, const char *text)
 {
     return hash_bytes(hash, text, strlen(text) + 1);
 }
 
 void strays_mark(const struct config *c)
 {
-    uint64_t hash = hash_text(hash_text(HASH_INIT, c->path), c->pid_file);
+    uint64_t hash = mark_add(mark_add(HASH_INIT, c->path), c->pid_file);
     char name[40];
     int fd;
 
     for (size_t i = 0; !*c->path && i < c->n_bind; i++)
-        hash = hash_text(hash, c->bind[i]);
+        hash = mark_add(hash, c->bind[i]);
     snprintf(name, sizeof(name), "echo-arbiter-%016llx", (unsigned long long)hash);
     fd = fds_memfd(name);
     /* Nothing is ever in it: it takes no memory. */
