@@ -172,7 +172,7 @@ int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, si
     if (mb->n_queued >= MAILBOX_QUEUE_MAX)
         return -ENOBUFS;
     r = item_new(data, len, fds, n_fds, &item);
-    if (r < 0)
+    if (!item)
         return r;
     list_append(&mb->queue, &item->link);
     if (++mb->n_queued == 1)
