@@ -17,12 +17,9 @@
 
 #define FORMS "write HOST:PORT, [V6]:PORT, :PORT or unix:PATH"
 
-enum { NAME_MAX_LEN = 253, LABEL_MAX_LEN = 63 };
+#define NAME_CHARACTERS "-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-static bool is_alnum(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
+enum { NAME_MAX_LEN = 253, LABEL_MAX_LEN = 63 };
 
 static int parse_unix(const char *path, struct addr *a, const char **why)
 {
@@ -76,12 +73,9 @@ static int parse_v6(const char *text, struct addr *a, const char **why)
         *scope++ = '\0';
         *why = "the scope after % must be the name or number of an interface";
         size_t scope_len = strlen(scope);
-        if (scope_len == 0 || scope_len >= IF_NAMESIZE)
+        if (scope_len == 0 || scope_len >= IF_NAMESIZE ||
+            scope[strspn(scope, NAME_CHARACTERS "._")] != '\0')
             return -EINVAL;
-        for (size_t i = 0; i < scope_len; i++) {
-            if (!is_alnum(scope[i]) && !strchr("._-", scope[i]))
-                return -EINVAL;
-        }
     }
     struct in6_addr in6;
     *why = "what is in the brackets is no v6 address";
@@ -102,29 +96,25 @@ static bool is_numeric_label(const char *label, size_t len)
 /* RFC 1123: labels of letters, digits and inner hyphens; one dot at the end is allowed. */
 static int check_name(const char *name, const char **why)
 {
+    const char *label = name, *end = name + strlen(name);
+    size_t len;
+
     *why = "a host name has letters, digits, hyphens and dots, 63 bytes a label, 253 in all";
-    size_t len = strlen(name);
-    if (len > 0 && name[len - 1] == '.')
-        len--;
-    if (len == 0 || len > NAME_MAX_LEN)
+    if (end > name && end[-1] == '.')
+        end--;
+    if (end > name + NAME_MAX_LEN)
         return -EINVAL;
-    const char *label = name, *end = name + len;
-    for (;;) {
-        const char *dot = memchr(label, '.', (size_t)(end - label));
-        size_t label_len = (size_t)((dot ? dot : end) - label);
-        if (label_len == 0 || label_len > LABEL_MAX_LEN)
+    for (;; label += len + 1) {
+        len = strspn(label, NAME_CHARACTERS);
+        if (len == 0 || len > LABEL_MAX_LEN || label[0] == '-' || label[len - 1] == '-')
             return -EINVAL;
-        for (size_t i = 0; i < label_len; i++) {
-            bool is_edge = i == 0 || i == label_len - 1;
-            if (!is_alnum(label[i]) && (label[i] != '-' || is_edge))
-                return -EINVAL;
-        }
-        if (!dot) {
-            *why = "a v4 address is four numbers from 0 to 255, for example 127.0.0.1";
-            return is_numeric_label(label, label_len) ? -EINVAL : 0;
-        }
-        label = dot + 1;
+        if (label + len == end)
+            break;
+        if (label[len] != '.')
+            return -EINVAL;
     }
+    *why = "a v4 address is four numbers from 0 to 255, for example 127.0.0.1";
+    return is_numeric_label(label, len) ? -EINVAL : 0;
 }
 
 static int parse_host(const char *text, struct addr *a, const char **why)
