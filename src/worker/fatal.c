@@ -30,7 +30,7 @@ enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10, FRAMES_MAX = 48, PATIENC
 struct crash {
     int signo;
     const siginfo_t *info;
-    const ucontext_t *context;
+    uintptr_t pc, sp; /* program counter, stack pointer; 0 on a machine that we do not know */
     const struct actor_boot *boot;
     const struct conn_set *conns;
 };
@@ -46,26 +46,14 @@ static const struct actor_boot *fatal_boot;
 static const struct conn_set *fatal_conns;
 static const void *own_base; /* where this executable is loaded */
 
-/* The program counter and the stack pointer; 0 on a machine that we do not know. */
-static uintptr_t fatal_pc(const ucontext_t *context UNUSED)
+static void find_registers(struct crash *c UNUSED, const ucontext_t *context UNUSED)
 {
 #if defined(__x86_64__)
-    return (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+    c->pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+    c->sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
 #elif defined(__aarch64__)
-    return (uintptr_t)context->uc_mcontext.pc;
-#else
-    return 0;
-#endif
-}
-
-static uintptr_t fatal_sp(const ucontext_t *context UNUSED)
-{
-#if defined(__x86_64__)
-    return (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
-#elif defined(__aarch64__)
-    return (uintptr_t)context->uc_mcontext.sp;
-#else
-    return 0;
+    c->pc = (uintptr_t)context->uc_mcontext.pc;
+    c->sp = (uintptr_t)context->uc_mcontext.sp;
 #endif
 }
 
@@ -136,8 +124,8 @@ static void record_crash(const struct crash *c)
     r->code = c->info->si_code;
     r->sender_pid = is_sent(c) ? (uint64_t)c->info->si_pid : 0;
     r->address = is_sent(c) ? 0 : (uint64_t)(uintptr_t)c->info->si_addr;
-    r->pc = fatal_pc(c->context);
-    r->sp = fatal_sp(c->context);
+    r->pc = c->pc;
+    r->sp = c->sp;
     r->fd = c->conns->serving.data ? c->conns->serving.fd : -1;
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
@@ -187,7 +175,7 @@ static void log_crash(const struct crash *c)
         *f++ = F_UINT("code", c->info->si_code);
         *f++ = hex_field("address", (uintptr_t)c->info->si_addr, address);
     }
-    *f++ = hex_field("pc", fatal_pc(c->context), pc);
+    *f++ = hex_field("pc", c->pc, pc);
     *f++ = F_UINT("slot", c->boot->slot);
     *f++ = F_UINT("incarnation", c->boot->incarnation);
     *f++ = F_UINT("uptime_ms", uptime_ms(c));
@@ -242,13 +230,12 @@ static char *put_frame(char *p, const char *end, void *address)
 /* Last, because it is the most likely to fail: it walks the stack that may be what is broken. */
 static void log_stack(const struct crash *c)
 {
-    const uintptr_t pc = fatal_pc(c->context);
     void *frames[FRAMES_MAX];
     char text[LOG_LINE_MAX - 512], *p = text;
     int n = backtrace(frames, FRAMES_MAX), first = 0;
 
     for (int i = 0; i < n; i++)
-        if ((uintptr_t)frames[i] == pc)
+        if ((uintptr_t)frames[i] == c->pc)
             first = i; /* what is before it is this handler */
     for (int i = first; i < n; i++)
         p = put_frame(p, text + sizeof(text), frames[i]);
@@ -271,8 +258,9 @@ static void (*const fatal_steps[])(const struct crash *c) = {
  */
 static void on_fatal(int signo, siginfo_t *info, void *context)
 {
-    const struct crash crash = {signo, info, context, fatal_boot, fatal_conns};
+    struct crash crash = {.signo = signo, .info = info, .boot = fatal_boot, .conns = fatal_conns};
 
+    find_registers(&crash, context);
     for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
         fatal_steps[i](&crash);
     /* Behind a breakpoint, a forbidden call or news of bad memory elsewhere the program would go
