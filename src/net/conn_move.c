@@ -2,7 +2,7 @@
  * The way of a connection out to another process, and in from one. Runs in a worker; who owns it
  * meanwhile is decided by net/move*.
  */
-#include "net/conn_move.h"
+#include "net/conn_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -16,7 +16,7 @@
 #include "base/fds.h"
 #include "base/hash.h"
 #include "base/signals.h"
-#include "net/conn_move.h"
+#include "net/conn_impl.h"
 #include "net/move_crash.h"
 #include "net/move_wire.h"
 

@@ -10,7 +10,7 @@
 #include "base/fds.h"
 #include "base/hash.h"
 #include "base/signals.h"
-#include "net/conn_move.h"
+#include "net/conn_impl.h"
 #include "net/move_wire.h"
 
 static size_t room_here(const struct move_in *t)

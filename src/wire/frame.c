@@ -216,18 +216,12 @@ DEFINE_FIND(avx2, FRAME_AVX2_CODE)
 
 bool frame_kernel_is_usable(enum frame_kernel kernel)
 {
-    switch (kernel) {
-    case FRAME_PORTABLE:
-        return true;
 #ifdef __x86_64__
-    case FRAME_SSE2:
-        return true;
-    case FRAME_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
+    return kernel != FRAME_AVX2 ||
+           (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"));
+#else
+    return kernel == FRAME_PORTABLE;
 #endif
-    default:
-        return false;
-    }
 }
 
 void frame_find_with(enum frame_kernel kernel, const struct frame_rule *r, const uint8_t *data,
