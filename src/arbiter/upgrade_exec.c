@@ -4,7 +4,6 @@
  */
 #include "arbiter/upgrade_exec.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -228,7 +227,8 @@ int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
     struct upgrade_state s;
     int rc;
 
-    assert(!transition_is_due(a->engine)); /* what is still to be done does not travel */
+    if (transition_is_due(a->engine))
+        return -EBUSY; /* what is still to be done does not travel */
     stats_count(a);
     rc = upgrade_state_pack(a, &s);
     if (rc < 0)

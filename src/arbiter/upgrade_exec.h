@@ -41,7 +41,8 @@ void upgrade_exec_pass(const struct upgrade_state *s, bool is_passed);
  */
 int upgrade_exec_now(const struct upgrade_exec *exec, const struct upgrade_state *s);
 
-/* upgrade_exec_arbiter - the same with the state of @a; its state_fd is made here */
+/* upgrade_exec_arbiter - the same with the state of @a; its state_fd is made here. Returns -EBUSY
+ * if something is due in the engine. */
 int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec);
 
 /*
@@ -61,7 +62,8 @@ void upgrade_exec_guard_fds(const struct upgrade_state *s);
 void upgrade_exec_unguard(void);
 
 /* upgrade_exec_later - leave the loop and call @exec as soon as nothing is on its way to a worker,
- * or in UPGRADE_CHECK_MS at the latest. If @exec returns, it has called upgrade_finish. */
+ * or in UPGRADE_CHECK_MS at the latest: then something may even be due in the engine. If @exec
+ * returns, it has called upgrade_finish, or upgrade_exec_later once more. */
 void upgrade_exec_later(struct arbiter *a, void (*exec)(struct arbiter *a, bool is_quiet));
 
 /* upgrade_finish - it is over, as @body (taken over) says; upgrade_refuse - because of @why */

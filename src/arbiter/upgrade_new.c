@@ -59,6 +59,8 @@ static void upgrade_on_commit(struct arbiter *a)
                           (json_int_t)a->live->number, "took_ms", (json_int_t)took_ms)));
 }
 
+/* A message that a worker does not take would be lost, and does not hold this up any longer:
+ * workers that this image cannot replace are worse. */
 static void exec_back(struct arbiter *a, bool is_quiet UNUSED)
 {
     struct upgrade *u = &a->upgrade;
@@ -66,6 +68,11 @@ static void exec_back(struct arbiter *a, bool is_quiet UNUSED)
         .program_fd = u->back_fd, .back_fd = -1, .failed = u->why, .argv = a->options->image->argv};
     int rc;
 
+    if (transition_is_due(a->engine)) {
+        log_warning(a->log, "upgrade: the way back to the old program waits for the workers");
+        upgrade_exec_later(a, exec_back);
+        return;
+    }
     log_warning(a->log, "upgrade: back to the old program", F_STR("reason", u->why));
     rc = upgrade_exec_arbiter(a, &exec);
     log_error(a->log, "upgrade: the old program cannot be executed: the new one stays", F_ERR(rc));

@@ -58,14 +58,21 @@ static void check_ends(struct arbiter *a, const char *output)
     upgrade_ops.on_child_exit(a, 0);
 }
 
+/* What the engine says is not done here. */
+static void drain_engine(struct arbiter *a)
+{
+    while (transition_next(a->engine, clock_mono_ms()).kind != TR_NOTHING)
+        ;
+    assert_false(transition_is_due(a->engine));
+}
+
 static void bring_to(struct arbiter *a, const char *phase)
 {
     if (strcmp(phase, "none") == 0)
         return;
     if (strcmp(phase, "changing") == 0 || strcmp(phase, "returning") == 0) {
         upgrade_resume(a, NULL);
-        while (transition_next(a->engine, clock_mono_ms()).kind != TR_NOTHING)
-            ; /* what the engine says is not done here */
+        drain_engine(a);
     } else
         change_begin(a, &upgrade_ops);
     if (strcmp(phase, "returning") == 0)
@@ -155,9 +162,29 @@ static void upgrade_step__called_off_while_the_loop_is_left__goes_on(void **stat
     inherited_fini(&a);
 }
 
+/* What is due in the engine does not travel, however long it has been. */
+static void upgrade_exec__way_back_and_the_engine_is_due__waits(void **state UNUSED)
+{
+    struct arbiter a;
+
+    build(&a, "");
+    bring_to(&a, "returning");
+    engine_post(&a, &(struct tr_event){.kind = TR_EV_TICK});
+    assert_true(transition_is_due(a.engine));
+    a.upgrade.exec(&a, false);
+    assert_int_equal(a.upgrade.phase, UPGRADE_RETURNING);
+    assert_non_null(a.upgrade.exec);
+    assert_true(ev_is_active(&a.upgrade.timer));
+    drain_engine(&a);
+    a.upgrade.exec(&a, false); /* of no program */
+    assert_int_equal(a.upgrade.phase, UPGRADE_NONE);
+    inherited_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(upgrade_exec__way_back_and_the_engine_is_due__waits),
         cmocka_unit_test(upgrade_step__called_off_while_the_loop_is_left__goes_on),
         cmocka_unit_test(upgrade_phases__each_cell__as_the_code),
     };
