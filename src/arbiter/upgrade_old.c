@@ -207,7 +207,12 @@ static const char *exec_program(struct arbiter *a)
 
 static void on_exec_due(struct arbiter *a, bool is_quiet)
 {
-    upgrade_refuse(a, is_quiet ? exec_program(a) : "a worker does not take its messages");
+    if (is_quiet)
+        upgrade_refuse(a, exec_program(a));
+    else
+        upgrade_refuse(a, transition_is_due(a->engine)
+                              ? "the workers are changing: try again in a moment"
+                              : "a worker does not take its messages");
 }
 
 static void upgrade_on_child_exit(struct arbiter *a, int status)

@@ -181,10 +181,43 @@ static void upgrade_exec__way_back_and_the_engine_is_due__waits(void **state UNU
     inherited_fini(&a);
 }
 
+static char heard[ARBITER_WHY_LEN];
+
+static void hear(struct asker *asker UNUSED, json_t *id UNUSED, json_t *body)
+{
+    json_t *error = json_object_get(body, "error");
+
+    snprintf(heard, sizeof(heard), "%s", json_string_value(json_object_get(error, "message")));
+}
+
+static void exec_and_hear(bool is_engine_due, const char *expected)
+{
+    struct asker asker = {.give = hear};
+    struct arbiter a;
+
+    build(&a, "");
+    bring_to(&a, "due");
+    if (!is_engine_due)
+        drain_engine(&a);
+    assert_int_equal(transition_is_due(a.engine), is_engine_due);
+    answer_new(&a.answers, &asker, NULL)->wait = ANSWER_UPGRADE;
+    a.upgrade.exec(&a, false);
+    assert_non_null(strstr(heard, expected));
+    assert_int_equal(a.upgrade.phase, UPGRADE_NONE);
+    inherited_fini(&a);
+}
+
+static void upgrade_exec__not_quiet_for_too_long__refused_with_the_reason(void **state UNUSED)
+{
+    exec_and_hear(true, "the workers are changing");
+    exec_and_hear(false, "a worker does not take its messages");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(upgrade_exec__way_back_and_the_engine_is_due__waits),
+        cmocka_unit_test(upgrade_exec__not_quiet_for_too_long__refused_with_the_reason),
         cmocka_unit_test(upgrade_step__called_off_while_the_loop_is_left__goes_on),
         cmocka_unit_test(upgrade_phases__each_cell__as_the_code),
     };
