@@ -243,6 +243,7 @@ LIBS_test_scoreboard := -Wl,--wrap=fallocate
 LIBS_test_log_writer := -Wl,--wrap=open
 LIBS_test_sinks := $(addprefix -Wl$(comma)--wrap=,log_writer_start waitpid kill poll clock_gettime)
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
+LIBS_test_upgrade_state := -Wl,--wrap=calloc
 LIBS_test_move_pair_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
 $(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)

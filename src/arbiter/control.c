@@ -303,15 +303,14 @@ static bool make_room(struct control *k)
     return false;
 }
 
-struct control_client *control_client_new(struct arbiter *a, int fd)
+/* @fd is taken over if it succeeds. NULL: no room, no memory. */
+static struct control_client *client_new(struct arbiter *a, int fd)
 {
     struct control *k = &a->control;
     struct control_client *c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
 
-    if (!c) {
-        fds_close(&fd);
+    if (!c)
         return NULL;
-    }
     c->arbiter = a;
     c->asker.give = client_on_answer;
     c->since_ms = clock_mono_ms();
@@ -322,6 +321,24 @@ struct control_client *control_client_new(struct arbiter *a, int fd)
     ev_io_start(a->loop, &c->io);
     keep_time(a);
     return c;
+}
+
+struct control_client *control_inherit_client(struct arbiter *a, int fd)
+{
+    struct control *k = &a->control;
+    struct control_client *c = client_new(a, fd);
+
+    if (!c) {
+        k->lost[k->n_lost++] = fd;
+        keep_time(a);
+    }
+    return c;
+}
+
+static void close_lost(struct control *k)
+{
+    while (k->n_lost > 0)
+        fds_close(&k->lost[--k->n_lost]);
 }
 
 static bool is_overdue(const struct control_client *c, uint64_t now_ms)
@@ -357,7 +374,8 @@ static void accept_client(struct arbiter *a, int fd)
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
         (peer.uid == 0 || peer.uid == geteuid())) {
-        control_client_new(a, fd);
+        if (!client_new(a, fd))
+            fds_close(&fd);
         return;
     }
     log_warning_limited(a->log, "control: a peer of another user is refused",
@@ -393,6 +411,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     const uint64_t now_ms = clock_mono_ms();
     struct list *link, *next;
 
+    close_lost(k);
     list_for_each_safe (link, next, &k->clients)
         client_sweep(container_of(link, struct control_client, link), now_ms);
     if (k->listener && !ev_is_active(&k->io))
@@ -517,6 +536,7 @@ void control_close(struct arbiter *a)
     if (!k->clients.next)
         return;
     ev_timer_stop(a->loop, &k->sweep);
+    close_lost(k);
     while (!list_is_empty(&k->clients)) {
         struct control_client *c = container_of(k->clients.next, struct control_client, link);
 

@@ -59,6 +59,8 @@ struct control {
     control_on_request *on_request; /* set by arbiter_init */
     struct list clients;
     unsigned n_clients;
+    int lost[CONTROL_CLIENTS_MAX]; /* owned: inherited ones without memory; closed by the sweep */
+    unsigned n_lost;
 };
 
 /*
@@ -73,8 +75,10 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
  * place */
 void control_inherit(struct arbiter *a);
 
-/* control_client_new - @fd is taken over, also on failure. NULL: no room, no memory. */
-struct control_client *control_client_new(struct arbiter *a, int fd);
+/* control_inherit_client - one of at most CONTROL_CLIENTS_MAX of an earlier image, which may need
+ * @fd again on the way back: taken over, also on failure, and not closed before the loop runs.
+ * NULL: no memory; it sees its connection end. */
+struct control_client *control_inherit_client(struct arbiter *a, int fd);
 
 /* control_repair - at a reload or upgrade: if the socket file is gone, or could not be made, make
  * it. A failure is logged. */

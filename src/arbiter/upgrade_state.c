@@ -590,7 +590,6 @@ static int unpack_answer(struct reader *r, const json_t *o)
     return rc;
 }
 
-/* Whom there is no memory for sees its connection end. */
 static int unpack_client(struct reader *r, const json_t *o)
 {
     struct control_client c;
@@ -598,7 +597,7 @@ static int unpack_client(struct reader *r, const json_t *o)
 
     if (rc < 0)
         return rc;
-    r->client = control_client_new(r->a, c.io.fd);
+    r->client = control_inherit_client(r->a, c.io.fd);
     return unpack_list(r, o, "pending", CONTROL_PENDING_MAX, unpack_answer);
 }
 

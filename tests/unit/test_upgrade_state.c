@@ -56,6 +56,34 @@ static int try(const json_t *o, char *why)
     return rc;
 }
 
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+static size_t scarce; /* there is no memory for anything of this size */
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return scarce && size == scarce ? NULL : __real_calloc(n, size);
+}
+
+/* The way back may need its descriptor. */
+static void unpack__no_memory_for_a_control_client__closed_once_the_loop_runs(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN];
+    struct arbiter a;
+    json_t *o = sample();
+
+    scarce = sizeof(struct control_client);
+    assert_int_equal(build(o, &a, why), 0);
+    scarce = 0;
+    assert_int_equal(a.control.n_clients, 0);
+    assert_true(inherited_are_open());
+    ev_invoke(a.loop, &a.control.sweep, EV_TIMER);
+    assert_false(inherited_are_open());
+    inherited_fini(&a);
+    json_decref(o);
+}
+
 static void unpack__whole_state__is_in_the_arbiter(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN] = "";
@@ -276,6 +304,7 @@ int main(void)
         cmocka_unit_test(unpack__any_member_wrong__refused),
         cmocka_unit_test(unpack__value_wrong__says_which),
         cmocka_unit_test(unpack__unknown_counter__skipped),
+        cmocka_unit_test(unpack__no_memory_for_a_control_client__closed_once_the_loop_runs),
         cmocka_unit_test(decode__any_prefix__refused),
     };
 
