@@ -161,6 +161,10 @@ static const struct member answer_fields[] = {
 };
 /* clang-format on */
 
+/* Of a reload that is wanted. Written only if it is true, and never on the way back: the program
+ * there may not know it, and has nobody to refuse to. */
+static const char force_name[] = "reload.is_force_asked";
+
 /* ---- what the old image does ---- */
 
 struct packer {
@@ -293,6 +297,8 @@ static json_t *pack_body(struct packer *p)
 
     members_pack(&p->to, o, arbiter_fields, a);
     members_pack(&p->to, o, other_fields, &other);
+    if (a->reload.is_force_asked && a->upgrade.phase != UPGRADE_RETURNING)
+        members_set(&p->to, o, force_name, json_true());
     members_set(&p->to, o, "values", config_encode(a->live->config));
     members_set(&p->to, o, "sinks", pack_sinks(p));
     members_set(&p->to, o, "listeners", pack_listeners(p));
@@ -625,11 +631,16 @@ static int check_fds(struct reader *r, bool is_taken)
 static int unpack_body(struct reader *r, struct other *o)
 {
     enum { N_OTHERS = ARRAY_SIZE(other_fields) - 1, N_ARBITERS = ARRAY_SIZE(arbiter_fields) - 1 };
+    const json_t *force = json_object_get(r->s->body, force_name);
+    const size_t n_lists = N_LISTS + (force != NULL);
     struct arbiter *a = r->a;
-    int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + N_LISTS);
+    int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
     if (rc == 0)
-        rc = members_unpack(&r->from, r->s->body, other_fields, o, N_ARBITERS + N_LISTS);
+        rc = members_unpack(&r->from, r->s->body, other_fields, o, N_ARBITERS + n_lists);
+    if (rc == 0 && force && !json_is_true(force))
+        rc = members_refuse(&r->from, force_name, "neither true nor missing");
+    a->reload.is_force_asked = force != NULL;
     a->upgrade.old_version = o->program_version;
     if (rc == 0 && (!json_is_object(a->notes) || a->last_revision < o->revision))
         rc = members_refuse(&r->from, "notes or revision", "they do not fit together");

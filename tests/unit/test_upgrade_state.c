@@ -268,6 +268,36 @@ static void unpack__value_wrong__says_which(void **state UNUSED)
     }
 }
 
+/* Only a reload that waits and may lose every group has the member. */
+static void unpack__forced_reload_waits__still_forced(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN];
+    json_t *o = sample();
+
+    for (int is_forced = 0; is_forced <= 1; is_forced++) {
+        struct upgrade_state s;
+        struct arbiter a;
+
+        if (is_forced)
+            json_object_set_new(o, "reload.is_force_asked", json_true());
+        assert_int_equal(build(o, &a, why), 0);
+        assert_int_equal(a.reload.is_force_asked, is_forced);
+        assert_int_equal(upgrade_state_pack(&a, &s), 0);
+        assert_int_equal(json_object_size(s.body), json_object_size(o));
+        assert_int_equal(json_is_true(json_object_get(s.body, "reload.is_force_asked")), is_forced);
+        upgrade_state_fini(&s);
+        a.upgrade.phase = UPGRADE_RETURNING; /* to a program that may not know the member */
+        assert_int_equal(upgrade_state_pack(&a, &s), 0);
+        assert_null(json_object_get(s.body, "reload.is_force_asked"));
+        upgrade_state_fini(&s);
+        inherited_fini(&a);
+    }
+    json_object_set_new(o, "reload.is_force_asked", json_false());
+    assert_int_equal(try(o, why), -EBADMSG);
+    assert_string_equal(why, "reload.is_force_asked: neither true nor missing");
+    json_decref(o);
+}
+
 static void unpack__unknown_counter__skipped(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN];
@@ -303,6 +333,7 @@ int main(void)
         cmocka_unit_test(pack__what_was_unpacked__the_same_state),
         cmocka_unit_test(unpack__any_member_wrong__refused),
         cmocka_unit_test(unpack__value_wrong__says_which),
+        cmocka_unit_test(unpack__forced_reload_waits__still_forced),
         cmocka_unit_test(unpack__unknown_counter__skipped),
         cmocka_unit_test(unpack__no_memory_for_a_control_client__closed_once_the_loop_runs),
         cmocka_unit_test(decode__any_prefix__refused),
