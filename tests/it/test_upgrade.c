@@ -689,6 +689,27 @@ static void upgrade__asked_for_twice__busy_or_once_more(void **state)
     server_must_be_well(s, 2);
 }
 
+/* It waits for the upgrade, and the new program carries it out as it was asked for. */
+static void upgrade__forced_reload_in_the_dry_run__is_forced_afterwards(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start(it, "arbiter: { workers = 2; };");
+    char addr[128];
+    int fd;
+    snprintf(addr, sizeof(addr), "unix:%s", control_of(s));
+    fd = peer_connect(addr);
+    install_gate(it, "--inherit-check=");
+    server_signal(s, SIGUSR2);
+    server_wait_log(s, "dry run", 1);
+    server_configure(s, "log: { level = \"info\"; };"); /* no group of before is left */
+    peer_send_text(fd, "{\"command\":\"reload\",\"args\":{\"force\":true},\"id\":1}\n"
+                       "{\"command\":\"ping\",\"id\":2}\n");
+    peer_expect_text(fd, "{\"id\":2,\"result\":\"pong\"}\n");
+    open_gate(it);
+    peer_expect_text(fd, "{\"id\":1,\"result\":");
+    peer_close(fd);
+}
+
 static void upgrade__stop_at_any_moment__ends_in_order(void **state)
 {
     struct it *it = *state;
@@ -757,6 +778,7 @@ int main(void)
         IT(upgrade__stop_in_the_window__is_obeyed),
         IT(upgrade__stop_in_the_dry_run__is_obeyed),
         IT(upgrade__asked_for_twice__busy_or_once_more),
+        IT(upgrade__forced_reload_in_the_dry_run__is_forced_afterwards),
         IT(upgrade__stop_at_any_moment__ends_in_order),
         IT(upgrade__arbiter_killed_afterwards__workers_end),
         IT(upgrade__daemon__goes_on),
