@@ -50,6 +50,8 @@ void arbiter_set_state(struct arbiter *a, enum actor_state state)
 
 void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
 {
+    if (!a->is_stopping)
+        a->end_ms = clock_mono_ms() + a->live->config->exit_timeout_ms + STOP_END_MS;
     collect_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
     log_info(a->log, is_quick || a->is_stopping ? "stopping at once" : "stopping",
              F_STR("cause", cause));
@@ -235,8 +237,10 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 
 void arbiter_on_other_exit(struct arbiter *a, pid_t pid, int status)
 {
-    if (!sinks_on_exit(&a->sinks, pid, status) && !change_on_exit(a, pid, status))
-        log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
+    if (sinks_on_exit(&a->sinks, pid, status) || change_on_exit(a, pid, status))
+        return;
+    a->upgrade.has_guard = false; /* or a child of whoever called this program: no matter */
+    log_debug(a->log, "reaped a stranger", F_INT("stranger_pid", pid));
 }
 
 /* Every worker of the first set runs: say so to whoever waits. */

@@ -29,6 +29,10 @@
 #include "base/log.h"
 #include "net/listener.h"
 
+/* A stop takes exit_timeout and a second at most: this much of it, and the rest is for the kernel.
+ */
+enum { STOP_END_MS = 900 };
+
 struct arbiter;
 
 /* A configuration with what it needs: at most two at a time, the one that serves and the next. */
@@ -145,6 +149,7 @@ struct arbiter {
     uint64_t restarts; /* unplanned ends */
     uint64_t upgrades;
     bool is_stopping;
+    uint64_t end_ms; /* when the process has ended at the latest; 0 = it does not stop */
     int exit_code;
 };
 

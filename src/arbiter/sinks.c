@@ -396,14 +396,14 @@ static void await_writers(struct sinks *sinks, uint64_t deadline_ms)
     }
 }
 
-static void kill_writers(struct sinks *sinks)
+static void kill_writers(struct sinks *sinks, uint64_t deadline_ms)
 {
     struct list *link;
 
     list_for_each (link, &sinks->list)
         if (sink_at(link)->pid)
             kill(sink_at(link)->pid, SIGKILL);
-    await_writers(sinks, clock_mono_ms() + SINK_END_MS);
+    await_writers(sinks, deadline_ms);
 }
 
 static bool has_lines(const struct sink *s)
@@ -429,7 +429,7 @@ static void follow_leaving(struct sinks *sinks)
 }
 
 /* Not in this process: standard error may hang as the log does. */
-static void say_lost(struct sinks *sinks)
+static void say_lost(struct sinks *sinks, uint64_t deadline_ms)
 {
     struct list *link;
 
@@ -441,13 +441,15 @@ static void say_lost(struct sinks *sinks)
             start_writer(s, true);
         }
     }
-    await_writers(sinks, clock_mono_ms() + SINK_END_MS);
+    await_writers(sinks, deadline_ms);
 }
 
 /* A writer in an uninterruptible wait is left: nothing ends it but what it waits for. */
-void sinks_fini(struct sinks *sinks)
+void sinks_fini(struct sinks *sinks, uint64_t deadline_ms)
 {
-    const uint64_t deadline_ms = clock_mono_ms() + SINK_DRAIN_MS;
+    const uint64_t said_ms = deadline_ms - SINK_KILLED_MS;
+    const uint64_t killed_ms = said_ms - SINK_SAY_MS;
+    const uint64_t drained_ms = killed_ms - SINK_KILLED_MS;
     struct list *link, *next;
 
     list_for_each (link, &sinks->list) {
@@ -457,12 +459,12 @@ void sinks_fini(struct sinks *sinks)
             start_writer(s, false);
         fds_close(&s->ends[1]);
     }
-    await_writers(sinks, deadline_ms);
+    await_writers(sinks, drained_ms);
     follow_leaving(sinks);
-    await_writers(sinks, deadline_ms);
-    kill_writers(sinks);
-    say_lost(sinks);
-    kill_writers(sinks);
+    await_writers(sinks, drained_ms);
+    kill_writers(sinks, killed_ms);
+    say_lost(sinks, said_ms);
+    kill_writers(sinks, deadline_ms);
     list_for_each_safe (link, next, &sinks->list)
         sink_free(sink_at(link));
 }

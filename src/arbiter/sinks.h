@@ -19,8 +19,10 @@
 enum {
     SINKS_MAX = 8, /* at once; those that are left end with their last worker */
     SINK_OPEN_MS = 10000, /* to open the target, before that counts as failed */
-    SINK_DRAIN_MS = 600, /* at the end, for what is queued */
-    SINK_END_MS = 100, /* then, for each step of the end of writers that hang */
+    /* At the end, of the time that there is: the rest is for what is queued. */
+    SINK_KILLED_MS = 50, /* for writers that have been killed to end */
+    SINK_SAY_MS = 100, /* for those that say how many lines are lost */
+    SINKS_END_MIN_MS = 300, /* for all of that, however late it is */
     SINK_RESTART_MS = 1000, /* between two starts of a writer */
 };
 
@@ -103,7 +105,9 @@ int sinks_inherit(struct sinks *sinks, const char *path, bool is_daemon, const i
 /* sinks_attach - begin to listen to those */
 void sinks_attach(struct sinks *sinks);
 
-/* sinks_fini - all logs are closed: wait a moment for what is queued, then end the writers */
-void sinks_fini(struct sinks *sinks);
+/* sinks_fini - all logs are closed: wait for what is queued, then end the writers; all of that
+ * until
+ * @deadline_ms (clock_mono_ms) */
+void sinks_fini(struct sinks *sinks, uint64_t deadline_ms);
 
 #endif

@@ -232,19 +232,32 @@ static int prepare(struct arbiter *a, struct config *config)
     return 0;
 }
 
-/* Of what was to end already, such as the guard of an exec, nothing is left behind. */
-static void reap_rest(void)
+/* What has ended is reaped. The guard of an exec may be about to end; nobody else is waited for. */
+static void reap_rest(const struct arbiter *a, uint64_t deadline_ms)
 {
-    const uint64_t deadline_ms = clock_mono_ms() + REAP_KILLED_MS;
-    int status;
+    int status = -1;
 
-    do
+    if (a->upgrade.has_guard)
+        reap_by(-1, deadline_ms, NULL);
+    while (reap_by(-1, 0, &status) && status != -1)
         status = -1;
-    while (reap_by(-1, deadline_ms, &status) && status != -1);
+}
+
+_Static_assert(TR_KILL_GRACE_MS + SINKS_END_MIN_MS < STOP_END_MS, "a stop ends in time");
+
+/* The log has what is left of the time for a stop, and a little if processes took all of it. */
+static uint64_t fini_deadline(const struct arbiter *a)
+{
+    const uint64_t now_ms = clock_mono_ms();
+    const uint64_t latest_ms = now_ms + STOP_END_MS;
+
+    return a->end_ms ? MAX(MIN(a->end_ms, latest_ms), now_ms + SINKS_END_MIN_MS) : latest_ms;
 }
 
 void arbiter_fini(struct arbiter *a)
 {
+    const uint64_t deadline_ms = fini_deadline(a);
+
     if (a->loop) {
         reload_fini(a);
         upgrade_fini(a);
@@ -263,10 +276,10 @@ void arbiter_fini(struct arbiter *a)
     json_decref(a->notes);
     free(a->engine);
     revision_free(a->live);
-    sinks_fini(&a->sinks);
+    sinks_fini(&a->sinks, deadline_ms);
     if (a->loop)
         ev_loop_destroy(a->loop);
-    reap_rest();
+    reap_rest(a, deadline_ms);
 }
 
 int arbiter_serve(struct arbiter *a)

@@ -46,6 +46,7 @@ struct upgrade {
     int board_fd; /* owned: the old scoreboard, if it has another layout; for the way back; or -1 */
     uint64_t board_layout;
     char why[256]; /* for the way back */
+    bool has_guard; /* the guard of an exec has been told to end, and is perhaps not reaped yet */
 };
 
 /* upgrade_init - @path is copied. Returns 0 or -ENOMEM. */

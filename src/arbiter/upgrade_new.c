@@ -253,6 +253,7 @@ static void tell_interrupted(struct arbiter *a)
 static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
 {
     a->upgrade.back_fd = inherited->back_fd;
+    a->upgrade.has_guard = true;
     a->state = ACTOR_RUN;
     title_set("arbiter", actor_state_name(a->state));
     take_name(a->upgrade.path);

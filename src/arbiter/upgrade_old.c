@@ -201,6 +201,7 @@ static const char *exec_program(struct arbiter *a)
     watch_fd = upgrade_exec_watch(a->log);
     rc = upgrade_exec_arbiter(a, &exec);
     fds_close(&watch_fd);
+    a->upgrade.has_guard = true;
     fds_close(&exec.back_fd);
     return strerror(-rc);
 }
