@@ -428,7 +428,8 @@ static void begin_to_accept(struct arbiter *a)
     ev_io_start(a->loop, &k->io);
 }
 
-static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_size)
+static int listen_at(struct arbiter *a, const char *path, unsigned patience_ms, char *why,
+                     size_t why_size)
 {
     char text[RUNTIME_PATH_MAX + 8];
     mode_t mask;
@@ -436,7 +437,7 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
 
     snprintf(text, sizeof(text), "unix:%s", path);
     mask = umask(0177); /* from its first moment nobody else may connect */
-    rc = listener_open(text, CONTROL_BACKLOG, 0, (struct listener_outgoing){0},
+    rc = listener_open(text, CONTROL_BACKLOG, 0, patience_ms, (struct listener_outgoing){0},
                        &a->control.listener, why, why_size);
     umask(mask);
     if (rc < 0)
@@ -446,7 +447,7 @@ static int listen_at(struct arbiter *a, const char *path, char *why, size_t why_
     return 0;
 }
 
-static int listen_at_default(struct arbiter *a, char *why, size_t why_size)
+static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why, size_t why_size)
 {
     struct control *k = &a->control;
     struct runtime_path place;
@@ -464,7 +465,7 @@ static int listen_at_default(struct arbiter *a, char *why, size_t why_size)
         return rc;
     if (place.is_ours && mkdir(place.dir, 0755) == 0)
         snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
-    return listen_at(a, place.socket, why, why_size);
+    return listen_at(a, place.socket, patience_ms, why, why_size);
 }
 
 static bool is_default(const char *setting)
@@ -487,13 +488,13 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
     if (!*setting)
         return 0;
     if (is_default(setting)) {
-        if (listen_at_default(a, why, why_size) < 0)
+        if (listen_at_default(a, LISTENER_START_MS, why, why_size) < 0)
             log_warning(
                 a->log, "no control socket", F_STR("reason", why),
                 F_STR("hint", "echo-client cannot reach this server; a reload tries again"));
         return 0;
     }
-    rc = listen_at(a, setting, why, why_size);
+    rc = listen_at(a, setting, LISTENER_START_MS, why, why_size);
     if (rc < 0)
         config_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
     return rc;
@@ -517,8 +518,8 @@ void control_repair(struct arbiter *a)
         return;
     if (old)
         ev_io_stop(a->loop, &k->io);
-    if ((is_default(setting) ? listen_at_default(a, why, sizeof(why))
-                             : listen_at(a, setting, why, sizeof(why))) < 0) {
+    if ((is_default(setting) ? listen_at_default(a, 0, why, sizeof(why))
+                             : listen_at(a, setting, 0, why, sizeof(why))) < 0) {
         if (old)
             ev_io_start(a->loop, &k->io);
         log_warning(a->log, "the control socket is missing and cannot be made",

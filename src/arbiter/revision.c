@@ -48,8 +48,8 @@ static int open_at_start(struct revision *rev, const char *text, struct listener
     const struct config *c = rev->config;
     const struct listener_outgoing nothing = {0};
     struct holders holders;
-    int rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
-                           why_size);
+    int rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
+                           nothing, ret, why, why_size);
 
     if (rc != -EADDRINUSE)
         return rc;
@@ -61,8 +61,8 @@ static int open_at_start(struct revision *rev, const char *text, struct listener
         if (i == HOLDER_TRIES / 2)
             holders_kill(&holders, &rev->log);
         nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
-        rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, nothing, ret, why,
-                           why_size);
+        rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
+                           nothing, ret, why, why_size);
     }
     if (rc == -EADDRINUSE)
         holders_name(&holders, why, why_size);
@@ -86,8 +86,8 @@ static int open_listeners(struct revision *rev, struct revision *old, char *why,
 
         if (!l) {
             int rc = old ? listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
-                                         (struct listener_outgoing){outgoing, n_outgoing}, &l, why,
-                                         why_size)
+                                         0, (struct listener_outgoing){outgoing, n_outgoing}, &l,
+                                         why, why_size)
                          : open_at_start(rev, c->bind[i], &l, why, why_size);
             if (rc < 0) {
                 config_name_key(c, CONFIG_BIND, why, why_size);

@@ -1,6 +1,6 @@
 /*
  * Listening sockets: opened at the arbiter's start-up and reload, shut when their address is given
- * up. Blocks for nothing but, at most a tenth of a second, the lock of a unix socket's path.
+ * up. Blocks for nothing but, at a start, the lock of a unix socket's path.
  */
 #include "net/listener.h"
 
@@ -28,7 +28,7 @@ enum { KERNEL_PATIENCE_MS = 924000 }; /* net.ipv4.tcp_retries2 at its default */
 /* Of one worker. The kernel's timers come in bunches of many seconds when they are that far away.
  */
 enum { PROBES_A_SECOND = 10 };
-enum { LOCK_WAIT_MS = 100, LOCK_PATH_MAX = 128 };
+enum { LOCK_PATH_MAX = 128 };
 
 /* Where the explanation of a failure goes. */
 struct failure {
@@ -223,12 +223,13 @@ static void explain_lock(const char *path, bool is_held, char *hint, size_t size
 }
 
 /* Two servers that start at once must not both find the file stale. */
-static int take_lock(const struct listener *l, const struct failure *f, int *ret_fd)
+static int take_lock(const struct listener *l, unsigned patience_ms, const struct failure *f,
+                     int *ret_fd)
 {
     char path[LOCK_PATH_MAX], call[LOCK_PATH_MAX + 8], hint[192];
 
     lock_path(l, path);
-    int r = lockfile_take(path, LOCK_WAIT_MS, ret_fd);
+    int r = lockfile_take(path, patience_ms, ret_fd);
     snprintf(call, sizeof(call), "lock %s", path);
     if (r != -EBUSY && r != -EEXIST)
         return r < 0 ? fail(f, &l->addr, call, -r) : 0;
@@ -302,11 +303,12 @@ static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t le
     return 0;
 }
 
-static int open_unix(struct listener *l, const struct failure *f, int *ret_lock)
+static int open_unix(struct listener *l, unsigned patience_ms, const struct failure *f,
+                     int *ret_lock)
 {
     struct sockaddr_storage ss;
     socklen_t len;
-    int r = take_lock(l, f, ret_lock);
+    int r = take_lock(l, patience_ms, f, ret_lock);
 
     if (r < 0)
         return r;
@@ -381,10 +383,10 @@ static int serve_tcp(struct listener *l, unsigned user_timeout_ms,
 }
 
 /* The lock is held until there is somebody to answer a probe. */
-static int serve_unix(struct listener *l, const struct failure *f)
+static int serve_unix(struct listener *l, unsigned patience_ms, const struct failure *f)
 {
     int lock = -1;
-    int r = open_unix(l, f, &lock);
+    int r = open_unix(l, patience_ms, f, &lock);
 
     if (r == 0)
         r = begin_to_listen(l, f);
@@ -392,7 +394,7 @@ static int serve_unix(struct listener *l, const struct failure *f)
     return r;
 }
 
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms, unsigned patience_ms,
                   struct listener_outgoing outgoing, struct listener **ret, char *why,
                   size_t why_size)
 {
@@ -410,7 +412,7 @@ int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
     if (r < 0)
         fail_hint(&f, "address", -r, what);
     else if (l->addr.kind == ADDR_UNIX)
-        r = serve_unix(l, &f);
+        r = serve_unix(l, patience_ms, &f);
     else
         r = serve_tcp(l, user_timeout_ms, outgoing, &f);
     if (r < 0) {

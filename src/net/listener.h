@@ -39,12 +39,14 @@ struct listener_outgoing {
  * @text      borrowed, valid for addr_parse; the path of a unix socket is absolute
  * @user_timeout_ms  TCP_USER_TIMEOUT, if it leaves time for all keepalive probes; 0 = kernel's
  *   default
+ * @patience_ms  for the lock of a unix socket's path, which another server may have while it
+ * starts; 0 = do not block
  * @outgoing  they are no obstacle to a TCP address of the same port, and lose nothing if this fails
  * @why       on failure: a sentence that names the address, the call and what to do; @why_size
  * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for what may not be
- * removed, -EBUSY if the lock cannot be had in 100 ms).
+ * removed, -EBUSY if another process has the lock).
  */
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms,
+int listener_open(const char *text, int backlog, unsigned user_timeout_ms, unsigned patience_ms,
                   struct listener_outgoing outgoing, struct listener **ret, char *why,
                   size_t why_size);
 
@@ -73,7 +75,7 @@ void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, s
 /* What waited in the queue: @fd is accepted, non-blocking, cloexec, and taken over. */
 typedef void listener_on_waiting(int fd, void *userdata);
 
-enum { LISTENER_SHUT_MAX = 64 };
+enum { LISTENER_SHUT_MAX = 64, LISTENER_START_MS = 100 /* patience of a server that starts */ };
 
 /*
  * listener_shut - free the addresses at once, in every process that has the sockets

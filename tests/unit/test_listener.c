@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fds.h"
@@ -32,6 +33,7 @@
 static char dir[64];
 static char why[256];
 static const struct listener_outgoing nothing;
+static unsigned n_sleeps;
 
 static int make_dir(void **state UNUSED)
 {
@@ -68,7 +70,7 @@ static const char *text_of(const char *name)
 static struct listener *must_open(const char *text)
 {
     struct listener *l = NULL;
-    int r = listener_open(text, 16, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open(text, 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r != 0)
         fail_msg("%s: %s", text, why);
     assert_string_equal(l->text, text);
@@ -79,7 +81,7 @@ static void must_refuse(const char *text, int error, const char *words)
 {
     struct listener *l = (struct listener *)&l;
     why[0] = '\0';
-    int r = listener_open(text, 16, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open(text, 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r != error || !strstr(why, words) || strncmp(why, text, strlen(text)) != 0)
         fail_msg("%s gave %d (%s), expected %d and \"%s\"", text, r, why, error, words);
     assert_ptr_equal(l, &l);
@@ -160,7 +162,7 @@ static void listener_open__tcp__listens_without_blocking(void **state UNUSED)
 static void listener_open__tcp__accepted_sockets_inherit_the_options(void **state UNUSED)
 {
     struct listener *l = NULL;
-    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, nothing, &l, why, sizeof(why)), 0);
+    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, 0, nothing, &l, why, sizeof(why)), 0);
     int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
     assert_true(client >= 0 && fd >= 0);
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_NODELAY), 1);
@@ -197,7 +199,8 @@ static void listener_open__user_timeout__leaves_time_for_all_probes(void **state
         struct listener *l = NULL;
 
         assert_int_equal(
-            listener_open("127.0.0.1:0", 16, table[i].wanted_ms, nothing, &l, why, sizeof(why)), 0);
+            listener_open("127.0.0.1:0", 16, table[i].wanted_ms, 0, nothing, &l, why, sizeof(why)),
+            0);
         expect_all_probes(l->fd, 60, table[i].first_ms);
         listener_space_probes(l, table[i].wanted_ms, 9);
         expect_all_probes(l->fd, 60, table[i].first_ms);
@@ -285,7 +288,7 @@ static int low_port_without_privilege(void)
     struct listener *l;
     if (geteuid() == 0 && setuid(65534) != 0)
         return 1;
-    int r = listener_open("127.0.0.1:7", 16, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open("127.0.0.1:7", 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r == 0)
         return 77; /* net.ipv4.ip_unprivileged_port_start allows it */
     return r == -EACCES && strstr(why, "below 1024") ? 0 : 2;
@@ -296,10 +299,10 @@ static int no_descriptors(void)
     struct listener *l;
     while (dup(0) >= 0)
         ;
-    if (listener_open("127.0.0.1:0", 16, 0, nothing, &l, why, sizeof(why)) != -EMFILE ||
+    if (listener_open("127.0.0.1:0", 16, 0, 0, nothing, &l, why, sizeof(why)) != -EMFILE ||
         !strstr(why, "socket: ") || !strstr(why, "ulimit -n"))
         return 1;
-    return listener_open(text_of("x"), 16, 0, nothing, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
+    return listener_open(text_of("x"), 16, 0, 0, nothing, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
 }
 
 static int in_child(int (*body)(void))
@@ -332,12 +335,12 @@ static int any_without_v6(void)
         return 77;
     if (socket(AF_INET6, SOCK_STREAM, 0) >= 0 || errno != EAFNOSUPPORT)
         return 77; /* big-endian: the filter looks at the wrong half */
-    if (listener_open(":0", 16, 0, nothing, &l, why, sizeof(why)) != 0)
+    if (listener_open(":0", 16, 0, 0, nothing, &l, why, sizeof(why)) != 0)
         return 1;
     if (strncmp(l->bound, "0.0.0.0:", 8) != 0 || l->addr.port == 0 ||
         !(connect_text(l->bound) >= 0))
         return 2;
-    int r = listener_open("[::]:0", 16, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open("[::]:0", 16, 0, 0, nothing, &l, why, sizeof(why));
     return r == -EAFNOSUPPORT && strstr(why, "no IPv6") ? 0 : 3;
 }
 
@@ -514,11 +517,20 @@ static void listener_open__unix_directory_locked__no_obstacle(void **state UNUSE
     fds_close(&lock);
 }
 
-static void listener_open__unix_path_locked__refused_soon(void **state UNUSED)
+/* In place of the C library's. */
+int nanosleep(const struct timespec *time, struct timespec *rest)
+{
+    n_sleeps++;
+    return -clock_nanosleep(CLOCK_MONOTONIC, 0, time, rest);
+}
+
+static void listener_open__unix_path_locked__refused_without_waiting(void **state UNUSED)
 {
     int lock = open(path_of("a.lock"), O_RDWR | O_CREAT, 0600);
     assert_int_equal(flock(lock, LOCK_EX), 0);
+    n_sleeps = 0;
     must_refuse(text_of("a"), -EBUSY, "try again");
+    assert_int_equal(n_sleeps, 0);
     assert_false(exists("a"));
     fds_close(&lock);
     listener_close(must_open(text_of("a")));
@@ -666,7 +678,7 @@ static int race(int go, const int done[2])
         return 3;
     int r = -EBUSY;
     while (r == -EBUSY)
-        r = listener_open(text_of("a"), 16, 0, nothing, &l, why, sizeof(why));
+        r = listener_open(text_of("a"), 16, 0, LISTENER_START_MS, nothing, &l, why, sizeof(why));
     close(done[1]);
     if (r == -EADDRINUSE)
         return 1;
@@ -786,7 +798,7 @@ int main(void)
         IN_DIR(listener_open__unix_path_is_no_socket__untouched),
         IN_DIR(listener_open__unix_stale_of_another_user__untouched),
         IN_DIR(listener_open__unix_directory_locked__no_obstacle),
-        IN_DIR(listener_open__unix_path_locked__refused_soon),
+        IN_DIR(listener_open__unix_path_locked__refused_without_waiting),
         IN_DIR(listener_open__unix_lock_file_is_something_else__refused),
         IN_DIR(listener_open__unix_race_for_a_stale_file__one_winner),
         cmocka_unit_test(listener_inherit__tcp__same_address_and_port),
