@@ -73,6 +73,8 @@ static int introduce(const struct child *giver, struct child *taker)
     return ends[0];
 }
 
+/* A round of balancing may have more takers than there is room for. Those are not spared a drain
+ * while they still take: then what they get has to move once more. */
 static void note_taker(struct child *giver, uint32_t taker)
 {
     if (giver->n_gives == 0)
