@@ -293,10 +293,13 @@ static void on_ready(struct arbiter *a, struct child *c, json_t *args UNUSED)
     engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .proc = c->proc});
 }
 
+/* A worker may say it without end if its memory is damaged: once is enough. */
 static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
 {
     const bool serves = transition_phase(a->engine, c->proc) == TR_RUNNING;
 
+    if (transition_is_ending(a->engine, c->proc))
+        return;
     log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
              F_INT("worker_pid", c->pid),
              F_STR("reason", json_string_value(json_object_get(args, "reason"))));

@@ -685,6 +685,11 @@ bool transition_is_staying(const struct transition *t, uint32_t proc)
            !transition_is_planned(t, proc);
 }
 
+bool transition_is_ending(const struct transition *t, uint32_t proc)
+{
+    return t->procs[proc].wants_heir || t->procs[proc].phase > TR_RUNNING;
+}
+
 bool transition_has_time(const struct transition *t, uint32_t proc, uint64_t now_ms)
 {
     const struct tr_proc *p = &t->procs[proc];

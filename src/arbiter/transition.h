@@ -222,6 +222,9 @@ enum tr_phase transition_phase(const struct transition *t, uint32_t proc);
 /* transition_is_staying - @proc runs with the live configuration, and will be asked to go on */
 bool transition_is_staying(const struct transition *t, uint32_t proc);
 
+/* transition_is_ending - @proc drains, is killed, or has asked for an heir already */
+bool transition_is_ending(const struct transition *t, uint32_t proc);
+
 /* transition_has_time - @proc drains, and not more than half of its exit timeout has passed */
 bool transition_has_time(const struct transition *t, uint32_t proc, uint64_t now_ms);
 

@@ -243,7 +243,9 @@ static void transition__recycle__heir_serves_before_the_old_one_drains(void **st
     PLAY({2000, "recycle 0", "spawn:2@1"});
     assert_false(transition_is_degraded(&model.engine));
     assert_false(transition_is_planned(&model.engine, 0));
+    assert_true(transition_is_ending(&model.engine, 0) && !transition_is_ending(&model.engine, 1));
     PLAY({2001, "ready 2", "run:2 drain:0"});
+    assert_true(transition_is_ending(&model.engine, 0));
     assert_true(transition_is_planned(&model.engine, 0));
     PLAY({2002, "exit 0", ""}, {2003, "recycle 0", ""}, {2004, "recycle 9", ""});
 }
