@@ -189,6 +189,7 @@ static size_t share_of(const struct move_out *t, const struct move_lane *lane)
         n++;
         total += other->n_given;
     }
+    assert(n > 0); /* @lane is one of them */
     fair = total / n + (rank < total % n);
     return fair > lane->n_given ? MIN(fair - lane->n_given, t->left) : 0;
 }

@@ -177,7 +177,7 @@ static void hogs__grow_together__worker_grows_to_max_buffered_only(void **state)
     uint64_t peak_kib;
     int fd[HOGS], other;
 
-    snprintf(conf, sizeof(conf), CONF, it_path(it, "socket"), 16, 64);
+    snprintf(conf, sizeof(conf), CONF, it_path(it, "socket"), 16u, 64u);
     s = server_start(it, .conf = conf);
     other = peer_connect(s->addr[0]);
     server_expect(s, "server.max_buffered is spent");
