@@ -33,9 +33,25 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
  * No more than two sets of workers drain at a time. Who takes connections must not be told to drain
  * before it has them, or they find nobody.
  */
-static bool is_too_early(const struct arbiter *a)
+static const char *why_too_early(const struct arbiter *a)
 {
-    return move_is_under_way(a) || transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers;
+    if (move_is_under_way(a))
+        return "connections are on their way to other workers";
+    if (transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers)
+        return "too many workers drain";
+    return NULL;
+}
+
+/* It begins by itself, so nothing is refused; but whoever waits for it can read why. */
+static bool must_wait(struct arbiter *a, enum change_kind kind)
+{
+    const char *why = why_too_early(a);
+
+    if (why && !a->change.has_said_why[kind])
+        log_info(a->log, kind == CHANGE_UPGRADE ? "the upgrade waits" : "the reload waits",
+                 F_STR("reason", why));
+    a->change.has_said_why[kind] = why != NULL;
+    return why != NULL;
 }
 
 void change_settle(struct arbiter *a)
@@ -43,7 +59,7 @@ void change_settle(struct arbiter *a)
     struct change *c = &a->change;
 
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++) {
-        if (!c->is_wanted[k] || change_obstacle(a, k) || is_too_early(a))
+        if (!c->is_wanted[k] || change_obstacle(a, k) || must_wait(a, k))
             continue;
         c->is_wanted[k] = false;
         change_begin(a, c->kinds[k]);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -186,6 +187,29 @@ static void change_settle__workers_are_changing__waits(void **state)
     assert_string_equal(f->heard, "");
 }
 
+static void change_settle__too_many_drain__says_once_that_it_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct log log = {.level = LOG_LEVEL_INFO};
+    char text[1024];
+    int ends[2];
+
+    assert_int_equal(pipe(ends), 0);
+    log.fd = ends[1];
+    f->a.log = &log;
+    f->live.workers = 0;
+    transition_event(f->a.engine, 3, &(struct tr_event){.kind = TR_EV_DRAINS});
+    change_request(&f->a, CHANGE_UPGRADE);
+    change_settle(&f->a);
+    change_settle(&f->a);
+    assert_string_equal(f->heard, "");
+    close(ends[1]);
+    text[read(ends[0], text, sizeof(text) - 1)] = '\0';
+    assert_non_null(strstr(text, "the upgrade waits"));
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+    close(ends[0]);
+}
+
 static void change_postpone__could_not_go_on__wanted_but_not_settled_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -271,6 +295,7 @@ int main(void)
         TEST(change_settle__both_are_wanted__reload_first),
         TEST(change_settle__child_of_the_last_one_is_left__waits_for_its_end),
         TEST(change_settle__workers_are_changing__waits),
+        TEST(change_settle__too_many_drain__says_once_that_it_waits),
         TEST(change_postpone__could_not_go_on__wanted_but_not_settled_at_once),
         TEST(change_cancel__arbiter_stops__nothing_begins_any_more),
         TEST(settle__something_is_always_posted__bounded_and_goes_on_in_the_next_turn),
