@@ -24,7 +24,7 @@ static const struct old {
     int state; /* the version that it reads and writes */
 } olds[] = {
     {"da90f2f1bdd0af64cfa62a593929f5b0079907cc", 1}, /* with other words in it */
-    {"a483ffc005ee7ad5b1545316eff57bdf1a4194e4", 3}, /* with this state */
+    {"d9c646fd40f87274a437b008f8d87103c56ff0d0", 3}, /* with this state */
 };
 
 static const char now[] = "";
