@@ -274,6 +274,9 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
                      struct listener **listeners, size_t n, struct revision **ret, char *why,
                      size_t why_size);
 
+/* revision_set - the workers that it wants, for the engine */
+struct tr_set revision_set(const struct revision *rev);
+
 /* revision_commit - the next one serves, the old one is freed */
 void revision_commit(struct arbiter *a);
 

@@ -177,12 +177,7 @@ static void reload_prepare(struct arbiter *a, struct config *config)
         return;
     }
     close_answer(a);
-    ev.set = (struct tr_set){
-        .revision = a->next->number,
-        .workers = a->next->workers,
-        .boot_timeout_ms = config->boot_timeout_ms,
-        .exit_timeout_ms = config->exit_timeout_ms,
-    };
+    ev.set = revision_set(a->next);
     engine_post(a, &ev);
 }
 

@@ -134,8 +134,16 @@ static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t w
     return rc;
 }
 
-int revision_new(struct arbiter *a, struct config *config, uint64_t number, struct revision *old,
-                 struct revision **ret, char *why, size_t why_size)
+static int give_up_revision(struct revision *rev, int rc)
+{
+    rev->config = NULL; /* stays the caller's */
+    revision_free(rev);
+    return rc;
+}
+
+/* Without listeners. */
+static int begin_revision(struct arbiter *a, struct config *config, uint64_t number,
+                          struct revision **ret, char *why, size_t why_size)
 {
     struct revision *rev = calloc(1, sizeof(*rev));
     int rc;
@@ -149,13 +157,23 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
     rev->log.fd = -1;
     rev->workers = config_effective_workers(config);
     rc = open_log(a, rev, why, why_size);
-    if (rc == 0)
-        rc = open_listeners(rev, old, why, why_size);
-    if (rc < 0) {
-        rev->config = NULL; /* stays the caller's */
-        revision_free(rev);
+    if (rc < 0)
+        return give_up_revision(rev, rc);
+    *ret = rev;
+    return 0;
+}
+
+int revision_new(struct arbiter *a, struct config *config, uint64_t number, struct revision *old,
+                 struct revision **ret, char *why, size_t why_size)
+{
+    struct revision *rev;
+    int rc = begin_revision(a, config, number, &rev, why, why_size);
+
+    if (rc < 0)
         return rc;
-    }
+    rc = open_listeners(rev, old, why, why_size);
+    if (rc < 0)
+        return give_up_revision(rev, rc);
     *ret = rev;
     return 0;
 }
@@ -164,29 +182,32 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
                      struct listener **listeners, size_t n, struct revision **ret, char *why,
                      size_t why_size)
 {
-    struct revision *rev = n <= CONFIG_BIND_MAX ? calloc(1, sizeof(*rev)) : NULL;
+    struct revision *rev;
     int rc;
 
-    if (!rev) {
+    if (n > CONFIG_BIND_MAX) {
         snprintf(why, why_size, "out of memory");
         return -ENOMEM;
     }
-    rev->number = number;
-    rev->config = config;
-    rev->log.fd = -1;
-    rev->workers = config_effective_workers(config);
-    rc = open_log(a, rev, why, why_size);
-    if (rc < 0) {
-        rev->config = NULL;
-        revision_free(rev);
+    rc = begin_revision(a, config, number, &rev, why, why_size);
+    if (rc < 0)
         return rc;
-    }
     for (; rev->n_listeners < n; rev->n_listeners++) {
         rev->listeners[rev->n_listeners] = listeners[rev->n_listeners];
         rev->listeners[rev->n_listeners]->refs++;
     }
     *ret = rev;
     return 0;
+}
+
+struct tr_set revision_set(const struct revision *rev)
+{
+    return (struct tr_set){
+        .revision = rev->number,
+        .workers = rev->workers,
+        .boot_timeout_ms = rev->config->boot_timeout_ms,
+        .exit_timeout_ms = rev->config->exit_timeout_ms,
+    };
 }
 
 void revision_commit(struct arbiter *a)

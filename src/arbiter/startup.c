@@ -222,12 +222,7 @@ static int prepare(struct arbiter *a, struct config *config)
     if (rc < 0)
         return refuse_start(a, rc, "out of memory");
     arbiter_set_state(a, ACTOR_STARTING);
-    first = (struct tr_set){
-        .revision = a->live->number,
-        .workers = a->live->workers,
-        .boot_timeout_ms = config->boot_timeout_ms,
-        .exit_timeout_ms = config->exit_timeout_ms,
-    };
+    first = revision_set(a->live);
     transition_init(a->engine, &first, TR_RECORDS_MAX, (uint32_t)clock_mono_ns());
     return 0;
 }

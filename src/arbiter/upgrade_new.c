@@ -144,12 +144,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         turn_back(a, why);
         return;
     }
-    ev.set = (struct tr_set){
-        .revision = a->next->number,
-        .workers = a->next->workers,
-        .boot_timeout_ms = a->next->config->boot_timeout_ms,
-        .exit_timeout_ms = a->next->config->exit_timeout_ms,
-    };
+    ev.set = revision_set(a->next);
     engine_post(a, &ev);
 }
 

@@ -544,12 +544,7 @@ static int unpack_child(struct reader *r, const json_t *o)
 static int unpack_children(struct reader *r)
 {
     struct arbiter *a = r->a;
-    const struct tr_set live = {
-        .revision = a->live->number,
-        .workers = a->live->workers,
-        .boot_timeout_ms = a->live->config->boot_timeout_ms,
-        .exit_timeout_ms = a->live->config->exit_timeout_ms,
-    };
+    const struct tr_set live = revision_set(a->live);
     int rc;
 
     r->procs = calloc(TR_RECORDS_MAX, sizeof(*r->procs));
