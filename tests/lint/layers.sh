@@ -9,7 +9,9 @@ declare -A may=(
     [measure]='base wire client'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
-    [cmd]='base wire conf actor net echo client measure worker arbiter'
+    [server]='base wire conf actor net worker arbiter'
+    [echo_arbiter]=''
+    [cmd]='base wire conf actor net echo client measure worker arbiter server'
 )
 # Libraries with one place each.
 declare -A only=([libconfig.h]='src/conf/config_file')
@@ -40,7 +42,7 @@ while IFS=: read -r file line text; do
         if [[ -n ${only[$what]-} && $file != "${only[$what]}"* ]]; then
             complain "$file" "$line" "<$what> belongs to ${only[$what]} alone"
         fi
-        if [[ $what == arbiter/* && $room != client && $room != measure && $room != cmd ]]; then
+        if [[ $what == arbiter/* && ( $room == base || $room == wire ) ]]; then
             complain "$file" "$line" "the installed API is not for $room"
         fi
     fi

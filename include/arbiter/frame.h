@@ -1,0 +1,47 @@
+/*
+ * libarbiter: messages that end at a separator, for protocols that have such. Pure.
+ */
+#ifndef ARB_FRAME_H
+#define ARB_FRAME_H
+
+#include <arbiter/protocol.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The rule by which messages are found. Private to arb_frame_*, immutable once initialised. */
+struct arb_frame {
+    uint64_t opaque[12];
+};
+
+/*
+ * arb_frame_init
+ * @separator    copied; at most 16 bytes; empty = any bytes are a message (raw)
+ * @max_message  bytes, without the separator; 0 = no limit
+ * @last         a message of exactly these bytes is the last of its connection; NULL = none; at
+ * most 16 bytes Returns 0 or -EINVAL.
+ */
+int arb_frame_init(struct arb_frame *frame, const struct arb_bytes *separator, uint64_t max_message,
+                   const char *last);
+
+/*
+ * arb_frame_scan - find the longest prefix of whole messages
+ * Sets consumed, resume, messages, scanned and next: ARB_CLOSE behind a message @last, ARB_REFUSE
+ * for one that is too long, behind those that precede it. No byte is looked at more than twice.
+ */
+void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
+                    struct arb_output *out);
+
+/*
+ * arb_frame_next - find the first message only
+ * @ret_len  of the message, without its separator; consumed includes the separator
+ * Returns true if there is one; sets @out as arb_frame_scan does.
+ */
+bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
+                    struct arb_output *out, size_t *ret_len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
