@@ -16,9 +16,9 @@
 
 enum { PAGE = 4096, MARKS_MIN = 1 << 16, MARKS_MAX = 1 << 24 };
 
-static struct conn *conn_at(struct list *link)
+static struct arb_conn *conn_at(struct list *link)
 {
-    return container_of(link, struct conn, link);
+    return container_of(link, struct arb_conn, link);
 }
 
 bool conn_is_local(int fd)
@@ -29,9 +29,9 @@ bool conn_is_local(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
-struct conn *conn_new(struct conn_set *set, int fd)
+struct arb_conn *conn_new(struct conn_set *set, int fd)
 {
-    struct conn *c;
+    struct arb_conn *c;
 
     if ((size_t)fd >= set->n_marks)
         return NULL;
@@ -55,7 +55,7 @@ struct conn *conn_new(struct conn_set *set, int fd)
 static void free_closed(struct conn_set *set, size_t keep)
 {
     for (; set->n_dead > keep; set->n_dead--) {
-        struct conn *c = conn_at(set->dead.next);
+        struct arb_conn *c = conn_at(set->dead.next);
 
         list_remove(&c->link);
         free(c);
@@ -148,7 +148,7 @@ void conn_set_fini(struct conn_set *set)
 }
 
 /* One last read answers what has already arrived; who is inside a message then goes on. */
-void conn_drain(struct conn *c)
+void conn_drain(struct arb_conn *c)
 {
     if (c->phase != CONN_OPEN)
         return;
@@ -163,7 +163,7 @@ void conn_drain(struct conn *c)
 
 int conn_set_add(struct conn_set *set, int fd, bool may_be_unix)
 {
-    struct conn *c = conn_new(set, fd);
+    struct arb_conn *c = conn_new(set, fd);
     const int on = 1;
 
     if (!c) {
@@ -192,7 +192,7 @@ void conn_set_drain(struct conn_set *set)
         return;
     /* What one reads may end others, so no neighbour is remembered. */
     for (size_t n = set->n_open; n > 0 && !list_is_empty(&set->all); n--) {
-        struct conn *c = conn_at(set->all.next);
+        struct arb_conn *c = conn_at(set->all.next);
 
         list_remove(&c->link);
         list_append(&set->all, &c->link);
@@ -206,7 +206,7 @@ void conn_set_cut(struct conn_set *set)
 {
     /* What was half-closed in good order keeps its reason. */
     while (!list_is_empty(&set->all)) {
-        struct conn *c = conn_at(set->all.next);
+        struct arb_conn *c = conn_at(set->all.next);
 
         conn_close(c, c->phase == CONN_LINGERING ? c->end : CONN_END_CUT);
     }

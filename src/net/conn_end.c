@@ -32,7 +32,7 @@ static const size_t counter_of[] = {
 };
 
 /* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */
-static void conn_close_fd(const struct conn *c)
+static void conn_close_fd(const struct arb_conn *c)
 {
     int fd = c->io.fd;
 
@@ -44,7 +44,7 @@ static void conn_close_fd(const struct conn *c)
     passed_close(&fd);
 }
 
-void conn_close(struct conn *c, enum conn_end end)
+void conn_close(struct arb_conn *c, enum conn_end end)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -67,7 +67,7 @@ void conn_close(struct conn *c, enum conn_end end)
         set->on_closed(set);
 }
 
-void conn_abort(struct conn *c, enum conn_end end)
+void conn_abort(struct arb_conn *c, enum conn_end end)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
 
@@ -75,7 +75,7 @@ void conn_abort(struct conn *c, enum conn_end end)
     conn_close(c, end);
 }
 
-void conn_fail(struct conn *c, int error)
+void conn_fail(struct arb_conn *c, int error)
 {
     if (error == EAGAIN || error == EINTR)
         return;
@@ -86,7 +86,7 @@ void conn_fail(struct conn *c, int error)
         conn_close(c, error == ECONNRESET || error == EPIPE ? CONN_END_RESET : CONN_END_ERROR);
 }
 
-void conn_delivered(struct conn *c)
+void conn_delivered(struct arb_conn *c)
 {
     if (c->is_eof || shutdown(c->io.fd, SHUT_WR) < 0) {
         conn_close(c, c->end);
@@ -96,7 +96,7 @@ void conn_delivered(struct conn *c)
     c->since = conn_now(conn_set_of(c));
 }
 
-void conn_end(struct conn *c, enum conn_end end)
+void conn_end(struct arb_conn *c, enum conn_end end)
 {
     assert(c->phase == CONN_OPEN);
     c->phase = CONN_DELIVERING;

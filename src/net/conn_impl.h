@@ -40,7 +40,7 @@ enum conn_end {
  * Ten thousand of them wait for most of their lives: every byte counts. What each message looks at
  * comes first, within 96 bytes.
  */
-struct conn {
+struct arb_conn {
     ev_io io; /* its `data` is the set */
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
@@ -60,22 +60,22 @@ struct conn {
     struct wheel_node node; /* hangs at or before its deadline */
 };
 
-_Static_assert(offsetof(struct conn, since) <= 96, "what each message looks at comes first");
-_Static_assert(sizeof(struct conn) <= 152, "an idle connection is a promise of the manual");
+_Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
+_Static_assert(sizeof(struct arb_conn) <= 152, "an idle connection is a promise of the manual");
 
-static inline struct conn_set *conn_set_of(const struct conn *c)
+static inline struct conn_set *conn_set_of(const struct arb_conn *c)
 {
     return c->io.data;
 }
 
 /* Nothing read that is not answered, nothing answered that is not sent. */
-static inline bool conn_is_idle(const struct conn *c)
+static inline bool conn_is_idle(const struct arb_conn *c)
 {
     return c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
 }
 
 /* Plain accesses: the one other reader is a handler that interrupts this very process. */
-static inline void conn_mark(const struct conn *c, uint8_t mark)
+static inline void conn_mark(const struct arb_conn *c, uint8_t mark)
 {
     volatile uint8_t *marks = conn_set_of(c)->marks;
 
@@ -86,7 +86,7 @@ static inline void conn_mark(const struct conn *c, uint8_t mark)
  * conn_new - neither listed nor watched; never in a callback of a connection, which may have just
  * died. NULL without memory, or for a descriptor that is too high.
  */
-struct conn *conn_new(struct conn_set *set, int fd);
+struct arb_conn *conn_new(struct conn_set *set, int fd);
 
 /* conn_is_local - is it a unix socket? */
 bool conn_is_local(int fd);
@@ -100,33 +100,33 @@ void conn_on_io(struct ev_loop *loop, ev_io *io, int revents);
 void conn_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents);
 
 /* conn_read - one read, and whatever follows from it */
-void conn_read(struct conn *c);
+void conn_read(struct arb_conn *c);
 
 /* conn_events - what the state asks to be watched for */
-int conn_events(const struct conn *c);
+int conn_events(const struct arb_conn *c);
 
 /* conn_rethink - let the protocol look at the whole tail again; it may have other rules now */
-void conn_rethink(struct conn *c);
+void conn_rethink(struct arb_conn *c);
 
 /* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
-void conn_settle(struct conn *c);
+void conn_settle(struct arb_conn *c);
 
 /* conn_end.c: the ways out */
 
 /* conn_end - no more answers: deliver what is owed, half-close, linger, close; counted as @end */
-void conn_end(struct conn *c, enum conn_end end);
+void conn_end(struct arb_conn *c, enum conn_end end);
 
 /* conn_delivered - an ending connection owes nothing any more */
-void conn_delivered(struct conn *c);
+void conn_delivered(struct arb_conn *c);
 
 /* conn_fail - @error (an errno value) of a read or write: close, unless it means "not now" */
-void conn_fail(struct conn *c, int error);
+void conn_fail(struct arb_conn *c, int error);
 
 /* conn_close - close and count now; only memory is left, until the loop's next turn */
-void conn_close(struct conn *c, enum conn_end end);
+void conn_close(struct arb_conn *c, enum conn_end end);
 
 /* conn_abort - as conn_close, with a reset: the peer does not take what it was sent */
-void conn_abort(struct conn *c, enum conn_end end);
+void conn_abort(struct arb_conn *c, enum conn_end end);
 
 /* conn_memory.c: the blocks that it holds */
 
@@ -134,28 +134,28 @@ void conn_abort(struct conn *c, enum conn_end end);
  * conn_append - @len bytes behind what @b, one of @c's own, holds; others may have to make way
  * Returns 0, -ENOBUFS (told to set->on_spent) or -ENOMEM.
  */
-int conn_append(struct conn *c, struct buffer *b, const void *data, size_t len);
+int conn_append(struct arb_conn *c, struct buffer *b, const void *data, size_t len);
 
 /* conn_own - @c's blocks are found when room is needed; conn_disown - they are not */
-void conn_own(struct conn *c);
-void conn_disown(struct conn *c);
+void conn_own(struct arb_conn *c);
+void conn_disown(struct arb_conn *c);
 
 /* conn_await_progress - what the peer takes of the output counts from now on */
-void conn_await_progress(struct conn *c);
+void conn_await_progress(struct arb_conn *c);
 
 /* conn_see_unread - does the peer of an idle local connection read what the kernel has for it? */
-void conn_see_unread(struct conn *c);
+void conn_see_unread(struct arb_conn *c);
 
 /* conn_count_sent - the kernel has taken @n bytes of the output */
-void conn_count_sent(struct conn *c, size_t n);
+void conn_count_sent(struct arb_conn *c, size_t n);
 
 /* conn_see_progress - has the peer taken enough of what it was sent to be waited for anew? */
-void conn_see_progress(struct conn *c);
+void conn_see_progress(struct arb_conn *c);
 
 /* conn.c */
 
 /* conn_drain - see conn_set_drain; @c's part of it */
-void conn_drain(struct conn *c);
+void conn_drain(struct arb_conn *c);
 
 /* conn_time.c: deadlines */
 
@@ -185,14 +185,14 @@ uint32_t conn_age_ms(struct conn_set *set, uint32_t tick);
 uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms);
 
 /* conn_due - which deadline of @c is not after @tick? */
-enum conn_due conn_due(const struct conn *c, uint32_t tick);
+enum conn_due conn_due(const struct arb_conn *c, uint32_t tick);
 
 /* conn_await_deadline - see that @c is visited before its deadline passes */
-void conn_await_deadline(struct conn *c);
+void conn_await_deadline(struct arb_conn *c);
 
 /* conn_next_visit - the next connection to look at now; NULL = no more, and the timer is set anew
  */
-struct conn *conn_next_visit(struct conn_set *set);
+struct arb_conn *conn_next_visit(struct conn_set *set);
 
 /*
  * conn_move.c: the way out to another process, and in from one. A detached connection is in no list
@@ -201,38 +201,38 @@ struct conn *conn_next_visit(struct conn_set *set);
  */
 
 /* conn_is_movable - could another process go on with it? */
-bool conn_is_movable(const struct conn *c);
+bool conn_is_movable(const struct arb_conn *c);
 
 /* conn_detach - touch it no more */
-void conn_detach(struct conn *c);
+void conn_detach(struct arb_conn *c);
 
 /* conn_pop - take the first one out of a list of detached connections; NULL = it is empty */
-struct conn *conn_pop(struct list *detached);
+struct arb_conn *conn_pop(struct list *detached);
 
 /*
  * conn_depart - from now on a rescue leaves it alone: it has been sent
  * @mark  of its flight, if it was idle; CONN_MARK_MOVING = it will not come back
  */
-void conn_depart(const struct conn *c, uint8_t mark);
+void conn_depart(const struct arb_conn *c, uint8_t mark);
 
 /* conn_arrive - from now on a rescue takes it along, if it is idle */
-void conn_arrive(const struct conn *c);
+void conn_arrive(const struct arb_conn *c);
 
 /*
  * conn_export - all that the other process has to know; pointers into @c, and to @state
  * @state  of PROTOCOL_STATE_MAX bytes
  * Returns 0 or -ENOTSUP (the protocol could not save it).
  */
-int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret);
+int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret);
 
 /* conn_resume - it is this set's to serve again */
-void conn_resume(struct conn *c);
+void conn_resume(struct arb_conn *c);
 
 /* conn_give_away - it is served elsewhere: count it, free all but its descriptor */
-void conn_give_away(struct conn *c);
+void conn_give_away(struct arb_conn *c);
 
 /* conn_forget - close this process's copy of the descriptor and free @c */
-void conn_forget(struct conn *c);
+void conn_forget(struct arb_conn *c);
 
 /*
  * conn_import - a detached connection, not counted yet, with copies of the bytes of @record
@@ -240,13 +240,13 @@ void conn_forget(struct conn *c);
  * Returns 0, -ENOMEM or -EBADMSG; on failure @fd is still the caller's.
  */
 int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
-                struct conn **ret);
+                struct arb_conn **ret);
 
 /* conn_serve_imported - begin to serve what was imported; under other rules its tail is looked at
  * anew */
-void conn_serve_imported(struct conn *c, bool is_same_rule);
+void conn_serve_imported(struct arb_conn *c, bool is_same_rule);
 
 /* conn_drop - free what was imported and is not served, and close its descriptor */
-void conn_drop(struct conn *c);
+void conn_drop(struct arb_conn *c);
 
 #endif

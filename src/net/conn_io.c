@@ -21,7 +21,7 @@ static bool is_within(const struct buffer *b, const uint8_t *p)
     return b->block && p >= b->block->bytes && p < b->block->bytes + b->block->capacity;
 }
 
-static inline ssize_t conn_receive(const struct conn *c, uint8_t *buf, size_t size)
+static inline ssize_t conn_receive(const struct arb_conn *c, uint8_t *buf, size_t size)
 {
     if (unlikely(c->is_open_to_fds))
         return passed_recv(c->io.fd, &(struct iovec){buf, size}, 1);
@@ -31,7 +31,7 @@ static inline ssize_t conn_receive(const struct conn *c, uint8_t *buf, size_t si
 /*
  * Sends what the kernel takes now. Returns the number of bytes, or -1 if the connection is closed.
  */
-static inline ssize_t conn_send(struct conn *c, struct counters *counters, const uint8_t *bytes,
+static inline ssize_t conn_send(struct arb_conn *c, struct counters *counters, const uint8_t *bytes,
                                 size_t len)
 {
     const ssize_t n = send(c->io.fd, bytes, len, MSG_NOSIGNAL);
@@ -48,7 +48,7 @@ static inline ssize_t conn_send(struct conn *c, struct counters *counters, const
  * The unsent rest of a reply, with @unfinished bytes behind what was consumed. A reply in the tail
  * takes the tail's block along, if less remains to be copied that way.
  */
-static int conn_queue(struct conn *c, const uint8_t *unsent, size_t len, size_t unfinished)
+static int conn_queue(struct arb_conn *c, const uint8_t *unsent, size_t len, size_t unfinished)
 {
     struct buffer_block *block = c->tail.block;
     const bool is_first = !c->output.block;
@@ -69,7 +69,7 @@ static int conn_queue(struct conn *c, const uint8_t *unsent, size_t len, size_t 
 }
 
 /* How much room the unfinished message will want, by the ones before it; 0 = no idea. */
-static size_t usual_room(const struct conn *c)
+static size_t usual_room(const struct arb_conn *c)
 {
     const struct buffer_pool *pool = &conn_set_of(c)->pool;
     const size_t bytes = (size_t)1 << c->usual_bits;
@@ -81,7 +81,7 @@ static size_t usual_room(const struct conn *c)
 }
 
 /* Learns from @consumed bytes, enough of them, of @messages. */
-static void learn_usual(struct conn *c, size_t consumed, uint64_t messages)
+static void learn_usual(struct arb_conn *c, size_t consumed, uint64_t messages)
 {
     const size_t average = consumed / MAX(messages, (uint64_t)1) + sizeof(struct buffer_block);
 
@@ -89,7 +89,7 @@ static void learn_usual(struct conn *c, size_t consumed, uint64_t messages)
 }
 
 /* Puts the beginning of a message, which lies in the shared buffer, into an empty tail. */
-static int conn_hold(struct conn *c, const uint8_t *bytes, size_t len)
+static int conn_hold(struct arb_conn *c, const uint8_t *bytes, size_t len)
 {
     struct conn_set *set = conn_set_of(c);
     const size_t room = usual_room(c);
@@ -101,7 +101,7 @@ static int conn_hold(struct conn *c, const uint8_t *bytes, size_t len)
 }
 
 /* What the protocol has not consumed becomes, or stays, the tail. */
-static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const uint8_t *data,
+static int conn_keep_rest(struct arb_conn *c, const struct protocol_result *r, const uint8_t *data,
                           size_t len)
 {
     struct conn_set *set = conn_set_of(c);
@@ -120,7 +120,8 @@ static int conn_keep_rest(struct conn *c, const struct protocol_result *r, const
 }
 
 /* What an answer leaves behind, when it is more than nothing. */
-static __attribute__((noinline)) void conn_leave(struct conn *c, const struct protocol_result *r,
+static __attribute__((noinline)) void conn_leave(struct arb_conn *c,
+                                                 const struct protocol_result *r,
                                                  const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
@@ -145,8 +146,8 @@ static __attribute__((noinline)) void conn_leave(struct conn *c, const struct pr
  * Unfinished and new bytes lie together at @data: in the tail itself, or in the shared buffer.
  * Returns true if all is answered and sent, and the connection waits as it did before.
  */
-static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, struct conn_set *set,
-                                                              const uint8_t *data, size_t len)
+static inline __attribute__((always_inline)) bool
+conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_t len)
 {
     struct counters *counters = set->counters;
     const struct protocol_binding *p = &set->binding;
@@ -176,7 +177,7 @@ static inline __attribute__((always_inline)) bool conn_answer(struct conn *c, st
 }
 
 /* The end of file, or why there is none and no bytes either. */
-static __attribute__((noinline)) void conn_no_bytes(struct conn *c, ssize_t n)
+static __attribute__((noinline)) void conn_no_bytes(struct arb_conn *c, ssize_t n)
 {
     if (n < 0) {
         conn_fail(c, errno);
@@ -190,7 +191,7 @@ static __attribute__((noinline)) void conn_no_bytes(struct conn *c, ssize_t n)
 }
 
 /* The input of a connection that ends is nobody's. */
-static __attribute__((noinline)) void conn_discard(struct conn *c)
+static __attribute__((noinline)) void conn_discard(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     ssize_t n;
@@ -206,7 +207,7 @@ static __attribute__((noinline)) void conn_discard(struct conn *c)
 
 /* More of a message: into the tail's own room, and what does not fit there into the shared buffer.
  */
-static __attribute__((noinline)) void conn_read_more(struct conn *c)
+static __attribute__((noinline)) void conn_read_more(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     struct iovec iov[2];
@@ -249,7 +250,7 @@ static __attribute__((noinline)) void conn_read_more(struct conn *c)
  * One read and what follows from it. Returns true if the connection waits as it did before: no
  * other input, output or deadline than it had.
  */
-static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
+static inline __attribute__((always_inline)) bool conn_serve(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     ssize_t n;
@@ -271,19 +272,19 @@ static inline __attribute__((always_inline)) bool conn_serve(struct conn *c)
     return conn_answer(c, set, set->read_buffer, (size_t)n);
 }
 
-void conn_read(struct conn *c)
+void conn_read(struct arb_conn *c)
 {
     conn_serve(c);
 }
 
-void conn_rethink(struct conn *c)
+void conn_rethink(struct arb_conn *c)
 {
     c->resume = 0;
     if (c->phase == CONN_OPEN && c->tail.block)
         conn_answer(c, conn_set_of(c), buffer_data(&c->tail), buffer_len(&c->tail));
 }
 
-static __attribute__((noinline)) void conn_flush(struct conn *c)
+static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const ssize_t n = conn_send(c, set->counters, buffer_data(&c->output), buffer_len(&c->output));
@@ -299,7 +300,7 @@ static __attribute__((noinline)) void conn_flush(struct conn *c)
     }
 }
 
-int conn_events(const struct conn *c)
+int conn_events(const struct arb_conn *c)
 {
     switch (c->phase) {
     case CONN_OPEN:
@@ -311,7 +312,7 @@ int conn_events(const struct conn *c)
     }
 }
 
-void conn_settle(struct conn *c)
+void conn_settle(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const bool is_idle = conn_is_idle(c);
@@ -334,7 +335,7 @@ void conn_settle(struct conn *c)
 
 void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
-    struct conn *c = container_of(io, struct conn, io);
+    struct arb_conn *c = container_of(io, struct arb_conn, io);
 
     conn_mark(c, CONN_MARK_BUSY);
     if (unlikely(revents & EV_WRITE) && c->output.block)
@@ -346,7 +347,7 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     conn_settle(c);
 }
 
-static void conn_expire(struct conn *c, enum conn_due due)
+static void conn_expire(struct arb_conn *c, enum conn_due due)
 {
     switch (due) {
     case CONN_DUE_NOTHING:
@@ -370,7 +371,7 @@ static void conn_expire(struct conn *c, enum conn_due due)
 void conn_on_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct conn_set *set = timer->data;
-    struct conn *c;
+    struct arb_conn *c;
 
     conn_read_clock(set);
     while ((c = conn_next_visit(set))) {

@@ -23,28 +23,28 @@ enum { UNREAD_UNIT = 256 }; /* bytes; the kernel counts 768 for the least that i
  * unix socket what is not read. The latter is counted in the kernel's own blocks, of up to 37 KiB,
  * and a block is done with when its last byte is read.
  */
-static uint64_t kernel_holds(const struct conn *c)
+static uint64_t kernel_holds(const struct arb_conn *c)
 {
     int n;
 
     return ioctl(c->io.fd, SIOCOUTQ, &n) == 0 && n > 0 ? (uint64_t)n : 0;
 }
 
-void conn_await_progress(struct conn *c)
+void conn_await_progress(struct arb_conn *c)
 {
     c->progress = conn_now(conn_set_of(c));
     c->output.block->mark = kernel_holds(c);
 }
 
 /* Since conn->progress. */
-static uint64_t taken_by_peer(const struct conn *c)
+static uint64_t taken_by_peer(const struct arb_conn *c)
 {
     const uint64_t mark = c->output.block->mark, held = kernel_holds(c);
 
     return mark > held ? mark - held : 0;
 }
 
-void conn_see_progress(struct conn *c)
+void conn_see_progress(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -53,7 +53,7 @@ void conn_see_progress(struct conn *c)
         conn_await_progress(c);
 }
 
-void conn_see_unread(struct conn *c)
+void conn_see_unread(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const bool is_quiet = set->marks[c->io.fd] == CONN_MARK_QUIET;
@@ -69,7 +69,7 @@ void conn_see_unread(struct conn *c)
 }
 
 /* A block that is mostly empty is given back in time when memory may become short. */
-static void shrink_output(struct conn *c)
+static void shrink_output(struct arb_conn *c)
 {
     struct buffer_pool *pool = &conn_set_of(c)->pool;
 
@@ -78,7 +78,7 @@ static void shrink_output(struct conn *c)
         buffer_trim(&c->output, pool);
 }
 
-void conn_count_sent(struct conn *c, size_t n)
+void conn_count_sent(struct arb_conn *c, size_t n)
 {
     c->output.block->mark += n;
     buffer_consume(&c->output, &conn_set_of(c)->pool, n);
@@ -88,7 +88,7 @@ void conn_count_sent(struct conn *c, size_t n)
     shrink_output(c);
 }
 
-static void mark_tail(struct conn *c)
+static void mark_tail(struct arb_conn *c)
 {
     c->tail.block->mark = c->tail.block->len;
     c->tail.block->mark_tick = conn_now(conn_set_of(c));
@@ -98,7 +98,7 @@ static void mark_tail(struct conn *c)
 
 static struct room_pace pace_of(const struct buffer_block *block)
 {
-    struct conn *c = block->owner;
+    struct arb_conn *c = block->owner;
     struct conn_set *set = conn_set_of(c);
     const uint64_t len = block->len;
 
@@ -111,7 +111,7 @@ static struct room_pace pace_of(const struct buffer_block *block)
 
 static void mark_block(struct buffer_block *block)
 {
-    struct conn *c = block->owner;
+    struct arb_conn *c = block->owner;
 
     if (block == c->output.block)
         conn_await_progress(c);
@@ -121,18 +121,18 @@ static void mark_block(struct buffer_block *block)
 
 static bool trim_block(struct buffer_block *block)
 {
-    struct conn *c = block->owner;
+    struct arb_conn *c = block->owner;
 
     return buffer_trim(block == c->output.block ? &c->output : &c->tail, &conn_set_of(c)->pool);
 }
 
-static size_t held_bytes(const struct conn *c)
+static size_t held_bytes(const struct arb_conn *c)
 {
     return (c->tail.block ? buffer_block_bytes(c->tail.block) : 0) +
            (c->output.block ? buffer_block_bytes(c->output.block) : 0);
 }
 
-static void say_spent(const struct conn *c, const char *reason)
+static void say_spent(const struct arb_conn *c, const char *reason)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -142,7 +142,7 @@ static void say_spent(const struct conn *c, const char *reason)
 
 static void end_holder(struct buffer_block *block)
 {
-    struct conn *c = block->owner;
+    struct arb_conn *c = block->owner;
 
     say_spent(c, "others need its room");
     conn_abort(c, CONN_END_EVICTED);
@@ -150,7 +150,7 @@ static void end_holder(struct buffer_block *block)
 
 static const struct room_holders holders = {pace_of, mark_block, trim_block, end_holder};
 
-int conn_append(struct conn *c, struct buffer *b, const void *data, size_t len)
+int conn_append(struct arb_conn *c, struct buffer *b, const void *data, size_t len)
 {
     struct conn_set *set = conn_set_of(c);
     const size_t capacity = buffer_capacity(b);
@@ -169,7 +169,7 @@ int conn_append(struct conn *c, struct buffer *b, const void *data, size_t len)
     return rc;
 }
 
-void conn_own(struct conn *c)
+void conn_own(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -185,7 +185,7 @@ void conn_own(struct conn *c)
         c->output.block->mark = kernel_holds(c);
 }
 
-void conn_disown(struct conn *c)
+void conn_disown(struct arb_conn *c)
 {
     buffer_hide(&c->tail);
     buffer_hide(&c->output);

@@ -17,19 +17,19 @@ _Static_assert((int)PROTOCOL_STATE_MAX == (int)MOVED_STATE_MAX, "states travel a
 
 /* A connection that ends needs no protocol state; an idle one needs it only if the protocol keeps
  * state between messages. */
-static bool has_state(const struct conn *c)
+static bool has_state(const struct arb_conn *c)
 {
     const struct protocol *p = conn_set_of(c)->binding.protocol;
 
     return c->phase == CONN_OPEN && (c->tail.block || !p->is_stateless_when_idle);
 }
 
-bool conn_is_movable(const struct conn *c)
+bool conn_is_movable(const struct arb_conn *c)
 {
     return conn_set_of(c)->binding.protocol->save || !has_state(c);
 }
 
-void conn_detach(struct conn *c)
+void conn_detach(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -39,17 +39,17 @@ void conn_detach(struct conn *c)
     conn_disown(c);
 }
 
-struct conn *conn_pop(struct list *detached)
+struct arb_conn *conn_pop(struct list *detached)
 {
     struct list *first = detached->next;
 
     if (list_is_empty(detached))
         return NULL;
     list_remove(first);
-    return container_of(first, struct conn, link);
+    return container_of(first, struct arb_conn, link);
 }
 
-void conn_depart(const struct conn *c, uint8_t mark)
+void conn_depart(const struct arb_conn *c, uint8_t mark)
 {
     const uint8_t before = conn_set_of(c)->marks[c->io.fd];
     const bool is_idle = before == CONN_MARK_IDLE || before == CONN_MARK_QUIET;
@@ -57,19 +57,19 @@ void conn_depart(const struct conn *c, uint8_t mark)
     conn_mark(c, is_idle ? mark : CONN_MARK_MOVING);
 }
 
-void conn_arrive(const struct conn *c)
+void conn_arrive(const struct arb_conn *c)
 {
     conn_mark(c, conn_is_idle(c) ? conn_set_of(c)->idle_mark : CONN_MARK_BUSY);
 }
 
 /* Without keep_alive nobody looks at when idleness began, and `since` is something else. */
-static uint32_t since_age_ms(const struct conn *c)
+static uint32_t since_age_ms(const struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     return conn_is_idle(c) && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
 }
 
-int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret)
+int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret)
 {
     const struct protocol_binding *b = &conn_set_of(c)->binding;
     size_t state_len = 0;
@@ -96,7 +96,7 @@ int conn_export(const struct conn *c, uint8_t *state, struct moved_record *ret)
     return 0;
 }
 
-static void serve_detached(struct conn *c)
+static void serve_detached(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -108,14 +108,14 @@ static void serve_detached(struct conn *c)
     conn_await_deadline(c);
 }
 
-void conn_resume(struct conn *c)
+void conn_resume(struct arb_conn *c)
 {
     serve_detached(c);
     if (conn_set_of(c)->is_draining)
         conn_drain(c);
 }
 
-void conn_give_away(struct conn *c)
+void conn_give_away(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -125,14 +125,14 @@ void conn_give_away(struct conn *c)
     counter_add(&set->counters->moved_out, 1);
 }
 
-void conn_forget(struct conn *c)
+void conn_forget(struct arb_conn *c)
 {
     conn_mark(c, CONN_MARK_FREE);
     close(c->io.fd);
     free(c);
 }
 
-static int import_bytes(struct conn *c, const struct moved_record *r, bool is_same_rule)
+static int import_bytes(struct arb_conn *c, const struct moved_record *r, bool is_same_rule)
 {
     struct conn_set *set = conn_set_of(c);
     const struct protocol_binding *b = &set->binding;
@@ -152,9 +152,9 @@ static int import_bytes(struct conn *c, const struct moved_record *r, bool is_sa
 }
 
 int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
-                struct conn **ret)
+                struct arb_conn **ret)
 {
-    struct conn *c = conn_new(set, fd);
+    struct arb_conn *c = conn_new(set, fd);
     int rc;
 
     if (!c)
@@ -178,7 +178,7 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     return 0;
 }
 
-void conn_serve_imported(struct conn *c, bool is_same_rule)
+void conn_serve_imported(struct arb_conn *c, bool is_same_rule)
 {
     struct conn_set *set = conn_set_of(c);
 
@@ -193,7 +193,7 @@ void conn_serve_imported(struct conn *c, bool is_same_rule)
         conn_drain(c);
 }
 
-void conn_drop(struct conn *c)
+void conn_drop(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 

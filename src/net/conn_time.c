@@ -57,7 +57,7 @@ uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms)
 }
 
 /* The tick at which the patience with @c ends, WHEEL_NONE for never. */
-static uint32_t conn_deadline(const struct conn *c)
+static uint32_t conn_deadline(const struct arb_conn *c)
 {
     const struct conn_limits *limits = &conn_set_of(c)->limits;
     const uint32_t write_deadline =
@@ -86,7 +86,7 @@ static void start_sweep(struct conn_set *set)
  * When something has to be looked at again: the deadline, or before it what the peer has taken of
  * the output. Nothing else tells of that: a socket becomes writable only when much of it is free.
  */
-static uint32_t next_visit(const struct conn *c)
+static uint32_t next_visit(const struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const uint32_t deadline = conn_deadline(c);
@@ -96,7 +96,7 @@ static uint32_t next_visit(const struct conn *c)
     return MIN(deadline, after(conn_now(set), set->limits.write_timeout_ms / VISITS_A_TIMEOUT));
 }
 
-void conn_await_deadline(struct conn *c)
+void conn_await_deadline(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
     const uint32_t tick = next_visit(c);
@@ -112,7 +112,7 @@ void conn_await_deadline(struct conn *c)
     }
 }
 
-enum conn_due conn_due(const struct conn *c, uint32_t tick)
+enum conn_due conn_due(const struct arb_conn *c, uint32_t tick)
 {
     const bool is_write_timed = c->output.block || (c->is_local && conn_is_idle(c));
 
@@ -125,12 +125,12 @@ enum conn_due conn_due(const struct conn *c, uint32_t tick)
     return c->tail.block ? CONN_DUE_MESSAGE : CONN_DUE_KEEP_ALIVE;
 }
 
-struct conn *conn_next_visit(struct conn_set *set)
+struct arb_conn *conn_next_visit(struct conn_set *set)
 {
     struct wheel_node *node = wheel_take(&set->wheel, set->tick);
 
     if (node)
-        return container_of(node, struct conn, node);
+        return container_of(node, struct arb_conn, node);
     set->sweep_tick = wheel_next(&set->wheel);
     if (set->sweep_tick != WHEEL_NONE)
         start_sweep(set);

@@ -64,7 +64,7 @@ static void add_bytes(struct move_scratch *s, const uint8_t *bytes, size_t len)
 
 enum { ADDED, NOT_MOVABLE, NO_ROOM };
 
-static int add_conn(struct move_out *t, struct move_flight *f, struct conn *c)
+static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *c)
 {
     struct move_scratch *s = t->scratch;
     struct moved_record r;
@@ -106,7 +106,7 @@ static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
     t->scratch->n_iov = 1;
     t->scratch->states_len = 0;
     for (size_t n = t->set->n_open; f->count < max && n > 0 && !list_is_empty(all); n--) {
-        struct conn *c = container_of(all->next, struct conn, link);
+        struct arb_conn *c = container_of(all->next, struct arb_conn, link);
         const int rc = add_conn(t, f, c);
 
         if (rc == NO_ROOM)
@@ -133,7 +133,7 @@ static int send_marked(struct move_lane *lane, const struct move_flight *f, cons
     if (rc == 0) {
         giving_sent(&lane->rules);
         list_for_each (link, &f->conns)
-            conn_depart(container_of(link, struct conn, link), move_flight_mark(lane, id));
+            conn_depart(container_of(link, struct arb_conn, link), move_flight_mark(lane, id));
     }
     signals_restore(&mask);
     return rc;
@@ -214,7 +214,7 @@ static size_t room_of(struct move_lane *lane)
 /* Ours again; perhaps another taker wants them. */
 static void resume(struct move_out *t, struct move_flight *f)
 {
-    for (struct conn *c; (c = conn_pop(&f->conns));)
+    for (struct arb_conn *c; (c = conn_pop(&f->conns));)
         conn_resume(c);
     f->count = 0;
     t->is_exhausted = false;
@@ -329,7 +329,7 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
     }
     t->n_moved += f->count;
     t->batch_max = MIN(t->batch_max * 2, (size_t)MOVED_COUNT_MAX);
-    for (struct conn *c; (c = conn_pop(&f->conns));) {
+    for (struct arb_conn *c; (c = conn_pop(&f->conns));) {
         conn_give_away(c);
         list_append(&t->gone, &c->link);
         t->n_gone++;
@@ -383,7 +383,7 @@ static int hear_and_mark(struct move_lane *lane, struct moved_answer *ret,
     rc = move_hear(lane, ret, ret_outcome);
     if (*ret_outcome != GIVING_NOTHING)
         list_for_each (link, &f->conns) {
-            const struct conn *c = container_of(link, struct conn, link);
+            const struct arb_conn *c = container_of(link, struct arb_conn, link);
 
             if (*ret_outcome == GIVING_RELEASE)
                 conn_depart(c, CONN_MARK_MOVING);
@@ -401,7 +401,7 @@ static void let_go(struct move_out *t)
 {
     if (list_is_empty(&t->gone))
         return;
-    for (struct conn *c; (c = conn_pop(&t->gone));)
+    for (struct arb_conn *c; (c = conn_pop(&t->gone));)
         conn_forget(c);
     t->n_gone = 0;
     t->kept_pulses = 0;

@@ -26,7 +26,7 @@ static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, 
     struct moved_record r;
 
     for (; moved_next(cursor, &r); fds++) {
-        struct conn *c;
+        struct arb_conn *c;
         const int rc = conn_import(t->set, *fds, &r, is_same_rule, &c);
 
         if (rc < 0)
@@ -67,13 +67,13 @@ static int import_batch(struct move_in *t, const struct moved_batch *batch, stru
 
 static void drop_all(struct list *conns)
 {
-    for (struct conn *c; (c = conn_pop(conns));)
+    for (struct arb_conn *c; (c = conn_pop(conns));)
         conn_drop(c);
 }
 
 static void serve_imported(struct move_in *t, struct list *conns, bool is_same_rule)
 {
-    for (struct conn *c; (c = conn_pop(conns));) {
+    for (struct arb_conn *c; (c = conn_pop(conns));) {
         conn_serve_imported(c, is_same_rule);
         t->n_taken++;
     }
@@ -107,7 +107,7 @@ static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool i
     outcome = send_answer(t, id, is_taken, room);
     if (outcome == TAKING_OWN)
         list_for_each (link, conns)
-            conn_arrive(container_of(link, struct conn, link));
+            conn_arrive(container_of(link, struct arb_conn, link));
     signals_restore(&mask);
     return outcome;
 }

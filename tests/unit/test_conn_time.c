@@ -318,12 +318,12 @@ static void conn__not_read_because_of_its_output__message_time_stands_still(void
 {
     const size_t len = 700000 + 4;
     uint8_t *data = malloc(len + 4);
-    struct conn *c;
+    struct arb_conn *c;
     int fd;
 
     start(0, 10000, 0);
     fd = rig_connect(&rig);
-    c = container_of(rig.set.all.next, struct conn, link);
+    c = container_of(rig.set.all.next, struct arb_conn, link);
     memset(data, 'x', len);
     memcpy(data + len - 4, "\r\n\r\npart", 8);
     rig_send(&rig, fd, data, len + 4);

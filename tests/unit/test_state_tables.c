@@ -47,9 +47,9 @@ static const char *const ends[CONN_ENDS] = {
     [CONN_END_EVICTED] = "evicted",
 };
 
-static struct conn *only_conn(const struct rig *r)
+static struct arb_conn *only_conn(const struct rig *r)
 {
-    return list_is_empty(&r->set.all) ? NULL : container_of(r->set.all.next, struct conn, link);
+    return list_is_empty(&r->set.all) ? NULL : container_of(r->set.all.next, struct arb_conn, link);
 }
 
 /* The one counter of closed connections that is not zero, without "closed_". */
@@ -75,7 +75,7 @@ static const char *closed_as(const struct rig *r)
 static const char *state_of(const struct rig *r)
 {
     static char text[TABLE_CELL_LEN];
-    const struct conn *c = only_conn(r);
+    const struct arb_conn *c = only_conn(r);
 
     if (!c)
         snprintf(text, sizeof(text), "closed: %s", closed_as(r));
