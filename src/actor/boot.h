@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct arb_program;
 struct command_set;
 struct config;
 struct listener;
@@ -21,6 +22,7 @@ struct actor_boot {
     uint64_t incarnation; /* counts the processes that have filled this slot */
     pid_t arbiter_pid; /* to see an orphan: getppid() differs */
     int mailbox_fd; /* SOCK_SEQPACKET, this actor's end; owned by the actor */
+    const struct arb_program *program; /* borrowed: what the author has written */
     const struct config *config; /* borrowed for the life of the process */
     struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
     size_t n_listeners;

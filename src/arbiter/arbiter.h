@@ -10,6 +10,8 @@
 #include "conf/config.h"
 #include "conf/config_file.h"
 
+struct arb_program;
+
 /* The program that runs: what an upgrade executes anew. */
 struct arbiter_image {
     const char *path; /* borrowed: of the executable, absolute */
@@ -23,6 +25,7 @@ struct arbiter_options {
     /* Called once, when every worker is ready; @addresses are the bound ones, space separated. */
     void (*on_serving)(const char *addresses, void *userdata);
     void *userdata; /* borrowed */
+    const struct arb_program *program; /* borrowed: what the author has written */
     /* What is forked into the slots; borrowed. */
     const struct actor_kind *worker;
     const struct arbiter_image *image; /* borrowed */

@@ -100,6 +100,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
                       struct revision *rev)
 {
     *boot = (struct actor_boot){
+        .program = a->options->program,
         .slot = c->slot,
         .proc = c->proc,
         .incarnation = c->incarnation,

@@ -3,6 +3,7 @@
  * hands the arbiter its kind of worker, which serves the Echo protocol.
  */
 #include <argp.h>
+#include <arbiter/server.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,6 +30,12 @@
 #include "cmd/worker_kind.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
+
+static const struct arb_protocol echo_protocol = ARB_PROTOCOL(.name = "echo", .group = "server");
+static const struct arb_protocol *const echo_protocols[] = {&echo_protocol, NULL};
+
+static const struct arb_program echo_program =
+    ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION, .protocols = echo_protocols);
 
 const char *argp_program_version = "echo-arbiter " ECHO_VERSION;
 error_t argp_err_exit_status = EX_USAGE;
@@ -268,7 +275,8 @@ static void on_serving(const char *addresses, void *userdata)
 /* The dry run's process is never unwound: what it has inherited is the arbiter's. */
 static void __attribute__((noreturn)) check(const struct image *image)
 {
-    const struct arbiter_options options = {.worker = &echo_worker_kind, .image = &image->program};
+    const struct arbiter_options options = {
+        .program = &echo_program, .worker = &echo_worker_kind, .image = &image->program};
     char why[ARBITER_WHY_LEN];
     int rc = arbiter_try_inherit(image->inherited.state_fd, &options, why);
 
@@ -283,7 +291,8 @@ static void __attribute__((noreturn)) check(const struct image *image)
 /* Signals are blocked since the image before this one. */
 static int go_on(const struct image *image)
 {
-    const struct arbiter_options options = {.worker = &echo_worker_kind, .image = &image->program};
+    const struct arbiter_options options = {
+        .program = &echo_program, .worker = &echo_worker_kind, .image = &image->program};
     struct log log;
     int rc;
 
@@ -302,6 +311,7 @@ static int serve(struct arguments *args, const struct image *image, struct confi
         .n_overrides = args->n_overrides,
         .on_serving = on_serving,
         .userdata = &readiness,
+        .program = &echo_program,
         .worker = &echo_worker_kind,
         .image = &image->program,
     };
