@@ -18,7 +18,7 @@ struct arbiter;
  * the format in which connections move: workers of one image live under the arbiter of the other.
  * The dry run refuses a program that reads, or would write for the way back, another version.
  */
-enum { STATE_VERSION = 3, STATE_MAX_BYTES = 64 << 20 };
+enum { STATE_VERSION = 4, STATE_MAX_BYTES = 64 << 20 };
 
 struct upgrade_state {
     json_t *body; /* owned */

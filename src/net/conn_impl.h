@@ -51,6 +51,7 @@ struct arb_conn {
     bool is_eof; /* the peer has half-closed */
     bool is_paused; /* too much output is unsent: not read */
     bool is_open_to_fds : 1; /* descriptors may come with its data, see base/passed.h */
+    bool has_new_rule : 1; /* while imported: `tail` is to be looked at anew */
     bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
     uint16_t unread; /* while idle and local: what the kernel held at `progress`, in 256 bytes */
@@ -236,15 +237,15 @@ void conn_forget(struct arb_conn *c);
 
 /*
  * conn_import - a detached connection, not counted yet, with copies of the bytes of @record
- * @is_same_rule  the giver's protocol had the same rules
- * Returns 0, -ENOMEM or -EBADMSG; on failure @fd is still the caller's.
+ * Returns 0, -ENOMEM, -EBADMSG or -EPROTOTYPE (no such protocol here); on failure @fd is still the
+ * caller's.
  */
-int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
+int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
                 struct arb_conn **ret);
 
 /* conn_serve_imported - begin to serve what was imported; under other rules its tail is looked at
  * anew */
-void conn_serve_imported(struct arb_conn *c, bool is_same_rule);
+void conn_serve_imported(struct arb_conn *c);
 
 /* conn_drop - free what was imported and is not served, and close its descriptor */
 void conn_drop(struct arb_conn *c);

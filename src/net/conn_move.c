@@ -6,14 +6,22 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/passed.h"
 
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
                    (int)CONN_LINGERING == (int)MOVED_LINGERING,
                "phases travel as they are");
-_Static_assert((int)PROTOCOL_STATE_MAX == (int)MOVED_STATE_MAX, "states travel as they are");
+_Static_assert((int)PROTOCOL_STATE_MAX <= (int)MOVED_STATE_MAX, "states travel as they are");
+
+/* The other process may have another table of protocols. */
+static uint64_t protocol_hash(const struct protocol *p)
+{
+    return hash_bytes(HASH_INIT, p->name, strlen(p->name));
+}
 
 /* A connection that ends needs no protocol state; an idle one needs it only if the protocol keeps
  * state between messages. */
@@ -83,6 +91,8 @@ int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *r
         .end = c->end,
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
+        .protocol = protocol_hash(b->protocol),
+        .fingerprint = b->fingerprint,
         .since_age_ms = since_age_ms(c),
         .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
         .resume = MIN(c->resume, buffer_len(&c->tail)),
@@ -132,14 +142,16 @@ void conn_forget(struct arb_conn *c)
     free(c);
 }
 
-static int import_bytes(struct arb_conn *c, const struct moved_record *r, bool is_same_rule)
+static int import_bytes(struct arb_conn *c, const struct moved_record *r)
 {
     struct conn_set *set = conn_set_of(c);
     const struct protocol_binding *b = &set->binding;
     int rc;
 
-    if (r->end >= CONN_ENDS)
+    if (r->end >= CONN_ENDS || (r->is_eof && r->phase == MOVED_OPEN))
         return -EBADMSG;
+    if (r->protocol != protocol_hash(b->protocol))
+        return -EPROTOTYPE;
     rc = buffer_import(&c->tail, &set->pool, r->tail, r->tail_len);
     if (rc == 0)
         rc = buffer_import(&c->output, &set->pool, r->output, r->output_len);
@@ -147,11 +159,12 @@ static int import_bytes(struct arb_conn *c, const struct moved_record *r, bool i
         rc = b->protocol->restore
                  ? b->protocol->restore(b->context, r->state, r->state_len, &c->state)
                  : -EBADMSG;
-    c->resume = is_same_rule ? r->resume : 0;
+    c->has_new_rule = r->fingerprint != b->fingerprint;
+    c->resume = c->has_new_rule ? 0 : r->resume;
     return rc;
 }
 
-int conn_import(struct conn_set *set, int fd, const struct moved_record *record, bool is_same_rule,
+int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
                 struct arb_conn **ret)
 {
     struct arb_conn *c = conn_new(set, fd);
@@ -165,7 +178,7 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     c->is_paused = record->is_paused;
     c->since = conn_tick_of_age(set, record->since_age_ms);
     c->progress = conn_tick_of_age(set, record->progress_age_ms);
-    rc = import_bytes(c, record, is_same_rule);
+    rc = import_bytes(c, record);
     if (rc < 0) {
         c->io.fd = -1;
         conn_drop(c);
@@ -178,14 +191,14 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     return 0;
 }
 
-void conn_serve_imported(struct arb_conn *c, bool is_same_rule)
+void conn_serve_imported(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
     set->n_open++;
     counter_add(&set->counters->moved_in, 1);
     serve_detached(c);
-    if (!is_same_rule && c->phase == CONN_OPEN && c->tail.block) {
+    if (c->has_new_rule && c->phase == CONN_OPEN && c->tail.block) {
         conn_rethink(c);
         conn_settle(c);
     }

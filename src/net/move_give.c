@@ -14,7 +14,6 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
-#include "base/hash.h"
 #include "base/signals.h"
 #include "net/conn_impl.h"
 #include "net/move_crash.h"
@@ -144,13 +143,10 @@ static int post_batch(struct move_out *t, struct move_lane *lane, const struct m
 {
     struct move_scratch *s = t->scratch;
     const size_t records = (size_t)f->count * MOVED_RECORD_BYTES;
-    const struct protocol_binding *b = &t->set->binding;
     const struct moved_batch batch = {
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
-        .protocol = hash_bytes(HASH_INIT, b->protocol->name, strlen(b->protocol->name)),
-        .fingerprint = b->fingerprint,
     };
     uint8_t head[MOVED_BATCH_BYTES];
     int rc;

@@ -4,11 +4,9 @@
 #include "net/move.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "base/fds.h"
-#include "base/hash.h"
 #include "base/signals.h"
 #include "net/conn_impl.h"
 #include "net/move_wire.h"
@@ -20,14 +18,13 @@ static size_t room_here(const struct move_in *t)
     return t->is_closed ? 0 : MIN(room, (size_t)UINT32_MAX);
 }
 
-static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, bool is_same_rule,
-                      struct list *conns)
+static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, struct list *conns)
 {
     struct moved_record r;
 
     for (; moved_next(cursor, &r); fds++) {
         struct arb_conn *c;
-        const int rc = conn_import(t->set, *fds, &r, is_same_rule, &c);
+        const int rc = conn_import(t->set, *fds, &r, &c);
 
         if (rc < 0)
             return rc;
@@ -41,8 +38,6 @@ static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, 
 static int import_batch(struct move_in *t, const struct moved_batch *batch, struct move_datagram *d,
                         struct list *conns)
 {
-    const struct protocol_binding *b = &t->set->binding;
-    const char *name = b->protocol->name;
     struct moved_cursor cursor;
     const uint8_t *data;
     int rc;
@@ -51,8 +46,6 @@ static int import_batch(struct move_in *t, const struct moved_batch *batch, stru
         return -EMFILE;
     if (d->got.n_fds != 1 + (size_t)batch->count)
         return -EBADMSG;
-    if (batch->protocol != hash_bytes(HASH_INIT, name, strlen(name)))
-        return -EPROTOTYPE;
     if (batch->count > room_here(t))
         return -ENOSPC;
     rc = move_map(d->got.fds[0], batch->bytes, &data);
@@ -60,7 +53,7 @@ static int import_batch(struct move_in *t, const struct moved_batch *batch, stru
         return rc;
     rc = moved_open(&cursor, batch, data, batch->bytes);
     if (rc == 0)
-        rc = import_all(t, &cursor, d->got.fds + 1, batch->fingerprint == b->fingerprint, conns);
+        rc = import_all(t, &cursor, d->got.fds + 1, conns);
     munmap((void *)(uintptr_t)data, batch->bytes);
     return rc;
 }
@@ -71,10 +64,10 @@ static void drop_all(struct list *conns)
         conn_drop(c);
 }
 
-static void serve_imported(struct move_in *t, struct list *conns, bool is_same_rule)
+static void serve_imported(struct move_in *t, struct list *conns)
 {
     for (struct arb_conn *c; (c = conn_pop(conns));) {
-        conn_serve_imported(c, is_same_rule);
+        conn_serve_imported(c);
         t->n_taken++;
     }
 }
@@ -138,7 +131,7 @@ static void on_batch(struct move_in *t, struct move_datagram *d)
         t->error = rc;
     }
     room = rc == 0 ? room_here(t) - batch.count : room_here(t);
-    if (rc == -EPROTONOSUPPORT || rc == -EPROTOTYPE)
+    if (rc == -EPROTONOSUPPORT)
         room = 0; /* nor anything else from there */
     if (d->is_cut)
         room = MIN(room, room_by(d));
@@ -146,7 +139,7 @@ static void on_batch(struct move_in *t, struct move_datagram *d)
     if (t->rules.phase == TAKING_ANSWERING)
         outcome = answer_and_own(t, batch.id, rc == 0, room, &conns);
     if (outcome == TAKING_OWN)
-        serve_imported(t, &conns, batch.fingerprint == t->set->binding.fingerprint);
+        serve_imported(t, &conns);
     drop_all(&conns);
     if (outcome == TAKING_DROP)
         end_taking(t);

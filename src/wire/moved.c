@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-enum { KIND_BATCH = 1, KIND_ANSWER = 2, FLAG_EOF = 1, FLAG_PAUSED = 2, HEAD_BYTES = 8 };
+enum { KIND_BATCH = 1, KIND_ANSWER = 2, HEAD_BYTES = 8 };
+enum { FLAG_EOF = 1, FLAG_PAUSED = 2, FLAG_BLANK = 4, FLAGS = 7 };
 
 static const uint32_t magic = 0x65766f6d; /* "move" */
 
@@ -47,9 +48,8 @@ void moved_put_batch(const struct moved_batch *batch, uint8_t buf[MOVED_BATCH_BY
     put(buf + 8, batch->id, 4);
     put(buf + 12, batch->count, 4);
     put(buf + 16, batch->bytes, 8);
-    put(buf + 24, batch->protocol, 8);
-    put(buf + 32, batch->fingerprint, 8);
-    put(buf + 40, 0, 8);
+    put(buf + 24, batch->position, 8);
+    put(buf + 32, 0, 8);
 }
 
 int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
@@ -62,9 +62,8 @@ int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
     b.id = (uint32_t)get(data + 8, 4);
     b.count = (uint32_t)get(data + 12, 4);
     b.bytes = get(data + 16, 8);
-    b.protocol = get(data + 24, 8);
-    b.fingerprint = get(data + 32, 8);
-    if (b.id == 0 || b.count == 0 || b.count > MOVED_COUNT_MAX || get(data + 40, 8) != 0)
+    b.position = get(data + 24, 8);
+    if (b.id == 0 || b.count == 0 || b.count > MOVED_COUNT_MAX || get(data + 32, 8) != 0)
         return -EBADMSG;
     *ret = b;
     return 0;
@@ -96,15 +95,25 @@ int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret)
 
 void moved_put_record(const struct moved_record *record, uint8_t buf[MOVED_RECORD_BYTES])
 {
+    const unsigned flags = (record->is_eof ? FLAG_EOF : 0u) |
+                           (record->is_paused ? FLAG_PAUSED : 0u) |
+                           (record->is_blank ? FLAG_BLANK : 0u);
+
     put(buf, record->phase, 1);
     put(buf + 1, record->end, 1);
-    put(buf + 2, (record->is_eof ? FLAG_EOF : 0u) | (record->is_paused ? FLAG_PAUSED : 0u), 2);
+    put(buf + 2, flags, 2);
     put(buf + 4, record->since_age_ms, 4);
     put(buf + 8, record->progress_age_ms, 4);
-    put(buf + 12, record->state_len, 4);
-    put(buf + 16, record->resume, 8);
-    put(buf + 24, record->tail_len, 8);
-    put(buf + 32, record->output_len, 8);
+    put(buf + 12, record->timeout_ms, 4);
+    put(buf + 16, record->id, 8);
+    put(buf + 24, record->protocol, 8);
+    put(buf + 32, record->fingerprint, 8);
+    put(buf + 40, record->seen, 8);
+    put(buf + 48, record->resume, 8);
+    put(buf + 56, record->tail_len, 8);
+    put(buf + 64, record->output_len, 8);
+    put(buf + 72, record->state_len, 4);
+    put(buf + 76, record->state_version, 4);
 }
 
 /* What no connection is like: serving it would leave somebody waiting for ever. */
@@ -112,15 +121,21 @@ static bool is_possible(const struct moved_record *r)
 {
     if (r->state_len > MOVED_STATE_MAX || r->resume > r->tail_len)
         return false;
+    if (r->state_len == 0 && r->state_version != 0)
+        return false;
     if (r->is_paused && r->output_len == 0)
+        return false;
+    /* What has ended knows no protocol any more. */
+    if (r->phase != MOVED_OPEN &&
+        (r->tail_len > 0 || r->state_len > 0 || r->timeout_ms > 0 || r->is_blank))
         return false;
     switch (r->phase) {
     case MOVED_OPEN:
-        return !r->is_eof;
+        return true;
     case MOVED_DELIVERING:
-        return r->tail_len == 0 && r->output_len > 0;
+        return r->output_len > 0;
     case MOVED_LINGERING:
-        return r->tail_len == 0 && r->output_len == 0 && !r->is_eof;
+        return r->output_len == 0 && !r->is_eof;
     default:
         return false;
     }
@@ -135,14 +150,21 @@ static int get_record(const uint8_t *p, struct moved_record *ret)
         .end = p[1],
         .is_eof = (flags & FLAG_EOF) != 0,
         .is_paused = (flags & FLAG_PAUSED) != 0,
+        .is_blank = (flags & FLAG_BLANK) != 0,
         .since_age_ms = (uint32_t)get(p + 4, 4),
         .progress_age_ms = (uint32_t)get(p + 8, 4),
-        .state_len = (uint32_t)get(p + 12, 4),
-        .resume = get(p + 16, 8),
-        .tail_len = get(p + 24, 8),
-        .output_len = get(p + 32, 8),
+        .timeout_ms = (uint32_t)get(p + 12, 4),
+        .id = get(p + 16, 8),
+        .protocol = get(p + 24, 8),
+        .fingerprint = get(p + 32, 8),
+        .seen = get(p + 40, 8),
+        .resume = get(p + 48, 8),
+        .tail_len = get(p + 56, 8),
+        .output_len = get(p + 64, 8),
+        .state_len = (uint32_t)get(p + 72, 4),
+        .state_version = (uint32_t)get(p + 76, 4),
     };
-    return (flags & ~(uint64_t)(FLAG_EOF | FLAG_PAUSED)) == 0 && is_possible(ret) ? 0 : -EBADMSG;
+    return (flags & ~(uint64_t)FLAGS) == 0 && is_possible(ret) ? 0 : -EBADMSG;
 }
 
 /* Takes @bytes of the bulk. Returns false if there are not so many. */

@@ -24,7 +24,7 @@ static const struct old {
     int state; /* the version that it reads and writes */
 } olds[] = {
     {"da90f2f1bdd0af64cfa62a593929f5b0079907cc", 1}, /* with other words in it */
-    {"d9c646fd40f87274a437b008f8d87103c56ff0d0", 3}, /* with this state */
+    {"d9c646fd40f87274a437b008f8d87103c56ff0d0", 3}, /* the last before the framework */
 };
 
 static const char now[] = "";

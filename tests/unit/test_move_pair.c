@@ -474,7 +474,7 @@ static void move__idle_is_stateless_and_no_save__only_idle_ones_move(void **stat
     move_rig_settle(&t);
 }
 
-static void move__another_protocol__refused_at_once(void **state UNUSED)
+static void move__another_protocol__stays(void **state UNUSED)
 {
     taker()->set.binding.protocol = &counting;
     move_rig_connect(&t, 300);
@@ -835,7 +835,7 @@ int main(void)
         TEST(move__protocol_with_state__goes_on_with_it),
         TEST(move__protocol_that_cannot_save__stays_and_is_served),
         TEST(move__idle_is_stateless_and_no_save__only_idle_ones_move),
-        TEST(move__another_protocol__refused_at_once),
+        TEST(move__another_protocol__stays),
         TEST(move__room_for_100_of_252__100_move_and_the_rest_stay),
         TEST(move__room_gone_meanwhile__refused_ones_stay),
         TEST(move__one_cannot_be_restored__all_others_move),

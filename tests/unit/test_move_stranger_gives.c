@@ -49,10 +49,7 @@ struct parcel {
 static struct parcel parcel_of(uint32_t n)
 {
     struct parcel p = {
-        .batch = {.id = 1,
-                  .count = n,
-                  .bytes = n * MOVED_RECORD_BYTES,
-                  .protocol = hash_bytes(HASH_INIT, "echo", 4)},
+        .batch = {.id = 1, .count = n, .bytes = n * MOVED_RECORD_BYTES},
         .head_len = MOVED_BATCH_BYTES,
         .file_len = n * MOVED_RECORD_BYTES,
         .seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,
@@ -61,7 +58,8 @@ static struct parcel parcel_of(uint32_t n)
 
     moved_put_batch(&p.batch, p.head);
     for (uint32_t i = 0; i < n; i++)
-        moved_put_record(&(struct moved_record){.phase = MOVED_OPEN},
+        moved_put_record(&(struct moved_record){.phase = MOVED_OPEN,
+                                                .protocol = hash_bytes(HASH_INIT, "echo", 4)},
                          p.file + (size_t)i * MOVED_RECORD_BYTES);
     return p;
 }
@@ -161,13 +159,26 @@ static void move_take__another_version__refused_and_no_more_wanted(void **state 
     expect_refused(&p, 0);
 }
 
-static void move_take__another_protocol__refused_and_no_more_wanted(void **state UNUSED)
+/* Others of the same giver may have one that is known here. */
+static void move_take__second_of_an_unknown_protocol__all_refused(void **state UNUSED)
 {
     struct parcel p = parcel_of(2);
 
-    p.batch.protocol++;
-    moved_put_batch(&p.batch, p.head);
-    expect_refused(&p, 0);
+    moved_put_record(&(struct moved_record){.phase = MOVED_OPEN, .protocol = 1},
+                     p.file + MOVED_RECORD_BYTES);
+    expect_refused(&p, 1000);
+}
+
+/* Echo ends with its input: served, it would wait for ever. */
+static void move_take__open_behind_the_end_of_input__refused(void **state UNUSED)
+{
+    struct parcel p = parcel_of(1);
+
+    moved_put_record(&(struct moved_record){.phase = MOVED_OPEN,
+                                            .is_eof = true,
+                                            .protocol = hash_bytes(HASH_INIT, "echo", 4)},
+                     p.file);
+    expect_refused(&p, 1000);
 }
 
 static void move_take__nonsense__refused(void **state UNUSED)
@@ -278,7 +289,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(move_take__as_it_should_be__taken),
         TEST(move_take__another_version__refused_and_no_more_wanted),
-        TEST(move_take__another_protocol__refused_and_no_more_wanted),
+        TEST(move_take__second_of_an_unknown_protocol__all_refused),
+        TEST(move_take__open_behind_the_end_of_input__refused),
         TEST(move_take__nonsense__refused),
         TEST(move_take__short_head__refused),
         TEST(move_take__fewer_sockets_than_records__refused),

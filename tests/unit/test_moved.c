@@ -16,13 +16,12 @@ static const struct moved_batch a_batch = {
     .id = 0x01020304,
     .count = 252,
     .bytes = UINT64_C(0x1122334455667788),
-    .protocol = UINT64_C(0xfedcba9876543210),
-    .fingerprint = 7,
+    .position = UINT64_C(0xfedcba9876543210),
 };
 
 static void moved_batch__written__same_read(void **state UNUSED)
 {
-    static const uint8_t bytes[] = {'m', 'o', 'v', 'e', 1, 0, 1, 0, 4, 3, 2, 1, 252, 0, 0, 0, 0x88};
+    static const uint8_t bytes[] = {'m', 'o', 'v', 'e', 2, 0, 1, 0, 4, 3, 2, 1, 252, 0, 0, 0, 0x88};
     uint8_t buf[MOVED_BATCH_BYTES];
     struct moved_batch b;
 
@@ -31,8 +30,7 @@ static void moved_batch__written__same_read(void **state UNUSED)
     assert_int_equal(moved_get_batch(buf, sizeof(buf), &b), 0);
     assert_int_equal(b.id, a_batch.id);
     assert_int_equal(b.count, a_batch.count);
-    assert_true(b.bytes == a_batch.bytes && b.protocol == a_batch.protocol);
-    assert_int_equal(b.fingerprint, 7);
+    assert_true(b.bytes == a_batch.bytes && b.position == a_batch.position);
 }
 
 static void moved_answer__written__same_read(void **state UNUSED)
@@ -164,12 +162,20 @@ static void expect_open(const struct file *f, int rc)
 static const struct moved_record three[] = {
     {
         .phase = MOVED_OPEN,
+        .is_eof = true,
+        .is_blank = true,
         .since_age_ms = 1234,
+        .timeout_ms = 77,
+        .id = UINT64_C(0x0102030405060708),
+        .protocol = UINT64_MAX,
+        .fingerprint = UINT64_MAX - 1,
+        .seen = UINT64_MAX - 2,
         .resume = 2,
         .tail = (const uint8_t *)"half",
         .tail_len = 4,
         .state = (const uint8_t *)"\0\1",
         .state_len = 2,
+        .state_version = UINT32_MAX,
     },
     {
         .phase = MOVED_DELIVERING,
@@ -200,6 +206,10 @@ static void moved_next__three_connections__as_they_were(void **state UNUSED)
         assert_int_equal(r.end, was->end);
         assert_int_equal(r.is_eof, was->is_eof);
         assert_int_equal(r.is_paused, was->is_paused);
+        assert_int_equal(r.is_blank, was->is_blank);
+        assert_int_equal(r.timeout_ms, was->timeout_ms);
+        assert_true(r.id == was->id && r.protocol == was->protocol && r.seen == was->seen);
+        assert_true(r.fingerprint == was->fingerprint && r.state_version == was->state_version);
         assert_true(r.since_age_ms == was->since_age_ms);
         assert_true(r.progress_age_ms == was->progress_age_ms);
         assert_int_equal(r.resume, was->resume);
@@ -272,7 +282,6 @@ static void moved_open__connection_that_cannot_be__refused(void **state UNUSED)
     struct file f;
 
     expect_impossible((struct moved_record){.phase = MOVED_PHASES});
-    expect_impossible((struct moved_record){.phase = MOVED_OPEN, .is_eof = true});
     expect_impossible((struct moved_record){.phase = MOVED_OPEN, .is_paused = true});
     expect_impossible((struct moved_record){.phase = MOVED_OPEN, .resume = 1});
     expect_impossible((struct moved_record){.resume = 5, .tail_len = 4});
@@ -283,8 +292,12 @@ static void moved_open__connection_that_cannot_be__refused(void **state UNUSED)
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .output_len = 1});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .tail_len = 1});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .is_eof = true});
+    expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .state_len = 1});
+    expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .timeout_ms = 1});
+    expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .is_blank = true});
+    expect_impossible((struct moved_record){.phase = MOVED_OPEN, .state_version = 1});
     build(&f, three, 3);
-    f.data[2] |= 4; /* an unknown flag */
+    f.data[2] |= 8; /* an unknown flag */
     expect_open(&f, -EBADMSG);
 }
 

@@ -217,8 +217,8 @@ static void unpack__value_wrong__says_which(void **state UNUSED)
     static const struct {
         const char *list, *name, *json, *why;
     } cases[] = {
-        {"", "version", "2", "state: version 2, understood: 3"},
-        {"", "version", "\"3\"", "state: version 0, understood: 3"},
+        {"", "version", "2", "state: version 2, understood: 4"},
+        {"", "version", "\"3\"", "state: version 0, understood: 4"},
         {"", "format", "\"nginx\"", "state: this is none"},
         {"", "pid", "1", "the state is another process's"},
         {"", "fds", "[100,100]", "fds: not a list of different descriptors above 2"},
