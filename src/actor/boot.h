@@ -13,6 +13,7 @@ struct command_set;
 struct config;
 struct listener;
 struct log;
+struct own;
 struct scoreboard;
 
 struct actor_boot {
@@ -23,6 +24,7 @@ struct actor_boot {
     pid_t arbiter_pid; /* to see an orphan: getppid() differs */
     int mailbox_fd; /* SOCK_SEQPACKET, this actor's end; owned by the actor */
     const struct arb_program *program; /* borrowed: what the author has written */
+    const struct own *own; /* borrowed: its counters and commands */
     const struct config *config; /* borrowed for the life of the process */
     struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
     size_t n_listeners;

@@ -10,6 +10,7 @@
 #ifndef ACTOR_SCOREBOARD_H
 #define ACTOR_SCOREBOARD_H
 
+#include <arbiter/actor.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,7 @@
 #include "base/counters.h"
 
 #define SCOREBOARD_MAGIC   UINT64_C(0x6563686f73636f72) /* "echoscor" */
-#define SCOREBOARD_VERSION 2
+#define SCOREBOARD_VERSION 3
 
 enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };
 
@@ -53,6 +54,7 @@ struct score_record {
     counter_t state; /* enum actor_state */
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
     _Alignas(64) struct counters counters;
+    counter_t own[ARB_COUNTERS_MAX]; /* of the program, in the order of its tables */
     struct crash_record crash; /* all zero while it lives */
 };
 

@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "actor/actor.h"
 #include "actor/mailbox.h"
+#include "actor/own.h"
 #include "actor/scoreboard.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
@@ -114,6 +116,9 @@ struct arbiter {
     const struct arbiter_options *options; /* borrowed */
     struct ev_loop *loop; /* owned */
     struct log *log; /* borrowed: live->log once there is one */
+    struct own own; /* what the program has of its own */
+    struct actor_process process;
+    struct arb_actor hold; /* of the program on this process */
     struct scoreboard scoreboard;
     struct counters totals; /* of the dead */
     struct revision *live; /* owned */
@@ -173,8 +178,8 @@ static inline void engine_post(struct arbiter *a, const struct tr_event *ev)
 
 /* startup.c */
 
-/* arbiter_init - the empty one; to be followed by arbiter_fini, whatever it says. Returns 0 or
- * -ENOMEM. */
+/* arbiter_init - the empty one; to be followed by arbiter_fini, whatever it says. Returns 0,
+ * -ENOMEM or -EINVAL: the program's tables are not as they must be, which is logged. */
 int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options);
 void arbiter_fini(struct arbiter *a);
 

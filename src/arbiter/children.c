@@ -101,6 +101,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
 {
     *boot = (struct actor_boot){
         .program = a->options->program,
+        .own = &a->own,
         .slot = c->slot,
         .proc = c->proc,
         .incarnation = c->incarnation,

@@ -139,6 +139,8 @@ static const struct sinks_ops sinks_ops = {
 
 int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options)
 {
+    char why[CONFIG_WHY_LEN];
+
     *a = (struct arbiter){
         .options = options,
         .children_ops = &children_ops,
@@ -153,6 +155,10 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
+    if (own_init(&a->own, options->program, why, sizeof(why)) < 0) {
+        log_error(log, "the program's tables are not as they must be", F_STR("reason", why));
+        return -EINVAL;
+    }
     errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!a->loop)
@@ -168,6 +174,13 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         !a->rescue || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
+    a->process = (struct actor_process){
+        .id = "arbiter",
+        .is_arbiter = true,
+        .loop = a->loop,
+        .log = &a->log,
+    };
+    actor_init(&a->hold, &a->process, "arbiter");
     return 0;
 }
 
@@ -259,6 +272,7 @@ void arbiter_fini(struct arbiter *a)
         answers_fini(&a->answers);
         control_close(a);
         move_fini(a);
+        actor_fini(&a->hold);
         arbiter_detach_signals(a);
     }
     revision_free(a->next);
@@ -304,7 +318,7 @@ int arbiter_run(struct config *config, struct log *log, const struct arbiter_opt
     rc = arbiter_init(&a, log, options);
     if (rc < 0) {
         config_free(config);
-        snprintf(why, sizeof(why), "event loop: %s", strerror(-rc));
+        snprintf(why, sizeof(why), "arbiter: %s", strerror(-rc));
         rc = refuse_start(&a, rc, why);
     } else {
         rc = prepare(&a, config);

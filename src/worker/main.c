@@ -133,6 +133,30 @@ static void pin(const struct actor_boot *boot)
         log_warning(boot->log, "arbiter.cpu_affinity: not pinned", F_INT("cpu", cpu), F_ERR(rc));
 }
 
+static void make_holds(struct worker *w)
+{
+    const struct own *own = w->boot->own;
+
+    w->process = (struct actor_process){
+        .id = w->boot->id,
+        .slot = w->boot->slot,
+        .proc = w->boot->proc,
+        .loop = w->loop,
+        .log = &w->boot->log,
+        .mailbox = &w->mailbox,
+        .record = w->record,
+    };
+    for (size_t i = 0; i < own->n_owners && own->owners[i].place == OWN_IN_WORKERS; i++) {
+        struct arb_actor *hold = &w->holds[w->n_holds++];
+
+        actor_init(hold, &w->process, own->owners[i].name);
+        hold->is_protocol = true;
+        hold->protocol = own->owners[i].index;
+        hold->first_counter = own->owners[i].first_counter;
+        hold->n_counters = own->owners[i].n_counters;
+    }
+}
+
 static int worker_prepare(struct worker *w, struct protocol_binding binding)
 {
     const struct config *c = w->boot->config;
@@ -149,6 +173,7 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!w->loop)
         return -errno;
+    make_holds(w);
     rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
     if (rc < 0)
         return rc;
@@ -219,6 +244,8 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     rescue_stop(&w.rescue);
     rescue_stop(&w.foreign);
     conn_set_fini(&w.conns);
+    for (unsigned i = 0; i < w.n_holds; i++)
+        actor_fini(&w.holds[i]);
     mailbox_stop(&w.mailbox);
     ev_loop_destroy(w.loop);
     return EX_OK;

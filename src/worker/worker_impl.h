@@ -8,8 +8,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "actor/actor.h"
 #include "actor/boot.h"
 #include "actor/mailbox.h"
+#include "actor/own.h"
 #include "actor/scoreboard.h"
 #include "net/conn.h"
 #include "worker/accept.h"
@@ -22,6 +24,9 @@ struct worker {
     struct ev_loop *loop; /* owned */
     struct score_record *record; /* borrowed: the shared record that only this process writes */
     struct mailbox mailbox;
+    struct actor_process process;
+    struct arb_actor holds[ARB_PROTOCOLS_MAX]; /* one per protocol of the program, in its order */
+    unsigned n_holds;
     struct conn_set conns;
     struct acceptor acceptor;
     struct moves moves;

@@ -1,0 +1,49 @@
+/*
+ * What is behind struct arb_actor. It is a hold on this process: each protocol of a worker, each
+ * actor of another kind and the program in the arbiter has one of its own, so that counters, timers
+ * and log lines know their owner. All holds of a process point to what they share. Each process
+ * fills in its holds at its start; the functions of <arbiter/actor.h> work on them.
+ */
+#ifndef ACTOR_ACTOR_H
+#define ACTOR_ACTOR_H
+
+#include <arbiter/actor.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+struct ev_loop;
+struct log;
+struct mailbox;
+struct score_record;
+
+/* What the holds of a process share. */
+struct actor_process {
+    const char *id; /* borrowed: "worker.2" */
+    uint32_t slot; /* 0 = the arbiter */
+    uint32_t proc; /* index in the scoreboard; no meaning in the arbiter */
+    bool is_arbiter;
+    struct ev_loop *loop; /* borrowed */
+    struct log *const *log; /* borrowed: where the pointer to the log stands; a reload changes it */
+    struct mailbox *mailbox; /* borrowed: to the arbiter; NULL in the arbiter */
+    struct score_record *record; /* borrowed: of this process; NULL in the arbiter */
+};
+
+struct arb_actor {
+    struct actor_process *process; /* borrowed */
+    const char *owner; /* borrowed: name of the protocol, the kind, or "arbiter" */
+    bool is_protocol; /* the owner is one: log lines name it, as a worker can have several */
+    unsigned protocol; /* its index in the program's table */
+    unsigned first_counter, n_counters; /* its own among all of the program */
+    void *data; /* of the owner, such as @server of a protocol; first argument of its callbacks */
+    struct list timers, watches; /* owned */
+};
+
+/* actor_init - a hold without counters. @process,@owner: borrowed */
+void actor_init(struct arb_actor *self, struct actor_process *process, const char *owner);
+
+/* actor_fini - free its timers and watches; after the owner's `stop`. A zeroed hold is fine. */
+void actor_fini(struct arb_actor *self);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * What a program has of its own: the counters and commands of its protocols, of its kinds of actors
+ * and of the program itself, by owner. Made once, before the first fork; every process inherits it.
+ * Rows are read with the size that they had where they were compiled. Pure.
+ */
+#ifndef ACTOR_OWN_H
+#define ACTOR_OWN_H
+
+#include <arbiter/server.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Protocols, kinds, and the program in the arbiter. */
+enum { OWN_OWNERS_MAX = ARB_PROTOCOLS_MAX + ARB_KINDS_MAX + 1, OWN_NAME_MAX = 31 };
+
+/* Where an owner runs. */
+enum own_place { OWN_IN_WORKERS, OWN_IN_KIND, OWN_IN_ARBITER };
+
+struct own_owner {
+    const char *name; /* borrowed; "arbiter" for the program */
+    enum own_place place;
+    unsigned index; /* in the table of protocols or of kinds */
+    unsigned first_counter, n_counters;
+};
+
+struct own_counter {
+    const struct own_owner *owner; /* borrowed */
+    const char *name, *help; /* borrowed */
+};
+
+struct own {
+    const struct arb_program *program; /* borrowed */
+    struct own_owner owners[OWN_OWNERS_MAX]; /* protocols, then kinds, then the program */
+    size_t n_owners;
+    struct own_counter counters[ARB_COUNTERS_MAX]; /* in the order of the owners */
+    size_t n_counters;
+};
+
+/*
+ * own_init - take a program's tables in
+ * @program  borrowed for the life of @own; NULL = it has nothing of its own
+ * @why      on failure: a sentence of at most @why_size bytes
+ * Returns 0, or -EINVAL: the program is not as it must be.
+ */
+int own_init(struct own *own, const struct arb_program *program, char *why, size_t why_size);
+
+#endif
