@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"
+#include "base/title.h"
 #include "base/util.h"
 #include "wire/message.h"
 
@@ -451,8 +452,8 @@ static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why,
 {
     struct control *k = &a->control;
     struct runtime_path place;
-    int rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
-                                  geteuid() == 0, &place);
+    int rc = runtime_path_default(title_program(), getenv("RUNTIME_DIRECTORY"),
+                                  getenv("XDG_RUNTIME_DIR"), geteuid() == 0, &place);
 
     if (rc == -ENAMETOOLONG)
         snprintf(why, why_size,
@@ -489,9 +490,8 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
         return 0;
     if (is_default(setting)) {
         if (listen_at_default(a, LISTENER_START_MS, why, why_size) < 0)
-            log_warning(
-                a->log, "no control socket", F_STR("reason", why),
-                F_STR("hint", "echo-client cannot reach this server; a reload tries again"));
+            log_warning(a->log, "no control socket", F_STR("reason", why),
+                        F_STR("hint", "no command reaches this server; a reload tries again"));
         return 0;
     }
     rc = listen_at(a, setting, LISTENER_START_MS, why, why_size);

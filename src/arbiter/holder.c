@@ -163,13 +163,23 @@ static void read_title(pid_t pid, char title[64])
     fds_close(&fd);
 }
 
+/* What follows the name of this program; NULL = it is the title of another. */
+static const char *actor_of_title(const char *title)
+{
+    const size_t len = strlen(title_program());
+
+    return strncmp(title, title_program(), len) == 0 &&
+                   strncmp(title + len, TITLE_COLON, strlen(TITLE_COLON)) == 0
+               ? title + len + strlen(TITLE_COLON)
+               : NULL;
+}
+
 /* A process that an arbiter has made, and that is to end with it. */
 static bool is_child_title(const char *title)
 {
-    static const char worker[] = TITLE_PREFIX "worker.", writer[] = TITLE_PREFIX "log ";
+    const char *actor = actor_of_title(title);
 
-    return strncmp(title, worker, strlen(worker)) == 0 ||
-           strncmp(title, writer, strlen(writer)) == 0;
+    return actor && (strncmp(actor, "worker.", 7) == 0 || strncmp(actor, "log ", 4) == 0);
 }
 
 /* Perhaps one that has been upgraded, and executes another file than its workers. */
@@ -178,7 +188,7 @@ static bool is_arbiter(pid_t pid)
     char title[64];
 
     read_title(pid, title);
-    return strncmp(title, TITLE_PREFIX, strlen(TITLE_PREFIX)) == 0 || is_this_program(pid);
+    return actor_of_title(title) || is_this_program(pid);
 }
 
 /* Returns false if the process cannot be looked at. */
@@ -323,7 +333,7 @@ void holders_continue(const struct holders *h, struct log *log)
 /* ---- strays of this server ---- */
 
 /* The name of the mapping, as /proc/PID/maps shows it; "" = there is none. */
-static char mark[64];
+static char mark[72];
 
 static uint64_t mark_add(uint64_t hash, const char *text)
 {
@@ -333,12 +343,12 @@ static uint64_t mark_add(uint64_t hash, const char *text)
 void strays_mark(const struct config *c)
 {
     uint64_t hash = mark_add(mark_add(HASH_INIT, c->path), c->pid_file);
-    char name[40];
+    char name[56];
     int fd;
 
     for (size_t i = 0; !*c->path && i < c->n_bind; i++)
         hash = mark_add(hash, c->bind[i]);
-    snprintf(name, sizeof(name), "echo-arbiter-%016llx", (unsigned long long)hash);
+    snprintf(name, sizeof(name), "%s-%016llx", title_program(), (unsigned long long)hash);
     fd = fds_memfd(name);
     /* Nothing is ever in it: it takes no memory. */
     if (fd >= 0 && mmap(NULL, 1, PROT_NONE, MAP_SHARED, fd, 0) != MAP_FAILED)

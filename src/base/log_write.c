@@ -12,6 +12,7 @@
 #include <syslog.h>
 #include <unistd.h>
 #include "base/num.h"
+#include "base/title.h"
 #include "base/util.h"
 
 int log_syslog_address(const char *path, struct sockaddr_un *ret)
@@ -59,7 +60,7 @@ static size_t render_head(char *head, enum log_level level)
         [LOG_LEVEL_WARNING] = LOG_WARNING,
         [LOG_LEVEL_ERROR] = LOG_ERR,
     };
-    const char *name = program_invocation_short_name;
+    const char *name = title_program();
     char *p = head;
 
     *p++ = '<';

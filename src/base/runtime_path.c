@@ -20,15 +20,18 @@ static int fill(struct runtime_path *ret, const char *dir, int dir_len, const ch
     return 0;
 }
 
-int runtime_path_default(const char *service, const char *xdg, bool is_root,
+int runtime_path_default(const char *program, const char *service, const char *xdg, bool is_root,
                          struct runtime_path *ret)
 {
+    char own[RUNTIME_PATH_MAX];
+
     /* systemd gives a list, separated by colons */
     if (service && *service == '/')
         return fill(ret, service, (int)strcspn(service, ":"), "control", false);
     if (is_root)
-        return fill(ret, "/run/echo-arbiter", (int)strlen("/run/echo-arbiter"), "control", true);
+        return fill(ret, own, snprintf(own, sizeof(own), "/run/%s", program), "control", true);
+    snprintf(own, sizeof(own), "%s.control", program);
     if (xdg && *xdg == '/')
-        return fill(ret, xdg, (int)strlen(xdg), "echo-arbiter.control", false);
+        return fill(ret, xdg, (int)strlen(xdg), own, false);
     return -ENOENT;
 }

@@ -17,12 +17,13 @@ struct runtime_path {
 };
 
 /*
- * runtime_path_default - $RUNTIME_DIRECTORY (its first entry), else /run/echo-arbiter for root,
- * else $XDG_RUNTIME_DIR
+ * runtime_path_default - $RUNTIME_DIRECTORY (its first entry), else /run/@program for root, else
+ * $XDG_RUNTIME_DIR
+ * @program      the name of the server's program
  * @service,@xdg  the two variables, NULL = unset; only absolute paths count
  * Returns 0, or -ENOENT if there is no such place, or -ENAMETOOLONG.
  */
-int runtime_path_default(const char *service, const char *xdg, bool is_root,
+int runtime_path_default(const char *program, const char *service, const char *xdg, bool is_root,
                          struct runtime_path *ret);
 
 #endif

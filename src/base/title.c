@@ -1,6 +1,6 @@
 /*
  * The process title, written over the argument vector. The one place with state of its own: the
- * room that the kernel has given this process for its arguments.
+ * room that the kernel has given this process for its arguments, with the name of the program.
  */
 #include "base/title.h"
 
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+static const char *program_name; /* NULL = not known yet */
 static char *room;
 static size_t room_size;
 
@@ -34,7 +35,7 @@ static int copy_strings(char **list)
     return 0;
 }
 
-/* syslog's tag and backtraces name the program by what points into argv[0]. */
+/* Backtraces name the executable by what points into argv[0]. */
 static int copy_program_name(const char *path)
 {
     char *copy = strdup(path), *slash;
@@ -48,10 +49,11 @@ static int copy_program_name(const char *path)
 }
 
 /* Arguments and environment lie one behind the other; a copy of the latter doubles the room. */
-void title_init(int argc, char **argv)
+void title_init(const char *program, int argc, char **argv)
 {
     char *end;
 
+    program_name = program;
     if (argc < 1 || copy_program_name(argv[0]) < 0)
         return;
     end = end_of_strings(environ, end_of_strings(argv, argv[0]));
@@ -61,10 +63,15 @@ void title_init(int argc, char **argv)
     room_size = (size_t)(end - room);
 }
 
+const char *title_program(void)
+{
+    return program_name ? program_name : program_invocation_short_name;
+}
+
 void title_set(const char *actor, const char *state)
 {
     if (!room)
         return;
     memset(room, 0, room_size);
-    snprintf(room, room_size, TITLE_PREFIX "%s %s", actor, state);
+    snprintf(room, room_size, "%s" TITLE_COLON "%s %s", title_program(), actor, state);
 }

@@ -1,20 +1,25 @@
 /*
- * The process title that ps(1) shows: "echo-arbiter: worker.2 run".
+ * The program's name, and the process title that ps(1) shows: "NAME: worker.2 run".
  */
 #ifndef BASE_TITLE_H
 #define BASE_TITLE_H
 
-#define TITLE_PREFIX "echo-arbiter: "
+/* What stands between the name and the actor. */
+#define TITLE_COLON ": "
 
 /*
  * title_init - take over the memory of @argv and the environment, whose strings are copied away
- * first Call once, at the start of main, before anything keeps a pointer into them. Without memory:
- * no titles.
+ * first. Call once, at the start of main, before anything keeps a pointer into them. Without
+ * memory: no titles.
+ * @program  its name, borrowed for ever
  */
-void title_init(int argc, char **argv);
+void title_init(const char *program, int argc, char **argv);
 
-/* title_set - TITLE_PREFIX "@actor @state", cut to the room there is; does nothing before
- * title_init */
+/* title_program - the name of the program; before title_init that of the executable. Can be called
+ * by a signal handler. */
+const char *title_program(void);
+
+/* title_set - "NAME: @actor @state", cut to the room there is; does nothing before title_init */
 void title_set(const char *actor, const char *state);
 
 #endif

@@ -381,7 +381,7 @@ static int __attribute__((noinline)) run(int argc, char **argv)
         image_fini(&image);
         return rc == -EINVAL ? EX_USAGE : EX_OSERR;
     }
-    title_init(argc, argv);
+    title_init(echo_program.name, argc, argv);
     if (image.role == IMAGE_CHECK)
         check(&image);
     rc = image.role == IMAGE_NEXT ? go_on(&image) : begin(&image, argc, argv);

@@ -154,8 +154,8 @@ static int operator_locate(struct operator* o, struct tool *t)
         snprintf(o->path, sizeof(o->path), "%s", t->control);
         return 0;
     }
-    rc = runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"),
-                              geteuid() == 0, &place);
+    rc = runtime_path_default("echo-arbiter", getenv("RUNTIME_DIRECTORY"),
+                              getenv("XDG_RUNTIME_DIR"), geteuid() == 0, &place);
     if (rc)
         return fail_say(o->tool, "refused",
                         rc == -ENOENT ? "there is no default place for the control socket without "

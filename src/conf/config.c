@@ -13,6 +13,7 @@
 #include "base/cpus.h"
 #include "base/num.h"
 #include "base/runtime_path.h"
+#include "base/title.h"
 #include "base/util.h"
 #include "conf/config_type.h"
 
@@ -300,8 +301,8 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
     size_t n = 0;
 
     if (strcmp(c->control, "auto") == 0)
-        runtime_path_default(getenv("RUNTIME_DIRECTORY"), getenv("XDG_RUNTIME_DIR"), geteuid() == 0,
-                             &place);
+        runtime_path_default(title_program(), getenv("RUNTIME_DIRECTORY"),
+                             getenv("XDG_RUNTIME_DIR"), geteuid() == 0, &place);
     n = add_made(made, n, CONFIG_PID_FILE, c->pid_file);
     n = add_made(made, n, CONFIG_CONTROL, *place.socket ? place.socket : c->control);
     n = add_made(made, n, CONFIG_LOG_FILE, c->log_file);
