@@ -35,7 +35,7 @@ struct arbiter_options {
  * arbiter_run - serve until stopped
  * @config  taken over
  * @log     borrowed, open: for what goes wrong before the configuration's own log is open
- * Returns the exit code (sysexits, see echo-arbiter(8)).
+ * Returns the exit code (sysexits).
  */
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options);
 
@@ -60,9 +60,9 @@ struct arbiter_inherited {
 int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
                     const struct arbiter_options *options);
 
-/* What a program says on standard output in the dry run if it could, a line each: its version
- * follows, and that of the state which it would write for the way back (STATE_VERSION). */
-#define ARBITER_CAN_INHERIT  "echo-arbiter can go on: version "
+/* What a program says on standard output in the dry run if it could, a line each: behind its name
+ * its version, and that of the state which it would write for the way back (STATE_VERSION). */
+#define ARBITER_CAN_INHERIT  " can go on: version "
 #define ARBITER_WRITES_STATE "state "
 
 /*

@@ -5,6 +5,7 @@
 #ifndef ARBITER_ARBITER_IMPL_H
 #define ARBITER_ARBITER_IMPL_H
 
+#include <arbiter/server.h>
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -156,7 +156,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_t *o = json_object();
 
     message_set_uint(o, "pid", (uint64_t)getpid());
-    json_object_set_new(o, "version", json_string(ECHO_VERSION));
+    json_object_set_new(o, "version", json_string(a->options->program->version));
     json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
     json_object_set_new(o, "uptime", json_real((double)(now_ns / 1000000 - a->started_ms) / 1e3));
     message_set_uint(o, "revision", a->live->number);

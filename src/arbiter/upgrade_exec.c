@@ -41,7 +41,7 @@ int upgrade_exec_write(const struct upgrade_state *s, int *ret_fd)
 }
 
 /* What is sealed cannot change under our hands: the dry run and the real one read the same. */
-int upgrade_exec_read(int fd, pid_t pid, struct upgrade_state *ret, char *why)
+int upgrade_exec_read(int fd, const char *program, pid_t pid, struct upgrade_state *ret, char *why)
 {
     const void *data;
     size_t len;
@@ -52,7 +52,7 @@ int upgrade_exec_read(int fd, pid_t pid, struct upgrade_state *ret, char *why)
                  rc == -EBADMSG ? "it is empty, too large or not sealed" : strerror(-rc));
         return rc;
     }
-    rc = upgrade_state_decode(data, len, pid, ret, why);
+    rc = upgrade_state_decode(data, len, program, pid, ret, why);
     munmap((void *)(uintptr_t)data, len);
     return rc;
 }

@@ -27,7 +27,7 @@ struct upgrade_exec {
 int upgrade_exec_write(const struct upgrade_state *s, int *ret_fd);
 
 /* upgrade_exec_read - as upgrade_state_decode, from a sealed memfd. Returns 0 or -errno. */
-int upgrade_exec_read(int fd, pid_t pid, struct upgrade_state *ret, char *why);
+int upgrade_exec_read(int fd, const char *program, pid_t pid, struct upgrade_state *ret, char *why);
 
 /* upgrade_exec_pass - close-on-exec or not, of all descriptors in @s */
 void upgrade_exec_pass(const struct upgrade_state *s, bool is_passed);

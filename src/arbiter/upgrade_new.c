@@ -48,15 +48,16 @@ static void upgrade_on_commit(struct arbiter *a)
     revision_commit(a);
     sinks_renew(&a->sinks);
     a->upgrades++;
-    log_info(a->log, "upgraded", F_STR("version", ECHO_VERSION), F_STR("program", program),
-             F_STR("old_version", u->old_version), F_STR("old_program", old_program),
-             F_UINT("revision", a->live->number), F_UINT("workers", transition_workers(a->engine)),
-             F_UINT("took_ms", took_ms));
-    upgrade_finish(a, command_result(json_pack(
-                          "{s:s,s:o,s:o,s:o,s:I,s:I}", "version", ECHO_VERSION, "program",
-                          command_text(program), "old_version", command_text(u->old_version),
-                          "old_program", command_text(old_program), "revision",
-                          (json_int_t)a->live->number, "took_ms", (json_int_t)took_ms)));
+    log_info(a->log, "upgraded", F_STR("version", a->options->program->version),
+             F_STR("program", program), F_STR("old_version", u->old_version),
+             F_STR("old_program", old_program), F_UINT("revision", a->live->number),
+             F_UINT("workers", transition_workers(a->engine)), F_UINT("took_ms", took_ms));
+    upgrade_finish(
+        a, command_result(json_pack("{s:s,s:o,s:o,s:o,s:I,s:I}", "version",
+                                    a->options->program->version, "program", command_text(program),
+                                    "old_version", command_text(u->old_version), "old_program",
+                                    command_text(old_program), "revision",
+                                    (json_int_t)a->live->number, "took_ms", (json_int_t)took_ms)));
 }
 
 /* A message that a worker does not take would be lost, and does not hold this up any longer:
@@ -274,7 +275,7 @@ int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
     int rc;
 
     upgrade_exec_guard(&back);
-    rc = upgrade_exec_read(fd, getpid(), &s, why);
+    rc = upgrade_exec_read(fd, given->program->name, getpid(), &s, why);
     if (rc < 0)
         return return_early(inherited, NULL, log, given, why);
     upgrade_exec_guard_fds(&s);
@@ -303,7 +304,7 @@ int arbiter_try_inherit(int state_fd, const struct arbiter_options *options, cha
     struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
     struct upgrade_state s;
     struct arbiter a;
-    int rc = upgrade_exec_read(state_fd, getppid(), &s, why);
+    int rc = upgrade_exec_read(state_fd, options->program->name, getppid(), &s, why);
 
     if (rc == 0 && (rc = arbiter_init(&a, &none, options)) < 0)
         snprintf(why, ARBITER_WHY_LEN, "out of memory");

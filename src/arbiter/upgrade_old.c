@@ -116,11 +116,13 @@ static void read_output(struct upgrade *u, char *buf, size_t size)
 }
 
 /* Returns 0 with its version in @text, or -EINVAL with the reason. */
-static int explain_end(const struct upgrade *u, int status, const char *output, char *text,
-                       size_t size)
+static int explain_end(const struct upgrade *u, const char *program, int status, const char *output,
+                       char *text, size_t size)
 {
-    const int first = (int)strcspn(output, "\n"), prefix = (int)strlen(ARBITER_CAN_INHERIT);
-    const bool can_inherit = strncmp(output, ARBITER_CAN_INHERIT, (size_t)prefix) == 0;
+    const int first = (int)strcspn(output, "\n");
+    const char *can_inherit =
+        memmem(output, (size_t)first, ARBITER_CAN_INHERIT, strlen(ARBITER_CAN_INHERIT));
+    const int name_len = can_inherit ? (int)(can_inherit - output) : 0;
     char way_back[64];
 
     snprintf(way_back, sizeof(way_back), "\n" ARBITER_WRITES_STATE "%d\n", STATE_VERSION);
@@ -134,13 +136,17 @@ static int explain_end(const struct upgrade *u, int status, const char *output, 
         snprintf(text, size, "%s: exit code %d%s%.*s", u->path, WEXITSTATUS(status),
                  first ? ": " : "", first, output);
     else if (!can_inherit)
-        snprintf(text, size, "%s: it does not say that it can go on: is it an echo-arbiter?",
-                 u->path);
+        snprintf(text, size, "%s: it does not say that it can go on: is it %s?", u->path, program);
+    else if ((size_t)name_len != strlen(program) || memcmp(output, program, (size_t)name_len) != 0)
+        snprintf(text, size,
+                 "%s: it is %.*s, this server is %s: only a program of the same name can go on",
+                 u->path, name_len, output, program);
     else if (!strstr(output, way_back))
         snprintf(text, size, "%s: there is no way back from it: this program reads state %d only",
                  u->path, STATE_VERSION);
     else {
-        snprintf(text, size, "%.*s", first - prefix, output + prefix);
+        can_inherit += strlen(ARBITER_CAN_INHERIT);
+        snprintf(text, size, "%.*s", (int)strcspn(can_inherit, "\n"), can_inherit);
         return 0;
     }
     return -EINVAL;
@@ -224,7 +230,7 @@ static void upgrade_on_child_exit(struct arbiter *a, int status)
 
     u->checker = 0;
     read_output(u, output, sizeof(output));
-    rc = explain_end(u, status, output, text, sizeof(text));
+    rc = explain_end(u, a->options->program->name, status, output, text, sizeof(text));
     if (u->phase != UPGRADE_CHECKING)
         return; /* cancelled */
     ev_timer_stop(a->loop, &u->timer);

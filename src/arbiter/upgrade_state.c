@@ -19,9 +19,10 @@
 #include "base/util.h"
 #include "conf/config_codec.h"
 
-#define FORMAT "echo-arbiter state"
+#define STATE_SUFFIX " state"
 
 enum {
+    FORMAT_LEN = 64, /* the name of the program, and " state" */
     FDS_MAX = 1 << 16,
     N_LISTS = 8, /* members of the state that are no plain ones */
 };
@@ -49,7 +50,7 @@ static const struct member arbiter_fields[] = {
 
 /* What the arbiter has elsewhere. */
 struct other {
-    char format[sizeof(FORMAT)];
+    char format[FORMAT_LEN];
     uint32_t version;
     pid_t pid; /* of the arbiter: exec does not change it */
     char *program_version; /* of the image that wrote this */
@@ -281,11 +282,10 @@ static json_t *pack_body(struct packer *p)
 {
     const struct arbiter *a = p->a;
     const bool has_old_board = a->upgrade.board_fd >= 0;
-    const struct other other = {
-        .format = FORMAT,
+    struct other other = {
         .version = STATE_VERSION,
         .pid = getpid(),
-        .program_version = (char *)(uintptr_t)ECHO_VERSION,
+        .program_version = (char *)(uintptr_t)a->options->program->version,
         .config_path = a->live->config->path,
         .revision = a->live->number,
         .workers = transition_workers(a->engine),
@@ -295,6 +295,7 @@ static json_t *pack_body(struct packer *p)
     };
     json_t *o = json_object();
 
+    snprintf(other.format, sizeof(other.format), "%s" STATE_SUFFIX, a->options->program->name);
     members_pack(&p->to, o, arbiter_fields, a);
     members_pack(&p->to, o, other_fields, &other);
     if (a->reload.is_force_asked && a->upgrade.phase != UPGRADE_RETURNING)
@@ -706,15 +707,34 @@ static int take_fds(const json_t *list, struct upgrade_state *s)
     return 0;
 }
 
-static int check_head(pid_t pid, struct upgrade_state *s, char *why)
+/* Whose state is it? Returns 0, or -EBADMSG with @why. */
+static int check_format(const char *format, const char *program, char *why)
+{
+    const size_t len = format ? strlen(format) : 0, suffix = strlen(STATE_SUFFIX);
+
+    if (len <= suffix || len >= FORMAT_LEN || strcmp(format + len - suffix, STATE_SUFFIX) != 0)
+        snprintf(why, ARBITER_WHY_LEN, "state: this is none");
+    else if (len - suffix != strlen(program) || memcmp(format, program, len - suffix) != 0)
+        snprintf(
+            why, ARBITER_WHY_LEN,
+            "the server that runs is %.*s, this program is %s: only a program of the same name "
+            "can go on",
+            (int)(len - suffix), format, program);
+    else
+        return 0;
+    return -EBADMSG;
+}
+
+static int check_head(const char *program, pid_t pid, struct upgrade_state *s, char *why)
 {
     const char *format = json_string_value(json_object_get(s->body, "format"));
     const json_int_t version = json_integer_value(json_object_get(s->body, "version"));
-    int rc = -EBADMSG;
+    int rc = check_format(format, program, why);
 
-    if (!format || strcmp(format, FORMAT) != 0) {
-        snprintf(why, ARBITER_WHY_LEN, "state: this is none");
-    } else if (version != STATE_VERSION) {
+    if (rc < 0)
+        return rc;
+    rc = -EBADMSG;
+    if (version != STATE_VERSION) {
         snprintf(why, ARBITER_WHY_LEN, "state: version %" JSON_INTEGER_FORMAT ", understood: %d",
                  version, STATE_VERSION);
         rc = -EPROTONOSUPPORT;
@@ -727,8 +747,8 @@ static int check_head(pid_t pid, struct upgrade_state *s, char *why)
     return rc;
 }
 
-int upgrade_state_decode(const char *data, size_t len, pid_t pid, struct upgrade_state *ret,
-                         char *why)
+int upgrade_state_decode(const char *data, size_t len, const char *program, pid_t pid,
+                         struct upgrade_state *ret, char *why)
 {
     json_error_t error;
     struct upgrade_state s = {
@@ -736,7 +756,7 @@ int upgrade_state_decode(const char *data, size_t len, pid_t pid, struct upgrade
     int rc = -EBADMSG;
 
     if (s.body)
-        rc = check_head(pid, &s, why);
+        rc = check_head(program, pid, &s, why);
     else
         snprintf(why, ARBITER_WHY_LEN, "state: %s", error.text);
     if (rc == 0)

@@ -31,13 +31,14 @@ int upgrade_state_pack(const struct arbiter *a, struct upgrade_state *ret);
 
 /*
  * upgrade_state_decode - from JSON: format, version and the list of descriptors are checked
+ * @program  the name of this one: the state of another program is refused
  * @pid  of the arbiter, which exec does not change
  * @ret  on 0: owned by the caller, upgrade_state_fini()
  * @why  else: a sentence of at most ARBITER_WHY_LEN bytes
  * Returns 0, -EPROTONOSUPPORT (of another version), -EBADMSG or -ENOMEM.
  */
-int upgrade_state_decode(const char *data, size_t len, pid_t pid, struct upgrade_state *ret,
-                         char *why);
+int upgrade_state_decode(const char *data, size_t len, const char *program, pid_t pid,
+                         struct upgrade_state *ret, char *why);
 void upgrade_state_fini(struct upgrade_state *s);
 
 /*

@@ -281,8 +281,8 @@ static void __attribute__((noreturn)) check(const struct image *image)
     int rc = arbiter_try_inherit(image->inherited.state_fd, &options, why);
 
     if (rc == 0)
-        dprintf(STDOUT_FILENO, ARBITER_CAN_INHERIT "%s\n" ARBITER_WRITES_STATE "%d\n", ECHO_VERSION,
-                STATE_VERSION);
+        dprintf(STDOUT_FILENO, "%s" ARBITER_CAN_INHERIT "%s\n" ARBITER_WRITES_STATE "%d\n",
+                echo_program.name, echo_program.version, STATE_VERSION);
     else
         dprintf(STDERR_FILENO, "%s\n", why);
     _exit(rc == 0 ? EX_OK : EX_SOFTWARE);

@@ -1,5 +1,5 @@
 /*
- * Reading echo.conf. The parser (libconfig) runs in a forked child with a deadline, because it may
+ * Reading the configuration file. The parser (libconfig) runs in a forked child with a deadline, because it may
  * exit, wrap numbers or block; the child returns the table of values, never a promise to parse it
  * again.
  */

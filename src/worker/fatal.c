@@ -199,7 +199,7 @@ static const char *module_name(const Dl_info *at)
 }
 
 /*
- * "echo-arbiter+0x1234" or "libc.so.6(abort+0x12)": what addr2line and people understand. As
+ * "NAME+0x1234" or "libc.so.6(abort+0x12)": what addr2line and people understand. As
  * backtrace_symbols_fd, dladdr takes only the linker's own lock, and that one is recursive.
  */
 static char *put_frame(char *p, const char *end, void *address)

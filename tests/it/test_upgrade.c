@@ -449,7 +449,7 @@ static void upgrade__bad_program__nothing_changes(void **state)
         mode_t mode;
     } table[] = {
         {"it fails", "/bin/false", NULL, "exit code 1", 0, 0755},
-        {"it succeeds", "/bin/true", NULL, "is it an echo-arbiter", 0, 0755},
+        {"it succeeds", "/bin/true", NULL, "is it echo-arbiter?", 0, 0755},
         {"another program", "/bin/cat", NULL, "exit code 1", 0, 0755},
         {"cut off", NULL, NULL, "the dry run was ended by signal|exit code 127", 20000, 0755},
         {"a script without permission", NULL, "#!/bin/sh\n", "Permission denied", 0, 0644},
@@ -462,6 +462,9 @@ static void upgrade__bad_program__nothing_changes(void **state)
         {"it would write another state", NULL,
          "#!/bin/sh\necho 'echo-arbiter can go on: version 9'\necho 'state 2'\n", "no way back", 0,
          0755},
+        {"it is another server", NULL,
+         "#!/bin/sh\necho 'shout can go on: version 9'\necho 'state 3'\n",
+         "it is shout, this server is echo-arbiter: only a program of the same name", 0, 0755},
         {"it talks", NULL, "#!/bin/sh\nwhile echo nonsense; do :; done\n", "longer than", 0, 0755},
     };
     struct it *it = *state;

@@ -1,5 +1,6 @@
 #include "support/inherited.h"
 
+#include <arbiter/server.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ int inherited_unpack(const struct upgrade_state *s, struct arbiter *a, char *why
 {
     static char *argv[] = {"echo-arbiter", NULL};
     static const struct arbiter_image image = {.path = "/nowhere/echo-arbiter", .argv = argv};
-    static const struct arbiter_options options = {.image = &image};
+    static const struct arb_program program = {.name = INHERITED_PROGRAM, .version = "9"};
+    static const struct arbiter_options options = {.program = &program, .image = &image};
     static struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
 
     if (!prototypes[0])

@@ -12,6 +12,7 @@
 
 /* INHERITED_FIRST.. : two listeners, the scoreboard, a pipe and its writer's end, a pid file, two
  * mailboxes, two rescue pairs, a control client; the rest is spare */
+#define INHERITED_PROGRAM "echo-arbiter"
 enum { INHERITED_FIRST = 100, INHERITED_N = 16, INHERITED_PID = 4711 };
 
 /* inherited_is_known - no descriptor in @s is another */

@@ -38,7 +38,8 @@ static void build(struct arbiter *a, const char *bind)
         json_object_get(o, "values"),
         json_pack("{s:s,s:i,s:s}", "key", "arbiter.control", "line", 2, "text", ""));
     text = json_dumps(o, JSON_COMPACT);
-    assert_int_equal(upgrade_state_decode(text, strlen(text), INHERITED_PID, &s, why), 0);
+    assert_int_equal(
+        upgrade_state_decode(text, strlen(text), INHERITED_PROGRAM, INHERITED_PID, &s, why), 0);
     if (inherited_unpack(&s, a, why) != 0)
         fail_msg("%s", why);
     upgrade_state_fini(&s);
@@ -82,7 +83,8 @@ static void bring_to(struct arbiter *a, const char *phase)
     if (strcmp(phase, "due") == 0) {
         char good[128];
 
-        snprintf(good, sizeof(good), ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
+        snprintf(good, sizeof(good),
+                 INHERITED_PROGRAM ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
                  STATE_VERSION);
         check_ends(a, good);
     }
@@ -93,7 +95,8 @@ static void happen(struct arbiter *a, const char *event)
 {
     char good[128];
 
-    snprintf(good, sizeof(good), ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
+    snprintf(good, sizeof(good),
+             INHERITED_PROGRAM ARBITER_CAN_INHERIT "1\n" ARBITER_WRITES_STATE "%d\n",
              STATE_VERSION);
     if (strcmp(event, "start") == 0) {
         free(a->upgrade.path);

@@ -28,7 +28,7 @@ static int build(const json_t *o, struct arbiter *a, char *why)
 {
     char *text = json_dumps(o, JSON_COMPACT);
     struct upgrade_state s;
-    int rc = upgrade_state_decode(text, strlen(text), INHERITED_PID, &s, why);
+    int rc = upgrade_state_decode(text, strlen(text), INHERITED_PROGRAM, INHERITED_PID, &s, why);
 
     free(text);
     if (rc < 0)
@@ -220,6 +220,10 @@ static void unpack__value_wrong__says_which(void **state UNUSED)
         {"", "version", "2", "state: version 2, understood: 4"},
         {"", "version", "\"3\"", "state: version 0, understood: 4"},
         {"", "format", "\"nginx\"", "state: this is none"},
+        {"", "format", "\" state\"", "state: this is none"},
+        {"", "format", "\"echo state\"",
+         "the server that runs is echo, this program is echo-arbiter: "
+         "only a program of the same name can go on"},
         {"", "pid", "1", "the state is another process's"},
         {"", "fds", "[100,100]", "fds: not a list of different descriptors above 2"},
         {"", "fds", "[2]", "fds: not a list of different descriptors above 2"},
@@ -318,8 +322,9 @@ static void decode__any_prefix__refused(void **state UNUSED)
     for (size_t len = strlen(text); len-- > 0;) {
         char *exact = malloc(len + 1); /* for the sanitizer: nothing behind it */
 
-        assert_int_equal(
-            upgrade_state_decode(memcpy(exact, text, len), len, INHERITED_PID, &s, why), -EBADMSG);
+        assert_int_equal(upgrade_state_decode(memcpy(exact, text, len), len, INHERITED_PROGRAM,
+                                              INHERITED_PID, &s, why),
+                         -EBADMSG);
         free(exact);
     }
     free(text);
