@@ -298,6 +298,17 @@ static void give_up(struct arbiter *a)
     arbiter_stop(a, true, "no worker serves");
 }
 
+static void roll_back(struct arbiter *a, const struct tr_action *action)
+{
+    const char *what = transition_failure_text(action->failure);
+    char why[128];
+
+    snprintf(why, sizeof(why), "a new %s %s", action->slot > TR_SLOTS_MAX ? "actor" : "worker",
+             what);
+    a->change.active->on_rollback(a, action->failure,
+                                  action->failure == TR_FAILURE_STOPPED ? what : why);
+}
+
 static void act(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->proc]; /* of the actions that are about one */
@@ -330,7 +341,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         a->change.active->on_commit(a);
         break;
     case TR_ROLLBACK:
-        a->change.active->on_rollback(a, action->failure);
+        roll_back(a, action);
         break;
     case TR_SERVING:
         on_serving(a);

@@ -22,9 +22,9 @@ struct change_ops {
     void (*on_child_exit)(struct arbiter *a, int status);
     /* begin; it ends by change_end or change_postpone, perhaps from here */
     void (*start)(struct arbiter *a);
-    /* of the engine: the next revision serves, or has been taken back */
+    /* of the engine: the next revision serves, or has been taken back: @why, a sentence */
     void (*on_commit)(struct arbiter *a);
-    void (*on_rollback)(struct arbiter *a, enum tr_failure failure);
+    void (*on_rollback)(struct arbiter *a, enum tr_failure failure, const char *why);
     /* the arbiter stops, whether it is under way or not */
     void (*cancel)(struct arbiter *a);
 };

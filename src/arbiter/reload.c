@@ -417,7 +417,7 @@ static void reload_on_commit(struct arbiter *a)
     reload_end(a);
 }
 
-static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
+static void reload_on_rollback(struct arbiter *a, enum tr_failure failure, const char *why)
 {
     collect_vacate(a, a->next);
     revision_free(a->next);
@@ -427,7 +427,7 @@ static void reload_on_rollback(struct arbiter *a, enum tr_failure failure)
         reload_end(a);
         return;
     }
-    reload_refuse(a, transition_failure_text(failure));
+    reload_refuse(a, why);
 }
 
 static void reload_cancel(struct arbiter *a)

@@ -13,6 +13,68 @@
 
 #define TR_NEVER UINT64_MAX
 
+/* ---- the slots of a set ---- */
+
+uint32_t transition_size(const struct tr_set *set)
+{
+    uint32_t n = set->workers;
+    for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++)
+        n += set->others[kind];
+    return n;
+}
+
+static bool set_has(const struct tr_set *set, uint32_t slot)
+{
+    uint32_t kind = tr_slot_kind(slot);
+    return tr_slot_number(slot) <= (kind < TR_KINDS_MAX ? set->others[kind] : set->workers);
+}
+
+/* The first one behind @slot; 0 = there is none. */
+static uint32_t set_next(const struct tr_set *set, uint32_t slot)
+{
+    if (slot < set->workers)
+        return slot + 1;
+    uint32_t kind = slot > TR_SLOTS_MAX ? tr_slot_kind(slot) : 0;
+    uint32_t number = slot > TR_SLOTS_MAX ? tr_slot_number(slot) : 0;
+    for (; kind < TR_KINDS_MAX; kind++, number = 0)
+        if (number < set->others[kind])
+            return tr_slot(kind, number + 1);
+    return 0;
+}
+
+/* Fewer than are wanted if that many processes cannot be, but one worker at least. */
+static void set_limit(struct tr_set *set, uint32_t n_procs)
+{
+    uint32_t room = n_procs - 1;
+    for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++) {
+        uint32_t n = MIN((uint32_t)set->others[kind], (uint32_t)TR_KIND_SLOTS_MAX);
+        set->others[kind] = (uint8_t)MIN(n, room);
+        room -= set->others[kind];
+    }
+    set->workers = MIN(set->workers, room + 1);
+    set->workers = MIN(set->workers, (uint32_t)TR_SLOTS_MAX);
+    set->workers = MAX(set->workers, (uint32_t)1);
+}
+
+static bool is_set_possible(const struct tr_set *set)
+{
+    for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++)
+        if (set->others[kind] > TR_KIND_SLOTS_MAX)
+            return false;
+    return set->revision && set->workers >= 1 && set->workers <= TR_SLOTS_MAX;
+}
+
+static void budgets_init(struct transition *t)
+{
+    policy_budget_init(&t->budget, t->live.workers);
+    policy_budget_init(&t->others_budget, transition_size(&t->live) - t->live.workers);
+}
+
+static struct policy_budget *budget_of(struct transition *t, uint32_t slot)
+{
+    return slot <= TR_SLOTS_MAX ? &t->budget : &t->others_budget;
+}
+
 /* ---- which process has which slot ---- */
 
 /* Neither wraps nor gives "never". */
@@ -46,6 +108,10 @@ static void proc_enter(struct transition *t, uint32_t proc, enum tr_phase phase,
     struct tr_proc *p = &t->procs[proc];
     t->n[p->phase]--;
     t->n[phase]++;
+    if (p->slot <= TR_SLOTS_MAX) {
+        t->n_workers[p->phase]--;
+        t->n_workers[phase]++;
+    }
     p->phase = phase;
     p->since_ms = now_ms;
     p->deadline_ms = deadline_ms;
@@ -109,7 +175,7 @@ static void slot_on_death(struct transition *t, uint32_t proc, uint64_t now_ms, 
 {
     const struct tr_proc *p = &t->procs[proc];
     struct policy *policy = &t->slots[p->slot];
-    policy_on_death(policy, &t->budget, now_ms, is_blameless || p->phase != TR_STARTING,
+    policy_on_death(policy, budget_of(t, p->slot), now_ms, is_blameless || p->phase != TR_STARTING,
                     next_random(t));
     if (is_missed)
         policy_hasten(policy, now_ms);
@@ -149,15 +215,10 @@ static void on_tick(struct transition *t, uint64_t now_ms, const struct tr_event
 static void on_reload(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
-    if (ev->set.revision == 0 || ev->set.revision == t->live.revision ||
-        !transition_can_reload(t, ev->set.workers))
+    if (!is_set_possible(&ev->set) || ev->set.revision == t->live.revision ||
+        !transition_can_reload(t, transition_size(&ev->set)))
         return;
     t->next = ev->set;
-}
-
-static uint32_t slots_of(uint32_t n_procs)
-{
-    return MIN(n_procs, (uint32_t)TR_SLOTS_MAX);
 }
 
 /* Two sets share the procs: `next` leaves room for `live`, or it could never become ready. */
@@ -166,8 +227,9 @@ static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_even
     (void)now_ms;
     enum tr_role role = t->next.revision ? TR_NEXT : TR_LIVE;
     struct tr_set *set = t->next.revision ? &t->next : &t->live;
-    uint32_t room = t->n_procs - (t->next.revision ? t->live.workers : 0);
-    uint32_t workers = MIN(ev->workers, slots_of(room));
+    uint32_t held = transition_size(&t->live) + transition_size(&t->next) - set->workers;
+    uint32_t room = MIN(t->n_procs - held, (uint32_t)TR_SLOTS_MAX);
+    uint32_t workers = MIN(ev->workers, room);
     if (workers == 0 || workers == set->workers || t->mode != TR_MODE_SERVE)
         return;
     for (uint32_t slot = workers + 1; slot <= set->workers; slot++) {
@@ -180,6 +242,17 @@ static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_even
     set->workers = workers;
     if (role == TR_LIVE)
         policy_budget_init(&t->budget, workers);
+}
+
+/* Of both sets: a rollback does not take it back. */
+static void on_one_more(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
+{
+    (void)now_ms;
+    if (!transition_has_room(t, ev->other))
+        return;
+    t->live.others[ev->other]++;
+    if (t->next.revision)
+        t->next.others[ev->other]++;
 }
 
 static void on_ready(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
@@ -257,6 +330,7 @@ void transition_event(struct transition *t, uint64_t now_ms, const struct tr_eve
         [TR_EV_TICK] = on_tick,
         [TR_EV_RELOAD] = on_reload,
         [TR_EV_SCALE] = on_scale,
+        [TR_EV_ONE_MORE] = on_one_more,
         [TR_EV_READY] = on_ready,
         [TR_EV_DRAINS] = on_drains,
         [TR_EV_TOLD] = on_told,
@@ -351,7 +425,7 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t proc, struct 
 {
     struct tr_proc *p = &t->procs[proc];
     if (p->phase == TR_RUNNING) {
-        policy_on_good_service(&t->slots[p->slot], &t->budget);
+        policy_on_good_service(&t->slots[p->slot], budget_of(t, p->slot));
         p->deadline_ms = 0;
         return false;
     }
@@ -422,7 +496,10 @@ static bool step_proc(struct transition *t, uint64_t now_ms, uint32_t proc, stru
 
 static void pass_begin(struct transition *t)
 {
-    t->pass = (struct tr_pass){.slot = {1, 1}, .wake_ms = TR_NEVER};
+    t->pass = (struct tr_pass){
+        .slot = {[TR_LIVE] = set_next(&t->live, 0), [TR_NEXT] = set_next(&t->next, 0)},
+        .wake_ms = TR_NEVER,
+    };
 }
 
 /* May @proc have an heir, and when? A limit that is passed at once must not become a loop of
@@ -472,9 +549,9 @@ static void commit(struct transition *t)
     t->live = t->next;
     t->next = (struct tr_set){0};
     t->is_commit_due = false;
-    policy_budget_init(&t->budget, t->live.workers);
-    for (uint32_t slot = 1; slot <= TR_SLOTS_MAX; slot++) {
-        if (slot > t->live.workers)
+    budgets_init(t);
+    for (uint32_t slot = 1; slot <= TR_ALL_SLOTS_MAX; slot++) {
+        if (!set_has(&t->live, slot))
             t->slots[slot] = (struct policy){0};
         else if (t->holder[TR_LIVE][slot])
             policy_on_commit(&t->slots[slot]);
@@ -486,7 +563,8 @@ static bool step_sets(struct transition *t, struct tr_action *a)
     uint64_t revision = t->next.revision;
     if (t->pass.is_due)
         return false;
-    if (t->mode == TR_MODE_SERVE && !t->has_served && t->pass.live_running == t->live.workers) {
+    if (t->mode == TR_MODE_SERVE && !t->has_served &&
+        t->pass.live_running == transition_size(&t->live)) {
         t->has_served = true;
         return say_of_set(t, a, TR_SERVING, t->live.revision);
     }
@@ -507,7 +585,7 @@ static bool step_sets(struct transition *t, struct tr_action *a)
         commit(t); /* the procs came first: all of `next` have been told to run */
         return say_of_set(t, a, TR_COMMIT, revision);
     }
-    if (t->pass.next_ready == t->next.workers)
+    if (t->pass.next_ready == transition_size(&t->next))
         t->is_commit_due = t->pass.is_due = true;
     return false;
 }
@@ -533,7 +611,7 @@ static bool step_slots(struct transition *t, uint64_t now_ms, enum tr_role role,
     const struct tr_set *set = role == TR_LIVE ? &t->live : &t->next;
     if (t->pass.is_due || t->mode != TR_MODE_SERVE)
         return false;
-    for (uint32_t *slot = &t->pass.slot[role]; *slot <= set->workers; ++*slot) {
+    for (uint32_t *slot = &t->pass.slot[role]; *slot; *slot = set_next(set, *slot)) {
         uint64_t not_before_ms = role == TR_LIVE ? t->slots[*slot].not_before_ms : 0;
         if (t->holder[role][*slot])
             continue;
@@ -557,11 +635,15 @@ static bool step_heir(struct transition *t, uint64_t now_ms, struct tr_action *a
     return spawn(t, now_ms, TR_HEIR, t->procs[t->pass.to_replace - 1].slot, a);
 }
 
-/* After the slots: whatever may start has been started. */
+/* After the slots: whatever may start has been started. Without the others there is no start, but
+ * what serves already goes on. */
 static bool is_hopeless(const struct transition *t)
 {
-    return t->budget.left == 0 && !t->n[TR_STARTING] && !t->n[TR_READY] && !t->n[TR_RUNNING] &&
-           !t->n[TR_DRAINING];
+    const uint32_t *n = t->n_workers;
+    if (!t->has_served && t->others_budget.left == 0)
+        return true;
+    return t->budget.left == 0 && !n[TR_STARTING] && !n[TR_READY] && !n[TR_RUNNING] &&
+           !n[TR_DRAINING];
 }
 
 static bool step_end(struct transition *t, uint64_t now_ms, struct tr_action *a)
@@ -603,12 +685,11 @@ void transition_init(struct transition *t, const struct tr_set *first, uint32_t 
     t->n_procs = MIN(n_procs, (uint32_t)TR_RECORDS_MAX);
     t->n_procs = MAX(t->n_procs, (uint32_t)1);
     t->live = *first;
-    t->live.workers = MAX((uint32_t)1, first->workers);
-    t->live.workers = MIN(t->live.workers, slots_of(t->n_procs));
+    set_limit(&t->live, t->n_procs);
     t->n[TR_FREE] = t->n_procs;
     t->random = random ? random : 1;
     t->pass.is_due = true;
-    policy_budget_init(&t->budget, t->live.workers);
+    budgets_init(t);
 }
 
 uint64_t transition_deadline(const struct transition *t)
@@ -621,20 +702,30 @@ static uint32_t count_held(const struct transition *t)
     return t->n[TR_STARTING] + t->n[TR_READY] + t->n[TR_RUNNING];
 }
 
-bool transition_can_reload(const struct transition *t, uint32_t workers)
+bool transition_can_reload(const struct transition *t, uint32_t n)
 {
     bool is_starting = !t->has_served && (t->n[TR_RUNNING] == 0 || t->n[TR_STARTING] > 0);
-    uint32_t held = count_held(t);
-    uint32_t missing = held < t->live.workers ? t->live.workers - held : 0;
-    return t->mode == TR_MODE_SERVE && t->next.revision == 0 && !is_starting && workers >= 1 &&
-           workers <= TR_SLOTS_MAX && t->n[TR_FREE] >= workers + missing;
+    uint32_t wanted = transition_size(&t->live), held = count_held(t);
+    uint32_t missing = held < wanted ? wanted - held : 0;
+    return t->mode == TR_MODE_SERVE && t->next.revision == 0 && !is_starting && n >= 1 &&
+           n <= TR_ALL_SLOTS_MAX && t->n[TR_FREE] >= n + missing;
+}
+
+/* As for scaling: `next` leaves room for `live`. */
+bool transition_has_room(const struct transition *t, uint32_t kind)
+{
+    uint32_t n_sets = t->next.revision ? 2 : 1;
+    return t->mode == TR_MODE_SERVE && kind < TR_KINDS_MAX &&
+           t->live.others[kind] < TR_KIND_SLOTS_MAX && t->next.others[kind] < TR_KIND_SLOTS_MAX &&
+           transition_size(&t->live) + transition_size(&t->next) + n_sets <= t->n_procs;
 }
 
 bool transition_is_degraded(const struct transition *t)
 {
-    if (t->mode != TR_MODE_SERVE || t->n[TR_RUNNING] >= t->live.workers)
+    const struct tr_set *live = &t->live;
+    if (t->mode != TR_MODE_SERVE || t->n[TR_RUNNING] >= transition_size(live))
         return false;
-    for (uint32_t slot = 1; slot <= t->live.workers; slot++) {
+    for (uint32_t slot = set_next(live, 0); slot; slot = set_next(live, slot)) {
         const struct policy *p = &t->slots[slot];
         uint32_t holder = t->holder[TR_LIVE][slot];
         if (holder && t->procs[holder - 1].phase == TR_RUNNING)
@@ -655,11 +746,11 @@ const char *transition_failure_text(enum tr_failure failure)
 {
     switch (failure) {
     case TR_FAILURE_DIED:
-        return "a new worker died before it was ready";
+        return "died before it was ready";
     case TR_FAILURE_BOOT_TIMEOUT:
-        return "a new worker was not ready within arbiter.boot_timeout";
+        return "was not ready within arbiter.boot_timeout";
     case TR_FAILURE_FORK:
-        return "a new worker could not be forked";
+        return "could not be forked";
     case TR_FAILURE_STOPPED:
     case TR_FAILURE_NONE:
         break;
@@ -714,7 +805,18 @@ uint32_t transition_wanted(const struct transition *t)
 
 bool transition_is_slot_wanted(const struct transition *t, uint32_t slot)
 {
-    return slot <= t->live.workers || slot <= t->next.workers;
+    return set_has(&t->live, slot) || set_has(&t->next, slot);
+}
+
+uint32_t transition_others(const struct transition *t, uint32_t kind)
+{
+    return t->live.others[kind];
+}
+
+bool transition_is_slot_running(const struct transition *t, uint32_t slot)
+{
+    uint32_t holder = t->holder[TR_LIVE][slot];
+    return holder && t->procs[holder - 1].phase == TR_RUNNING;
 }
 
 bool transition_is_stopped(const struct transition *t)
@@ -724,7 +826,7 @@ bool transition_is_stopped(const struct transition *t)
 
 bool transition_is_settled(const struct transition *t)
 {
-    return !t->next.revision && t->n[TR_RUNNING] == t->live.workers;
+    return !t->next.revision && t->n_workers[TR_RUNNING] == t->live.workers;
 }
 
 /* ---- how the engine of a new image begins ---- */
@@ -745,7 +847,7 @@ static bool is_sound(const struct transition *t, const struct tr_inherited *a)
     const struct tr_proc *p = &a->proc;
     const bool serves = p->phase == TR_RUNNING;
     if (a->index >= t->n_procs || p->phase <= TR_FREE || p->phase >= TR_PHASES ||
-        t->procs[a->index].phase != TR_FREE || p->slot < 1 || p->slot > TR_SLOTS_MAX ||
+        t->procs[a->index].phase != TR_FREE || p->slot < 1 || p->slot > TR_ALL_SLOTS_MAX ||
         p->revision == 0)
         return false;
     if (deadlines[p->phase] != PERHAPS &&
@@ -755,7 +857,7 @@ static bool is_sound(const struct transition *t, const struct tr_inherited *a)
         return true;
     /* The sets know no others, and only what serves can have an heir, which does not yet. */
     return (a->role == TR_LIVE || (a->role == TR_HEIR && !serves)) && p->phase < TR_DRAINING &&
-           p->slot <= t->live.workers && t->holder[a->role][p->slot] == 0 &&
+           set_has(&t->live, p->slot) && t->holder[a->role][p->slot] == 0 &&
            (serves || !p->wants_heir);
 }
 
@@ -766,6 +868,7 @@ static void take(struct transition *t, const struct tr_inherited *a)
     t->procs[a->index] = a->proc;
     t->n[TR_FREE]--;
     t->n[a->proc.phase]++;
+    t->n_workers[a->proc.phase] += a->proc.slot <= TR_SLOTS_MAX;
     if (t->top <= a->index)
         t->top = a->index + 1;
 }
@@ -773,8 +876,7 @@ static void take(struct transition *t, const struct tr_inherited *a)
 int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_procs,
                        uint32_t random, const struct tr_inherited *procs, size_t n)
 {
-    if (live->revision == 0 || live->workers < 1 || live->workers > TR_SLOTS_MAX ||
-        live->workers > n_procs)
+    if (!is_set_possible(live) || transition_size(live) > n_procs)
         return -EINVAL;
     transition_init(t, live, n_procs, random);
     t->has_served = true;
@@ -783,7 +885,7 @@ int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t
             return -EINVAL;
         take(t, &procs[i]);
     }
-    for (uint32_t slot = 1; slot <= t->live.workers; slot++)
+    for (uint32_t slot = set_next(live, 0); slot; slot = set_next(live, slot))
         if (t->holder[TR_HEIR][slot] && !t->holder[TR_LIVE][slot])
             return -EINVAL;
     return 0;

@@ -17,7 +17,10 @@
 #include "arbiter/policy.h"
 
 enum {
-    TR_SLOTS_MAX = 1024,
+    TR_SLOTS_MAX = 1024, /* of workers: 1..TR_SLOTS_MAX */
+    TR_KINDS_MAX = 16, /* of other actors: this program's, and those of the one before an upgrade */
+    TR_KIND_SLOTS_MAX = 64, /* of one such kind; they follow the workers', kind by kind */
+    TR_ALL_SLOTS_MAX = TR_SLOTS_MAX + TR_KINDS_MAX * TR_KIND_SLOTS_MAX,
     TR_RECORDS_MAX = 4096,
     TR_KILL_GRACE_MS = 500,
     TR_QUICK_GRACE_MS = 150,
@@ -39,7 +42,7 @@ struct tr_proc {
     bool wants_heir; /* asked to be replaced; serves until its heir does */
     bool is_quick; /* has been told to exit at once */
     bool is_overdue; /* killed at its boot_timeout: its end was not wanted */
-    uint32_t slot; /* 1..TR_SLOTS_MAX */
+    uint32_t slot; /* 1..TR_ALL_SLOTS_MAX */
     uint64_t revision; /* the configuration that it was started with */
     uint64_t exit_timeout_ms; /* of that configuration */
     uint64_t since_ms; /* entered the phase */
@@ -48,14 +51,33 @@ struct tr_proc {
 
 enum tr_mode { TR_MODE_SERVE, TR_MODE_GRACEFUL, TR_MODE_QUICK };
 
-/* A set of processes that is wanted: slots 1..workers, each of this revision. revision 0 = none is
- * wanted. */
+/* A set of processes that is wanted: slots 1..workers and those of the others, each of this
+ * revision. revision 0 = none is wanted. */
 struct tr_set {
     uint64_t revision;
     uint32_t workers;
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
+    uint8_t others[TR_KINDS_MAX]; /* actors of each other kind, at most TR_KIND_SLOTS_MAX */
 };
+
+/* tr_slot - of actor @number, from 1, of the other kind @kind; tr_slot_kind, tr_slot_number - back
+ * again. The kind of a worker's slot is TR_KINDS_MAX. */
+static inline uint32_t tr_slot(uint32_t kind, uint32_t number)
+{
+    return TR_SLOTS_MAX + kind * TR_KIND_SLOTS_MAX + number;
+}
+
+static inline uint32_t tr_slot_kind(uint32_t slot)
+{
+    return slot > TR_SLOTS_MAX ? (slot - TR_SLOTS_MAX - 1) / TR_KIND_SLOTS_MAX
+                               : (uint32_t)TR_KINDS_MAX;
+}
+
+static inline uint32_t tr_slot_number(uint32_t slot)
+{
+    return slot > TR_SLOTS_MAX ? (slot - TR_SLOTS_MAX - 1) % TR_KIND_SLOTS_MAX + 1 : slot;
+}
 
 enum tr_failure {
     TR_FAILURE_NONE,
@@ -78,7 +100,7 @@ enum tr_role {
 struct tr_pass {
     bool is_due; /* something has changed: begin again */
     uint32_t proc; /* next proc to look at */
-    uint32_t slot[TR_ROLES]; /* next slot to fill */
+    uint32_t slot[TR_ROLES]; /* next slot to fill; 0 = there is no more */
     uint32_t live_running, next_held, next_ready, heirs; /* seen so far */
     uint32_t to_replace; /* proc + 1 of the first that may have an heir now; 0 = none */
     uint64_t wake_ms; /* the earliest deadline seen so far */
@@ -86,23 +108,25 @@ struct tr_pass {
 
 struct transition {
     enum tr_mode mode;
-    struct tr_set live; /* workers changes by scale */
+    struct tr_set live; /* workers changes by scale, others by TR_EV_ONE_MORE */
     struct tr_set next; /* revision 0 = no reload under way */
     uint32_t n_procs; /* usable ones, 1..TR_RECORDS_MAX; bounds the processes */
-    struct policy_budget budget;
+    struct policy_budget budget; /* of the workers */
+    struct policy_budget others_budget; /* of all other kinds; counts until the first set serves */
     uint32_t random; /* state of the jitter's generator */
     uint64_t stop_deadline_ms;
     enum tr_failure failure; /* of `next`; a rollback is due */
     uint32_t failed_proc, failed_slot;
     bool is_commit_due; /* all of `next` were ready: no way back */
-    bool has_served; /* every worker of the first set has been ready */
+    bool has_served; /* every process of the first set has been ready */
     bool is_stopped;
     uint32_t top; /* procs from here on are free */
     uint32_t free_from; /* procs before this one are not */
     uint32_t n[TR_PHASES]; /* procs in each phase */
+    uint32_t n_workers[TR_PHASES]; /* of workers alone; not of TR_FREE */
     struct tr_pass pass;
-    uint16_t holder[TR_ROLES][TR_SLOTS_MAX + 1]; /* proc + 1 of the slot's process; 0 = empty */
-    struct policy slots[TR_SLOTS_MAX + 1]; /* of `live`; [0] unused */
+    uint16_t holder[TR_ROLES][TR_ALL_SLOTS_MAX + 1]; /* proc + 1 of the slot's process; 0 = empty */
+    struct policy slots[TR_ALL_SLOTS_MAX + 1]; /* of `live`; [0] unused */
     struct tr_proc procs[TR_RECORDS_MAX]; /* index = proc, as in the scoreboard */
 };
 
@@ -110,6 +134,7 @@ enum tr_event_kind {
     TR_EV_TICK, /* time has passed */
     TR_EV_RELOAD, /* prepare @set as `next`; ignored unless transition_can_reload() */
     TR_EV_SCALE, /* @workers, 1..TR_SLOTS_MAX, of `next` if a reload is under way, else of `live` */
+    TR_EV_ONE_MORE, /* actor of @other, from now on; ignored unless transition_has_room() */
     TR_EV_READY, /* @proc said so */
     TR_EV_DRAINS, /* @proc drains of its own accord: replace it, planned */
     TR_EV_TOLD, /* @proc, draining, could be told so only now: its time begins anew */
@@ -123,6 +148,7 @@ struct tr_event {
     enum tr_event_kind kind;
     uint32_t proc;
     uint32_t workers;
+    uint32_t other; /* kind */
     bool is_quick;
     bool was_killed; /* of TR_EV_EXITED: SIGKILL from outside, which says nothing about @proc */
     bool is_missed; /* of TR_EV_EXITED: connections wait for who comes next */
@@ -139,9 +165,10 @@ enum tr_action_kind {
                   every TR_RUN of the new and before every TR_DRAIN of the old processes. */
     TR_ROLLBACK, /* `next` (@revision) is given up because of @failure at @proc: close what only
                     it had */
-    TR_SERVING, /* once: every worker of the first set runs */
+    TR_SERVING, /* once: every process of the first set runs */
     TR_STOPPED, /* stopping, and no process is left: leave the loop, exit 0 */
-    TR_GIVE_UP, /* nothing serves and the budget is spent: exit 70 at the TR_STOPPED that follows */
+    TR_GIVE_UP, /* no worker serves and the budget is spent, or that of the others before
+                   TR_SERVING: exit 70 at the TR_STOPPED that follows */
 };
 
 enum tr_kill_reason {
@@ -200,8 +227,15 @@ struct tr_action transition_next(struct transition *t, uint64_t now_ms);
 /* transition_deadline - when to send TR_EV_TICK at the latest; UINT64_MAX = never */
 uint64_t transition_deadline(const struct transition *t);
 
-/* transition_can_reload - serving, no reload under way, and room for a second set of processes */
-bool transition_can_reload(const struct transition *t, uint32_t workers);
+/* transition_can_reload - serving, no reload under way, and room for a second set of @n processes
+ */
+bool transition_can_reload(const struct transition *t, uint32_t n);
+
+/* transition_has_room - for one more actor of @kind */
+bool transition_has_room(const struct transition *t, uint32_t kind);
+
+/* transition_size - processes in @set */
+uint32_t transition_size(const struct tr_set *set);
 
 /* transition_is_degraded - fewer run than wanted, because of deaths or failed forks: not while a
  * first start, a reload, a planned replacement or scaling up is under way */
@@ -210,7 +244,7 @@ bool transition_is_degraded(const struct transition *t);
 /* transition_is_planned - the end of @proc is (or would be) wanted; ask before TR_EV_EXITED */
 bool transition_is_planned(const struct transition *t, uint32_t proc);
 
-/* transition_failure_text - for people */
+/* transition_failure_text - for people: what happened to a process, as "died ..." */
 const char *transition_failure_text(enum tr_failure failure);
 
 /* transition_count - processes in @phase */
@@ -236,13 +270,19 @@ bool transition_is_due(const struct transition *t);
 uint32_t transition_workers(const struct transition *t);
 uint32_t transition_wanted(const struct transition *t);
 
+/* transition_others - as many of @kind are wanted of the live configuration */
+uint32_t transition_others(const struct transition *t, uint32_t kind);
+
 /* transition_is_slot_wanted - of the live configuration, or of the next one */
 bool transition_is_slot_wanted(const struct transition *t, uint32_t slot);
 
 /* transition_is_stopped - TR_STOPPED has been given out */
 bool transition_is_stopped(const struct transition *t);
 
-/* transition_is_settled - as many run as are wanted, and no reload is under way */
+/* transition_is_slot_running - its process of the live configuration runs */
+bool transition_is_slot_running(const struct transition *t, uint32_t slot);
+
+/* transition_is_settled - as many workers run as are wanted, and no reload is under way */
 bool transition_is_settled(const struct transition *t);
 
 #endif

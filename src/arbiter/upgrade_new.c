@@ -89,7 +89,7 @@ static void turn_back(struct arbiter *a, const char *why)
     upgrade_exec_later(a, exec_back);
 }
 
-static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure)
+static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure, const char *why)
 {
     collect_vacate(a, a->next);
     revision_free(a->next);
@@ -97,7 +97,7 @@ static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure)
     if (failure == TR_FAILURE_STOPPED)
         upgrade_finish(a, command_error("stopping", "the arbiter stops"));
     else
-        turn_back(a, transition_failure_text(failure));
+        turn_back(a, why);
 }
 
 static const struct change_ops new_image_ops = {

@@ -2,8 +2,8 @@
  * Bytes as events against the transition engine, held against the model of tests/support. At the
  * end comes a stop, which must end.
  *
- * Byte 0: workers. Byte 1: records. Byte 2: the jitter's seed. Then two bytes an event: what, and
- * its argument.
+ * Byte 0: workers, and in its high bits actors of other kinds. Byte 1: records. Byte 2: the
+ * jitter's seed. Then two bytes an event: what, and its argument.
  */
 #include "fuzz/fuzz.h"
 
@@ -80,7 +80,10 @@ static void take(uint8_t what, uint8_t arg)
         tr_model_kind(&model, TR_EV_FORK_FAILED, arg % RECORDS_MAX);
         break;
     case 10:
-        tr_model_event(&model, &(struct tr_event){.kind = TR_EV_SCALE, .workers = arg});
+        if (what & 16)
+            tr_model_event(&model, &(struct tr_event){.kind = TR_EV_ONE_MORE, .other = arg});
+        else
+            tr_model_event(&model, &(struct tr_event){.kind = TR_EV_SCALE, .workers = arg});
         break;
     case 11:
         tr_model_reload(&model, arg % RECORDS_MAX);
@@ -134,7 +137,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 3)
         return 0;
-    tr_model_init(&model, 1 + data[0] % 8, 1 + data[1] % RECORDS_MAX, data[2], NULL, NULL);
+    tr_model_init_kinds(&model, 1 + data[0] % 8, data[0] >> 6, (data[0] >> 4) & 3,
+                        1 + data[1] % RECORDS_MAX, data[2], NULL, NULL);
     check();
     for (size_t i = 3; i + 1 < size && i < 4096; i += 2) {
         take(data[i], data[i + 1]);

@@ -35,16 +35,26 @@ static bool is_active(const struct tr_model_proc *p)
     return p->phase == TR_STARTING || p->phase == TR_READY || p->phase == TR_RUNNING;
 }
 
+static bool has_slot(const struct tr_set *set, uint32_t slot)
+{
+    if (slot >= 1 && slot <= TR_SLOTS_MAX)
+        return slot <= set->workers;
+    for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++)
+        if (slot > tr_slot(kind, 0) && slot <= tr_slot(kind, set->others[kind]))
+            return true;
+    return false;
+}
+
 static bool is_of(const struct tr_model_proc *p, const struct tr_set *set)
 {
     return set->revision && is_active(p) && p->revision == set->revision &&
-           p->slot <= set->workers && !p->is_heir && !p->is_replaced;
+           has_slot(set, p->slot) && !p->is_heir && !p->is_replaced;
 }
 
 static bool is_wanted_heir(const struct tr_model *m, const struct tr_model_proc *p)
 {
     return p->is_heir && is_active(p) && p->revision == m->live.revision &&
-           p->slot <= m->live.workers;
+           has_slot(&m->live, p->slot);
 }
 
 /* The process of the live set that fills @slot, or NULL. */
@@ -107,7 +117,7 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     promise(m, !m->is_stopping && !m->is_given_up, "a spawn after the stop");
     promise(m, p->phase == TR_FREE, "proc %u is spawned into, but not free", a->proc);
     promise(m, a->revision && a->revision == set->revision, "a spawn for nobody's revision");
-    promise(m, a->slot >= 1 && a->slot <= set->workers, "a spawn for slot %u", a->slot);
+    promise(m, has_slot(set, a->slot), "a spawn for slot %u", a->slot);
     promise(m, set == &m->live || (!m->failure && !m->is_turning), "a late spawn for `next`");
     p->is_heir = set == &m->live && holder_of(m, a->slot);
     for (uint32_t i = 0; i < m->n_procs; i++) {
@@ -143,7 +153,7 @@ static void do_run(struct tr_model *m, const struct tr_action *a, struct tr_mode
         p->is_heir = false;
     }
     if (is_of(p, &m->next) && !m->is_turning) {
-        promise(m, count_of(m, &m->next, TR_READY) == m->next.workers,
+        promise(m, count_of(m, &m->next, TR_READY) == transition_size(&m->next),
                 "`next` is told to run before all of it is ready");
         promise(m, !m->failure, "`next` is told to run although it failed");
         m->is_turning = true;
@@ -227,13 +237,29 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
             m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
 }
 
+static uint32_t count_others(const struct tr_set *set)
+{
+    return transition_size(set) - set->workers;
+}
+
+/* Those that live, draining ones included. */
+static uint32_t count_workers(const struct tr_model *m)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < m->n_procs; i++)
+        n += (is_active(&m->procs[i]) || m->procs[i].phase == TR_DRAINING) &&
+             m->procs[i].slot <= TR_SLOTS_MAX;
+    return n;
+}
+
 static void do_end(struct tr_model *m, const struct tr_action *a)
 {
     uint32_t n_processes = m->n_procs - tr_model_count(m, TR_FREE);
 
     if (a->kind == TR_SERVING) {
         promise(m, !m->is_serving && !m->is_stopping, "serving, again");
-        promise(m, count_of(m, &m->live, TR_RUNNING) == m->live.workers,
+        promise(m, count_of(m, &m->live, TR_RUNNING) == transition_size(&m->live),
                 "serving, but not all run");
         m->is_serving = true;
     } else if (a->kind == TR_STOPPED) {
@@ -242,7 +268,8 @@ static void do_end(struct tr_model *m, const struct tr_action *a)
         m->is_stopped = true;
     } else {
         promise(m, !m->is_stopping && !m->is_given_up, "gives up, again");
-        promise(m, n_processes == tr_model_count(m, TR_KILLED), "gives up, but processes are left");
+        promise(m, count_workers(m) == 0 || (!m->is_serving && count_others(&m->live) > 0),
+                "gives up, but workers are left");
         m->is_given_up = true;
         begin_stop(m, true, m->now_ms + TR_QUICK_GRACE_MS);
     }
@@ -368,10 +395,11 @@ static void check_rest(struct tr_model *m)
     }
     promise(m, !m->failure && !m->is_turning, "a rollback or commit is still due");
     if (!m->is_stopping) {
-        promise(m, n_live == m->live.workers || n_free == 0 || deadline_ms < NEVER,
+        promise(m, n_live == transition_size(&m->live) || n_free == 0 || deadline_ms < NEVER,
                 "an empty slot is forgotten");
         promise(m,
-                !transition_is_degraded(t) || count_of(m, &m->live, TR_RUNNING) < m->live.workers,
+                !transition_is_degraded(t) ||
+                    count_of(m, &m->live, TR_RUNNING) < transition_size(&m->live),
                 "degraded, but all run");
     }
     promise(m, !transition_can_reload(t, 1) || (!m->next.revision && !m->is_stopping && n_free > 0),
@@ -405,11 +433,26 @@ static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failur
 static void note_scale(struct tr_model *m, uint32_t workers)
 {
     struct tr_set *set = m->next.revision ? &m->next : &m->live;
-    uint32_t room = m->n_procs - (m->next.revision ? m->live.workers : 0);
+    uint32_t room = m->n_procs - count_others(set);
+
+    if (m->next.revision)
+        room -= transition_size(&m->live);
 
     workers = MIN(workers, room);
     if (workers && !m->is_stopping)
         set->workers = MIN(workers, (uint32_t)TR_SLOTS_MAX);
+}
+
+static void note_one_more(struct tr_model *m, uint32_t kind)
+{
+    if (!transition_has_room(&m->engine, kind))
+        return;
+    promise(m, m->live.others[kind] < TR_KIND_SLOTS_MAX, "one more than there can be");
+    m->live.others[kind]++;
+    if (m->next.revision)
+        m->next.others[kind]++;
+    promise(m, transition_size(&m->live) + transition_size(&m->next) <= m->n_procs,
+            "one more than there are procs");
 }
 
 static void note_stop(struct tr_model *m, bool is_quick)
@@ -428,14 +471,18 @@ static void note(struct tr_model *m, const struct tr_event *ev)
 
     switch (ev->kind) {
     case TR_EV_RELOAD:
-        if (transition_can_reload(&m->engine, ev->set.workers) &&
+        if (transition_can_reload(&m->engine, transition_size(&ev->set)) && ev->set.workers >= 1 &&
             ev->set.revision > m->live.revision) {
-            promise(m, tr_model_count(m, TR_FREE) >= ev->set.workers, "no room for a reload");
+            promise(m, tr_model_count(m, TR_FREE) >= transition_size(&ev->set),
+                    "no room for a reload");
             m->next = ev->set;
         }
         break;
     case TR_EV_SCALE:
         note_scale(m, ev->workers);
+        break;
+    case TR_EV_ONE_MORE:
+        note_one_more(m, ev->other);
         break;
     case TR_EV_READY:
         if (p->phase == TR_STARTING)
@@ -502,12 +549,15 @@ void tr_model_advance(struct tr_model *m, uint64_t to_ms)
 
 struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
 {
-    return (struct tr_set){
+    struct tr_set set = {
         .revision = ++m->last_revision,
         .workers = workers,
         .boot_timeout_ms = TR_MODEL_BOOT_MS,
         .exit_timeout_ms = TR_MODEL_EXIT_MS,
     };
+
+    memcpy(set.others, m->others, sizeof(set.others));
+    return set;
 }
 
 void tr_model_reload(struct tr_model *m, uint32_t workers)
@@ -539,16 +589,28 @@ void tr_model_upgrade(struct tr_model *m)
     drain(m);
 }
 
-void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_procs, uint32_t seed,
-                   tr_model_listener *on_action, void *userdata)
+void tr_model_init_kinds(struct tr_model *m, uint32_t workers, uint32_t n_first, uint32_t n_last,
+                         uint32_t n_procs, uint32_t seed, tr_model_listener *on_action,
+                         void *userdata)
 {
+    const uint32_t room = n_procs - 1; /* one worker at least */
+
     memset(m, 0, sizeof(*m));
     m->n_procs = n_procs;
     m->on_action = on_action;
     m->userdata = userdata;
     for (uint32_t i = 0; i < n_procs; i++)
         enter(m, &m->procs[i], TR_FREE, NEVER);
-    m->live = tr_model_set(m, MIN(workers, n_procs));
+    m->others[0] = (uint8_t)MIN(n_first, room);
+    m->others[TR_KINDS_MAX - 1] = (uint8_t)MIN(n_last, room - m->others[0]);
+    m->live = tr_model_set(m, workers);
+    m->live.workers = MIN(workers, n_procs - count_others(&m->live));
     transition_init(&m->engine, &m->live, n_procs, seed);
     drain(m);
+}
+
+void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_procs, uint32_t seed,
+                   tr_model_listener *on_action, void *userdata)
+{
+    tr_model_init_kinds(m, workers, 0, 0, n_procs, seed, on_action, userdata);
 }

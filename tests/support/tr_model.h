@@ -37,6 +37,7 @@ struct tr_model {
     uint64_t last_revision;
     uint32_t n_procs;
     struct tr_set live, next; /* as the actions have told; next.revision 0 = none */
+    uint8_t others[TR_KINDS_MAX]; /* actors of other kinds in each set that a test makes */
     bool is_turning; /* the first of `next` has been told to run */
     enum tr_failure failure; /* why a rollback must follow */
     bool is_serving, is_stopping, is_quick, is_given_up, is_stopped;
@@ -50,9 +51,13 @@ struct tr_model {
     void *userdata;
 };
 
-/* tr_model_init - start @workers in @n_procs with generous timeouts, and do what is said first */
+/* tr_model_init - start @workers in @n_procs with generous timeouts, and do what is said first;
+ * tr_model_init_kinds - beside them actors of two other kinds, @n_first and @n_last */
 void tr_model_init(struct tr_model *m, uint32_t workers, uint32_t n_procs, uint32_t seed,
                    tr_model_listener *on_action, void *userdata);
+void tr_model_init_kinds(struct tr_model *m, uint32_t workers, uint32_t n_first, uint32_t n_last,
+                         uint32_t n_procs, uint32_t seed, tr_model_listener *on_action,
+                         void *userdata);
 
 /* tr_model_reload, tr_model_kind - the two kinds of event that tests need most */
 void tr_model_reload(struct tr_model *m, uint32_t workers);

@@ -114,10 +114,17 @@ bool tr_sim_kill(struct tr_sim *s)
     return false;
 }
 
-void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_procs, uint64_t seed,
-                 const struct tr_sim_habits *habits)
+void tr_sim_init_kinds(struct tr_sim *s, uint32_t workers, uint32_t n_first, uint32_t n_last,
+                       uint32_t n_procs, uint64_t seed, const struct tr_sim_habits *habits)
 {
     *s = (struct tr_sim){.habits = *habits, .random = seed};
     tr_sim_random(s, 1);
-    tr_model_init(&s->model, workers, n_procs, (uint32_t)seed, on_model_action, s);
+    tr_model_init_kinds(&s->model, workers, n_first, n_last, n_procs, (uint32_t)seed,
+                        on_model_action, s);
+}
+
+void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_procs, uint64_t seed,
+                 const struct tr_sim_habits *habits)
+{
+    tr_sim_init_kinds(s, workers, 0, 0, n_procs, seed, habits);
 }

@@ -31,6 +31,10 @@ struct tr_sim {
 void tr_sim_init(struct tr_sim *s, uint32_t workers, uint32_t n_procs, uint64_t seed,
                  const struct tr_sim_habits *habits);
 
+/* tr_sim_init_kinds - the same with @n_first and @n_last actors of two other kinds */
+void tr_sim_init_kinds(struct tr_sim *s, uint32_t workers, uint32_t n_first, uint32_t n_last,
+                       uint32_t n_procs, uint64_t seed, const struct tr_sim_habits *habits);
+
 /* tr_sim_random - 0..@below - 1 */
 uint32_t tr_sim_random(struct tr_sim *s, uint32_t below);
 

@@ -37,6 +37,7 @@ static void feed(struct tr_model *m, const char *text)
         {"recycle", {.kind = TR_EV_WANTS_HEIR}},
         {"fork-fails", {.kind = TR_EV_FORK_FAILED}},
         {"scale", {.kind = TR_EV_SCALE}},
+        {"more", {.kind = TR_EV_ONE_MORE}},
         {"reload", {.kind = TR_EV_RELOAD}},
         {"stop", {.kind = TR_EV_STOP}},
         {"tick", {.kind = TR_EV_TICK}},
@@ -52,6 +53,8 @@ static void feed(struct tr_model *m, const char *text)
             continue;
         if (ev.kind == TR_EV_SCALE)
             ev.workers = n;
+        else if (ev.kind == TR_EV_ONE_MORE)
+            ev.other = n;
         else if (ev.kind == TR_EV_RELOAD)
             ev.set = tr_model_set(m, n);
         else
@@ -598,6 +601,116 @@ static void transition__scale_during_reload__leaves_room_for_live(void **state U
          {40, "ready 5", "run:2 run:3 run:4 run:5 commit:2 drain:0 drain:1"});
 }
 
+/* ---- actors of other kinds ---- */
+
+/* A worker and an actor of the first other kind, whose slots begin at 1025, in eight records. */
+static void begin_with_other(void)
+{
+    tr_model_init_kinds(&model, 1, 1, 0, 8, 1, NULL, NULL);
+    assert_string_equal(model.broken, "");
+    assert_string_equal(model.trace, "spawn:0@1 spawn:1@1025");
+}
+
+static void transition__other_kind__serves_when_it_runs_too(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"}, {20, "exit 1", "spawn:1@1025"},
+         {25, "ready 1", "run:1"}, {30, "exit 1", ""}, {1019, "", ""}, {1270, "", "spawn:1@1025"});
+    assert_true(transition_is_settled(&model.engine)); /* as far as workers are concerned */
+    assert_true(transition_is_degraded(&model.engine));
+}
+
+static void transition__other_kind__reload_replaces_it(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"},
+         {20, "reload 1", "spawn:2@1 spawn:3@1025"}, {21, "ready 2", ""},
+         {22, "ready 3", "run:2 run:3 commit:2 drain:0 drain:1"}, {23, "exit 1", ""});
+}
+
+static void transition__other_kind__its_failure_rolls_a_reload_back(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"},
+         {20, "reload 1", "spawn:2@1 spawn:3@1025"}, {21, "ready 2", ""},
+         {22, "exit 3", "kill:2/rollback rollback:2/died"}, {23, "exit 2", ""});
+}
+
+static void transition__other_kind__is_not_scaled(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"}, {10, "scale 2", "spawn:2@2"},
+         {11, "ready 2", "run:2"}, {12, "scale 1", "drain:2"}, {13, "exit 2", ""},
+         {14, "scale 9", "spawn:2@2 spawn:3@3 spawn:4@4 spawn:5@5 spawn:6@6 spawn:7@7"});
+}
+
+static void transition__one_more__is_wanted_from_then_on(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"}, {10, "more 0", "spawn:2@1026"},
+         {11, "more 2", "spawn:3@1153"}, {12, "ready 2", "run:2"}, {13, "exit 2", "spawn:2@1026"},
+         {14, "more 16", ""});
+    assert_int_equal(transition_others(&model.engine, 0), 2);
+    assert_true(transition_is_slot_running(&model.engine, tr_slot(0, 1)));
+    assert_false(transition_is_slot_running(&model.engine, tr_slot(0, 2)));
+}
+
+static void transition__one_more_during_a_reload__outlives_its_rollback(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"},
+         {20, "reload 1", "spawn:2@1 spawn:3@1025"}, {21, "more 0", "spawn:4@1026 spawn:5@1026"},
+         {22, "ready 4", "run:4"},
+         {23, "exit 5", "kill:2/rollback kill:3/rollback rollback:2/died"}, {24, "exit 2", ""});
+    assert_int_equal(transition_others(&model.engine, 0), 2);
+}
+
+/* The program has said that it needs this actor: its start has failed. */
+static void transition__other_kind_never_ready__start_gives_up(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"});
+    while (!model.is_given_up && !model.broken[0] && model.now_ms < 600000) {
+        if (model.procs[1].phase == TR_STARTING)
+            tr_model_kind(&model, TR_EV_EXITED, 1);
+        tr_model_advance(&model, model.now_ms + 10);
+    }
+    assert_string_equal(model.broken, "");
+    assert_true(model.is_given_up);
+    assert_int_equal(model.n[TR_SPAWN], 1 + POLICY_BUDGET_MIN);
+    tr_model_kind(&model, TR_EV_EXITED, 0);
+    assert_true(model.is_stopped);
+}
+
+/* What serves already goes on without it. */
+static void transition__other_kind_dies_later__server_goes_on(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"}, {10, "exit 1", "spawn:1@1025"});
+    while (model.n[TR_SPAWN] < 5 * POLICY_BUDGET_MIN && !model.broken[0]) {
+        if (model.procs[1].phase == TR_STARTING)
+            tr_model_kind(&model, TR_EV_EXITED, 1);
+        tr_model_advance(&model, model.now_ms + 100);
+    }
+    assert_string_equal(model.broken, "");
+    assert_int_equal(model.n[TR_GIVE_UP], 0);
+    assert_true(transition_is_degraded(&model.engine));
+}
+
+/* An actor that runs is no hope for clients. */
+static void transition__no_worker_starts__another_kind_does_not_hold_the_end_up(void **state UNUSED)
+{
+    begin_with_other();
+    PLAY({5, "ready 1", "run:1"});
+    while (!model.is_given_up && !model.broken[0] && model.now_ms < 600000) {
+        if (model.procs[0].phase == TR_STARTING)
+            tr_model_kind(&model, TR_EV_EXITED, 0);
+        tr_model_advance(&model, model.now_ms + 10);
+    }
+    assert_string_equal(model.broken, "");
+    assert_true(model.is_given_up);
+}
+
 /* ---- stop ---- */
 
 static void transition__stop__drains_then_kills_then_stopped(void **state UNUSED)
@@ -688,6 +801,7 @@ static void transition_event__nonsense__ignored(void **state UNUSED)
     PLAY({20, "ready 0", ""}, {20, "ready 7", ""}, {20, "exit 7", ""}, {20, "fork-fails 0", ""},
          {20, "draining 5", ""}, {20, "exit 8", ""}, {20, "ready 4000000000", ""},
          {20, "tick", ""});
+    tr_model_event(&model, &(struct tr_event){.kind = TR_EV_ONE_MORE, .other = TR_KINDS_MAX});
     tr_model_event(&model, &(struct tr_event){.kind = (enum tr_event_kind)99});
     tr_model_event(&model, &(struct tr_event){.kind = TR_EV_RELOAD});
     tr_model_event(&model, &(struct tr_event){.kind = TR_EV_RELOAD, .set = model.live});
@@ -699,7 +813,12 @@ static void transition_event__nonsense__ignored(void **state UNUSED)
 static void transition__full_size__comes_to_rest(void **state UNUSED)
 {
     static struct transition t;
-    struct tr_set set = {1, TR_SLOTS_MAX, 1000, 3000};
+    enum { N = TR_SLOTS_MAX + 2 * TR_KIND_SLOTS_MAX };
+    struct tr_set set = {1,
+                         TR_SLOTS_MAX,
+                         1000,
+                         3000,
+                         {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX}};
     uint32_t n[TR_GIVE_UP + 1] = {0};
     struct tr_action a;
 
@@ -712,12 +831,12 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
             while ((a = transition_next(&t, revision)).kind != TR_NOTHING)
                 n[a.kind]++;
         }
-        assert_int_equal(transition_count(&t, TR_RUNNING), TR_SLOTS_MAX);
-        assert_int_equal(transition_count(&t, TR_DRAINING), (revision - 1) * TR_SLOTS_MAX);
+        assert_int_equal(transition_count(&t, TR_RUNNING), N);
+        assert_int_equal(transition_count(&t, TR_DRAINING), (revision - 1) * N);
         set.revision = revision + 1;
         transition_event(&t, revision, &(struct tr_event){.kind = TR_EV_RELOAD, .set = set});
     }
-    assert_int_equal(n[TR_SPAWN], 3 * TR_SLOTS_MAX);
+    assert_int_equal(n[TR_SPAWN], 3 * N);
     assert_int_equal(n[TR_COMMIT], 2);
     transition_event(&t, 4, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = true});
     while ((a = transition_next(&t, 4)).kind != TR_NOTHING)
@@ -776,6 +895,15 @@ int main(void)
         cmocka_unit_test(transition_next__time_passes_between_actions__counts),
         cmocka_unit_test(transition__scale_during_reload__of_next),
         cmocka_unit_test(transition__scale_during_reload__leaves_room_for_live),
+        cmocka_unit_test(transition__other_kind__serves_when_it_runs_too),
+        cmocka_unit_test(transition__other_kind__reload_replaces_it),
+        cmocka_unit_test(transition__other_kind__its_failure_rolls_a_reload_back),
+        cmocka_unit_test(transition__other_kind__is_not_scaled),
+        cmocka_unit_test(transition__one_more__is_wanted_from_then_on),
+        cmocka_unit_test(transition__one_more_during_a_reload__outlives_its_rollback),
+        cmocka_unit_test(transition__other_kind_never_ready__start_gives_up),
+        cmocka_unit_test(transition__other_kind_dies_later__server_goes_on),
+        cmocka_unit_test(transition__no_worker_starts__another_kind_does_not_hold_the_end_up),
         cmocka_unit_test(transition__stop__drains_then_kills_then_stopped),
         cmocka_unit_test(transition__second_stop__quick),
         cmocka_unit_test(transition__quick_stop__kills_after_the_grace),

@@ -173,7 +173,8 @@ static void transition_inherit__impossible__refused(void **state UNUSED)
         process(0, 2, TR_RUNNING, TR_LIVE), /* two processes in one */
         process(1, 1, TR_RUNNING, TR_LIVE), /* two in one slot */
         process(1, 0, TR_RUNNING, TR_NO_ROLE),
-        process(1, TR_SLOTS_MAX + 1, TR_RUNNING, TR_NO_ROLE),
+        process(1, TR_ALL_SLOTS_MAX + 1, TR_RUNNING, TR_NO_ROLE),
+        process(1, tr_slot(0, 1), TR_RUNNING, TR_LIVE), /* no actor of another kind is wanted */
         process(1, 3, TR_RUNNING, TR_LIVE), /* nobody wants slot 3 */
         process(1, 2, TR_FREE, TR_NO_ROLE),
         process(1, 2, TR_PHASES, TR_NO_ROLE),
@@ -210,6 +211,8 @@ static void transition_inherit__set_that_cannot_be__refused(void **state UNUSED)
         {.revision = 1, .workers = 0},
         {.revision = 1, .workers = RECORDS + 1},
         {.revision = 1, .workers = TR_SLOTS_MAX + 1},
+        {.revision = 1, .workers = 1, .others = {TR_KIND_SLOTS_MAX + 1}},
+        {.revision = 1, .workers = 1, .others = {[3] = RECORDS}},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

@@ -44,7 +44,12 @@ static void random_request(struct tr_sim *s)
 {
     struct tr_model *m = &s->model;
 
-    switch (tr_sim_random(s, 8)) {
+    switch (tr_sim_random(s, 9)) {
+    case 8: /* one that is not wanted in the next set any more is one actor fewer */
+        m->others[0] = (uint8_t)tr_sim_random(s, 3);
+        tr_model_event(m, &(struct tr_event){.kind = TR_EV_ONE_MORE,
+                                             .other = tr_sim_random(s, 2) * (TR_KINDS_MAX - 1)});
+        break;
     case 0:
     case 1:
         tr_model_reload(m, 1 + tr_sim_random(s, m->n_procs / 2));
@@ -96,8 +101,9 @@ static void transition__random_life__promises_hold_and_stop_ends(void **state UN
 {
     uint32_t n[TR_GIVE_UP + 1] = {0};
 
-    for (unsigned seed = 1; seed <= 300; seed++) {
-        tr_sim_init(&sim, 1 + seed % 6, 2 + seed % 29, seed, seed % 9 ? &healthy : &hopeless);
+    for (unsigned seed = 1; seed <= 400; seed++) {
+        tr_sim_init_kinds(&sim, 1 + seed % 6, seed % 4, seed % 3, 2 + seed % 29, seed,
+                          seed % 9 ? &healthy : &hopeless);
         for (unsigned step = 0; step < 100 && !sim.model.is_given_up; step++) {
             random_request(&sim);
             tr_sim_run(&sim, sim.model.now_ms + tr_sim_random(&sim, step % 10 ? 300 : 15000));

@@ -77,7 +77,7 @@ static void bring_to(struct arbiter *a, const char *phase)
     } else
         change_begin(a, &upgrade_ops);
     if (strcmp(phase, "returning") == 0)
-        a->change.active->on_rollback(a, TR_FAILURE_DIED);
+        a->change.active->on_rollback(a, TR_FAILURE_DIED, "a new worker died before it was ready");
     if (strcmp(phase, "checking") == 0 || strcmp(phase, "due") == 0)
         a->upgrade.phase = UPGRADE_CHECKING;
     if (strcmp(phase, "due") == 0) {
@@ -115,9 +115,9 @@ static void happen(struct arbiter *a, const char *event)
     } else if (strcmp(event, "commit") == 0) {
         a->change.active->on_commit(a);
     } else if (strcmp(event, "a worker fails") == 0) {
-        a->change.active->on_rollback(a, TR_FAILURE_DIED);
+        a->change.active->on_rollback(a, TR_FAILURE_DIED, "a new worker died before it was ready");
     } else if (strcmp(event, "rollback by a stop") == 0) {
-        a->change.active->on_rollback(a, TR_FAILURE_STOPPED);
+        a->change.active->on_rollback(a, TR_FAILURE_STOPPED, "stopping");
     } else {
         assert_string_equal(event, "stop");
         upgrade_ops.cancel(a);
