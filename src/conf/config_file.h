@@ -1,7 +1,7 @@
 /*
- * Reading the configuration file. The parser (libconfig) runs in a forked child with a deadline, because it may
- * exit, wrap numbers or block; the child returns the table of values, never a promise to parse it
- * again.
+ * Reading the configuration file. The parser (libconfig) runs in a forked child with a deadline,
+ * because it may exit, wrap numbers or block; the child returns the table of values, never a
+ * promise to parse it again.
  */
 #ifndef CONF_CONFIG_FILE_H
 #define CONF_CONFIG_FILE_H

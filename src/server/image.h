@@ -1,9 +1,9 @@
 /*
  * The running program: how it was started, and what an image before it says on the command line.
- * Those words are written by arbiter/upgrade_file.c, always first, and belong to no interface.
+ * Those words are written by arbiter/upgrade_exec.c, always first, and belong to no interface.
  */
-#ifndef CMD_IMAGE_H
-#define CMD_IMAGE_H
+#ifndef SERVER_IMAGE_H
+#define SERVER_IMAGE_H
 
 #include "arbiter/arbiter.h"
 

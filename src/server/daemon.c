@@ -1,7 +1,7 @@
 /*
  * Detaching from the terminal. Errors go to the terminal until the server serves.
  */
-#include "cmd/daemon.h"
+#include "server/daemon.h"
 
 #include <errno.h>
 #include <fcntl.h>

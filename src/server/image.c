@@ -3,7 +3,7 @@
  * leads to it: a symbolic link that is turned to another version is then followed by an upgrade,
  * also one on the way to the working directory.
  */
-#include "cmd/image.h"
+#include "server/image.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -159,7 +159,7 @@ int image_init(struct image *image, int argc, char **argv)
         if (!copy[n++])
             return -ENOMEM;
     }
-    image->program.path = resolve(argc > 0 ? argv[0] : "echo-arbiter");
+    image->program.path = resolve(argc > 0 ? argv[0] : "/proc/self/exe");
     return image->program.path ? 0 : -ENOMEM;
 }
 

@@ -2,8 +2,8 @@
  * Detaching from the terminal, with a launcher that waits for the truth: it exits with the code
  * that the server reports once it serves, or fails to.
  */
-#ifndef CMD_DAEMON_H
-#define CMD_DAEMON_H
+#ifndef SERVER_DAEMON_H
+#define SERVER_DAEMON_H
 
 struct daemon_launch {
     int fd; /* owned: the launcher reads its exit code from the other end; -1 = nobody waits */

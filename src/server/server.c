@@ -1,0 +1,432 @@
+/*
+ * The main of a server: arguments, wiring, exit codes. Reads the configuration, detaches if asked
+ * to, and hands the arbiter the program and its kind of worker. All names come from the program.
+ */
+#include "server/server.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <paths.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "arbiter/arbiter.h"
+#include "arbiter/upgrade_state.h"
+#include "base/fds.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "base/signals.h"
+#include "base/title.h"
+#include "base/util.h"
+#include "conf/config_diff.h"
+#include "conf/config_file.h"
+#include "server/daemon.h"
+#include "server/image.h"
+
+/* Of the stack; a worker has been seen to need more than 128 KiB. */
+enum { STACK_NEEDED_BYTES = 512 << 10, STACK_WANTED_BYTES = 8 << 20 };
+
+enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
+
+enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
+
+struct arguments {
+    enum action action;
+    const char *path; /* as given */
+    char binds[16384]; /* all -b, one per line */
+    struct config_override overrides[OVERRIDES_MAX];
+    size_t n_overrides;
+    int ready_fd; /* -1 = none */
+};
+
+static const struct argp_option option_table[] = {
+    {"config", 'c', "FILE", 0, "Read the configuration from FILE (default: built-in values)", 0},
+    {"bind", 'b', "ADDR", 0, "Listen on ADDR instead of server.bind; may be given again", 0},
+    {"workers", 'w', "N", 0, "Number of worker processes, 0 = one per CPU", 0},
+    {"daemon", 'D', NULL, 0, "Detach once every worker is ready", 0},
+    {"pid-file", 'p', "FILE", 0, "Write the process id to FILE and keep it locked", 0},
+    {"log-level", 'l', "LEVEL", 0, "Log from LEVEL up: debug, info, warning or error", 0},
+    {"log-file", OPTION_LOG_FILE, "FILE", 0,
+     "Log to FILE, or to \"syslog\", instead of standard error", 0},
+    {"test", 't', NULL, 0, "Check the configuration and exit; binds nothing", 0},
+    {"show", 'T', NULL, 0, "Print the effective configuration with the origin of each value", 0},
+    {"ready-fd", OPTION_READY_FD, "N", 0,
+     "Write one line with the bound addresses to descriptor N when every worker is ready", 0},
+    {0},
+};
+
+/* For --help: the arbiter's own table. */
+static void describe_signals(struct argp_option *ret)
+{
+    int signo;
+
+    for (size_t i = 0; i < SIGNALS_MAX; i++) {
+        const char *help = arbiter_signal_help(i, &signo);
+
+        if (!help)
+            break;
+        ret[i] = (struct argp_option){
+            .name = sigabbrev_np(signo), .flags = OPTION_DOC | OPTION_NO_USAGE, .doc = help};
+    }
+}
+
+/* For --help, as argp wants it. Malloc'ed, or NULL without memory. */
+static char *describe_program(const struct arb_program *program)
+{
+    static const struct {
+        const char *arguments, *meaning;
+    } examples[] = {
+        {"", "serve on 127.0.0.1:8060"},
+        {"-c FILE", "serve as FILE says"},
+        {"-b :7000 -w 4 -l debug", "all interfaces, four workers"},
+        {"-t -c FILE", "is the file right?"},
+    };
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+
+    if (!f)
+        return NULL;
+    fprintf(f, "%s\vExamples:\n", program->doc ? program->doc : "");
+    for (size_t i = 0; i < ARRAY_SIZE(examples); i++)
+        fprintf(f, "  %s %-24s %s\n", program->name, examples[i].arguments, examples[i].meaning);
+    fclose(f);
+    return text;
+}
+
+/* To standard error, in the name of the program. */
+static void __attribute__((format(printf, 1, 2))) complain(const char *format, ...)
+{
+    va_list values;
+
+    fprintf(stderr, "%s: ", title_program());
+    va_start(values, format);
+    vfprintf(stderr, format, values);
+    va_end(values);
+    fputc('\n', stderr);
+}
+
+static void override(struct arguments *args, enum config_key key, const char *text)
+{
+    for (size_t i = 0; i < args->n_overrides; i++) {
+        if (args->overrides[i].key == key) {
+            args->overrides[i].text = text;
+            return;
+        }
+    }
+    args->overrides[args->n_overrides++] = (struct config_override){.key = key, .text = text};
+}
+
+static void add_bind(struct arguments *args, const char *text, struct argp_state *state)
+{
+    size_t len = strlen(args->binds);
+
+    if (len + strlen(text) + 2 > sizeof(args->binds))
+        argp_error(state, "too many addresses");
+    snprintf(args->binds + len, sizeof(args->binds) - len, "%s%s", len ? "\n" : "", text);
+    override(args, CONFIG_BIND, args->binds);
+}
+
+static void set_ready_fd(struct arguments *args, const char *text, struct argp_state *state)
+{
+    uint64_t fd;
+
+    if (num_parse_u64(text, 0, 65535, &fd) < 0)
+        argp_error(state, "--ready-fd: '%s' is not a descriptor number from 0 to 65535", text);
+    args->ready_fd = (int)fd;
+    if (fcntl(args->ready_fd, F_GETFD) < 0)
+        argp_error(state, "--ready-fd: descriptor %s is not open", text);
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct arguments *args = state->input;
+
+    switch (key) {
+    case 'c':
+        if (!*text)
+            argp_error(state, "-c: the name of a file is missing");
+        args->path = text;
+        break;
+    case 'b':
+        add_bind(args, text, state);
+        break;
+    case 'w':
+        override(args, CONFIG_WORKERS, text);
+        break;
+    case 'D':
+        override(args, CONFIG_DAEMON, "true");
+        break;
+    case 'p':
+        override(args, CONFIG_PID_FILE, text);
+        break;
+    case 'l':
+        override(args, CONFIG_LOG_LEVEL, text);
+        break;
+    case OPTION_LOG_FILE:
+        override(args, CONFIG_LOG_FILE, text);
+        break;
+    case 't':
+        args->action = ACTION_TEST;
+        break;
+    case 'T':
+        args->action = ACTION_DUMP;
+        break;
+    case OPTION_READY_FD:
+        set_ready_fd(args, text, state);
+        break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s'", text);
+        break;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+/* Absolute, so that a reload finds the same file wherever the process stands then. "" = none. */
+static int resolve(const char *path, char *ret, size_t size)
+{
+    int rc;
+
+    *ret = '\0';
+    if (!path)
+        return EX_OK;
+    rc = config_path_absolute(path, ret, size);
+    if (rc == 0)
+        return EX_OK;
+    if (rc == -ENAMETOOLONG)
+        complain("-c %s: is too long as an absolute path, allowed: %d bytes", path,
+                 CONFIG_PATH_MAX - 1);
+    else
+        complain("-c %s: is relative, and the working directory is not known: %s: give an absolute "
+                 "path",
+                 path, strerror(-rc));
+    return rc == -ENAMETOOLONG ? EX_CONFIG : EX_OSERR;
+}
+
+static int load(const struct arguments *args, const char *path, struct config **ret)
+{
+    struct config_errors errors = {0};
+    int rc = config_load(path, args->overrides, args->n_overrides, ret, &errors);
+
+    for (size_t i = 0; i < errors.n; i++)
+        complain("%s", errors.text[i]);
+    config_errors_fini(&errors);
+    if (rc == 0)
+        return EX_OK;
+    if (rc == -EINVAL)
+        return EX_CONFIG;
+    complain("cannot read %s: %s", *path ? path : "the configuration", strerror(-rc));
+    return EX_OSERR;
+}
+
+/* Could the start make or write this file? Touches nothing. Returns 0 or -errno. */
+static int check_file(const char *path)
+{
+    char dir[CONFIG_PATH_MAX];
+    struct stat st;
+
+    if (stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode))
+            return -EISDIR;
+        return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0 ? -errno : 0;
+    }
+    if (errno != ENOENT)
+        return -errno;
+    snprintf(dir, sizeof(dir), "%s", path);
+    strrchr(dir, '/')[1] = '\0'; /* it is absolute */
+    return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+/* What -t finds out beyond what the file says. Returns the exit code, as a start would. */
+static int check_files(const struct config *c)
+{
+    static const enum config_key keys[] = {CONFIG_PID_FILE, CONFIG_LOG_FILE};
+    const char *const paths[] = {c->pid_file, c->log_file};
+    char where[CONFIG_WHERE_LEN];
+    int code = EX_OK;
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const int rc = paths[i][0] == '/' ? check_file(paths[i]) : 0;
+
+        if (rc == 0)
+            continue;
+        complain("%s: %s: %s: cannot be made or written: %s", config_where(c, keys[i], where),
+                 config_keys[keys[i]].name, paths[i], strerror(-rc));
+        code = rc == -EACCES || rc == -EPERM ? EX_NOPERM : EX_CANTCREAT;
+    }
+    return code;
+}
+
+struct readiness {
+    int ready_fd;
+    struct daemon_launch launch;
+    struct log *early; /* to standard error, until the configuration's own has taken over */
+};
+
+static void on_serving(const char *addresses, void *userdata)
+{
+    struct readiness *r = userdata;
+
+    if (r->ready_fd >= 0)
+        dprintf(r->ready_fd, "%s\n", addresses);
+    log_close(r->early); /* a daemon must not keep the terminal */
+    daemon_report(&r->launch, EX_OK);
+    /* The end of file is the last step. It may be 1 or 2, which must never be a client's socket. */
+    fds_close(&r->ready_fd);
+    fds_ensure_stdio();
+}
+
+/* The dry run's process is never unwound: what it has inherited is the arbiter's. */
+static void __attribute__((noreturn))
+check(const struct image *image, const struct arbiter_options *options)
+{
+    char why[ARBITER_WHY_LEN];
+    int rc = arbiter_try_inherit(image->inherited.state_fd, options, why);
+
+    if (rc == 0)
+        dprintf(STDOUT_FILENO, "%s" ARBITER_CAN_INHERIT "%s\n" ARBITER_WRITES_STATE "%d\n",
+                options->program->name, options->program->version, STATE_VERSION);
+    else
+        dprintf(STDERR_FILENO, "%s\n", why);
+    _exit(rc == 0 ? EX_OK : EX_SOFTWARE);
+}
+
+/* Signals are blocked since the image before this one. */
+static int go_on(const struct image *image, const struct arbiter_options *options)
+{
+    struct log log;
+    int rc;
+
+    log_open(&log, "", LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter");
+    rc = arbiter_inherit(&image->inherited, &log, options);
+    log_close(&log);
+    return rc;
+}
+
+static int serve(struct arguments *args, const struct arbiter_options *base, struct config *config)
+{
+    struct log log;
+    struct readiness readiness = {.ready_fd = args->ready_fd, .launch = {.fd = -1}, .early = &log};
+    struct arbiter_options options = *base;
+    int rc;
+
+    options.overrides = args->overrides;
+    options.n_overrides = args->n_overrides;
+    options.on_serving = on_serving;
+    options.userdata = &readiness;
+    if (config->is_daemon) {
+        rc = daemon_detach(&readiness.launch);
+        if (rc != 0) {
+            config_free(config);
+            return rc > 0 ? rc - 1 : EX_OSERR;
+        }
+    }
+    signals_block_all(NULL);
+    log_open(&log, "", config->log_level, config->log_format, "arbiter");
+    rc = arbiter_run(config, &log, &options);
+    log_close(&log);
+    daemon_report(&readiness.launch, rc);
+    return rc;
+}
+
+/* Only returns if there is something to be done. */
+static void parse_arguments(const struct arb_program *program, int argc, char **argv,
+                            struct arguments *ret)
+{
+    struct argp_option signal_options[SIGNALS_MAX + 1] = {0};
+    const struct argp signals = {.options = signal_options};
+    const struct argp_child children[] = {{&signals, 0, "Signals:", 1}, {0}};
+    char *doc = describe_program(program), *version = NULL;
+    const struct argp argp = {option_table, parse_option, NULL, doc, children, NULL, NULL};
+
+    if (asprintf(&version, "%s %s", program->name, program->version) < 0)
+        version = NULL;
+    argp_program_version = version;
+    argp_err_exit_status = EX_USAGE;
+    describe_signals(signal_options);
+    argp_parse(&argp, argc, argv, 0, NULL, ret);
+    argp_program_version = NULL;
+    free(version);
+    free(doc);
+}
+
+/* A start by somebody, with arguments. */
+static int begin(const struct arbiter_options *options, int argc, char **argv)
+{
+    struct arguments args = {.ready_fd = -1};
+    struct config *config = NULL;
+    char path[CONFIG_PATH_MAX];
+    int rc;
+
+    parse_arguments(options->program, argc, argv, &args);
+    if (args.ready_fd >= 0)
+        fds_set_cloexec(args.ready_fd, true);
+    rc = resolve(args.path, path, sizeof(path));
+    if (rc == EX_OK)
+        rc = load(&args, path, &config);
+    if (rc == EX_OK && args.action == ACTION_SERVE) {
+        rc = serve(&args, options, config);
+    } else if (rc == EX_OK) {
+        if (args.action == ACTION_DUMP)
+            config_dump(config, stdout);
+        else if ((rc = check_files(config)) == EX_OK)
+            printf("%s: the configuration is valid\n", *path ? path : "built-in defaults");
+        config_free(config);
+        if (fflush(stdout) != 0)
+            rc = EX_IOERR;
+    }
+    return rc;
+}
+
+/* Not part of server_main, whose frame has to fit into the smallest stack. */
+static int __attribute__((noinline))
+run(const struct arb_program *program, const struct actor_kind *worker, int argc, char **argv)
+{
+    struct image image;
+    struct arbiter_options options = {
+        .program = program, .worker = worker, .image = &image.program};
+    int rc = fds_ensure_stdio();
+
+    if (rc < 0) {
+        fprintf(stderr, "%s: descriptors 0, 1 and 2: " _PATH_DEVNULL ": %s\n", program->name,
+                strerror(-rc));
+        return EX_OSERR;
+    }
+    rc = image_init(&image, argc, argv);
+    if (rc < 0) {
+        image_fini(&image);
+        return rc == -EINVAL ? EX_USAGE : EX_OSERR;
+    }
+    title_init(program->name, argc, argv);
+    if (image.role == IMAGE_CHECK)
+        check(&image, &options);
+    rc = image.role == IMAGE_NEXT ? go_on(&image, &options) : begin(&options, argc, argv);
+    image_fini(&image);
+    return rc;
+}
+
+/* The kernel ends a process without a word where its stack cannot grow: not here, and not later. */
+int server_main(const struct arb_program *program, const struct actor_kind *worker, int argc,
+                char **argv)
+{
+    const uint64_t stack = limits_raise(RLIMIT_STACK, STACK_WANTED_BYTES);
+
+    if (stack >= STACK_NEEDED_BYTES)
+        return run(program, worker, argc, argv);
+    dprintf(STDERR_FILENO,
+            "%s: RLIMIT_STACK is %" PRIu64 " bytes, needed: %d: raise it, for example with: ulimit "
+            "-s 8192\n",
+            program->name, stack, STACK_NEEDED_BYTES);
+    return EX_OSERR;
+}
