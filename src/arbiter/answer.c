@@ -215,9 +215,14 @@ static void on_overdue(struct answer *w)
         [ANSWER_LOG] = ("the log's writer does not answer: does the log's file system hang? It "
                         "opens the file anew as soon as it goes on"),
     };
+    const char *obstacle = w->all->obstacles[w->wait];
+    char why[256];
 
-    if (!w->has_more_time || !w->has_more_time(w))
-        answer_error(w, "timeout", texts[w->wait]);
+    if (w->has_more_time && w->has_more_time(w))
+        return;
+    snprintf(why, sizeof(why), "%s%s%s", texts[w->wait], obstacle ? ": " : "",
+             obstacle ? obstacle : "");
+    answer_error(w, "timeout", why);
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)

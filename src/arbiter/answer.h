@@ -72,6 +72,9 @@ struct answers {
     struct request requests[REQUESTS_MAX];
     uint64_t last_request;
     ev_timer sweep; /* runs while there are answers */
+    /* borrowed: what those that wait for it wait for at present, for whom that takes too long; NULL
+     * = nothing in particular */
+    const char *obstacles[ANSWER_WAITS];
 };
 
 /* answers_init - nobody waits; answers_fini - who still does hears that the arbiter stops */

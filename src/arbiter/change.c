@@ -38,12 +38,12 @@ static const char *why_too_early(const struct arbiter *a)
     if (move_is_under_way(a))
         return "connections are on their way to other workers";
     if (transition_count(a->engine, TR_DRAINING) > 2 * a->live->workers)
-        return "too many workers drain";
+        return "more than two sets of workers still drain";
     return NULL;
 }
 
-/* It begins by itself, so nothing is refused; but whoever waits for it can read why. */
-static bool must_wait(struct arbiter *a, enum change_kind kind)
+/* It begins by itself, so nothing is refused; but the log says why it waits. */
+static const char *why_it_waits(struct arbiter *a, enum change_kind kind)
 {
     const char *why = why_too_early(a);
 
@@ -51,15 +51,24 @@ static bool must_wait(struct arbiter *a, enum change_kind kind)
         log_info(a->log, kind == CHANGE_UPGRADE ? "the upgrade waits" : "the reload waits",
                  F_STR("reason", why));
     a->change.has_said_why[kind] = why != NULL;
-    return why != NULL;
+    return why;
 }
 
 void change_settle(struct arbiter *a)
 {
+    static const enum answer_wait waits[CHANGE_KINDS] = {
+        [CHANGE_RELOAD] = ANSWER_NEXT_RELOAD,
+        [CHANGE_UPGRADE] = ANSWER_UPGRADE,
+    };
     struct change *c = &a->change;
 
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++) {
-        if (!c->is_wanted[k] || change_obstacle(a, k) || must_wait(a, k))
+        const char *why = c->is_wanted[k] ? change_obstacle(a, k) : NULL;
+
+        if (c->is_wanted[k] && !why)
+            why = why_it_waits(a, k);
+        a->answers.obstacles[waits[k]] = why; /* for who has to wait too long for it */
+        if (!c->is_wanted[k] || why)
             continue;
         c->is_wanted[k] = false;
         change_begin(a, c->kinds[k]);

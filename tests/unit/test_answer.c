@@ -150,6 +150,16 @@ static void answers_sweep__deadline_has_come__timeout(void **state)
     assert_null(strstr(f->heard, "2 "));
 }
 
+static void answers_sweep__something_is_in_its_way__timeout_names_it(void **state)
+{
+    struct fixture *f = *state;
+
+    answer_wait(ask(f, 1), ANSWER_NEXT_RELOAD, 0);
+    f->all.obstacles[ANSWER_NEXT_RELOAD] = "the cat";
+    sweep(f);
+    assert_non_null(strstr(f->heard, "\"the reload is not done yet: the cat\""));
+}
+
 static bool give_time(struct answer *w)
 {
     w->deadline_ms = UINT64_MAX;
@@ -238,6 +248,7 @@ int main(void)
         TEST(answers_forget__asker_is_gone__heard_by_nobody),
         TEST(answers_on_scaled__other_number_runs__superseded),
         TEST(answers_sweep__deadline_has_come__timeout),
+        TEST(answers_sweep__something_is_in_its_way__timeout_names_it),
         TEST(answers_sweep__deadline_is_put_off__waits_on),
         TEST(requests__some_reply_and_some_die__one_answer_with_all),
         TEST(request_cancel__could_not_be_sent__place_is_free_again),

@@ -203,11 +203,18 @@ static void change_settle__too_many_drain__says_once_that_it_waits(void **state)
     change_settle(&f->a);
     change_settle(&f->a);
     assert_string_equal(f->heard, "");
+    assert_string_equal(f->a.answers.obstacles[ANSWER_UPGRADE],
+                        "more than two sets of workers still drain");
+    assert_null(f->a.answers.obstacles[ANSWER_NEXT_RELOAD]);
     close(ends[1]);
     text[read(ends[0], text, sizeof(text) - 1)] = '\0';
     assert_non_null(strstr(text, "the upgrade waits"));
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
     close(ends[0]);
+    f->live.workers = 1;
+    change_settle(&f->a);
+    assert_string_equal(f->heard, "exec start;");
+    assert_null(f->a.answers.obstacles[ANSWER_UPGRADE]);
 }
 
 static void change_postpone__could_not_go_on__wanted_but_not_settled_at_once(void **state)
