@@ -72,6 +72,7 @@ struct child {
     bool is_draining; /* has been told so */
     uint32_t takers[2 * MAILBOX_FDS_MAX]; /* processes that it may still give to: n_takers */
     size_t n_takers;
+    bool has_late; /* connections of it owed a reply when it drained, and can move now */
     unsigned n_offers; /* to take what it could not give when it drained */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
@@ -355,6 +356,9 @@ void move_soon(struct arbiter *a);
 
 /* move_on_moved - a giver has finished */
 void move_on_moved(struct arbiter *a, struct child *c, json_t *args);
+
+/* move_on_answered - @c drains, and connections that owed a reply can move now */
+void move_on_answered(struct arbiter *a, struct child *c, json_t *args);
 
 /* move_want - a transition has told workers to run or to drain: what moves now is worth a line */
 void move_want(struct arbiter *a);

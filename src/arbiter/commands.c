@@ -361,8 +361,12 @@ static const struct arbiter_command {
     {{"moved", COMMAND_BY_WORKER,
       {{"count", COMMAND_UINT, true, 0, UINT32_MAX, "connections that were moved"},
        {"refused", COMMAND_UINT, true, 0, UINT32_MAX, "that were to be moved and stayed"},
+       {"owed", COMMAND_UINT, false, 0, UINT32_MAX, "that owe a reply and stayed for that"},
        {"took_us", COMMAND_UINT, true, 0, INT64_MAX, "microseconds"}},
       "A give, or a stop with targets, has moved what it could"}, NULL, move_on_moved},
+    {{"answered", COMMAND_BY_WORKER,
+      {{"count", COMMAND_UINT, true, 1, UINT32_MAX, "connections that owed a reply, and can move now"}},
+      "Drains, and wants to be told once more who takes connections"}, NULL, move_on_answered},
 };
 /* clang-format on */
 

@@ -194,6 +194,7 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
 
     c->must_drain = order(a, c, "stop", json_pack("{s:b}", "graceful", 1), takers, n) < 0;
     c->waits_for_look = c->must_drain;
+    c->has_late &= c->must_drain;
     if (c->must_drain) {
         move_soon(a);
         return;
@@ -208,7 +209,7 @@ void move_drain(struct arbiter *a, struct child *c)
     uint32_t takers[TAKERS_MAX] = {0};
     size_t n = 0;
 
-    if (!a->is_stopping && c->n_offers <= OFFERS_MAX) {
+    if (!a->is_stopping && (c->n_offers <= OFFERS_MAX || c->has_late)) {
         const bool may_wait = transition_has_time(a->engine, c->proc, clock_mono_ms());
 
         /* A worker that takes from others waits: what they still send would only have to move
@@ -300,6 +301,12 @@ void move_fini(struct arbiter *a)
     ev_timer_stop(a->loop, &a->balance);
 }
 
+static void move_look_soon(struct arbiter *a)
+{
+    a->moves.is_look_due = true;
+    settle_soon(a);
+}
+
 /* What a draining worker could not give, because a taker died or had no room, others may take. */
 static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
 {
@@ -314,6 +321,26 @@ static void offer_again(struct arbiter *a, struct child *c, bool has_moved)
         move_soon(a);
 }
 
+/* What owed a reply when the others moved is offered as often as it takes: each of them has become
+ * movable a moment ago, and was never refused. */
+static void offer_late(struct arbiter *a, struct child *c)
+{
+    if (!c->has_late || transition_phase(a->engine, c->proc) != TR_DRAINING || c->must_drain ||
+        c->n_gives > 0)
+        return;
+    c->must_drain = true;
+    c->waits_for_look = false;
+    move_look_soon(a);
+}
+
+void move_on_answered(struct arbiter *a, struct child *c, json_t *args)
+{
+    log_debug(a->log, "late replies are given: their connections can move", F_STR("from", c->id),
+              F_INT("count", json_integer_value(json_object_get(args, "count"))));
+    c->has_late = true;
+    offer_late(a, c);
+}
+
 void move_on_moved(struct arbiter *a, struct child *c, json_t *args)
 {
     const json_int_t refused = json_integer_value(json_object_get(args, "refused"));
@@ -323,11 +350,12 @@ void move_on_moved(struct arbiter *a, struct child *c, json_t *args)
     log_debug(a->log, "connections moved", F_STR("from", c->id),
               F_INT("count", json_integer_value(json_object_get(args, "count"))),
               F_INT("refused", refused),
+              F_INT("owed", json_integer_value(json_object_get(args, "owed"))),
               F_INT("took_us", json_integer_value(json_object_get(args, "took_us"))));
     if (refused > 0)
         offer_again(a, c, json_integer_value(json_object_get(args, "count")) > 0);
-    a->moves.is_look_due = true;
-    settle_soon(a);
+    offer_late(a, c);
+    move_look_soon(a);
 }
 
 /* ---- one line in the log for all that a transition has moved ---- */
