@@ -129,8 +129,8 @@ struct arb_command {
     struct arb_args args; /* zeroed = none; checked before `run` is called */
     /*
      * run - @args borrowed, an object with what the caller gave
-     * Exactly one of arb_answer and arb_answer_error has to follow, now or later: after 5 seconds
-     * the caller is told that there is no answer.
+     * Exactly one of arb_answer_json, arb_answer_text and arb_answer_error has to follow, now or
+     * later: after 5 seconds the caller is told that there is no answer.
      */
     void (*run)(void *data, struct arb_answer *answer, const struct json_t *args);
 };
@@ -140,11 +140,11 @@ struct arb_commands {
     size_t count, row_size;
 };
 
-/* arb_answer - @result is taken over; NULL = null. The handle is gone afterwards. */
-void arb_answer(struct arb_answer *answer, struct json_t *result);
+/* arb_answer_json - @result is taken over; NULL = null. The handle is gone afterwards. */
+void arb_answer_json(struct arb_answer *answer, struct json_t *result);
 
-/* arb_answer_text - as arb_answer, for who has no JSON: @result is one JSON value as text. Returns
- * 0, or -EINVAL: it is no JSON, and the caller has been told so. */
+/* arb_answer_text - as arb_answer_json, for who has no JSON: @result is one JSON value as text.
+ * Returns 0, or -EINVAL: it is no JSON, and the caller has been told so. */
 int arb_answer_text(struct arb_answer *answer, const char *result);
 
 /* arb_answer_error - why not: @code for programs ([a-z_]+), @message for people */
