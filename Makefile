@@ -141,7 +141,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
 # The client library: these sources and no others, in objects of their own.
 LIB_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
-             deadlines events outcome pool reactor) \
+             control_call control_queue deadlines events outcome pool reactor) \
            src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a
@@ -210,7 +210,7 @@ $(B)/pic/%.o: %.c $(B)/compile.txt
 $(B)/$(SHARED): $(LIB_OBJ) $(B)/link.txt
 	@$(call say,LD,$@)
 	$(Q)$(CC) $(SANFLAGS) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,-z,defs) \
-	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(LIB_OBJ) -lev
+	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(LIB_OBJ) -lev -ljansson
 
 # One object, so that what is hidden in the shared library does not exist in the static one either.
 $(B)/libarbiter-client.a: $(LIB_OBJ) $(B)/link.txt
@@ -334,7 +334,7 @@ Name: arbiter-client
 Description: client library for echo-arbiter: a connection pool, blocking and asynchronous calls
 Version: $(VERSION)
 Libs: -L$${libdir} -larbiter-client
-Libs.private: -lev -pthread
+Libs.private: -lev -ljansson -pthread
 Cflags: -I$${includedir}
 endef
 

@@ -1,6 +1,7 @@
 /*
- * libarbiter-client: a client library for servers of the Echo protocol; libarbiter-client(3) tells
- * the story.
+ * libarbiter-client: a client library for request and reply over a pool of connections. It speaks
+ * Echo, or a protocol of the caller's (struct arb_client_protocol); libarbiter-client(3) tells the
+ * story.
  *
  * A client is an address and a pool of connections to it. No signals, no exit, no output, no global
  * state. A client belongs to one thread (any number of threads may have one each) and to one
@@ -51,7 +52,10 @@ enum arb_status {
     ARB_FORKED = 16, /* the client belongs to the parent process: make a new one */
     ARB_INVALID = 17, /* an argument or option is out of its range */
     ARB_BAD_ADDRESS = 18, /* the text is no address */
-    ARB_NOMEM = 19 /* out of memory */
+    ARB_NOMEM = 19, /* out of memory */
+    ARB_BAD_REPLY = 20, /* the bytes are no reply of the protocol */
+    ARB_REPLY_TOO_LONG = 21, /* the reply is longer than max_reply */
+    ARB_COMMAND_FAILED = 22 /* the server has answered a command with an error */
 };
 
 /*
@@ -82,6 +86,36 @@ struct arb_address {
     socklen_t len;
 };
 
+/* A look at what has come and belongs to no reply yet. */
+struct arb_decoding {
+    const void *data; /* begins where a reply begins; borrowed for the call */
+    size_t len; /* at least 1 */
+    size_t resume; /* 0 at first; then what the last look at this reply has left here */
+    const void *reply; /* to be set: what the caller of arb_echo gets; within data */
+    size_t reply_len; /* to be set */
+};
+
+/*
+ * A protocol of request and reply: what is sent for a message, and where its reply ends. Replies
+ * come in the order of the messages. The functions are pure, and must not call the library.
+ */
+struct arb_client_protocol {
+    size_t size; /* sizeof(struct arb_client_protocol) where it was compiled */
+    /*
+     * encode - the bytes to be sent for @message
+     * @buf  NULL when it is asked how many bytes there are
+     * Returns how many bytes it has written, or would write; (size_t)-1: this is no message, and
+     * the call is refused with ARB_INVALID.
+     */
+    size_t (*encode)(void *userdata, const void *message, size_t len, void *buf, size_t size);
+    /*
+     * decode - is there a whole reply at the beginning of the data?
+     * Returns how many bytes it takes, or 0: more has to come; or (size_t)-1: these bytes are no
+     * reply, and the connection ends with ARB_BAD_REPLY.
+     */
+    size_t (*decode)(void *userdata, struct arb_decoding *decoding);
+};
+
 /*
  * What finds the addresses of a name. Returns how many it has written to @ret (0 = the name has
  * none), -EAGAIN (no name server answers) or -errno.
@@ -105,10 +139,13 @@ struct arb_client_options {
     size_t max_message; /* bytes of a message, without its separator [16 MiB] */
     arb_resolver *resolver; /* [NULL] = getaddrinfo */
     void *resolver_data; /* its @userdata [NULL] */
+    const struct arb_client_protocol *protocol; /* borrowed, outlives the client [NULL] = Echo */
+    void *protocol_data; /* its @userdata [NULL] */
+    size_t max_reply; /* bytes of a reply as it comes, with a protocol of the caller's [64 MiB] */
     void *reserved[4]; /* [NULL] */
 };
 
-/* arb_client_options_init - fill in the defaults */
+/* arb_client_options_init - fill in the defaults; to be called before members are set */
 ARB_EXPORT void arb_client_options_init(struct arb_client_options *options);
 
 /*
@@ -144,6 +181,15 @@ ARB_EXPORT void arb_client_close(struct arb_client *client);
  */
 ARB_EXPORT int arb_client_resolve(struct arb_client *client);
 
+/* arb_client_loop - as the options said; NULL = none */
+ARB_EXPORT struct ev_loop *arb_client_loop(const struct arb_client *client);
+
+/* arb_client_address - as arb_client_new got it; borrowed */
+ARB_EXPORT const char *arb_client_address(const struct arb_client *client);
+
+/* arb_client_full_response - as the options said: do calls hand over the consumer? */
+ARB_EXPORT int arb_client_full_response(const struct arb_client *client);
+
 /* Of the connections of a client. */
 struct arb_client_counters {
     unsigned pool_size; /* connections at most */
@@ -173,9 +219,10 @@ ARB_EXPORT int arb_client_wait(struct arb_client *client, int timeout_ms);
 /* ---- calls ---- */
 
 /*
- * A call sends one message and takes its echo, which is compared with it byte by byte as it comes:
- * a reply is whole and right, or the call ends with a status that says what happened. There is one
- * deadline for all of it: queue, connect, send and receive.
+ * A call sends one message and takes its reply. An echo is compared with its message byte by byte
+ * as it comes; other protocols say themselves what a reply is. A reply is whole and right, or the
+ * call ends with a status that says what happened. There is one deadline for all of it: queue,
+ * connect, send and receive.
  *
  *     arb_echo                  one call that blocks: message in, reply out
  *     arb_call_start            a call that goes on in the background: any number, one handler each
@@ -209,7 +256,7 @@ ARB_EXPORT void arb_call_options_init(struct arb_call_options *options);
 ARB_EXPORT int arb_message_check(const struct arb_client *client, const void *message, size_t len);
 
 /*
- * arb_echo - send one message and wait for its echo
+ * arb_echo - send one message and wait for its echo, or its reply in the client's protocol
  * @message    borrowed; @len bytes without the separator
  * @ret_reply  on ARB_OK: owned by the caller, arb_reply_free
  * Returns ARB_OK or why not. Of a message that cannot be sent (ARB_TOO_LONG, ARB_SEPARATOR) no byte
@@ -320,8 +367,8 @@ ARB_EXPORT const char *arb_connection_peer(const struct arb_connection *connecti
 /*
  * Events tell what happens on connections without being part of it. One-time events happen at most
  * once in the life of a connection; who binds to one that has happened is called at once.
- * Many-times events happen for each call or each read. Handlers of the connection come before those
- * of its client, each in the order in which they were bound.
+ * Many-times events happen for each call or each read. Handlers of the call come before those of
+ * its connection, and those before the client's, each in the order in which they were bound.
  */
 enum arb_event_kind {
     ARB_CONNECTION_MADE, /* one-time: connected */
@@ -331,10 +378,15 @@ enum arb_event_kind {
     ARB_PRE_REQUEST, /* @call has got its connection, nothing is sent yet */
     ARB_DATA_RECEIVED, /* @data has come, not yet compared; @call is what it should answer or NULL
                         */
-    ARB_POST_REQUEST /* @call has ended with @status; for each ARB_PRE_REQUEST one */
+    ARB_POST_REQUEST, /* @call has ended with @status; for each ARB_PRE_REQUEST one */
+    ARB_DATA_PROCESSED, /* the same @data has been compared or decoded, and ended the calls that it
+                           ends; @call is what now comes next or NULL; not if the connection ended
+                         */
+    ARB_FINISH /* one-time, of a client: it is closed or freed, and all of its calls have ended;
+                  @status is ARB_POOL_CLOSED or ARB_CANCELLED */
 };
 
-enum { ARB_EVENTS = ARB_POST_REQUEST + 1 };
+enum { ARB_EVENTS = ARB_FINISH + 1 };
 
 /* Everything is borrowed until the handler returns. */
 struct arb_event {
@@ -355,6 +407,9 @@ ARB_EXPORT const char *arb_event_name(enum arb_event_kind kind);
 /*
  * arb_client_bind - call @handler for an event of any connection of the client, from now on
  * arb_connection_bind - for one connection
+ * arb_call_bind - for one call: ARB_PRE_REQUEST, ARB_DATA_RECEIVED, ARB_DATA_PROCESSED or
+ *   ARB_POST_REQUEST. A handler of ARB_PRE_REQUEST is called at once if the call has its connection
+ *   already, and again if it is sent again; one of ARB_POST_REQUEST at once if the call has ended.
  * Returns ARB_OK, ARB_INVALID or ARB_NOMEM.
  */
 ARB_EXPORT int arb_client_bind(struct arb_client *client, enum arb_event_kind kind,
@@ -362,12 +417,17 @@ ARB_EXPORT int arb_client_bind(struct arb_client *client, enum arb_event_kind ki
 ARB_EXPORT int arb_connection_bind(struct arb_connection *connection, enum arb_event_kind kind,
                                    arb_event_handler *handler, void *userdata);
 
-/* arb_client_unbind, arb_connection_unbind - undo one bind with the same arguments, if there is
- * one */
+ARB_EXPORT int arb_call_bind(struct arb_call *call, enum arb_event_kind kind,
+                             arb_event_handler *handler, void *userdata);
+
+/* arb_client_unbind, arb_connection_unbind, arb_call_unbind - undo one bind with the same
+ * arguments, if there is one */
 ARB_EXPORT void arb_client_unbind(struct arb_client *client, enum arb_event_kind kind,
                                   arb_event_handler *handler, void *userdata);
 ARB_EXPORT void arb_connection_unbind(struct arb_connection *connection, enum arb_event_kind kind,
                                       arb_event_handler *handler, void *userdata);
+ARB_EXPORT void arb_call_unbind(struct arb_call *call, enum arb_event_kind kind,
+                                arb_event_handler *handler, void *userdata);
 
 #ifdef __cplusplus
 }

@@ -10,16 +10,29 @@
 
 int call_new(struct arb_client *client, const void *message, size_t len, struct arb_call **ret)
 {
+    const struct arb_client_protocol *p = client->options.protocol;
     const struct frame_rule *r = &client->rule;
-    struct arb_call *call = malloc(sizeof(*call) + len + r->separator_len);
+    void *userdata = client->options.protocol_data;
+    const size_t room = p ? p->encode(userdata, message, len, NULL, 0) : r->separator_len;
+    struct arb_call *call;
 
+    if (room > SIZE_MAX / 4)
+        return ARB_INVALID;
+    call = malloc(sizeof(*call) + len + room);
     if (!call)
         return ARB_NOMEM;
     *call = (struct arb_call){.client = client, .refs = 1, .len = len};
-    call->total = len + r->separator_len;
     if (len > 0)
         memcpy(call->bytes, message, len);
-    memcpy(call->bytes + len, r->separator, r->separator_len);
+    if (p) {
+        call->wire = call->bytes + len;
+        call->total = p->encode(userdata, call->bytes, len, call->bytes + len, room);
+        assert(call->total <= room);
+    } else {
+        call->wire = call->bytes;
+        call->total = len + room;
+        memcpy(call->bytes + len, r->separator, r->separator_len);
+    }
     list_init(&call->place);
     list_init(&call->turn);
     list_init(&call->request);
@@ -34,6 +47,8 @@ void call_unref(struct arb_call *call)
     list_remove(&call->all);
     list_remove(&call->turn);
     list_remove(&call->request);
+    events_fini(&call->events);
+    free(call->reply);
     free(call);
 }
 

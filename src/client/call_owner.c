@@ -19,8 +19,10 @@ void arb_call_options_init(struct arb_call_options *o)
 
 int arb_message_check(const struct arb_client *client, const void *message, size_t len)
 {
-    if (len > client->rule.max_message)
+    if (len > client->options.max_message)
         return ARB_TOO_LONG;
+    if (client->options.protocol)
+        return ARB_OK;
     return frame_is_one(&client->rule, message, len) ? ARB_OK : ARB_SEPARATOR;
 }
 
@@ -54,7 +56,8 @@ static int call_prepare(struct arb_client *client, const void *message, size_t l
     int rc = merge_options(client, options, &merged);
 
     /* In a raw echo an empty message would have no echo to wait for. */
-    if (rc == 0 && !is_connect && (len > 0 ? !message : client->rule.separator_len == 0))
+    if (rc == 0 && !is_connect &&
+        (len > 0 ? !message : !client->options.protocol && client->rule.separator_len == 0))
         rc = ARB_INVALID;
     if (rc == 0 && client->is_closing)
         rc = ARB_POOL_CLOSED;
@@ -180,6 +183,14 @@ int arb_echo(struct arb_client *client, const void *message, size_t len,
         return rc;
     }
     /* The reply outlives the client: the call is no longer on its list. */
+    if (call->reply) {
+        *ret_reply =
+            (struct arb_reply){.data = call->reply, .len = call->reply_len, .owner = call->reply};
+        call->reply = NULL;
+        call_unref(call);
+        return ARB_OK;
+    }
+    events_fini(&call->events);
     list_remove(&call->all);
     *ret_reply = (struct arb_reply){.data = call->bytes, .len = len, .owner = call};
     return ARB_OK;
@@ -319,19 +330,14 @@ int arb_call_detach(struct arb_call *call, int *ret_fd)
     return ARB_OK;
 }
 
-static const void *bytes_of(const struct arb_call *call, size_t *ret_len)
+const void *arb_call_message(const struct arb_call *call, size_t *ret_len)
 {
     if (ret_len)
         *ret_len = call->len;
     return call->bytes;
 }
 
-const void *arb_call_message(const struct arb_call *call, size_t *ret_len)
-{
-    return bytes_of(call, ret_len);
-}
-
-/* Every received byte was compared with the message, so the message is the reply. */
+/* Of an echo every received byte was compared with the message, so the message is the reply. */
 const void *arb_call_reply(const struct arb_call *call, size_t *ret_len)
 {
     if (call->state != STATE_ENDED || call->status != ARB_OK || call->is_connect) {
@@ -339,7 +345,9 @@ const void *arb_call_reply(const struct arb_call *call, size_t *ret_len)
             *ret_len = 0;
         return NULL;
     }
-    return bytes_of(call, ret_len);
+    if (ret_len)
+        *ret_len = call->reply ? call->reply_len : call->len;
+    return call->reply ? call->reply : call->bytes;
 }
 
 int arb_call_status(const struct arb_call *call)
@@ -398,4 +406,30 @@ void arb_connection_unbind(struct arb_connection *conn, enum arb_event_kind kind
                            arb_event_handler *handler, void *userdata)
 {
     events_unbind(&conn->events, kind, handler, userdata);
+}
+
+/* The same for a call, which may have its connection or its end already. */
+int arb_call_bind(struct arb_call *call, enum arb_event_kind kind, arb_event_handler *handler,
+                  void *userdata)
+{
+    struct arb_event event = {.kind = kind, .client = call->client, .call = call};
+
+    if (kind == ARB_CONNECTION_MADE || kind == ARB_CONNECTION_LOST || kind == ARB_FINISH)
+        return ARB_INVALID;
+    if (handler && kind == ARB_POST_REQUEST && call->state == STATE_ENDED) {
+        event.status = call->status;
+        handler(&event, userdata);
+        return ARB_OK;
+    }
+    if (handler && kind == ARB_PRE_REQUEST && call->state == STATE_ASSIGNED) {
+        event.connection = call->connection;
+        handler(&event, userdata);
+    }
+    return events_bind(&call->events, kind, handler, userdata);
+}
+
+void arb_call_unbind(struct arb_call *call, enum arb_event_kind kind, arb_event_handler *handler,
+                     void *userdata)
+{
+    events_unbind(&call->events, kind, handler, userdata);
 }

@@ -26,6 +26,7 @@ void arb_client_options_init(struct arb_client_options *o)
         .separator = ECHO_SEPARATOR,
         .separator_len = ECHO_SEPARATOR_LEN,
         .max_message = (size_t)16 << 20,
+        .max_reply = (size_t)64 << 20,
     };
 }
 
@@ -35,7 +36,9 @@ static bool options_are_valid(const struct arb_client_options *o)
            o->pipeline <= ARB_PIPELINE_MAX && o->max_calls >= 1 && o->retries <= ARB_RETRIES_MAX &&
            o->timeout_ms >= 0 && !(o->full_response & ~1) &&
            o->separator_len <= ARB_SEPARATOR_MAX && (o->separator || o->separator_len == 0) &&
-           o->max_message <= message_limit;
+           o->max_message <= message_limit && o->max_reply >= 1 && o->max_reply <= message_limit &&
+           (!o->protocol || (o->protocol->size >= sizeof(*o->protocol) && o->protocol->encode &&
+                             o->protocol->decode));
 }
 
 int client_check(const struct arb_client *client, bool blocks)
@@ -141,6 +144,19 @@ void client_add_call(struct arb_client *client, struct arb_call *call, int timeo
 
 /* ---- turns ---- */
 
+/* Once, when nothing is under way any more and nothing can begin. */
+static void finish(struct arb_client *client)
+{
+    const struct arb_event event = {
+        .kind = ARB_FINISH, .status = client->end_status, .client = client};
+
+    if (client->has_finished || client->end_status == 0 || client->n_calls > 0)
+        return;
+    client->has_finished = true;
+    if (!client->is_silent)
+        events_fire(&client->events, &event);
+}
+
 static struct list *take_first(struct list *l)
 {
     struct list *first = l->next;
@@ -212,6 +228,7 @@ static void destroy(struct arb_client *client)
         work(client);
         answer(client);
     }
+    finish(client);
     while ((l = take_first(&client->calls)) != NULL) {
         struct arb_call *call = container_of(l, struct arb_call, all);
 
@@ -225,6 +242,7 @@ static void destroy(struct arb_client *client)
     events_fini(&client->events);
     reactor_fini(&client->reactor);
     free(client->read_buffer);
+    free(client->address_text);
     free(client);
 }
 
@@ -237,6 +255,7 @@ static bool on_turn(struct reactor *r)
         answer(client);
         work(client);
     }
+    finish(client);
     sweep(client);
     client->is_quiet = false;
     if (client->is_dying) {
@@ -278,7 +297,8 @@ static int client_init(struct arb_client *client, const char *address)
     if (rc)
         return rc;
     client->read_buffer = malloc(READ_BYTES);
-    if (!client->read_buffer)
+    client->address_text = strdup(address);
+    if (!client->read_buffer || !client->address_text)
         return ARB_NOMEM;
     list_init(&client->calls);
     list_init(&client->started);
@@ -309,6 +329,7 @@ int arb_client_new(const char *address, const struct arb_client_options *options
     if (rc) {
         reactor_fini(&client->reactor);
         free(client->read_buffer);
+        free(client->address_text);
         free(client);
         return rc;
     }
@@ -353,6 +374,21 @@ int arb_client_resolve(struct arb_client *client)
 void arb_client_count(const struct arb_client *client, struct arb_client_counters *ret)
 {
     pool_counters(client->pool, ret);
+}
+
+struct ev_loop *arb_client_loop(const struct arb_client *client)
+{
+    return client->options.loop;
+}
+
+const char *arb_client_address(const struct arb_client *client)
+{
+    return client->address_text;
+}
+
+int arb_client_full_response(const struct arb_client *client)
+{
+    return client->options.full_response;
 }
 
 unsigned arb_client_calls(const struct arb_client *client)

@@ -32,7 +32,8 @@ struct arb_client {
     struct reactor reactor;
     struct pool *pool; /* owned; its members are connections, its waiters calls */
     struct arb_client_options options; /* what was borrowed in it is not used again */
-    struct frame_rule rule;
+    struct frame_rule rule; /* of Echo: not used with options.protocol */
+    char *address_text; /* owned */
     struct addr address;
     struct addresses addresses;
     int preferred; /* index in addresses: the one that answered last */
@@ -47,6 +48,7 @@ struct arb_client {
     struct events events;
     int end_status; /* how calls end when the pool is closed */
     bool is_closing, is_dying; /* asked for; done at the end of the turn */
+    bool has_finished; /* ARB_FINISH has been fired */
     bool is_silent; /* in a forked child: nobody is called */
     bool is_quiet; /* this turn calls no handlers of calls */
     uint8_t *read_buffer; /* owned, READ_BYTES */
@@ -67,6 +69,9 @@ struct arb_connection {
     int deaf_status; /* sending failed so: nothing more is sent, replies may still come */
     unsigned long long session, processed;
     struct events events;
+    /* With a protocol of the caller's: the beginning of a reply, and where decode goes on. */
+    uint8_t *input; /* owned */
+    size_t input_len, input_capacity, resume;
     char peer[ADDR_TEXT_LEN];
 };
 
@@ -92,15 +97,21 @@ struct arb_call {
     bool wants_cancel, wants_free, wants_drop;
     arb_call_handler *on_done;
     void *userdata;
+    struct events events; /* those bound to this call alone */
     size_t len; /* of the message */
-    size_t total; /* with the separator */
+    const uint8_t *wire; /* within `bytes`: what is sent */
+    size_t total; /* bytes of `wire` */
     size_t sent, received;
-    uint8_t bytes[]; /* the message, and the separator */
+    uint8_t *reply; /* owned; with a protocol of the caller's */
+    size_t reply_len;
+    uint8_t bytes[]; /* the message, and behind it the separator or what encode made of it */
 };
 
 /* call.c */
 
-/* call_new - not under way yet; in no list. Returns 0 or ARB_NOMEM. */
+/* call_new - not under way yet; in no list. Returns 0, ARB_INVALID (encode refuses it) or
+ * ARB_NOMEM.
+ */
 int call_new(struct arb_client *client, const void *message, size_t len, struct arb_call **ret);
 /* call_end - once: the handler is called at the end of the turn */
 void call_end(struct arb_call *call, int status);

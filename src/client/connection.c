@@ -1,7 +1,8 @@
 /*
- * A connection of the client: connects, sends its calls one after the other, and holds each byte
- * that comes against the message that it must be the echo of. So nothing is searched, a wrong byte
- * is known when it comes, and a reply needs no memory beside its message.
+ * A connection of the client: connects, sends its calls one after the other, and takes the replies.
+ * Of an echo each byte that comes is held against the message: nothing is searched, a wrong byte is
+ * known when it comes, and a reply needs no memory. A protocol of the caller's looks for the end of
+ * a reply itself; until it has found it, the bytes are kept here.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -41,6 +42,8 @@ static void fire(struct arb_connection *conn, struct arb_event *event)
         return;
     event->client = conn->client;
     event->connection = conn;
+    if (event->call)
+        events_fire(&event->call->events, event);
     events_fire(&conn->events, event);
     events_fire(&conn->client->events, event);
 }
@@ -140,6 +143,7 @@ void connection_free(struct arb_connection *conn)
 {
     list_remove(&conn->link);
     events_fini(&conn->events);
+    free(conn->input);
     free(conn);
 }
 
@@ -149,7 +153,7 @@ static bool is_quit(const struct arb_call *call)
 {
     const struct frame_rule *r = &call->client->rule;
 
-    return r->quit_len > 0 && call->len == r->quit_len &&
+    return !call->client->options.protocol && r->quit_len > 0 && call->len == r->quit_len &&
            memcmp(call->bytes, r->quit, r->quit_len) == 0;
 }
 
@@ -237,7 +241,8 @@ static ssize_t send_calls(struct arb_connection *conn)
     struct arb_call *call = conn->unsent;
 
     for (; call && msg.msg_iovlen < IOV_N; call = next_call(conn, call))
-        iov[msg.msg_iovlen++] = (struct iovec){call->bytes + call->sent, call->total - call->sent};
+        iov[msg.msg_iovlen++] =
+            (struct iovec){(void *)(uintptr_t)(call->wire + call->sent), call->total - call->sent};
     return sendmsg(conn->fd, &msg, MSG_NOSIGNAL);
 }
 
@@ -291,6 +296,87 @@ static int hold_against(struct arb_connection *conn, const uint8_t *data, size_t
     return 0;
 }
 
+/* One reply at the beginning of @data, or none yet. Returns the outcome of the connection. */
+static int take_reply(struct arb_connection *conn, const uint8_t *data, size_t len,
+                      size_t *ret_used)
+{
+    const struct arb_client_options *o = &conn->client->options;
+    struct arb_decoding d = {.data = data, .len = len, .resume = conn->resume};
+    struct arb_call *call = first_call(conn);
+
+    *ret_used = 0;
+    if (!call || call->sent < call->total)
+        return ARB_UNEXPECTED;
+    *ret_used = o->protocol->decode(o->protocol_data, &d);
+    if (*ret_used > len)
+        return ARB_BAD_REPLY;
+    conn->resume = *ret_used > 0 ? 0 : d.resume;
+    if ((*ret_used > 0 ? *ret_used : len) > o->max_reply)
+        return ARB_REPLY_TOO_LONG;
+    call->received += *ret_used > 0 ? *ret_used : 1; /* it has begun: not to be sent again */
+    if (*ret_used == 0)
+        return 0;
+    if (call->state == STATE_ASSIGNED) {
+        call->reply = malloc(d.reply_len + 1); /* never NULL for an empty one */
+        if (!call->reply)
+            return ARB_NOMEM;
+        if (d.reply_len > 0)
+            memcpy(call->reply, d.reply, d.reply_len);
+        call->reply_len = d.reply_len;
+    }
+    if (*ret_used < len && !next_call(conn, call))
+        pool_retire(conn->client->pool, &conn->member);
+    complete(conn, call);
+    return 0;
+}
+
+/* Keeps @data, which follows what is kept already. Returns 0 or ARB_NOMEM. */
+static int keep_input(struct arb_connection *conn, const uint8_t *data, size_t len)
+{
+    const size_t needed = conn->input_len + len;
+
+    if (needed > conn->input_capacity) {
+        const size_t capacity = MAX(needed, conn->input_capacity * 2);
+        uint8_t *input = realloc(conn->input, capacity);
+
+        if (!input)
+            return ARB_NOMEM;
+        conn->input = input;
+        conn->input_capacity = capacity;
+    }
+    memcpy(conn->input + conn->input_len, data, len);
+    conn->input_len = needed;
+    return 0;
+}
+
+/* As hold_against, with the protocol of the caller's. */
+static int decode_replies(struct arb_connection *conn, const uint8_t *data, size_t len)
+{
+    const bool was_kept = conn->input_len > 0;
+    size_t used = 0, n;
+    int rc = 0;
+
+    if (was_kept && (rc = keep_input(conn, data, len)) != 0)
+        return rc;
+    if (was_kept) {
+        data = conn->input;
+        len = conn->input_len;
+    }
+    while (rc == 0 && used < len && !conn->is_dead) {
+        rc = take_reply(conn, data + used, len - used, &n);
+        if (n == 0)
+            break;
+        used += n;
+    }
+    if (rc != 0 || conn->is_dead)
+        return rc;
+    if (!was_kept)
+        return used < len ? keep_input(conn, data + used, len - used) : 0;
+    conn->input_len = len - used;
+    memmove(conn->input, conn->input + used, conn->input_len);
+    return 0;
+}
+
 /* Wrong bytes end the first call with their status; the other calls end as on a closed connection.
  */
 static void lose_first(struct arb_connection *conn, int status)
@@ -315,9 +401,17 @@ static void on_data(struct arb_connection *conn, size_t len)
     int status;
 
     fire(conn, &event);
-    status = hold_against(conn, conn->client->read_buffer, len);
+    if (conn->client->options.protocol)
+        status = decode_replies(conn, event.data, len);
+    else
+        status = hold_against(conn, event.data, len);
     if (status)
         lose_first(conn, status);
+    if (conn->is_dead)
+        return;
+    event.kind = ARB_DATA_PROCESSED;
+    event.call = first_call(conn);
+    fire(conn, &event);
 }
 
 static void receive(struct arb_connection *conn)

@@ -15,9 +15,13 @@ struct event_binding {
 };
 
 static const char *const names[ARB_EVENTS] = {
-    [ARB_CONNECTION_MADE] = "connection_made", [ARB_CONNECTION_LOST] = "connection_lost",
-    [ARB_PRE_REQUEST] = "pre_request",         [ARB_DATA_RECEIVED] = "data_received",
+    [ARB_CONNECTION_MADE] = "connection_made",
+    [ARB_CONNECTION_LOST] = "connection_lost",
+    [ARB_PRE_REQUEST] = "pre_request",
+    [ARB_DATA_RECEIVED] = "data_received",
     [ARB_POST_REQUEST] = "post_request",
+    [ARB_DATA_PROCESSED] = "data_processed",
+    [ARB_FINISH] = "finish",
 };
 
 const char *arb_event_name(enum arb_event_kind kind)

@@ -30,11 +30,14 @@
     X(ARB_INVALID,      "invalid",      64, "an argument is out of its range")                     \
     X(ARB_BAD_ADDRESS,  "bad_address",  64, "no address: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH") \
     X(ARB_NOMEM,        "nomem",        71, "out of memory")                                       \
+    X(ARB_BAD_REPLY,    "bad_reply",    76, "the server sent what is no reply of its protocol")     \
+    X(ARB_REPLY_TOO_LONG, "reply_too_long", 76, "the reply is longer than the client allows")       \
+    X(ARB_COMMAND_FAILED, "command_failed", 69, "the server has answered with an error")            \
     X(OUTCOME_PENDING,  "pending",      75, "the reply is not complete yet")
 /* clang-format on */
 
 /* Beside those of the library: the reply, or the connection, is not complete yet. */
-enum { OUTCOME_PENDING = ARB_NOMEM + 1, OUTCOMES_N };
+enum { OUTCOME_PENDING = ARB_COMMAND_FAILED + 1, OUTCOMES_N };
 
 /* outcome_exit - the sysexits code of an outcome or -errno */
 int outcome_exit(int outcome);
