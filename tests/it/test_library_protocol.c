@@ -430,7 +430,7 @@ static const char *control_path(struct server *s, char buf[128])
 
 static void control__commands_that_block__result_or_error_as_text(void **state)
 {
-    struct server *s = server_start(*state, NULL);
+    struct server *s = server_start(*state, .conf = NULL);
     struct arb_control *control;
     char path[128], *answer;
 
@@ -452,7 +452,7 @@ static void control__commands_that_block__result_or_error_as_text(void **state)
 
 static void control__commands_on_a_loop__answered_in_order(void **state)
 {
-    struct server *s = server_start(*state, NULL);
+    struct server *s = server_start(*state, .conf = NULL);
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct arb_control_options o;
     struct answers a = {0};
@@ -479,7 +479,7 @@ static void control__commands_on_a_loop__answered_in_order(void **state)
 
 static void control__server_has_ended__refused(void **state)
 {
-    struct server *s = server_start(*state, NULL);
+    struct server *s = server_start(*state, .conf = NULL);
     struct arb_control *control;
     char path[128];
 
@@ -500,7 +500,7 @@ static void on_free_control(struct arb_control *control, int status UNUSED,
 
 static void control__freed_in_a_handler__the_others_cancelled(void **state)
 {
-    struct server *s = server_start(*state, NULL);
+    struct server *s = server_start(*state, .conf = NULL);
     struct arb_control *control;
     const pid_t silent = server_slot_pid(s, 1); /* cannot answer meanwhile */
     struct answers a = {0};
