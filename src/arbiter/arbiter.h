@@ -26,6 +26,7 @@ struct arbiter_options {
     void (*on_serving)(const char *addresses, void *userdata);
     void *userdata; /* borrowed */
     const struct arb_program *program; /* borrowed: what the author has written */
+    const struct config_schema *schema; /* borrowed: the keys of this program */
     /* What is forked into the slots; borrowed. */
     const struct actor_kind *worker;
     const struct arbiter_image *image; /* borrowed */

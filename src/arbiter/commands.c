@@ -38,11 +38,11 @@ static void do_config(struct arbiter *a, struct answer *w, json_t *args)
     const char *key = json_string_value(json_object_get(args, "key"));
     char why[CONFIG_WHY_LEN];
 
-    if (!key || config_find(key) >= 0) {
+    if (!key || config_find(a->live->config->schema, key) >= 0) {
         answer_ok(w, stats_config(a, key));
         return;
     }
-    config_name_explain(key, why, sizeof(why));
+    config_name_explain(a->live->config->schema, key, why, sizeof(why));
     answer_error(w, "bad_argument", why);
 }
 

@@ -94,7 +94,7 @@ static void on_restart_key(const struct config_row *row, const char *old_text, c
     if (row->reload != RELOAD_RESTART)
         return;
     snprintf(why, sizeof(why), "\"%s\" instead of \"%s\" needs a new start", new_text, old_text);
-    config_name_key(found->config, (enum config_key)(row - config_keys), why, sizeof(why));
+    config_name_key(found->config, (int)(row - found->config->schema->rows), why, sizeof(why));
     json_array_append_new(found->reasons, command_text(why));
     found->n++;
 }
@@ -286,8 +286,9 @@ static void on_whole_answer(struct arbiter *a)
     struct reload *r = &a->reload;
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int rc = config_child_result(a->live->config->path, r->data ? r->data : "", r->len, r->status,
-                                 a->options->overrides, a->options->n_overrides, &config, &errors);
+    int rc = config_child_result(a->options->schema, a->live->config->path, r->data ? r->data : "",
+                                 r->len, r->status, a->options->overrides, a->options->n_overrides,
+                                 &config, &errors);
 
     take_result(a, rc, config, &errors);
 }
@@ -297,7 +298,8 @@ static void reload_without_file(struct arbiter *a)
 {
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int rc = config_load(NULL, a->options->overrides, a->options->n_overrides, &config, &errors);
+    int rc = config_load(a->options->schema, NULL, a->options->overrides, a->options->n_overrides,
+                         &config, &errors);
 
     take_result(a, rc, config, &errors);
 }
@@ -350,7 +352,7 @@ static void reload_start(struct arbiter *a)
         return;
     }
     log_info(a->log, "reloading", F_STR("file", a->live->config->path));
-    rc = config_child_start(a->live->config->path, &r->parser, &r->fd);
+    rc = config_child_start(a->options->schema, a->live->config->path, &r->parser, &r->fd);
     if (rc < 0) {
         r->parser = 0;
         r->fd = -1;

@@ -238,14 +238,14 @@ json_t *stats_actors(struct arbiter *a)
     return all;
 }
 
-static json_t *describe_key(const struct config *c, enum config_key key)
+static json_t *describe_key(const struct config *c, int key)
 {
     static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
                                           [ORIGIN_FILE] = "file",
                                           [ORIGIN_COMMAND_LINE] = "command line"};
     const struct config_origin *origin = &c->origin[key];
     char *value = config_get(c, key);
-    json_t *o = json_pack("{s:s,s:o,s:s}", "key", config_keys[key].name, "value",
+    json_t *o = json_pack("{s:s,s:o,s:s}", "key", c->schema->rows[key].name, "value",
                           command_text(value), "origin", origins[origin->kind]);
 
     if (origin->kind == ORIGIN_FILE)
@@ -260,9 +260,9 @@ json_t *stats_config(struct arbiter *a, const char *key)
     json_t *list;
 
     if (key)
-        return describe_key(c, (enum config_key)config_find(key));
+        return describe_key(c, config_find(c->schema, key));
     list = json_array();
-    for (int i = 0; i < CONFIG_KEYS; i++)
-        json_array_append_new(list, describe_key(c, (enum config_key)i));
+    for (int i = 0; i < c->schema->n_keys; i++)
+        json_array_append_new(list, describe_key(c, c->schema->listed[i]));
     return list;
 }

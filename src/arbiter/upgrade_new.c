@@ -224,11 +224,10 @@ static int take_over(struct arbiter *a, const struct upgrade_state *s,
 static int find_overrides(const struct config *c, struct config_override *ret, size_t *ret_n)
 {
     *ret_n = 0;
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < c->schema->n_keys; key++) {
         if (c->origin[key].kind != ORIGIN_COMMAND_LINE)
             continue;
-        ret[*ret_n] =
-            (struct config_override){(enum config_key)key, config_get(c, (enum config_key)key)};
+        ret[*ret_n] = (struct config_override){key, config_get(c, key)};
         if (!ret[(*ret_n)++].text)
             return -ENOMEM;
     }
@@ -264,7 +263,7 @@ static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
 int arbiter_inherit(const struct arbiter_inherited *inherited, struct log *log,
                     const struct arbiter_options *given)
 {
-    struct config_override overrides[CONFIG_KEYS];
+    struct config_override overrides[CONFIG_KEYS_MAX];
     struct arbiter_options options = *given;
     const struct upgrade_exec back =
         way_back(inherited, given, "the new program hangs before it can go on");

@@ -376,7 +376,7 @@ static int unpack_config(struct reader *r, const struct other *o)
     struct config_errors errors = {.n = 0};
     int rc;
 
-    r->config = config_new();
+    r->config = config_new(r->a->options->schema);
     if (!r->config)
         return -ENOMEM;
     assert(o->config_path); /* it is one of the members */

@@ -14,7 +14,7 @@ static int serve_echo(const struct actor_boot *boot)
     const struct config *c = boot->config;
     struct frame_rule rule;
 
-    if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
+    if (echo_rule_init(&rule, c->separator.data, c->separator.len, c->max_message) < 0)
         return EX_SOFTWARE;
     return worker_main(boot, (struct protocol_binding){&echo_server_protocol, &rule,
                                                        echo_rule_fingerprint(&rule)});

@@ -23,17 +23,29 @@
      0 * sizeof(&((struct config *)NULL)->field == (__typeof__(c_type) *)NULL))
 
 #define COUNT(field)    .type = &config_type_count, .offset = FIELD(field, unsigned)
-#define DURATION(field) .type = &config_type_duration, .offset = FIELD(field, uint64_t), .unit = "s"
-#define SIZE(field)     .type = &config_type_size, .offset = FIELD(field, uint64_t), .unit = "bytes"
+#define DURATION(field) .type = &config_type_duration, .offset = FIELD(field, uint64_t)
+#define SIZE(field)     .type = &config_type_size, .offset = FIELD(field, uint64_t)
 #define BOOLEAN(field)  .type = &config_type_boolean, .offset = FIELD(field, bool)
 #define PATH(field)     .type = &config_type_path, .offset = FIELD(field, char[CONFIG_PATH_MAX])
-#define LOG_FILE(field) .type = &config_type_log_file, .offset = FIELD(field, char[CONFIG_PATH_MAX])
-#define CONTROL(field)  .type = &config_type_control, .offset = FIELD(field, char[CONFIG_PATH_MAX])
-#define LEVEL(field)    .type = &config_type_level, .offset = FIELD(field, enum log_level)
-#define FORMAT(field)   .type = &config_type_format, .offset = FIELD(field, enum log_format)
-#define BYTES(field)    .type = &config_type_bytes, .offset = offsetof(struct config, field)
-#define CPUS(field)     .type = &config_type_cpus, .offset = FIELD(field, enum config_affinity)
-#define BIND(field)     .type = &config_type_bind, .offset = offsetof(struct config, field)
+#define LOG_FILE(field)                                                                            \
+    .type = &config_type_place, .choices = log_places, .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define CONTROL(field)                                                                             \
+    .type = &config_type_control, .choices = control_places,                                       \
+    .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define LEVEL(field)                                                                               \
+    .type = &config_type_choice, .choices = levels, .offset = FIELD(field, enum log_level)
+#define FORMAT(field)                                                                              \
+    .type = &config_type_choice, .choices = formats, .offset = FIELD(field, enum log_format)
+#define BYTES(field) .type = &config_type_bytes, .offset = FIELD(field, struct arb_bytes)
+#define CPUS(field)                                                                                \
+    .type = &config_type_cpus, .choices = affinities, .offset = FIELD(field, enum config_affinity)
+#define BIND(field) .type = &config_type_bind, .offset = offsetof(struct config, field)
+
+static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
+static const char *const log_places[] = {"syslog", NULL};
+static const char *const control_places[] = {"auto", NULL};
+static const char *const affinities[] = {"off", "auto", NULL};
+static const char *const formats[] = {"text", "json", NULL};
 
 enum { DAY_MS = 86400000, BUFFERED_PER_MESSAGE = 4 };
 
@@ -42,7 +54,6 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_WORKERS] = {
         .name = "arbiter.workers", COUNT(workers), .min = 0, .max = 1024,
         .reload = RELOAD_ARBITER, .initial = "0",
-        .allowed = "a whole number from 0 to 1024",
         .help = "worker processes; 0 = one for each CPU that the server may use" },
     [CONFIG_CPU_AFFINITY] = {
         .name = "arbiter.cpu_affinity", CPUS(cpu_affinity),
@@ -52,27 +63,22 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_BOOT_TIMEOUT] = {
         .name = "arbiter.boot_timeout", DURATION(boot_timeout_ms), .min = 100, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "10",
-        .allowed = "seconds from 0.1 to 86400",
         .help = "time that a new worker has to become ready" },
     [CONFIG_EXIT_TIMEOUT] = {
         .name = "arbiter.exit_timeout", DURATION(exit_timeout_ms), .min = 0, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "30",
-        .allowed = "seconds from 0 to 86400",
         .help = "time to drain before what is left is cut" },
     [CONFIG_MAX_REQUESTS] = {
         .name = "arbiter.max_requests", COUNT(max_requests), .min = 0, .max = 4294967295,
         .reload = RELOAD_WORKERS, .initial = "0",
-        .allowed = "a whole number from 0 to 4294967295",
         .help = "messages after which a worker is replaced, give or take a third; 0 = never" },
     [CONFIG_MAX_MEMORY] = {
         .name = "arbiter.max_memory", SIZE(max_memory), .min = 0, .max = 1ull << 40,
         .reload = RELOAD_WORKERS, .initial = "0",
-        .allowed = "a size in quotes from \"0\" to \"1024GiB\"",
         .help = "resident size at which a worker is replaced; \"0\" = never" },
     [CONFIG_TIMEOUT] = {
         .name = "arbiter.timeout", DURATION(timeout_ms), .min = 500, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "30",
-        .allowed = "seconds from 0.5 to 86400",
         .help = "time without a heartbeat before a worker is aborted and replaced" },
     [CONFIG_CONTROL] = {
         .name = "arbiter.control", CONTROL(control),
@@ -87,7 +93,6 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_DAEMON] = {
         .name = "arbiter.daemon", BOOLEAN(is_daemon),
         .reload = RELOAD_RESTART, .initial = "false",
-        .allowed = "true or false",
         .help = "detach from the terminal once every worker is ready" },
     [CONFIG_BIND] = {
         .name = "server.bind", BIND(bind),
@@ -98,47 +103,38 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_BACKLOG] = {
         .name = "server.backlog", COUNT(backlog), .min = 1, .max = 65535,
         .reload = RELOAD_WORKERS, .initial = "2048",
-        .allowed = "a whole number from 1 to 65535",
         .help = "accept queue of each address" },
     [CONFIG_KEEP_ALIVE] = {
         .name = "server.keep_alive", DURATION(keep_alive_ms), .min = 0, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "0",
-        .allowed = "seconds from 0 to 86400",
         .help = "time that an idle connection is kept; 0 = for ever" },
     [CONFIG_MESSAGE_TIMEOUT] = {
         .name = "server.message_timeout", DURATION(message_timeout_ms), .min = 10, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "30",
-        .allowed = "seconds from 0.01 to 86400",
         .help = "time from a message's first byte to its separator" },
     [CONFIG_WRITE_TIMEOUT] = {
         .name = "server.write_timeout", DURATION(write_timeout_ms), .min = 10, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "30",
-        .allowed = "seconds from 0.01 to 86400",
         .help = "time that a reply may make no progress" },
     [CONFIG_MAX_MESSAGE] = {
         .name = "server.max_message", SIZE(max_message), .min = 1, .max = UINT64_C(1) << 30,
         .reload = RELOAD_WORKERS, .initial = "16MiB",
-        .allowed = "a size in quotes from \"1\" to \"1GiB\", such as \"64KiB\"",
         .help = "longest message, without its separator" },
     [CONFIG_MAX_BUFFERED] = {
         .name = "server.max_buffered", SIZE(max_buffered), .min = 1 << 20, .max = UINT64_C(1) << 40,
         .reload = RELOAD_WORKERS, .initial = "256MiB",
-        .allowed = "a size in quotes from \"1MiB\" to \"1024GiB\", such as \"16MiB\"",
         .help = "unfinished input and unsent output of all connections of one worker" },
     [CONFIG_MAX_CONNECTIONS] = {
         .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,
         .reload = RELOAD_WORKERS, .initial = "0",
-        .allowed = "a whole number from 0 to 1000000",
         .help = "connections of one worker; 0 = what RLIMIT_NOFILE allows" },
     [CONFIG_SEPARATOR] = {
-        .name = "server.separator", BYTES(separator),
+        .name = "server.separator", BYTES(separator), .max = CONFIG_SEPARATOR_MAX,
         .reload = RELOAD_WORKERS, .initial = "\\r\\n\\r\\n",
-        .allowed = "a string of at most 16 bytes",
         .help = "what ends a message; \"\" = no messages, every byte is echoed as it comes" },
     [CONFIG_LOG_LEVEL] = {
         .name = "log.level", LEVEL(log_level),
         .reload = RELOAD_ARBITER, .initial = "info",
-        .allowed = "\"debug\", \"info\", \"warning\" or \"error\"",
         .help = "least severity that is logged" },
     [CONFIG_LOG_FILE] = {
         .name = "log.file", LOG_FILE(log_file),
@@ -148,38 +144,54 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_LOG_FORMAT] = {
         .name = "log.format", FORMAT(log_format),
         .reload = RELOAD_ARBITER, .initial = "text",
-        .allowed = "\"text\" or \"json\"",
         .help = "KEY=VALUE text, or a JSON object per line" },
     [CONFIG_CRASH_PAYLOAD] = {
         .name = "log.crash_payload", BOOLEAN(has_crash_payload),
         .reload = RELOAD_WORKERS, .initial = "false",
-        .allowed = "true or false",
         .help = "keep up to 256 bytes of the message that a worker crashed on" },
 };
 /* clang-format on */
 
-int config_find(const char *name)
+/* Returns 0, -EINVAL (see @why) or -ENOMEM; @c is of zeros, and may be half filled. */
+static int set_defaults(struct config *c, char *why, size_t why_size)
 {
-    for (int key = 0; key < CONFIG_KEYS; key++)
-        if (strcmp(config_keys[key].name, name) == 0)
-            return key;
-    return NOT_A_KEY;
+    const struct config_schema *s = c->schema;
+    int r = 0;
+
+    for (size_t i = 0; i < s->n_protocols; i++) {
+        c->own[i] = calloc(1, s->protocols[i]->conf_size);
+        if (!c->own[i] && s->protocols[i]->conf_size)
+            return -ENOMEM;
+    }
+    for (int key = 0; r == 0 && key < s->n_keys; key++)
+        r = config_set(c, key, s->rows[key].initial, (struct config_origin){ORIGIN_DEFAULT, 0}, why,
+                       why_size);
+    return r;
 }
 
-struct config *config_new(void)
+int config_try_new(const struct config_schema *schema, struct config **ret, char *why,
+                   size_t why_size)
 {
     struct config *c = calloc(1, sizeof(*c));
+    int r;
 
-    for (int key = 0; c && key < CONFIG_KEYS; key++) {
-        struct config_origin origin = {ORIGIN_DEFAULT, 0};
-        int r = config_set(c, (enum config_key)key, config_keys[key].initial, origin, NULL, 0);
+    if (!c)
+        return -ENOMEM;
+    c->schema = schema;
+    r = set_defaults(c, why, why_size);
+    if (r == 0)
+        *ret = c;
+    else
+        config_free(c);
+    return r;
+}
 
-        assert(r == 0 || r == -ENOMEM);
-        if (r < 0) {
-            config_free(c);
-            c = NULL;
-        }
-    }
+struct config *config_new(const struct config_schema *schema)
+{
+    struct config *c = NULL;
+    int r = config_try_new(schema, &c, NULL, 0);
+
+    assert(r == 0 || r == -ENOMEM);
     return c;
 }
 
@@ -189,30 +201,39 @@ void config_free(struct config *c)
         return;
     for (size_t i = 0; i < c->n_bind; i++)
         free(c->bind[i]);
+    for (size_t i = 0; i < c->schema->n_protocols; i++)
+        free(c->own[i]);
     free(c);
 }
 
 struct config *config_copy(const struct config *c)
 {
     struct config *copy = malloc(sizeof(*copy));
+    bool is_whole = true;
 
     if (!copy)
         return NULL;
     *copy = *c;
-    for (copy->n_bind = 0; copy->n_bind < c->n_bind; copy->n_bind++) {
-        copy->bind[copy->n_bind] = strdup(c->bind[copy->n_bind]);
-        if (!copy->bind[copy->n_bind]) {
-            config_free(copy);
-            return NULL;
-        }
+    for (size_t i = 0; i < c->n_bind; i++)
+        is_whole &= (copy->bind[i] = strdup(c->bind[i])) != NULL;
+    for (size_t i = 0; i < c->schema->n_protocols; i++) {
+        const size_t size = c->schema->protocols[i]->conf_size;
+
+        copy->own[i] = size ? malloc(size) : NULL;
+        if (copy->own[i])
+            memcpy(copy->own[i], c->own[i], size);
+        is_whole &= copy->own[i] || size == 0;
     }
-    return copy;
+    if (is_whole)
+        return copy;
+    config_free(copy);
+    return NULL;
 }
 
-int config_set(struct config *c, enum config_key key, const char *text, struct config_origin origin,
-               char *why, size_t why_size)
+int config_set(struct config *c, int key, const char *text, struct config_origin origin, char *why,
+               size_t why_size)
 {
-    const struct config_row *row = &config_keys[key];
+    const struct config_row *row = &c->schema->rows[key];
     char problem[CONFIG_WHY_LEN / 2] = "";
     int r = row->type->set(c, row, text, problem, sizeof(problem));
 
@@ -223,12 +244,12 @@ int config_set(struct config *c, enum config_key key, const char *text, struct c
     return r;
 }
 
-char *config_get(const struct config *c, enum config_key key)
+char *config_get(const struct config *c, int key)
 {
-    return config_keys[key].type->get(c, &config_keys[key]);
+    return c->schema->rows[key].type->get(c, &c->schema->rows[key]);
 }
 
-const char *config_where(const struct config *c, enum config_key key, char *buf)
+const char *config_where(const struct config *c, int key, char *buf)
 {
     const struct config_origin *o = &c->origin[key];
 
@@ -239,21 +260,21 @@ const char *config_where(const struct config *c, enum config_key key, char *buf)
     return buf;
 }
 
-void config_name_key(const struct config *c, enum config_key key, char *why, size_t why_size)
+void config_name_key(const struct config *c, int key, char *why, size_t why_size)
 {
     char where[CONFIG_WHERE_LEN], reason[CONFIG_WHY_LEN];
 
     snprintf(reason, sizeof(reason), "%s", why);
     if (c->origin[key].kind == ORIGIN_FILE)
-        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where), config_keys[key].name,
-                 reason);
+        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where),
+                 c->schema->rows[key].name, reason);
     else
-        snprintf(why, why_size, "%s%s: %s", config_keys[key].name,
+        snprintf(why, why_size, "%s%s: %s", c->schema->rows[key].name,
                  key == CONFIG_BIND ? " (-b)" : "", reason);
 }
 
 /* Of two keys that contradict each other, the one that somebody wrote. */
-static enum config_key written(const struct config *c, enum config_key a, enum config_key b)
+static int written(const struct config *c, int a, int b)
 {
     return c->origin[a].kind == ORIGIN_DEFAULT ? b : a;
 }
@@ -264,7 +285,7 @@ static enum config_key written(const struct config *c, enum config_key a, enum c
  */
 static int check_sizes(const struct config *c, char *why, size_t why_size)
 {
-    enum config_key key = written(c, CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED);
+    int key = written(c, CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED);
     char where[CONFIG_WHERE_LEN], message[NUM_SIZE_LEN], buffered[NUM_SIZE_LEN];
 
     if (c->max_message <= c->max_buffered / BUFFERED_PER_MESSAGE)
@@ -274,17 +295,17 @@ static int check_sizes(const struct config *c, char *why, size_t why_size)
     snprintf(why, why_size,
              "%s: %s: messages of \"%s\" are too large for buffers of \"%s\", allowed: a "
              "server.max_buffered of at least four times server.max_message",
-             config_where(c, key, where), config_keys[key].name, message, buffered);
+             config_where(c, key, where), c->schema->rows[key].name, message, buffered);
     return -EINVAL;
 }
 
 /* A file or socket that a key makes. */
 struct made {
-    enum config_key key;
+    int key;
     const char *path;
 };
 
-static size_t add_made(struct made *made, size_t n, enum config_key key, const char *path)
+static size_t add_made(struct made *made, size_t n, int key, const char *path)
 {
     if (path[0] == '/')
         made[n++] = (struct made){key, path};
@@ -317,8 +338,8 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
                 continue;
             snprintf(why, why_size,
                      "%s: %s: \"%s\" is what %s has, allowed: a path of its own for each",
-                     config_where(c, made[k].key, where), config_keys[made[k].key].name,
-                     made[k].path, config_keys[made[i + j - k].key].name);
+                     config_where(c, made[k].key, where), c->schema->rows[made[k].key].name,
+                     made[k].path, c->schema->rows[made[i + j - k].key].name);
             return -EINVAL;
         }
     }
@@ -384,75 +405,4 @@ int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot)
     if (c->cpu_affinity == AFFINITY_OFF)
         return -1;
     return cpus_nth(c->cpu_affinity == AFFINITY_LIST ? &c->cpus : allowed, slot - 1);
-}
-
-/* ---- names ---- */
-
-size_t config_name_group_len(int key)
-{
-    return (size_t)(strchr(config_keys[key].name, '.') - config_keys[key].name);
-}
-
-const char *config_name_short(int key)
-{
-    return config_keys[key].name + config_name_group_len(key) + 1;
-}
-
-int config_name_find_group(const char *name, size_t len)
-{
-    for (int key = 0; key < CONFIG_KEYS; key++)
-        if (config_name_group_len(key) == len && memcmp(config_keys[key].name, name, len) == 0)
-            return key;
-    return NOT_A_KEY;
-}
-
-int config_name_group(int key)
-{
-    return config_name_find_group(config_keys[key].name, config_name_group_len(key));
-}
-
-int config_name_find(int group, const char *name, size_t len)
-{
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        const char *own = config_name_short(key);
-
-        if ((group == NOT_A_KEY || config_name_group(key) == group) && strlen(own) == len &&
-            memcmp(own, name, len) == 0)
-            return key;
-    }
-    return NOT_A_KEY;
-}
-
-const char *config_name_list(int group, char *buf, size_t size)
-{
-    size_t n = 0;
-
-    buf[0] = '\0';
-    for (int key = 0; key < CONFIG_KEYS && n < size; key++) {
-        const char *comma = n ? ", " : "";
-
-        if (group == NOT_A_KEY && config_name_group(key) == key)
-            n += (size_t)snprintf(buf + n, size - n, "%s%.*s", comma,
-                                  (int)config_name_group_len(key), config_keys[key].name);
-        else if (group != NOT_A_KEY && config_name_group(key) == group)
-            n += (size_t)snprintf(buf + n, size - n, "%s%s", comma, config_name_short(key));
-    }
-    return buf;
-}
-
-void config_name_explain(const char *name, char *why, size_t why_size)
-{
-    const char *dot = strchr(name, '.'), *own = dot ? dot + 1 : name;
-    int group = dot ? config_name_find_group(name, (size_t)(dot - name)) : NOT_A_KEY;
-    int near = config_name_find(NOT_A_KEY, own, strlen(own));
-    char list[512];
-
-    if (near != NOT_A_KEY)
-        snprintf(why, why_size, "there is no key '%.64s': write %s", name, config_keys[near].name);
-    else if (group != NOT_A_KEY)
-        snprintf(why, why_size, "there is no key '%.64s': %.*s has %s", name, (int)(dot - name),
-                 name, config_name_list(group, list, sizeof(list)));
-    else
-        snprintf(why, why_size, "there is no key '%.64s': the groups are %s", name,
-                 config_name_list(NOT_A_KEY, list, sizeof(list)));
 }

@@ -90,7 +90,8 @@ static char *encode_answer(json_t *values, const struct config_errors *errors, b
 
 /* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
  */
-__attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t parent)
+__attribute__((noreturn)) static void child_main(const struct config_schema *schema,
+                                                 const char *path, int fd, pid_t parent)
 {
     struct config_errors errors = {.n = 0};
     json_t *values;
@@ -107,7 +108,7 @@ __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t
     /* libconfig's scanner prints before it exits, and exit() flushes what the parent had not. */
     fds_null_stdio();
     values = json_array();
-    r = values ? config_file_read(path, values, &errors) : -ENOMEM;
+    r = values ? config_file_read(schema, path, values, &errors) : -ENOMEM;
     if (r == -ENOMEM || !(answer = encode_answer(values, &errors, r == CONFIG_FILE_UNCLEAR)))
         _exit(EXIT_NO_MEMORY);
     _exit(fds_write_all(fd, answer, strlen(answer)) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);
@@ -115,7 +116,8 @@ __attribute__((noreturn)) static void child_main(const char *path, int fd, pid_t
 
 /* ---- in the parent ---- */
 
-int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd)
+int config_child_start(const struct config_schema *schema, const char *path, pid_t *ret_pid,
+                       int *ret_fd)
 {
     pid_t parent = getpid(), pid;
     sigset_t mask;
@@ -129,7 +131,7 @@ int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd)
     if (r == 0 && pid < 0)
         r = -errno;
     if (pid == 0)
-        child_main(path, fd[1], parent);
+        child_main(schema, path, fd[1], parent);
     signals_restore(&mask);
     fds_close(&fd[1]);
     if (r < 0) {
@@ -208,7 +210,7 @@ static int decode_answer(const char *data, size_t len, const char *path, struct 
         r = decode_error(json_array_get(list, i), errors);
     if (r == 0)
         r = config_decode(c, values, path, errors);
-    for (int key = 0; r == 0 && key < CONFIG_KEYS; key++)
+    for (int key = 0; r == 0 && key < c->schema->n_keys; key++)
         if (c->origin[key].kind == ORIGIN_COMMAND_LINE)
             r = -EBADMSG; /* a file has lines */
     if (r == 0)
@@ -253,11 +255,11 @@ static const char *explain_end(int status, char *buf, size_t size)
     return buf;
 }
 
-int config_child_result(const char *path, const char *data, size_t len, int status,
-                        const struct config_override *overrides, size_t n_overrides,
-                        struct config **ret, struct config_errors *errors)
+int config_child_result(const struct config_schema *schema, const char *path, const char *data,
+                        size_t len, int status, const struct config_override *overrides,
+                        size_t n_overrides, struct config **ret, struct config_errors *errors)
 {
-    struct config *c = config_new();
+    struct config *c = config_new(schema);
     char end[128];
     int r = c ? config_path_absolute(path, c->path, sizeof(c->path)) : -ENOMEM;
 
@@ -307,7 +309,8 @@ static int read_answer(int fd, uint64_t deadline_ms, char *data, size_t size, si
     }
 }
 
-static int load_file(const char *path, const struct config_override *overrides, size_t n_overrides,
+static int load_file(const struct config_schema *schema, const char *path,
+                     const struct config_override *overrides, size_t n_overrides,
                      unsigned timeout_ms, struct config **ret, struct config_errors *errors)
 {
     uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
@@ -316,7 +319,7 @@ static int load_file(const char *path, const struct config_override *overrides, 
     int fd = -1, status = SIGKILL, r;
     pid_t pid;
 
-    r = data ? config_child_start(path, &pid, &fd) : -ENOMEM;
+    r = data ? config_child_start(schema, path, &pid, &fd) : -ENOMEM;
     if (r < 0) {
         free(data);
         return r;
@@ -326,7 +329,8 @@ static int load_file(const char *path, const struct config_override *overrides, 
     if (r < 0 || !reap_by(pid, deadline_ms, &status))
         reap_killed(pid, &status);
     if (r == 0) {
-        r = config_child_result(path, data, len, status, overrides, n_overrides, ret, errors);
+        r = config_child_result(schema, path, data, len, status, overrides, n_overrides, ret,
+                                errors);
     } else if (r == -ETIMEDOUT) {
         config_errors_add(errors, path, 0, "the parser failed: it took longer than %g s",
                           timeout_ms / 1e3);
@@ -340,16 +344,16 @@ static int load_file(const char *path, const struct config_override *overrides, 
     return r;
 }
 
-int config_load_within(const char *path, const struct config_override *overrides,
-                       size_t n_overrides, unsigned timeout_ms, struct config **ret,
-                       struct config_errors *errors)
+int config_load_within(const struct config_schema *schema, const char *path,
+                       const struct config_override *overrides, size_t n_overrides,
+                       unsigned timeout_ms, struct config **ret, struct config_errors *errors)
 {
     struct config *c;
     int r;
 
     if (path && *path)
-        return load_file(path, overrides, n_overrides, timeout_ms, ret, errors);
-    c = config_new();
+        return load_file(schema, path, overrides, n_overrides, timeout_ms, ret, errors);
+    c = config_new(schema);
     r = c ? finish(c, "command line", overrides, n_overrides, errors) : -ENOMEM;
     if (r < 0) {
         config_free(c);
@@ -359,8 +363,10 @@ int config_load_within(const char *path, const struct config_override *overrides
     return 0;
 }
 
-int config_load(const char *path, const struct config_override *overrides, size_t n_overrides,
-                struct config **ret, struct config_errors *errors)
+int config_load(const struct config_schema *schema, const char *path,
+                const struct config_override *overrides, size_t n_overrides, struct config **ret,
+                struct config_errors *errors)
 {
-    return config_load_within(path, overrides, n_overrides, CONFIG_PARSE_TIMEOUT_MS, ret, errors);
+    return config_load_within(schema, path, overrides, n_overrides, CONFIG_PARSE_TIMEOUT_MS, ret,
+                              errors);
 }

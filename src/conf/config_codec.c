@@ -9,10 +9,10 @@
 #include <string.h>
 #include "base/json_text.h"
 
-int config_encode_value(json_t *values, enum config_key key, unsigned line, const char *text)
+int config_encode_value(json_t *values, const char *name, unsigned line, const char *text)
 {
-    json_t *value = json_pack("{s:s,s:I,s:o}", "key", config_keys[key].name, "line",
-                              (json_int_t)line, "text", json_text(text));
+    json_t *value =
+        json_pack("{s:s,s:I,s:o}", "key", name, "line", (json_int_t)line, "text", json_text(text));
 
     return json_array_append_new(values, value) < 0 ? -ENOMEM : 0;
 }
@@ -21,12 +21,13 @@ json_t *config_encode(const struct config *c)
 {
     json_t *values = json_array();
 
-    for (int key = 0; values && key < CONFIG_KEYS; key++) {
+    for (int key = 0; values && key < c->schema->n_keys; key++) {
         const struct config_origin *origin = &c->origin[key];
-        char *text = origin->kind == ORIGIN_DEFAULT ? NULL : config_get(c, (enum config_key)key);
+        char *text = origin->kind == ORIGIN_DEFAULT ? NULL : config_get(c, key);
 
         if (origin->kind != ORIGIN_DEFAULT &&
-            (!text || config_encode_value(values, (enum config_key)key, origin->line, text) < 0)) {
+            (!text ||
+             config_encode_value(values, c->schema->rows[key].name, origin->line, text) < 0)) {
             json_decref(values);
             values = NULL;
         }
@@ -49,7 +50,7 @@ static int decode_value(struct config *c, const json_t *value, const char *path,
                     "text", &content) < 0 ||
         line < 0 || line > UINT32_MAX)
         return -EBADMSG;
-    key = config_find(name);
+    key = config_find(c->schema, name);
     if (key >= 0 && c->origin[key].kind != ORIGIN_DEFAULT)
         return -EBADMSG;
     r = json_text_read(content, &text);
@@ -58,7 +59,7 @@ static int decode_value(struct config *c, const json_t *value, const char *path,
     if (line)
         origin = (struct config_origin){ORIGIN_FILE, (unsigned)line};
     if (key >= 0) {
-        r = config_set(c, (enum config_key)key, text, origin, why, sizeof(why));
+        r = config_set(c, key, text, origin, why, sizeof(why));
     } else {
         snprintf(why, sizeof(why), "%.64s: this version has no such key", name);
         r = -EINVAL;

@@ -10,14 +10,15 @@
 #include "conf/config.h"
 #include "conf/config_errors.h"
 
-enum { CONFIG_VALUE_MAX = 8192 }; /* bytes; no value that is allowed has as many */
+enum { CONFIG_VALUE_MAX = 16384 }; /* bytes; no value that is allowed has as many */
 
 /*
  * config_encode_value - append one
+ * @name  of the key
  * @line  of the file; 0 = from the command line
  * Returns 0 or -ENOMEM.
  */
-int config_encode_value(json_t *values, enum config_key key, unsigned line, const char *text);
+int config_encode_value(json_t *values, const char *name, unsigned line, const char *text);
 
 /* config_encode - all of @c that are no defaults. Returns a new reference, or NULL without memory.
  */

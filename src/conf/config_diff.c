@@ -12,17 +12,19 @@
 int config_diff(const struct config *old, const struct config *new, config_on_change *on_change,
                 void *userdata)
 {
+    const struct config_schema *s = old->schema;
     int n = 0;
 
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        char *old_text = config_get(old, (enum config_key)key);
-        char *new_text = config_get(new, (enum config_key)key);
+    for (int i = 0; i < s->n_keys; i++) {
+        const int key = s->listed[i];
+        char *old_text = config_get(old, key);
+        char *new_text = config_get(new, key);
         bool is_ok = old_text && new_text;
 
         if (is_ok && strcmp(old_text, new_text) != 0) {
             n++;
             if (on_change)
-                on_change(&config_keys[key], old_text, new_text, userdata);
+                on_change(&s->rows[key], old_text, new_text, userdata);
         }
         free(old_text);
         free(new_text);
@@ -35,8 +37,8 @@ int config_diff(const struct config *old, const struct config *new, config_on_ch
 /* Does the file have a key of the group whose first key this is? */
 static bool has_group(const struct config *c, int first)
 {
-    for (int key = first; key < CONFIG_KEYS; key++)
-        if (c->origin[key].kind == ORIGIN_FILE && config_name_group(key) == first)
+    for (int key = first; key < c->schema->n_keys; key++)
+        if (c->origin[key].kind == ORIGIN_FILE && c->schema->rows[key].group == first)
             return true;
     return false;
 }
@@ -45,12 +47,10 @@ bool config_has_lost_all(const struct config *old, const struct config *new)
 {
     bool had_any = false;
 
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        const int group = config_name_group(key);
-
-        if (group == key && has_group(old, group)) {
+    for (int key = 0; key < old->schema->n_keys; key++) {
+        if (old->schema->rows[key].group == key && has_group(old, key)) {
             had_any = true;
-            if (has_group(new, group))
+            if (has_group(new, key))
                 return false;
         }
     }
@@ -107,7 +107,7 @@ static void print_value(FILE *out, enum config_syntax syntax, const char *text)
 }
 
 /* The origin as a comment: a path may hold anything, a newline too. */
-static void print_origin(FILE *out, const struct config *c, enum config_key key)
+static void print_origin(FILE *out, const struct config *c, int key)
 {
     char where[CONFIG_WHERE_LEN];
 
@@ -119,18 +119,18 @@ static void print_origin(FILE *out, const struct config *c, enum config_key key)
 
 int config_dump(const struct config *c, FILE *out)
 {
-    for (int key = 0; key < CONFIG_KEYS; key++) {
-        const char *name = config_keys[key].name;
-        size_t len = config_name_group_len(key);
-        char *text = config_get(c, (enum config_key)key);
+    for (int i = 0; i < c->schema->n_keys; i++) {
+        const int key = c->schema->listed[i];
+        const struct config_row *row = &c->schema->rows[key];
+        char *text = config_get(c, key);
 
         if (!text)
             return -ENOMEM;
-        if (config_name_find_group(name, len) == key)
-            fprintf(out, "%s%.*s = {\n", key ? "};\n" : "", (int)len, name);
-        fprintf(out, "    %s = ", config_name_short(key));
-        print_value(out, config_keys[key].type->syntax, text);
-        print_origin(out, c, (enum config_key)key);
+        if (row->group == key)
+            fprintf(out, "%s%.*s = {\n", key ? "};\n" : "", (int)row->group_len, row->name);
+        fprintf(out, "    %s = ", config_name_short(row));
+        print_value(out, row->type->syntax, text);
+        print_origin(out, c, key);
         free(text);
     }
     fputs("};\n", out);

@@ -8,7 +8,8 @@
 #include "conf/config.h"
 
 /*
- * config_diff - call @on_change for each key whose value differs, in table order; it may be NULL
+ * config_diff - call @on_change for each key whose value differs, in the order of listings; it may
+ * be NULL. Both have the same schema.
  * @old_text,@new_text  canonical, borrowed for the call
  * Returns the number of changed keys, or -ENOMEM.
  */

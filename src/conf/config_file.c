@@ -21,6 +21,7 @@
 #include "conf/config_type.h"
 
 struct reader {
+    const struct config_schema *schema;
     const char *path;
     json_t *values; /* borrowed */
     struct config_errors *errors;
@@ -116,9 +117,9 @@ static const char *kind_name(const struct config_row *row, const config_setting_
     }
 }
 
-static char *refuse_type(struct reader *r, enum config_key key, const config_setting_t *setting)
+static char *refuse_type(struct reader *r, int key, const config_setting_t *setting)
 {
-    const struct config_row *row = &config_keys[key];
+    const struct config_row *row = &r->schema->rows[key];
     const char *string = config_setting_get_string(setting);
     const char *number = r->text.key[key].number;
     char shown[CONFIG_SHOW_LEN];
@@ -138,7 +139,7 @@ static char *refuse_type(struct reader *r, enum config_key key, const config_set
 }
 
 /* The number as it was written: what libconfig made of it may be wrapped, rounded or infinite. */
-static char *read_number(struct reader *r, enum config_key key, const config_setting_t *setting)
+static char *read_number(struct reader *r, int key, const config_setting_t *setting)
 {
     if (!config_setting_is_number(setting))
         return refuse_type(r, key, setting);
@@ -158,7 +159,7 @@ static char *read_bytes(const char *string)
 }
 
 /* An element with a newline would count as two in the canonical text. */
-static char *read_strings(struct reader *r, enum config_key key, const config_setting_t *setting)
+static char *read_strings(struct reader *r, int key, const config_setting_t *setting)
 {
     int n = config_setting_is_aggregate(setting) ? config_setting_length(setting) : 1;
     char *text = NULL;
@@ -184,11 +185,11 @@ static char *read_strings(struct reader *r, enum config_key key, const config_se
 
 /* The canonical text, owned by the caller; NULL when refused (an error is noted) or out of memory.
  */
-static char *read_value(struct reader *r, enum config_key key, const config_setting_t *setting)
+static char *read_value(struct reader *r, int key, const config_setting_t *setting)
 {
     const char *string = config_setting_get_string(setting);
 
-    switch (config_keys[key].type->syntax) {
+    switch (r->schema->rows[key].type->syntax) {
     case SYNTAX_NUMBER:
         return read_number(r, key, setting);
     case SYNTAX_BOOLEAN:
@@ -207,26 +208,27 @@ static char *read_value(struct reader *r, enum config_key key, const config_sett
 
 static int read_setting(struct reader *r, const char *group, const config_setting_t *setting)
 {
-    char name[64], shown[CONFIG_SHOW_LEN], *text;
+    char name[2 * CONFIG_NAME_MAX], shown[CONFIG_SHOW_LEN], *text;
     size_t n_errors = r->errors->n + r->errors->n_dropped;
     int key, error = 0;
 
     snprintf(name, sizeof(name), "%s.%s", group, config_setting_name(setting));
-    key = config_find(name);
+    key = config_find(r->schema, name);
     if (key < 0 || r->text.key[key].line == 0) {
         r->is_unclear = true;
         return 0;
     }
     r->n_found++;
-    text = read_value(r, (enum config_key)key, setting);
+    text = read_value(r, key, setting);
     if (!text)
         return r->is_unclear || r->errors->n + r->errors->n_dropped > n_errors ? 0 : -ENOMEM;
     if (strlen(text) > CONFIG_VALUE_MAX)
         config_errors_add(r->errors, r->path, r->text.key[key].line,
-                          "%s: \"%s\" is too long, allowed: %s", config_keys[key].name,
-                          config_show(text, strlen(text), shown), config_keys[key].allowed);
+                          "%s: \"%s\" is too long, allowed: %s", r->schema->rows[key].name,
+                          config_show(text, strlen(text), shown), r->schema->rows[key].allowed);
     else
-        error = config_encode_value(r->values, (enum config_key)key, r->text.key[key].line, text);
+        error =
+            config_encode_value(r->values, r->schema->rows[key].name, r->text.key[key].line, text);
     free(text);
     return error;
 }
@@ -252,7 +254,7 @@ static int read_settings(struct reader *r, const config_t *parsed)
                 return error;
         }
     }
-    for (int key = 0; key < CONFIG_KEYS; key++)
+    for (int key = 0; key < r->schema->n_keys; key++)
         n_seen += r->text.key[key].line != 0;
     if (r->errors->n == 0 && !r->is_unclear && n_seen == 0)
         config_errors_add(r->errors, r->path, 0,
@@ -292,16 +294,17 @@ static int read_with_libconfig(struct reader *r, const char *original, const cha
     return error;
 }
 
-int config_file_read(const char *path, json_t *values, struct config_errors *errors)
+int config_file_read(const struct config_schema *schema, const char *path, json_t *values,
+                     struct config_errors *errors)
 {
-    struct reader r = {.path = path, .values = values, .errors = errors};
+    struct reader r = {.schema = schema, .path = path, .values = values, .errors = errors};
     char *text = NULL, *original = NULL;
     size_t len;
     int error = read_text(&r, &text, &len);
 
     if (error == 0) {
         original = strndup(text, len);
-        error = original ? config_text_scan(text, len, path, &r.text, errors) : -ENOMEM;
+        error = original ? config_text_scan(schema, text, len, path, &r.text, errors) : -ENOMEM;
     }
     if (error == 0)
         error = read_with_libconfig(&r, original, text);

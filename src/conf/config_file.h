@@ -19,6 +19,12 @@ enum {
     CONFIG_ANSWER_MAX_BYTES = 2 << 20, /* whoever reads the child's pipe stops here */
 };
 
+/* A value from the command line. */
+struct config_override {
+    int key;
+    const char *text; /* canonical; borrowed */
+};
+
 /*
  * config_child_start - fork a child that parses @path
  * The child has every signal but SIGPROF at its default, ends by itself after
@@ -30,36 +36,34 @@ enum {
  *            end of file
  * Returns 0 or -errno.
  */
-int config_child_start(const char *path, pid_t *ret_pid, int *ret_fd);
+int config_child_start(const struct config_schema *schema, const char *path, pid_t *ret_pid,
+                       int *ret_fd);
 
 /*
  * config_child_result - turn what the child wrote into a configuration
  * @status     how it ended, as of waitpid: why there may be no answer
- * @overrides  values from the command line, applied last: pairs (key, canonical text); may be NULL
+ * @overrides  values from the command line, applied last; may be NULL
  * @ret        on 0: owned by the caller
  * @errors     zeroed by the caller, config_errors_fini() when done; on -EINVAL: at least one text
  * Returns 0, -EINVAL (see @errors; also for a child that died or wrote nonsense) or -ENOMEM.
  */
-struct config_override {
-    enum config_key key;
-    const char *text;
-};
-int config_child_result(const char *path, const char *data, size_t len, int status,
-                        const struct config_override *overrides, size_t n_overrides,
-                        struct config **ret, struct config_errors *errors);
+int config_child_result(const struct config_schema *schema, const char *path, const char *data,
+                        size_t len, int status, const struct config_override *overrides,
+                        size_t n_overrides, struct config **ret, struct config_errors *errors);
 
 /*
  * config_load - start, wait and finish; for start-up, -t and -T. Blocks.
  * @path  NULL or "" = built-in defaults and overrides only
  * Returns as config_child_result, or what config_child_start says.
  */
-int config_load(const char *path, const struct config_override *overrides, size_t n_overrides,
-                struct config **ret, struct config_errors *errors);
+int config_load(const struct config_schema *schema, const char *path,
+                const struct config_override *overrides, size_t n_overrides, struct config **ret,
+                struct config_errors *errors);
 
 /* config_load_within - config_load with a deadline of its own instead of CONFIG_PARSE_TIMEOUT_MS */
-int config_load_within(const char *path, const struct config_override *overrides,
-                       size_t n_overrides, unsigned timeout_ms, struct config **ret,
-                       struct config_errors *errors);
+int config_load_within(const struct config_schema *schema, const char *path,
+                       const struct config_override *overrides, size_t n_overrides,
+                       unsigned timeout_ms, struct config **ret, struct config_errors *errors);
 
 /*
  * config_file_read - the child's work: read @path
@@ -69,6 +73,7 @@ int config_load_within(const char *path, const struct config_override *overrides
  * text: wrong, even if nothing else is), -EINVAL (see @errors) or -ENOMEM.
  */
 enum { CONFIG_FILE_UNCLEAR = 1 };
-int config_file_read(const char *path, json_t *values, struct config_errors *errors);
+int config_file_read(const struct config_schema *schema, const char *path, json_t *values,
+                     struct config_errors *errors);
 
 #endif

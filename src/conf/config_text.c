@@ -16,6 +16,7 @@ struct frame {
 };
 
 struct scan {
+    const struct config_schema *schema;
     char *text; /* borrowed; statements with errors are blanked */
     size_t len;
     size_t pos;
@@ -31,7 +32,7 @@ struct scan {
     int key; /* whose value is being read; else NOT_A_KEY */
     bool is_value_next;
     size_t key_start;
-    bool has_group[CONFIG_KEYS]; /* by its first key */
+    bool has_group[CONFIG_KEYS_MAX]; /* by its first key */
 
     bool is_blanking; /* the statement from blank_from on, which stands at blank_depth */
     size_t blank_from;
@@ -125,7 +126,8 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
 {
     const char *name = s->text + start;
     char names[256], shown[CONFIG_SHOW_LEN];
-    int group = config_name_find_group(name, len), key = config_name_find(NOT_A_KEY, name, len);
+    int group = config_name_find_group(s->schema, name, len),
+        key = config_name_find(s->schema, NOT_A_KEY, name, len);
     bool is_group = s->text[s->pos] == '{';
 
     s->group = NOT_A_KEY;
@@ -134,10 +136,10 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
         REPORT(s, line, "%s: not a group, allowed: %s = { KEY = VALUE; ... }", shown, shown);
     else if (group == NOT_A_KEY && key != NOT_A_KEY)
         REPORT(s, line, "%s: outside of its group, allowed: %.*s = { %s = VALUE; ... }", shown,
-               (int)config_name_group_len(key), config_keys[key].name, shown);
+               (int)s->schema->rows[key].group_len, s->schema->rows[key].name, shown);
     else if (group == NOT_A_KEY)
         REPORT(s, line, "%s: unknown group, allowed: %s", shown,
-               config_name_list(NOT_A_KEY, names, sizeof(names)));
+               config_name_list(s->schema, NOT_A_KEY, names, sizeof(names)));
     else if (s->has_group[group])
         REPORT(s, line, "%s: given twice, allowed: one group of that name", shown);
     else {
@@ -150,20 +152,22 @@ static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned l
 
 static void scan_key_name(struct scan *s, size_t start, size_t len, unsigned line)
 {
-    const char *name = s->text + start, *group = config_keys[s->group].name;
-    int prefix = (int)config_name_group_len(s->group), key = config_name_find(s->group, name, len);
+    const struct config_row *rows = s->schema->rows;
+    const char *name = s->text + start, *group = rows[s->group].name;
+    int prefix = (int)rows[s->group].group_len,
+        key = config_name_find(s->schema, s->group, name, len);
     char names[512], shown[CONFIG_SHOW_LEN];
 
     config_show(name, len, shown);
     if (key == NOT_A_KEY)
         REPORT(s, line, "%.*s.%s: %s, allowed: %s", prefix, group, shown,
-               config_name_find_group(name, len) == NOT_A_KEY
+               config_name_find_group(s->schema, name, len) == NOT_A_KEY
                    ? "unknown key"
                    : "unknown key; is a } missing before it?",
-               config_name_list(s->group, names, sizeof(names)));
+               config_name_list(s->schema, s->group, names, sizeof(names)));
     else if (s->out->key[key].line)
-        REPORT(s, line, "%s: given twice, first in line %u, allowed: once", config_keys[key].name,
-               s->out->key[key].line);
+        REPORT(s, line, "%s: given twice, first in line %u, allowed: once",
+               s->schema->rows[key].name, s->out->key[key].line);
     else {
         s->out->key[key].line = line;
         s->key = key;
@@ -211,8 +215,8 @@ static void scan_bare_value(struct scan *s, size_t start, size_t len)
         s->out->key[s->key].number_len = len;
     } else if (!is_boolean(word, len)) {
         REPORT(s, s->out->key[s->key].line, "%s: %s is a bare word, allowed: %s",
-               config_keys[s->key].name, config_show(word, len, shown),
-               config_keys[s->key].allowed);
+               s->schema->rows[s->key].name, config_show(word, len, shown),
+               s->schema->rows[s->key].allowed);
         begin_blank(s, s->key_start, s->depth);
     }
 }
@@ -259,7 +263,7 @@ static void scan_string(struct scan *s)
         GIVE_UP(s, line,
                 "%s: a string with \\x00, which libconfig cannot hold, allowed: any other "
                 "byte",
-                s->key == NOT_A_KEY ? "string" : config_keys[s->key].name);
+                s->key == NOT_A_KEY ? "string" : s->schema->rows[s->key].name);
 }
 
 static void open_bracket(struct scan *s)
@@ -271,8 +275,8 @@ static void open_bracket(struct scan *s)
         return;
     }
     if (bracket == '{' && s->key != NOT_A_KEY && !s->is_blanking) {
-        REPORT(s, s->line, "%s: holds a group, allowed: %s", config_keys[s->key].name,
-               config_keys[s->key].allowed);
+        REPORT(s, s->line, "%s: holds a group, allowed: %s", s->schema->rows[s->key].name,
+               s->schema->rows[s->key].allowed);
         begin_blank(s, s->key_start, 1);
     }
     s->is_value_next = false;
@@ -334,10 +338,11 @@ static bool has_nul(struct scan *s)
     return nul;
 }
 
-int config_text_scan(char *text, size_t len, const char *path, struct config_text *ret,
-                     struct config_errors *errors)
+int config_text_scan(const struct config_schema *schema, char *text, size_t len, const char *path,
+                     struct config_text *ret, struct config_errors *errors)
 {
-    struct scan s = {.text = text,
+    struct scan s = {.schema = schema,
+                     .text = text,
                      .len = len,
                      .line = 1,
                      .path = path,

@@ -18,7 +18,7 @@ struct config_text {
         unsigned line; /* where the key stands; 0 = nowhere */
         const char *number; /* borrowed from the text: a number as it was written, or NULL */
         size_t number_len;
-    } key[CONFIG_KEYS];
+    } key[CONFIG_KEYS_MAX];
 };
 
 /*
@@ -30,7 +30,7 @@ struct config_text {
  * @errors  takes what is wrong
  * Returns 0, or CONFIG_TEXT_UNREADABLE if libconfig had better not see it (an error says why).
  */
-int config_text_scan(char *text, size_t len, const char *path, struct config_text *ret,
-                     struct config_errors *errors);
+int config_text_scan(const struct config_schema *schema, char *text, size_t len, const char *path,
+                     struct config_text *ret, struct config_errors *errors);
 
 #endif

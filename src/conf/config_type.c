@@ -5,8 +5,10 @@
 #include "conf/config_type.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +21,27 @@
 #include "base/num.h"
 #include "base/util.h"
 
-static void *field(struct config *c, const struct config_row *row)
-{
-    return (char *)c + row->offset;
-}
-
 static const void *field_const(const struct config *c, const struct config_row *row)
 {
-    return (const char *)c + row->offset;
+    return (const char *)(row->owner ? c->own[row->owner - 1] : c) + row->offset;
+}
+
+static void *field(struct config *c, const struct config_row *row)
+{
+    return (void *)(uintptr_t)field_const(c, row);
+}
+
+/* A text of the heap; NULL without memory. */
+static char *__attribute__((format(printf, 1, 2))) make_text(const char *format, ...)
+{
+    char *text;
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vasprintf(&text, format, ap);
+    va_end(ap);
+    return n < 0 ? NULL : text;
 }
 
 const char *config_show(const char *text, size_t len, char *buf)
@@ -71,9 +86,12 @@ static int count_set(struct config *c, const struct config_row *row, const char 
 
 static char *count_get(const struct config *c, const struct config_row *row)
 {
-    char *text;
+    return make_text("%u", *(const unsigned *)field_const(c, row));
+}
 
-    return asprintf(&text, "%u", *(const unsigned *)field_const(c, row)) < 0 ? NULL : text;
+static char *count_describe(const struct config_row *row)
+{
+    return make_text("a whole number from %" PRIu64 " to %" PRIu64, row->min, row->max);
 }
 
 static int duration_set(struct config *c, const struct config_row *row, const char *text,
@@ -89,6 +107,14 @@ static char *duration_get(const struct config *c, const struct config_row *row)
     char buf[NUM_DURATION_LEN];
 
     return strdup(num_format_duration_ms(*(const uint64_t *)field_const(c, row), buf));
+}
+
+static char *duration_describe(const struct config_row *row)
+{
+    char min[NUM_DURATION_LEN], max[NUM_DURATION_LEN];
+
+    return make_text("seconds from %s to %s", num_format_duration_ms(row->min, min),
+                     num_format_duration_ms(row->max, max));
 }
 
 static int size_set(struct config *c, const struct config_row *row, const char *text, char *problem,
@@ -108,6 +134,18 @@ static char *size_get(const struct config *c, const struct config_row *row)
     return strdup(num_format_size(*(const uint64_t *)field_const(c, row), buf));
 }
 
+static char *size_describe(const struct config_row *row)
+{
+    char min[NUM_SIZE_LEN], max[NUM_SIZE_LEN], other[NUM_SIZE_LEN];
+    uint64_t example = UINT64_C(64) << 10;
+
+    while (example < row->min && example < row->max)
+        example *= 4;
+    return make_text("a size in quotes from \"%s\" to \"%s\", such as \"%s\"",
+                     num_format_size(row->min, min), num_format_size(row->max, max),
+                     num_format_size(MIN(example, row->max), other));
+}
+
 static int boolean_set(struct config *c, const struct config_row *row, const char *text,
                        char *problem, size_t size)
 {
@@ -124,10 +162,15 @@ static char *boolean_get(const struct config *c, const struct config_row *row)
     return strdup(*(const bool *)field_const(c, row) ? "true" : "false");
 }
 
+static char *boolean_describe(const struct config_row *row UNUSED)
+{
+    return strdup("true or false");
+}
+
 static int choice_set(struct config *c, const struct config_row *row, const char *text,
                       char *problem, size_t size)
 {
-    const char *const *choices = row->type->choices;
+    const char *const *choices = row->choices;
 
     for (unsigned i = 0; choices[i]; i++) {
         if (strcmp(choices[i], text) == 0) {
@@ -140,7 +183,45 @@ static int choice_set(struct config *c, const struct config_row *row, const char
 
 static char *choice_get(const struct config *c, const struct config_row *row)
 {
-    return strdup(row->type->choices[*(const unsigned *)field_const(c, row)]);
+    return strdup(row->choices[*(const unsigned *)field_const(c, row)]);
+}
+
+static char *choice_describe(const struct config_row *row)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    for (const char *const *choice = row->choices; f && *choice; choice++)
+        fprintf(f, "%s\"%s\"", choice == row->choices ? "" : choice[1] ? ", " : " or ", *choice);
+    if (f)
+        fclose(f);
+    return text;
+}
+
+static int text_set(struct config *c, const struct config_row *row, const char *text, char *problem,
+                    size_t size)
+{
+    const size_t len = strlen(text);
+
+    if (len < row->min || len > row->max)
+        return refuse(problem, size, text, len < row->min ? "is too short" : "is too long");
+    memset(field(c, row), 0, row->size);
+    memcpy(field(c, row), text, len);
+    return 0;
+}
+
+static char *text_get(const struct config *c, const struct config_row *row)
+{
+    return strdup(field_const(c, row));
+}
+
+/* "a string of at most 16 bytes" */
+static char *text_describe(const struct config_row *row)
+{
+    if (row->min == 0)
+        return make_text("a string of at most %" PRIu64 " bytes", row->max);
+    return make_text("a string of %" PRIu64 " to %" PRIu64 " bytes", row->min, row->max);
 }
 
 static int path_set(struct config *c, const struct config_row *row, const char *text, char *problem,
@@ -161,7 +242,7 @@ static int path_set(struct config *c, const struct config_row *row, const char *
 static int place_set(struct config *c, const struct config_row *row, const char *text,
                      char *problem, size_t size)
 {
-    if (strcmp(text, row->type->choices[0]) != 0)
+    if (strcmp(text, row->choices[0]) != 0)
         return path_set(c, row, text, problem, size);
     strcpy(field(c, row), text);
     return 0;
@@ -172,39 +253,33 @@ static int control_set(struct config *c, const struct config_row *row, const cha
                        char *problem, size_t size)
 {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    const bool is_path = *text && strcmp(text, row->type->choices[0]) != 0;
+    const bool is_path = *text && strcmp(text, row->choices[0]) != 0;
 
     if (is_path && config_path_absolute(text, path, sizeof(path)) == -ENAMETOOLONG)
         return refuse(problem, size, text, "is too long for a socket as an absolute path");
     return place_set(c, row, text, problem, size);
 }
 
-static char *path_get(const struct config *c, const struct config_row *row)
-{
-    return strdup(field_const(c, row));
-}
-
-static int bytes_set(struct config *c, const struct config_row *row UNUSED, const char *text,
+static int bytes_set(struct config *c, const struct config_row *row, const char *text,
                      char *problem, size_t size)
 {
-    uint8_t bytes[CONFIG_SEPARATOR_MAX];
-    size_t len;
-    const int rc = escape_read(text, bytes, sizeof(bytes), &len);
+    struct arb_bytes *bytes = field(c, row), found = {.len = 0};
+    const int rc = escape_read(text, found.data, (size_t)row->max, &found.len);
 
     if (rc == -EINVAL)
         return refuse(problem, size, text, "has a backslash that escapes nothing");
-    if (rc < 0)
-        return refuse(problem, size, text, "is too long");
-    memcpy(c->separator, bytes, len);
-    c->separator_len = len;
+    if (rc < 0 || found.len < row->min)
+        return refuse(problem, size, text, rc < 0 ? "is too long" : "is too short");
+    *bytes = found;
     return 0;
 }
 
-static char *bytes_get(const struct config *c, const struct config_row *row UNUSED)
+static char *bytes_get(const struct config *c, const struct config_row *row)
 {
-    char buf[4 * CONFIG_SEPARATOR_MAX + 1];
+    const struct arb_bytes *bytes = field_const(c, row);
+    char buf[4 * ARB_BYTES_MAX + 1];
 
-    return strdup(escape_bytes(c->separator, c->separator_len, buf));
+    return strdup(escape_bytes(bytes->data, bytes->len, buf));
 }
 
 /* A mode, or a list, which is a mode of its own. */
@@ -402,25 +477,36 @@ static char *bind_get(const struct config *c, const struct config_row *row UNUSE
     return text;
 }
 
-static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
-static const char *const log_places[] = {"syslog", NULL};
-static const char *const control_places[] = {"auto", NULL};
-static const char *const affinities[] = {"off", "auto", NULL};
-static const char *const formats[] = {"text", "json", NULL};
+/* clang-format off */
+const struct config_type
+    config_type_count    = {SYNTAX_NUMBER, count_set, count_get, count_describe},
+    config_type_duration = {SYNTAX_NUMBER, duration_set, duration_get, duration_describe},
+    config_type_size     = {SYNTAX_STRING, size_set, size_get, size_describe},
+    config_type_boolean  = {SYNTAX_BOOLEAN, boolean_set, boolean_get, boolean_describe},
+    config_type_choice   = {SYNTAX_STRING, choice_set, choice_get, choice_describe},
+    config_type_text     = {SYNTAX_STRING, text_set, text_get, text_describe},
+    config_type_bytes    = {SYNTAX_BYTES, bytes_set, bytes_get, text_describe},
+    config_type_path     = {SYNTAX_STRING, path_set, text_get, NULL},
+    config_type_place    = {SYNTAX_STRING, place_set, text_get, NULL},
+    config_type_control  = {SYNTAX_STRING, control_set, text_get, NULL},
+    config_type_cpus     = {SYNTAX_STRING, cpus_set, cpus_get, NULL},
+    config_type_bind     = {SYNTAX_STRINGS, bind_set, bind_get, NULL};
 
-const struct config_type config_type_count = {SYNTAX_NUMBER, NULL, count_set, count_get};
-const struct config_type config_type_duration = {SYNTAX_NUMBER, NULL, duration_set, duration_get};
-const struct config_type config_type_size = {SYNTAX_STRING, NULL, size_set, size_get};
-const struct config_type config_type_boolean = {SYNTAX_BOOLEAN, NULL, boolean_set, boolean_get};
-const struct config_type config_type_path = {SYNTAX_STRING, NULL, path_set, path_get};
-const struct config_type config_type_log_file = {SYNTAX_STRING, log_places, place_set, path_get};
-const struct config_type config_type_control = {SYNTAX_STRING, control_places, control_set,
-                                                path_get};
-const struct config_type config_type_level = {SYNTAX_STRING, levels, choice_set, choice_get};
-const struct config_type config_type_format = {SYNTAX_STRING, formats, choice_set, choice_get};
-const struct config_type config_type_cpus = {SYNTAX_STRING, affinities, cpus_set, cpus_get};
-const struct config_type config_type_bytes = {SYNTAX_BYTES, NULL, bytes_set, bytes_get};
-const struct config_type config_type_bind = {SYNTAX_STRINGS, NULL, bind_set, bind_get};
+static const struct config_own_type own_types[] = {
+    [ARB_COUNT]    = {&config_type_count, sizeof(unsigned), UINT_MAX},
+    [ARB_DURATION] = {&config_type_duration, sizeof(uint64_t), UINT64_MAX},
+    [ARB_SIZE]     = {&config_type_size, sizeof(uint64_t), UINT64_MAX},
+    [ARB_BOOL]     = {&config_type_boolean, sizeof(bool), 1},
+    [ARB_TEXT]     = {&config_type_text, 0, CONFIG_TEXT_MAX},
+    [ARB_BYTES]    = {&config_type_bytes, sizeof(struct arb_bytes), ARB_BYTES_MAX},
+    [ARB_CHOICE]   = {&config_type_choice, sizeof(unsigned), 0},
+};
+/* clang-format on */
+
+const struct config_own_type *config_own_type(enum arb_type type)
+{
+    return type > 0 && type < ARRAY_SIZE(own_types) ? &own_types[type] : NULL;
+}
 
 /* ---- paths ---- */
 

@@ -1,6 +1,6 @@
 /*
  * The kinds of values that keys have: how the text of one is read, written, and stands in a file.
- * Private to src/conf; the table in config.c gives each key its kind.
+ * Private to src/conf; the rows of a schema give each key its kind.
  */
 #ifndef CONF_CONFIG_TYPE_H
 #define CONF_CONFIG_TYPE_H
@@ -19,7 +19,6 @@ enum config_syntax {
 
 struct config_type {
     enum config_syntax syntax;
-    const char *const *choices; /* NULL-terminated, in the order of the enumeration; or NULL */
     /*
      * set - from canonical text. Returns 0, -EINVAL or -ENOMEM; @c is then unchanged.
      * @problem  on -EINVAL: "VALUE is not …", without what is allowed; @size bytes
@@ -28,6 +27,8 @@ struct config_type {
                size_t size);
     /* get - the canonical text, malloc'ed; NULL only without memory */
     char *(*get)(const struct config *c, const struct config_row *row);
+    /* describe - what is allowed, malloc'ed; NULL: the row says it itself */
+    char *(*describe)(const struct config_row *row);
 };
 
 extern const struct config_type config_type_count; /* unsigned */
@@ -35,13 +36,23 @@ extern const struct config_type config_type_duration; /* uint64_t milliseconds, 
 extern const struct config_type config_type_size; /* uint64_t bytes */
 extern const struct config_type config_type_boolean; /* bool */
 extern const struct config_type config_type_path; /* char[CONFIG_PATH_MAX], made absolute */
-extern const struct config_type config_type_log_file; /* the same, "syslog" is no path */
-extern const struct config_type config_type_control; /* the same, "auto" is no path */
-extern const struct config_type config_type_level; /* enum log_level */
-extern const struct config_type config_type_format; /* enum log_format */
-extern const struct config_type config_type_bytes; /* separator and separator_len */
+extern const struct config_type config_type_place; /* the same, or the one word that is no path */
+extern const struct config_type config_type_control; /* the same, of a socket */
+extern const struct config_type config_type_choice; /* unsigned or enum: an index into choices */
+extern const struct config_type config_type_text; /* char[n] */
+extern const struct config_type config_type_bytes; /* struct arb_bytes */
 extern const struct config_type config_type_cpus; /* enum config_affinity and cpus */
 extern const struct config_type config_type_bind; /* bind and n_bind */
+
+/* The types that authors may use. */
+struct config_own_type {
+    const struct config_type *type;
+    size_t size; /* of the field; 0 = any */
+    uint64_t max; /* of the row's bound */
+};
+
+/* config_own_type - NULL = there is no such type */
+const struct config_own_type *config_own_type(enum arb_type type);
 
 /*
  * config_show - a value as error messages show it: controls escaped, cut when long

@@ -115,7 +115,7 @@ static void __attribute__((format(printf, 1, 2))) complain(const char *format, .
     fputc('\n', stderr);
 }
 
-static void override(struct arguments *args, enum config_key key, const char *text)
+static void override(struct arguments *args, int key, const char *text)
 {
     for (size_t i = 0; i < args->n_overrides; i++) {
         if (args->overrides[i].key == key) {
@@ -214,10 +214,11 @@ static int resolve(const char *path, char *ret, size_t size)
     return rc == -ENAMETOOLONG ? EX_CONFIG : EX_OSERR;
 }
 
-static int load(const struct arguments *args, const char *path, struct config **ret)
+static int load(const struct config_schema *schema, const struct arguments *args, const char *path,
+                struct config **ret)
 {
     struct config_errors errors = {0};
-    int rc = config_load(path, args->overrides, args->n_overrides, ret, &errors);
+    int rc = config_load(schema, path, args->overrides, args->n_overrides, ret, &errors);
 
     for (size_t i = 0; i < errors.n; i++)
         complain("%s", errors.text[i]);
@@ -251,7 +252,7 @@ static int check_file(const char *path)
 /* What -t finds out beyond what the file says. Returns the exit code, as a start would. */
 static int check_files(const struct config *c)
 {
-    static const enum config_key keys[] = {CONFIG_PID_FILE, CONFIG_LOG_FILE};
+    static const int keys[] = {CONFIG_PID_FILE, CONFIG_LOG_FILE};
     const char *const paths[] = {c->pid_file, c->log_file};
     char where[CONFIG_WHERE_LEN];
     int code = EX_OK;
@@ -262,7 +263,7 @@ static int check_files(const struct config *c)
         if (rc == 0)
             continue;
         complain("%s: %s: %s: cannot be made or written: %s", config_where(c, keys[i], where),
-                 config_keys[keys[i]].name, paths[i], strerror(-rc));
+                 c->schema->rows[keys[i]].name, paths[i], strerror(-rc));
         code = rc == -EACCES || rc == -EPERM ? EX_NOPERM : EX_CANTCREAT;
     }
     return code;
@@ -374,7 +375,7 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
         fds_set_cloexec(args.ready_fd, true);
     rc = resolve(args.path, path, sizeof(path));
     if (rc == EX_OK)
-        rc = load(&args, path, &config);
+        rc = load(options->schema, &args, path, &config);
     if (rc == EX_OK && args.action == ACTION_SERVE) {
         rc = serve(&args, options, config);
     } else if (rc == EX_OK) {
@@ -389,11 +390,24 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
     return rc;
 }
 
+/* What the author has written is known no sooner than here. Returns the exit code. */
+static int make_schema(const struct arb_program *program, struct config_schema **ret)
+{
+    char why[CONFIG_WHY_LEN];
+    const int rc = config_schema_new(program->protocols, ret, why, sizeof(why));
+
+    if (rc == 0)
+        return EX_OK;
+    complain("the program is wrong: %s", rc == -EINVAL ? why : strerror(-rc));
+    return rc == -EINVAL ? EX_SOFTWARE : EX_OSERR;
+}
+
 /* Not part of server_main, whose frame has to fit into the smallest stack. */
 static int __attribute__((noinline))
 run(const struct arb_program *program, const struct actor_kind *worker, int argc, char **argv)
 {
     struct image image;
+    struct config_schema *schema = NULL;
     struct arbiter_options options = {
         .program = program, .worker = worker, .image = &image.program};
     int rc = fds_ensure_stdio();
@@ -409,9 +423,13 @@ run(const struct arb_program *program, const struct actor_kind *worker, int argc
         return rc == -EINVAL ? EX_USAGE : EX_OSERR;
     }
     title_init(program->name, argc, argv);
-    if (image.role == IMAGE_CHECK)
+    rc = make_schema(program, &schema);
+    options.schema = schema;
+    if (rc == EX_OK && image.role == IMAGE_CHECK)
         check(&image, &options);
-    rc = image.role == IMAGE_NEXT ? go_on(&image, &options) : begin(&options, argc, argv);
+    if (rc == EX_OK)
+        rc = image.role == IMAGE_NEXT ? go_on(&image, &options) : begin(&options, argc, argv);
+    config_schema_free(schema);
     image_fini(&image);
     return rc;
 }

@@ -15,6 +15,7 @@
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
 #include "conf/config_text.h"
+#include "support/schema.h"
 
 #define REQUIRE(cond)                                                                              \
     do {                                                                                           \
@@ -61,7 +62,7 @@ static int scan(const uint8_t *data, size_t size, struct config_text *ret, size_
     REQUIRE(text);
     memcpy(text, data, size);
     text[size] = '\0';
-    r = config_text_scan(text, size, path, ret, &errors);
+    r = config_text_scan(schema_of_echo(), text, size, path, ret, &errors);
     for (size_t i = 0; i < size; i++) {
         REQUIRE((text[i] == '\n') == (data[i] == '\n'));
         REQUIRE(text[i] == (char)data[i] || (text[i] == ' ' && errors.n));
@@ -71,7 +72,7 @@ static int scan(const uint8_t *data, size_t size, struct config_text *ret, size_
     require_numbers_inside(ret, text, size, n_lines);
     REQUIRE(r == 0 || (r == CONFIG_TEXT_UNREADABLE && errors.n));
     if (r == 0 && errors.n) {
-        REQUIRE(config_text_scan(text, size, path, &second, &again) == 0);
+        REQUIRE(config_text_scan(schema_of_echo(), text, size, path, &second, &again) == 0);
         REQUIRE(again.n == 0);
     }
     *ret_n_errors = errors.n;
@@ -92,7 +93,7 @@ static void load(const uint8_t *data, size_t size, const struct config_text *sca
 
     REQUIRE(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     snprintf(name, sizeof(name), "/proc/%d/fd/%d", (int)getpid(), fd);
-    r = config_load(name, NULL, 0, &c, &errors);
+    r = config_load(schema_of_echo(), name, NULL, 0, &c, &errors);
     REQUIRE(r == 0 || r == -EINVAL);
     require_errors(&errors);
     REQUIRE((r == 0) == (errors.n == 0));
@@ -115,12 +116,13 @@ static void load(const uint8_t *data, size_t size, const struct config_text *sca
 static void answer(const uint8_t *data, size_t size)
 {
     struct config_errors errors = {.n = 0}, none = {.n = 0};
-    struct config *c = NULL, *back = config_new(), *copy;
+    struct config *c = NULL, *back = config_new(schema_of_echo()), *copy;
     json_t *values;
     int r;
 
     REQUIRE(back);
-    r = config_child_result(path, (const char *)data, size, 0, NULL, 0, &c, &errors);
+    r = config_child_result(schema_of_echo(), path, (const char *)data, size, 0, NULL, 0, &c,
+                            &errors);
     REQUIRE(r == (errors.n ? -EINVAL : 0));
     require_errors(&errors);
     if (r == 0) {
@@ -138,7 +140,7 @@ static void answer(const uint8_t *data, size_t size)
 
 /* ---- values ---- */
 
-static void value(struct config *c, enum config_key key, const char *text)
+static void value(struct config *c, int key, const char *text)
 {
     struct config_origin origin = {ORIGIN_COMMAND_LINE, 0};
     char why[CONFIG_WHY_LEN] = "", *before = config_get(c, key), *after, *again;
@@ -153,7 +155,7 @@ static void value(struct config *c, enum config_key key, const char *text)
         free(again);
     } else {
         REQUIRE(r == -EINVAL && strcmp(before, after) == 0);
-        REQUIRE(strstr(why, ", allowed: ") && strstr(why, config_keys[key].name) == why);
+        REQUIRE(strstr(why, ", allowed: ") && strstr(why, schema_of_echo()->rows[key].name) == why);
     }
     free(before);
     free(after);
@@ -161,12 +163,12 @@ static void value(struct config *c, enum config_key key, const char *text)
 
 static void values(const uint8_t *data, size_t size)
 {
-    struct config *c = config_new();
+    struct config *c = config_new(schema_of_echo());
     char *text = strndup((const char *)data, size);
 
     REQUIRE(c && text);
     for (int key = 0; key < CONFIG_KEYS; key++)
-        value(c, (enum config_key)key, text);
+        value(c, key, text);
     free(text);
     config_free(c);
 }

@@ -227,7 +227,7 @@ static int serve_hooked(const struct actor_boot *boot)
     snprintf(id, sizeof(id), "%s", boot->id);
     hooked = echo_server_protocol;
     hooked.on_data = on_data;
-    if (echo_rule_init(&rule, c->separator, c->separator_len, c->max_message) < 0)
+    if (echo_rule_init(&rule, c->separator.data, c->separator.len, c->max_message) < 0)
         return EX_SOFTWARE;
     return worker_main(boot,
                        (struct protocol_binding){&hooked, &rule, echo_rule_fingerprint(&rule)});

@@ -10,6 +10,7 @@
 
 #include "actor/scoreboard.h"
 #include "base/fds.h"
+#include "support/schema.h"
 
 static int prototypes[INHERITED_N];
 
@@ -62,13 +63,14 @@ int inherited_unpack(const struct upgrade_state *s, struct arbiter *a, char *why
     static char *argv[] = {"echo-arbiter", NULL};
     static const struct arbiter_image image = {.path = "/nowhere/echo-arbiter", .argv = argv};
     static const struct arb_program program = {.name = INHERITED_PROGRAM, .version = "9"};
-    static const struct arbiter_options options = {.program = &program, .image = &image};
+    static struct arbiter_options options = {.program = &program, .image = &image};
     static struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
 
     if (!prototypes[0])
         make_prototypes();
     for (int i = 0; i < INHERITED_N; i++)
         must(dup2(prototypes[i], INHERITED_FIRST + i) >= 0);
+    options.schema = schema_of_echo();
     must(arbiter_init(a, &none, &options) == 0);
     return upgrade_state_unpack(s, a, why);
 }

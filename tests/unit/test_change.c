@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/schema.h"
 
 struct fixture {
     struct arbiter a;
@@ -273,7 +274,7 @@ static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_
 {
     struct fixture *f = *state;
 
-    f->live.config = config_new();
+    f->live.config = config_new(schema_of_echo());
     answers_init(&f->a.answers, f->a.loop);
     assert_int_equal(arbiter_attach(&f->a), 0);
     f->asks_again = true;

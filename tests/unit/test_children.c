@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/schema.h"
 
 struct fixture {
     struct arbiter a;
@@ -107,7 +108,8 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
-    f->live = (struct revision){.number = 1, .config = config_new(), .log = {.fd = -1}};
+    f->live =
+        (struct revision){.number = 1, .config = config_new(schema_of_echo()), .log = {.fd = -1}};
     f->a = (struct arbiter){
         .options = &options,
         .loop = ev_loop_new(0),

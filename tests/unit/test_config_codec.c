@@ -18,12 +18,13 @@
 #include "base/util.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
+#include "support/schema.h"
 
 static const char path[] = "/echo.conf";
 static const char bad_answer[] =
     "/echo.conf: the parser failed: its answer is not complete or not understood";
 
-static void set(struct config *c, enum config_key key, const char *text, unsigned line)
+static void set(struct config *c, int key, const char *text, unsigned line)
 {
     struct config_origin origin = {line ? ORIGIN_FILE : ORIGIN_COMMAND_LINE, line};
 
@@ -32,7 +33,7 @@ static void set(struct config *c, enum config_key key, const char *text, unsigne
 
 static struct config *new_filled_config(void)
 {
-    struct config *c = config_new();
+    struct config *c = config_new(schema_of_echo());
 
     assert_non_null(c);
     set(c, CONFIG_WORKERS, "3", 2);
@@ -51,7 +52,7 @@ static void expect_same(const struct config *a, const struct config *b)
 
 static void codec__values__come_through_with_their_lines(void **state UNUSED)
 {
-    struct config *c = new_filled_config(), *back = config_new();
+    struct config *c = new_filled_config(), *back = config_new(schema_of_echo());
     struct config_errors errors = {.n = 0};
     json_t *values = config_encode(c);
 
@@ -85,7 +86,7 @@ static int take(const char *answer, struct config **ret, struct config_errors *e
     assert_non_null(exact);
     memcpy(exact, answer, len);
     *ret = NULL;
-    r = config_child_result(path, exact, len, 0, NULL, 0, ret, errors);
+    r = config_child_result(schema_of_echo(), path, exact, len, 0, NULL, 0, ret, errors);
     free(exact);
     return r;
 }
@@ -188,7 +189,8 @@ static void child_result__nothing__says_how_the_child_ended(void **state UNUSED)
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
-    assert_int_equal(config_child_result(path, "", 0, SIGSEGV, NULL, 0, &c, &errors), -EINVAL);
+    assert_int_equal(
+        config_child_result(schema_of_echo(), path, "", 0, SIGSEGV, NULL, 0, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, 1);
     assert_non_null(
         strstr(errors.text[0], "/echo.conf: the parser failed: it crashed with signal 11"));

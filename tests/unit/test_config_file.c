@@ -30,6 +30,7 @@
 #include "base/util.h"
 #include "conf/config_diff.h"
 #include "conformance/must.h"
+#include "support/schema.h"
 
 #define KEY "log = { level = \"info\"; };" /* at its default */
 
@@ -217,7 +218,7 @@ static struct config *load_good(void)
 {
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
-    int r = config_load(path, NULL, 0, &c, &errors);
+    int r = config_load(schema_of_echo(), path, NULL, 0, &c, &errors);
 
     if (r != 0)
         fail_msg("%d: %s", r, errors.n ? errors.text[0] : "no error is told");
@@ -226,7 +227,7 @@ static struct config *load_good(void)
     return c;
 }
 
-static void expect_text(const struct config *c, enum config_key key, const char *expected)
+static void expect_text(const struct config *c, int key, const char *expected)
 {
     char *text = config_get(c, key);
 
@@ -244,7 +245,7 @@ static void expect_errors(const char *const *expected)
     struct config *c = (struct config *)probe; /* any value that must stay */
     size_t n = 0, len = strlen(path);
 
-    assert_int_equal(config_load(path, NULL, 0, &c, &errors), -EINVAL);
+    assert_int_equal(config_load(schema_of_echo(), path, NULL, 0, &c, &errors), -EINVAL);
     assert_ptr_equal(c, probe);
     for (; n < EXPECTED_MAX && expected[n]; n++) {
         if (n >= errors.n)
@@ -286,8 +287,8 @@ static void load__every_type__from_the_file(void **state UNUSED)
     expect_text(c, CONFIG_BACKLOG, "1");
     expect_text(c, CONFIG_WRITE_TIMEOUT, "10");
     expect_text(c, CONFIG_MAX_MESSAGE, "64KiB");
-    assert_int_equal(c->separator_len, 5);
-    assert_memory_equal(c->separator, "\"\n\xff\\q", 5);
+    assert_int_equal(c->separator.len, 5);
+    assert_memory_equal(c->separator.data, "\"\n\xff\\q", 5);
     assert_int_equal(c->origin[CONFIG_WORKERS].kind, ORIGIN_FILE);
     assert_int_equal(c->origin[CONFIG_WORKERS].line, 1);
     assert_int_equal(c->origin[CONFIG_SEPARATOR].line, 3);
@@ -343,7 +344,8 @@ static void load__dump_of_any_configuration__reads_back_the_same(void **state UN
     FILE *f = fopen(path, "w");
 
     assert_non_null(f);
-    assert_int_equal(config_load(NULL, values, ARRAY_SIZE(values), &c, &errors), 0);
+    assert_int_equal(config_load(schema_of_echo(), NULL, values, ARRAY_SIZE(values), &c, &errors),
+                     0);
     assert_int_equal(config_dump(c, f), 0);
     assert_int_equal(fclose(f), 0);
     back = load_good();
@@ -501,7 +503,7 @@ static void load__more_errors_than_places__counted(void **state UNUSED)
     for (unsigned i = 0; i < 50; i++)
         p += sprintf(p, "key_%u = %u;\n", i, i);
     write_file(text);
-    assert_int_equal(config_load(path, NULL, 0, &c, &errors), -EINVAL);
+    assert_int_equal(config_load(schema_of_echo(), path, NULL, 0, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, CONFIG_ERRORS_MAX);
     snprintf(last, sizeof(last), "%s: %d more of this kind", path, 50 - (CONFIG_ERRORS_MAX - 1));
     assert_string_equal(errors.text[CONFIG_ERRORS_MAX - 1], last);
@@ -649,7 +651,7 @@ static void load__path_too_long__refused(void **state UNUSED)
     memset(longest, '/', CONFIG_PATH_MAX);
     longest[CONFIG_PATH_MAX] = '\0';
     memcpy(longest + CONFIG_PATH_MAX - strlen(dir) - 1, dir, strlen(dir));
-    assert_int_equal(config_load(longest, NULL, 0, &c, &errors), -EINVAL);
+    assert_int_equal(config_load(schema_of_echo(), longest, NULL, 0, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, 1);
     assert_non_null(strstr(errors.text[0], "the path is too long"));
     config_errors_fini(&errors);
@@ -710,7 +712,8 @@ static void child__hangs_for_ever__killed_at_the_deadline(void **state UNUSED)
 
     write_file(KEY);
     probe->mode = MODE_HANG;
-    assert_int_equal(config_load_within(path, NULL, 0, 200, &c, &errors), -EINVAL);
+    assert_int_equal(config_load_within(schema_of_echo(), path, NULL, 0, 200, &c, &errors),
+                     -EINVAL);
     assert_int_equal(errors.n, 1);
     assert_non_null(
         strstr(errors.text[0], "echo.conf: the parser failed: it took longer than 0.2 s"));
@@ -724,7 +727,8 @@ static void child__cannot_be_killed__not_waited_for(void **state UNUSED)
 
     write_file(KEY);
     probe->mode = MODE_UNKILLABLE;
-    assert_int_equal(config_load_within(path, NULL, 0, 500, &c, &errors), -EINVAL);
+    assert_int_equal(config_load_within(schema_of_echo(), path, NULL, 0, 500, &c, &errors),
+                     -EINVAL);
     assert_non_null(strstr(errors.text[0], "the parser failed: it took longer than 0.5 s"));
     config_errors_fini(&errors);
     assert_int_equal(kill(probe->tracer, SIGKILL), 0);
@@ -754,8 +758,8 @@ static void child__its_parent_dies__dies_too(void **state UNUSED)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     parent = fork();
     if (parent == 0) {
-        bool has_begun =
-            config_child_start(path, &pid, &fd) == 0 && WAIT_UNTIL(probe->was_called, WAIT_MS);
+        bool has_begun = config_child_start(schema_of_echo(), path, &pid, &fd) == 0 &&
+                         WAIT_UNTIL(probe->was_called, WAIT_MS);
         _exit(has_begun ? 0 : 1);
     }
     assert_int_equal(waitpid(parent, &status, 0), parent);
@@ -776,7 +780,8 @@ static void load__overrides__win_over_the_file(void **state UNUSED)
     struct config *c = NULL;
 
     write_file("arbiter = { workers = 2; exit_timeout = 5; };");
-    assert_int_equal(config_load(path, overrides, ARRAY_SIZE(overrides), &c, &errors), 0);
+    assert_int_equal(
+        config_load(schema_of_echo(), path, overrides, ARRAY_SIZE(overrides), &c, &errors), 0);
     assert_int_equal(c->workers, 4);
     assert_int_equal(c->origin[CONFIG_WORKERS].kind, ORIGIN_COMMAND_LINE);
     assert_int_equal(c->origin[CONFIG_BIND].kind, ORIGIN_COMMAND_LINE);
@@ -793,7 +798,9 @@ static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED
     struct config *c = NULL;
 
     write_file("arbiter = { workers = true; };");
-    assert_int_equal(config_load(path, overrides, ARRAY_SIZE(overrides), &c, &errors), -EINVAL);
+    assert_int_equal(
+        config_load(schema_of_echo(), path, overrides, ARRAY_SIZE(overrides), &c, &errors),
+        -EINVAL);
     assert_int_equal(errors.n, 3);
     assert_string_equal(errors.text[0],
                         "command line: arbiter.workers: -3 is not understood, allowed: "
@@ -801,7 +808,7 @@ static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED
     assert_non_null(strstr(errors.text[1], "command line: log.level: \"x\" is not known"));
     assert_non_null(strstr(errors.text[2], "echo.conf:1: arbiter.workers: true is a word"));
     config_errors_fini(&errors);
-    assert_int_equal(config_load("", overrides, 1, &c, &errors), -EINVAL);
+    assert_int_equal(config_load(schema_of_echo(), "", overrides, 1, &c, &errors), -EINVAL);
     assert_int_equal(errors.n, 1);
     config_errors_fini(&errors);
     assert_null(c);
@@ -814,12 +821,12 @@ static void load__no_file__defaults_and_overrides(void **state UNUSED)
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
-    assert_int_equal(config_load(NULL, overrides, 2, &c, &errors), 0);
+    assert_int_equal(config_load(schema_of_echo(), NULL, overrides, 2, &c, &errors), 0);
     assert_string_equal(c->path, "");
     assert_int_equal(c->max_message, 1024);
     config_free(c);
     c = NULL;
-    assert_int_equal(config_load(NULL, overrides, 1, &c, &errors), -EINVAL);
+    assert_int_equal(config_load(schema_of_echo(), NULL, overrides, 1, &c, &errors), -EINVAL);
     assert_non_null(strstr(errors.text[0], "command line: server.max_buffered: "));
     config_errors_fini(&errors);
     assert_null(c);

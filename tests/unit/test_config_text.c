@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
+#include "support/schema.h"
 
 struct scanned {
     struct config_text text;
@@ -27,7 +28,7 @@ static void scan(struct scanned *s, const char *text, size_t len)
     assert_non_null(s->buf);
     memcpy(s->buf, text, len);
     s->buf[len] = '\0';
-    s->result = config_text_scan(s->buf, len, "F", &s->text, &s->errors);
+    s->result = config_text_scan(schema_of_echo(), s->buf, len, "F", &s->text, &s->errors);
 }
 
 static void scanned_fini(struct scanned *s)
@@ -36,8 +37,7 @@ static void scanned_fini(struct scanned *s)
     free(s->buf);
 }
 
-static void expect_number(const struct scanned *s, enum config_key key, unsigned line,
-                          const char *number)
+static void expect_number(const struct scanned *s, int key, unsigned line, const char *number)
 {
     assert_int_equal(s->text.key[key].line, line);
     assert_non_null(s->text.key[key].number);
