@@ -1,6 +1,8 @@
 /*
  * Connections as descriptors in one datagram of a socket pair (base/fdpass), for whoever takes them
- * out: those of a worker that dies, and those that waited at an address that is closed.
+ * out: those of a worker that dies, and those that waited at an address that is closed. All of a
+ * datagram speak one protocol, which is named by a hash: who takes them out may be of another
+ * version of the program.
  */
 #ifndef ACTOR_CONN_BATCH_H
 #define ACTOR_CONN_BATCH_H
@@ -14,6 +16,7 @@ enum { CONN_BATCH_MAX = 252 };
 struct conn_batch {
     uint32_t n_fds;
     uint32_t is_new; /* nobody has counted them as accepted by a worker's loop */
+    uint64_t protocol; /* hash_name of its name */
 };
 
 #endif

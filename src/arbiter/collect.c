@@ -5,6 +5,7 @@
  */
 #include "arbiter/arbiter_impl.h"
 
+#include <arbiter/server.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "actor/conn_batch.h"
 #include "base/fdpass.h"
 #include "base/fds.h"
+#include "base/hash.h"
 
 /* ---- the pair of a slot ---- */
 
@@ -134,7 +136,8 @@ struct waiting {
     struct arbiter *arbiter;
     int ends[2]; /* owned: the reading one, the writing one; -1 = there are none */
     int fds[BATCH];
-    uint32_t n; /* in `fds` */
+    uint32_t n; /* in `fds`, all of one protocol */
+    unsigned protocol; /* its index in the program's table */
     unsigned n_in_pair, n_passed, n_lost;
     int error; /* why the last of those that are lost is so; 0 = no worker serves */
 };
@@ -162,7 +165,8 @@ static void pass_pair(struct waiting *w)
 
 static int send_batch(struct waiting *w)
 {
-    const struct conn_batch head = {w->n, true};
+    const struct arb_program *program = w->arbiter->options->program;
+    const struct conn_batch head = {w->n, true, hash_name(program->protocols[w->protocol]->name)};
     const int rc = w->ends[1] < 0 ? mailbox_pair(w->ends) : 0;
 
     return rc < 0 ? rc : fdpass_send(w->ends[1], &head, sizeof(head), w->fds, w->n);
@@ -185,10 +189,13 @@ static void flush_batch(struct waiting *w)
     w->n = 0;
 }
 
-static void on_waiting(int fd, void *userdata)
+static void on_waiting(const struct listener *l, int fd, void *userdata)
 {
     struct waiting *w = userdata;
 
+    if (w->n > 0 && w->protocol != l->protocol)
+        flush_batch(w);
+    w->protocol = l->protocol;
     w->fds[w->n++] = fd;
     if (w->n == BATCH)
         flush_batch(w);

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* hash_bytes - FNV-1a, 64 bits: begin with HASH_INIT and go on with what came out */
 #define HASH_INIT UINT64_C(0xcbf29ce484222325)
@@ -15,6 +16,12 @@ static inline uint64_t hash_bytes(uint64_t hash, const void *data, size_t len)
     for (const uint8_t *p = data; len > 0; p++, len--)
         hash = (hash ^ *p) * UINT64_C(0x100000001b3);
     return hash;
+}
+
+/* hash_name - of a name that other processes know, too */
+static inline uint64_t hash_name(const char *name)
+{
+    return hash_bytes(HASH_INIT, name, strlen(name));
 }
 
 /* random_next - the next number of a sequence (splitmix64); @state begins as any seed */

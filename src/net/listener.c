@@ -562,7 +562,7 @@ static void accept_waiting(const struct listener *l, listener_on_waiting *on_wai
 
         if (fd >= 0) {
             setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &nothing, sizeof(nothing));
-            on_waiting(fd, userdata);
+            on_waiting(l, fd, userdata);
         } else if (errno == EAGAIN || errno == EINVAL || errno == EMFILE || errno == ENFILE ||
                    errno == ENOBUFS || errno == ENOMEM) {
             return;

@@ -18,6 +18,7 @@ struct listener {
     int fd; /* owned; listening, non-blocking, cloexec */
     int backlog;
     unsigned refs; /* how many configurations (live, next) hold it */
+    unsigned protocol; /* index in the program's table: what is spoken there */
     bool is_shut; /* its address is free again */
     pid_t owner; /* only this process unlinks */
     dev_t dev; /* of the socket file */
@@ -72,8 +73,8 @@ int listener_set_backlog(struct listener *l, int backlog);
  */
 void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open);
 
-/* What waited in the queue: @fd is accepted, non-blocking, cloexec, and taken over. */
-typedef void listener_on_waiting(int fd, void *userdata);
+/* What waited in the queue of @l: @fd is accepted, non-blocking, cloexec, and taken over. */
+typedef void listener_on_waiting(const struct listener *l, int fd, void *userdata);
 
 enum { LISTENER_SHUT_MAX = 64, LISTENER_START_MS = 100 /* patience of a server that starts */ };
 

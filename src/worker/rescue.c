@@ -20,7 +20,7 @@
  * user. */
 static int send_patiently(int fd, const int *fds, uint32_t n)
 {
-    const struct conn_batch head = {n, false};
+    const struct conn_batch head = {.n_fds = n};
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     int error = fdpass_send(fd, &head, sizeof(head), fds, n);
 

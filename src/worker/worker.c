@@ -13,7 +13,7 @@
 #include "conf/config.h"
 #include "net/listener.h"
 
-static void on_waiting(int fd, void *userdata)
+static void on_waiting(const struct listener *l UNUSED, int fd, void *userdata)
 {
     struct worker *w = userdata;
 

@@ -553,7 +553,7 @@ struct waiting {
     int n;
 };
 
-static void on_waiting(int fd, void *userdata)
+static void on_waiting(const struct listener *l UNUSED, int fd, void *userdata)
 {
     struct waiting *w = userdata;
 
