@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/rows.h"
 #include "base/util.h"
 
 /* Names that mean something else where an owner's name stands, or could. */
@@ -17,13 +18,6 @@ static bool is_name(const char *name)
 {
     return name && *name && strlen(name) <= OWN_NAME_MAX &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz_") == strlen(name);
-}
-
-/* Row @i of a table whose rows were @row_size bytes where it was compiled: newer members are 0. */
-static void read_row(void *row, size_t size, const void *first, size_t row_size, size_t i)
-{
-    memset(row, 0, size);
-    memcpy(row, (const char *)first + i * row_size, MIN(size, row_size));
 }
 
 static int own_refuse(char *why, size_t why_size, const char *owner, const char *name,
@@ -42,7 +36,7 @@ static int add_counters(struct own *own, struct own_owner *o, const struct arb_c
     for (size_t i = 0; i < table->count; i++) {
         struct arb_counter row;
 
-        read_row(&row, sizeof(row), table->first, table->row_size, i);
+        row_read(&row, sizeof(row), table->first, table->row_size, i);
         if (!is_name(row.name))
             return own_refuse(why, why_size, o->name, row.name, name_fault);
         for (size_t k = o->first_counter; k < own->n_counters; k++)
