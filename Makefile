@@ -142,7 +142,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(1))
 # The client library: these sources and no others, in objects of their own.
 LIB_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
              control_call control_queue deadlines events outcome pool reactor) \
-           src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_server.c $(wildcard src/wire/frame*.c)
+           src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_rule.c $(wildcard src/wire/frame*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
 LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a
 

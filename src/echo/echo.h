@@ -5,8 +5,8 @@
 #ifndef ECHO_ECHO_H
 #define ECHO_ECHO_H
 
+#include <arbiter/protocol.h>
 #include <stddef.h>
-#include "net/protocol.h"
 #include "wire/frame.h"
 
 #define ECHO_SEPARATOR     "\r\n\r\n"
@@ -14,8 +14,13 @@
 #define ECHO_QUIT          "QUIT"
 #define ECHO_QUIT_LEN      4
 
-/* The server side; its context is a `struct frame_rule`. */
-extern const struct protocol echo_server_protocol;
+struct echo_conf {
+    struct arb_bytes separator; /* empty = raw: any bytes are a message, and QUIT is none */
+    uint64_t max_message; /* bytes, without the separator */
+};
+
+/* The server side; its conf is a struct echo_conf, its server a struct arb_frame. */
+extern const struct arb_protocol echo_server_protocol;
 
 /* echo_rule_init - the rule of both sides: QUIT counts only where messages have an end */
 int echo_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,

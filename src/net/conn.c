@@ -3,6 +3,7 @@
  */
 #include "net/conn_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,37 +30,62 @@ bool conn_is_local(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
-struct arb_conn *conn_new(struct conn_set *set, int fd)
+/* A spare one serves whatever protocol keeps no state. */
+static bool has_spare_size(const struct conn_protocol *p)
 {
+    return p->conn_bytes == sizeof(struct arb_conn);
+}
+
+struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
+{
+    const struct conn_protocol *p = &set->protocols[protocol];
     struct arb_conn *c;
 
     if ((size_t)fd >= set->n_marks)
         return NULL;
-    if (set->n_dead > 0) {
+    if (has_spare_size(p) && set->n_dead > 0) {
         set->n_dead--;
         c = conn_at(set->dead.prev); /* the last: it is still in the cache */
         list_remove(&c->link);
         memset(c, 0, sizeof(*c));
     } else {
-        c = calloc(1, sizeof(*c));
+        c = calloc(1, p->conn_bytes);
     }
     if (!c)
         return NULL;
     ev_io_init(&c->io, conn_on_io, fd, EV_READ);
     c->io.data = set;
+    c->protocol = protocol & 7;
+    c->idle_mark = p->idle_mark;
     wheel_node_init(&c->node);
     list_init(&c->link);
     return c;
 }
 
+void conn_free(struct arb_conn *c)
+{
+    list_remove(&c->link);
+    free(c);
+}
+
 static void free_closed(struct conn_set *set, size_t keep)
 {
-    for (; set->n_dead > keep; set->n_dead--) {
-        struct arb_conn *c = conn_at(set->dead.next);
+    while (!list_is_empty(&set->dead_with_state))
+        conn_free(conn_at(set->dead_with_state.next));
+    for (; set->n_dead > keep; set->n_dead--)
+        conn_free(conn_at(set->dead.next));
+}
 
-        list_remove(&c->link);
-        free(c);
-    }
+void conn_bury(struct arb_conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const bool is_spare = has_spare_size(conn_protocol_of(c));
+
+    list_remove(&c->link);
+    list_append(is_spare ? &set->dead : &set->dead_with_state, &c->link);
+    set->n_dead += is_spare;
+    if (!is_spare || set->n_dead > CONN_SPARE)
+        ev_prepare_start(set->loop, &set->reaper);
 }
 
 /* A byte for each descriptor that this process may have; untouched pages cost nothing. */
@@ -78,8 +104,6 @@ static int marks_init(struct conn_set *set)
         return -errno;
     set->marks = memory;
     set->n_marks = n;
-    set->idle_mark =
-        set->binding.protocol->is_stateless_when_idle ? CONN_MARK_IDLE : CONN_MARK_BUSY;
     return 0;
 }
 
@@ -98,8 +122,21 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNU
     ev_prepare_stop(loop, reaper);
 }
 
-int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_binding binding,
-                  const struct conn_limits *limits, struct counters *counters,
+void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n)
+{
+    assert(n > 0 && n <= CONN_PROTOCOLS_MAX);
+    for (unsigned i = 0; i < n; i++) {
+        struct conn_protocol *p = &set->protocols[i];
+
+        *p = protocols[i];
+        p->conn_bytes = sizeof(struct arb_conn) + p->table->conn_size;
+        p->idle_mark = p->table->conn_size == 0 ? CONN_MARK_IDLE : CONN_MARK_BUSY;
+    }
+    set->n_protocols = n;
+}
+
+int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_protocol *protocols,
+                  unsigned n_protocols, const struct conn_limits *limits, struct counters *counters,
                   conn_set_on_closed *on_closed)
 {
     uint8_t *memory = aligned_alloc(PAGE, CONN_HEAD_BYTES + CONN_READ_BYTES);
@@ -109,7 +146,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
         return -ENOMEM;
     memset(set, 0, sizeof(*set));
     set->loop = loop;
-    set->binding = binding;
+    conn_set_serve(set, protocols, n_protocols);
     set->limits = *limits;
     set->is_attentive = limits->keep_alive_ms > 0;
     set->counters = counters;
@@ -118,6 +155,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_bi
     room_init(&set->pool, limits->max_buffered);
     list_init(&set->all);
     list_init(&set->dead);
+    list_init(&set->dead_with_state);
     ev_prepare_init(&set->reaper, on_prepare);
     set->reaper.data = set;
     conn_time_init(set, conn_on_sweep);
@@ -161,9 +199,10 @@ void conn_drain(struct arb_conn *c)
     conn_settle(c);
 }
 
-int conn_set_add(struct conn_set *set, int fd, bool may_be_unix)
+int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin UNUSED,
+                 bool may_be_unix)
 {
-    struct arb_conn *c = conn_new(set, fd);
+    struct arb_conn *c = conn_new(set, fd, protocol);
     const int on = 1;
 
     if (!c) {

@@ -10,6 +10,7 @@
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
+#include <arbiter/protocol.h>
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +20,6 @@
 #include "base/list.h"
 #include "base/util.h"
 #include "base/wheel.h"
-#include "net/protocol.h"
 
 enum {
     CONN_READ_BYTES = 65536, /* one read, into the shared buffer */
@@ -27,9 +27,9 @@ enum {
     CONN_HEAD_BYTES = 65536, /* room in front of the shared buffer for a tail */
     /* Closed ones that are kept for the next: no malloc for who comes and goes. */
     CONN_SPARE = HAS_SHADOW_MEMORY ? 0 : 64,
-    CONN_HIGH_WATER = 262144, /* unsent bytes above which a connection is not read */
     CONN_LINGER_MS = 2000, /* to wait for the peer's end of file after our half-close */
     CONN_TICK_MS = 100, /* resolution of the deadlines, which fire up to two late */
+    CONN_PROTOCOLS_MAX = 8, /* in one set */
 };
 
 struct conn_limits {
@@ -40,6 +40,17 @@ struct conn_limits {
 };
 
 struct conn_set;
+
+/* A protocol that a set serves. */
+struct conn_protocol {
+    const struct arb_protocol *table; /* borrowed */
+    void *server; /* borrowed: what table->start has made */
+    struct arb_actor *actor; /* borrowed: this protocol's hold on the process; NULL in some tests */
+    /* Of the rules: under equal ones the `resume` of one worker holds in another. */
+    uint64_t fingerprint;
+    size_t conn_bytes; /* of a connection and its state; set by conn_set_init */
+    uint8_t idle_mark; /* what an idle connection is marked as at first; set by conn_set_init */
+};
 
 /*
  * Called before the connection of @fd is ended because max_buffered is spent.
@@ -54,7 +65,8 @@ typedef void conn_set_on_closed(struct conn_set *set);
 /* All connections of a worker. */
 struct conn_set {
     struct ev_loop *loop; /* borrowed */
-    struct protocol_binding binding;
+    struct conn_protocol protocols[CONN_PROTOCOLS_MAX];
+    unsigned n_protocols;
     struct conn_limits limits;
     struct counters *counters; /* borrowed: this process's own record */
     conn_set_on_closed *on_closed;
@@ -62,7 +74,6 @@ struct conn_set {
     struct buffer_pool pool;
     uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
     size_t n_marks; /* descriptors from here on are not served */
-    uint8_t idle_mark; /* what an idle connection is marked as: it depends on the protocol */
     struct {
         const uint8_t *data; /* what the protocol looks at now; NULL = nothing */
         size_t len;
@@ -70,9 +81,11 @@ struct conn_set {
     } serving;
     uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all, CONN_HEAD_BYTES owned in front */
     struct list all; /* every open connection, oldest first */
-    struct list dead; /* closed ones: the next connections, outside of their own callbacks */
+    struct list
+        dead; /* closed ones without state: the next connections, outside of their own callbacks */
     size_t n_dead; /* in `dead` */
-    ev_prepare reaper; /* runs only while `dead` holds more than CONN_SPARE, and frees them */
+    struct list dead_with_state; /* closed ones that no next connection can use */
+    ev_prepare reaper; /* frees them, and what `dead` holds beyond CONN_SPARE */
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     bool is_draining;
@@ -87,21 +100,30 @@ struct conn_set {
     uint32_t sweep_tick; /* when `sweep` fires; WHEEL_NONE = it is stopped */
 };
 
-/* conn_set_init - @counters and @loop outlive the set. Returns 0 or -ENOMEM. */
-int conn_set_init(struct conn_set *set, struct ev_loop *loop, struct protocol_binding binding,
-                  const struct conn_limits *limits, struct counters *counters,
+/*
+ * conn_set_init - connections of any of @protocols, 1..CONN_PROTOCOLS_MAX, copied
+ * @counters and @loop outlive the set. Returns 0 or -ENOMEM.
+ */
+int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_protocol *protocols,
+                  unsigned n_protocols, const struct conn_limits *limits, struct counters *counters,
                   conn_set_on_closed *on_closed);
+
+/* conn_set_serve - other protocols; only while the set has no connection */
+void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n);
 
 /* conn_set_fini - cut all that is left and free everything */
 void conn_set_fini(struct conn_set *set);
 
 /*
  * conn_set_add - take over a connected, non-blocking socket
+ * @protocol     index of what it speaks
+ * @origin       ARB_ACCEPTED or ARB_RESCUED
  * @may_be_unix  it is looked at: the peer of a unix socket cannot stall the process by passing a
  *   descriptor, and is ended when it does not read what the kernel has for it
  * Returns 0 or -ENOMEM (@fd is then closed).
  */
-int conn_set_add(struct conn_set *set, int fd, bool may_be_unix);
+int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
+                 bool may_be_unix);
 
 /* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
 void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);

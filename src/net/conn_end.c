@@ -57,10 +57,7 @@ void conn_close(struct arb_conn *c, enum conn_end end)
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
     conn_close_fd(c);
-    list_remove(&c->link);
-    list_append(&set->dead, &c->link);
-    if (++set->n_dead > CONN_SPARE)
-        ev_prepare_start(set->loop, &set->reaper);
+    conn_bury(c);
     set->n_open--;
     set->n_closes++;
     if (set->on_closed)

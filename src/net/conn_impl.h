@@ -1,7 +1,7 @@
 /*
  * A connection from inside: private to net/conn*.c and to moves. What has to travel with a
- * connection is small and explicit: tail, output, resume, protocol state, phase, end, is_eof, and
- * the two times from which its deadlines count.
+ * connection is small and explicit: tail, output, resume, protocol, its state, phase, end, is_eof,
+ * and the two times from which its deadlines count.
  */
 #ifndef NET_CONN_IMPL_H
 #define NET_CONN_IMPL_H
@@ -45,11 +45,12 @@ struct arb_conn {
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
     size_t resume; /* where the protocol goes on looking in `tail` */
-    uint64_t state; /* the protocol's own */
     uint8_t phase; /* enum conn_phase */
     uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
-    bool is_eof; /* the peer has half-closed */
-    bool is_paused; /* too much output is unsent: not read */
+    uint8_t idle_mark; /* enum conn_mark: what it is marked as while it is idle */
+    uint8_t protocol : 3; /* index in set->protocols */
+    bool is_eof : 1; /* the peer has half-closed */
+    bool is_paused : 1; /* too much output is unsent: not read */
     bool is_open_to_fds : 1; /* descriptors may come with its data, see base/passed.h */
     bool has_new_rule : 1; /* while imported: `tail` is to be looked at anew */
     bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
@@ -59,6 +60,7 @@ struct arb_conn {
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
     struct list link; /* in set->all or set->dead */
     struct wheel_node node; /* hangs at or before its deadline */
+    _Alignas(max_align_t) uint8_t state[]; /* the protocol's own: conn_size bytes */
 };
 
 _Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
@@ -67,6 +69,11 @@ _Static_assert(sizeof(struct arb_conn) <= 152, "an idle connection is a promise 
 static inline struct conn_set *conn_set_of(const struct arb_conn *c)
 {
     return c->io.data;
+}
+
+static inline const struct conn_protocol *conn_protocol_of(const struct arb_conn *c)
+{
+    return &conn_set_of(c)->protocols[c->protocol];
 }
 
 /* Nothing read that is not answered, nothing answered that is not sent. */
@@ -87,7 +94,13 @@ static inline void conn_mark(const struct arb_conn *c, uint8_t mark)
  * conn_new - neither listed nor watched; never in a callback of a connection, which may have just
  * died. NULL without memory, or for a descriptor that is too high.
  */
-struct arb_conn *conn_new(struct conn_set *set, int fd);
+struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol);
+
+/* conn_free - what conn_new has made, and that is neither listed nor watched any more */
+void conn_free(struct arb_conn *c);
+
+/* conn_bury - a closed one, whose memory stays until no callback can have it any more */
+void conn_bury(struct arb_conn *c);
 
 /* conn_is_local - is it a unix socket? */
 bool conn_is_local(int fd);
@@ -204,6 +217,8 @@ struct arb_conn *conn_next_visit(struct conn_set *set);
 /* conn_is_movable - could another process go on with it? */
 bool conn_is_movable(const struct arb_conn *c);
 
+enum { CONN_STATE_BYTES = 4096 };
+
 /* conn_detach - touch it no more */
 void conn_detach(struct arb_conn *c);
 
@@ -221,7 +236,7 @@ void conn_arrive(const struct arb_conn *c);
 
 /*
  * conn_export - all that the other process has to know; pointers into @c, and to @state
- * @state  of PROTOCOL_STATE_MAX bytes
+ * @state  of CONN_STATE_BYTES bytes
  * Returns 0 or -ENOTSUP (the protocol could not save it).
  */
 int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret);

@@ -64,7 +64,7 @@ static int conn_queue(struct arb_conn *c, const uint8_t *unsent, size_t len, siz
     }
     if (rc == 0 && is_first)
         conn_await_progress(c);
-    c->is_paused = buffer_len(&c->output) > CONN_HIGH_WATER;
+    c->is_paused = buffer_len(&c->output) > ARB_HIGH_WATER;
     return rc;
 }
 
@@ -101,7 +101,7 @@ static int conn_hold(struct arb_conn *c, const uint8_t *bytes, size_t len)
 }
 
 /* What the protocol has not consumed becomes, or stays, the tail. */
-static int conn_keep_rest(struct arb_conn *c, const struct protocol_result *r, const uint8_t *data,
+static int conn_keep_rest(struct arb_conn *c, const struct arb_output *r, const uint8_t *data,
                           size_t len)
 {
     struct conn_set *set = conn_set_of(c);
@@ -120,8 +120,7 @@ static int conn_keep_rest(struct arb_conn *c, const struct protocol_result *r, c
 }
 
 /* What an answer leaves behind, when it is more than nothing. */
-static __attribute__((noinline)) void conn_leave(struct arb_conn *c,
-                                                 const struct protocol_result *r,
+static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struct arb_output *r,
                                                  const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
@@ -131,13 +130,14 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c,
     if (r->consumed >= USUAL_MIN_BYTES)
         learn_usual(c, r->consumed, r->messages);
     if (sent < r->reply_len)
-        rc = conn_queue(c, r->reply + sent, r->reply_len - sent, len - r->consumed);
-    if (rc == 0 && r->outcome == PROTOCOL_GO_ON && (c->tail.block || r->consumed < len))
+        rc =
+            conn_queue(c, (const uint8_t *)r->reply + sent, r->reply_len - sent, len - r->consumed);
+    if (rc == 0 && r->next == ARB_GO_ON && (c->tail.block || r->consumed < len))
         rc = conn_keep_rest(c, r, data, len);
     if (rc < 0)
         conn_end(c, CONN_END_BUFFERED);
-    else if (r->outcome != PROTOCOL_GO_ON)
-        conn_end(c, r->outcome == PROTOCOL_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (r->next != ARB_GO_ON)
+        conn_end(c, r->next == ARB_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
     else if (set->is_draining && (r->consumed > 0 || !c->tail.block))
         conn_end(c, CONN_END_DRAINED);
 }
@@ -150,29 +150,30 @@ static inline __attribute__((always_inline)) bool
 conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_t len)
 {
     struct counters *counters = set->counters;
-    const struct protocol_binding *p = &set->binding;
+    const struct conn_protocol *p = &set->protocols[c->protocol];
     const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
+    const struct arb_input in = {.data = data, .len = len, .resume = c->resume};
+    struct arb_output out = {.next = ARB_GO_ON};
     size_t sent = 0;
 
     set->serving.len = len;
     set->serving.fd = c->io.fd;
     set->serving.data = data;
-    const struct protocol_result r =
-        p->protocol->on_data(p->context, &c->state, data, len, c->resume);
+    p->table->on_data(p->server, c, &in, &out);
     set->serving.data = NULL;
-    counter_add(&counters->requests, r.messages);
-    counter_add(&counters->scanned, r.scanned);
-    if (likely(is_clear) && likely(r.reply_len > 0)) {
-        const ssize_t n = conn_send(c, counters, r.reply, r.reply_len);
+    counter_add(&counters->requests, out.messages);
+    counter_add(&counters->scanned, out.scanned);
+    if (likely(is_clear) && likely(out.reply_len > 0)) {
+        const ssize_t n = conn_send(c, counters, out.reply, out.reply_len);
 
         if (unlikely(n < 0))
             return false;
         sent = (size_t)n;
     }
-    if (likely(is_clear && sent == r.reply_len && r.consumed == len &&
-               r.outcome == PROTOCOL_GO_ON && !c->tail.block && !set->is_attentive))
+    if (likely(is_clear && sent == out.reply_len && out.consumed == len && out.next == ARB_GO_ON &&
+               !c->tail.block && !set->is_attentive))
         return true;
-    conn_leave(c, &r, data, len, sent);
+    conn_leave(c, &out, data, len, sent);
     return false;
 }
 
@@ -294,7 +295,7 @@ static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
     conn_count_sent(c, (size_t)n);
     if (c->phase == CONN_DELIVERING && !c->output.block)
         conn_delivered(c);
-    if (c->is_paused && buffer_len(&c->output) < CONN_HIGH_WATER / 2) {
+    if (c->is_paused && buffer_len(&c->output) < ARB_HIGH_WATER / 2) {
         c->is_paused = false;
         c->since = conn_now(set); /* while we did not read, the message could not go on */
     }
@@ -325,7 +326,7 @@ void conn_settle(struct arb_conn *c)
         ev_io_start(set->loop, &c->io);
     }
     if (is_idle)
-        conn_mark(c, set->idle_mark);
+        conn_mark(c, c->idle_mark);
     if (is_idle && set->limits.keep_alive_ms == 0 && !c->is_local)
         return;
     if (is_idle)
@@ -341,7 +342,7 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     if (unlikely(revents & EV_WRITE) && c->output.block)
         conn_flush(c);
     if (likely(revents & EV_READ) && likely(conn_serve(c))) {
-        conn_mark(c, conn_set_of(c)->idle_mark);
+        conn_mark(c, c->idle_mark);
         return;
     }
     conn_settle(c);

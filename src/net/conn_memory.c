@@ -64,7 +64,7 @@ void conn_see_unread(struct arb_conn *c)
         return;
     c->progress = conn_now(set);
     c->unread = unread;
-    if (set->idle_mark == CONN_MARK_IDLE)
+    if (c->idle_mark == CONN_MARK_IDLE)
         conn_mark(c, CONN_MARK_QUIET);
 }
 

@@ -15,26 +15,32 @@
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
                    (int)CONN_LINGERING == (int)MOVED_LINGERING,
                "phases travel as they are");
-_Static_assert((int)PROTOCOL_STATE_MAX <= (int)MOVED_STATE_MAX, "states travel as they are");
 
 /* The other process may have another table of protocols. */
-static uint64_t protocol_hash(const struct protocol *p)
+static uint64_t protocol_hash(const struct arb_protocol *p)
 {
     return hash_bytes(HASH_INIT, p->name, strlen(p->name));
 }
 
-/* A connection that ends needs no protocol state; an idle one needs it only if the protocol keeps
- * state between messages. */
+/* Returns the index of the protocol with this @hash, or n_protocols. */
+static unsigned find_protocol(const struct conn_set *set, uint64_t hash)
+{
+    unsigned i = 0;
+
+    while (i < set->n_protocols && protocol_hash(set->protocols[i].table) != hash)
+        i++;
+    return i;
+}
+
+/* A connection that ends needs no protocol state. */
 static bool has_state(const struct arb_conn *c)
 {
-    const struct protocol *p = conn_set_of(c)->binding.protocol;
-
-    return c->phase == CONN_OPEN && (c->tail.block || !p->is_stateless_when_idle);
+    return c->phase == CONN_OPEN && conn_protocol_of(c)->table->conn_size > 0;
 }
 
 bool conn_is_movable(const struct arb_conn *c)
 {
-    return conn_set_of(c)->binding.protocol->save || !has_state(c);
+    return conn_protocol_of(c)->table->save || !has_state(c);
 }
 
 void conn_detach(struct arb_conn *c)
@@ -67,7 +73,7 @@ void conn_depart(const struct arb_conn *c, uint8_t mark)
 
 void conn_arrive(const struct arb_conn *c)
 {
-    conn_mark(c, conn_is_idle(c) ? conn_set_of(c)->idle_mark : CONN_MARK_BUSY);
+    conn_mark(c, conn_is_idle(c) ? c->idle_mark : CONN_MARK_BUSY);
 }
 
 /* Without keep_alive nobody looks at when idleness began, and `since` is something else. */
@@ -79,20 +85,20 @@ static uint32_t since_age_ms(const struct arb_conn *c)
 
 int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret)
 {
-    const struct protocol_binding *b = &conn_set_of(c)->binding;
+    const struct conn_protocol *p = conn_protocol_of(c);
     size_t state_len = 0;
 
     if (has_state(c))
-        state_len = b->protocol->save(b->context, c->state, state, PROTOCOL_STATE_MAX);
-    if (state_len > PROTOCOL_STATE_MAX)
+        state_len = p->table->save(p->server, c, state, CONN_STATE_BYTES);
+    if (state_len > CONN_STATE_BYTES)
         return -ENOTSUP;
     *ret = (struct moved_record){
         .phase = (enum moved_phase)c->phase,
         .end = c->end,
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
-        .protocol = protocol_hash(b->protocol),
-        .fingerprint = b->fingerprint,
+        .protocol = protocol_hash(p->table),
+        .fingerprint = p->fingerprint,
         .since_age_ms = since_age_ms(c),
         .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
         .resume = MIN(c->resume, buffer_len(&c->tail)),
@@ -145,21 +151,19 @@ void conn_forget(struct arb_conn *c)
 static int import_bytes(struct arb_conn *c, const struct moved_record *r)
 {
     struct conn_set *set = conn_set_of(c);
-    const struct protocol_binding *b = &set->binding;
+    const struct conn_protocol *p = conn_protocol_of(c);
     int rc;
 
     if (r->end >= CONN_ENDS || (r->is_eof && r->phase == MOVED_OPEN))
         return -EBADMSG;
-    if (r->protocol != protocol_hash(b->protocol))
-        return -EPROTOTYPE;
     rc = buffer_import(&c->tail, &set->pool, r->tail, r->tail_len);
     if (rc == 0)
         rc = buffer_import(&c->output, &set->pool, r->output, r->output_len);
     if (rc == 0 && has_state(c))
-        rc = b->protocol->restore
-                 ? b->protocol->restore(b->context, r->state, r->state_len, &c->state)
+        rc = p->table->restore
+                 ? p->table->restore(p->server, c, p->table->state_version, r->state, r->state_len)
                  : -EBADMSG;
-    c->has_new_rule = r->fingerprint != b->fingerprint;
+    c->has_new_rule = r->fingerprint != p->fingerprint;
     c->resume = c->has_new_rule ? 0 : r->resume;
     return rc;
 }
@@ -167,9 +171,13 @@ static int import_bytes(struct arb_conn *c, const struct moved_record *r)
 int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
                 struct arb_conn **ret)
 {
-    struct arb_conn *c = conn_new(set, fd);
+    const unsigned protocol = find_protocol(set, record->protocol);
+    struct arb_conn *c;
     int rc;
 
+    if (protocol == set->n_protocols)
+        return -EPROTOTYPE;
+    c = conn_new(set, fd, protocol);
     if (!c)
         return -ENOMEM;
     c->phase = (uint8_t)record->phase;

@@ -71,7 +71,7 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
 
     if (!conn_is_movable(c))
         return NOT_MOVABLE;
-    if (s->states_len > STATES_BYTES - PROTOCOL_STATE_MAX)
+    if (s->states_len > STATES_BYTES - CONN_STATE_BYTES)
         return NO_ROOM;
     if (conn_export(c, s->states + s->states_len, &r) < 0)
         return NOT_MOVABLE;

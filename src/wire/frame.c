@@ -254,6 +254,32 @@ void frame_find(const struct frame_rule *r, const uint8_t *data, size_t len, siz
 #endif
 }
 
+void frame_find_first(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
+                      struct frame_result *ret)
+{
+    struct walk w = {.rule = r, .data = data, .outcome = FRAME_PENDING};
+    const size_t n = r->separator_len;
+    const uint8_t *found = NULL;
+
+    if (n == 0) {
+        *ret = (struct frame_result){.complete = len, .messages = len > 0};
+        return;
+    }
+    if (len - resume >= n)
+        found = memmem(data + resume, len - resume, r->separator, n);
+    if (found)
+        walk_message(&w, (size_t)(found - data), n);
+    else if (is_too_big(r, data, len))
+        w.outcome = FRAME_TOO_BIG;
+    *ret = (struct frame_result){
+        .outcome = w.outcome,
+        .complete = w.start,
+        .resume = found || len < n ? 0 : len - (n - 1),
+        .messages = w.messages,
+        .scanned = (found ? (size_t)(found - data) + n : len) - resume,
+    };
+}
+
 /* Would the separator be found across the joint? */
 static bool ends_early(const struct frame_rule *r, const uint8_t *message, size_t len)
 {

@@ -9,14 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FRAME_SEPARATOR_MAX = 16 };
+enum { FRAME_SEPARATOR_MAX = 16, FRAME_QUIT_MAX = 16 };
 
 /* How messages end. Immutable after frame_rule_init; one per listener's configuration. */
 struct frame_rule {
     uint8_t separator[FRAME_SEPARATOR_MAX];
     uint8_t separator_len; /* 0 = raw: every read is complete as it is */
     size_t max_message; /* bytes without the separator */
-    uint8_t quit[8]; /* a message of exactly these bytes ends the conversation */
+    uint8_t quit[FRAME_QUIT_MAX]; /* a message of exactly these bytes ends the conversation */
     uint8_t quit_len; /* 0 = none */
 };
 
@@ -37,11 +37,15 @@ struct frame_result {
 };
 
 /*
- * frame_rule_init - @separator of 0..FRAME_SEPARATOR_MAX bytes, @quit of 0..8
+ * frame_rule_init - @separator of 0..FRAME_SEPARATOR_MAX bytes, @quit of 0..FRAME_QUIT_MAX
  * Returns 0 or -EINVAL (too long).
  */
 int frame_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
                     size_t max_message, const void *quit, size_t quit_len);
+
+/* frame_find_first - as frame_scan, but for one message at most: what follows is not looked at */
+void frame_find_first(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,
+                      struct frame_result *ret);
 
 /* frame_find - frame_scan, with the result where the caller wants it */
 void frame_find(const struct frame_rule *r, const uint8_t *data, size_t len, size_t resume,

@@ -157,7 +157,34 @@ static void make_holds(struct worker *w)
     }
 }
 
-static int worker_prepare(struct worker *w, struct protocol_binding binding)
+/* The loop is there; what a protocol has made before another one fails ends with the process. */
+static int start_protocols(struct worker *w, const struct worker_protocol *protocols, unsigned n,
+                           struct conn_protocol *ret)
+{
+    for (unsigned i = 0; i < n; i++) {
+        const struct arb_protocol *table = protocols[i].table;
+        int rc = 0;
+
+        ret[i] = (struct conn_protocol){.table = table, .fingerprint = protocols[i].fingerprint};
+        if (table->start)
+            rc = table->start(ret[i].actor, protocols[i].conf, &ret[i].server);
+        if (rc < 0) {
+            log_error(w->boot->log, "a protocol cannot start", F_STR("protocol", table->name),
+                      F_ERR(rc));
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static void stop_protocols(const struct conn_set *conns)
+{
+    for (unsigned i = 0; i < conns->n_protocols; i++)
+        if (conns->protocols[i].table->stop)
+            conns->protocols[i].table->stop(conns->protocols[i].server);
+}
+
+static int worker_prepare(struct worker *w, const struct worker_protocol *protocols, unsigned n)
 {
     const struct config *c = w->boot->config;
     const struct conn_limits limits = {
@@ -166,6 +193,7 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
         .write_timeout_ms = c->write_timeout_ms,
         .max_buffered = c->max_buffered,
     };
+    struct conn_protocol started[CONN_PROTOCOLS_MAX];
     int rc;
 
     /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
@@ -174,7 +202,11 @@ static int worker_prepare(struct worker *w, struct protocol_binding binding)
     if (!w->loop)
         return -errno;
     make_holds(w);
-    rc = conn_set_init(&w->conns, w->loop, binding, &limits, &w->record->counters, on_conn_closed);
+    rc = start_protocols(w, protocols, n, started);
+    if (rc < 0)
+        return rc;
+    rc = conn_set_init(&w->conns, w->loop, started, n, &limits, &w->record->counters,
+                       on_conn_closed);
     if (rc < 0)
         return rc;
     w->conns.on_spent = on_memory_spent;
@@ -206,7 +238,8 @@ static void begin_to_measure(struct worker *w)
                     F_UINT("at_least", fresh + RECYCLE_ROOM_BYTES));
 }
 
-int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
+int worker_main(const struct actor_boot *boot, const struct worker_protocol *protocols,
+                unsigned n_protocols)
 {
     struct worker w = {
         .boot = boot,
@@ -225,7 +258,7 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     signals_ignore_strays();
     rc = fatal_install(boot, &w.conns);
     if (rc == 0)
-        rc = worker_prepare(&w, binding);
+        rc = worker_prepare(&w, protocols, n_protocols);
     if (rc < 0) {
         log_error(boot->log, "worker cannot begin", F_ERR(rc));
         return EX_OSERR;
@@ -243,6 +276,8 @@ int worker_main(const struct actor_boot *boot, struct protocol_binding binding)
     moves_fini(&w.moves);
     rescue_stop(&w.rescue);
     rescue_stop(&w.foreign);
+    conn_set_cut(&w.conns);
+    stop_protocols(&w.conns);
     conn_set_fini(&w.conns);
     for (unsigned i = 0; i < w.n_holds; i++)
         actor_fini(&w.holds[i]);

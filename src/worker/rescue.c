@@ -91,7 +91,8 @@ static void collect_one(struct rescue *r, int fd, bool is_new)
     if (!is_connection(fd)) {
         conn_set_mark(r->acceptor->conns, fd, CONN_MARK_FREE);
         fds_close(&fd);
-    } else if (conn_set_add(r->acceptor->conns, fd, true) == 0) {
+    } else if (conn_set_add(r->acceptor->conns, fd, 0, is_new ? ARB_ACCEPTED : ARB_RESCUED, true) ==
+               0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
         r->n_new += is_new;
         r->n_collected++;
@@ -108,7 +109,7 @@ static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, s
     signals_block_all(&mask);
     rc = fdpass_receive(r->io.fd, &(struct iovec){ret_head, sizeof(*ret_head)}, 1, ret);
     for (size_t i = 0; rc == 0 && i < ret->n_fds; i++)
-        conn_set_mark(conns, ret->fds[i], conns->idle_mark);
+        conn_set_mark(conns, ret->fds[i], conns->protocols[0].idle_mark);
     signals_restore(&mask);
     return rc;
 }

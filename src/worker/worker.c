@@ -17,7 +17,7 @@ static void on_waiting(const struct listener *l UNUSED, int fd, void *userdata)
 {
     struct worker *w = userdata;
 
-    if (conn_set_add(&w->conns, fd, true) == 0)
+    if (conn_set_add(&w->conns, fd, 0, ARB_ACCEPTED, true) == 0)
         counter_add(&w->record->counters.accepted, 1);
 }
 

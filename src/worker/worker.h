@@ -5,17 +5,26 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include <arbiter/protocol.h>
+
 #include "actor/boot.h"
 #include "actor/command.h"
-#include "net/protocol.h"
+
+/* What a worker serves. All is borrowed. */
+struct worker_protocol {
+    const struct arb_protocol *table;
+    const void *conf; /* for table->start */
+    uint64_t fingerprint; /* of the rules */
+};
 
 /*
  * worker_main - the whole life of a worker process
- * @boot      borrowed
- * @binding   what to serve
+ * @boot       borrowed
+ * @protocols  1..CONN_PROTOCOLS_MAX; the first is that of listeners which name none
  * Returns the exit code: 0 after a drain or stop, 71 if it could not begin.
  */
-int worker_main(const struct actor_boot *boot, struct protocol_binding binding);
+int worker_main(const struct actor_boot *boot, const struct worker_protocol *protocols,
+                unsigned n_protocols);
 
 extern const struct command_set worker_commands;
 

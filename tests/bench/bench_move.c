@@ -31,7 +31,6 @@ static struct worker {
     struct ev_loop *loop;
     struct conn_set set;
     struct counters counters;
-    struct frame_rule rule;
     struct move_out out;
     struct move_in in;
     uint64_t cpu_ns; /* when it began */
@@ -66,13 +65,13 @@ static void on_taken(struct move_in *t)
 static void worker_init(void)
 {
     const struct conn_limits limits = {.max_buffered = 1 << 20};
+    struct echo_conf conf = {.separator.len = ECHO_SEPARATOR_LEN, .max_message = 65536};
+    struct conn_protocol echo = {.table = &echo_server_protocol};
 
     w.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!w.loop || echo_rule_init(&w.rule, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN, 65536) < 0 ||
-        conn_set_init(&w.set, w.loop,
-                      (struct protocol_binding){&echo_server_protocol, &w.rule,
-                                                echo_rule_fingerprint(&w.rule)},
-                      &limits, &w.counters, NULL) < 0)
+    memcpy(conf.separator.data, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN);
+    if (!w.loop || echo.table->start(NULL, &conf, &echo.server) < 0 ||
+        conn_set_init(&w.set, w.loop, &echo, 1, &limits, &w.counters, NULL) < 0)
         bench_die("worker");
 }
 
@@ -82,7 +81,7 @@ static _Noreturn void give(int listener, int fd, unsigned n)
     while (w.set.n_open < n) {
         const int c = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (c < 0 || conn_set_add(&w.set, c, false) < 0)
+        if (c < 0 || conn_set_add(&w.set, c, 0, ARB_ACCEPTED, false) < 0)
             bench_die("accept");
     }
     ev_run(w.loop, EVRUN_NOWAIT);

@@ -29,7 +29,7 @@
 #include "support/lingering.h"
 #include "worker/worker.h"
 
-static struct protocol hooked;
+static struct arb_protocol hooked;
 static volatile int *volatile nowhere;
 static const struct scoreboard *scoreboard;
 static uint32_t own_record;
@@ -174,17 +174,17 @@ static void fail(const char *kind)
         leak(kind + 4);
 }
 
-static struct protocol_result on_data(const void *context, uint64_t *state, const uint8_t *data,
-                                      size_t len, size_t resume)
+static void on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
+                    struct arb_output *out)
 {
     static const char prefix[] = "\x01"
                                  "crash ";
     char kind[16] = "";
 
-    if (len > sizeof(prefix) && memcmp(data, prefix, sizeof(prefix) - 1) == 0 &&
-        sscanf((const char *)data + sizeof(prefix) - 1, "%15[a-z0-9]", kind) == 1)
+    if (in->len > sizeof(prefix) && memcmp(in->data, prefix, sizeof(prefix) - 1) == 0 &&
+        sscanf((const char *)in->data + sizeof(prefix) - 1, "%15[a-z0-9]", kind) == 1)
         fail(kind);
-    return echo_server_protocol.on_data(context, state, data, len, resume);
+    echo_server_protocol.on_data(server, conn, in, out);
 }
 
 static void fail_before_ready(const struct actor_boot *boot)
@@ -218,6 +218,8 @@ static void fail_before_ready(const struct actor_boot *boot)
 static int serve_hooked(const struct actor_boot *boot)
 {
     const struct config *c = boot->config;
+    struct echo_conf conf = {.separator = c->separator, .max_message = c->max_message};
+    struct worker_protocol echo = {.table = &hooked, .conf = &conf};
     struct frame_rule rule;
 
     fail_before_ready(boot);
@@ -229,8 +231,8 @@ static int serve_hooked(const struct actor_boot *boot)
     hooked.on_data = on_data;
     if (echo_rule_init(&rule, c->separator.data, c->separator.len, c->max_message) < 0)
         return EX_SOFTWARE;
-    return worker_main(boot,
-                       (struct protocol_binding){&hooked, &rule, echo_rule_fingerprint(&rule)});
+    echo.fingerprint = echo_rule_fingerprint(&rule);
+    return worker_main(boot, &echo, 1);
 }
 
 const struct actor_kind echo_worker_kind = {"worker", serve_hooked, &worker_commands};

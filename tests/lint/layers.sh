@@ -4,7 +4,7 @@ set -u
 declare -A may=(
     [base]='' [wire]='base' [conf]='base'
     [actor]='base wire' [net]='base wire'
-    [echo]='base wire net/protocol.h'
+    [echo]='base wire'
     [client]='base wire echo'
     [measure]='base wire client'
     [worker]='base wire conf actor net'

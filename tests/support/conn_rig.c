@@ -33,18 +33,34 @@ static void on_closed(struct conn_set *set)
     container_of(set, struct rig, set)->n_on_closed++;
 }
 
+void rig_use_rule(struct rig *r, const char *separator, size_t max_message)
+{
+    struct arb_bytes bytes = {.len = strlen(separator)};
+
+    memcpy(bytes.data, separator, bytes.len);
+    assert_int_equal(arb_frame_init(&r->frame, &bytes, max_message, bytes.len > 0 ? "QUIT" : NULL),
+                     0);
+}
+
+void rig_use_protocol(struct rig *r, const struct arb_protocol *table, void *server)
+{
+    const struct conn_protocol p = {.table = table, .server = server};
+
+    conn_set_serve(&r->set, &p, 1);
+}
+
 void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_message)
 {
     static const struct conn_limits none = {.max_buffered = 64 << 20};
+    const struct conn_protocol echo = {.table = &echo_server_protocol, .server = &r->frame};
 
     memset(r, 0, sizeof(*r));
     r->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     assert_non_null(r->loop);
-    assert_int_equal(echo_rule_init(&r->rule, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN, max_message), 0);
-    assert_int_equal(conn_set_init(&r->set, r->loop,
-                                   (struct protocol_binding){&echo_server_protocol, &r->rule, 0},
-                                   limits ? limits : &none, &r->counters, on_closed),
-                     0);
+    rig_use_rule(r, ECHO_SEPARATOR, max_message);
+    assert_int_equal(
+        conn_set_init(&r->set, r->loop, &echo, 1, limits ? limits : &none, &r->counters, on_closed),
+        0);
     rig_now_ms = 1000000;
     r->set.clock_ms = rig_clock;
     r->set.base_ms = rig_now_ms - (UINT64_C(1) << 24) * CONN_TICK_MS; /* there is a past */
@@ -82,7 +98,7 @@ static int rig_connect_by(struct rig *r, bool may_be_unix)
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(conn_set_add(&r->set, pair[1], may_be_unix), 0);
+    assert_int_equal(conn_set_add(&r->set, pair[1], 0, ARB_ACCEPTED, may_be_unix), 0);
     return pair[0];
 }
 
@@ -115,7 +131,7 @@ int rig_connect_tcp(struct rig *r)
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     close(listener);
-    assert_int_equal(conn_set_add(&r->set, accepted, false), 0);
+    assert_int_equal(conn_set_add(&r->set, accepted, 0, ARB_ACCEPTED, false), 0);
     return fd;
 }
 

@@ -5,17 +5,17 @@
 #ifndef SUPPORT_CONN_RIG_H
 #define SUPPORT_CONN_RIG_H
 
+#include <arbiter/frame.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "net/conn.h"
-#include "wire/frame.h"
 
 struct rig {
     struct ev_loop *loop;
     struct conn_set set;
     struct counters counters;
-    struct frame_rule rule;
+    struct arb_frame frame; /* of the Echo that it serves */
     unsigned n_on_closed;
 };
 
@@ -24,6 +24,12 @@ extern uint64_t rig_now_ms;
 
 /* rig_init - an echo with separator CR LF CR LF; @limits NULL = no timeouts, 64 MiB */
 void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_message);
+
+/* rig_use_rule - another rule of the Echo */
+void rig_use_rule(struct rig *r, const char *separator, size_t max_message);
+
+/* rig_use_protocol - what is connected from now on speaks @table, with @server */
+void rig_use_protocol(struct rig *r, const struct arb_protocol *table, void *server);
 
 /* rig_fini - and check that every close was counted once and every block given back */
 void rig_fini(struct rig *r);

@@ -144,7 +144,7 @@ static void conn__peer_never_reads__reading_stops(void **state UNUSED)
         memcpy(data + i, "\r\n\r\n", 4);
     sent = rig_offer(&rig, fd, data, len);
     assert_true(sent < 4 * MIB);
-    assert_true(rig.set.pool.used_bytes <= 2 * (CONN_HIGH_WATER + 2 * CONN_READ_BYTES));
+    assert_true(rig.set.pool.used_bytes <= 2 * (ARB_HIGH_WATER + 2 * CONN_READ_BYTES));
     assert_true(counter_get(&rig.counters.bytes_in) < sent); /* the rest is the kernel's */
     /* When it reads at last, all goes on. */
     rig_expect(&rig, fd, data, (sent - 4) / 1000 * 1000 + 4);
@@ -263,7 +263,7 @@ static void conn__raw__every_byte_at_once(void **state UNUSED)
 {
     int fd;
 
-    assert_int_equal(frame_rule_init(&rig.rule, "", 0, 10, "", 0), 0);
+    rig_use_rule(&rig, "", 10);
     fd = rig_connect(&rig);
     rig_send(&rig, fd, "\0x", 2);
     rig_expect(&rig, fd, "\0x", 2);
@@ -275,27 +275,28 @@ static void conn__raw__every_byte_at_once(void **state UNUSED)
 }
 
 /* Answers each byte with ten of its own, counts them in its state, and ends at a dot. */
-static struct protocol_result tenfold_on_data(const void *context UNUSED, uint64_t *protocol_state,
-                                              const uint8_t *data, size_t len, size_t resume)
+static void tenfold_on_data(void *server UNUSED, struct arb_conn *conn, const struct arb_input *in,
+                            struct arb_output *out)
 {
     static uint8_t reply[10 * CONN_READ_BYTES];
-    struct protocol_result r = {.reply = reply};
+    uint64_t *count = arb_conn_state(conn);
 
-    assert_int_equal(resume, 0);
-    while (r.consumed < len && r.outcome == PROTOCOL_GO_ON) {
-        memset(reply + r.reply_len, data[r.consumed], 10);
-        r.reply_len += 10;
-        r.messages++;
-        (*protocol_state)++;
-        r.outcome = data[r.consumed++] == '.' ? PROTOCOL_CLOSE : PROTOCOL_GO_ON;
+    assert_int_equal(in->resume, 0);
+    out->reply = reply;
+    while (out->consumed < in->len && out->next == ARB_GO_ON) {
+        memset(reply + out->reply_len, in->data[out->consumed], 10);
+        out->reply_len += 10;
+        out->messages++;
+        (*count)++;
+        out->next = in->data[out->consumed++] == '.' ? ARB_CLOSE : ARB_GO_ON;
     }
-    assert_int_equal(*protocol_state, counter_get(&rig.counters.requests) + r.messages);
-    return r;
+    assert_int_equal(*count, counter_get(&rig.counters.requests) + out->messages);
 }
 
 static void conn__protocol_with_replies_of_its_own__sent_in_order(void **state UNUSED)
 {
-    static const struct protocol tenfold = {.name = "tenfold", .on_data = tenfold_on_data};
+    static const struct arb_protocol tenfold =
+        ARB_PROTOCOL(.name = "tenfold", .conn_size = sizeof(uint64_t), .on_data = tenfold_on_data);
     const size_t len = 100000;
     uint8_t *data = rig_payload(len), *expected = malloc(10 * len + 10);
     int fd;
@@ -303,7 +304,7 @@ static void conn__protocol_with_replies_of_its_own__sent_in_order(void **state U
     for (size_t i = 0; i < len; i++)
         memset(expected + 10 * i, data[i], 10);
     memset(expected + 10 * len, '.', 10);
-    rig.set.binding.protocol = &tenfold;
+    rig_use_protocol(&rig, &tenfold, NULL);
     fd = rig_connect_tcp(&rig);
     rig_send(&rig, fd, data, len);
     rig_send_text(&rig, fd, ".abc");

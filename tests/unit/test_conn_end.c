@@ -242,7 +242,7 @@ static void conn_set_cut__passed_socket_unread__does_not_wait_for_it(void **stat
     int reader, passed = lingering_socket(&reader), pair[2], fd;
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    assert_int_equal(conn_set_add(&rig.set, pair[1], true), 0);
+    assert_int_equal(conn_set_add(&rig.set, pair[1], 0, ARB_ACCEPTED, true), 0);
     fd = pair[0];
     assert_int_equal(fdpass_send(fd, "x", 1, &passed, 1), 0);
     close(passed);

@@ -61,7 +61,7 @@ static void frame_rule_init__too_long__refused_and_untouched(void **state UNUSED
     struct frame_rule r = make_rule("x", 1, 7);
 
     assert_int_equal(frame_rule_init(&r, "12345678901234567", 17, 9, "", 0), -EINVAL);
-    assert_int_equal(frame_rule_init(&r, "1234", 4, 9, "123456789", 9), -EINVAL);
+    assert_int_equal(frame_rule_init(&r, "1234", 4, 9, "12345678901234567", 17), -EINVAL);
     assert_int_equal(r.separator_len, 1);
     assert_int_equal(r.max_message, 7);
 }

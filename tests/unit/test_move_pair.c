@@ -167,7 +167,7 @@ static void move__unsent_output__goes_on_from_the_taker(void **state UNUSED)
     for (size_t i = 1000; i < len; i += 5000)
         memcpy(data + i, "\r\n\r\n", 4);
     sent = rig_offer(&t.giver, fd, data, len + 4);
-    assert_true(sent < len && t.giver.set.pool.used_bytes > CONN_HIGH_WATER);
+    assert_true(sent < len && t.giver.set.pool.used_bytes > ARB_HIGH_WATER);
     move(SIZE_MAX);
     expect_moved(1, 0);
     assert_int_equal(t.giver.set.pool.used_bytes, 0);
@@ -342,8 +342,8 @@ static void move__keep_alive_is_new_on_the_taker__begins_with_the_move(void **st
 
 static void use_separator(struct rig *r, const char *separator)
 {
-    assert_int_equal(echo_rule_init(&r->rule, separator, strlen(separator), 1000), 0);
-    r->set.binding.fingerprint = echo_rule_fingerprint(&r->rule);
+    rig_use_rule(r, separator, 1000);
+    r->set.protocols[0].fingerprint = strlen(separator);
 }
 
 static void move__other_separator__tail_is_looked_at_anew(void **state UNUSED)
@@ -380,45 +380,55 @@ static void move__smaller_max_message__tail_above_it_is_closed(void **state UNUS
 }
 
 /* A protocol that counts: the reply to each byte is how many have come. */
-static struct protocol_result count_on_data(const void *context UNUSED, uint64_t *state,
-                                            const uint8_t *data UNUSED, size_t len,
-                                            size_t resume UNUSED)
+static void count_on_data(void *server UNUSED, struct arb_conn *conn, const struct arb_input *in,
+                          struct arb_output *out)
 {
     static uint8_t reply[1];
+    uint64_t *count = arb_conn_state(conn);
 
-    *state += len;
-    reply[0] = (uint8_t)('0' + *state % 10);
-    return (struct protocol_result){
-        .consumed = len, .reply = reply, .reply_len = 1, .messages = len};
+    *count += in->len;
+    reply[0] = (uint8_t)('0' + *count % 10);
+    out->reply = reply;
+    out->reply_len = in->len > 0;
+    out->consumed = in->len;
+    out->messages = in->len;
 }
 
-static size_t count_save(const void *context UNUSED, uint64_t state, uint8_t *buf, size_t size)
+static size_t count_save(void *server UNUSED, const struct arb_conn *conn, void *buf, size_t size)
 {
-    if (state == 7)
-        return size + 1; /* it cannot be moved now */
-    memcpy(buf, &state, sizeof(state));
-    return sizeof(state);
+    const uint64_t *count = arb_conn_state(conn);
+
+    if (*count == 7)
+        return ARB_STATE_MAX + 1; /* it cannot be moved now */
+    if (sizeof(*count) <= size)
+        memcpy(buf, count, sizeof(*count));
+    return sizeof(*count);
 }
 
-static int count_restore(const void *context UNUSED, const uint8_t *data, size_t len,
-                         uint64_t *ret_state)
+static int count_restore(void *server UNUSED, struct arb_conn *conn, uint32_t version,
+                         const void *data, size_t len)
 {
-    if (len != sizeof(*ret_state))
+    uint64_t *count = arb_conn_state(conn);
+
+    assert_int_equal(version, 3);
+    if (len != sizeof(*count))
         return -EBADMSG;
-    memcpy(ret_state, data, len);
+    memcpy(count, data, len);
     return 0;
 }
 
-static const struct protocol counting = {
-    .name = "count", .on_data = count_on_data, .save = count_save, .restore = count_restore};
-static const struct protocol counting_fixed = {.name = "count", .on_data = count_on_data};
+static const struct arb_protocol counting =
+    ARB_PROTOCOL(.name = "count", .conn_size = sizeof(uint64_t), .on_data = count_on_data,
+                 .state_version = 3, .save = count_save, .restore = count_restore);
+static const struct arb_protocol counting_fixed =
+    ARB_PROTOCOL(.name = "count", .conn_size = sizeof(uint64_t), .on_data = count_on_data);
 
 static void move__protocol_with_state__goes_on_with_it(void **state UNUSED)
 {
     int fds[300], odd;
 
-    t.giver.set.binding.protocol = &counting;
-    taker()->set.binding.protocol = &counting;
+    rig_use_protocol(&t.giver, &counting, NULL);
+    rig_use_protocol(taker(), &counting, NULL);
     odd = rig_connect(&t.giver);
     rig_send_text(&t.giver, odd, "1234567");
     rig_expect_text(&t.giver, odd, "7");
@@ -441,10 +451,11 @@ static void move__protocol_with_state__goes_on_with_it(void **state UNUSED)
 
 static void move__protocol_that_cannot_save__stays_and_is_served(void **state UNUSED)
 {
-    const int fd = rig_connect(&t.giver);
+    int fd;
 
-    t.giver.set.binding.protocol = &counting_fixed;
-    taker()->set.binding.protocol = &counting_fixed;
+    rig_use_protocol(&t.giver, &counting_fixed, NULL);
+    rig_use_protocol(taker(), &counting_fixed, NULL);
+    fd = rig_connect(&t.giver);
     rig_send_text(&t.giver, fd, "abc");
     move(SIZE_MAX);
     expect_moved(0, 1);
@@ -453,30 +464,9 @@ static void move__protocol_that_cannot_save__stays_and_is_served(void **state UN
     close(fd);
 }
 
-static void move__idle_is_stateless_and_no_save__only_idle_ones_move(void **state UNUSED)
-{
-    struct protocol bare = echo_server_protocol;
-    const int idle = rig_connect(&t.giver), busy = rig_connect(&t.giver);
-
-    bare.save = NULL;
-    bare.restore = NULL;
-    t.giver.set.binding.protocol = &bare;
-    taker()->set.binding.protocol = &bare;
-    rig_send_text(&t.giver, busy, "half");
-    move(SIZE_MAX);
-    expect_moved(1, 1);
-    rig_send_text(taker(), idle, "x\r\n\r\n");
-    rig_expect_text(taker(), idle, "x\r\n\r\n");
-    rig_send_text(&t.giver, busy, "\r\n\r\n");
-    rig_expect_text(&t.giver, busy, "half\r\n\r\n");
-    close(idle);
-    close(busy);
-    move_rig_settle(&t);
-}
-
 static void move__another_protocol__stays(void **state UNUSED)
 {
-    taker()->set.binding.protocol = &counting;
+    rig_use_protocol(taker(), &counting, NULL);
     move_rig_connect(&t, 300);
     move(SIZE_MAX);
     expect_moved(0, 300);
@@ -518,22 +508,23 @@ static void move__room_gone_meanwhile__refused_ones_stay(void **state UNUSED)
         close(late[i]);
 }
 
-static int restore_all_but_five(const void *context, const uint8_t *data, size_t len,
-                                uint64_t *ret_state)
+static int restore_all_but_five(void *server, struct arb_conn *conn, uint32_t version,
+                                const void *data, size_t len)
 {
-    const int rc = count_restore(context, data, len, ret_state);
+    const int rc = count_restore(server, conn, version, data, len);
+    const uint64_t *count = arb_conn_state(conn);
 
-    return rc == 0 && *ret_state == 5 ? -EBADMSG : rc;
+    return rc == 0 && *count == 5 ? -EBADMSG : rc;
 }
 
 static void move__one_cannot_be_restored__all_others_move(void **state UNUSED)
 {
-    struct protocol picky = counting;
+    struct arb_protocol picky = counting;
     int fds[301];
 
     picky.restore = restore_all_but_five;
-    t.giver.set.binding.protocol = &counting;
-    taker()->set.binding.protocol = &picky;
+    rig_use_protocol(&t.giver, &counting, NULL);
+    rig_use_protocol(taker(), &picky, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         fds[i] = rig_connect(&t.giver);
         rig_send_text(&t.giver, fds[i], i == 100 ? "12345" : "1");
@@ -834,7 +825,6 @@ int main(void)
         TEST(move__smaller_max_message__tail_above_it_is_closed),
         TEST(move__protocol_with_state__goes_on_with_it),
         TEST(move__protocol_that_cannot_save__stays_and_is_served),
-        TEST(move__idle_is_stateless_and_no_save__only_idle_ones_move),
         TEST(move__another_protocol__stays),
         TEST(move__room_for_100_of_252__100_move_and_the_rest_stay),
         TEST(move__room_gone_meanwhile__refused_ones_stay),

@@ -159,7 +159,7 @@ static void __attribute__((noreturn)) give(int fd, const int *sockets)
 
     rig_init(&r, NULL, 1 << 20);
     for (unsigned i = 0; i < CLIENTS; i++)
-        if (conn_set_add(&r.set, sockets[i], false) < 0)
+        if (conn_set_add(&r.set, sockets[i], 0, ARB_ACCEPTED, false) < 0)
             abort();
     limit_fds(scene.giver_fds);
     if (move_give(&out, &r.set, &fd, 1, SIZE_MAX, on_given) < 0)

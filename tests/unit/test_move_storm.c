@@ -82,8 +82,8 @@ static void move(struct rig *from, struct rig *to)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
                      0);
     /* Under another name for the same rules each tail is looked at from its beginning. */
-    to->set.binding.fingerprint = rng_below(&rng, 8) == 0;
-    from->set.binding.fingerprint = rng_below(&rng, 8) == 0;
+    to->set.protocols[0].fingerprint = rng_below(&rng, 8) == 0;
+    from->set.protocols[0].fingerprint = rng_below(&rng, 8) == 0;
     move_take(&in, &to->set, pair[1], 1 + rng_below(&rng, 2 * CLIENTS), on_taken);
     assert_int_equal(move_give(&out, &from->set, pair, 1, 1 + rng_below(&rng, CLIENTS), on_given),
                      0);
