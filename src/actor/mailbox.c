@@ -16,12 +16,14 @@
 #include "base/log.h"
 #include "base/passed.h"
 #include "base/util.h"
+#include "wire/relayed.h"
 
 #define RETRY_SECONDS 0.05
 
-/* One encoded message that waits to be sent. */
+/* What waits to be sent. */
 struct mailbox_item {
     struct list link;
+    struct mailbox_data *shared; /* a reference: the bytes of a data datagram; NULL = in `data` */
     size_t n_fds;
     int fds[MAILBOX_FDS_MAX]; /* owned duplicates */
     size_t len;
@@ -37,6 +39,25 @@ int mailbox_pair(int ret_fds[2])
     return 0;
 }
 
+/* --- data --------------------------------------------------------------------------------- */
+
+struct mailbox_data *mailbox_data_new(size_t len)
+{
+    struct mailbox_data *data = malloc(sizeof(*data) + len);
+
+    if (!data)
+        return NULL;
+    data->refs = 1;
+    data->len = len;
+    return data;
+}
+
+void mailbox_data_drop(struct mailbox_data *data)
+{
+    if (data && --data->refs == 0)
+        free(data);
+}
+
 /* --- queue ------------------------------------------------------------------------------------ */
 
 static struct mailbox_item *queue_head(struct mailbox *mb)
@@ -49,6 +70,7 @@ static void item_free(struct mailbox_item *item)
     list_remove(&item->link);
     for (size_t i = 0; i < item->n_fds; i++)
         fds_close(&item->fds[i]);
+    mailbox_data_drop(item->shared);
     free(item);
 }
 
@@ -59,6 +81,7 @@ static int item_new(const char *data, size_t len, const int *fds, size_t n_fds,
     if (!item)
         return -ENOMEM;
     list_init(&item->link);
+    item->shared = NULL;
     item->len = len;
     item->n_fds = 0;
     memcpy(item->data, data, len);
@@ -77,14 +100,24 @@ static int item_new(const char *data, size_t len, const int *fds, size_t n_fds,
 
 static void queue_drop_head(struct mailbox *mb)
 {
-    mb->n_queued--;
-    item_free(queue_head(mb));
+    struct mailbox_item *item = queue_head(mb);
+
+    if (item->shared)
+        mb->n_data--;
+    else
+        mb->n_queued--;
+    item_free(item);
 }
 
 static void queue_drop_all(struct mailbox *mb)
 {
-    while (mb->n_queued > 0)
+    while (!mailbox_is_empty(mb))
         queue_drop_head(mb);
+}
+
+bool mailbox_is_empty(const struct mailbox *mb)
+{
+    return mb->n_queued + mb->n_data == 0;
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -96,11 +129,14 @@ static bool is_peer_gone(int error)
 
 static void watch(struct mailbox *mb, int events)
 {
+    if (mb->is_paused)
+        events &= ~EV_READ;
     if ((mb->io.events & (EV_READ | EV_WRITE)) == events && ev_is_active(&mb->io))
         return;
     ev_io_stop(mb->loop, &mb->io);
     ev_io_set(&mb->io, mb->fd, events);
-    ev_io_start(mb->loop, &mb->io);
+    if (events)
+        ev_io_start(mb->loop, &mb->io);
 }
 
 /* What wakes us for the rest of the queue, after @error. */
@@ -124,12 +160,18 @@ static void close_with(struct mailbox *mb, int error)
     passed_close(&fd);
 }
 
+static int send_item(const struct mailbox *mb, const struct mailbox_item *item)
+{
+    const void *bytes = item->shared ? (const void *)item->shared->bytes : item->data;
+
+    return fdpass_send(mb->fd, bytes, item->len, item->fds, item->n_fds);
+}
+
 static void flush(struct mailbox *mb)
 {
     int r = 0;
-    while (mb->n_queued > 0 && r == 0) {
-        const struct mailbox_item *item = queue_head(mb);
-        r = fdpass_send(mb->fd, item->data, item->len, item->fds, item->n_fds);
+    while (!mailbox_is_empty(mb) && r == 0) {
+        r = send_item(mb, queue_head(mb));
         if (r == 0)
             queue_drop_head(mb);
     }
@@ -144,40 +186,87 @@ static void flush(struct mailbox *mb)
         close_with(mb, r);
 }
 
+enum { SENT_LATER = 1 };
+
+/* Returns 0, SENT_LATER (to be queued, with the reason in @ret_blocked), -EPIPE or -errno. */
+static int send_now(const struct mailbox *mb, const void *data, size_t len, const int *fds,
+                    size_t n_fds, int *ret_blocked)
+{
+    int r;
+
+    *ret_blocked = -EAGAIN;
+    if (!mailbox_is_empty(mb))
+        return SENT_LATER;
+    r = fdpass_send(mb->fd, data, len, fds, n_fds);
+    if (is_peer_gone(r))
+        return -EPIPE;
+    if (r != -EAGAIN && !fdpass_is_transient(r))
+        return r;
+    *ret_blocked = r;
+    return SENT_LATER;
+}
+
+/* @item has been counted. */
+static void queue_append(struct mailbox *mb, struct mailbox_item *item, int blocked)
+{
+    list_append(&mb->queue, &item->link);
+    if (mb->queue.next == &item->link)
+        await_room(mb, blocked);
+}
+
 int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, size_t n_fds)
 {
     char data[MESSAGE_MAX_BYTES];
     struct mailbox_item *item = NULL;
     size_t len;
+    int blocked, r;
 
     if (mb->is_closed || !mb->loop)
         return -EPIPE;
     if (n_fds > MAILBOX_FDS_MAX)
         return -EINVAL;
-    int r = message_encode(m, data, sizeof(data), &len);
-    if (r < 0)
+    r = message_encode(m, data, sizeof(data), &len);
+    if (r == 0)
+        r = send_now(mb, data, len, fds, n_fds, &blocked);
+    if (r != SENT_LATER)
         return r;
-
-    int blocked = -EAGAIN;
-    if (mb->n_queued == 0) {
-        r = fdpass_send(mb->fd, data, len, fds, n_fds);
-        if (r == 0)
-            return 0;
-        if (is_peer_gone(r))
-            return -EPIPE;
-        if (r != -EAGAIN && !fdpass_is_transient(r))
-            return r;
-        blocked = r;
-    }
     if (mb->n_queued >= MAILBOX_QUEUE_MAX)
         return -ENOBUFS;
     r = item_new(data, len, fds, n_fds, &item);
     if (!item)
         return r;
-    list_append(&mb->queue, &item->link);
-    if (++mb->n_queued == 1)
-        await_room(mb, blocked);
+    mb->n_queued++;
+    queue_append(mb, item, blocked);
     return 0;
+}
+
+int mailbox_send_data(struct mailbox *mb, struct mailbox_data *data)
+{
+    struct mailbox_item *item;
+    int blocked, r;
+
+    if (mb->is_closed || !mb->loop)
+        return -EPIPE;
+    r = send_now(mb, data->bytes, data->len, NULL, 0, &blocked);
+    if (r != SENT_LATER)
+        return r;
+    item = calloc(1, sizeof(*item));
+    if (!item)
+        return -ENOMEM;
+    item->shared = data;
+    item->len = data->len;
+    data->refs++;
+    mb->n_data++;
+    queue_append(mb, item, blocked);
+    return 0;
+}
+
+void mailbox_pause(struct mailbox *mb, bool is_paused)
+{
+    if (!mb->loop || mb->is_closed || mb->is_paused == is_paused)
+        return;
+    mb->is_paused = is_paused;
+    watch(mb, (mb->io.events & EV_WRITE) | EV_READ);
 }
 
 int mailbox_say(struct mailbox *mb, struct log *log, const char *from, const char *to,
@@ -208,22 +297,34 @@ static void drop_fds(int *fds, size_t n)
         passed_close(&fds[i]);
 }
 
-enum { RECEIVED_END = 1 };
+enum { RECEIVED_END = 1, RECEIVED_DATA };
 
-/* One datagram. Returns 0, RECEIVED_END (end of file), -EAGAIN, -EBADMSG or -errno. */
-static int receive_one(int fd, struct message *ret_m, struct fdpass *ret)
+/* What the bytes of one datagram are. Data is told to the owner from here. */
+static int read_datagram(struct mailbox *mb, const char *data, struct message *ret_m,
+                         const struct fdpass *got)
+{
+    int r;
+
+    if (got->len == 0)
+        return RECEIVED_END;
+    if (got->is_data_cut || got->n_fds > MAILBOX_FDS_MAX)
+        return -EBADMSG;
+    if (!relayed_is((const uint8_t *)data, got->len))
+        return message_decode(data, got->len, ret_m);
+    r = mb->on_data ? mb->on_data(mb, (const uint8_t *)data, got->len) : -EBADMSG;
+    return r < 0 ? r : RECEIVED_DATA;
+}
+
+/* One datagram. Returns 0 (a control message), RECEIVED_END (end of file), RECEIVED_DATA, -EAGAIN,
+ * -EBADMSG or -errno. */
+static int receive_one(struct mailbox *mb, struct message *ret_m, struct fdpass *ret)
 {
     char data[MESSAGE_MAX_BYTES];
-    int r = fdpass_receive(fd, &(struct iovec){data, sizeof(data)}, 1, ret);
+    int r = fdpass_receive(mb->fd, &(struct iovec){data, sizeof(data)}, 1, ret);
 
     if (r < 0)
         return r;
-    if (ret->len == 0)
-        r = RECEIVED_END;
-    else if (ret->is_data_cut || ret->n_fds > MAILBOX_FDS_MAX)
-        r = -EBADMSG;
-    else
-        r = message_decode(data, ret->len, ret_m);
+    r = read_datagram(mb, data, ret_m, ret);
     /* Descriptors are cut if this process has no room for all of them, no fault of the peer's:
      * none is better than some. */
     if (r != 0 || ret->is_fds_cut) {
@@ -239,11 +340,12 @@ static bool on_readable(struct mailbox *mb)
     for (int i = 0; i < MAILBOX_BATCH; i++) {
         struct message m;
         struct fdpass got;
-        int r = receive_one(mb->fd, &m, &got);
-        if (r == -EAGAIN)
+        int r = receive_one(mb, &m, &got);
+
+        if (r == -EAGAIN || mb->is_closed)
             return false;
         /* Reported once, ahead of what a dying peer has sent; end of file follows. */
-        if (r == -ECONNRESET)
+        if (r == -ECONNRESET || r == RECEIVED_DATA)
             continue;
         if (r != 0) {
             close_with(mb, r == RECEIVED_END ? 0 : r);

@@ -1,6 +1,9 @@
 /*
  * One end of the SOCK_SEQPACKET pair between the arbiter and an actor: messages, with descriptors
  * as ancillary data, in bounded queues. The death of the peer is an ordinary event.
+ *
+ * Beside these control messages go data datagrams (wire/relayed.h), in the one order of sending.
+ * Their number is bounded by whoever sends them, by credit: they use no place of a control message.
  */
 #ifndef ACTOR_MAILBOX_H
 #define ACTOR_MAILBOX_H
@@ -8,6 +11,7 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "base/list.h"
 #include "wire/message.h"
 
@@ -27,6 +31,19 @@ struct mailbox;
 typedef void mailbox_on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds);
 typedef void mailbox_on_close(struct mailbox *mb, int error);
 
+/*
+ * on_data - one data datagram, borrowed for the call. Returns 0, or -EBADMSG: it is nonsense, and
+ * the mailbox is closed.
+ */
+typedef int mailbox_on_data(struct mailbox *mb, const uint8_t *data, size_t len);
+
+/* A data datagram, which may wait in several mailboxes. */
+struct mailbox_data {
+    unsigned refs;
+    size_t len;
+    uint8_t bytes[];
+};
+
 struct mailbox {
     struct ev_loop *loop; /* borrowed */
     ev_io io; /* reads always; writes while the queue holds something */
@@ -34,8 +51,11 @@ struct mailbox {
     int fd; /* owned */
     mailbox_on_message *on_message;
     mailbox_on_close *on_close;
-    struct list queue; /* owned: encoded messages that wait to be sent, oldest first */
-    size_t n_queued; /* at most MAILBOX_QUEUE_MAX */
+    mailbox_on_data *on_data; /* set after mailbox_start; NULL = data is nonsense here */
+    struct list queue; /* owned: what waits to be sent, oldest first */
+    size_t n_queued; /* control messages in it, at most MAILBOX_QUEUE_MAX */
+    size_t n_data; /* data datagrams in it */
+    bool is_paused; /* not read */
     bool is_closed;
 };
 
@@ -62,6 +82,23 @@ void mailbox_finish(struct mailbox *mb);
  * Returns 0, -ENOBUFS (the queue is full), -EPIPE (closed) or -errno (malformed message …).
  */
 int mailbox_send(struct mailbox *mb, const struct message *m, const int *fds, size_t n_fds);
+
+/* mailbox_data_new - to be filled in; its one reference is the caller's. NULL without memory.
+ * mailbox_data_drop - give a reference back; NULL is fine */
+struct mailbox_data *mailbox_data_new(size_t len);
+void mailbox_data_drop(struct mailbox_data *data);
+
+/*
+ * mailbox_send_data - send now, or queue a reference
+ * Returns 0, -EPIPE (closed), -ENOMEM or -errno.
+ */
+int mailbox_send_data(struct mailbox *mb, struct mailbox_data *data);
+
+/* mailbox_is_empty - does nothing wait to be sent? */
+bool mailbox_is_empty(const struct mailbox *mb);
+
+/* mailbox_pause - read nothing, or go on; what is queued is sent meanwhile */
+void mailbox_pause(struct mailbox *mb, bool is_paused);
 
 /*
  * mailbox_say - as mailbox_send, of the message that the arguments make; what fails is logged

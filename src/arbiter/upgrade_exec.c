@@ -273,7 +273,7 @@ static bool is_quiet(const struct arbiter *a)
     if (transition_is_due(a->engine))
         return false;
     for_each_child (a, c)
-        if (!c->mailbox.is_closed && c->mailbox.n_queued > 0)
+        if (!c->mailbox.is_closed && !mailbox_is_empty(&c->mailbox))
             return false;
     return true;
 }

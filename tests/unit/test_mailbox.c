@@ -21,6 +21,7 @@
 #include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "wire/relayed.h"
 
 /* A mailbox that writes down what happens to it. */
 struct recorder {
@@ -540,6 +541,126 @@ static void mailbox_send__exact_maximum__travels(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- data ---- */
+
+static struct {
+    unsigned n;
+    size_t len;
+    unsigned n_messages_before; /* control messages that came before the last one */
+    int result;
+} data_seen;
+
+static int on_data(struct mailbox *mb, const uint8_t *data, size_t len)
+{
+    assert_int_equal(data[0], RELAYED_MAGIC);
+    data_seen.n++;
+    data_seen.len = len;
+    data_seen.n_messages_before = recorder_of(mb)->n_messages;
+    return data_seen.result;
+}
+
+static struct mailbox_data *new_data(size_t len)
+{
+    struct mailbox_data *d = mailbox_data_new(len);
+
+    assert_non_null(d);
+    memset(d->bytes, RELAYED_MAGIC, len);
+    return d;
+}
+
+static void mailbox__data_and_messages__one_order(void **state)
+{
+    struct fixture *f = *state;
+    struct mailbox_data *d = new_data(RELAYED_MAX_BYTES);
+    struct recorder b;
+    unsigned n = 0;
+
+    memset(&data_seen, 0, sizeof(data_seen));
+    recorder_start(&b, f->loop, f->peer);
+    b.mb.on_data = on_data;
+    /* More than the kernel takes: most of it is queued. */
+    for (unsigned i = 1; i <= 40; i++) {
+        assert_int_equal(mailbox_send_data(&f->a.mb, d), 0);
+        assert_int_equal(send_ping(&f->a.mb, i), 0);
+    }
+    assert_true(f->a.mb.n_data > 20 && d->refs == 1 + f->a.mb.n_data);
+    while (b.n_messages < 40 && ++n < 1000) {
+        turn(f);
+        assert_true(data_seen.n == 0 || data_seen.n == data_seen.n_messages_before + 1);
+    }
+    assert_int_equal(data_seen.n, 40);
+    assert_true(b.is_ordered);
+    assert_int_equal(data_seen.len, RELAYED_MAX_BYTES);
+    assert_true(mailbox_is_empty(&f->a.mb));
+    assert_int_equal(d->refs, 1);
+    mailbox_data_drop(d);
+    f->peer = -1;
+    mailbox_stop(&b.mb);
+}
+
+static void mailbox_send__queue_full_of_data__message_has_its_place(void **state)
+{
+    struct fixture *f = *state;
+    struct mailbox_data *d = new_data(64);
+    unsigned n = 0;
+
+    while (f->a.mb.n_data < 4 * MAILBOX_QUEUE_MAX && ++n < 100000)
+        assert_int_equal(mailbox_send_data(&f->a.mb, d), 0);
+    for (unsigned i = 1; i <= MAILBOX_QUEUE_MAX; i++)
+        assert_int_equal(send_ping(&f->a.mb, i), 0);
+    assert_int_equal(send_ping(&f->a.mb, MAILBOX_QUEUE_MAX + 1), -ENOBUFS);
+    assert_int_equal(mailbox_send_data(&f->a.mb, d), 0);
+    mailbox_stop(&f->a.mb);
+    assert_int_equal(d->refs, 1);
+    assert_int_equal(mailbox_send_data(&f->a.mb, d), -EPIPE);
+    mailbox_data_drop(d);
+}
+
+static void mailbox__data_that_nobody_wants__closed(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t data[] = {RELAYED_MAGIC, 1};
+
+    send_raw(f->peer, data, sizeof(data), NULL, 0);
+    turn(f);
+    assert_int_equal(f->a.n_closes, 1);
+    assert_int_equal(f->a.error, -EBADMSG);
+}
+
+static void mailbox__data_is_nonsense__closed(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t data[] = {RELAYED_MAGIC, 1};
+
+    data_seen.result = -EBADMSG;
+    f->a.mb.on_data = on_data;
+    send_raw(f->peer, data, sizeof(data), NULL, 0);
+    turn(f);
+    assert_int_equal(f->a.n_closes, 1);
+    assert_int_equal(f->a.error, -EBADMSG);
+}
+
+static void mailbox_pause__messages_come__read_afterwards(void **state)
+{
+    struct fixture *f = *state;
+    struct message m = ping(1);
+    struct recorder b;
+
+    recorder_start(&b, f->loop, f->peer);
+    f->peer = -1;
+    mailbox_pause(&b.mb, true);
+    assert_int_equal(mailbox_send(&f->a.mb, &m, NULL, 0), 0);
+    turn(f);
+    assert_int_equal(b.n_messages, 0);
+    assert_int_equal(send_ping(&b.mb, 1), 0); /* the other way is open */
+    turn(f);
+    assert_int_equal(f->a.n_messages, 1);
+    mailbox_pause(&b.mb, false);
+    turn(f);
+    assert_int_equal(b.n_messages, 1);
+    mailbox_stop(&b.mb);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,6 +686,11 @@ int main(void)
         TEST(mailbox__datagram_too_long__closed),
         TEST(mailbox__too_many_descriptors__closed_and_freed),
         TEST(mailbox__descriptors_with_end_of_file__freed),
+        TEST(mailbox__data_and_messages__one_order),
+        TEST(mailbox_send__queue_full_of_data__message_has_its_place),
+        TEST(mailbox__data_that_nobody_wants__closed),
+        TEST(mailbox__data_is_nonsense__closed),
+        TEST(mailbox_pause__messages_come__read_afterwards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
