@@ -96,7 +96,7 @@ enum { ARB_READABLE = 1, ARB_WRITABLE = 2 };
  * arb_watch_new - call @fn whenever @fd is ready
  * @fd      borrowed, non-blocking; to be closed after arb_watch_free
  * @events  ARB_READABLE, ARB_WRITABLE or both
- * Returns NULL without memory. Freed by arb_watch_free, or with the actor.
+ * Returns NULL without memory, or if @fd is below 0. Freed by arb_watch_free, or with the actor.
  */
 struct arb_watch *arb_watch_new(struct arb_actor *self, int fd, int events,
                                 void (*fn)(void *data, int events), void *data);

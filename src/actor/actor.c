@@ -41,7 +41,7 @@ void arb_count(struct arb_actor *self, unsigned counter, uint64_t n)
     struct score_record *r = self->process->record;
 
     if (r && counter < self->n_counters)
-        counter_add(&r->own[self->first_counter + counter], n);
+        counter_add(&r->own.n[self->first_counter + counter], n);
 }
 
 /* ---- the log ---- */
@@ -148,13 +148,11 @@ static int watch_events(int bits)
     return (bits & EV_READ ? ARB_READABLE : 0) | (bits & EV_WRITE ? ARB_WRITABLE : 0);
 }
 
-/* libev gives up a descriptor that is none, with all bits set: the owner hears why from its next
- * read or write. */
 static void on_actor_watch(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     const struct arb_watch *w = container_of(io, struct arb_watch, io);
 
-    w->fn(w->data, watch_events(revents) & watch_events(io->events));
+    w->fn(w->data, watch_events(revents));
 }
 
 static void watch_wait_for(struct arb_watch *w, int events)

@@ -8,8 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "actor/scoreboard.h"
+#include "base/hash.h"
 #include "base/rows.h"
 #include "base/util.h"
+#include "wire/message.h"
 
 /* Names that mean something else where an owner's name stands, or could. */
 static const char *const taken_names[] = {"all", "arbiter", "worker", "workers"};
@@ -97,4 +100,125 @@ int own_init(struct own *own, const struct arb_program *program, char *why, size
     if (rc == 0)
         rc = add_owner(own, "arbiter", OWN_IN_ARBITER, 0, &none, why, why_size);
     return rc;
+}
+
+/* ---- counters as JSON ---- */
+
+enum { OWN_KEY_LEN = 2 * OWN_NAME_MAX + 2 };
+
+static const char *counter_key(const struct own_counter *c, char buf[OWN_KEY_LEN])
+{
+    snprintf(buf, OWN_KEY_LEN, "%s.%s", c->owner->name, c->name);
+    return buf;
+}
+
+uint64_t own_hash(const struct own *own, uint64_t h)
+{
+    char key[OWN_KEY_LEN];
+
+    for (size_t i = 0; i < own->n_counters; i++) {
+        counter_key(&own->counters[i], key);
+        h = hash_bytes(h, key, strlen(key) + 1);
+    }
+    return h;
+}
+
+json_t *own_shown(const struct own *own, const struct own_counts *counts)
+{
+    json_t *owners = json_object();
+
+    for (size_t i = 0; i < own->n_counters; i++) {
+        const struct own_counter *c = &own->counters[i];
+        json_t *owner = json_object_get(owners, c->owner->name);
+
+        if (!owner) {
+            json_object_set_new(owners, c->owner->name, json_object());
+            owner = json_object_get(owners, c->owner->name);
+        }
+        message_set_uint(owner, c->name, counter_get(&counts->n[i]));
+    }
+    return owners;
+}
+
+json_t *own_help(const struct own *own)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < own->n_counters; i++) {
+        const struct own_counter *c = &own->counters[i];
+
+        json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "owner", c->owner->name, "name",
+                                              c->name, "help", c->help));
+    }
+    return list;
+}
+
+/* A sum has no meaning above the range of JSON's integers. */
+static json_t *number(uint64_t n)
+{
+    return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+int own_pack(const struct own *own, const struct own_counts *counts, const json_t *kept,
+             json_t *object)
+{
+    char key[OWN_KEY_LEN];
+    int rc = 0;
+
+    for (size_t i = 0; i < own->n_counters; i++)
+        rc |= json_object_set_new(object, counter_key(&own->counters[i], key),
+                                  number(counter_get(&counts->n[i])));
+    if (kept)
+        rc |= json_object_update(object, (json_t *)kept);
+    return rc < 0 ? -ENOMEM : 0;
+}
+
+/* The place of OWNER.NAME, or n_counters. */
+static size_t find_counter(const struct own *own, const char *name)
+{
+    char key[OWN_KEY_LEN];
+    size_t i = 0;
+
+    while (i < own->n_counters && strcmp(counter_key(&own->counters[i], key), name) != 0)
+        i++;
+    return i;
+}
+
+size_t own_unpack(const struct own *own, const json_t *object, struct own_counts *counts,
+                  json_t *kept)
+{
+    size_t n_dropped = 0;
+    const char *name;
+    json_t *value;
+
+    json_object_foreach((json_t *)object, name, value)
+    {
+        const size_t at = strchr(name, '.') ? find_counter(own, name) : own->n_counters;
+
+        if (at < own->n_counters)
+            counter_set(&counts->n[at], (uint64_t)json_integer_value(value));
+        else if (!strchr(name, '.'))
+            continue;
+        else if (json_object_size(kept) >= OWN_KEPT_MAX || strlen(name) >= OWN_KEY_LEN)
+            n_dropped++;
+        else
+            json_object_set(kept, name, value);
+    }
+    return n_dropped;
+}
+
+void own_keep(json_t *kept, const json_t *more)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach((json_t *)more, name, value)
+    {
+        const json_t *before = json_object_get(kept, name);
+
+        if (before || json_object_size(kept) < OWN_KEPT_MAX)
+            json_object_set_new(
+                kept, name,
+                number((uint64_t)json_integer_value(before) + (uint64_t)json_integer_value(value)));
+    }
 }

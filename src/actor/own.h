@@ -7,8 +7,11 @@
 #define ACTOR_OWN_H
 
 #include <arbiter/server.h>
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct own_counts;
 
 /* Protocols, kinds, and the program in the arbiter. */
 enum { OWN_OWNERS_MAX = ARB_PROTOCOLS_MAX + ARB_KINDS_MAX + 1, OWN_NAME_MAX = 31 };
@@ -43,5 +46,29 @@ struct own {
  * Returns 0, or -EINVAL: the program is not as it must be.
  */
 int own_init(struct own *own, const struct arb_program *program, char *why, size_t why_size);
+
+/* own_hash - @h goes on over the names of all counters: what a record's numbers stand for */
+uint64_t own_hash(const struct own *own, uint64_t h);
+
+/* own_shown - @counts as {OWNER:{NAME:N}}. NULL without memory. */
+json_t *own_shown(const struct own *own, const struct own_counts *counts);
+
+/* own_help - the table as [{"owner","name","help"}]. NULL without memory. */
+json_t *own_help(const struct own *own);
+
+/*
+ * For an upgrade: counters by OWNER.NAME, beside the framework's, whose names have no dot.
+ * own_pack - @object gets @counts and what @kept has. Returns 0 or -ENOMEM.
+ * own_unpack - read them back; numbers have been checked
+ * @kept  an object, gets at most OWN_KEPT_MAX that this program does not know: the program before
+ * may come back. Returns how many more there are, which are dropped.
+ * own_keep - @kept gets what @more has: sums
+ */
+enum { OWN_KEPT_MAX = 2 * ARB_COUNTERS_MAX };
+int own_pack(const struct own *own, const struct own_counts *counts, const json_t *kept,
+             json_t *object);
+size_t own_unpack(const struct own *own, const json_t *object, struct own_counts *counts,
+                  json_t *kept);
+void own_keep(json_t *kept, const json_t *more);
 
 #endif

@@ -199,8 +199,8 @@ static void record_reset(struct score_record *r)
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
-    for (size_t i = 0; i < ARRAY_SIZE(r->own); i++)
-        counter_set(&r->own[i], 0);
+    for (size_t i = 0; i < ARRAY_SIZE(r->own.n); i++)
+        counter_set(&r->own.n[i], 0);
     memset(&r->crash, 0, sizeof(r->crash));
 }
 
@@ -310,7 +310,7 @@ static const struct layout_place layout_places[] = {
     {"is_full", offsetof(struct score_record, is_full)},
     {"is_accepting", offsetof(struct score_record, is_accepting)},
     {"lag_ns", offsetof(struct score_record, lag_ns)},
-    {"own", offsetof(struct score_record, own)},
+    {"own", offsetof(struct score_record, own.n)},
     {"crash", offsetof(struct score_record, crash)},
 #define X(field, help) {#field, offsetof(struct score_record, counters.field)},
     COUNTERS(X)

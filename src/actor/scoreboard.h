@@ -43,6 +43,11 @@ struct crash_record {
     uint64_t frames[CRASH_FRAMES_MAX];
 };
 
+/* Counters of the program's own, in the order of struct own. */
+struct own_counts {
+    counter_t n[ARB_COUNTERS_MAX];
+};
+
 /* What a worker says about itself. */
 struct score_record {
     /* What siblings look at when they accept. */
@@ -54,7 +59,7 @@ struct score_record {
     counter_t state; /* enum actor_state */
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
     _Alignas(64) struct counters counters;
-    counter_t own[ARB_COUNTERS_MAX]; /* of the program, in the order of its tables */
+    struct own_counts own;
     struct crash_record crash; /* all zero while it lives */
 };
 

@@ -65,6 +65,7 @@ struct child {
     bool is_inherited; /* forked by an earlier image: its code lies elsewhere */
     struct watch watch;
     struct tally tally;
+    json_t *own_kept; /* owned: as arbiter.own_kept; NULL = none */
     bool must_abort; /* to be aborted, and killed if that takes too long */
     uint64_t disconnected_ms; /* when it closed its mailbox; 0 = not */
     bool must_drain; /* once those that give to it have finished, or somebody can take */
@@ -123,6 +124,9 @@ struct arbiter {
     struct arb_actor hold; /* of the program on this process */
     struct scoreboard scoreboard;
     struct counters totals; /* of the dead */
+    struct own_counts own_totals; /* the same of the program's own counters */
+    json_t *own_kept; /* owned: of an earlier program, which may come back: OWNER.NAME to value */
+    size_t n_own_dropped; /* of too many such names */
     struct revision *live; /* owned */
     struct revision *next; /* owned; NULL = no reload has got that far */
     uint64_t last_revision;

@@ -99,7 +99,7 @@ static uint64_t moved_out(struct arbiter *a)
     uint64_t n = counter_get(&a->totals.moved_out);
 
     for_each_child (a, c) {
-        tally_take(&c->tally, &c->score->counters, clock_mono_ns());
+        tally_take(&c->tally, c->score, clock_mono_ns());
         n += counter_get(&c->tally.sum.moved_out);
     }
     return n;

@@ -168,10 +168,11 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->engine = calloc(1, sizeof(*a->engine));
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
+    a->own_kept = json_object();
     a->rescue = calloc(TR_SLOTS_MAX + 1, sizeof(*a->rescue));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
-        !a->rescue || !a->crashes)
+        !a->own_kept || !a->rescue || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     a->process = (struct actor_process){
@@ -279,10 +280,13 @@ void arbiter_fini(struct arbiter *a)
     pidfile_remove(&a->pidfile);
     scoreboard_close(&a->scoreboard);
     free(a->signals);
+    for (uint32_t i = 0; i < a->n_children_used; i++)
+        json_decref(a->children[i].own_kept);
     free(a->children);
     free(a->crashes);
     collect_fini(a);
     json_decref(a->notes);
+    json_decref(a->own_kept);
     free(a->engine);
     revision_free(a->live);
     sinks_fini(&a->sinks, deadline_ms);

@@ -30,7 +30,7 @@ static void take_growth(counter_t *last, counter_t *sum, uint64_t value, uint64_
         counter_add(sum, step);
 }
 
-void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
+void tally_take(struct tally *t, const struct score_record *shared, uint64_t now_ns)
 {
     static const uint64_t second = 1000000000, longest_s = 1 << 22;
     const uint64_t seconds = (now_ns - t->looked_ns) / second + 1;
@@ -38,9 +38,11 @@ void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns)
 
     t->looked_ns = now_ns;
 #define X(field, help)                                                                             \
-    take_growth(&t->last.field, &t->sum.field, counter_get(&shared->field), most);
+    take_growth(&t->last.field, &t->sum.field, counter_get(&shared->counters.field), most);
     COUNTERS(X)
 #undef X
+    for (size_t i = 0; i < ARRAY_SIZE(shared->own.n); i++)
+        take_growth(&t->own_last.n[i], &t->own_sum.n[i], counter_get(&shared->own.n[i]), most);
 }
 
 /* Each connection comes in one way and goes out one way. */
@@ -65,19 +67,44 @@ void counters_sum(struct counters *sum, const struct counters *c)
 #undef X
 }
 
+static void own_counts_sum(struct own_counts *sum, const struct own_counts *c)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(sum->n); i++)
+        counter_add(&sum->n[i], counter_get(&c->n[i]));
+}
+
 void stats_count(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
 
     for_each_child (a, c)
-        tally_take(&c->tally, &c->score->counters, now_ns);
+        tally_take(&c->tally, c->score, now_ns);
 }
 
 void stats_on_exit(struct arbiter *a, struct child *c)
 {
-    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
+    tally_take(&c->tally, c->score, clock_mono_ns());
     tally_end(&c->tally);
     counters_sum(&a->totals, &c->tally.sum);
+    own_counts_sum(&a->own_totals, &c->tally.own_sum);
+    own_keep(a->own_kept, c->own_kept);
+    json_decref(c->own_kept);
+    c->own_kept = NULL;
+}
+
+void stats_log_kept(const struct arbiter *a)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(a->own_kept, name, value)
+    {
+        log_info(a->log, "a counter of the earlier program is kept, but not shown",
+                 F_STR("counter", name), F_UINT("value", json_integer_value(value)));
+    }
+    if (a->n_own_dropped > 0)
+        log_warning(a->log, "counters of earlier programs are dropped: there are too many names",
+                    F_UINT("counters", a->n_own_dropped));
 }
 
 /* ---- as JSON ---- */
@@ -138,6 +165,8 @@ static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     set_counters(counters, sum);
     json_object_set_new(w, "counters", counters);
+    if (a->own.n_counters > 0)
+        json_object_set_new(w, "own", own_shown(&a->own, &c->tally.own_sum));
     set_note(w, a, c->id, now_ns);
     return w;
 }
@@ -199,24 +228,33 @@ json_t *stats_info(struct arbiter *a)
     const uint64_t now_ns = clock_mono_ns();
     json_t *workers = json_array(), *totals = json_object();
     struct counters sum = {0};
+    struct own_counts own = {0};
+    json_t *info;
     uint64_t connections = 0;
     size_t n;
     const struct child **list = living(a, &n);
 
     counters_sum(&sum, &a->totals);
+    own_counts_sum(&own, &a->own_totals);
     for (size_t i = 0; i < n; i++) {
         const struct score_record *r = list[i]->score;
 
-        tally_take(&a->children[list[i]->proc].tally, &r->counters, now_ns);
+        tally_take(&a->children[list[i]->proc].tally, r, now_ns);
         json_array_append_new(workers, describe_worker(a, list[i], now_ns));
         counters_sum(&sum, &list[i]->tally.sum);
+        own_counts_sum(&own, &list[i]->tally.own_sum);
         connections += scoreboard_connections(r);
     }
     free(list);
     message_set_uint(totals, "connections", connections);
     set_counters(totals, &sum);
-    return json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
+    info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);
+    if (info && a->own.n_counters > 0) {
+        json_object_set_new(totals, "own", own_shown(&a->own, &own));
+        json_object_set_new(info, "own_counters", own_help(&a->own));
+    }
+    return info;
 }
 
 json_t *stats_actors(struct arbiter *a)

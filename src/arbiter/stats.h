@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include "actor/scoreboard.h"
 #include "base/counters.h"
 
 struct arbiter;
@@ -22,14 +23,15 @@ struct child;
 struct tally {
     struct counters last; /* as read */
     struct counters sum; /* as believed: never decreases */
+    struct own_counts own_last, own_sum; /* the same of the program's own */
     uint64_t looked_ns;
 };
 
 /* tally_init - a new process, whose counters are zero */
 void tally_init(struct tally *t, uint64_t now_ns);
 
-/* tally_take - look at @shared */
-void tally_take(struct tally *t, const struct counters *shared, uint64_t now_ns);
+/* tally_take - look at what the process has written */
+void tally_take(struct tally *t, const struct score_record *shared, uint64_t now_ns);
 
 /* tally_end - the process has ended, with connections open or not: those are counted as left */
 void tally_end(struct tally *t);
@@ -42,6 +44,11 @@ void stats_count(struct arbiter *a);
 
 /* stats_on_exit - @c is gone: what it has counted belongs to the dead */
 void stats_on_exit(struct arbiter *a, struct child *c);
+
+/* stats_log_kept - after an upgrade: say which counters of the program before this one does not
+ * know
+ */
+void stats_log_kept(const struct arbiter *a);
 
 /* stats_info - what `info` answers. NULL without memory. */
 json_t *stats_info(struct arbiter *a);

@@ -255,6 +255,7 @@ static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
     strays_mark(a->live->config);
     sinks_attach(&a->sinks);
     tell_interrupted(a);
+    stats_log_kept(a);
     upgrade_resume(a, inherited->failed);
     children_reap(a); /* a SIGCHLD that the old image had taken does not come again */
     return arbiter_serve(a);

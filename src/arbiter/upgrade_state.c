@@ -203,19 +203,29 @@ static json_t *pack_listeners(struct packer *p)
     return list;
 }
 
+/* Own counters stand among the framework's, whose names have no dot. */
+static void pack_own(struct packer *p, const struct own_counts *counts, const json_t *kept,
+                     const json_t *o, const char *name)
+{
+    p->to.has_failed |= own_pack(&p->a->own, counts, kept, json_object_get(o, name)) < 0;
+}
+
 static json_t *pack_children(struct packer *p)
 {
     const struct arbiter *a = p->a;
     json_t *list = json_array();
 
     for (uint32_t i = 0; i < a->n_children_used; i++) {
+        const struct child *c = &a->children[i];
         struct tr_inherited proc;
+        json_t *o;
 
-        if (!a->children[i].pid)
+        if (!c->pid)
             continue;
         transition_describe(a->engine, i, &proc);
-        members_pack(&p->to, append_object(p, list, child_fields, &a->children[i]), proc_fields,
-                     &proc);
+        o = append_object(p, list, child_fields, c);
+        members_pack(&p->to, o, proc_fields, &proc);
+        pack_own(p, &c->tally.own_sum, c->own_kept, o, "tally.sum");
     }
     return list;
 }
@@ -278,6 +288,12 @@ static json_t *pack_clients(struct packer *p)
     return list;
 }
 
+/* What the numbers in a record stand for. */
+static uint64_t record_layout(const struct arbiter *a)
+{
+    return own_hash(&a->own, scoreboard_layout());
+}
+
 static json_t *pack_body(struct packer *p)
 {
     const struct arbiter *a = p->a;
@@ -291,12 +307,13 @@ static json_t *pack_body(struct packer *p)
         .workers = transition_workers(a->engine),
         .log_level = a->live->log.level,
         .scoreboard_fd = has_old_board ? a->upgrade.board_fd : a->scoreboard.fd,
-        .scoreboard_layout = has_old_board ? a->upgrade.board_layout : scoreboard_layout(),
+        .scoreboard_layout = has_old_board ? a->upgrade.board_layout : record_layout(a),
     };
     json_t *o = json_object();
 
     snprintf(other.format, sizeof(other.format), "%s" STATE_SUFFIX, a->options->program->name);
     members_pack(&p->to, o, arbiter_fields, a);
+    pack_own(p, &a->own_totals, a->own_kept, o, "totals");
     members_pack(&p->to, o, other_fields, &other);
     if (a->reload.is_force_asked && a->upgrade.phase != UPGRADE_RETURNING)
         members_set(&p->to, o, force_name, json_true());
@@ -476,7 +493,7 @@ static int unpack_live(struct reader *r, const struct other *o)
 static int inherit_scoreboard(struct reader *r, const struct other *o)
 {
     struct arbiter *a = r->a;
-    const bool is_legible = o->scoreboard_layout == scoreboard_layout();
+    const bool is_legible = o->scoreboard_layout == record_layout(a);
 
     if (!is_legible) {
         a->upgrade.board_fd = o->scoreboard_fd;
@@ -487,12 +504,18 @@ static int inherit_scoreboard(struct reader *r, const struct other *o)
                                    : scoreboard_open(&a->scoreboard, TR_RECORDS_MAX));
 }
 
+static void raise_to(counter_t *c, const counter_t *least)
+{
+    if (counter_get(c) < counter_get(least))
+        counter_set(c, counter_get(least));
+}
+
 /* How often a process of an older configuration beats is not known, and whether one with a
  * scoreboard of its own does cannot be seen. Their exit_timeout bounds both. */
 static int inherit_record(struct arbiter *a, struct child *c)
 {
     const bool is_legible = a->upgrade.board_fd < 0;
-    const struct counters listed = c->tally.sum;
+    const struct tally listed = c->tally;
     int rc;
 
     c->score = scoreboard_record(&a->scoreboard, c->proc);
@@ -506,12 +529,22 @@ static int inherit_record(struct arbiter *a, struct child *c)
     watch_begin(c, is_legible && c->revision == a->live->number ? a->live->config->timeout_ms
                                                                 : UINT32_MAX);
     c->tally = (struct tally){0};
-    tally_take(&c->tally, &c->score->counters, clock_mono_ns());
-#define X(field, help)                                                                             \
-    if (counter_get(&listed.field) > counter_get(&c->tally.sum.field))                             \
-        counter_set(&c->tally.sum.field, counter_get(&listed.field));
+    tally_take(&c->tally, c->score, clock_mono_ns());
+#define X(field, help) raise_to(&c->tally.sum.field, &listed.sum.field);
     COUNTERS(X)
 #undef X
+    for (size_t i = 0; i < ARRAY_SIZE(listed.own_sum.n); i++)
+        raise_to(&c->tally.own_sum.n[i], &listed.own_sum.n[i]);
+    return 0;
+}
+
+/* Own counters among those that are the member @name of @o; what is there has been checked. */
+static int unpack_own(struct reader *r, const json_t *o, const char *name,
+                      struct own_counts *counts, json_t *kept)
+{
+    if (!kept)
+        return -ENOMEM;
+    r->a->n_own_dropped += own_unpack(&r->a->own, json_object_get(o, name), counts, kept);
     return 0;
 }
 
@@ -536,10 +569,12 @@ static int unpack_child(struct reader *r, const json_t *o)
     c.must_abort = !c.is_killed && proc->proc.phase == TR_KILLED;
     /* Whom it gives to may not have been said yet. If it has been, that does no harm. */
     c.must_drain = c.n_gives == 0 && proc->proc.phase == TR_DRAINING;
+    c.own_kept = json_object();
+    rc = unpack_own(r, o, "tally.sum", &c.tally.own_sum, c.own_kept);
     *at = c;
     a->n_children_used = MAX(a->n_children_used, c.proc + 1);
     children_inherit(a, at, c.mailbox.fd);
-    return refuse_error(r, "scoreboard", inherit_record(a, at));
+    return rc < 0 ? rc : refuse_error(r, "scoreboard", inherit_record(a, at));
 }
 
 static int unpack_children(struct reader *r)
@@ -640,6 +675,8 @@ static int unpack_body(struct reader *r, struct other *o)
     a->upgrade.old_version = o->program_version;
     if (rc == 0 && (!json_is_object(a->notes) || a->last_revision < o->revision))
         rc = members_refuse(&r->from, "notes or revision", "they do not fit together");
+    if (rc == 0)
+        rc = unpack_own(r, r->s->body, "totals", &a->own_totals, a->own_kept);
     if (rc == 0)
         rc = unpack_live(r, o);
     if (rc == 0)

@@ -12,6 +12,8 @@
 #include "base/fds.h"
 #include "support/schema.h"
 
+const struct arb_program *inherited_program;
+
 static int prototypes[INHERITED_N];
 
 static void must(bool is_true)
@@ -63,9 +65,10 @@ int inherited_unpack(const struct upgrade_state *s, struct arbiter *a, char *why
     static char *argv[] = {"echo-arbiter", NULL};
     static const struct arbiter_image image = {.path = "/nowhere/echo-arbiter", .argv = argv};
     static const struct arb_program program = {.name = INHERITED_PROGRAM, .version = "9"};
-    static struct arbiter_options options = {.program = &program, .image = &image};
+    static struct arbiter_options options = {.image = &image};
     static struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
 
+    options.program = inherited_program ? inherited_program : &program;
     if (!prototypes[0])
         make_prototypes();
     for (int i = 0; i < INHERITED_N; i++)

@@ -18,6 +18,9 @@ enum { INHERITED_FIRST = 100, INHERITED_N = 16, INHERITED_PID = 4711 };
 /* inherited_is_known - no descriptor in @s is another */
 bool inherited_is_known(const struct upgrade_state *s);
 
+/* Whose tables the arbiter gets; NULL = it has nothing of its own. */
+extern const struct arb_program *inherited_program;
+
 /* inherited_unpack - open them all anew, and upgrade_state_unpack into @a. inherited_fini follows,
  * whatever it returns. */
 int inherited_unpack(const struct upgrade_state *s, struct arbiter *a, char *why);

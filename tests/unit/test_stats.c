@@ -16,7 +16,7 @@ static const uint64_t second = 1000000000;
 
 static void tally__counts_up__exact(void **state UNUSED)
 {
-    struct counters shared = {0};
+    struct score_record shared = {.counters = {0}};
     struct tally t;
     uint64_t seed = 3, now = 77 * second, requests = 0;
 
@@ -25,8 +25,8 @@ static void tally__counts_up__exact(void **state UNUSED)
         uint64_t n = rng_below(&seed, 1000000);
 
         requests += n;
-        counter_add(&shared.requests, n);
-        counter_add(&shared.accepted, 1);
+        counter_add(&shared.counters.requests, n);
+        counter_add(&shared.counters.accepted, 1);
         now += rng_below(&seed, 3 * second);
         tally_take(&t, &shared, now);
         tally_take(&t, &shared, now); /* once more adds nothing */
@@ -38,12 +38,12 @@ static void tally__counts_up__exact(void **state UNUSED)
 
 static void tally__each_counter__has_its_own_sum(void **state UNUSED)
 {
-    struct counters shared = {0};
+    struct score_record shared = {.counters = {0}};
     struct tally t;
     uint64_t n = 1;
 
     tally_init(&t, 0);
-#define X(field, help) counter_set(&shared.field, n++);
+#define X(field, help) counter_set(&shared.counters.field, n++);
     COUNTERS(X)
 #undef X
     tally_take(&t, &shared, 1);
@@ -63,15 +63,15 @@ static void tally__each_counter__has_its_own_sum(void **state UNUSED)
 /* As fast as any machine, for as long as any machine. */
 static void tally__a_terabyte_a_second_for_weeks__believed(void **state UNUSED)
 {
-    struct counters shared = {0};
+    struct score_record shared = {.counters = {0}};
     struct tally t;
     const uint64_t seconds = 40 * 86400;
 
     tally_init(&t, 5);
-    counter_set(&shared.bytes_in, TALLY_MAX_A_SECOND);
+    counter_set(&shared.counters.bytes_in, TALLY_MAX_A_SECOND);
     tally_take(&t, &shared, 6);
     assert_int_equal(counter_get(&t.sum.bytes_in), TALLY_MAX_A_SECOND);
-    counter_add(&shared.bytes_in, seconds * TALLY_MAX_A_SECOND);
+    counter_add(&shared.counters.bytes_in, seconds * TALLY_MAX_A_SECOND);
     tally_take(&t, &shared, 6 + seconds * second);
     assert_int_equal(counter_get(&t.sum.bytes_in), (seconds + 1) * TALLY_MAX_A_SECOND);
 }
@@ -87,21 +87,21 @@ static void tally__written_over__what_was_counted_stays_and_what_follows_counts(
                                         UINT64_C(999)};
 
     for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
-        struct counters shared = {0};
+        struct score_record shared = {.counters = {0}};
         struct tally t;
         uint64_t now = second;
 
         tally_init(&t, now);
-        counter_set(&shared.requests, 1000);
+        counter_set(&shared.counters.requests, 1000);
         tally_take(&t, &shared, now += second);
-        counter_set(&shared.requests, patterns[i]);
+        counter_set(&shared.counters.requests, patterns[i]);
         tally_take(&t, &shared, now += second);
         assert_int_equal(counter_get(&t.sum.requests), 1000);
         /* The worker goes on counting from what it finds there, also over the edge. */
-        counter_add(&shared.requests, 5);
+        counter_add(&shared.counters.requests, 5);
         tally_take(&t, &shared, now += second);
         assert_int_equal(counter_get(&t.sum.requests), 1005);
-        counter_add(&shared.requests, 7);
+        counter_add(&shared.counters.requests, 7);
         tally_take(&t, &shared, now += second);
         assert_int_equal(counter_get(&t.sum.requests), 1012);
     }
@@ -110,12 +110,12 @@ static void tally__written_over__what_was_counted_stays_and_what_follows_counts(
 static void tally__random_garbage__never_down_never_more_than_possible(void **state UNUSED)
 {
     uint64_t seed = 17, now = 0, before = 0;
-    struct counters shared = {0};
+    struct score_record shared = {.counters = {0}};
     struct tally t;
 
     tally_init(&t, now);
     for (int i = 0; i < 100000; i++) {
-        counter_set(&shared.requests, random_next(&seed) >> rng_below(&seed, 64));
+        counter_set(&shared.counters.requests, random_next(&seed) >> rng_below(&seed, 64));
         now += second;
         tally_take(&t, &shared, now);
         uint64_t sum = counter_get(&t.sum.requests);

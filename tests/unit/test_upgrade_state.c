@@ -312,6 +312,118 @@ static void unpack__unknown_counter__skipped(void **state UNUSED)
     json_decref(root);
 }
 
+/* ---- counters of the program's own ---- */
+
+static const struct arb_counter own_rows[] = {{"published", "messages"},
+                                              {"subscribed", "channels"}};
+static const struct arb_protocol pubsub =
+    ARB_PROTOCOL(.name = "pubsub", .counters = ARB_COUNTERS(own_rows));
+static const struct arb_protocol *const own_protocols[] = {&pubsub, NULL};
+static const struct arb_program own_program =
+    ARB_PROGRAM(.name = INHERITED_PROGRAM, .version = "9", .protocols = own_protocols);
+
+enum { ARBITERS = 99 };
+
+/* Of the child of that index, or the arbiter's. */
+static json_t *counters_of(const json_t *o, size_t child)
+{
+    return child == ARBITERS
+               ? json_object_get(o, "totals")
+               : json_object_get(json_array_get(json_object_get(o, "children"), child),
+                                 "tally.sum");
+}
+
+static json_int_t counter_in(const json_t *o, size_t child, const char *name)
+{
+    return json_integer_value(json_object_get(counters_of(o, child), name));
+}
+
+/* An upgrade to a program with other tables, and back. */
+static void own_counters__by_name__known_ones_go_on_and_others_are_kept(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    struct upgrade_state s;
+    struct arbiter a;
+    json_t *o = sample();
+
+    json_object_update_new(counters_of(o, ARBITERS),
+                           json_pack("{s:i,s:i}", "pubsub.subscribed", 7, "chat.rooms", 3));
+    json_object_update_new(counters_of(o, 1),
+                           json_pack("{s:i,s:i}", "pubsub.subscribed", 2, "chat.rooms", 1));
+    inherited_program = &own_program;
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(counter_get(&a.own_totals.n[0]), 0);
+    assert_int_equal(counter_get(&a.own_totals.n[1]), 7);
+    assert_int_equal(counter_get(&a.children[1].tally.own_sum.n[1]), 2);
+
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_int_equal(counter_in(s.body, ARBITERS, "pubsub.subscribed"), 7);
+    assert_int_equal(counter_in(s.body, ARBITERS, "chat.rooms"), 3);
+    assert_int_equal(counter_in(s.body, 1, "pubsub.subscribed"), 2);
+    assert_int_equal(counter_in(s.body, 1, "chat.rooms"), 1);
+    upgrade_state_fini(&s);
+
+    /* What a process has counted is not lost with it. */
+    stats_on_exit(&a, &a.children[1]);
+    a.children[1].pid = 0;
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_int_equal(counter_in(s.body, ARBITERS, "pubsub.subscribed"), 9);
+    assert_int_equal(counter_in(s.body, ARBITERS, "chat.rooms"), 4);
+    upgrade_state_fini(&s);
+    inherited_fini(&a);
+    inherited_program = NULL;
+    json_decref(o);
+}
+
+static void own_counters__too_many_unknown__bounded_and_counted(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN], name[32];
+    struct arbiter a;
+    json_t *o = sample();
+
+    for (int i = 0; i < OWN_KEPT_MAX + 5; i++) {
+        snprintf(name, sizeof(name), "old.c%d", i);
+        json_object_set_new(counters_of(o, ARBITERS), name, json_integer(i));
+    }
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(json_object_size(a.own_kept), OWN_KEPT_MAX);
+    assert_int_equal(a.n_own_dropped, 5);
+    inherited_fini(&a);
+    json_decref(o);
+}
+
+/* The same places in a record, of other counters. */
+static void own_counters__other_order__another_layout(void **state UNUSED)
+{
+    static const struct arb_counter rows[] = {{"subscribed", ""}, {"published", ""}};
+    static const struct arb_protocol protocol =
+        ARB_PROTOCOL(.name = "pubsub", .counters = ARB_COUNTERS(rows));
+    static const struct arb_protocol *const protocols[] = {&protocol, NULL};
+    static const struct arb_program other =
+        ARB_PROGRAM(.name = INHERITED_PROGRAM, .version = "9", .protocols = protocols);
+    const struct arb_program *const programs[] = {NULL, &own_program, &other};
+    json_int_t layouts[ARRAY_SIZE(programs)];
+
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+        char why[ARBITER_WHY_LEN];
+        struct upgrade_state s;
+        struct arbiter a;
+        json_t *o = sample();
+
+        inherited_program = programs[i];
+        assert_int_equal(build(o, &a, why), 0);
+        a.upgrade.board_fd = -1; /* as if the records were this image's own */
+        assert_int_equal(upgrade_state_pack(&a, &s), 0);
+        layouts[i] = json_integer_value(json_object_get(s.body, "scoreboard_layout"));
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(layouts[i], layouts[k]);
+        upgrade_state_fini(&s);
+        inherited_fini(&a);
+        json_decref(o);
+    }
+    inherited_program = NULL;
+}
+
 static void decode__any_prefix__refused(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN], *text;
@@ -341,6 +453,9 @@ int main(void)
         cmocka_unit_test(unpack__forced_reload_waits__still_forced),
         cmocka_unit_test(unpack__unknown_counter__skipped),
         cmocka_unit_test(unpack__no_memory_for_a_control_client__closed_once_the_loop_runs),
+        cmocka_unit_test(own_counters__by_name__known_ones_go_on_and_others_are_kept),
+        cmocka_unit_test(own_counters__too_many_unknown__bounded_and_counted),
+        cmocka_unit_test(own_counters__other_order__another_layout),
         cmocka_unit_test(decode__any_prefix__refused),
     };
 
