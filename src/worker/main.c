@@ -5,10 +5,12 @@
  */
 #include "worker/worker.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <ev.h>
 #include <malloc.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -157,6 +159,14 @@ static void make_holds(struct worker *w)
     }
 }
 
+static struct arb_actor *find_hold(struct worker *w, const char *owner)
+{
+    for (unsigned i = 0; i < w->n_holds; i++)
+        if (strcmp(w->holds[i].owner, owner) == 0)
+            return &w->holds[i];
+    return NULL;
+}
+
 /* The loop is there; what a protocol has made before another one fails ends with the process. */
 static int start_protocols(struct worker *w, const struct worker_protocol *protocols, unsigned n,
                            struct conn_protocol *ret)
@@ -165,9 +175,13 @@ static int start_protocols(struct worker *w, const struct worker_protocol *proto
         const struct arb_protocol *table = protocols[i].table;
         int rc = 0;
 
-        ret[i] = (struct conn_protocol){.table = table, .fingerprint = protocols[i].fingerprint};
+        ret[i] = (struct conn_protocol){.table = table,
+                                        .actor = find_hold(w, table->name),
+                                        .fingerprint = protocols[i].fingerprint};
+        assert(ret[i].actor); /* the program has no other protocols */
         if (table->start)
             rc = table->start(ret[i].actor, protocols[i].conf, &ret[i].server);
+        ret[i].actor->data = ret[i].server;
         if (rc < 0) {
             log_error(w->boot->log, "a protocol cannot start", F_STR("protocol", table->name),
                       F_ERR(rc));
