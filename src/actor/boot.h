@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct arb_kind;
 struct arb_program;
 struct command_set;
 struct config;
@@ -18,7 +19,8 @@ struct scoreboard;
 
 struct actor_boot {
     char id[32]; /* "worker.2" */
-    uint32_t slot; /* 1..N */
+    const struct arb_kind *kind; /* borrowed: of another actor; NULL = a worker */
+    uint32_t slot; /* the number in the id, 1..N */
     uint32_t proc; /* index into the scoreboard; this process is its one writer */
     uint64_t incarnation; /* counts the processes that have filled this slot */
     pid_t arbiter_pid; /* to see an orphan: getppid() differs */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <malloc.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
@@ -19,36 +18,30 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/log.h"
-#include "base/signals.h"
 #include "base/util.h"
 #include "conf/config.h"
-#include "worker/fatal.h"
+#include "worker/crash.h"
 #include "worker/recycle.h"
 #include "worker/worker_impl.h"
 
 enum { MMAP_THRESHOLD_BYTES = 128 << 10 }; /* malloc's own, which it raises to 32 MiB otherwise */
 
-static void on_beat(struct heartbeat *h)
+static void on_beat(struct process *p)
 {
-    struct worker *w = container_of(h, struct worker, heartbeat);
+    struct worker *w = container_of(p, struct worker, process);
 
-    if (w->is_cut_off && worker_is_orphan(w))
-        worker_become_orphan(w);
-    if (w->has_been_termed)
-        worker_ask_for_heir(w, "SIGTERM");
-    if (counter_get(&w->record->counters.requests) >= w->max_requests)
-        worker_ask_for_heir(w, "max_requests");
+    if (counter_get(&p->record->counters.requests) >= w->max_requests)
+        process_ask_for_heir(p, "max_requests");
     moves_tell(&w->moves);
 }
 
-static void on_second(struct heartbeat *h)
+static void on_second(struct process *p)
 {
-    struct worker *w = container_of(h, struct worker, heartbeat);
+    struct worker *w = container_of(p, struct worker, process);
 
-    log_flush_causes(w->boot->log, clock_mono_ms());
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
         recycle_resident_bytes() >= w->boot->config->max_memory)
-        worker_ask_for_heir(w, "max_memory");
+        process_ask_for_heir(p, "max_memory");
 }
 
 static void on_conn_closed(struct conn_set *set)
@@ -71,49 +64,41 @@ static void on_memory_spent(struct conn_set *set, const char *reason, int fd, si
                         F_UINT("buffered_bytes", set->pool.used_bytes));
 }
 
-static void on_term(struct ev_loop *loop, ev_signal *signal UNUSED, int revents UNUSED)
-{
-    struct worker *w = container_of(signal, struct worker, term);
-
-    if (worker_is_orphan(w)) {
-        worker_become_orphan(w);
-    } else if (w->has_been_termed) {
-        ev_break(loop, EVBREAK_ALL);
-    } else {
-        w->has_been_termed = true;
-        worker_ask_for_heir(w, "SIGTERM");
-    }
-}
-
 static void on_moved(struct moves *moves)
 {
     worker_on_moved(container_of(moves, struct worker, moves));
 }
 
-static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
+static void on_message(struct process *p, struct message *m, int *fds, size_t n_fds)
 {
-    struct worker *w = container_of(mb, struct worker, mailbox);
-
-    log_debug(w->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
-              F_UINT("id", m->id));
-    worker_command(w, m, fds, n_fds);
+    worker_command(container_of(p, struct worker, process), m, fds, n_fds);
 }
 
-/*
- * A process that ends closes its descriptors before its children have another parent: SIGTERM
- * follows, or the next heartbeat sees it. Else it is this one alone that is cut off, and the
- * listeners are not its to shut down: it serves what it has until the arbiter ends it, so that
- * its connections are rescued.
- */
-static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
+static void on_orphaned(struct process *p)
 {
-    struct worker *w = container_of(mb, struct worker, mailbox);
-
-    w->is_cut_off = true;
-    acceptor_stop(&w->acceptor);
-    if (worker_is_orphan(w))
-        worker_become_orphan(w);
+    worker_become_orphan(container_of(p, struct worker, process));
 }
+
+static void on_unwanted(struct process *p)
+{
+    worker_drain(container_of(p, struct worker, process));
+}
+
+/* The listeners are not its to shut down: it serves what it has until the arbiter ends it, so that
+ * its connections are rescued. */
+static void on_cut_off(struct process *p)
+{
+    acceptor_stop(&container_of(p, struct worker, process)->acceptor);
+}
+
+static const struct process_ops worker_ops = {
+    .on_message = on_message,
+    .on_orphaned = on_orphaned,
+    .on_unwanted = on_unwanted,
+    .on_cut_off = on_cut_off,
+    .on_beat = on_beat,
+    .on_second = on_second,
+};
 
 /* Before memory is touched, so that it is near that CPU. */
 static void pin(const struct actor_boot *boot)
@@ -139,19 +124,10 @@ static void make_holds(struct worker *w)
 {
     const struct own *own = w->boot->own;
 
-    w->process = (struct actor_process){
-        .id = w->boot->id,
-        .slot = w->boot->slot,
-        .proc = w->boot->proc,
-        .loop = w->loop,
-        .log = &w->boot->log,
-        .mailbox = &w->mailbox,
-        .record = w->record,
-    };
     for (size_t i = 0; i < own->n_owners && own->owners[i].place == OWN_IN_WORKERS; i++) {
         struct arb_actor *hold = &w->holds[w->n_holds++];
 
-        actor_init(hold, &w->process, own->owners[i].name);
+        actor_init(hold, &w->process.shared, own->owners[i].name);
         hold->is_protocol = true;
         hold->protocol = own->owners[i].index;
         hold->first_counter = own->owners[i].first_counter;
@@ -210,31 +186,26 @@ static int worker_prepare(struct worker *w, const struct worker_protocol *protoc
     struct conn_protocol started[CONN_PROTOCOLS_MAX];
     int rc;
 
-    /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
-    errno = ENOMEM;
-    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!w->loop)
-        return -errno;
+    rc = process_prepare(&w->process);
+    if (rc < 0)
+        return rc;
     make_holds(w);
     rc = start_protocols(w, protocols, n, started);
     if (rc < 0)
         return rc;
-    rc = conn_set_init(&w->conns, w->loop, started, n, &limits, &w->record->counters,
-                       on_conn_closed);
+    rc = conn_set_init(&w->conns, w->process.loop, started, n, &limits,
+                       &w->process.record->counters, on_conn_closed);
     if (rc < 0)
         return rc;
     w->conns.on_spent = on_memory_spent;
-    rc = acceptor_init(&w->acceptor, w->boot, w->loop, &w->conns);
+    rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)
         return rc;
-    ev_signal_init(&w->term, on_term, SIGTERM);
-    ev_signal_start(w->loop, &w->term);
     w->moves.boot = w->boot;
     w->moves.conns = &w->conns;
-    w->moves.mailbox = &w->mailbox;
+    w->moves.mailbox = &w->process.mailbox;
     w->moves.on_moved = on_moved;
     moves_init(&w->moves);
-    mailbox_start(&w->mailbox, w->loop, w->boot->mailbox_fd, on_message, on_mailbox_close);
     return 0;
 }
 
@@ -255,22 +226,15 @@ static void begin_to_measure(struct worker *w)
 int worker_main(const struct actor_boot *boot, const struct worker_protocol *protocols,
                 unsigned n_protocols)
 {
-    struct worker w = {
-        .boot = boot,
-        .record = scoreboard_record(boot->scoreboard, boot->proc),
-        .state = ACTOR_INACTIVE,
-        .heartbeat = {.on_beat = on_beat, .on_second = on_second},
-    };
+    struct worker w = {.boot = boot};
     int rc;
 
     pin(boot);
     /* A large block that is freed leaves a hole in the heap, which no larger one fits into: the
      * process would grow to twice what max_buffered allows. A mapping of its own leaves none. */
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
-    worker_set_state(&w, ACTOR_STARTING);
-    boot->log->dropped = &w.record->counters.log_dropped;
-    signals_ignore_strays();
-    rc = fatal_install(boot, &w.conns);
+    process_begin(&w.process, boot, &worker_ops);
+    rc = crash_install(boot, &w.conns);
     if (rc == 0)
         rc = worker_prepare(&w, protocols, n_protocols);
     if (rc < 0) {
@@ -280,12 +244,10 @@ int worker_main(const struct actor_boot *boot, const struct worker_protocol *pro
     w.max_requests =
         recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
     begin_to_measure(&w);
-    heartbeat_start(&w.heartbeat, w.loop, w.record, boot->config->timeout_ms);
-    signals_unblock_all();
-    worker_tell(&w, "ready", 0, NULL);
-    ev_run(w.loop, 0);
+    process_ready(&w.process);
+    ev_run(w.process.loop, 0);
 
-    worker_set_state(&w, ACTOR_CLOSE);
+    process_set_state(&w.process, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
     moves_fini(&w.moves);
     rescue_stop(&w.rescue);
@@ -295,7 +257,6 @@ int worker_main(const struct actor_boot *boot, const struct worker_protocol *pro
     conn_set_fini(&w.conns);
     for (unsigned i = 0; i < w.n_holds; i++)
         actor_fini(&w.holds[i]);
-    mailbox_stop(&w.mailbox);
-    ev_loop_destroy(w.loop);
+    process_fini(&w.process);
     return EX_OK;
 }

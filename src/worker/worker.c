@@ -3,12 +3,7 @@
  * called by whoever has the reason for it: the worker's main or a command.
  */
 #include "worker/worker_impl.h"
-
-#include <assert.h>
-#include <unistd.h>
-
 #include "base/log.h"
-#include "base/title.h"
 #include "base/util.h"
 #include "conf/config.h"
 #include "net/listener.h"
@@ -18,7 +13,7 @@ static void on_waiting(const struct listener *l UNUSED, int fd, void *userdata)
     struct worker *w = userdata;
 
     if (conn_set_add(&w->conns, fd, 0, ARB_ACCEPTED, true) == 0)
-        counter_add(&w->record->counters.accepted, 1);
+        counter_add(&w->process.record->counters.accepted, 1);
 }
 
 static const double move_again_s = 1.;
@@ -34,35 +29,10 @@ void worker_become_orphan(struct worker *w)
     worker_drain(w);
 }
 
-bool worker_is_orphan(const struct worker *w)
-{
-    return getppid() != w->boot->arbiter_pid;
-}
-
-int worker_tell(struct worker *w, const char *command, uint64_t id, json_t *args)
-{
-    return mailbox_say(&w->mailbox, w->boot->log, w->boot->id, "arbiter", command, id, args, NULL,
-                       0);
-}
-
-void worker_set_state(struct worker *w, enum actor_state state)
-{
-    const enum actor_state from = w->state;
-
-    if (from == state)
-        return;
-    assert(actor_state_may_follow(from, state));
-    log_debug(w->boot->log, "state", F_STR("from", actor_state_name(from)),
-              F_STR("to", actor_state_name(state)));
-    w->state = state;
-    counter_set(&w->record->state, state);
-    title_set(w->boot->id, actor_state_name(state));
-}
-
 static void leave_if_drained(struct worker *w)
 {
     if (w->is_draining && w->conns.n_open == 0)
-        ev_break(w->loop, EVBREAK_ALL);
+        ev_break(w->process.loop, EVBREAK_ALL);
 }
 
 void worker_on_closed(struct worker *w)
@@ -78,13 +48,13 @@ static void on_drain_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int 
     log_info(w->boot->log, "drain: time is up, connections are cut",
              F_UINT("connections", w->conns.n_open));
     conn_set_cut(&w->conns);
-    ev_break(w->loop, EVBREAK_ALL);
+    ev_break(w->process.loop, EVBREAK_ALL);
 }
 
 /* Connections that nobody takes end here, each after the message that it is in. */
 static void drain_rest(struct worker *w)
 {
-    ev_timer_stop(w->loop, &w->move_deadline);
+    ev_timer_stop(w->process.loop, &w->move_deadline);
     acceptor_fini(&w->acceptor);
     conn_set_drain(&w->conns);
     leave_if_drained(w);
@@ -109,14 +79,14 @@ static void on_move_deadline(struct ev_loop *loop, ev_timer *timer, int revents 
 static void begin_to_leave(struct worker *w)
 {
     w->is_draining = true;
-    worker_set_state(w, ACTOR_STOPPING);
+    process_set_state(&w->process, ACTOR_STOPPING);
     acceptor_stop(&w->acceptor);
     rescue_stop(&w->rescue);
     rescue_finish(&w->foreign);
     moves_close(&w->moves);
     ev_timer_init(&w->drain_deadline, on_drain_deadline,
                   (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
-    ev_timer_start(w->loop, &w->drain_deadline);
+    ev_timer_start(w->process.loop, &w->drain_deadline);
 }
 
 void worker_drain(struct worker *w)
@@ -133,7 +103,7 @@ void worker_move_all(struct worker *w, int *fds, size_t n_fds)
         w->n_left = w->conns.n_open;
         ev_timer_init(&w->move_deadline, on_move_deadline,
                       (double)w->boot->config->exit_timeout_ms / 2e3, 0.);
-        ev_timer_start(w->loop, &w->move_deadline);
+        ev_timer_start(w->process.loop, &w->move_deadline);
     }
     moves_give(&w->moves, fds, n_fds, SIZE_MAX);
     worker_on_moved(w);
@@ -147,24 +117,11 @@ void worker_on_moved(struct worker *w)
     leave_if_drained(w);
 }
 
-void worker_ask_for_heir(struct worker *w, const char *reason)
-{
-    if (w->has_asked || w->is_draining)
-        return;
-    /* If it cannot be said now, the next heartbeat says it. */
-    w->has_asked = worker_tell(w, "replace_me", 0, json_pack("{s:s}", "reason", reason)) == 0;
-    if (!w->has_asked)
-        return;
-    /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */
-    if (w->state != ACTOR_RUN)
-        worker_drain(w);
-}
-
 void worker_run(struct worker *w)
 {
     if (w->is_draining)
         return;
-    worker_set_state(w, ACTOR_RUN);
+    process_set_state(&w->process, ACTOR_RUN);
     rescue_start(&w->rescue, w->boot->rescue_recv_fd, &w->acceptor, false);
     acceptor_run(&w->acceptor);
 }

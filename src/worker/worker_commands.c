@@ -34,7 +34,7 @@ static json_t *do_echo(struct worker *w UNUSED, const struct request *r)
 
 static json_t *do_info(struct worker *w, const struct request *request UNUSED)
 {
-    const struct score_record *r = w->record;
+    const struct score_record *r = w->process.record;
     const struct score_identity *id = scoreboard_identity(w->boot->scoreboard, w->boot->proc);
     const uint64_t uptime_ns = clock_mono_ns() - counter_get(&id->started_ns);
     json_t *o = json_object(), *counters = json_object();
@@ -45,7 +45,7 @@ static json_t *do_info(struct worker *w, const struct request *request UNUSED)
     message_set_uint(o, "slot", w->boot->slot);
     message_set_uint(o, "incarnation", w->boot->incarnation);
     message_set_uint(o, "pid", (uint64_t)getpid());
-    json_object_set_new(o, "state", json_string(actor_state_name(w->state)));
+    json_object_set_new(o, "state", json_string(actor_state_name(w->process.state)));
     if (cpus_allowed(&cpus) == 0)
         json_object_set_new(o, "cpus", json_string(cpus_format(&cpus, text)));
     json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
@@ -82,7 +82,7 @@ static json_t *do_stop(struct worker *w, const struct request *r)
     /* Without room for the descriptors nothing can be given now: the arbiter hears that, and offers
      * again. */
     if (graceful && !json_is_true(graceful))
-        ev_break(w->loop, EVBREAK_ALL);
+        ev_break(w->process.loop, EVBREAK_ALL);
     else if (json_array_size(json_object_get(r->args, "to")) > 0)
         worker_move_all(w, r->fds, r->n_fds);
     else
@@ -170,7 +170,7 @@ void worker_command(struct worker *w, const struct message *m, int *fds, size_t 
     json_t *body = run_command(w, m, fds, n_fds);
 
     if (m->id)
-        worker_tell(w, "reply", m->id, body);
+        process_tell(&w->process, "reply", m->id, body);
     else
         json_decref(body);
 }

@@ -28,7 +28,7 @@
 #include "base/signals.h"
 #include "base/util.h"
 #include "conf/config.h"
-#include "worker/fatal.h"
+#include "worker/crash.h"
 
 static struct scoreboard board;
 static struct log worker_log;
@@ -137,7 +137,7 @@ static pid_t start_crash(void (*crash)(void))
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signals_block_all(&(sigset_t){0});
         signals_ignore_strays();
-        if (scoreboard_narrow(&board, 0) < 0 || fatal_install(&boot, &conns) < 0)
+        if (scoreboard_narrow(&board, 0) < 0 || crash_install(&boot, &conns) < 0)
             _exit(100);
         crash();
         _exit(101);

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include "base/clock.h"
 #include "base/util.h"
-#include "worker/heartbeat.h"
+#include "actor/heartbeat.h"
 
 static const uint64_t ms = 1000000, second = 1000000000;
 

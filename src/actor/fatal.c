@@ -1,9 +1,9 @@
 /*
- * The handler for fatal signals. Runs in a worker that is broken: memory may be damaged, locks may
+ * The handler for fatal signals. Runs in a process that is broken: memory may be damaged, locks may
  * be held, the loop may be anywhere. So it allocates nothing, takes no lock, and does first what
  * matters most; if it gets stuck, the alarm ends it.
  */
-#include "worker/fatal.h"
+#include "actor/fatal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,8 +21,6 @@
 #include "base/num.h"
 #include "base/util.h"
 #include "conf/config.h"
-#include "net/move_crash.h"
-#include "worker/rescue.h"
 
 enum { STACK_BYTES = 256 << 10, GUARD_BYTES = 64 << 10, FRAMES_MAX = 48, PATIENCE_S = 2 };
 
@@ -32,7 +30,7 @@ struct crash {
     const siginfo_t *info;
     uintptr_t pc, sp; /* program counter, stack pointer; 0 on a machine that we do not know */
     const struct actor_boot *boot;
-    const struct conn_set *conns;
+    const struct fatal_hooks *hooks;
 };
 
 static const struct {
@@ -43,7 +41,7 @@ static const struct {
 
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
-static const struct conn_set *fatal_conns;
+static const struct fatal_hooks *fatal_hooks;
 static const void *own_base; /* where this executable is loaded */
 
 static void find_registers(struct crash *c UNUSED, const ucontext_t *context UNUSED)
@@ -101,32 +99,33 @@ static struct crash_record *record_of(const struct crash *c)
     return &score_of(c)->crash;
 }
 
-static void rescue_idle(const struct crash *c)
+static void rescue(const struct crash *c)
 {
-    if (c->boot->rescue_send_fd >= 0)
-        record_of(c)->rescued +=
-            rescue_send(c->boot->rescue_send_fd, c->conns->marks, c->conns->n_marks);
+    if (c->hooks)
+        c->hooks->rescue(record_of(c));
 }
 
-/* Takes are closed before anything is waited for: two workers may give to each other. */
-static void rescue_moving(const struct crash *c)
+/* NULL = no message is being served. */
+static const uint8_t *find_serving(const struct crash *c, int *ret_fd, size_t *ret_len)
 {
-    move_crash_close_takes(c->conns->marks, c->conns->n_marks);
-    if (move_crash_reclaim(c->conns->marks, c->conns->n_marks))
-        rescue_idle(c);
+    const uint8_t *data;
+
+    return c->hooks && c->hooks->serving(ret_fd, &data, ret_len) ? data : NULL;
 }
 
 static void record_crash(const struct crash *c)
 {
     const struct score_record *score = score_of(c);
     struct crash_record *r = record_of(c);
+    size_t len;
+    int fd = -1;
 
     r->code = c->info->si_code;
     r->sender_pid = is_sent(c) ? (uint64_t)c->info->si_pid : 0;
     r->address = is_sent(c) ? 0 : (uint64_t)(uintptr_t)c->info->si_addr;
     r->pc = c->pc;
     r->sp = c->sp;
-    r->fd = c->conns->serving.data ? c->conns->serving.fd : -1;
+    r->fd = find_serving(c, &fd, &len) ? fd : -1;
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
     r->uptime_ms = uptime_ms(c);
@@ -136,12 +135,15 @@ static void record_crash(const struct crash *c)
 /* What it points to may be damaged memory: the signal is in the record by then, and in the log. */
 static void record_payload(const struct crash *c)
 {
-    const size_t len = MIN(c->conns->serving.len, (size_t)CRASH_PAYLOAD_MAX);
     struct crash_record *r = record_of(c);
+    size_t len = 0;
+    int fd;
+    const uint8_t *data = find_serving(c, &fd, &len);
 
-    if (!c->conns->serving.data || !c->boot->config->has_crash_payload)
+    if (!data || !c->boot->config->has_crash_payload)
         return;
-    memcpy(r->payload, c->conns->serving.data, len);
+    len = MIN(len, (size_t)CRASH_PAYLOAD_MAX);
+    memcpy(r->payload, data, len);
     r->payload_len = len;
 }
 
@@ -182,7 +184,8 @@ static void log_crash(const struct crash *c)
     *f++ = F_UINT("connections", counter_get(&r->connections));
     *f++ = F_UINT("requests", counter_get(&r->counters.requests));
     *f = (struct log_field){.key = NULL};
-    log_emit(c->boot->log, LOG_LEVEL_ERROR, "worker crashes", fields);
+    log_emit(c->boot->log, LOG_LEVEL_ERROR, c->boot->kind ? "actor crashes" : "worker crashes",
+             fields);
 }
 
 /* The executable's own name as the linker knows it is where the process title stands by now. */
@@ -248,8 +251,7 @@ static void log_stack(const struct crash *c)
 
 /* In this order: the alarm before all else, the most fragile last. */
 static void (*const fatal_steps[])(const struct crash *c) = {
-    set_alarm, rescue_idle,    rescue_moving, record_crash,
-    log_crash, record_payload, record_stack,  log_stack,
+    set_alarm, rescue, record_crash, log_crash, record_payload, record_stack, log_stack,
 };
 
 /*
@@ -258,7 +260,7 @@ static void (*const fatal_steps[])(const struct crash *c) = {
  */
 static void on_fatal(int signo, siginfo_t *info, void *context)
 {
-    struct crash crash = {.signo = signo, .info = info, .boot = fatal_boot, .conns = fatal_conns};
+    struct crash crash = {.signo = signo, .info = info, .boot = fatal_boot, .hooks = fatal_hooks};
 
     find_registers(&crash, context);
     for (size_t i = 0; i < ARRAY_SIZE(fatal_steps); i++)
@@ -284,7 +286,7 @@ static int set_stack(void)
     return 0;
 }
 
-int fatal_install(const struct actor_boot *boot, const struct conn_set *conns)
+int fatal_install(const struct actor_boot *boot, const struct fatal_hooks *hooks)
 {
     struct sigaction sa = {.sa_sigaction = on_fatal,
                            .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
@@ -296,7 +298,7 @@ int fatal_install(const struct actor_boot *boot, const struct conn_set *conns)
     if (rc < 0)
         return rc;
     fatal_boot = boot;
-    fatal_conns = conns;
+    fatal_hooks = hooks;
     own_base = dladdr((void *)(uintptr_t)fatal_signals, &self) ? self.dli_fbase : NULL;
     backtrace(&frame, 1); /* its first call loads a library */
     sigemptyset(&ours);

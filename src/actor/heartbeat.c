@@ -1,7 +1,7 @@
 /*
- * The heartbeat and the loop's lag. Runs in a worker.
+ * The heartbeat and the loop's lag. Runs in every process that the arbiter forks.
  */
-#include "worker/heartbeat.h"
+#include "actor/heartbeat.h"
 
 #include <stdbool.h>
 

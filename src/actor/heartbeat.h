@@ -1,9 +1,9 @@
 /*
- * A worker's heartbeat: the sign in the scoreboard that its loop still turns, and how late the loop
- * was. A timer of its own, so that messages cost nothing for it.
+ * The heartbeat of a process: the sign in the scoreboard that its loop still turns, and how late
+ * the loop was. A timer of its own, so that messages cost nothing for it.
  */
-#ifndef WORKER_HEARTBEAT_H
-#define WORKER_HEARTBEAT_H
+#ifndef ACTOR_HEARTBEAT_H
+#define ACTOR_HEARTBEAT_H
 
 #include <ev.h>
 #include <stdint.h>

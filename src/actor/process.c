@@ -1,0 +1,164 @@
+/*
+ * A process between its fork and its end, as far as workers and other actors have that in common.
+ */
+#include "actor/process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "actor/scoreboard.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/title.h"
+#include "base/util.h"
+#include "conf/config.h"
+
+bool process_is_orphan(const struct process *p)
+{
+    return getppid() != p->boot->arbiter_pid;
+}
+
+int process_tell(struct process *p, const char *command, uint64_t id, json_t *args)
+{
+    return mailbox_say(&p->mailbox, p->boot->log, p->boot->id, "arbiter", command, id, args, NULL,
+                       0);
+}
+
+void process_set_state(struct process *p, enum actor_state state)
+{
+    const enum actor_state from = p->state;
+
+    if (from == state)
+        return;
+    assert(actor_state_may_follow(from, state));
+    log_debug(p->boot->log, "state", F_STR("from", actor_state_name(from)),
+              F_STR("to", actor_state_name(state)));
+    p->state = state;
+    counter_set(&p->record->state, state);
+    title_set(p->boot->id, actor_state_name(state));
+}
+
+void process_ask_for_heir(struct process *p, const char *reason)
+{
+    if (p->has_asked || p->state == ACTOR_STOPPING)
+        return;
+    /* If it cannot be said now, the next heartbeat says it. */
+    p->has_asked = process_tell(p, "replace_me", 0, json_pack("{s:s}", "reason", reason)) == 0;
+    if (!p->has_asked)
+        return;
+    /* Not told to run yet: nobody would miss it, and nobody will tell it to stop. */
+    if (p->state != ACTOR_RUN)
+        p->ops->on_unwanted(p);
+}
+
+static void on_beat(struct heartbeat *h)
+{
+    struct process *p = container_of(h, struct process, heartbeat);
+
+    if (p->is_cut_off && process_is_orphan(p))
+        p->ops->on_orphaned(p);
+    if (p->has_been_termed)
+        process_ask_for_heir(p, "SIGTERM");
+    if (p->ops->on_beat)
+        p->ops->on_beat(p);
+}
+
+static void on_second(struct heartbeat *h)
+{
+    struct process *p = container_of(h, struct process, heartbeat);
+
+    log_flush_causes(p->boot->log, clock_mono_ms());
+    if (p->ops->on_second)
+        p->ops->on_second(p);
+}
+
+static void on_term(struct ev_loop *loop, ev_signal *signal, int revents UNUSED)
+{
+    struct process *p = container_of(signal, struct process, term);
+
+    if (process_is_orphan(p)) {
+        p->ops->on_orphaned(p);
+    } else if (p->has_been_termed) {
+        ev_break(loop, EVBREAK_ALL);
+    } else {
+        p->has_been_termed = true;
+        process_ask_for_heir(p, "SIGTERM");
+    }
+}
+
+static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
+{
+    struct process *p = container_of(mb, struct process, mailbox);
+
+    log_debug(p->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
+              F_UINT("id", m->id));
+    p->ops->on_message(p, m, fds, n_fds);
+}
+
+/*
+ * A process that ends closes its descriptors before its children have another parent: SIGTERM
+ * follows, or the next heartbeat sees it. Else it is this one alone that is cut off.
+ */
+static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
+{
+    struct process *p = container_of(mb, struct process, mailbox);
+
+    p->is_cut_off = true;
+    if (p->ops->on_cut_off)
+        p->ops->on_cut_off(p);
+    if (process_is_orphan(p))
+        p->ops->on_orphaned(p);
+}
+
+void process_begin(struct process *p, const struct actor_boot *boot, const struct process_ops *ops)
+{
+    p->boot = boot;
+    p->ops = ops;
+    p->record = scoreboard_record(boot->scoreboard, boot->proc);
+    p->state = ACTOR_INACTIVE;
+    p->heartbeat.on_beat = on_beat;
+    p->heartbeat.on_second = on_second;
+    process_set_state(p, ACTOR_STARTING);
+    boot->log->dropped = &p->record->counters.log_dropped;
+    signals_ignore_strays();
+}
+
+int process_prepare(struct process *p)
+{
+    /* The epoll backend whatever LIBEV_FLAGS says: io_uring's is slower, poll does not scale. */
+    errno = ENOMEM;
+    p->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!p->loop)
+        return -errno;
+    p->shared = (struct actor_process){
+        .id = p->boot->id,
+        .slot = p->boot->slot,
+        .proc = p->boot->proc,
+        .loop = p->loop,
+        .log = &p->boot->log,
+        .mailbox = &p->mailbox,
+        .record = p->record,
+    };
+    ev_signal_init(&p->term, on_term, SIGTERM);
+    ev_signal_start(p->loop, &p->term);
+    mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, on_message, on_mailbox_close);
+    return 0;
+}
+
+void process_ready(struct process *p)
+{
+    heartbeat_start(&p->heartbeat, p->loop, p->record, p->boot->config->timeout_ms);
+    signals_unblock_all();
+    process_tell(p, "ready", 0, NULL);
+}
+
+void process_fini(struct process *p)
+{
+    mailbox_stop(&p->mailbox);
+    if (p->loop)
+        ev_loop_destroy(p->loop);
+    p->loop = NULL;
+}

@@ -1,0 +1,44 @@
+/*
+ * Connections in a crash. Runs in the handler of a worker's fatal signal.
+ */
+#include "worker/crash.h"
+
+#include "actor/fatal.h"
+#include "net/move_crash.h"
+#include "worker/rescue.h"
+
+/* A handler is given no argument of ours. */
+static int crash_send_fd;
+static const struct conn_set *crash_conns;
+
+static void rescue_idle(struct crash_record *r)
+{
+    if (crash_send_fd >= 0)
+        r->rescued += rescue_send(crash_send_fd, crash_conns->marks, crash_conns->n_marks);
+}
+
+/* Takes are closed before anything is waited for: two workers may give to each other. */
+static void rescue_all(struct crash_record *r)
+{
+    rescue_idle(r);
+    move_crash_close_takes(crash_conns->marks, crash_conns->n_marks);
+    if (move_crash_reclaim(crash_conns->marks, crash_conns->n_marks))
+        rescue_idle(r);
+}
+
+static bool find_served(int *ret_fd, const uint8_t **ret_data, size_t *ret_len)
+{
+    *ret_fd = crash_conns->serving.fd;
+    *ret_data = crash_conns->serving.data;
+    *ret_len = crash_conns->serving.len;
+    return crash_conns->serving.data != NULL;
+}
+
+int crash_install(const struct actor_boot *boot, const struct conn_set *conns)
+{
+    static const struct fatal_hooks hooks = {.rescue = rescue_all, .serving = find_served};
+
+    crash_send_fd = boot->rescue_send_fd;
+    crash_conns = conns;
+    return fatal_install(boot, &hooks);
+}
