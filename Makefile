@@ -41,8 +41,8 @@ MAKEFLAGS += --no-builtin-rules
 # ---- what people call ----
 
 .PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-scale bench-wakeups \
-        bench-flood install uninstall clean help
-INNER := all install _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale \
+        bench-flood html install uninstall clean help
+INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale \
          _bench-wakeups _bench-flood
 
 help:
@@ -61,6 +61,7 @@ help:
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
+	@echo 'make html       the manual pages as HTML, in build/html'
 	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
@@ -105,6 +106,10 @@ soak:
 prove:
 	$(call need,check)
 	@$(sub) _prove
+
+html:
+	$(call need,lint)
+	@$(sub) _html
 
 conformance:
 	$(need)
@@ -303,7 +308,7 @@ _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@ECHO_PROFILE=soak JOBS=1 TEST_TIMEOUT=3600 tests/run.sh $(B) $(PROOFS)
 _fuzz: $(FUZZ)
 	@tests/fuzz/fuzz.sh $(B) $(FUZZ_SECONDS) $(FUZZ)
-_lint: all
+_lint: all $(HEADER_MAN)
 	@tests/lint/run.sh $(B)
 _conformance: $(CONF)
 	@$(CONF) $(if $(MAX_MESSAGE),-m $(MAX_MESSAGE)) $(or $(ADDR),127.0.0.1:8060)
@@ -320,7 +325,9 @@ endif
 
 # ---- installation ----
 
-MAN := $(wildcard man/*.[1-8])
+# The comments of the installed headers are the manual of the libraries.
+HEADER_MAN := $(patsubst include/arbiter/%.h,$(B)/man/arbiter-%.3,$(filter-out %/client.h,$(wildcard include/arbiter/*.h)))
+MAN := $(wildcard man/*.[1-8]) $(HEADER_MAN)
 HDR := $(wildcard include/arbiter/*.h)
 section = $(subst .,,$(suffix $(1)))
 
@@ -338,13 +345,27 @@ Libs.private: -lev -ljansson -pthread
 Cflags: -I$${includedir}
 endef
 
-install: all
+$(B)/man/arbiter-%.3: include/arbiter/%.h tools/header_manual.pl
+	@$(call say,MAN,$@) mkdir -p $(@D)
+	$(Q)tools/header_manual.pl arbiter-$* $< >$@
+
+_html: $(HEADER_MAN)
+	@mkdir -p $(B)/html
+	@for page in $(MAN); do mandoc -T html -O man='%N.%S.html' $$page >$(B)/html/$${page##*/}.html || exit 1; done
+	@for page in $(sort $(notdir $(MAN))); do echo "<li><a href='$$page.html'>$$page</a>"; done >$(B)/html/index.html
+	@echo 'The manual: $(B)/html/index.html'
+
+install: all $(HEADER_MAN)
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(docdir) \
 	    $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/arbiter
 	install -m 755 $(B)/echo-arbiter $(DESTDIR)$(sbindir)/
 	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
 	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
+	for header in $(HDR); do \
+	    page=arbiter-$$(basename $$header .h).3; [ "$$page" != arbiter-client.3 ] || page=lib$$page; \
+	    for name in $$(tools/header_manual.pl --names $$header); do \
+	        echo ".so man3/$$page" >$(DESTDIR)$(mandir)/man3/$$name.3 || exit 1; done; done
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
 	install -m 755 $(B)/$(SHARED) $(DESTDIR)$(libdir)/
 	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
@@ -363,6 +384,8 @@ uninstall:
 	rm -f $(DESTDIR)$(bashdir)/echo-client $(DESTDIR)$(zshdir)/_echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
+	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \
+	    rm -f $(DESTDIR)$(mandir)/man3/$$name.3; done; done
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
 	rm -f $(addprefix $(DESTDIR)$(libdir)/,libarbiter-client.so libarbiter-client.a pkgconfig/arbiter-client.pc $(SONAME) $(SHARED))
 	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :

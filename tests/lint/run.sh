@@ -55,7 +55,7 @@ cpp()
 manuals()
 {
     compgen -G 'man/*.[1-8]' >/dev/null || return 0
-    mandoc -Tlint -W warning man/*.[1-8]
+    mandoc -Tlint -W warning man/*.[1-8] "$build"/man/*.3
 }
 
 check format clang-format --dry-run -Werror "${c[@]}" "${h[@]}"
