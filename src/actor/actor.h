@@ -16,6 +16,7 @@
 struct ev_loop;
 struct log;
 struct mailbox;
+struct relay;
 struct score_record;
 
 /* What the holds of a process share. */
@@ -28,6 +29,7 @@ struct actor_process {
     struct log *const *log; /* borrowed: where the pointer to the log stands; a reload changes it */
     struct mailbox *mailbox; /* borrowed: to the arbiter; NULL in the arbiter */
     struct score_record *record; /* borrowed: of this process; NULL in the arbiter */
+    struct relay *relay; /* borrowed: messages of actors; NULL = none yet */
 };
 
 struct arb_actor {
@@ -37,6 +39,7 @@ struct arb_actor {
     unsigned protocol; /* its index in the program's table */
     unsigned first_counter, n_counters; /* its own among all of the program */
     void *data; /* of the owner, such as @server of a protocol; first argument of its callbacks */
+    bool wants_to_send; /* arb_send has said -EAGAIN: on_can_send is owed */
     struct list timers, watches; /* owned */
 };
 

@@ -10,6 +10,8 @@
 
 #include "base/util.h"
 
+bool relay_is_fence_off;
+
 /* ---- the ledger ---- */
 
 static struct relay_entry *entry_at(const struct relay_ledger *l, size_t i)
@@ -74,13 +76,14 @@ size_t relay_share(const struct relay_order *o)
 void relay_join(struct relay_order *o, struct relay_member *m)
 {
     m->sent = m->done = m->told = o->number;
+    m->is_joined = true;
     list_append(&o->members, &m->link);
     o->n_members++;
 }
 
 void relay_leave(struct relay_order *o, struct relay_member *m)
 {
-    if (!relay_is_member(m))
+    if (!m->is_joined)
         return;
     for (size_t i = 0; i < o->ledger.n; i++)
         if (entry_at(&o->ledger, i)->sender == m)
@@ -88,6 +91,20 @@ void relay_leave(struct relay_order *o, struct relay_member *m)
     list_remove(&m->link);
     *m = (struct relay_member){0};
     o->n_members--;
+}
+
+int relay_inherit(struct relay_order *o, struct relay_member *m)
+{
+    const struct relay_entry entry = {.number = o->number, .bytes = m->held_bytes, .sender = m};
+    const int rc = m->held_bytes > 0 ? ledger_add(&o->ledger, &entry) : 0;
+
+    if (rc < 0)
+        return rc;
+    o->held_bytes += m->held_bytes;
+    m->last = o->number;
+    list_append(&o->members, &m->link);
+    o->n_members++;
+    return 0;
 }
 
 int relay_number(struct relay_order *o, struct relay_member *m, uint64_t sequence, size_t bytes,
@@ -249,6 +266,12 @@ void relay_reported(struct relay_end *e, uint64_t done)
 {
     e->reported = done;
     e->unreported_bytes = 0;
+    e->is_reported_refused = e->is_refused;
+}
+
+bool relay_has_news(const struct relay_end *e)
+{
+    return relay_done(e) > e->reported || e->is_refused != e->is_reported_refused;
 }
 
 void relay_pair_begin(struct relay_end *e, struct relay_pair *p, uint64_t floor)
@@ -301,13 +324,15 @@ struct relay_kept *relay_pop(struct relay_end *e)
 
 struct relay_kept *relay_after(const struct relay_end *e, uint64_t number)
 {
-    struct list *link;
+    const struct list *link = &e->kept;
 
-    list_for_each (link, &e->kept) {
-        struct relay_kept *k = container_of(link, struct relay_kept, link);
+    while (link->prev != &e->kept &&
+           container_of(link->prev, struct relay_kept, link)->number > number)
+        link = link->prev;
+    return link == &e->kept ? NULL : container_of(link, struct relay_kept, link);
+}
 
-        if (k->number > number)
-            return k;
-    }
-    return NULL;
+struct relay_kept *relay_next(const struct relay_end *e, const struct relay_kept *k)
+{
+    return k->link.next == &e->kept ? NULL : container_of(k->link.next, struct relay_kept, link);
 }

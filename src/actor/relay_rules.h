@@ -56,7 +56,9 @@ struct relay_ledger {
 
 /* One process in the order. */
 struct relay_member {
-    struct list link; /* in order->members; zeroed or in no list = it does not take part */
+    struct list link; /* in order->members, if it takes part */
+    bool is_joined;
+    bool is_stalled; /* as it has said last: something could not be sent for want of room */
     uint64_t sent; /* number of the last message that was sent to it */
     uint64_t done; /* it is done with those up to this one, as it has said last */
     uint64_t sequence; /* of its last own message */
@@ -87,10 +89,12 @@ void relay_join(struct relay_order *o, struct relay_member *m);
  */
 void relay_leave(struct relay_order *o, struct relay_member *m);
 
-static inline bool relay_is_member(const struct relay_member *m)
-{
-    return m->link.next != NULL;
-}
+/*
+ * relay_inherit - it took part when the image before this one was executed: all but the link is
+ * filled in. What it had under way counts until all are done with the last number.
+ * Returns 0 or -ENOMEM.
+ */
+int relay_inherit(struct relay_order *o, struct relay_member *m);
 
 /*
  * relay_number - the next message of @m gets its number
@@ -142,6 +146,7 @@ struct relay_end {
     size_t share; /* the most that may be held; one message always may */
     bool is_refused; /* a message was not sent for want of room, and on_can_send is owed */
     uint64_t reported; /* the arbiter knows that this process is done up to this number */
+    bool is_reported_refused; /* the arbiter knows of is_refused */
     size_t unreported_bytes; /* that were handled since */
 };
 
@@ -178,11 +183,17 @@ uint64_t relay_done(const struct relay_end *e);
 bool relay_must_report(const struct relay_end *e);
 void relay_reported(struct relay_end *e, uint64_t done);
 
+/* relay_has_news - is there anything that the arbiter does not know yet? */
+bool relay_has_news(const struct relay_end *e);
+
+/* Set by tests alone, which have to see what goes wrong without the fence. */
+extern bool relay_is_fence_off;
+
 /* relay_is_fenced - has own message @sequence not come back with its number? Then the connection
  * that sent it may not leave: a later message of it could get an earlier number elsewhere. */
 static inline bool relay_is_fenced(const struct relay_end *e, uint64_t sequence)
 {
-    return sequence > e->numbered;
+    return sequence > e->numbered && !relay_is_fence_off;
 }
 
 /* -- moves -- */
@@ -224,5 +235,6 @@ struct relay_kept *relay_pop(struct relay_end *e);
 /* relay_after - the first kept message above @number: what a connection that has seen @number has
  * missed begins here. NULL = nothing. */
 struct relay_kept *relay_after(const struct relay_end *e, uint64_t number);
+struct relay_kept *relay_next(const struct relay_end *e, const struct relay_kept *k);
 
 #endif

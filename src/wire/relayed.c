@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FLAG_FOR_ALL = 1 };
+enum { FLAG_FOR_ALL = 1, FLAG_STALLED = 2 };
 
 static void put(uint8_t *p, uint64_t v, unsigned bytes)
 {
@@ -45,7 +45,7 @@ void relayed_put(const struct relayed *m, uint8_t *buf)
     put(buf, RELAYED_MAGIC, 1);
     put(buf + 1, RELAYED_VERSION, 1);
     put(buf + 2, m->kind, 1);
-    put(buf + 3, m->is_for_all ? FLAG_FOR_ALL : 0, 1);
+    put(buf + 3, (m->is_for_all ? FLAG_FOR_ALL : 0u) | (m->is_stalled ? FLAG_STALLED : 0u), 1);
     put(buf + 4, m->origin, 4);
     put(buf + 8, m->number, 8);
     put(buf + 16, m->sequence, 8);
@@ -80,7 +80,8 @@ static bool is_relayed_possible(const struct relayed *m)
         return m->sequence > 0 && m->target[0] && !m->from[0] && m->number == 0 && !m->is_for_all &&
                m->origin == 0 && m->share == 0;
     case RELAYED_MESSAGE:
-        return m->sequence > 0 && m->number > m->done && m->from[0] && m->target[0];
+        return m->sequence > 0 && m->number > m->done && m->from[0] && m->target[0] &&
+               !m->is_stalled;
     case RELAYED_STATUS:
         return m->data_len == 0 && !m->topic[0] && !m->from[0] && !m->target[0] && !m->is_for_all &&
                m->origin == 0;
@@ -99,10 +100,12 @@ int relayed_get(const uint8_t *data, size_t len, struct relayed *ret)
         return -EBADMSG;
     if (data[1] != RELAYED_VERSION)
         return -EPROTONOSUPPORT;
-    if (len < RELAYED_HEAD_BYTES || (data[3] & ~FLAG_FOR_ALL) != 0 || get(data + 43, 5) != 0)
+    if (len < RELAYED_HEAD_BYTES || (data[3] & ~(FLAG_FOR_ALL | FLAG_STALLED)) != 0 ||
+        get(data + 43, 5) != 0)
         return -EBADMSG;
     m.kind = (enum relayed_kind)data[2];
     m.is_for_all = data[3] & FLAG_FOR_ALL;
+    m.is_stalled = data[3] & FLAG_STALLED;
     m.origin = (uint32_t)get(data + 4, 4);
     m.number = get(data + 8, 8);
     m.sequence = get(data + 16, 8);

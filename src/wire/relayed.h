@@ -27,11 +27,12 @@ enum relayed_kind {
     RELAYED_KINDS
 };
 
-enum { RELAYED_ARBITER = UINT16_MAX }; /* as `origin`: the arbiter itself */
+#define RELAYED_ARBITER UINT32_MAX /* as `origin`: the arbiter itself */
 
 struct relayed {
     enum relayed_kind kind;
     bool is_for_all; /* MESSAGE: it is repeated for connections that move */
+    bool is_stalled; /* to the arbiter: the sender has more to send than it may */
     uint32_t origin; /* MESSAGE: proc of the sender */
     uint64_t number; /* MESSAGE: its own; STATUS from the arbiter: of the last message */
     /* SEND, MESSAGE: the sender's own count, from 1; STATUS from the arbiter: the receiver's last

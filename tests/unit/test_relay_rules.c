@@ -207,7 +207,7 @@ static void replay(struct conn *c, unsigned proc, uint64_t seen, unsigned *count
     const struct relay_kept *k;
 
     c->where = (int)proc;
-    for (uint64_t n = seen; (k = relay_after(e, n)); n = k->number) {
+    for (k = relay_after(e, seen); k; k = relay_next(e, k)) {
         hear(c, k->number);
         ++*count;
     }
