@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/passed.h"
 #include "net/room.h"
 
@@ -129,10 +130,19 @@ void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols,
         struct conn_protocol *p = &set->protocols[i];
 
         *p = protocols[i];
+        p->name_hash = hash_name(p->table->name);
         p->conn_bytes = sizeof(struct arb_conn) + p->table->conn_size;
-        p->idle_mark = p->table->conn_size == 0 ? CONN_MARK_IDLE : CONN_MARK_BUSY;
+        p->idle_mark = p->table->conn_size == 0 ? CONN_MARK_IDLE : CONN_MARK_STATEFUL;
     }
     set->n_protocols = n;
+}
+
+int conn_set_protocol(const struct conn_set *set, uint64_t name_hash)
+{
+    for (unsigned i = 0; i < set->n_protocols; i++)
+        if (set->protocols[i].name_hash == name_hash)
+            return (int)i;
+    return -1;
 }
 
 int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_protocol *protocols,
@@ -215,6 +225,7 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
         c->is_local = conn_is_local(fd);
         c->is_open_to_fds = passed_may_come(fd);
     }
+    c->id = ++set->last_id;
     c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;

@@ -48,6 +48,7 @@ struct conn_protocol {
     struct arb_actor *actor; /* borrowed: this protocol's hold on the process; NULL in some tests */
     /* Of the rules: under equal ones the `resume` of one worker holds in another. */
     uint64_t fingerprint;
+    uint64_t name_hash; /* what other processes call it; set by conn_set_init */
     size_t conn_bytes; /* of a connection and its state; set by conn_set_init */
     uint8_t idle_mark; /* what an idle connection is marked as at first; set by conn_set_init */
 };
@@ -88,6 +89,8 @@ struct conn_set {
     ev_prepare reaper; /* frees them, and what `dead` holds beyond CONN_SPARE */
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
+    uint64_t last_id; /* of a connection that began here; see conn_id_base */
+    uint64_t position; /* the number of the last message of actors that this process has had */
     bool is_draining;
     bool is_attentive; /* every answer has to be followed by a look at drain and keep_alive */
     /* Time. */
@@ -108,6 +111,9 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_
                   unsigned n_protocols, const struct conn_limits *limits, struct counters *counters,
                   conn_set_on_closed *on_closed);
 
+/* conn_set_protocol - index of the protocol with that hash_name, or -1 */
+int conn_set_protocol(const struct conn_set *set, uint64_t name_hash);
+
 /* conn_set_serve - other protocols; only while the set has no connection */
 void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n);
 
@@ -124,6 +130,15 @@ void conn_set_fini(struct conn_set *set);
  */
 int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
                  bool may_be_unix);
+
+/*
+ * conn_id_base - what the ids of a process begin behind, so that they are unique while the server
+ * lives: incarnations are counted on through reloads and upgrades
+ */
+static inline uint64_t conn_id_base(uint32_t slot, uint64_t incarnation)
+{
+    return (incarnation << 10 | ((slot - 1) & 1023)) << 32;
+}
 
 /* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
 void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);

@@ -55,16 +55,19 @@ struct arb_conn {
     bool has_new_rule : 1; /* while imported: `tail` is to be looked at anew */
     bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
+    bool is_detached : 1; /* on its way to another process, or from one: nobody's to touch */
+    bool is_announced : 1; /* on_open has returned 0, and on_close is owed */
     uint16_t unread; /* while idle and local: what the kernel held at `progress`, in 256 bytes */
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
+    uint64_t id; /* for as long as it lives, in whatever process */
     struct list link; /* in set->all or set->dead */
     struct wheel_node node; /* hangs at or before its deadline */
     _Alignas(max_align_t) uint8_t state[]; /* the protocol's own: conn_size bytes */
 };
 
 _Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
-_Static_assert(sizeof(struct arb_conn) <= 152, "an idle connection is a promise of the manual");
+_Static_assert(sizeof(struct arb_conn) <= 160, "an idle connection is a promise of the manual");
 
 static inline struct conn_set *conn_set_of(const struct arb_conn *c)
 {
@@ -80,6 +83,12 @@ static inline const struct conn_protocol *conn_protocol_of(const struct arb_conn
 static inline bool conn_is_idle(const struct arb_conn *c)
 {
     return c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+}
+
+/* Nothing of the protocol's own would be lost with the process. */
+static inline bool conn_is_blank(const struct arb_conn *c)
+{
+    return c->idle_mark == CONN_MARK_IDLE;
 }
 
 /* Plain accesses: the one other reader is a handler that interrupts this very process. */
@@ -217,7 +226,8 @@ struct arb_conn *conn_next_visit(struct conn_set *set);
 /* conn_is_movable - could another process go on with it? */
 bool conn_is_movable(const struct arb_conn *c);
 
-enum { CONN_STATE_BYTES = 4096 };
+/* conn_has_state - does it need saved state there? */
+bool conn_has_state(const struct arb_conn *c);
 
 /* conn_detach - touch it no more */
 void conn_detach(struct arb_conn *c);
@@ -236,10 +246,17 @@ void conn_arrive(const struct arb_conn *c);
 
 /*
  * conn_export - all that the other process has to know; pointers into @c, and to @state
- * @state  of CONN_STATE_BYTES bytes
- * Returns 0 or -ENOTSUP (the protocol could not save it).
+ * @state  of @size bytes
+ * Returns 0, -ENOBUFS (the protocol's state needs more than @size), or -EMSGSIZE (it needs more
+ * than ARB_STATE_MAX: it cannot be moved now).
  */
-int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret);
+int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret);
+
+/* conn_announce - tell the protocol that it has @c. Returns what on_open says; < 0: it does not. */
+int conn_announce(struct arb_conn *c, enum arb_origin origin);
+
+/* conn_renounce - tell the protocol, if it was told of it, that it has @c no more */
+void conn_renounce(struct arb_conn *c, enum arb_end why);
 
 /* conn_resume - it is this set's to serve again */
 void conn_resume(struct arb_conn *c);

@@ -15,6 +15,7 @@ enum conn_mark {
     CONN_MARK_MOVING, /* on its way to another process, or there */
     CONN_MARK_QUIET, /* idle, and nothing has come since somebody looked whether its peer reads */
     CONN_MARK_TAKE, /* not a connection: the end of a pair out of which connections are taken */
+    CONN_MARK_STATEFUL, /* idle, but its protocol keeps a state that only this process has */
     CONN_MARK_FLIGHT = 128, /* plus a number below 128: moving in that flight, and was idle */
 };
 

@@ -6,41 +6,23 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "base/passed.h"
 
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
                    (int)CONN_LINGERING == (int)MOVED_LINGERING,
                "phases travel as they are");
 
-/* The other process may have another table of protocols. */
-static uint64_t protocol_hash(const struct arb_protocol *p)
-{
-    return hash_bytes(HASH_INIT, p->name, strlen(p->name));
-}
-
-/* Returns the index of the protocol with this @hash, or n_protocols. */
-static unsigned find_protocol(const struct conn_set *set, uint64_t hash)
-{
-    unsigned i = 0;
-
-    while (i < set->n_protocols && protocol_hash(set->protocols[i].table) != hash)
-        i++;
-    return i;
-}
-
 /* A connection that ends needs no protocol state. */
-static bool has_state(const struct arb_conn *c)
+bool conn_has_state(const struct arb_conn *c)
 {
     return c->phase == CONN_OPEN && conn_protocol_of(c)->table->conn_size > 0;
 }
 
 bool conn_is_movable(const struct arb_conn *c)
 {
-    return conn_protocol_of(c)->table->save || !has_state(c);
+    return conn_protocol_of(c)->table->save || !conn_has_state(c);
 }
 
 void conn_detach(struct arb_conn *c)
@@ -51,6 +33,7 @@ void conn_detach(struct arb_conn *c)
     wheel_disarm(&set->wheel, &c->node);
     list_remove(&c->link);
     conn_disown(c);
+    c->is_detached = true;
 }
 
 struct arb_conn *conn_pop(struct list *detached)
@@ -83,21 +66,35 @@ static uint32_t since_age_ms(const struct arb_conn *c)
     return conn_is_idle(c) && set->limits.keep_alive_ms == 0 ? 0 : conn_age_ms(set, c->since);
 }
 
-int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *ret)
+/* Returns the length, or -errno as conn_export. */
+static int64_t save_state(const struct arb_conn *c, uint8_t *state, size_t size)
 {
     const struct conn_protocol *p = conn_protocol_of(c);
-    size_t state_len = 0;
+    size_t len;
 
-    if (has_state(c))
-        state_len = p->table->save(p->server, c, state, CONN_STATE_BYTES);
-    if (state_len > CONN_STATE_BYTES)
-        return -ENOTSUP;
+    if (!conn_has_state(c))
+        return 0;
+    len = p->table->save(p->server, c, state, size);
+    if (len > ARB_STATE_MAX)
+        return -EMSGSIZE;
+    return len > size ? -ENOBUFS : (int64_t)len;
+}
+
+int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret)
+{
+    const struct conn_protocol *p = conn_protocol_of(c);
+    const int64_t state_len = save_state(c, state, size);
+
+    if (state_len < 0)
+        return (int)state_len;
     *ret = (struct moved_record){
         .phase = (enum moved_phase)c->phase,
         .end = c->end,
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
-        .protocol = protocol_hash(p->table),
+        .is_blank = conn_has_state(c) && conn_is_blank(c),
+        .id = c->id,
+        .protocol = p->name_hash,
         .fingerprint = p->fingerprint,
         .since_age_ms = since_age_ms(c),
         .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
@@ -108,6 +105,7 @@ int conn_export(const struct arb_conn *c, uint8_t *state, struct moved_record *r
         .output_len = buffer_len(&c->output),
         .state = state,
         .state_len = (uint32_t)state_len,
+        .state_version = conn_has_state(c) ? p->table->state_version : 0,
     };
     return 0;
 }
@@ -116,6 +114,7 @@ static void serve_detached(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
+    c->is_detached = false;
     list_append(&set->all, &c->link);
     conn_own(c);
     conn_arrive(c);
@@ -135,6 +134,7 @@ void conn_give_away(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
+    conn_renounce(c, ARB_END_MOVED);
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
     set->n_open--;
@@ -151,49 +151,65 @@ void conn_forget(struct arb_conn *c)
 static int import_bytes(struct arb_conn *c, const struct moved_record *r)
 {
     struct conn_set *set = conn_set_of(c);
-    const struct conn_protocol *p = conn_protocol_of(c);
     int rc;
 
     if (r->end >= CONN_ENDS || (r->is_eof && r->phase == MOVED_OPEN))
         return -EBADMSG;
     rc = buffer_import(&c->tail, &set->pool, r->tail, r->tail_len);
-    if (rc == 0)
-        rc = buffer_import(&c->output, &set->pool, r->output, r->output_len);
-    if (rc == 0 && has_state(c))
-        rc = p->table->restore
-                 ? p->table->restore(p->server, c, p->table->state_version, r->state, r->state_len)
-                 : -EBADMSG;
+    return rc < 0 ? rc : buffer_import(&c->output, &set->pool, r->output, r->output_len);
+}
+
+/* What ends needs its protocol no more, and its protocol has heard that it ends. */
+static int import_state(struct arb_conn *c, const struct moved_record *r)
+{
+    const struct conn_protocol *p = conn_protocol_of(c);
+    int rc;
+
     c->has_new_rule = r->fingerprint != p->fingerprint;
     c->resume = c->has_new_rule ? 0 : r->resume;
-    return rc;
+    if (c->phase != CONN_OPEN)
+        return 0;
+    if (r->is_blank && conn_has_state(c))
+        c->idle_mark = CONN_MARK_IDLE;
+    rc = conn_announce(c, ARB_MOVED);
+    if (rc < 0)
+        return rc;
+    if (conn_has_state(c) && p->table->restore)
+        return p->table->restore(p->server, c, r->state_version, r->state, r->state_len);
+    return conn_has_state(c) || r->state_len > 0 ? -EBADMSG : 0;
 }
 
 int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
                 struct arb_conn **ret)
 {
-    const unsigned protocol = find_protocol(set, record->protocol);
+    const int protocol = conn_set_protocol(set, record->protocol);
     struct arb_conn *c;
     int rc;
 
-    if (protocol == set->n_protocols)
+    if (protocol < 0)
         return -EPROTOTYPE;
-    c = conn_new(set, fd, protocol);
+    c = conn_new(set, fd, (unsigned)protocol);
     if (!c)
         return -ENOMEM;
+    c->is_detached = true;
     c->phase = (uint8_t)record->phase;
     c->end = record->end;
     c->is_eof = record->is_eof;
     c->is_paused = record->is_paused;
+    c->id = record->id;
     c->since = conn_tick_of_age(set, record->since_age_ms);
     c->progress = conn_tick_of_age(set, record->progress_age_ms);
+    c->is_local = conn_is_local(fd);
+    c->is_open_to_fds = passed_may_come(fd);
     rc = import_bytes(c, record);
+    if (rc == 0)
+        rc = import_state(c, record);
     if (rc < 0) {
+        conn_renounce(c, ARB_END_MOVED);
         c->io.fd = -1;
         conn_drop(c);
         return rc;
     }
-    c->is_local = conn_is_local(fd);
-    c->is_open_to_fds = passed_may_come(fd);
     conn_disown(c);
     *ret = c;
     return 0;
@@ -218,6 +234,7 @@ void conn_drop(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
+    conn_renounce(c, ARB_END_MOVED);
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
     if (c->io.fd >= 0)

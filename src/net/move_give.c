@@ -19,7 +19,7 @@
 #include "net/move_crash.h"
 #include "net/move_wire.h"
 
-enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16, STATES_BYTES = 65536 };
+enum { RETRY_MIN_MS = 2, RETRY_MAX_MS = 50, ANSWERS_PER_EVENT = 16 };
 
 /* One batch while it is put together. */
 struct move_scratch {
@@ -27,7 +27,7 @@ struct move_scratch {
     struct iovec iov[1 + 3 * MOVED_COUNT_MAX];
     int n_iov;
     int fds[MOVE_FDS_MAX];
-    uint8_t states[STATES_BYTES];
+    uint8_t *states; /* owned: ARB_STATE_MAX bytes, once a connection has a state */
     size_t states_len;
 };
 
@@ -63,18 +63,41 @@ static void add_bytes(struct move_scratch *s, const uint8_t *bytes, size_t len)
 
 enum { ADDED, NOT_MOVABLE, NO_ROOM };
 
+/*
+ * What the protocol has to save comes behind the others' of the batch; a state that has no room
+ * there begins the next one. The memory is not touched beyond what is saved.
+ */
+static int export_conn(struct move_out *t, const struct move_flight *f, const struct arb_conn *c,
+                       struct moved_record *ret)
+{
+    struct move_scratch *s = t->scratch;
+    int rc = -ENOMEM;
+
+    if (!s->states && conn_has_state(c))
+        s->states = malloc(ARB_STATE_MAX);
+    if (s->states || !conn_has_state(c))
+        rc = conn_export(c, s->states ? s->states + s->states_len : NULL,
+                         ARB_STATE_MAX - s->states_len, ret);
+    if (rc == -ENOBUFS && f->count > 0)
+        return NO_ROOM;
+    if (rc == 0)
+        return ADDED;
+    t->error = rc;
+    return NOT_MOVABLE;
+}
+
 static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *c)
 {
     struct move_scratch *s = t->scratch;
     struct moved_record r;
     uint64_t bytes;
+    int rc;
 
     if (!conn_is_movable(c))
         return NOT_MOVABLE;
-    if (s->states_len > STATES_BYTES - CONN_STATE_BYTES)
-        return NO_ROOM;
-    if (conn_export(c, s->states + s->states_len, &r) < 0)
-        return NOT_MOVABLE;
+    rc = export_conn(t, f, c, &r);
+    if (rc != ADDED)
+        return rc;
     bytes = r.tail_len + r.output_len + r.state_len;
     if (f->count > 0 && f->bytes + bytes > MOVE_BULK_BYTES)
         return NO_ROOM;
@@ -147,6 +170,7 @@ static int post_batch(struct move_out *t, struct move_lane *lane, const struct m
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
+        .position = t->set->position,
     };
     uint8_t head[MOVED_BATCH_BYTES];
     int rc;
@@ -418,6 +442,8 @@ static void stop_giving(struct move_out *t)
     ev_timer_stop(t->set->loop, &t->pulse);
     ev_timer_stop(t->set->loop, &t->retry);
     let_go(t);
+    if (t->scratch)
+        free(t->scratch->states);
     free(t->scratch);
     t->scratch = NULL;
 }
@@ -529,7 +555,7 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
         ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
         ev_io_start(set->loop, &lane->io);
     }
-    t->scratch = malloc(sizeof(struct move_scratch));
+    t->scratch = calloc(1, sizeof(struct move_scratch));
     if (!t->scratch) {
         move_out_fini(t);
         return -ENOMEM;

@@ -65,7 +65,7 @@ struct moved_record {
     uint64_t output_len;
     const uint8_t *state; /* what the protocol's save() wrote; only while OPEN */
     uint32_t state_len; /* at most MOVED_STATE_MAX */
-    uint32_t state_version; /* of that save(); 0 without state */
+    uint32_t state_version; /* of that save(); only while OPEN */
 };
 
 /* moved_put_* - write what is well-formed into exactly so many bytes */

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "echo/echo.h"
-#include "net/conn_marks.h"
+#include "net/conn_impl.h"
 #include "net/move_crash.h"
 #include "support/move_rig.h"
 
@@ -464,6 +464,176 @@ static void move__protocol_that_cannot_save__stays_and_is_served(void **state UN
     close(fd);
 }
 
+/* A protocol that notes what it is told of its connections, with a state of any size. */
+struct notes {
+    unsigned n_opens, n_moved; /* on_open, and that of a connection that comes from elsewhere */
+    unsigned n_gone; /* on_close, because it is served elsewhere */
+};
+
+struct sized {
+    uint32_t bytes; /* of what it saves */
+    uint32_t is_refused; /* by the next restore */
+};
+
+static int noting_on_open(void *server, struct arb_conn *conn UNUSED, enum arb_origin origin)
+{
+    struct notes *n = server;
+
+    n->n_opens++;
+    n->n_moved += origin == ARB_MOVED;
+    return 0;
+}
+
+static void noting_on_close(void *server, struct arb_conn *conn UNUSED, enum arb_end why)
+{
+    struct notes *n = server;
+
+    n->n_gone += why == ARB_END_MOVED;
+}
+
+/* Digits: how many bytes it saves; "x": refused by whoever restores it; "b": blank. */
+static void noting_on_data(void *server UNUSED, struct arb_conn *conn, const struct arb_input *in,
+                           struct arb_output *out)
+{
+    struct sized *s = arb_conn_state(conn);
+
+    for (size_t i = 0; i < in->len; i++) {
+        if (in->data[i] >= '0' && in->data[i] <= '9')
+            s->bytes = 10 * s->bytes + (in->data[i] - '0');
+        s->is_refused |= in->data[i] == 'x';
+        if (in->data[i] == 'b')
+            arb_conn_set_blank(conn, true);
+    }
+    out->consumed = in->len;
+    out->reply = in->data;
+    out->reply_len = in->len;
+}
+
+static size_t noting_save(void *server UNUSED, const struct arb_conn *conn, void *buf, size_t size)
+{
+    const struct sized *s = arb_conn_state(conn);
+    const size_t len = sizeof(*s) + s->bytes;
+
+    if (len > size)
+        return len;
+    memset(buf, 'S', len);
+    memcpy(buf, s, sizeof(*s));
+    return len;
+}
+
+static int noting_restore(void *server UNUSED, struct arb_conn *conn, uint32_t version UNUSED,
+                          const void *data, size_t len)
+{
+    struct sized *s = arb_conn_state(conn);
+
+    assert_true(len >= sizeof(*s));
+    memcpy(s, data, sizeof(*s));
+    assert_int_equal(len, sizeof(*s) + s->bytes);
+    for (size_t i = sizeof(*s); i < len; i++)
+        assert_int_equal(((const char *)data)[i], 'S');
+    return s->is_refused ? -EINVAL : 0;
+}
+
+static const struct arb_protocol noting =
+    ARB_PROTOCOL(.name = "notes", .conn_size = sizeof(struct sized), .on_open = noting_on_open,
+                 .on_data = noting_on_data, .on_close = noting_on_close, .save = noting_save,
+                 .restore = noting_restore);
+
+static int rig_connect_sized(struct rig *r, size_t bytes, const char *more)
+{
+    const int fd = rig_connect(r);
+    char text[32];
+
+    snprintf(text, sizeof(text), "%zu%s", bytes, more);
+    rig_send_text(r, fd, text);
+    rig_expect_text(r, fd, text);
+    return fd;
+}
+
+static void move__states_up_to_a_mebibyte__all_move_but_what_is_larger(void **state UNUSED)
+{
+    static const size_t most = ARB_STATE_MAX - sizeof(struct sized);
+    struct notes notes[2] = {{0}};
+    int fds[40];
+
+    rig_use_protocol(&t.giver, &noting, &notes[0]);
+    rig_use_protocol(taker(), &noting, &notes[1]);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = rig_connect_sized(&t.giver, i % 10 == 3 ? most + (i == 13) : i * 9999, "");
+    move(SIZE_MAX);
+    expect_moved(ARRAY_SIZE(fds) - 1, 1);
+    assert_int_equal(t.out.error, -EMSGSIZE);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        rig_send_text(i == 13 ? &t.giver : taker(), fds[i], "?");
+        rig_expect_text(taker(), fds[i], "?");
+        close(fds[i]);
+    }
+    assert_int_equal(notes[1].n_opens, ARRAY_SIZE(fds) - 1);
+}
+
+static void
+move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened(void **state UNUSED)
+{
+    struct notes notes[2] = {{0}};
+    int fds[60];
+
+    rig_use_protocol(&t.giver, &noting, &notes[0]);
+    rig_use_protocol(taker(), &noting, &notes[1]);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = rig_connect_sized(&t.giver, i, i == 20 ? "x" : "");
+    move(SIZE_MAX);
+    expect_moved(ARRAY_SIZE(fds) - 1, 1);
+    assert_true(notes[1].n_opens > ARRAY_SIZE(fds)); /* the batch was refused, and came in parts */
+    assert_int_equal(notes[1].n_opens, notes[1].n_moved);
+    assert_int_equal(notes[1].n_opens - notes[1].n_gone, ARRAY_SIZE(fds) - 1);
+    rig_send_text(&t.giver, fds[20], "still here");
+    rig_expect_text(&t.giver, fds[20], "still here");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+}
+
+static struct arb_conn *only_conn(struct rig *r)
+{
+    assert_int_equal(r->set.n_open, 1);
+    return container_of(r->set.all.next, struct arb_conn, link);
+}
+
+static void move__its_id__stays_the_same(void **state UNUSED)
+{
+    const int other = rig_connect(&t.giver), fd = rig_connect(&t.giver);
+    const uint64_t base = conn_id_base(1024, 3);
+    uint64_t id;
+
+    close(other);
+    rig_run(&t.giver);
+    id = arb_conn_id(only_conn(&t.giver));
+    assert_int_equal(id, 2);
+    move(SIZE_MAX);
+    assert_int_equal(arb_conn_id(only_conn(taker())), id);
+    close(fd);
+    assert_true(conn_id_base(1, 3) != base && conn_id_base(1024, 4) != base);
+    assert_int_equal(base & UINT32_MAX, 0);
+}
+
+static void move__blank__said_by_its_mark_there(void **state UNUSED)
+{
+    struct notes notes[2] = {{0}};
+    int fd;
+
+    rig_use_protocol(&t.giver, &noting, &notes[0]);
+    rig_use_protocol(taker(), &noting, &notes[1]);
+    fd = rig_connect_sized(&t.giver, 1, "");
+    assert_int_equal(t.giver.set.marks[only_conn(&t.giver)->io.fd], CONN_MARK_STATEFUL);
+    rig_send_text(&t.giver, fd, "b");
+    rig_expect_text(&t.giver, fd, "b");
+    assert_int_equal(t.giver.set.marks[only_conn(&t.giver)->io.fd], CONN_MARK_IDLE);
+    move(SIZE_MAX);
+    assert_int_equal(taker()->set.marks[only_conn(taker())->io.fd], CONN_MARK_IDLE);
+    arb_conn_set_blank(only_conn(taker()), false);
+    assert_int_equal(taker()->set.marks[only_conn(taker())->io.fd], CONN_MARK_STATEFUL);
+    close(fd);
+}
+
 static void move__another_protocol__stays(void **state UNUSED)
 {
     rig_use_protocol(taker(), &counting, NULL);
@@ -825,6 +995,10 @@ int main(void)
         TEST(move__smaller_max_message__tail_above_it_is_closed),
         TEST(move__protocol_with_state__goes_on_with_it),
         TEST(move__protocol_that_cannot_save__stays_and_is_served),
+        TEST(move__states_up_to_a_mebibyte__all_move_but_what_is_larger),
+        TEST(move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened),
+        TEST(move__its_id__stays_the_same),
+        TEST(move__blank__said_by_its_mark_there),
         TEST(move__another_protocol__stays),
         TEST(move__room_for_100_of_252__100_move_and_the_rest_stay),
         TEST(move__room_gone_meanwhile__refused_ones_stay),

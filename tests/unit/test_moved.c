@@ -295,7 +295,7 @@ static void moved_open__connection_that_cannot_be__refused(void **state UNUSED)
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .state_len = 1});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .timeout_ms = 1});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .is_blank = true});
-    expect_impossible((struct moved_record){.phase = MOVED_OPEN, .state_version = 1});
+    expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .state_version = 1});
     build(&f, three, 3);
     f.data[2] |= 8; /* an unknown flag */
     expect_open(&f, -EBADMSG);
