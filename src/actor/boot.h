@@ -28,7 +28,7 @@ struct actor_boot {
     const struct arb_program *program; /* borrowed: what the author has written */
     const struct own *own; /* borrowed: its counters and commands */
     const struct config *config; /* borrowed for the life of the process */
-    struct listener *const *listeners; /* borrowed: those of this configuration, in its order */
+    struct listener *const *listeners; /* borrowed: each is where config->bind has its protocol */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
     int rescue_recv_fd; /* what a crashed predecessor in this slot has sent; owned; -1 = none */

@@ -42,7 +42,9 @@ struct arbiter;
 struct revision {
     uint64_t number; /* from 1 */
     struct config *config; /* owned */
-    struct listener *listeners[CONFIG_BIND_MAX]; /* shared with the other revision by `refs` */
+    /* In the order of config->bind, which knows their protocols; shared with the other revision by
+     * `refs`. */
+    struct listener *listeners[CONFIG_BIND_MAX];
     size_t n_listeners;
     struct log log; /* owned; what its workers inherit */
     struct sink *sink; /* held: where the log goes; NULL = syslog */

@@ -347,7 +347,7 @@ void strays_mark(const struct config *c)
     int fd;
 
     for (size_t i = 0; !*c->path && i < c->n_bind; i++)
-        hash = mark_add(hash, c->bind[i]);
+        hash = mark_add(hash, c->bind[i].address);
     snprintf(name, sizeof(name), "%s-%016llx", title_program(), (unsigned long long)hash);
     fd = fds_memfd(name);
     /* Nothing is ever in it: it takes no memory. */

@@ -16,7 +16,7 @@
 static bool is_listed(const struct config *c, const char *text)
 {
     for (size_t i = 0; i < c->n_bind; i++)
-        if (strcmp(c->bind[i], text) == 0)
+        if (strcmp(c->bind[i].address, text) == 0)
             return true;
     return false;
 }
@@ -82,13 +82,14 @@ static int open_listeners(struct revision *rev, struct revision *old, char *why,
         if (!is_listed(c, old->listeners[i]->text))
             outgoing[n_outgoing++] = old->listeners[i];
     for (size_t i = 0; i < c->n_bind; i++) {
-        struct listener *l = find_listener(old, c->bind[i]);
+        const char *address = c->bind[i].address;
+        struct listener *l = find_listener(old, address);
 
         if (!l) {
-            int rc = old ? listener_open(c->bind[i], (int)c->backlog, (unsigned)c->write_timeout_ms,
-                                         0, (struct listener_outgoing){outgoing, n_outgoing}, &l,
-                                         why, why_size)
-                         : open_at_start(rev, c->bind[i], &l, why, why_size);
+            int rc = old ? listener_open(address, (int)c->backlog, (unsigned)c->write_timeout_ms, 0,
+                                         (struct listener_outgoing){outgoing, n_outgoing}, &l, why,
+                                         why_size)
+                         : open_at_start(rev, address, &l, why, why_size);
             if (rc < 0) {
                 config_name_key(c, CONFIG_BIND, why, why_size);
                 return rc;

@@ -175,8 +175,15 @@ static json_t *describe_binds(const struct revision *rev)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < rev->n_listeners; i++)
-        json_array_append_new(list, command_text(rev->listeners[i]->bound));
+    for (size_t i = 0; i < rev->n_listeners; i++) {
+        const unsigned protocol = rev->config->bind[i].protocol;
+        char text[ADDR_TEXT_LEN + CONFIG_NAME_MAX + 2];
+
+        snprintf(text, sizeof(text), "%s%s%s",
+                 protocol ? rev->config->schema->protocols[protocol]->name : "",
+                 protocol ? "@" : "", rev->listeners[i]->bound);
+        json_array_append_new(list, command_text(text));
+    }
     return list;
 }
 

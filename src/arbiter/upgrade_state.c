@@ -459,6 +459,16 @@ static bool has_log_sink(const struct reader *r)
     return !path;
 }
 
+/* By their place they are found in the configuration, which has one at least. */
+static bool are_of_config(const struct reader *r)
+{
+    bool is_same = r->n_listeners == r->config->n_bind;
+
+    for (size_t i = 0; is_same && i < r->n_listeners; i++)
+        is_same = strcmp(r->listeners[i]->text, r->config->bind[i].address) == 0;
+    return is_same;
+}
+
 static int unpack_live(struct reader *r, const struct other *o)
 {
     struct arbiter *a = r->a;
@@ -470,8 +480,8 @@ static int unpack_live(struct reader *r, const struct other *o)
         rc = members_refuse(&r->from, "sinks", "there is none for the log of the configuration");
     if (rc == 0)
         rc = unpack_list(r, r->s->body, "listeners", CONFIG_BIND_MAX, unpack_served);
-    if (rc == 0 && r->n_listeners == 0)
-        rc = members_refuse(&r->from, "listeners", "there is none");
+    if (rc == 0 && !are_of_config(r))
+        rc = members_refuse(&r->from, "listeners", "they are not those of the configuration");
     if (rc == 0)
         rc = revision_inherit(a, r->config, o->revision, r->listeners, r->n_listeners, &a->live,
                               r->from.why, ARBITER_WHY_LEN);

@@ -98,7 +98,8 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "server.bind", BIND(bind),
         .reload = RELOAD_ARBITER, .initial = "127.0.0.1:8060",
         .allowed = "1 to 64 of \"HOST:PORT\", \"[V6]:PORT\", \":PORT\", \"unix:PATH\", where HOST is a "
-                   "numeric address or localhost",
+                   "numeric address or localhost; with other protocols ( ADDRESS, "
+                   "{ address = ADDRESS; protocol = \"NAME\"; } )",
         .help = "addresses to listen on" },
     [CONFIG_BACKLOG] = {
         .name = "server.backlog", COUNT(backlog), .min = 1, .max = 65535,
@@ -200,7 +201,7 @@ void config_free(struct config *c)
     if (!c)
         return;
     for (size_t i = 0; i < c->n_bind; i++)
-        free(c->bind[i]);
+        free(c->bind[i].address);
     for (size_t i = 0; i < c->schema->n_protocols; i++)
         free(c->own[i]);
     free(c);
@@ -215,7 +216,7 @@ struct config *config_copy(const struct config *c)
         return NULL;
     *copy = *c;
     for (size_t i = 0; i < c->n_bind; i++)
-        is_whole &= (copy->bind[i] = strdup(c->bind[i])) != NULL;
+        is_whole &= (copy->bind[i].address = strdup(c->bind[i].address)) != NULL;
     for (size_t i = 0; i < c->schema->n_protocols; i++) {
         const size_t size = c->schema->protocols[i]->conf_size;
 
@@ -328,8 +329,8 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
     n = add_made(made, n, CONFIG_CONTROL, *place.socket ? place.socket : c->control);
     n = add_made(made, n, CONFIG_LOG_FILE, c->log_file);
     for (size_t i = 0; i < c->n_bind; i++)
-        if (strncmp(c->bind[i], scheme, strlen(scheme)) == 0)
-            n = add_made(made, n, CONFIG_BIND, c->bind[i] + strlen(scheme));
+        if (strncmp(c->bind[i].address, scheme, strlen(scheme)) == 0)
+            n = add_made(made, n, CONFIG_BIND, c->bind[i].address + strlen(scheme));
     for (size_t i = 0; i < n; i++) {
         for (size_t j = i + 1; j < n; j++) {
             const size_t k = c->origin[made[i].key].kind == ORIGIN_DEFAULT ? j : i;

@@ -24,6 +24,12 @@ struct config_origin {
     unsigned line; /* ORIGIN_FILE: from 1 */
 };
 
+/* A listener. Its canonical text is "PROTOCOL@ADDRESS", or ADDRESS alone for the first protocol. */
+struct config_bind {
+    char *address; /* owned; as written, checked with addr_parse */
+    unsigned protocol; /* index into the protocols of the schema */
+};
+
 struct config {
     const struct config_schema *schema; /* borrowed */
     void *own[ARB_PROTOCOLS_MAX]; /* owned: conf_size bytes for each protocol of the schema */
@@ -40,7 +46,7 @@ struct config {
     char pid_file[CONFIG_PATH_MAX]; /* "" = none; absolute */
     bool is_daemon;
     /* server.* */
-    char *bind[CONFIG_BIND_MAX]; /* owned; as written, checked with addr_parse, no doubles */
+    struct config_bind bind[CONFIG_BIND_MAX]; /* no address twice */
     size_t n_bind; /* 1..CONFIG_BIND_MAX */
     unsigned backlog;
     uint64_t keep_alive_ms; /* 0 = for ever */

@@ -72,19 +72,34 @@ static void print_string(FILE *out, const char *text, size_t len)
     fputc('"', out);
 }
 
-static void print_strings(FILE *out, const char *text)
+static void print_listener(FILE *out, const char *text, const char *end)
 {
-    fputc('[', out);
+    size_t len;
+    const char *address = config_bind_split(text, &len);
+
+    if (len > 0)
+        fputs("{ address = ", out);
+    print_string(out, address, (size_t)(end - address));
+    if (len > 0)
+        fprintf(out, "; protocol = \"%.*s\"; }", (int)len, text);
+}
+
+/* A list of libconfig may have groups in it, and an array may not. */
+static void print_listeners(FILE *out, const char *text)
+{
+    const bool is_list = strchr(text, '@');
+
+    fputc(is_list ? '(' : '[', out);
     for (;;) {
         const char *end = strchrnul(text, '\n');
 
-        print_string(out, text, (size_t)(end - text));
+        print_listener(out, text, end);
         if (*end == '\0')
             break;
         fputs(", ", out);
         text = end + 1;
     }
-    fputc(']', out);
+    fputc(is_list ? ')' : ']', out);
 }
 
 static void print_value(FILE *out, enum config_syntax syntax, const char *text)
@@ -100,8 +115,8 @@ static void print_value(FILE *out, enum config_syntax syntax, const char *text)
     case SYNTAX_BYTES:
         fprintf(out, "\"%s\"", text);
         break;
-    case SYNTAX_STRINGS:
-        print_strings(out, text);
+    case SYNTAX_LISTENERS:
+        print_listeners(out, text);
         break;
     }
 }

@@ -113,7 +113,8 @@ static const char *kind_name(const struct config_row *row, const config_setting_
     case CONFIG_TYPE_GROUP:
         return "holds a group";
     default:
-        return row->type->syntax == SYNTAX_STRINGS ? "an element is no string" : "holds a list";
+        return row->type->syntax == SYNTAX_LISTENERS ? "an element is no string and no group"
+                                                     : "holds a list";
     }
 }
 
@@ -158,29 +159,84 @@ static char *read_bytes(const char *string)
     return text ? escape_bytes((const uint8_t *)string, len, text) : NULL;
 }
 
-/* An element with a newline would count as two in the canonical text. */
-static char *read_strings(struct reader *r, int key, const config_setting_t *setting)
+/* Of the group of a listener: where its member is written. NULL, and an error, if there is none. */
+static const char **find_member(struct reader *r, int key, const config_setting_t *member,
+                                const char **address, const char **protocol)
 {
-    int n = config_setting_is_aggregate(setting) ? config_setting_length(setting) : 1;
+    const char *name = config_setting_name(member);
+
+    if (strcmp(name, "address") == 0)
+        return address;
+    if (strcmp(name, "protocol") == 0)
+        return protocol;
+    config_errors_add(r->errors, r->path, config_setting_source_line(member),
+                      "%s: %.64s: unknown key of a listener, allowed: address, protocol",
+                      r->schema->rows[key].name, name);
+    return NULL;
+}
+
+/* { address = "…"; protocol = "…"; }, as PROTOCOL@ADDRESS. */
+static void read_listener_group(struct reader *r, int key, const config_setting_t *group, FILE *f)
+{
+    const char *name = r->schema->rows[key].name, *address = NULL, *protocol = NULL;
+    unsigned protocol_line = 0;
+    char list[512], shown[CONFIG_SHOW_LEN];
+
+    for (unsigned i = 0; i < (unsigned)config_setting_length(group); i++) {
+        const config_setting_t *member = config_setting_get_elem(group, i);
+        const char **value = find_member(r, key, member, &address, &protocol);
+
+        if (!value)
+            continue;
+        *value = config_setting_get_string(member);
+        if (!*value || strchr(*value, '\n'))
+            config_errors_add(r->errors, r->path, config_setting_source_line(member),
+                              "%s: %s: not a string of one line, allowed: %s", name,
+                              config_setting_name(member), r->schema->rows[key].allowed);
+        if (value == &protocol)
+            protocol_line = config_setting_source_line(member);
+    }
+    if (!config_setting_get_member(group, "address"))
+        config_errors_add(r->errors, r->path, config_setting_source_line(group),
+                          "%s: a listener without address, allowed: %s", name,
+                          r->schema->rows[key].allowed);
+    if (protocol && config_schema_protocol(r->schema, protocol, strlen(protocol)) < 0)
+        config_errors_add(r->errors, r->path, protocol_line,
+                          "%s: protocol: \"%s\" is not known, allowed: %s", name,
+                          config_show(protocol, strlen(protocol), shown),
+                          config_name_protocols(r->schema, list, sizeof(list)));
+    fprintf(f, "%s%s%s", protocol ? protocol : "", protocol ? "@" : "", address ? address : "");
+}
+
+/* An element with a newline would count as two in the canonical text. */
+static char *read_listeners(struct reader *r, int key, const config_setting_t *setting)
+{
+    const bool is_list = config_setting_is_array(setting) || config_setting_is_list(setting);
+    const size_t n_errors = r->errors->n + r->errors->n_dropped;
+    unsigned n = is_list ? (unsigned)config_setting_length(setting) : 1;
     char *text = NULL;
     size_t len = 0;
     FILE *f = open_memstream(&text, &len);
 
-    for (int i = 0; f && i < n; i++) {
-        const char *string = config_setting_is_aggregate(setting)
-                                 ? config_setting_get_string_elem(setting, i)
-                                 : config_setting_get_string(setting);
+    for (unsigned i = 0; f && i < n; i++) {
+        const config_setting_t *element = is_list ? config_setting_get_elem(setting, i) : setting;
+        const char *string = config_setting_get_string(element);
 
-        if (!string || strchr(string, '\n')) {
-            fclose(f);
-            free(text);
-            return refuse_type(r, key, setting);
-        }
-        fprintf(f, "%s%s", i ? "\n" : "", string);
+        if (i > 0)
+            fputc('\n', f);
+        if (is_list && config_setting_is_group(element))
+            read_listener_group(r, key, element, f);
+        else if (string && !strchr(string, '\n'))
+            fputs(string, f);
+        else
+            refuse_type(r, key, setting);
     }
     if (f)
         fclose(f);
-    return text;
+    if (r->errors->n + r->errors->n_dropped == n_errors)
+        return text;
+    free(text);
+    return NULL;
 }
 
 /* The canonical text, owned by the caller; NULL when refused (an error is noted) or out of memory.
@@ -200,8 +256,8 @@ static char *read_value(struct reader *r, int key, const config_setting_t *setti
         return string ? strdup(string) : refuse_type(r, key, setting);
     case SYNTAX_BYTES:
         return string ? read_bytes(string) : refuse_type(r, key, setting);
-    case SYNTAX_STRINGS:
-        return read_strings(r, key, setting);
+    case SYNTAX_LISTENERS:
+        return read_listeners(r, key, setting);
     }
     return NULL;
 }

@@ -266,6 +266,13 @@ static void scan_string(struct scan *s)
                 s->key == NOT_A_KEY ? "string" : s->schema->rows[s->key].name);
 }
 
+/* A group as an element of a list is one. */
+static bool is_listener(const struct scan *s)
+{
+    return s->schema->rows[s->key].type->syntax == SYNTAX_LISTENERS && s->depth == 2 &&
+           s->stack[1].bracket == '(';
+}
+
 static void open_bracket(struct scan *s)
 {
     char bracket = s->text[s->pos];
@@ -274,7 +281,7 @@ static void open_bracket(struct scan *s)
         GIVE_UP(s, s->line, "nested too deeply, allowed: %d levels", CONFIG_TEXT_DEPTH);
         return;
     }
-    if (bracket == '{' && s->key != NOT_A_KEY && !s->is_blanking) {
+    if (bracket == '{' && s->key != NOT_A_KEY && !s->is_blanking && !is_listener(s)) {
         REPORT(s, s->line, "%s: holds a group, allowed: %s", s->schema->rows[s->key].name,
                s->schema->rows[s->key].allowed);
         begin_blank(s, s->key_start, 1);

@@ -313,16 +313,25 @@ static char *cpus_get(const struct config *c, const struct config_row *row)
  */
 
 struct bind_list {
+    const struct config_schema *schema;
     size_t n;
-    char *text[CONFIG_BIND_MAX]; /* owned */
+    struct config_bind bind[CONFIG_BIND_MAX]; /* owned */
     struct addr addr[CONFIG_BIND_MAX];
 };
 
 static void bind_list_fini(struct bind_list *l)
 {
     for (size_t i = 0; i < l->n; i++)
-        free(l->text[i]);
+        free(l->bind[i].address);
     l->n = 0;
+}
+
+const char *config_bind_split(const char *text, size_t *ret_len)
+{
+    const size_t len = strcspn(text, "@:/[");
+
+    *ret_len = text[len] == '@' ? len : 0;
+    return text[len] == '@' ? text + len + 1 : text;
 }
 
 static int refuse_element(char *problem, size_t size, const char *text, const char *what)
@@ -385,8 +394,25 @@ static int make_path_absolute(char **text, struct addr *a, const char **ret_why)
     return 0;
 }
 
+/* Which protocol is it? Returns 0 or -EINVAL. */
+static int find_protocol(const struct config_schema *s, const char *name, size_t len, unsigned *ret,
+                         char *problem, size_t size)
+{
+    const int i = config_schema_protocol(s, name, len);
+    char list[512], what[640];
+
+    if (i >= 0) {
+        *ret = (unsigned)i;
+        return 0;
+    }
+    snprintf(what, sizeof(what), "there is no such protocol, but %s",
+             config_name_protocols(s, list, sizeof(list)));
+    return refuse_element(problem, size, name, what);
+}
+
 /* Takes @text over, also on failure. */
-static int bind_list_add(struct bind_list *l, char *text, char *problem, size_t size)
+static int bind_list_add(struct bind_list *l, char *text, unsigned protocol, char *problem,
+                         size_t size)
 {
     const char *why = "not understood";
     struct sockaddr_storage ss;
@@ -402,7 +428,7 @@ static int bind_list_add(struct bind_list *l, char *text, char *problem, size_t 
         r = -EINVAL;
     }
     for (size_t i = 0; r == 0 && i < l->n; i++) {
-        if (strcmp(l->text[i], text) == 0 || is_conflict(&l->addr[i], &a)) {
+        if (strcmp(l->bind[i].address, text) == 0 || is_conflict(&l->addr[i], &a)) {
             why = "an element before it has that already";
             r = -EINVAL;
         }
@@ -418,8 +444,23 @@ static int bind_list_add(struct bind_list *l, char *text, char *problem, size_t 
         return r;
     }
     l->addr[l->n] = a;
-    l->text[l->n++] = text;
+    l->bind[l->n++] = (struct config_bind){text, protocol};
     return 0;
+}
+
+/* @text is an element, and borrowed. */
+static int bind_list_read(struct bind_list *l, const char *text, char *problem, size_t size)
+{
+    size_t len;
+    const char *address = config_bind_split(text, &len);
+    unsigned protocol = 0;
+    char *copy;
+    int r = address == text ? 0 : find_protocol(l->schema, text, len, &protocol, problem, size);
+
+    if (r < 0)
+        return r;
+    copy = strdup(address);
+    return copy ? bind_list_add(l, copy, protocol, problem, size) : -ENOMEM;
 }
 
 static int bind_list_parse(struct bind_list *l, const char *text, char *problem, size_t size)
@@ -429,8 +470,9 @@ static int bind_list_parse(struct bind_list *l, const char *text, char *problem,
     while (text) {
         const char *end = strchrnul(text, '\n');
         char *element = strndup(text, (size_t)(end - text));
-        int r = element ? bind_list_add(l, element, problem, size) : -ENOMEM;
+        int r = element ? bind_list_read(l, element, problem, size) : -ENOMEM;
 
+        free(element);
         if (r < 0)
             return r;
         text = *end ? end + 1 : NULL;
@@ -442,8 +484,12 @@ static int bind_set(struct config *c, const struct config_row *row UNUSED, const
                     char *problem, size_t size)
 {
     struct bind_list *l = calloc(1, sizeof(*l));
-    int r = l ? bind_list_parse(l, text, problem, size) : -ENOMEM;
+    int r = -ENOMEM;
 
+    if (l) {
+        l->schema = c->schema;
+        r = bind_list_parse(l, text, problem, size);
+    }
     if (r < 0) {
         if (l)
             bind_list_fini(l);
@@ -451,8 +497,8 @@ static int bind_set(struct config *c, const struct config_row *row UNUSED, const
         return r;
     }
     for (size_t i = 0; i < c->n_bind; i++)
-        free(c->bind[i]);
-    memcpy(c->bind, l->text, sizeof(c->bind));
+        free(c->bind[i].address);
+    memcpy(c->bind, l->bind, sizeof(c->bind));
     c->n_bind = l->n;
     free(l);
     return 0;
@@ -460,20 +506,18 @@ static int bind_set(struct config *c, const struct config_row *row UNUSED, const
 
 static char *bind_get(const struct config *c, const struct config_row *row UNUSED)
 {
-    size_t size = 1;
-    char *text, *p;
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
 
-    for (size_t i = 0; i < c->n_bind; i++)
-        size += strlen(c->bind[i]) + 1;
-    text = p = malloc(size);
-    if (!text)
-        return NULL;
-    *p = '\0';
-    for (size_t i = 0; i < c->n_bind; i++) {
-        if (i > 0)
-            *p++ = '\n';
-        p = stpcpy(p, c->bind[i]);
+    for (size_t i = 0; f && i < c->n_bind; i++) {
+        const struct config_bind *bind = &c->bind[i];
+        const char *protocol = bind->protocol ? c->schema->protocols[bind->protocol]->name : "";
+
+        fprintf(f, "%s%s%s%s", i ? "\n" : "", protocol, *protocol ? "@" : "", bind->address);
     }
+    if (f)
+        fclose(f);
     return text;
 }
 
@@ -490,7 +534,7 @@ const struct config_type
     config_type_place    = {SYNTAX_STRING, place_set, text_get, NULL},
     config_type_control  = {SYNTAX_STRING, control_set, text_get, NULL},
     config_type_cpus     = {SYNTAX_STRING, cpus_set, cpus_get, NULL},
-    config_type_bind     = {SYNTAX_STRINGS, bind_set, bind_get, NULL};
+    config_type_bind     = {SYNTAX_LISTENERS, bind_set, bind_get, NULL};
 
 static const struct config_own_type own_types[] = {
     [ARB_COUNT]    = {&config_type_count, sizeof(unsigned), UINT_MAX},

@@ -14,7 +14,8 @@ enum config_syntax {
     SYNTAX_BOOLEAN, /* true, false */
     SYNTAX_STRING, /* "…": the canonical text itself */
     SYNTAX_BYTES, /* "…": the canonical text is what stands between the quotes, escapes and all */
-    SYNTAX_STRINGS, /* ["…", "…"]: the elements, joined by '\n' */
+    /* "…", ["…", "…"], ("…", { address = "…"; protocol = "…"; }): the elements, joined by '\n' */
+    SYNTAX_LISTENERS,
 };
 
 struct config_type {
@@ -53,6 +54,13 @@ struct config_own_type {
 
 /* config_own_type - NULL = there is no such type */
 const struct config_own_type *config_own_type(enum arb_type type);
+
+/*
+ * config_bind_split - the text of an element of server.bind
+ * @ret_len  bytes of the protocol's name, if there is one
+ * Returns the address, which is borrowed from @text.
+ */
+const char *config_bind_split(const char *text, size_t *ret_len);
 
 /*
  * config_show - a value as error messages show it: controls escaped, cut when long

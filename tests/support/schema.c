@@ -3,14 +3,46 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct config_schema *schema_of_echo(void)
-{
-    static struct config_schema *schema;
-    char why[CONFIG_WHY_LEN];
+static const char *const moods[] = {"glad", "sad", "mad", NULL};
 
-    if (!schema && config_schema_new(NULL, &schema, why, sizeof(why)) < 0) {
+static const struct arb_key toy_keys[] = {
+    ARB_KEY_COUNT(struct schema_toy, count, "3", 1, 9, "how many"),
+    ARB_KEY_CHOICE(struct schema_toy, mood, "glad", moods, "how it is"),
+    ARB_KEY_DURATION(struct schema_toy, wait, "0.5", 10, 60000, "how long"),
+    ARB_KEY_SIZE(struct schema_toy, room, "4KiB", 1024, 1 << 20, "how much"),
+    ARB_KEY_BOOL(struct schema_toy, is_loud, "false", "is it heard"),
+    ARB_KEY_TEXT(struct schema_toy, greeting, "hello", "what it says"),
+    ARB_KEY_BYTES(struct schema_toy, mark, "\\x01\\n", 4, "what it leaves"),
+};
+
+static const struct arb_protocol echo = ARB_PROTOCOL(.name = "echo", .group = "server"),
+                                 toy = ARB_PROTOCOL(.name = "toy", .keys = ARB_KEYS(toy_keys),
+                                                    .conf_size = sizeof(struct schema_toy));
+
+static const struct config_schema *make(const struct arb_protocol *const *protocols,
+                                        struct config_schema **ret)
+{
+    char why[CONFIG_WHY_LEN] = "out of memory";
+
+    if (!*ret && config_schema_new(protocols, ret, why, sizeof(why)) < 0) {
         fprintf(stderr, "%s\n", why);
         abort();
     }
-    return schema;
+    return *ret;
+}
+
+const struct config_schema *schema_of_echo(void)
+{
+    static const struct arb_protocol *const protocols[] = {&echo, NULL};
+    static struct config_schema *schema;
+
+    return make(protocols, &schema);
+}
+
+const struct config_schema *schema_of_toys(void)
+{
+    static const struct arb_protocol *const protocols[] = {&echo, &toy, NULL};
+    static struct config_schema *schema;
+
+    return make(protocols, &schema);
 }

@@ -101,7 +101,7 @@ static void table__defaults__canonical_and_of_origin_default(void **state UNUSED
     assert_int_equal(c->boot_timeout_ms, 10000);
     assert_int_equal(c->exit_timeout_ms, 30000);
     assert_int_equal(c->n_bind, 1);
-    assert_string_equal(c->bind[0], "127.0.0.1:8060");
+    assert_string_equal(c->bind[0].address, "127.0.0.1:8060");
     assert_int_equal(c->max_message, 16 << 20);
     assert_int_equal(c->separator.len, 4);
     assert_memory_equal(c->separator.data, "\r\n\r\n", 4);
@@ -354,7 +354,7 @@ static void config_set__bind__good_lists(void **state UNUSED)
     for (size_t i = 0; i < ARRAY_SIZE(good); i++)
         expect_accepted(c, CONFIG_BIND, good[i], good[i]);
     assert_int_equal(c->n_bind, 2);
-    assert_string_equal(c->bind[1], "unix:/b");
+    assert_string_equal(c->bind[1].address, "unix:/b");
     config_free(c);
 }
 

@@ -240,7 +240,7 @@ static void unpack__value_wrong__says_which(void **state UNUSED)
         {"", "mood", "1", "beside it is a member that this version does not know"},
         {"", "program_version", "\"\\u20ac\"", "program_version: not a text"},
         {"", "sinks", "[]", "sinks: there is none for the log of the configuration"},
-        {"", "listeners", "[]", "listeners: there is none"},
+        {"", "listeners", "[]", "listeners: they are not those of the configuration"},
         {"", "values", "{}", "values: not a configuration"},
         {"values", "text", "\"-3\"", "command line: arbiter.workers: -3 is not understood"},
         {"values", "key", "\"arbiter.moods\"", "arbiter.moods: this version has no such key"},

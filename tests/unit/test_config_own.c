@@ -1,0 +1,457 @@
+/*
+ * Keys of a program's own and listeners of several protocols: what an author may write, and that
+ * everything that is derived from a row works for theirs as for the framework's.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/util.h"
+#include "conf/config_codec.h"
+#include "conf/config_diff.h"
+#include "conf/config_file.h"
+#include "support/schema.h"
+
+static char path[] = "/tmp/test_config_own.XXXXXX";
+
+static int key_of(const char *name)
+{
+    const int key = config_find(schema_of_toys(), name);
+
+    assert_true(key >= CONFIG_KEYS);
+    return key;
+}
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static struct config *load(const char *text, const struct config_override *overrides, size_t n)
+{
+    struct config_errors errors = {.n = 0};
+    struct config *c = NULL;
+
+    write_file(text);
+    if (config_load(schema_of_toys(), path, overrides, n, &c, &errors) != 0)
+        fail_msg("%s", errors.n ? errors.text[0] : "no error is told");
+    return c;
+}
+
+/* The errors of @text, behind the path, by their beginning; NULL-ended. */
+static void expect_errors(const char *text, const char *const *expected)
+{
+    struct config_errors errors = {.n = 0};
+    struct config *c = NULL;
+    size_t n = 0;
+
+    write_file(text);
+    assert_int_equal(config_load(schema_of_toys(), path, NULL, 0, &c, &errors), -EINVAL);
+    for (; expected[n]; n++)
+        if (n >= errors.n ||
+            strncmp(errors.text[n] + strlen(path), expected[n], strlen(expected[n])) != 0)
+            fail_msg("\"%s\" is told of \"%s\", not \"%s\"",
+                     n < errors.n ? errors.text[n] : "nothing", text, expected[n]);
+    assert_int_equal(errors.n, n);
+    config_errors_fini(&errors);
+}
+
+static void expect_text(const struct config *c, int key, const char *expected)
+{
+    char *text = config_get(c, key);
+
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static char *dump(const struct config *c)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_non_null(f);
+    assert_int_equal(config_dump(c, f), 0);
+    fclose(f);
+    return text;
+}
+
+/* ---- the schema ---- */
+
+struct one {
+    unsigned n;
+    uint64_t time;
+    char text[8];
+    struct arb_bytes bytes;
+};
+
+static const char *const words[] = {"a", NULL}, *const no_words[] = {NULL};
+
+/* Is what an author has written refused with exactly this? */
+static void expect_refused(const struct arb_protocol *const *protocols, const char *expected)
+{
+    struct config_schema *s = NULL;
+    char why[CONFIG_WHY_LEN] = "";
+
+    assert_int_equal(config_schema_new(protocols, &s, why, sizeof(why)), -EINVAL);
+    assert_string_equal(why, expected);
+    assert_null(s);
+}
+
+static void schema__key_that_is_wrong__named_with_what_is_wrong(void **state UNUSED)
+{
+    /* clang-format off */
+    static const struct {
+        struct arb_key key;
+        const char *why;
+    } cases[] = {
+        {{"N", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
+         "protocol p: \"N\" is no name of a key, allowed: a to z and _, at most 63 with the group and a dot"},
+        {{NULL, ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
+         "protocol p: \"\" is no name of a key, allowed: a to z and _, at most 63 with the group and a dot"},
+        {{"n", (enum arb_type)0, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
+         "protocol p: key n: its type is unknown"},
+        {{"n", (enum arb_type)8, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
+         "protocol p: key n: its type is unknown"},
+        {{"n", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), NULL, 0, 1, NULL, "h"},
+         "protocol p: key n: it has no default or no help"},
+        {{"n", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, NULL},
+         "protocol p: key n: it has no default or no help"},
+        {{"n", ARB_CHOICE, ARB_FIELD(struct one, n, unsigned), "a", 0, 0, NULL, "h"},
+         "protocol p: key n: it has no choices"},
+        {{"n", ARB_CHOICE, ARB_FIELD(struct one, n, unsigned), "a", 0, 0, no_words, "h"},
+         "protocol p: key n: it has no choices"},
+        {{"n", ARB_CHOICE, ARB_FIELD(struct one, n, unsigned), "b", 0, 0, words, "h"},
+         "a default is wrong: p.n: \"b\" is not known, allowed: \"a\""},
+        {{"n", ARB_DURATION, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
+         "protocol p: key n: its field has another type"},
+        {{"n", ARB_COUNT, sizeof(struct one) - 2, 4, "1", 0, 1, NULL, "h"},
+         "protocol p: key n: its field does not lie within conf_size"},
+        {{"n", ARB_COUNT, SIZE_MAX, 4, "1", 0, 1, NULL, "h"},
+         "protocol p: key n: its field does not lie within conf_size"},
+        {{"n", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 2, 1, NULL, "h"},
+         "protocol p: key n: its bounds are wrong, or more than its type can hold"},
+        {{"n", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, UINT64_C(1) << 32, NULL, "h"},
+         "protocol p: key n: its bounds are wrong, or more than its type can hold"},
+        {{"t", ARB_TEXT, offsetof(struct one, text), 8, "", 0, 8, NULL, "h"},
+         "protocol p: key t: its bounds are wrong, or more than its type can hold"},
+        {ARB_KEY_BYTES(struct one, bytes, "", 65, "h"),
+         "protocol p: key bytes: its bounds are wrong, or more than its type can hold"},
+        {ARB_KEY_COUNT(struct one, n, "3", 0, 2, "h"),
+         "a default is wrong: p.n: 3 is out of range, allowed: a whole number from 0 to 2"},
+        {ARB_KEY_TEXT(struct one, text, "12345678", "h"),
+         "a default is wrong: p.text: \"12345678\" is too long, allowed: a string of at most 7 bytes"},
+    };
+    /* clang-format on */
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const struct arb_protocol p =
+            ARB_PROTOCOL(.name = "p", .keys = {&cases[i].key, 1, sizeof(cases[i].key)},
+                         .conf_size = sizeof(struct one));
+        const struct arb_protocol *const protocols[] = {&p, NULL};
+
+        expect_refused(protocols, cases[i].why);
+    }
+}
+
+static void schema__names_of_protocols_groups_and_keys__each_once(void **state UNUSED)
+{
+    static const struct arb_key n[] = {ARB_KEY_COUNT(struct one, n, "1", 0, 2, "h")},
+                                backlog = {"backlog", ARB_COUNT, ARB_FIELD(struct one, n, unsigned),
+                                           "1",       0,         1,
+                                           NULL,      "h"};
+    const struct arb_protocol a = ARB_PROTOCOL(.name = "a", .group = "g", .keys = ARB_KEYS(n),
+                                               .conf_size = sizeof(struct one)),
+                              b = ARB_PROTOCOL(.name = "b", .group = "g", .keys = ARB_KEYS(n),
+                                               .conf_size = sizeof(struct one)),
+                              s = ARB_PROTOCOL(.name = "s", .group = "server",
+                                               .keys = {&backlog, 1, sizeof(backlog)},
+                                               .conf_size = sizeof(struct one)),
+                              nameless = ARB_PROTOCOL(.name = ""),
+                              group = ARB_PROTOCOL(.name = "a", .group = "a.b");
+    const struct arb_protocol *const twice[] = {&a, &a, NULL}, *const shared[] = {&a, &b, NULL},
+                                     *const framework[] = {&s, NULL},
+                                     *const no_name[] = {&nameless, NULL},
+                                     *const no_group[] = {&group, NULL};
+
+    expect_refused(twice, "there are two protocols a");
+    expect_refused(shared, "protocol b: key n: there is a g.n already");
+    expect_refused(framework, "protocol s: key backlog: there is a server.backlog already");
+    expect_refused(no_name, "\"\" is no name of a protocol, allowed: a to z and _");
+    expect_refused(no_group, "\"a.b\" is no name of a group, allowed: a to z and _");
+}
+
+/* A program that was compiled against a later header has longer rows, an earlier one shorter. */
+static void schema__rows_of_another_size__read_by_their_own(void **state UNUSED)
+{
+    struct {
+        struct arb_key key;
+        uint64_t later;
+    } rows[] = {{ARB_KEY_COUNT(struct one, n, "1", 0, 2, "first"), 7},
+                {ARB_KEY_DURATION(struct one, time, "1", 0, 2000, "second"), 7}};
+    const struct arb_protocol p =
+        ARB_PROTOCOL(.name = "p", .keys = {&rows[0].key, 2, sizeof(rows[0])},
+                     .conf_size = sizeof(struct one));
+    const struct arb_protocol *const protocols[] = {&p, NULL};
+    struct config_schema *s = NULL;
+    char why[CONFIG_WHY_LEN];
+
+    assert_int_equal(config_schema_new(protocols, &s, why, sizeof(why)), 0);
+    assert_int_equal(s->n_keys, CONFIG_KEYS + 2);
+    assert_string_equal(s->rows[CONFIG_KEYS + 1].name, "p.time");
+    assert_string_equal(s->rows[CONFIG_KEYS + 1].help, "second");
+    assert_string_equal(s->rows[CONFIG_KEYS + 1].allowed, "seconds from 0 to 2");
+    config_schema_free(s);
+}
+
+static void schema__what_is_allowed__derived_from_type_and_range(void **state UNUSED)
+{
+    static const char *const expected[][2] = {
+        {"toy.count", "a whole number from 1 to 9"},
+        {"toy.mood", "\"glad\", \"sad\" or \"mad\""},
+        {"toy.wait", "seconds from 0.01 to 60"},
+        {"toy.room", "a size in quotes from \"1KiB\" to \"1MiB\", such as \"64KiB\""},
+        {"toy.is_loud", "true or false"},
+        {"toy.greeting", "a string of at most 15 bytes"},
+        {"toy.mark", "a string of at most 4 bytes"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+        const struct config_row *row = &schema_of_toys()->rows[key_of(expected[i][0])];
+
+        assert_string_equal(row->allowed, expected[i][1]);
+        assert_int_equal(row->reload, RELOAD_WORKERS);
+    }
+}
+
+/* ---- values ---- */
+
+static const char all[] = "toy = { count = 9; mood = \"mad\"; wait = 1.5; room = \"2KiB\"; "
+                          "is_loud = true;\n greeting = \"a\\\"b\\n\"; mark = \"\\x01c\"; };";
+
+static void own__values_of_the_file__fill_the_struct(void **state UNUSED)
+{
+    struct config *c = load(all, NULL, 0);
+    const struct schema_toy *toy = c->own[SCHEMA_TOY];
+
+    assert_int_equal(toy->count, 9);
+    assert_int_equal(toy->mood, 2);
+    assert_int_equal(toy->wait, 1500);
+    assert_int_equal(toy->room, 2048);
+    assert_true(toy->is_loud);
+    assert_string_equal(toy->greeting, "a\"b\n");
+    assert_int_equal(toy->mark.len, 2);
+    assert_memory_equal(toy->mark.data, "\1c", 2);
+    assert_int_equal(c->origin[key_of("toy.greeting")].line, 2);
+    config_free(c);
+}
+
+static void own__defaults__fill_the_struct(void **state UNUSED)
+{
+    struct config *c = config_new(schema_of_toys());
+    const struct schema_toy *toy = c->own[SCHEMA_TOY];
+
+    assert_int_equal(toy->count, 3);
+    assert_int_equal(toy->mood, 0);
+    assert_int_equal(toy->wait, 500);
+    assert_int_equal(toy->room, 4096);
+    assert_false(toy->is_loud);
+    assert_string_equal(toy->greeting, "hello");
+    assert_int_equal(toy->mark.len, 2);
+    assert_memory_equal(toy->mark.data, "\1\n", 2);
+    config_free(c);
+}
+
+static void own__errors__with_line_value_and_what_is_allowed(void **state UNUSED)
+{
+    static const char *const expected[] = {
+        ":1: toy.count: 10 is out of range, allowed: a whole number from 1 to 9",
+        ":2: toy.mood: \"bad\" is not known, allowed: \"glad\", \"sad\" or \"mad\"",
+        ":3: toy.gretting: unknown key, allowed: count, mood, wait, room, is_loud, greeting, mark",
+        ":4: toy.greeting: \"0123456789abcdef\" is too long, allowed: a string of at most 15",
+        ":5: toy.wait: \"1\" is a string, allowed: seconds from 0.01 to 60, without quotes",
+        ":6: toy.is_loud: 1 is a number, allowed: true or false",
+        ":7: tyo: unknown group, allowed: arbiter, server, log, toy",
+        NULL};
+    char why[CONFIG_WHY_LEN];
+
+    expect_errors("toy = { count = 10;\nmood = \"bad\";\ngretting = \"x\";\n"
+                  "greeting = \"0123456789abcdef\";\nwait = \"1\";\nis_loud = 1; };\ntyo = {};",
+                  expected);
+    config_name_explain(schema_of_toys(), "greeting", why, sizeof(why));
+    assert_string_equal(why, "there is no key 'greeting': write toy.greeting");
+}
+
+static void own__dump_copy_and_codec__the_same_values(void **state UNUSED)
+{
+    struct config *c = load(all, NULL, 0), *copy = config_copy(c),
+                  *decoded = config_new(schema_of_toys()), *back;
+    struct config_errors errors = {.n = 0};
+    json_t *values = config_encode(c);
+    char *text = dump(c);
+
+    assert_int_equal(config_diff(c, copy, NULL, NULL), 0);
+    assert_ptr_not_equal(c->own[SCHEMA_TOY], copy->own[SCHEMA_TOY]);
+    assert_int_equal(config_decode(decoded, values, path, &errors), 0);
+    assert_int_equal(errors.n, 0);
+    assert_int_equal(config_diff(c, decoded, NULL, NULL), 0);
+    assert_non_null(strstr(text, "toy = {\n    count = 9;  # /tmp/test_config_own."));
+    assert_non_null(strstr(text, "    mark = \"\\x01c\";  # "));
+    back = load(text, NULL, 0);
+    assert_int_equal(config_diff(c, back, NULL, NULL), 0);
+    free(text);
+    json_decref(values);
+    config_free(c);
+    config_free(copy);
+    config_free(decoded);
+    config_free(back);
+}
+
+static void on_change(const struct config_row *row, const char *old_text, const char *new_text,
+                      void *userdata)
+{
+    char *told = userdata;
+
+    sprintf(told + strlen(told), "%s: %s -> %s\n", row->name, old_text, new_text);
+}
+
+static void own__changed_value__told_by_the_difference(void **state UNUSED)
+{
+    struct config *old = config_new(schema_of_toys()),
+                  *new = load("toy = { mood = \"sad\"; count = 3; };", NULL, 0);
+    char told[512] = "";
+
+    assert_int_equal(config_diff(old, new, on_change, told), 1);
+    assert_string_equal(told, "toy.mood: glad -> sad\n");
+    config_free(old);
+    config_free(new);
+}
+
+/* ---- listeners of several protocols ---- */
+
+static void bind__strings_and_groups__each_with_its_protocol(void **state UNUSED)
+{
+    struct config
+        *c = load("server = { bind = ( \":8060\",\n { address = \":6379\"; protocol = \"toy\"; },\n"
+                  "{ protocol = \"echo\"; address = \"unix:/a@b\" }, { address = \":1\" } ); };",
+                  NULL, 0),
+        *back;
+    char *text = dump(c);
+
+    assert_int_equal(c->n_bind, 4);
+    assert_string_equal(c->bind[0].address, ":8060");
+    assert_int_equal(c->bind[0].protocol, SCHEMA_ECHO);
+    assert_string_equal(c->bind[1].address, ":6379");
+    assert_int_equal(c->bind[1].protocol, SCHEMA_TOY);
+    assert_string_equal(c->bind[2].address, "unix:/a@b");
+    assert_int_equal(c->bind[2].protocol, SCHEMA_ECHO);
+    expect_text(c, CONFIG_BIND, ":8060\ntoy@:6379\nunix:/a@b\n:1");
+    assert_non_null(strstr(text,
+                           "    bind = (\":8060\", { address = \":6379\"; protocol = \"toy\"; }, "
+                           "\"unix:/a@b\", \":1\");  # "));
+    back = load(text, NULL, 0);
+    assert_int_equal(config_diff(c, back, NULL, NULL), 0);
+    free(text);
+    config_free(c);
+    config_free(back);
+}
+
+static void bind__one_group__a_list_of_one(void **state UNUSED)
+{
+    struct config *c = load("server={bind=({address=\":1\";protocol=\"toy\";});};", NULL, 0);
+
+    expect_text(c, CONFIG_BIND, "toy@:1");
+    config_free(c);
+}
+
+static void bind__wrong_groups__with_line_value_and_what_is_allowed(void **state UNUSED)
+{
+    static const char *const cases[][2] = {
+        {"server={bind=(\":1\",\n{address=\":2\";\nprotocol=\"tyo\";});};",
+         ":3: server.bind: protocol: \"tyo\" is not known, allowed: echo, toy"},
+        {"server={bind=({address=\":1\";protocol=\"unix:/x\";});};",
+         ":1: server.bind: protocol: \"unix:/x\" is not known, allowed: echo, toy"},
+        {"server={bind=(\n{address=\":1\";\nmood=\"toy\";});};",
+         ":3: server.bind: mood: unknown key of a listener, allowed: address, protocol"},
+        {"server={bind=(\n{protocol=\"toy\";});};",
+         ":2: server.bind: a listener without address, allowed: 1 to 64 of \"HOST:PORT\""},
+        {"server={bind=(\n{\n\naddress=6379;});};",
+         ":4: server.bind: address: not a string of one line, allowed: 1 to 64"},
+        {"server={bind=({address=\":1\\n:2\";});};",
+         ":1: server.bind: address: not a string of one line, allowed: 1 to 64"},
+        {"server={bind=(\n{address=\"example.org:1\";protocol=\"toy\";});};",
+         ":1: server.bind: \"example.org:1\": a name, and a reload does not wait for a resolver"},
+        {"server={bind=(\":1\",{address=\":1\";protocol=\"toy\";});};",
+         ":1: server.bind: \":1\": an element before it has that already"},
+        {"server={bind=({address=\":1\";address=\":2\";});};", ":1: duplicate setting name"},
+        {"server={bind={address=\":1\";};};", ":1: server.bind: holds a group"},
+        {"server={bind=[\"tyo@:1\"];};",
+         ":1: server.bind: \"tyo@:1\": there is no such protocol, but echo, toy, allowed: 1 to 64"},
+        {"server={bind=[\"@:1\"];};", ":1: server.bind: \"@:1\": there is no such protocol"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const char *const expected[] = {cases[i][1], NULL};
+
+        expect_errors(cases[i][0], expected);
+    }
+}
+
+static void bind__default_protocol_by_its_name__is_the_default(void **state UNUSED)
+{
+    struct config *c = load("server={bind=[\"echo@:1\", \"toy@[::1]:2\"];};", NULL, 0);
+
+    expect_text(c, CONFIG_BIND, ":1\ntoy@[::1]:2");
+    config_free(c);
+}
+
+static void bind__only_the_protocol_changed__a_difference(void **state UNUSED)
+{
+    struct config *old = load("server={bind=\":1\";};", NULL, 0),
+                  *new = load("server={bind=\"toy@:1\";};", NULL, 0);
+    char told[512] = "";
+
+    assert_int_equal(config_diff(old, new, on_change, told), 1);
+    assert_string_equal(told, "server.bind: :1 -> toy@:1\n");
+    config_free(old);
+    config_free(new);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(schema__key_that_is_wrong__named_with_what_is_wrong),
+        cmocka_unit_test(schema__names_of_protocols_groups_and_keys__each_once),
+        cmocka_unit_test(schema__rows_of_another_size__read_by_their_own),
+        cmocka_unit_test(schema__what_is_allowed__derived_from_type_and_range),
+        cmocka_unit_test(own__values_of_the_file__fill_the_struct),
+        cmocka_unit_test(own__defaults__fill_the_struct),
+        cmocka_unit_test(own__errors__with_line_value_and_what_is_allowed),
+        cmocka_unit_test(own__dump_copy_and_codec__the_same_values),
+        cmocka_unit_test(own__changed_value__told_by_the_difference),
+        cmocka_unit_test(bind__strings_and_groups__each_with_its_protocol),
+        cmocka_unit_test(bind__one_group__a_list_of_one),
+        cmocka_unit_test(bind__wrong_groups__with_line_value_and_what_is_allowed),
+        cmocka_unit_test(bind__default_protocol_by_its_name__is_the_default),
+        cmocka_unit_test(bind__only_the_protocol_changed__a_difference),
+    };
+    const int fd = mkstemp(path);
+    int failed;
+
+    if (fd < 0)
+        return 1;
+    close(fd);
+    failed = cmocka_run_group_tests_name("config_own", tests, NULL, NULL);
+    unlink(path);
+    return failed;
+}
