@@ -290,6 +290,10 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
 /* revision_set - the workers that it wants, for the engine */
 struct tr_set revision_set(const struct revision *rev);
 
+/* revision_speak - in this process, its listeners speak what its configuration says: they may be
+ * shared with another revision, which says something else */
+void revision_speak(const struct revision *rev);
+
 /* revision_commit - the next one serves, the old one is freed */
 void revision_commit(struct arbiter *a);
 

@@ -86,6 +86,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     for (size_t i = 0; i < rev->n_listeners; i++)
         keep[n_keep++] = rev->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
+    revision_speak(rev);
     if (rev->config->is_daemon)
         fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
     log_forked(&rev->log, boot->id);

@@ -32,6 +32,12 @@ static struct listener *find_listener(struct revision *rev, const char *text)
     return NULL;
 }
 
+void revision_speak(const struct revision *rev)
+{
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        rev->listeners[i]->protocol = rev->config->bind[i].protocol;
+}
+
 static void release_listener(struct listener *l)
 {
     if (--l->refs == 0)
@@ -175,6 +181,8 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
     rc = open_listeners(rev, old, why, why_size);
     if (rc < 0)
         return give_up_revision(rev, rc);
+    if (!old)
+        revision_speak(rev);
     *ret = rev;
     return 0;
 }
@@ -197,6 +205,7 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
         rev->listeners[rev->n_listeners] = listeners[rev->n_listeners];
         rev->listeners[rev->n_listeners]->refs++;
     }
+    revision_speak(rev);
     *ret = rev;
     return 0;
 }
@@ -228,6 +237,7 @@ void revision_commit(struct arbiter *a)
         if (old->config->write_timeout_ms != a->live->config->write_timeout_ms)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
+    revision_speak(a->live);
     control_repair(a);
     collect_vacate(a, old);
     revision_free(old);

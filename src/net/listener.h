@@ -18,7 +18,8 @@ struct listener {
     int fd; /* owned; listening, non-blocking, cloexec */
     int backlog;
     unsigned refs; /* how many configurations (live, next) hold it */
-    unsigned protocol; /* index in the program's table: what is spoken there */
+    /* Index in the program's table: what is spoken there, as this process' revision has it. */
+    unsigned protocol;
     bool is_shut; /* its address is free again */
     pid_t owner; /* only this process unlinks */
     dev_t dev; /* of the socket file */

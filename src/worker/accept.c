@@ -128,7 +128,8 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
     if (fd >= 0) {
         counter_add(&a->record->counters.accepted, 1);
         a->pause_ms = ACCEPT_PAUSE_MIN_MS;
-        if (conn_set_add(a->conns, fd, 0, ARB_ACCEPTED, w->listener->addr.kind == ADDR_UNIX) < 0)
+        if (conn_set_add(a->conns, fd, w->listener->protocol, ARB_ACCEPTED,
+                         w->listener->addr.kind == ADDR_UNIX) < 0)
             on_out_of_resources(a, ENOMEM);
         update(a);
         space_probes(a, w);

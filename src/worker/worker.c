@@ -8,11 +8,11 @@
 #include "conf/config.h"
 #include "net/listener.h"
 
-static void on_waiting(const struct listener *l UNUSED, int fd, void *userdata)
+static void on_waiting(const struct listener *l, int fd, void *userdata)
 {
     struct worker *w = userdata;
 
-    if (conn_set_add(&w->conns, fd, 0, ARB_ACCEPTED, true) == 0)
+    if (conn_set_add(&w->conns, fd, l->protocol, ARB_ACCEPTED, true) == 0)
         counter_add(&w->process.record->counters.accepted, 1);
 }
 
