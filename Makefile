@@ -5,8 +5,6 @@
 # (tools/probe.sh) and kept; a changed command line rebuilds what it concerns, an unchanged one nothing.
 
 VERSION     := 0.1.0
-SONAME      := libarbiter-client.so.0
-SHARED      := libarbiter-client.so.$(VERSION)
 prefix      ?= /usr/local
 bindir      ?= $(prefix)/bin
 sbindir     ?= $(prefix)/sbin
@@ -144,12 +142,15 @@ BIN     := $(if $(wildcard src/cmd/echo_arbiter*.c),$(B)/echo-arbiter) \
 TESTS   := $(UNIT) $(FUZZ) $(IT)
 objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
-# The client library: these sources and no others, in objects of their own.
-LIB_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
+# The libraries: these sources and no others, from the objects that the programs have.
+SERVER_SRC := $(wildcard $(patsubst %,src/%/*.c,base wire conf actor net worker arbiter server))
+CLIENT_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
              control_call control_queue deadlines events outcome pool reactor) \
            src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_rule.c $(wildcard src/wire/frame*.c)
-LIB_OBJ := $(patsubst %.c,$(B)/pic/%.o,$(LIB_SRC))
-LIBRARY := $(B)/$(SHARED) $(B)/libarbiter-client.a
+LIBRARIES := arbiter arbiter-client
+shared   = lib$(1).so.$(VERSION)
+soname   = lib$(1).so.$(firstword $(subst ., ,$(VERSION)))
+LIBRARY := $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l)) $(B)/lib$(l).a)
 
 all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
@@ -182,10 +183,11 @@ else
 SANFLAGS := -fsanitize=$(subst fuzzer$(comma),fuzzer-no-link$(comma),$(SAN)) \
             -fno-omit-frame-pointer -fno-sanitize-recover=all
 OPT      := -O1 -g
-HARDEN   := -fPIE
+HARDEN   :=
 endif
 CPPFLAGS_ALL = -iquotesrc -iquotetests -Iinclude -D_GNU_SOURCE -DECHO_VERSION='"$(VERSION)"'
-COMPILE  = $(CC) -std=gnu11 $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANFLAGS) $(CPPFLAGS_ALL) \
+# The same objects for programs and for libraries, shared and static.
+COMPILE  = $(CC) -std=gnu11 -fPIC -fvisibility=hidden -fno-semantic-interposition $(OPT) $(WARN) $(WERROR) $(HARDEN) $(SANFLAGS) $(CPPFLAGS_ALL) \
            $(PROBED_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK     = $(CC) $(SANFLAGS) -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 LIBS     = -lev $(PROBED_LIBS) -lm
@@ -204,25 +206,26 @@ $(B)/%.o: %.c $(B)/compile.txt
 
 $(B)/libecho.a: $(call objects,$(SRC)) $(B)/files.txt
 $(B)/libsupport.a: $(call objects,$(SUP)) $(B)/files.txt
-$(B)/lib%.a:
+$(B)/libecho.a $(B)/libsupport.a:
 	@$(call say,AR,$@) rm -f $@
 	$(Q)ar rcs $@ $(filter %.o,$^)
 
-$(B)/pic/%.o: %.c $(B)/compile.txt
-	@$(call say,CC,$<) mkdir -p $(@D)
-	$(Q)$(COMPILE) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
-
-$(B)/$(SHARED): $(LIB_OBJ) $(B)/link.txt
+# What the headers declare is what the libraries export: everything else is hidden (COMPILE).
+$(B)/$(call shared,arbiter) $(B)/libarbiter.a: $(call objects,$(SERVER_SRC))
+$(B)/$(call shared,arbiter): LIBS_$(B)/$(call shared,arbiter) = $(LIBS)
+$(B)/$(call shared,arbiter-client) $(B)/libarbiter-client.a: $(call objects,$(CLIENT_SRC))
+$(B)/$(call shared,arbiter-client): LIBS_$(B)/$(call shared,arbiter-client) = -lev -ljansson
+$(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l))): $(B)/lib%.so.$(VERSION): tools/arbiter.map $(B)/link.txt
 	@$(call say,LD,$@)
-	$(Q)$(CC) $(SANFLAGS) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,-z,defs) \
-	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(LIB_OBJ) -lev -ljansson
+	$(Q)$(CC) $(SANFLAGS) -shared -Wl,-soname,$(call soname,$*) -Wl,--version-script=$< $(if $(SAN),,-Wl,-z,defs) \
+	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$@)
 
 # One object, so that what is hidden in the shared library does not exist in the static one either.
-$(B)/libarbiter-client.a: $(LIB_OBJ) $(B)/link.txt
+$(foreach l,$(LIBRARIES),$(B)/lib$(l).a): $(B)/lib%.a: $(B)/link.txt
 	@$(call say,AR,$@) rm -f $@
-	$(Q)$(LD) -r -o $(B)/pic/libarbiter-client.o $(LIB_OBJ)
-	$(Q)objcopy --localize-hidden $(B)/pic/libarbiter-client.o
-	$(Q)ar rcs $@ $(B)/pic/libarbiter-client.o
+	$(Q)$(LD) -r -o $(B)/$*.o $(filter %.o,$^)
+	$(Q)objcopy --localize-hidden $(B)/$*.o
+	$(Q)ar rcs $@ $(B)/$*.o
 
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
@@ -275,7 +278,7 @@ $(BENCH): %: %.o $(B)/link.txt
 	$(call link)
 
 -include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c tests/conformance/main.c)) \
-         $(TESTS:=.d) $(BENCH:=.d) $(LIB_OBJ:.o=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
+         $(TESTS:=.d) $(BENCH:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
 
 # ---- what is run ----
 
@@ -337,12 +340,27 @@ prefix=$(prefix)
 libdir=$(libdir)
 includedir=$(includedir)
 
-Name: arbiter-client
-Description: client library for echo-arbiter: a connection pool, blocking and asynchronous calls
+Name: $(1)
+Description: $(DESCRIPTION_$(1))
 Version: $(VERSION)
-Libs: -L$${libdir} -larbiter-client
-Libs.private: -lev -ljansson -pthread
+Libs: -L$${libdir} -l$(1)
+Libs.private: $(PRIVATE_$(1))
 Cflags: -I$${includedir}
+endef
+DESCRIPTION_arbiter := pre-fork servers whose connections outlive processes: a protocol is a table of callbacks
+PRIVATE_arbiter := -lev -lconfig -ljansson -lm
+DESCRIPTION_arbiter-client := client library for echo-arbiter: a connection pool, blocking and asynchronous calls
+PRIVATE_arbiter-client := -lev -ljansson -pthread
+
+# The loader looks for the soname, the linker for the plain name.
+define install_library
+install -m 755 $(B)/$(call shared,$(1)) $(DESTDIR)$(libdir)/
+ln -sf $(call shared,$(1)) $(DESTDIR)$(libdir)/$(call soname,$(1))
+ln -sf $(call soname,$(1)) $(DESTDIR)$(libdir)/lib$(1).so
+install -m 644 $(B)/lib$(1).a $(DESTDIR)$(libdir)/
+$(file >$(B)/$(1).pc,$(call PKGCONFIG,$(1)))
+install -m 644 $(B)/$(1).pc $(DESTDIR)$(libdir)/pkgconfig/
+
 endef
 
 $(B)/man/arbiter-%.3: include/arbiter/%.h tools/header_manual.pl
@@ -367,16 +385,11 @@ install: all $(HEADER_MAN)
 	    for name in $$(tools/header_manual.pl --names $$header); do \
 	        echo ".so man3/$$page" >$(DESTDIR)$(mandir)/man3/$$name.3 || exit 1; done; done
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
-	install -m 755 $(B)/$(SHARED) $(DESTDIR)$(libdir)/
-	ln -sf $(SHARED) $(DESTDIR)$(libdir)/$(SONAME)
-	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libarbiter-client.so
-	install -m 644 $(B)/libarbiter-client.a $(DESTDIR)$(libdir)/
+	$(foreach l,$(LIBRARIES),$(call install_library,$(l)))
 	install -D -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
 	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
-	$(file >$(B)/arbiter-client.pc,$(PKGCONFIG))
-	install -m 644 $(B)/arbiter-client.pc $(DESTDIR)$(libdir)/pkgconfig/
 	$(if $(DESTDIR),,@PATH=$$PATH:/usr/sbin:/sbin; ldconfig 2>/dev/null; \
-	    ldconfig -p 2>/dev/null | grep -qF ' $(libdir)/$(SONAME)' || echo 'The loader does not look in $(libdir):' \
+	    ldconfig -p 2>/dev/null | grep -qF ' $(libdir)/$(call soname,arbiter-client)' || echo 'The loader does not look in $(libdir):' \
 	    'link programs with -Wl,-rpath,$(libdir), or name it in /etc/ld.so.conf.d and run ldconfig.')
 
 uninstall:
@@ -387,5 +400,5 @@ uninstall:
 	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \
 	    rm -f $(DESTDIR)$(mandir)/man3/$$name.3; done; done
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
-	rm -f $(addprefix $(DESTDIR)$(libdir)/,libarbiter-client.so libarbiter-client.a pkgconfig/arbiter-client.pc $(SONAME) $(SHARED))
+	rm -f $(addprefix $(DESTDIR)$(libdir)/,$(foreach l,$(LIBRARIES),lib$(l).so lib$(l).a pkgconfig/$(l).pc $(call soname,$(l)) $(call shared,$(l))))
 	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :

@@ -15,7 +15,7 @@ echo "PROBED := 1"
 fortify=$(try "$@" -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -include stdio.h >/dev/null && echo yes)
 [ -n "$fortify" ] && level=3 || level=2
 echo "PROBED_FORTIFY := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$level"
-printf 'PROBED_HARDEN := -fPIE'
+printf 'PROBED_HARDEN :='
 for flag in -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
     -ftrivial-auto-var-init=zero; do
     try "$@" "$flag"

@@ -14,6 +14,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /*
  * What a protocol, a kind of actor or the program's init has of its process. Each has a handle of
@@ -242,6 +243,7 @@ void arb_actor_set_data(struct arb_actor *self, void *data);
 int arb_spawn(struct arb_actor *self, const char *kind,
               void (*on_done)(void *data, const char *id, int error), void *data);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* The rule by which messages are found. Private to arb_frame_*, immutable once initialised. */
 struct arb_frame {
@@ -41,6 +42,7 @@ void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
 bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
                     struct arb_output *out, size_t *ret_len);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -16,6 +16,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct arb_request; /* a reply that is owed and comes later; outlives its connection */
 
@@ -241,6 +242,7 @@ void arb_request_end(struct arb_request *request, enum arb_next next);
 #define ARB_KIND(...) { .size = sizeof(struct arb_kind), __VA_ARGS__ }
 /* clang-format on */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

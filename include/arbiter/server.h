@@ -10,6 +10,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define ARB_ABI 1 /* grows when something is taken away; checked by arb_main */
 
@@ -51,6 +52,7 @@ int arb_main_abi(unsigned abi, const struct arb_program *program, int argc, char
 #define ARB_PROGRAM(...) { .size = sizeof(struct arb_program), __VA_ARGS__ }
 /* clang-format on */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@
 #include <execinfo.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <ucontext.h>
@@ -42,7 +43,7 @@ static const struct {
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
 static const struct fatal_hooks *fatal_hooks;
-static const void *own_base; /* where this executable is loaded */
+static const void *own_base; /* where the executable is loaded; this code may be in a library */
 
 static void find_registers(struct crash *c UNUSED, const ucontext_t *context UNUSED)
 {
@@ -299,7 +300,7 @@ int fatal_install(const struct actor_boot *boot, const struct fatal_hooks *hooks
         return rc;
     fatal_boot = boot;
     fatal_hooks = hooks;
-    own_base = dladdr((void *)(uintptr_t)fatal_signals, &self) ? self.dli_fbase : NULL;
+    own_base = dladdr((void *)getauxval(AT_ENTRY), &self) ? self.dli_fbase : NULL;
     backtrace(&frame, 1); /* its first call loads a library */
     sigemptyset(&ours);
     sigfillset(&sa.sa_mask);

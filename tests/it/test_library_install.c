@@ -127,25 +127,32 @@ static void install__symbols__only_arb(void **state)
     install(it);
     must_run(
         it,
-        "nm -D --defined-only \"$lib/libarbiter-client.so.0\" >\"$DEST/shared\"\n"
-        "nm -g --defined-only \"$lib/libarbiter-client.a\" | grep -E ' [A-Z] ' >\"$DEST/static\"\n"
-        "for list in shared static; do\n"
-        "    ! grep -vE ' T arb_[a-z_]+$' \"$DEST/$list\"\n"
-        "    sed 's/.* //' \"$DEST/$list\" | sort >\"$DEST/$list.names\"\n"
+        "for name in arbiter arbiter-client; do\n"
+        "    nm -D --defined-only \"$lib/lib$name.so.0\" | grep -v ' A ARB_0$' >\"$DEST/shared\"\n"
+        "    nm -g --defined-only \"$lib/lib$name.a\" | grep -E ' [A-Z] ' >\"$DEST/static\"\n"
+        "    ! grep -vE ' T arb_[a-z_]+@@ARB_0$' \"$DEST/shared\"\n"
+        "    ! grep -vE ' T arb_[a-z_]+$' \"$DEST/static\"\n"
+        "    for list in shared static; do\n"
+        "        sed 's/.* //; s/@.*//' \"$DEST/$list\" | sort >\"$DEST/$name.$list\"\n"
+        "    done\n"
+        "    diff \"$DEST/$name.static\" \"$DEST/$name.shared\"\n"
+        "    readelf -d \"$lib/lib$name.so\" | grep -q \"soname: .lib$name.so.0.\"\n"
         "done\n"
-        "cmp \"$DEST/shared.names\" \"$DEST/static.names\"\n"
         /* What the headers declare is there, and what is there is declared. */
-        "cat \"$DEST\"/usr/local/include/arbiter/*.h | tr '\\n' ' ' | tr -s ' ' |\n"
-        "    grep -oE 'ARB_EXPORT [^;(]*\\(' | grep -oE 'arb_[a-z_]+\\(' | tr -d '(' | sort \\\n"
-        "    >\"$DEST/declared\"\n"
-        "diff \"$DEST/declared\" \"$DEST/shared.names\"\n"
+        "declared() { printf '#include <arbiter/%s.h>\\n' \"$@\" |\n"
+        "    $CC -E -P $(pkg-config --cflags arbiter) -x c - | tr '\\n;' ' \\n' |\n"
+        "    grep -v 'typedef ' | grep -oE '\\barb_[a-z_]+ *\\(' |\n"
+        "    tr -d ' (' | sort -u; }\n"
+        "declared client control >\"$DEST/declared\"\n"
+        "diff \"$DEST/declared\" \"$DEST/arbiter-client.shared\"\n"
+        "declared server frame >\"$DEST/declared\"\n"
+        "! comm -13 \"$DEST/declared\" \"$DEST/arbiter.shared\" | grep .\n"
         /* Nothing in it can end the process, print, or change a signal. */
         "nm -D --undefined-only \"$lib/libarbiter-client.so.0\" | sed 's/.* //; s/@.*//' \\\n"
         "    >\"$DEST/used\"\n"
         "! grep -xE "
         "'exit|_exit|abort|printf|puts|perror|write|signal|sigaction|raise|kill|environ|getenv|"
-        "setlocale|srand|rand' \"$DEST/used\"\n"
-        "readelf -d \"$lib/libarbiter-client.so\" | grep -q 'soname: .libarbiter-client.so.0.'\n");
+        "setlocale|srand|rand' \"$DEST/used\"\n");
 }
 
 static void uninstall__after_install__nothing_left(void **state)
