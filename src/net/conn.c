@@ -31,6 +31,14 @@ bool conn_is_local(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
+/* Before its mark says that a rescue may have it. */
+static void conn_set_speaks(const struct conn_set *set, int fd, unsigned protocol)
+{
+    volatile uint8_t *spoken = set->spoken;
+
+    spoken[fd] = (uint8_t)protocol;
+}
+
 /* A spare one serves whatever protocol keeps no state. */
 static bool has_spare_size(const struct conn_protocol *p)
 {
@@ -58,6 +66,7 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
     c->io.data = set;
     c->protocol = protocol & 7;
     c->idle_mark = p->idle_mark;
+    conn_set_speaks(set, fd, protocol);
     wheel_node_init(&c->node);
     list_init(&c->link);
     return c;
@@ -89,7 +98,7 @@ void conn_bury(struct arb_conn *c)
         ev_prepare_start(set->loop, &set->reaper);
 }
 
-/* A byte for each descriptor that this process may have; untouched pages cost nothing. */
+/* Two bytes for each descriptor that this process may have; untouched pages cost nothing. */
 static int marks_init(struct conn_set *set)
 {
     struct rlimit rl;
@@ -100,10 +109,11 @@ static int marks_init(struct conn_set *set)
         return -errno;
     n = (size_t)MIN(rl.rlim_cur, (rlim_t)MARKS_MAX);
     n = MAX(n, (size_t)MARKS_MIN); /* the limit may rise, or have fallen */
-    memory = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory = mmap(NULL, 2 * n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -errno;
     set->marks = memory;
+    set->spoken = set->marks + n;
     set->n_marks = n;
     return 0;
 }
@@ -114,6 +124,14 @@ void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark)
 
     if (fd >= 0 && (size_t)fd < set->n_marks)
         marks[fd] = mark;
+}
+
+void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol)
+{
+    if (fd < 0 || (size_t)fd >= set->n_marks)
+        return;
+    conn_set_speaks(set, fd, protocol);
+    conn_set_mark(set, fd, CONN_MARK_IDLE);
 }
 
 /* Between the turns of the loop no callback holds a connection. */
@@ -190,7 +208,7 @@ void conn_set_fini(struct conn_set *set)
     n_marks = set->n_marks;
     set->n_marks = 0; /* first: a fatal-signal handler may still come */
     if (set->marks)
-        munmap(set->marks, n_marks);
+        munmap(set->marks, 2 * n_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
 }

@@ -74,6 +74,7 @@ struct conn_set {
     conn_set_on_spent *on_spent; /* NULL = nobody wants to know; set after conn_set_init */
     struct buffer_pool pool;
     uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
+    uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor; behind `marks` */
     size_t n_marks; /* descriptors from here on are not served */
     struct {
         const uint8_t *data; /* what the protocol looks at now; NULL = nothing */
@@ -142,6 +143,9 @@ static inline uint64_t conn_id_base(uint32_t slot, uint64_t incarnation)
 
 /* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
 void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);
+
+/* conn_set_expect - a connection that conn_set_add will get: a rescue takes it along from now on */
+void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol);
 
 /*
  * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the

@@ -14,7 +14,7 @@ static const struct conn_set *crash_conns;
 static void rescue_idle(struct crash_record *r)
 {
     if (crash_send_fd >= 0)
-        r->rescued += rescue_send(crash_send_fd, crash_conns->marks, crash_conns->n_marks);
+        r->rescued += rescue_send(crash_send_fd, crash_conns);
 }
 
 /* Takes are closed before anything is waited for: two workers may give to each other. */

@@ -198,6 +198,7 @@ static int worker_prepare(struct worker *w, const struct worker_protocol *protoc
     if (rc < 0)
         return rc;
     w->conns.on_spent = on_memory_spent;
+    w->conns.last_id = conn_id_base(w->boot->slot, w->boot->incarnation);
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)
         return rc;

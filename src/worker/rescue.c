@@ -16,11 +16,18 @@
 #include "base/util.h"
 #include "net/conn_marks.h"
 
+/* What is to be sent of one protocol. */
+struct outgoing {
+    uint64_t protocol; /* hash_name of its name */
+    uint32_t n;
+    int fds[CONN_BATCH_MAX];
+};
+
 /* A full queue empties only if somebody takes from it now; descriptors in flight count against the
  * user. */
-static int send_patiently(int fd, const int *fds, uint32_t n)
+static int send_patiently(int fd, uint64_t protocol, const int *fds, uint32_t n)
 {
-    const struct conn_batch head = {.n_fds = n};
+    const struct conn_batch head = {n, false, protocol};
     struct pollfd p = {.fd = fd, .events = POLLOUT};
     int error = fdpass_send(fd, &head, sizeof(head), fds, n);
 
@@ -35,9 +42,9 @@ static int send_patiently(int fd, const int *fds, uint32_t n)
 }
 
 /* Returns how many could be sent, or -1 if no more can be. */
-static int send_some(int fd, const int *fds, uint32_t n)
+static int send_some(int fd, uint64_t protocol, const int *fds, uint32_t n)
 {
-    const int error = send_patiently(fd, fds, n);
+    const int error = send_patiently(fd, protocol, fds, n);
     int sent = 0, rc = 0;
 
     if (error == 0)
@@ -45,27 +52,46 @@ static int send_some(int fd, const int *fds, uint32_t n)
     if (error != -EBADF)
         return -1;
     /* Memory may be damaged, and the marks with it: one that is none must not cost the others. */
-    for (uint32_t i = 0; n > 1 && i < n && (rc = send_some(fd, &fds[i], 1)) >= 0; i++)
+    for (uint32_t i = 0; n > 1 && i < n && (rc = send_some(fd, protocol, &fds[i], 1)) >= 0; i++)
         sent += rc;
     return sent;
 }
 
-uint32_t rescue_send(int fd, uint8_t *marks, size_t n_marks)
+/* Returns as send_some. */
+static int send_all(int fd, struct outgoing *o, uint8_t *marks)
 {
-    int fds[CONN_BATCH_MAX];
-    uint32_t n = 0, sent = 0;
+    const int rc = o->n > 0 ? send_some(fd, o->protocol, o->fds, o->n) : 0;
 
-    for (size_t i = 0; i < n_marks; i++) {
-        if (marks[i] == CONN_MARK_IDLE || marks[i] == CONN_MARK_QUIET)
-            fds[n++] = (int)i;
-        if (n < CONN_BATCH_MAX && (i + 1 < n_marks || n == 0))
+    while (rc >= 0 && o->n > 0)
+        marks[o->fds[--o->n]] = CONN_MARK_MOVING;
+    return rc;
+}
+
+uint32_t rescue_send(int fd, const struct conn_set *conns)
+{
+    const unsigned n_protocols = MIN(conns->n_protocols, (unsigned)CONN_PROTOCOLS_MAX);
+    struct outgoing out[CONN_PROTOCOLS_MAX];
+    uint8_t *marks = conns->marks;
+    uint32_t sent = 0;
+    int rc = 0;
+
+    for (unsigned p = 0; p < n_protocols; p++) {
+        out[p].protocol = conns->protocols[p].name_hash;
+        out[p].n = 0;
+    }
+    for (size_t i = 0; i < conns->n_marks && rc >= 0; i++) {
+        struct outgoing *o = &out[MIN(conns->spoken[i], CONN_PROTOCOLS_MAX - 1)];
+
+        if ((marks[i] != CONN_MARK_IDLE && marks[i] != CONN_MARK_QUIET) ||
+            conns->spoken[i] >= n_protocols)
             continue;
-        const int rc = send_some(fd, fds, n);
-        if (rc < 0)
-            break;
-        sent += (uint32_t)rc;
-        while (n > 0)
-            marks[fds[--n]] = CONN_MARK_MOVING;
+        o->fds[o->n++] = (int)i;
+        rc = o->n == CONN_BATCH_MAX ? send_all(fd, o, marks) : 0;
+        sent += rc > 0 ? (uint32_t)rc : 0;
+    }
+    for (unsigned p = 0; p < n_protocols && rc >= 0; p++) {
+        rc = send_all(fd, &out[p], marks);
+        sent += rc > 0 ? (uint32_t)rc : 0;
     }
     return sent;
 }
@@ -84,23 +110,35 @@ static bool is_connection(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || errno == ENOTCONN;
 }
 
-static void collect_one(struct rescue *r, int fd, bool is_new)
+static void collect_one(struct rescue *r, int fd, unsigned protocol, bool is_new)
 {
     struct counters *counters = r->acceptor->conns->counters;
 
     if (!is_connection(fd)) {
         conn_set_mark(r->acceptor->conns, fd, CONN_MARK_FREE);
         fds_close(&fd);
-    } else if (conn_set_add(r->acceptor->conns, fd, 0, is_new ? ARB_ACCEPTED : ARB_RESCUED, true) ==
-               0) {
+    } else if (conn_set_add(r->acceptor->conns, fd, protocol, is_new ? ARB_ACCEPTED : ARB_RESCUED,
+                            true) == 0) {
         counter_add(is_new ? &counters->accepted : &counters->rescued, 1);
         r->n_new += is_new;
         r->n_collected++;
     }
 }
 
-/* What has come is this process's to rescue at once: no signal ends it before that is noted. */
-static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, struct fdpass *ret)
+/* Another version of the program may have had a protocol that this one has not. */
+static void refuse_all(const struct rescue *r, struct fdpass *got)
+{
+    log_warning_limited(r->acceptor->boot->log,
+                        "connections of a protocol that is not served here are ended",
+                        F_UINT("count", got->n_fds));
+    for (size_t i = 0; i < got->n_fds; i++)
+        fds_close(&got->fds[i]);
+}
+
+/* What has come is this process's to rescue at once: no signal ends it before that is noted.
+ * @ret_protocol  index of what the connections speak; -1 = it is not known here */
+static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, struct fdpass *ret,
+                          int *ret_protocol)
 {
     const struct conn_set *conns = r->acceptor->conns;
     sigset_t mask;
@@ -108,8 +146,10 @@ static int receive_marked(const struct rescue *r, struct conn_batch *ret_head, s
 
     signals_block_all(&mask);
     rc = fdpass_receive(r->io.fd, &(struct iovec){ret_head, sizeof(*ret_head)}, 1, ret);
-    for (size_t i = 0; rc == 0 && i < ret->n_fds; i++)
-        conn_set_mark(conns, ret->fds[i], conns->protocols[0].idle_mark);
+    if (rc == 0)
+        *ret_protocol = conn_set_protocol(conns, ret_head->protocol);
+    for (size_t i = 0; rc == 0 && *ret_protocol >= 0 && i < ret->n_fds; i++)
+        conn_set_expect(conns, ret->fds[i], (unsigned)*ret_protocol);
     signals_restore(&mask);
     return rc;
 }
@@ -119,14 +159,17 @@ static bool take_batch(struct rescue *r)
 {
     struct conn_batch head = {0}; /* a damaged process may have sent less */
     struct fdpass got;
+    int protocol = -1;
 
-    if (receive_marked(r, &head, &got) < 0)
+    if (receive_marked(r, &head, &got, &protocol) < 0)
         return false;
     if (got.is_fds_cut)
         log_warning_limited(r->acceptor->boot->log,
                             "rescue: no descriptors left for all connections");
-    for (size_t i = 0; i < got.n_fds; i++)
-        collect_one(r, got.fds[i], head.is_new);
+    if (protocol < 0 && got.n_fds > 0)
+        refuse_all(r, &got);
+    for (size_t i = 0; protocol >= 0 && i < got.n_fds; i++)
+        collect_one(r, got.fds[i], (unsigned)protocol, head.is_new);
     return got.len > 0;
 }
 

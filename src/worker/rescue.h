@@ -14,13 +14,14 @@
 enum { RESCUE_PATIENCE_MS = 500, RESCUE_DATAGRAMS_A_WAKE = 4 };
 
 /*
- * rescue_send - send every descriptor that @marks calls idle, in batches, and call it moving
+ * rescue_send - send every descriptor that the marks of @conns call idle, in batches of a protocol
+ * each, and call it moving
  * Async-signal-safe: allocates nothing, takes no lock; gives up when nothing moves for
  * RESCUE_PATIENCE_MS.
  * @fd      the writing end, not blocking
  * Returns the number of descriptors that were sent.
  */
-uint32_t rescue_send(int fd, uint8_t *marks, size_t n_marks);
+uint32_t rescue_send(int fd, const struct conn_set *conns);
 
 /* Collects what comes out of a pair: a slot's, or the arbiter's own. */
 struct rescue {
