@@ -34,7 +34,7 @@ static bool is_hidden(const struct command_arg *a, unsigned caller)
 
 static const struct command_arg *find_arg(const struct command_row *row, const char *name)
 {
-    for (const struct command_arg *a = row->args; a->name; a++)
+    for (const struct command_arg *a = row->args; a && a->name; a++)
         if (strcmp(a->name, name) == 0)
             return a;
     return NULL;
@@ -54,7 +54,8 @@ static bool is_of_type(const struct command_arg *a, const json_t *value)
 
     switch (a->type) {
     case COMMAND_STRING:
-        return json_is_string(value);
+        return json_is_string(value) && json_string_length(value) >= a->min &&
+               (a->max == 0 || json_string_length(value) <= a->max);
     case COMMAND_UINT:
         return json_is_integer(value) && json_integer_value(value) >= 0 &&
                (uint64_t)json_integer_value(value) >= a->min &&
@@ -80,6 +81,8 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
 
     if (a->type == COMMAND_UINT)
         snprintf(buf, size, "a whole number from %" PRIu64 " to %" PRIu64, a->min, a->max);
+    else if (a->type == COMMAND_STRING && a->max > 0)
+        snprintf(buf, size, "a string of %" PRIu64 " to %" PRIu64 " bytes", a->min, a->max);
     else if (a->type == COMMAND_OBJECT)
         snprintf(buf, size, "an object of at most %" PRIu64 " bytes", a->max);
     else
@@ -107,7 +110,7 @@ static int check_args(const struct command_row *row, unsigned caller, const json
             return -EINVAL;
         }
     }
-    for (const struct command_arg *a = row->args; a->name; a++) {
+    for (const struct command_arg *a = row->args; a && a->name; a++) {
         if (a->is_required && !json_object_get(args, a->name)) {
             say_allowed(a, allowed, sizeof(allowed));
             snprintf(why, size, "%s needs %s, %s: %s", row->name, a->name, allowed, a->help);
@@ -141,12 +144,12 @@ static json_t *describe_arg(const struct command_arg *a)
                      allowed, "required", a->is_required, "help", a->help);
 }
 
-static json_t *describe_row(const struct command_row *row, unsigned caller, bool is_arbiters,
-                            bool is_workers)
+json_t *command_describe(const struct command_row *row, unsigned caller, bool is_arbiters,
+                         bool is_workers)
 {
     json_t *args = json_array();
 
-    for (const struct command_arg *a = row->args; a->name; a++)
+    for (const struct command_arg *a = row->args; a && a->name; a++)
         if (!is_hidden(a, caller))
             json_array_append_new(args, describe_arg(a));
     return json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter", is_arbiters, "worker",
@@ -170,13 +173,13 @@ json_t *command_list(const struct command_set *arbiter, const struct command_set
 
         if (row->callers & caller)
             json_array_append_new(
-                list, describe_row(row, caller, true, may_give(worker, row->name, caller)));
+                list, command_describe(row, caller, true, may_give(worker, row->name, caller)));
     }
     for (size_t i = 0; list && i < worker->n; i++) {
         const struct command_row *row = row_at(worker, i);
 
         if ((row->callers & caller) && !may_give(arbiter, row->name, caller))
-            json_array_append_new(list, describe_row(row, caller, false, true));
+            json_array_append_new(list, command_describe(row, caller, false, true));
     }
     return list;
 }

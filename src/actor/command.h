@@ -21,22 +21,24 @@ enum command_type {
     COMMAND_LEVEL
 };
 
-enum { COMMAND_ARGS_MAX = 3 };
-
 struct command_arg {
     const char *name; /* NULL ends the list */
     enum command_type type;
     bool is_required;
-    uint64_t min, max; /* COMMAND_UINT; COMMAND_OBJECT: @max bytes as compact JSON */
+    /* COMMAND_UINT; COMMAND_STRING: bytes, @max 0 = any; COMMAND_OBJECT: @max bytes as compact JSON
+     */
+    uint64_t min, max;
     const char *help;
 };
 
 struct command_row {
     const char *name;
     unsigned callers; /* COMMAND_BY_*: who may give it */
-    struct command_arg args[COMMAND_ARGS_MAX + 1];
+    const struct command_arg *args; /* COMMAND_ARGS; NULL = none */
     const char *help; /* one line */
 };
+
+#define COMMAND_ARGS(...) ((const struct command_arg[]){__VA_ARGS__, {.name = NULL}})
 
 /* A table, whose rows begin with a member `row` and may go on with members of their own. */
 struct command_set {
@@ -67,6 +69,10 @@ int command_check(const struct command_row *row, unsigned caller, const json_t *
  */
 json_t *command_list(const struct command_set *arbiter, const struct command_set *worker,
                      unsigned caller);
+
+/* command_describe - one row as in that list, for those who understand it. NULL without memory. */
+json_t *command_describe(const struct command_row *row, unsigned caller, bool is_arbiters,
+                         bool is_workers);
 
 /* command_text - a string for an answer, or NULL without memory. Paths are bytes of any kind and
  * JSON is UTF-8: in a text that is not, '?' stands for what is not ASCII. */
