@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "actor/scoreboard.h"
@@ -55,56 +56,174 @@ static int add_counters(struct own *own, struct own_owner *o, const struct arb_c
     return 0;
 }
 
-static int add_owner(struct own *own, const char *name, enum own_place place, unsigned index,
-                     const struct arb_counters *counters, char *why, size_t why_size)
+/* What an owner has, wherever it stands. */
+struct own_tables {
+    const char *name;
+    enum own_place place;
+    unsigned index;
+    struct arb_counters counters;
+    struct arb_commands commands;
+};
+
+/* Returns whether there is an owner number @i in the order of struct own. */
+static bool tables_at(const struct arb_program *program, size_t i, struct own_tables *ret)
+{
+    size_t n = 0;
+
+    for (; program->protocols && program->protocols[n]; n++) {
+        const struct arb_protocol *p = program->protocols[n];
+
+        *ret = (struct own_tables){p->name, OWN_IN_WORKERS, (unsigned)n, p->counters, p->commands};
+        if (n == i)
+            return true;
+    }
+    i -= n;
+    for (n = 0; program->kinds && program->kinds[n]; n++) {
+        const struct arb_kind *k = program->kinds[n];
+
+        *ret = (struct own_tables){k->name, OWN_IN_KIND, (unsigned)n, k->counters, k->commands};
+        if (n == i)
+            return true;
+    }
+    *ret = (struct own_tables){
+        .name = "arbiter", .place = OWN_IN_ARBITER, .commands = program->commands};
+    return n == i;
+}
+
+static int add_owner(struct own *own, const struct own_tables *t, char *why, size_t why_size)
 {
     struct own_owner *o = &own->owners[own->n_owners];
 
-    if (place != OWN_IN_ARBITER && !is_name(name))
-        return own_refuse(why, why_size, name ? name : "", NULL, name_fault);
-    for (size_t i = 0; place != OWN_IN_ARBITER && i < ARRAY_SIZE(taken_names); i++)
-        if (strcmp(taken_names[i], name) == 0)
-            return own_refuse(why, why_size, name, NULL, "no protocol or kind may have this name");
+    if (own->n_owners == OWN_OWNERS_MAX)
+        return own_refuse(why, why_size, t->name, NULL, "there are too many protocols or kinds");
+    if (!is_name(t->name))
+        return own_refuse(why, why_size, t->name ? t->name : "", NULL, name_fault);
+    for (size_t i = 0; t->place != OWN_IN_ARBITER && i < ARRAY_SIZE(taken_names); i++)
+        if (strcmp(taken_names[i], t->name) == 0)
+            return own_refuse(why, why_size, t->name, NULL,
+                              "no protocol or kind may have this name");
     for (size_t i = 0; i < own->n_owners; i++)
-        if (strcmp(own->owners[i].name, name) == 0)
-            return own_refuse(why, why_size, name, NULL,
+        if (strcmp(own->owners[i].name, t->name) == 0)
+            return own_refuse(why, why_size, t->name, NULL,
                               "two protocols or kinds may not have one name");
-    *o = (struct own_owner){.name = name, .place = place, .index = index};
+    *o = (struct own_owner){.name = t->name, .place = t->place, .index = t->index};
     own->n_owners++;
-    return add_counters(own, o, counters, why, why_size);
+    return add_counters(own, o, &t->counters, why, why_size);
+}
+
+/* ---- commands ---- */
+
+static struct command_arg read_arg(const struct arb_args *args, size_t i)
+{
+    static const enum command_type types[] = {
+        [ARB_COUNT] = COMMAND_UINT, [ARB_BOOL] = COMMAND_BOOL, [ARB_TEXT] = COMMAND_STRING};
+    struct arb_arg a;
+
+    row_read(&a, sizeof(a), args->first, args->row_size, i);
+    return (struct command_arg){
+        .name = a.name,
+        .type = types[a.type],
+        .is_required = a.is_required,
+        .min = a.min,
+        .max = a.type == ARB_COUNT && a.max == 0 ? INT64_MAX : a.max,
+        .help = a.help ? a.help : "",
+    };
+}
+
+/* The arguments of a command and what ends their list begin at @args. */
+static void fill_command(struct own_command *c, const struct own_owner *owner,
+                         const struct arb_command *command, struct command_arg *args)
+{
+    for (size_t i = 0; i < command->args.count; i++)
+        args[i] = read_arg(&command->args, i);
+    c->owner = owner;
+    c->command = *command;
+    snprintf(c->name, sizeof(c->name), "%s.%s", owner->name, command->name);
+    c->row = (struct command_row){
+        .name = c->name,
+        .callers = COMMAND_BY_OPERATOR,
+        .args = args,
+        .help = command->help ? command->help : "",
+    };
+}
+
+/* All rows of all owners. If @is_real they are filled in, else only counted. */
+static void walk_commands(struct own *own, bool is_real, size_t *ret_n_commands, size_t *ret_n_args)
+{
+    struct own_tables t;
+    struct arb_command row;
+
+    *ret_n_commands = *ret_n_args = 0;
+    for (size_t i = 0; tables_at(own->program, i, &t); i++) {
+        for (size_t k = 0; k < t.commands.count; k++) {
+            row_read(&row, sizeof(row), t.commands.first, t.commands.row_size, k);
+            if (is_real)
+                fill_command(&own->commands[*ret_n_commands], &own->owners[i], &row,
+                             &own->args[*ret_n_args]);
+            ++*ret_n_commands;
+            *ret_n_args += row.args.count + 1;
+        }
+    }
+}
+
+static int add_commands(struct own *own)
+{
+    size_t n_args;
+
+    walk_commands(own, false, &own->n_commands, &n_args);
+    own->commands = calloc(own->n_commands + 1, sizeof(*own->commands));
+    own->args = calloc(n_args + 1, sizeof(*own->args));
+    if (!own->commands || !own->args)
+        return -ENOMEM;
+    walk_commands(own, true, &own->n_commands, &n_args);
+    return 0;
+}
+
+const struct own_command *own_find_command(const struct own *own, const char *name)
+{
+    for (size_t i = 0; i < own->n_commands; i++)
+        if (strcmp(own->commands[i].name, name) == 0)
+            return &own->commands[i];
+    return NULL;
+}
+
+void own_list_commands(const struct own *own, json_t *list)
+{
+    for (size_t i = 0; i < own->n_commands; i++) {
+        const struct own_command *c = &own->commands[i];
+        json_t *row =
+            command_describe(&c->row, COMMAND_BY_OPERATOR, c->owner->place == OWN_IN_ARBITER,
+                             c->owner->place == OWN_IN_WORKERS);
+
+        if (c->owner->place == OWN_IN_KIND)
+            json_object_set_new(row, "kind", json_string(c->owner->name));
+        json_array_append_new(list, row);
+    }
 }
 
 int own_init(struct own *own, const struct arb_program *program, char *why, size_t why_size)
 {
-    static const struct arb_counters none;
+    struct own_tables t;
     int rc = 0;
 
     *own = (struct own){.program = program};
     if (!program)
         return 0;
-    for (unsigned i = 0; rc == 0 && program->protocols && program->protocols[i]; i++) {
-        const struct arb_protocol *p = program->protocols[i];
+    for (size_t i = 0; rc == 0 && tables_at(program, i, &t); i++)
+        rc = add_owner(own, &t, why, why_size);
+    return rc == 0 ? add_commands(own) : rc;
+}
 
-        if (i == ARB_PROTOCOLS_MAX)
-            return own_refuse(why, why_size, p->name, NULL, "a program has at most 8 protocols");
-        rc = add_owner(own, p->name, OWN_IN_WORKERS, i, &p->counters, why, why_size);
-    }
-    for (unsigned i = 0; rc == 0 && program->kinds && program->kinds[i]; i++) {
-        const struct arb_kind *k = program->kinds[i];
-
-        if (i == ARB_KINDS_MAX)
-            return own_refuse(why, why_size, k->name, NULL,
-                              "a program has at most 8 kinds of actors");
-        rc = add_owner(own, k->name, OWN_IN_KIND, i, &k->counters, why, why_size);
-    }
-    if (rc == 0)
-        rc = add_owner(own, "arbiter", OWN_IN_ARBITER, 0, &none, why, why_size);
-    return rc;
+void own_fini(struct own *own)
+{
+    free(own->commands);
+    free(own->args);
+    *own = (struct own){.program = NULL};
 }
 
 /* ---- counters as JSON ---- */
 
-enum { OWN_KEY_LEN = 2 * OWN_NAME_MAX + 2 };
+enum { OWN_KEY_LEN = 2 * OWN_NAME_MAX + 2 }; /* as own_command.name */
 
 static const char *counter_key(const struct own_counter *c, char buf[OWN_KEY_LEN])
 {

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "actor/command.h"
+
 struct own_counts;
 
 /* Protocols, kinds, and the program in the arbiter. */
@@ -31,21 +33,40 @@ struct own_counter {
     const char *name, *help; /* borrowed */
 };
 
+/* A command OWNER.NAME. */
+struct own_command {
+    struct command_row row; /* owned by struct own, as its name and arguments are */
+    const struct own_owner *owner; /* borrowed */
+    struct arb_command command; /* a copy */
+    char name[2 * OWN_NAME_MAX + 2];
+};
+
 struct own {
     const struct arb_program *program; /* borrowed */
     struct own_owner owners[OWN_OWNERS_MAX]; /* protocols, then kinds, then the program */
     size_t n_owners;
     struct own_counter counters[ARB_COUNTERS_MAX]; /* in the order of the owners */
     size_t n_counters;
+    struct own_command *commands; /* owned, in the order of the owners */
+    size_t n_commands;
+    struct command_arg *args; /* owned: those of all commands, each list with its end */
 };
 
 /*
  * own_init - take a program's tables in
  * @program  borrowed for the life of @own; NULL = it has nothing of its own
  * @why      on failure: a sentence of at most @why_size bytes
- * Returns 0, or -EINVAL: the program is not as it must be.
+ * Returns 0, or -EINVAL: the program is not as it must be, or -ENOMEM. own_fini follows, whatever
+ * it says. @own stays where it is.
  */
 int own_init(struct own *own, const struct arb_program *program, char *why, size_t why_size);
+void own_fini(struct own *own);
+
+/* own_find_command - the one of that name, OWNER.NAME, or NULL */
+const struct own_command *own_find_command(const struct own *own, const char *name);
+
+/* own_list_commands - @list, as made by command_list, gets all of them */
+void own_list_commands(const struct own *own, json_t *list);
 
 /* own_hash - @h goes on over the names of all counters: what a record's numbers stand for */
 uint64_t own_hash(const struct own *own, uint64_t h);

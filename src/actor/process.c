@@ -6,8 +6,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "actor/own.h"
 #include "actor/scoreboard.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,6 +28,43 @@ int process_tell(struct process *p, const char *command, uint64_t id, json_t *ar
     return mailbox_say(&p->mailbox, p->boot->log, p->boot->id, "arbiter", command, id, args, NULL,
                        0);
 }
+
+/* ---- commands of the program's own ---- */
+
+static void on_own_answer(struct own_calls *calls, uint64_t id, json_t *body)
+{
+    struct process *p = container_of(calls, struct process, own_calls);
+    int rc;
+
+    if (!id) { /* nobody has asked */
+        json_decref(body);
+        return;
+    }
+    rc = process_tell(p, "reply", id, body);
+    if (rc == -EMSGSIZE)
+        process_tell(p, "reply", id,
+                     command_error("internal", "its answer is longer than a message may be"));
+    else if (rc == -EINVAL)
+        process_tell(p, "reply", id, command_error("internal", "its answer is nested too deep"));
+}
+
+void process_call(struct process *p, const struct arb_actor *holds, unsigned n_holds, uint64_t id,
+                  const json_t *args)
+{
+    const char *name = json_string_value(json_object_get(args, "command"));
+    const struct own_command *c = own_find_command(p->boot->own, name);
+
+    for (unsigned i = 0; c && i < n_holds; i++) {
+        if (strcmp(holds[i].owner, c->owner->name) != 0)
+            continue;
+        own_call_run(&p->own_calls, id, c, holds[i].data, json_object_get(args, "args"));
+        return;
+    }
+    on_own_answer(&p->own_calls, id,
+                  command_error("unknown_command", "its program has no such command"));
+}
+
+/* ---- states ---- */
 
 void process_set_state(struct process *p, enum actor_state state)
 {
@@ -142,6 +181,7 @@ int process_prepare(struct process *p)
         .mailbox = &p->mailbox,
         .record = p->record,
     };
+    own_calls_init(&p->own_calls, on_own_answer);
     ev_signal_init(&p->term, on_term, SIGTERM);
     ev_signal_start(p->loop, &p->term);
     mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, on_message, on_mailbox_close);
@@ -157,6 +197,7 @@ void process_ready(struct process *p)
 
 void process_fini(struct process *p)
 {
+    own_calls_fini(&p->own_calls);
     mailbox_stop(&p->mailbox);
     if (p->loop)
         ev_loop_destroy(p->loop);

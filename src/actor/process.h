@@ -16,6 +16,7 @@
 #include "actor/boot.h"
 #include "actor/heartbeat.h"
 #include "actor/mailbox.h"
+#include "actor/own_call.h"
 #include "actor/state.h"
 
 struct process;
@@ -43,6 +44,7 @@ struct process {
     struct heartbeat heartbeat;
     ev_signal term;
     struct actor_process shared; /* of the holds on this process */
+    struct own_calls own_calls; /* commands of the program that run here */
     enum actor_state state; /* the record has a copy */
     bool has_been_termed; /* a second SIGTERM is for at once */
     bool has_asked; /* to be replaced */
@@ -68,6 +70,13 @@ void process_set_state(struct process *p, enum actor_state state);
 /* process_tell - a message to the arbiter; @args is taken over, NULL = none. Returns 0 or -errno,
  * logged. */
 int process_tell(struct process *p, const char *command, uint64_t id, json_t *args);
+
+/*
+ * process_call - the arguments of message @id, `call`, name a command of the program and have its
+ * own: run it with the data of its owner among @holds. It replies now or later.
+ */
+void process_call(struct process *p, const struct arb_actor *holds, unsigned n_holds, uint64_t id,
+                  const json_t *args);
 
 /* process_is_orphan - is the arbiter gone? */
 bool process_is_orphan(const struct process *p);

@@ -84,6 +84,16 @@ void answers_give(struct answers *all, enum answer_wait wait, json_t *body)
     answers_give_up_to(all, wait, UINT64_MAX, body);
 }
 
+void answers_give_one(struct answers *all, enum answer_wait wait, uint64_t question, json_t *body)
+{
+    struct list *link, *next;
+
+    list_for_each_safe (link, next, &all->list)
+        if (answer_at(link)->wait == wait && answer_at(link)->question == question)
+            answer_give(answer_at(link), json_incref(body));
+    json_decref(body);
+}
+
 void answers_turn(struct answers *all, enum answer_wait from, enum answer_wait to)
 {
     struct list *link;
@@ -212,6 +222,7 @@ static void on_overdue(struct answer *w)
         [ANSWER_SCALE] = "the workers do not all run yet",
         [ANSWER_EXIT] = "it is gone",
         [ANSWER_WORKERS] = "no reply from the worker",
+        [ANSWER_OWN] = "no answer from the command",
         [ANSWER_LOG] = ("the log's writer does not answer: does the log's file system hang? It "
                         "opens the file anew as soon as it goes on"),
     };

@@ -30,6 +30,8 @@ enum answer_wait {
     ANSWER_SCALE, /* as many workers run as are wanted, and none is too much */
     ANSWER_EXIT, /* process `pid` is gone */
     ANSWER_WORKERS, /* `n_waiting` replies */
+    ANSWER_OWN, /* a command of the program, which runs in the arbiter, has answered call `question`
+                 */
     ANSWER_LOG, /* the log's writer has answered `question` */
     ANSWER_WAITS
 };
@@ -48,7 +50,7 @@ struct answer {
     struct asker *asker; /* borrowed; NULL = gone */
     json_t *id; /* owned: as the asker gave it */
     uint32_t workers_min, workers_max; /* ANSWER_SCALE: what was asked for; 0, 0 = is not known */
-    uint64_t question; /* ANSWER_LOG: its number at the live revision's sink */
+    uint64_t question; /* ANSWER_LOG: its number at the live revision's sink; ANSWER_OWN */
     pid_t pid; /* ANSWER_EXIT */
     bool (*has_more_time)(struct answer *w); /* asked at the deadline, may put it off; or NULL */
     bool is_map; /* ANSWER_WORKERS: all were asked */
@@ -102,6 +104,9 @@ void answer_wait(struct answer *w, enum answer_wait wait, uint64_t timeout_ms);
 void answers_give(struct answers *all, enum answer_wait wait, json_t *body);
 void answers_give_up_to(struct answers *all, enum answer_wait wait, uint64_t question,
                         json_t *body);
+
+/* answers_give_one - the same to the one whose `question` is that, if it still waits */
+void answers_give_one(struct answers *all, enum answer_wait wait, uint64_t question, json_t *body);
 
 /* answers_turn - those that wait for @from wait for @to from now on */
 void answers_turn(struct answers *all, enum answer_wait from, enum answer_wait to);

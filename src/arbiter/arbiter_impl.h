@@ -15,6 +15,7 @@
 #include "actor/actor.h"
 #include "actor/mailbox.h"
 #include "actor/own.h"
+#include "actor/own_call.h"
 #include "actor/scoreboard.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
@@ -124,6 +125,8 @@ struct arbiter {
     struct own own; /* what the program has of its own */
     struct actor_process process;
     struct arb_actor hold; /* of the program on this process */
+    struct own_calls own_calls; /* commands of the program that run here */
+    uint64_t last_own_call;
     struct scoreboard scoreboard;
     struct counters totals; /* of the dead */
     struct own_counts own_totals; /* the same of the program's own counters */

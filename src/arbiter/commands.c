@@ -65,8 +65,12 @@ static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
 
 static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 {
-    answer_ok(w,
-              command_list(&arbiter_commands, a->options->worker->commands, COMMAND_BY_OPERATOR));
+    json_t *list =
+        command_list(&arbiter_commands, a->options->worker->commands, COMMAND_BY_OPERATOR);
+
+    if (list)
+        own_list_commands(&a->own, list);
+    answer_ok(w, list);
 }
 
 static bool is_graceful(json_t *args)
@@ -458,6 +462,82 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
         unknown_actor(a, w, target, "arbiter, workers, or ");
 }
 
+/* ---- commands of the program's own ---- */
+
+void arbiter_on_own_answer(struct own_calls *calls, uint64_t number, json_t *body)
+{
+    struct arbiter *a = container_of(calls, struct arbiter, own_calls);
+
+    answers_give_one(&a->answers, ANSWER_OWN, number, body);
+}
+
+static void own_run_here(struct arbiter *a, struct answer *w, const struct own_command *c,
+                         json_t *args)
+{
+    w->question = ++a->last_own_call;
+    answer_wait(w, ANSWER_OWN, REQUEST_TIMEOUT_MS);
+    own_call_run(&a->own_calls, w->question, c, a->hold.data, args);
+}
+
+/* Does @target name actors of the owner's? Else @why says what would. */
+static bool own_is_for(const struct own_command *c, const char *target, char *why, size_t size)
+{
+    const char *owner = c->owner->name;
+    const size_t len = strlen(owner);
+
+    switch (c->owner->place) {
+    case OWN_IN_ARBITER:
+        snprintf(why, size, "%s is a command of the arbiter", c->name);
+        return strcmp(target, "arbiter") == 0;
+    case OWN_IN_WORKERS:
+        snprintf(why, size, "%s is a command of workers", c->name);
+        return strcmp(target, "workers") == 0 || strncmp(target, "worker.", 7) == 0;
+    case OWN_IN_KIND:
+        snprintf(why, size, "%s is a command of %s actors, %s.N", c->name, owner, owner);
+        return strncmp(target, owner, len) == 0 && target[len] == '.';
+    }
+    return false;
+}
+
+/* Processes run it as the argument of a command of ours: its name is none for a message. */
+static void own_forward(struct arbiter *a, struct answer *w, const struct own_command *c,
+                        const char *target, json_t *args)
+{
+    struct child *child = find_worker(a, target);
+    json_t *call = json_pack("{s:s,s:O?}", "command", c->name, "args", args);
+
+    if (!call)
+        answer_error(w, "internal", "out of memory");
+    else if (strcmp(target, "workers") == 0)
+        forward_to_all(a, w, "call", call);
+    else if (child)
+        forward(a, w, child, "call", call);
+    else
+        unknown_actor(a, w, target, "workers, or ");
+    json_decref(call);
+}
+
+static void own_dispatch(struct arbiter *a, struct answer *w, const char *name, const char *target,
+                         json_t *args)
+{
+    const struct own_command *c = own_find_command(&a->own, name);
+    const char *code;
+    char why[256];
+
+    if (!c) {
+        snprintf(why, sizeof(why), "there is no command '%.64s'", name);
+        answer_error(w, "unknown_command", why);
+    } else if (!own_is_for(c, target, why, sizeof(why))) {
+        answer_error(w, "unknown_command", why);
+    } else if (command_check(&c->row, COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0) {
+        answer_error(w, code, why);
+    } else if (c->owner->place == OWN_IN_ARBITER) {
+        own_run_here(a, w, c, args);
+    } else {
+        own_forward(a, w, c, target, args);
+    }
+}
+
 /* Members of a request, all that there may be. */
 static bool is_well_formed(json_t *request)
 {
@@ -509,6 +589,10 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
         answer_error(w, "bad_request",
                      "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, "
                      "\"id\":NUMBER or TEXT}");
+        return;
+    }
+    if (strchr(name, '.')) {
+        own_dispatch(a, w, name, to, args);
         return;
     }
     row = find_row(a, to, name, why, sizeof(why));

@@ -20,6 +20,10 @@ extern const struct command_set arbiter_commands;
  * later */
 void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
 
+/* arbiter_on_own_answer - of struct own_calls: a command of the program has answered */
+struct own_calls;
+void arbiter_on_own_answer(struct own_calls *calls, uint64_t number, json_t *body);
+
 /* commands_from_worker - what @c says, checked by the table. Returns 0 or -EBADMSG: end it. */
 int commands_from_worker(struct arbiter *a, struct child *c, struct message *m);
 

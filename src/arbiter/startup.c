@@ -140,6 +140,7 @@ static const struct sinks_ops sinks_ops = {
 int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options)
 {
     char why[CONFIG_WHY_LEN];
+    int rc;
 
     *a = (struct arbiter){
         .options = options,
@@ -155,10 +156,11 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
-    if (own_init(&a->own, options->program, why, sizeof(why)) < 0) {
+    rc = own_init(&a->own, options->program, why, sizeof(why));
+    if (rc == -EINVAL)
         log_error(log, "the program's tables are not as they must be", F_STR("reason", why));
-        return -EINVAL;
-    }
+    if (rc < 0)
+        return rc;
     errno = ENOMEM;
     a->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!a->loop)
@@ -182,6 +184,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .log = &a->log,
     };
     actor_init(&a->hold, &a->process, "arbiter");
+    own_calls_init(&a->own_calls, arbiter_on_own_answer);
     return 0;
 }
 
@@ -274,6 +277,7 @@ void arbiter_fini(struct arbiter *a)
         control_close(a);
         move_fini(a);
         actor_fini(&a->hold);
+        own_calls_fini(&a->own_calls);
         arbiter_detach_signals(a);
     }
     revision_free(a->next);
@@ -290,6 +294,7 @@ void arbiter_fini(struct arbiter *a)
     free(a->engine);
     revision_free(a->live);
     sinks_fini(&a->sinks, deadline_ms);
+    own_fini(&a->own);
     if (a->loop)
         ev_loop_destroy(a->loop);
     reap_rest(a, deadline_ms);

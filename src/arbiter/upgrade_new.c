@@ -241,6 +241,7 @@ static void tell_interrupted(struct arbiter *a)
 
     answers_give(&a->answers, ANSWER_WORKERS, json_incref(body));
     answers_give(&a->answers, ANSWER_EXIT, json_incref(body));
+    answers_give(&a->answers, ANSWER_OWN, json_incref(body));
     answers_give(&a->answers, ANSWER_LOG, body);
 }
 

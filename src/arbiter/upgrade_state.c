@@ -153,6 +153,7 @@ static const struct member client_fields[] = {
 static const char *const wait_names[ANSWER_WAITS] = {
     [ANSWER_NEXT_RELOAD] = "reload", [ANSWER_UPGRADE] = "upgrade", [ANSWER_SCALE] = "scale",
     [ANSWER_EXIT] = "exit", [ANSWER_WORKERS] = "workers", [ANSWER_LOG] = "log",
+    [ANSWER_OWN] = "own",
 };
 static const struct member answer_fields[] = {
     {MEMBER(answer, id), MEMBER_ANY, 0, NULL},

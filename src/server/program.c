@@ -281,5 +281,9 @@ int program_take(unsigned abi, const struct arb_program *given, struct program *
     if (rc == 0)
         rc = check_tables(&t, "the program", &(struct arb_counters){.count = 0},
                           &ret->table.commands);
-    return rc == 0 ? own_init(&own, &ret->table, why, PROGRAM_WHY_LEN) : rc;
+    if (rc == 0) {
+        rc = own_init(&own, &ret->table, why, PROGRAM_WHY_LEN);
+        own_fini(&own);
+    }
+    return rc;
 }

@@ -105,6 +105,11 @@ static json_t *do_give(struct worker *w, const struct request *r)
     return NULL;
 }
 
+static void run_own(struct worker *w, uint64_t id, const json_t *args)
+{
+    process_call(&w->process, w->holds, w->n_holds, id, args);
+}
+
 static json_t *do_log_level(struct worker *w, const struct request *r)
 {
     enum log_level level = LOG_LEVEL_INFO;
@@ -119,40 +124,47 @@ static json_t *do_log_level(struct worker *w, const struct request *r)
 static const struct worker_command {
     struct command_row row;
     worker_handler *run;
+    void (*run_later)(struct worker *w, uint64_t id, const json_t *args); /* or: answers itself */
 } worker_table[] = {
-    {{"ping", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, NULL, "Answer \"pong\""}, do_ping},
+    {{"ping", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, NULL, "Answer \"pong\""}, do_ping, NULL},
     {{"echo", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
       COMMAND_ARGS({"message", COMMAND_STRING, true, 0, 0, "the text to give back"}),
-      "Answer with the message"}, do_echo},
+      "Answer with the message"}, do_echo, NULL},
     {{"info", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, NULL,
-      "Identity, state, times and counters"}, do_info},
+      "Identity, state, times and counters"}, do_info, NULL},
     {{"stop", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
       COMMAND_ARGS({"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
        {"to", COMMAND_NAMES, false, 0, 0, "who takes the connections over"}),
-      "Drain within exit_timeout, or end at once"}, do_stop},
+      "Drain within exit_timeout, or end at once"}, do_stop, NULL},
     {{"log_level", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
       COMMAND_ARGS({"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}),
-      "Change the log level until the next reload"}, do_log_level},
+      "Change the log level until the next reload"}, do_log_level, NULL},
 
-    {{"run", COMMAND_BY_ARBITER, NULL, "Begin to accept"}, do_run},
+    {{"call", COMMAND_BY_ARBITER,
+      COMMAND_ARGS({"command", COMMAND_STRING, true, 0, 0, "OWNER.NAME"},
+                   {"args", COMMAND_OBJECT, false, 0, MESSAGE_MAX_BYTES, "its arguments"}),
+      "Run a command of a protocol"}, NULL, run_own},
+    {{"run", COMMAND_BY_ARBITER, NULL, "Begin to accept"}, do_run, NULL},
     {{"take", COMMAND_BY_ARBITER,
       COMMAND_ARGS({"from", COMMAND_STRING, true, 0, 0, "who gives"}),
-      "Take the connections that come on the descriptor that came along, until its end of file"}, do_take},
+      "Take the connections that come on the descriptor that came along, until its end of file"}, do_take, NULL},
     {{"collect", COMMAND_BY_ARBITER, NULL,
-      "Collect the connections of nobody that are in the descriptor that came along"}, do_collect},
+      "Collect the connections of nobody that are in the descriptor that came along"}, do_collect, NULL},
     {{"give", COMMAND_BY_ARBITER,
       COMMAND_ARGS({"to", COMMAND_NAMES, true, 0, 0, "who takes, one name per descriptor"},
        {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}),
-      "Move connections over the descriptors that came along, spread evenly; serve the rest"}, do_give},
+      "Move connections over the descriptors that came along, spread evenly; serve the rest"}, do_give, NULL},
 };
 /* clang-format on */
 
 const struct command_set worker_commands = COMMAND_SET(worker_table);
 
+/* Returns the reply, or NULL: it follows. */
 static json_t *run_command(struct worker *w, const struct message *m, int *fds, size_t n_fds)
 {
     const struct request request = {m->args, fds, n_fds};
     const struct command_row *row = command_find(&worker_commands, m->command);
+    const struct worker_command *command;
     const char *code = "unknown_command";
     char why[256] = "there is no such command";
     json_t *result;
@@ -160,7 +172,12 @@ static json_t *run_command(struct worker *w, const struct message *m, int *fds, 
     if (!row || command_check(row, COMMAND_BY_ARBITER | COMMAND_BY_OPERATOR, m->args, &code, why,
                               sizeof(why)) < 0)
         return command_error(code, why);
-    result = container_of(row, struct worker_command, row)->run(w, &request);
+    command = container_of(row, struct worker_command, row);
+    if (command->run_later) {
+        command->run_later(w, m->id, m->args);
+        return NULL;
+    }
+    result = command->run(w, &request);
     return result ? command_result(result)
                   : command_error("bad_argument", "the worker cannot do that");
 }
@@ -169,7 +186,7 @@ void worker_command(struct worker *w, const struct message *m, int *fds, size_t 
 {
     json_t *body = run_command(w, m, fds, n_fds);
 
-    if (m->id)
+    if (body && m->id)
         process_tell(&w->process, "reply", m->id, body);
     else
         json_decref(body);

@@ -49,6 +49,7 @@ static void own__whole_program__owners_in_order(void **state UNUSED)
     assert_int_equal(own.n_counters, 3);
     assert_string_equal(own.counters[2].owner->name, "clock");
     assert_string_equal(own.counters[2].help, "ticks");
+    own_fini(&own);
 }
 
 static void own__no_program__nothing(void **state UNUSED)
@@ -87,6 +88,7 @@ static void own__rows_of_another_size__read_where_they_are(void **state UNUSED)
         assert_int_equal(own.n_counters, 2);
         assert_string_equal(own.counters[1].name, "two");
         assert_string_equal(own.counters[1].help, tables[i].help);
+        own_fini(&own);
     }
 }
 
@@ -124,6 +126,7 @@ static void own__not_as_it_must_be__refused_by_name(void **state UNUSED)
 
         assert_int_equal(own_init(&own, &x, why, sizeof(why)), -EINVAL);
         assert_string_equal(why, rows[i].why);
+        own_fini(&own);
     }
 }
 
@@ -143,6 +146,7 @@ static void own__shown__an_object_per_owner(void **state UNUSED)
     assert_int_equal(json_array_size(help), 3);
     assert_string_equal(json_string_value(json_object_get(json_array_get(help, 1), "help")),
                         "subscribers that were too slow");
+    own_fini(&own);
     json_decref(help);
     json_decref(shown);
     json_decref(expected);
