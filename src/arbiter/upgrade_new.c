@@ -227,7 +227,7 @@ static int find_overrides(const struct config *c, struct config_override *ret, s
     for (int key = 0; key < c->schema->n_keys; key++) {
         if (c->origin[key].kind != ORIGIN_COMMAND_LINE)
             continue;
-        ret[*ret_n] = (struct config_override){key, config_get(c, key)};
+        ret[*ret_n] = (struct config_override){.key = key, .text = config_get(c, key)};
         if (!ret[(*ret_n)++].text)
             return -ENOMEM;
     }

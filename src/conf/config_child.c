@@ -143,6 +143,28 @@ int config_child_start(const struct config_schema *schema, const char *path, pid
     return 0;
 }
 
+int config_override_read(const struct config_schema *schema, const char *text,
+                         struct config_override *ret, char *why, size_t why_size)
+{
+    const char *value = strchr(text, '=');
+    char name[CONFIG_NAME_MAX + 2];
+    int key;
+
+    if (!value) {
+        snprintf(why, why_size, "no value, allowed: GROUP.KEY=VALUE");
+        return -EINVAL;
+    }
+    /* One that is too long is cut, and is still too long to be a key's. */
+    snprintf(name, sizeof(name), "%.*s", (int)MIN(value - text, (ptrdiff_t)sizeof(name)), text);
+    key = config_find(schema, name);
+    if (key < 0) {
+        config_name_explain(schema, name, why, why_size);
+        return -EINVAL;
+    }
+    *ret = (struct config_override){.key = key, .text = value + 1, .option = "-o"};
+    return 0;
+}
+
 static int apply_overrides(struct config *c, const struct config_override *overrides, size_t n,
                            struct config_errors *errors)
 {
@@ -154,7 +176,9 @@ static int apply_overrides(struct config *c, const struct config_override *overr
         if (r == -ENOMEM)
             return r;
         if (r < 0)
-            config_errors_add(errors, "command line", 0, "%s", why);
+            config_errors_add(errors, "command line", 0, "%s%s%s",
+                              overrides[i].option ? overrides[i].option : "",
+                              overrides[i].option ? ": " : "", why);
     }
     return 0;
 }

@@ -23,7 +23,17 @@ enum {
 struct config_override {
     int key;
     const char *text; /* canonical; borrowed */
+    const char *option; /* that gave it, for messages: "-o"; NULL = it says itself */
 };
+
+/*
+ * config_override_read - GROUP.KEY=VALUE, where VALUE is canonical text
+ * @text  borrowed by @ret
+ * @why   on -EINVAL: a sentence; @why_size bytes
+ * Returns 0 or -EINVAL.
+ */
+int config_override_read(const struct config_schema *schema, const char *text,
+                         struct config_override *ret, char *why, size_t why_size);
 
 /*
  * config_child_start - fork a child that parses @path

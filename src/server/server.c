@@ -35,25 +35,29 @@
 /* Of the stack; a worker has been seen to need more than 128 KiB. */
 enum { STACK_NEEDED_BYTES = 512 << 10, STACK_WANTED_BYTES = 8 << 20 };
 
-enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, OVERRIDES_MAX = 8, SIGNALS_MAX = 16 };
+enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, SIGNALS_MAX = 16 };
 
 enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
 
 struct arguments {
+    const struct config_schema *schema; /* borrowed */
     enum action action;
     const char *path; /* as given */
     char binds[16384]; /* all -b, one per line */
-    struct config_override overrides[OVERRIDES_MAX];
+    struct config_override overrides[CONFIG_KEYS_MAX];
     size_t n_overrides;
     int ready_fd; /* -1 = none */
 };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "Read the configuration from FILE (default: built-in values)", 0},
-    {"bind", 'b', "ADDR", 0, "Listen on ADDR instead of server.bind; may be given again", 0},
+    {"bind", 'b', "ADDR", 0,
+     "Listen on ADDR, or PROTOCOL@ADDR, instead of server.bind; may be given again", 0},
     {"workers", 'w', "N", 0, "Number of worker processes, 0 = one per CPU", 0},
     {"daemon", 'D', NULL, 0, "Detach once every worker is ready", 0},
     {"pid-file", 'p', "FILE", 0, "Write the process id to FILE and keep it locked", 0},
+    {"option", 'o', "GROUP.KEY=VALUE", 0,
+     "Set any key of the configuration; may be given again, and the last one wins", 0},
     {"log-level", 'l', "LEVEL", 0, "Log from LEVEL up: debug, info, warning or error", 0},
     {"log-file", OPTION_LOG_FILE, "FILE", 0,
      "Log to FILE, or to \"syslog\", instead of standard error", 0},
@@ -115,15 +119,31 @@ static void __attribute__((format(printf, 1, 2))) complain(const char *format, .
     fputc('\n', stderr);
 }
 
+/* One for each key: the last one wins. */
+static void add_override(struct arguments *args, struct config_override override)
+{
+    size_t i = 0;
+
+    while (i < args->n_overrides && args->overrides[i].key != override.key)
+        i++;
+    args->n_overrides += i == args->n_overrides;
+    args->overrides[i] = override;
+}
+
 static void override(struct arguments *args, int key, const char *text)
 {
-    for (size_t i = 0; i < args->n_overrides; i++) {
-        if (args->overrides[i].key == key) {
-            args->overrides[i].text = text;
-            return;
-        }
-    }
-    args->overrides[args->n_overrides++] = (struct config_override){.key = key, .text = text};
+    add_override(args, (struct config_override){.key = key, .text = text});
+}
+
+static void set_option(struct arguments *args, const char *text, struct argp_state *state)
+{
+    struct config_override override;
+    char why[CONFIG_WHY_LEN];
+
+    if (config_override_read(args->schema, text, &override, why, sizeof(why)) < 0)
+        argp_error(state, "-o %s: %s", text, why);
+    else
+        add_override(args, override);
 }
 
 static void add_bind(struct arguments *args, const char *text, struct argp_state *state)
@@ -168,6 +188,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case 'p':
         override(args, CONFIG_PID_FILE, text);
+        break;
+    case 'o':
+        set_option(args, text, state);
         break;
     case 'l':
         override(args, CONFIG_LOG_LEVEL, text);
@@ -365,7 +388,7 @@ static void parse_arguments(const struct arb_program *program, int argc, char **
 /* A start by somebody, with arguments. */
 static int begin(const struct arbiter_options *options, int argc, char **argv)
 {
-    struct arguments args = {.ready_fd = -1};
+    struct arguments args = {.schema = options->schema, .ready_fd = -1};
     struct config *config = NULL;
     char path[CONFIG_PATH_MAX];
     int rc;

@@ -77,6 +77,19 @@ static void reload__new_limit__holds_for_new_connections(void **state)
     MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the old limit holds");
 }
 
+static void reload__key_of_the_command_line__wins_again(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server: { separator = \"x\"; };",
+                                    .args = {"-o", "server.separator=\\n"});
+    server_configure(s, "server: { separator = \"y\"; keep_alive = 60; };");
+    reload(s, 2);
+    int fd = peer_connect(s->addr[0]);
+    peer_send_text(fd, "xy\n");
+    peer_expect_text(fd, "xy\n");
+    MUST(server_log_count(s, "configuration changes") == 1, "the separator changes");
+}
+
 static void reload__open_connections__live_on_in_new_workers(void **state)
 {
     struct it *it = *state;
@@ -487,6 +500,7 @@ int main(void)
         IT(reload__under_load__nothing_refused_nothing_broken),
         IT(reload__number_of_workers__follows_the_file),
         IT(reload__new_limit__holds_for_new_connections),
+        IT(reload__key_of_the_command_line__wins_again),
         IT(reload__open_connections__live_on_in_new_workers),
         IT(reload__more_workers_than_processors__all_move),
         IT(reload__bad_file__changes_nothing),

@@ -26,6 +26,36 @@ static void startup__wrong_usage__64(void **state)
     server_refuses(it, 64, "ready-fd", .is_bare = true, .args = {"--ready-fd", "three"});
 }
 
+static void startup__option_of_a_key__last_one_wins_and_errors_name_it(void **state)
+{
+    struct it *it = *state;
+    const char *conf = "server: { keep_alive = 7; backlog = 9; };";
+    server_refuses(it, 0, "keep_alive = 0.5;  # command line", .conf = conf,
+                   .args = {"-o", "server.keep_alive=3", "--option=server.keep_alive=0.5", "-T"});
+    server_refuses(it, 0, "level = \"error\";  # command line", .conf = conf,
+                   .args = {"-o", "log.level=debug", "-l", "error", "-T"});
+    server_refuses(it, 0, "backlog = 9;  # .*echo2.conf:1", .conf = conf,
+                   .args = {"-o", "server.keep_alive=3", "-T"});
+    server_refuses(it, 78, "command line: -o: server.backlog: 0 is out of range, allowed: a whole",
+                   .args = {"-o", "server.backlog=0"});
+    server_refuses(it, 64, "-o backlog=1: there is no key 'backlog': write server.backlog",
+                   .args = {"-o", "backlog=1"});
+    server_refuses(it, 64, "-o server.backlog: no value, allowed: GROUP.KEY=VALUE",
+                   .args = {"-o", "server.backlog"});
+}
+
+static void startup__protocol_of_an_address__default_by_name_or_unknown(void **state)
+{
+    struct it *it = *state;
+    server_refuses(it, 0, "bind = .\"127.0.0.1:0\".;  # ", .is_bare = true,
+                   .args = {"-b", "echo@127.0.0.1:0", "-T"});
+    server_refuses(it, 78, "server.bind: \"pubsub@:1\": there is no such protocol, but echo",
+                   .args = {"-b", "pubsub@:1"});
+    server_refuses(it, 78, "conf:2: server.bind: protocol: \"pubsub\" is not known, allowed: echo",
+                   .conf =
+                       "server: { bind = ( { address = \":1\";\nprotocol = \"pubsub\"; } ); };");
+}
+
 static void startup__wrong_configuration__78_and_all_errors(void **state)
 {
     struct it *it = *state;
@@ -513,6 +543,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(startup__wrong_usage__64),
+        IT(startup__option_of_a_key__last_one_wins_and_errors_name_it),
+        IT(startup__protocol_of_an_address__default_by_name_or_unknown),
         IT(startup__wrong_configuration__78_and_all_errors),
         IT(startup__check__binds_nothing),
         IT(startup__show__can_be_read_back),

@@ -329,15 +329,15 @@ static void load__single_string__a_bind_list_of_one(void **state UNUSED)
 static void load__dump_of_any_configuration__reads_back_the_same(void **state UNUSED)
 {
     static const struct config_override values[] = {
-        {CONFIG_WORKERS, "7"},
-        {CONFIG_BOOT_TIMEOUT, "0.125"},
-        {CONFIG_PID_FILE, "/a\"b\\c\n\x7f\xff x"},
-        {CONFIG_DAEMON, "true"},
-        {CONFIG_BIND, "[::1]:9\nunix:/tmp/\"a\\b\"\n127.0.0.1:0"},
-        {CONFIG_MAX_MESSAGE, "1000"},
-        {CONFIG_SEPARATOR, "\\x01\"\\\\n\\xff\\r\\n\\t"},
-        {CONFIG_LOG_FILE, "/x"},
-        {CONFIG_LOG_FORMAT, "json"},
+        {.key = CONFIG_WORKERS, .text = "7"},
+        {.key = CONFIG_BOOT_TIMEOUT, .text = "0.125"},
+        {.key = CONFIG_PID_FILE, .text = "/a\"b\\c\n\x7f\xff x"},
+        {.key = CONFIG_DAEMON, .text = "true"},
+        {.key = CONFIG_BIND, .text = "[::1]:9\nunix:/tmp/\"a\\b\"\n127.0.0.1:0"},
+        {.key = CONFIG_MAX_MESSAGE, .text = "1000"},
+        {.key = CONFIG_SEPARATOR, .text = "\\x01\"\\\\n\\xff\\r\\n\\t"},
+        {.key = CONFIG_LOG_FILE, .text = "/x"},
+        {.key = CONFIG_LOG_FORMAT, .text = "json"},
     };
     struct config_errors errors = {.n = 0};
     struct config *c = NULL, *back;
@@ -774,8 +774,9 @@ static void child__its_parent_dies__dies_too(void **state UNUSED)
 
 static void load__overrides__win_over_the_file(void **state UNUSED)
 {
-    static const struct config_override overrides[] = {
-        {CONFIG_WORKERS, "3"}, {CONFIG_BIND, ":1\n:2"}, {CONFIG_WORKERS, "4"}};
+    static const struct config_override overrides[] = {{.key = CONFIG_WORKERS, .text = "3"},
+                                                       {.key = CONFIG_BIND, .text = ":1\n:2"},
+                                                       {.key = CONFIG_WORKERS, .text = "4"}};
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
@@ -792,8 +793,8 @@ static void load__overrides__win_over_the_file(void **state UNUSED)
 
 static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED)
 {
-    static const struct config_override overrides[] = {{CONFIG_WORKERS, "-3"},
-                                                       {CONFIG_LOG_LEVEL, "x"}};
+    static const struct config_override overrides[] = {{.key = CONFIG_WORKERS, .text = "-3"},
+                                                       {.key = CONFIG_LOG_LEVEL, .text = "x"}};
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
@@ -816,8 +817,8 @@ static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED
 
 static void load__no_file__defaults_and_overrides(void **state UNUSED)
 {
-    static const struct config_override overrides[] = {{CONFIG_MAX_BUFFERED, "1MiB"},
-                                                       {CONFIG_MAX_MESSAGE, "1KiB"}};
+    static const struct config_override overrides[] = {{.key = CONFIG_MAX_BUFFERED, .text = "1MiB"},
+                                                       {.key = CONFIG_MAX_MESSAGE, .text = "1KiB"}};
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 

@@ -337,6 +337,61 @@ static void own__changed_value__told_by_the_difference(void **state UNUSED)
     config_free(new);
 }
 
+/* ---- the command line ---- */
+
+static void override__of_any_key__the_last_one_wins(void **state UNUSED)
+{
+    static const char *const texts[] = {"toy.count=8", "server.backlog=7", "toy.mark=\\x00=\\\\",
+                                        "toy.count=7", "toy.greeting="};
+    struct config_override overrides[ARRAY_SIZE(texts)];
+    char why[CONFIG_WHY_LEN];
+    struct config *c;
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+        assert_int_equal(
+            config_override_read(schema_of_toys(), texts[i], &overrides[i], why, sizeof(why)), 0);
+    c = load("toy = { count = 2; greeting = \"x\"; };", overrides, ARRAY_SIZE(texts));
+    expect_text(c, key_of("toy.count"), "7");
+    expect_text(c, key_of("toy.greeting"), "");
+    expect_text(c, key_of("toy.mark"), "\\x00=\\\\");
+    expect_text(c, CONFIG_BACKLOG, "7");
+    assert_int_equal(c->origin[key_of("toy.count")].kind, ORIGIN_COMMAND_LINE);
+    config_free(c);
+}
+
+static void override__that_is_wrong__says_why(void **state UNUSED)
+{
+    static const char *const cases[][2] = {
+        {"toy.count", "no value, allowed: GROUP.KEY=VALUE"},
+        {"=1", "there is no key '': the groups are arbiter, server, log, toy"},
+        {"mood=sad", "there is no key 'mood': write toy.mood"},
+        {"toy.x=1",
+         "there is no key 'toy.x': toy has count, mood, wait, room, is_loud, greeting, mark"},
+        {"toy.count0123456789012345678901234567890123456789012345678901234567890123456789=1",
+         "there is no key 'toy.count0123456789012345678901234567890123456789012345678901234': toy "
+         "has "
+         "count, mood, wait, room, is_loud, greeting, mark"},
+    };
+    struct config_override override = {.key = 77}, bad;
+    struct config_errors errors = {.n = 0};
+    struct config *c = NULL;
+    char why[CONFIG_WHY_LEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(
+            config_override_read(schema_of_toys(), cases[i][0], &override, why, sizeof(why)),
+            -EINVAL);
+        assert_string_equal(why, cases[i][1]);
+        assert_int_equal(override.key, 77);
+    }
+    assert_int_equal(config_override_read(schema_of_toys(), "toy.wait=0", &bad, why, sizeof(why)),
+                     0);
+    assert_int_equal(config_load(schema_of_toys(), NULL, &bad, 1, &c, &errors), -EINVAL);
+    assert_string_equal(errors.text[0], "command line: -o: toy.wait: 0 is out of range, allowed: "
+                                        "seconds from 0.01 to 60");
+    config_errors_fini(&errors);
+}
+
 /* ---- listeners of several protocols ---- */
 
 static void bind__strings_and_groups__each_with_its_protocol(void **state UNUSED)
@@ -439,6 +494,8 @@ int main(void)
         cmocka_unit_test(own__errors__with_line_value_and_what_is_allowed),
         cmocka_unit_test(own__dump_copy_and_codec__the_same_values),
         cmocka_unit_test(own__changed_value__told_by_the_difference),
+        cmocka_unit_test(override__of_any_key__the_last_one_wins),
+        cmocka_unit_test(override__that_is_wrong__says_why),
         cmocka_unit_test(bind__strings_and_groups__each_with_its_protocol),
         cmocka_unit_test(bind__one_group__a_list_of_one),
         cmocka_unit_test(bind__wrong_groups__with_line_value_and_what_is_allowed),
