@@ -51,9 +51,9 @@ struct arb_output {
     size_t resume; /* where to go on looking, counted from the first byte that is left */
     uint64_t messages; /* complete ones, for the counter `requests` and arbiter.max_requests */
     uint64_t scanned; /* bytes examined, for the counter `scanned`; may stay 0 */
+    enum arb_next next;
     const void *reply; /* borrowed until on_data is called again; may point into the input */
     size_t reply_len; /* sent behind what arb_conn_send got during this call */
-    enum arb_next next;
 };
 
 /* How a connection has come to this worker. */
@@ -75,6 +75,7 @@ enum arb_end {
     ARB_END_DRAINED, /* the worker ends, and nobody took the connection */
     ARB_END_CUT, /* the same, at the end of exit_timeout */
     ARB_END_MOVED, /* another worker has it: free what is local; the peer notices nothing */
+    ARB_END_BROKEN, /* the protocol said what cannot be, such as consumed > len */
 };
 
 /*

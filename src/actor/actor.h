@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 
+struct conn_set;
 struct ev_loop;
 struct log;
 struct mailbox;
@@ -38,6 +39,7 @@ struct arb_actor {
     bool is_protocol; /* the owner is one: log lines name it, as a worker can have several */
     unsigned protocol; /* its index in the program's table */
     unsigned first_counter, n_counters; /* its own among all of the program */
+    struct conn_set *conns; /* borrowed: of a protocol, once the worker has begun; else NULL */
     void *data; /* of the owner, such as @server of a protocol; first argument of its callbacks */
     bool wants_to_send; /* arb_send has said -EAGAIN: on_can_send is owed */
     struct list timers, watches; /* owned */

@@ -33,6 +33,8 @@
     X(closed_evicted,         "connections ended because others need the memory that they hold")      \
     X(closed_drained,         "connections half-closed because the worker drains")                \
     X(closed_cut,             "connections cut at the end of the drain")                           \
+    X(closed_owing,           "connections cut at the end of the drain that still owed a reply")    \
+    X(closed_broken,          "connections ended because their protocol broke its contract")       \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
     X(linger_expired,         "lingering closes ended by their deadline")                          \
     X(accept_pauses,          "times that accepting paused: full, or out of descriptors, memory")  \

@@ -31,6 +31,18 @@ static inline void list_append(struct list *head, struct list *node)
     head->prev = node;
 }
 
+/* list_splice - move all nodes of @from to the end of @head */
+static inline void list_splice(struct list *head, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = head->prev;
+    head->prev->next = from->next;
+    from->prev->next = head;
+    head->prev = from->prev;
+    list_init(from);
+}
+
 /* Safe on a node that is in no list; leaves it in none. */
 static inline void list_remove(struct list *node)
 {

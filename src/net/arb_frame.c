@@ -13,8 +13,23 @@ _Static_assert(sizeof(struct frame_rule) <= sizeof(struct arb_frame), "it hides 
 _Static_assert(_Alignof(struct frame_rule) <= _Alignof(struct arb_frame), "it hides a rule");
 _Static_assert((int)FRAME_SEPARATOR_MAX == 16 && (int)FRAME_QUIT_MAX == 16, "as frame.h says");
 
-static const enum arb_next next_of[] = {
-    [FRAME_PENDING] = ARB_GO_ON, [FRAME_QUIT] = ARB_CLOSE, [FRAME_TOO_BIG] = ARB_REFUSE};
+/* A result is written to where the protocol wants it, without a copy. */
+#define SAME_PLACE(ours, theirs)                                                                   \
+    _Static_assert(offsetof(struct frame_result, ours) == offsetof(struct arb_output, theirs),     \
+                   #ours " stands where " #theirs " does")
+SAME_PLACE(complete, consumed);
+SAME_PLACE(resume, resume);
+SAME_PLACE(messages, messages);
+SAME_PLACE(scanned, scanned);
+SAME_PLACE(outcome, next);
+_Static_assert((int)FRAME_PENDING == (int)ARB_GO_ON && (int)FRAME_QUIT == (int)ARB_CLOSE &&
+                   (int)FRAME_TOO_BIG == (int)ARB_REFUSE,
+               "outcomes are what the protocol wants");
+
+static struct frame_result *result_of(struct arb_output *out)
+{
+    return (void *)out;
+}
 
 static const struct frame_rule *rule_of(const struct arb_frame *frame)
 {
@@ -36,32 +51,18 @@ int arb_frame_init(struct arb_frame *frame, const struct arb_bytes *separator, u
     return 0;
 }
 
-static void put_result(const struct frame_result *found, struct arb_output *out)
-{
-    out->consumed = found->complete;
-    out->resume = found->resume;
-    out->messages = found->messages;
-    out->scanned = found->scanned;
-    out->next = next_of[found->outcome];
-}
-
 void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
                     struct arb_output *out)
 {
-    const struct frame_result found = frame_scan(rule_of(frame), in->data, in->len, in->resume);
-
-    put_result(&found, out);
+    frame_find(rule_of(frame), in->data, in->len, in->resume, result_of(out));
 }
 
 bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
                     struct arb_output *out, size_t *ret_len)
 {
-    struct frame_result found;
-
-    frame_find_first(rule_of(frame), in->data, in->len, in->resume, &found);
-    put_result(&found, out);
-    if (found.messages == 0)
+    frame_find_first(rule_of(frame), in->data, in->len, in->resume, result_of(out));
+    if (out->messages == 0)
         return false;
-    *ret_len = found.complete - rule_of(frame)->separator_len;
+    *ret_len = out->consumed - rule_of(frame)->separator_len;
     return true;
 }

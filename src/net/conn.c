@@ -39,10 +39,35 @@ static void conn_set_speaks(const struct conn_set *set, int fd, unsigned protoco
     spoken[fd] = (uint8_t)protocol;
 }
 
-/* A spare one serves whatever protocol keeps no state. */
-static bool has_spare_size(const struct conn_protocol *p)
+static bool is_rich(const struct conn_protocol *p)
 {
-    return p->conn_bytes == sizeof(struct arb_conn);
+    return p->conn_bytes != sizeof(struct arb_conn);
+}
+
+static bool needs_more(const struct arb_protocol *p)
+{
+    return p->conn_size > 0 || p->on_open || p->on_timeout || p->on_writable || p->on_drain ||
+           p->on_close || p->on_message;
+}
+
+static void more_init(struct arb_conn *c, struct conn_more *more)
+{
+    list_init(&more->link);
+    list_init(&more->requests);
+    more->wake = WHEEL_NONE;
+    more->conn = c;
+    c->more = more;
+}
+
+struct conn_more *conn_more(struct arb_conn *c)
+{
+    struct conn_more *more = c->more ? c->more : calloc(1, sizeof(*more));
+
+    if (more && !c->more) {
+        more->is_own = true;
+        more_init(c, more);
+    }
+    return more;
 }
 
 struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
@@ -52,7 +77,7 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
 
     if ((size_t)fd >= set->n_marks)
         return NULL;
-    if (has_spare_size(p) && set->n_dead > 0) {
+    if (!is_rich(p) && set->n_dead > 0) {
         set->n_dead--;
         c = conn_at(set->dead.prev); /* the last: it is still in the cache */
         list_remove(&c->link);
@@ -67,21 +92,31 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
     c->protocol = protocol & 7;
     c->idle_mark = p->idle_mark;
     conn_set_speaks(set, fd, protocol);
+    if (is_rich(p))
+        more_init(c, &((struct conn_rich *)c)->more);
     wheel_node_init(&c->node);
     list_init(&c->link);
     return c;
 }
 
+static void free_more(struct arb_conn *c)
+{
+    if (c->more && c->more->is_own)
+        free(c->more);
+    c->more = NULL;
+}
+
 void conn_free(struct arb_conn *c)
 {
     list_remove(&c->link);
+    free_more(c);
     free(c);
 }
 
-static void free_closed(struct conn_set *set, size_t keep)
+void conn_free_closed(struct conn_set *set, size_t keep)
 {
-    while (!list_is_empty(&set->dead_with_state))
-        conn_free(conn_at(set->dead_with_state.next));
+    while (!list_is_empty(&set->dead_rich))
+        conn_free(conn_at(set->dead_rich.next));
     for (; set->n_dead > keep; set->n_dead--)
         conn_free(conn_at(set->dead.next));
 }
@@ -89,13 +124,23 @@ static void free_closed(struct conn_set *set, size_t keep)
 void conn_bury(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
-    const bool is_spare = has_spare_size(conn_protocol_of(c));
+    const bool is_spare = !is_rich(conn_protocol_of(c));
 
+    if (is_spare)
+        free_more(c);
     list_remove(&c->link);
-    list_append(is_spare ? &set->dead : &set->dead_with_state, &c->link);
+    list_append(is_spare ? &set->dead : &set->dead_rich, &c->link);
     set->n_dead += is_spare;
     if (!is_spare || set->n_dead > CONN_SPARE)
-        ev_prepare_start(set->loop, &set->reaper);
+        ev_prepare_start(set->loop, &set->turn_end);
+}
+
+void conn_unlist(struct arb_conn *c)
+{
+    for (struct conn_cursor *cursor = conn_set_of(c)->cursors; cursor; cursor = cursor->outer)
+        if (cursor->next == &c->link)
+            cursor->next = c->link.next;
+    list_remove(&c->link);
 }
 
 /* Two bytes for each descriptor that this process may have; untouched pages cost nothing. */
@@ -134,13 +179,6 @@ void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol)
     conn_set_mark(set, fd, CONN_MARK_IDLE);
 }
 
-/* Between the turns of the loop no callback holds a connection. */
-static void on_prepare(struct ev_loop *loop, ev_prepare *reaper, int revents UNUSED)
-{
-    free_closed(reaper->data, CONN_SPARE);
-    ev_prepare_stop(loop, reaper);
-}
-
 void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n)
 {
     assert(n > 0 && n <= CONN_PROTOCOLS_MAX);
@@ -149,7 +187,9 @@ void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols,
 
         *p = protocols[i];
         p->name_hash = hash_name(p->table->name);
-        p->conn_bytes = sizeof(struct arb_conn) + p->table->conn_size;
+        p->conn_bytes = needs_more(p->table)
+                            ? offsetof(struct conn_rich, state) + p->table->conn_size
+                            : sizeof(struct arb_conn);
         p->idle_mark = p->table->conn_size == 0 ? CONN_MARK_IDLE : CONN_MARK_STATEFUL;
     }
     set->n_protocols = n;
@@ -183,9 +223,9 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_
     room_init(&set->pool, limits->max_buffered);
     list_init(&set->all);
     list_init(&set->dead);
-    list_init(&set->dead_with_state);
-    ev_prepare_init(&set->reaper, on_prepare);
-    set->reaper.data = set;
+    list_init(&set->dead_rich);
+    list_init(&set->closing);
+    conn_turn_init(set);
     conn_time_init(set, conn_on_sweep);
     rc = marks_init(set);
     if (rc < 0)
@@ -201,8 +241,8 @@ void conn_set_fini(struct conn_set *set)
         return;
     set->on_closed = NULL;
     conn_set_cut(set);
-    free_closed(set, 0);
-    ev_prepare_stop(set->loop, &set->reaper);
+    conn_free_closed(set, 0);
+    conn_turn_fini(set);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);
     n_marks = set->n_marks;
@@ -216,18 +256,18 @@ void conn_set_fini(struct conn_set *set)
 /* One last read answers what has already arrived; who is inside a message then goes on. */
 void conn_drain(struct arb_conn *c)
 {
-    if (c->phase != CONN_OPEN)
+    if (c->phase != CONN_OPEN || (c->special & CONN_IS_BUSY))
         return;
     if (!c->tail.block && !c->is_paused) {
         conn_mark(c, CONN_MARK_BUSY);
         conn_read(c);
     }
-    if (c->phase == CONN_OPEN && !c->tail.block)
-        conn_end(c, CONN_END_DRAINED);
+    if (c->phase == CONN_OPEN && !c->tail.block && !(c->special & CONN_IS_BUSY))
+        conn_drained(c);
     conn_settle(c);
 }
 
-int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin UNUSED,
+int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
                  bool may_be_unix)
 {
     struct arb_conn *c = conn_new(set, fd, protocol);
@@ -243,12 +283,15 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
         c->is_local = conn_is_local(fd);
         c->is_open_to_fds = passed_may_come(fd);
     }
-    c->id = ++set->last_id;
     c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;
     ev_io_start(set->loop, &c->io);
     conn_settle(c);
+    if (conn_announce(c, origin) < 0 && c->phase == CONN_OPEN)
+        conn_end_answered(c, CONN_END_QUIT);
+    if (c->more)
+        conn_settle(c);
     if (set->is_draining)
         conn_drain(c);
     return 0;
@@ -256,14 +299,14 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
 
 void conn_set_drain(struct conn_set *set)
 {
-    if (set->is_draining)
-        return;
     /* What one reads may end others, so no neighbour is remembered. */
     for (size_t n = set->n_open; n > 0 && !list_is_empty(&set->all); n--) {
         struct arb_conn *c = conn_at(set->all.next);
 
         list_remove(&c->link);
         list_append(&set->all, &c->link);
+        if (c->special & CONN_HELD)
+            conn_go_on(c);
         conn_drain(c);
     }
     set->is_draining = true;
@@ -276,6 +319,10 @@ void conn_set_cut(struct conn_set *set)
     while (!list_is_empty(&set->all)) {
         struct arb_conn *c = conn_at(set->all.next);
 
-        conn_close(c, c->phase == CONN_LINGERING ? c->end : CONN_END_CUT);
+        if (c->phase == CONN_LINGERING)
+            conn_close(c, c->end);
+        else
+            conn_close(c, c->special & CONN_OWES ? CONN_END_OWING : CONN_END_CUT);
     }
+    conn_set_settle(set);
 }

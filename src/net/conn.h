@@ -60,6 +60,15 @@ struct conn_protocol {
  */
 typedef void conn_set_on_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes);
 
+/* Called after @protocol has said @what, which cannot be, so that its connection ends. */
+typedef void conn_set_on_broken(struct conn_set *set, const char *protocol, const char *what);
+
+/*
+ * Called when @c has given the last reply that it owed, outside of callbacks of a protocol.
+ * Returns true if it is to be moved: until then it is not read, and not drained.
+ */
+typedef bool conn_set_on_answered(struct conn_set *set, struct arb_conn *c);
+
 /* Called after a connection is gone: room for a new one, or the end of a drain. */
 typedef void conn_set_on_closed(struct conn_set *set);
 
@@ -72,6 +81,8 @@ struct conn_set {
     struct counters *counters; /* borrowed: this process's own record */
     conn_set_on_closed *on_closed;
     conn_set_on_spent *on_spent; /* NULL = nobody wants to know; set after conn_set_init */
+    conn_set_on_broken *on_broken; /* as on_spent */
+    conn_set_on_answered *on_answered; /* as on_spent */
     struct buffer_pool pool;
     uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
     uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor; behind `marks` */
@@ -80,14 +91,23 @@ struct conn_set {
         const uint8_t *data; /* what the protocol looks at now; NULL = nothing */
         size_t len;
         int fd;
+        struct arb_conn *conn; /* whose bytes, if there is `data` */
     } serving;
     uint8_t *read_buffer; /* CONN_READ_BYTES, shared by all, CONN_HEAD_BYTES owned in front */
     struct list all; /* every open connection, oldest first */
     struct list
         dead; /* closed ones without state: the next connections, outside of their own callbacks */
     size_t n_dead; /* in `dead` */
-    struct list dead_with_state; /* closed ones that no next connection can use */
-    ev_prepare reaper; /* frees them, and what `dead` holds beyond CONN_SPARE */
+    struct list dead_rich; /* closed ones that no next connection can use */
+    struct list closing; /* closed ones whose protocol has not been told so yet */
+    struct list news; /* connections with news for their protocols, by conn_more.link */
+    ev_prepare turn_end; /* runs only while there is news or memory to be freed */
+    ev_idle turn_again; /* runs only while there is so much news that the loop may not sleep */
+    struct conn_cursor
+        *cursors; /* where each arb_conn_each under way goes on, the innermost first */
+    /* Requests: those whose on_gone is due, those without a connection, and those that ended. */
+    struct list gone, orphans, ended;
+    size_t n_owing; /* connections that owe a reply */
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     uint64_t last_id; /* of a connection that began here; see conn_id_base */
@@ -148,8 +168,15 @@ void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);
 void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol);
 
 /*
+ * conn_set_settle - tell protocols what is to be told at the end of the turn, now; not inside of
+ * their callbacks
+ */
+void conn_set_settle(struct conn_set *set);
+
+/*
  * conn_set_drain - no new work: idle connections are half-closed and linger, the others finish the
- * message they are in (and answer what one more read brings) first. Idempotent.
+ * message they are in (and answer what one more read brings) or give what they owe first. Once
+ * more: those that were held to be moved, too.
  */
 void conn_set_drain(struct conn_set *set);
 

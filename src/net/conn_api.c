@@ -4,29 +4,61 @@
  */
 #include "net/conn_impl.h"
 
-int conn_announce(struct arb_conn *c, enum arb_origin origin)
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "actor/actor.h"
+#include "base/addr.h"
+
+void *arb_conn_state(const struct arb_conn *conn)
 {
-    const struct conn_protocol *p = conn_protocol_of(c);
-    const int rc = p->table->on_open ? p->table->on_open(p->server, c, origin) : 0;
-
-    c->is_announced = rc >= 0;
-    return rc;
-}
-
-void conn_renounce(struct arb_conn *c, enum arb_end why)
-{
-    const struct conn_protocol *p = conn_protocol_of(c);
-
-    if (!c->is_announced)
-        return;
-    c->is_announced = false;
-    if (p->table->on_close)
-        p->table->on_close(p->server, c, why);
+    return conn_protocol_of(conn)->table->conn_size > 0
+               ? (void *)(uintptr_t)((const struct conn_rich *)conn)->state
+               : NULL;
 }
 
 uint64_t arb_conn_id(const struct arb_conn *conn)
 {
-    return conn->id;
+    struct conn_more *more = conn_more((struct arb_conn *)(uintptr_t)conn);
+
+    if (more && more->id == 0)
+        more->id = ++conn_set_of(conn)->last_id;
+    return more ? more->id : 0;
+}
+
+const char *arb_conn_peer(const struct arb_conn *conn, char buf[ARB_PEER_LEN])
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    char text[ADDR_TEXT_LEN] = "";
+
+    if (getpeername(conn->io.fd, (struct sockaddr *)&peer, &len) == 0)
+        addr_format((struct sockaddr *)&peer, len, text);
+    if (peer.ss_family == AF_UNIX)
+        snprintf(text, sizeof(text), "unix");
+    snprintf(buf, ARB_PEER_LEN, "%.*s", ARB_PEER_LEN - 1, text);
+    return buf;
+}
+
+int arb_conn_send(struct arb_conn *conn, const void *data, size_t len)
+{
+    return conn_push(conn, data, len);
+}
+
+size_t arb_conn_unsent(const struct arb_conn *conn)
+{
+    return buffer_len(&conn->output);
+}
+
+void arb_conn_close(struct arb_conn *conn, enum arb_next how)
+{
+    conn_end_soon(conn, how == ARB_REFUSE ? CONN_END_TOO_BIG : CONN_END_QUIT);
+}
+
+void arb_conn_timeout(struct arb_conn *conn, uint32_t ms)
+{
+    if (conn->phase == CONN_OPEN && conn_more(conn))
+        conn_set_wake(conn, ms);
 }
 
 /* Its mark is that of the blank or not only while it is idle: else it is busy, or on its way. */
@@ -38,12 +70,27 @@ void arb_conn_set_blank(struct arb_conn *conn, bool is_blank)
     if (conn_protocol_of(conn)->table->conn_size == 0)
         return;
     conn->idle_mark = is_blank ? CONN_MARK_IDLE : CONN_MARK_STATEFUL;
-    if (!conn->is_detached &&
+    if (!(conn->special & CONN_DETACHED) &&
         (set->marks[conn->io.fd] == before || set->marks[conn->io.fd] == CONN_MARK_QUIET))
         conn_mark(conn, conn->idle_mark);
 }
 
-void *arb_conn_state(const struct arb_conn *conn)
+void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, void *data),
+                   void *data)
 {
-    return (void *)(uintptr_t)conn->state;
+    struct conn_set *set = self->conns;
+    struct conn_cursor cursor;
+
+    if (!set)
+        return;
+    cursor = (struct conn_cursor){.next = set->all.next, .outer = set->cursors};
+    set->cursors = &cursor;
+    while (cursor.next != &set->all) {
+        struct arb_conn *c = container_of(cursor.next, struct arb_conn, link);
+
+        cursor.next = c->link.next;
+        if (c->phase == CONN_OPEN && conn_protocol_of(c)->actor == self)
+            fn(c, data);
+    }
+    set->cursors = cursor.outer;
 }

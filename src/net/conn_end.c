@@ -29,6 +29,8 @@ static const size_t counter_of[] = {
     [CONN_END_DRAINED] = offsetof(struct counters, closed_drained),
     [CONN_END_CUT] = offsetof(struct counters, closed_cut),
     [CONN_END_EVICTED] = offsetof(struct counters, closed_evicted),
+    [CONN_END_OWING] = offsetof(struct counters, closed_owing),
+    [CONN_END_BROKEN] = offsetof(struct counters, closed_broken),
 };
 
 /* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */
@@ -47,15 +49,34 @@ static void conn_close_fd(const struct arb_conn *c)
 void conn_close(struct arb_conn *c, enum conn_end end)
 {
     struct conn_set *set = conn_set_of(c);
+    const bool was_open = c->phase == CONN_OPEN;
 
     assert(c->phase != CONN_CLOSED);
     c->phase = CONN_CLOSED;
-    conn_mark(c, CONN_MARK_FREE);
+    if (was_open) {
+        c->end = (uint8_t)end;
+        conn_leave_open(c);
+    }
     counter_add((counter_t *)((char *)set->counters + counter_of[end]), 1);
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
+    conn_unlist(c);
+    if (c->more && !list_is_empty(&c->more->link)) {
+        conn_mark(c, CONN_MARK_BUSY);
+        list_append(&set->closing,
+                    &c->link); /* with its descriptor: on_close may ask for the peer */
+    } else {
+        conn_close_rest(c);
+    }
+}
+
+void conn_close_rest(struct arb_conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    conn_mark(c, CONN_MARK_FREE);
     conn_close_fd(c);
     conn_bury(c);
     set->n_open--;
@@ -99,7 +120,75 @@ void conn_end(struct arb_conn *c, enum conn_end end)
     c->phase = CONN_DELIVERING;
     conn_mark(c, CONN_MARK_BUSY);
     c->end = (uint8_t)end;
+    conn_leave_open(c);
     buffer_free(&c->tail, &conn_set_of(c)->pool);
     if (!c->output.block)
         conn_delivered(c);
+}
+
+/* These come after what is owed; the others do not wait for it. */
+static bool is_in_good_order(enum conn_end end)
+{
+    return end == CONN_END_PEER || end == CONN_END_PARTIAL || end == CONN_END_QUIT ||
+           end == CONN_END_TOO_BIG || end == CONN_END_DRAINED;
+}
+
+void conn_end_decided(struct arb_conn *c)
+{
+    const enum conn_end end = c->end;
+
+    if (c->phase != CONN_OPEN || !(c->special & CONN_ENDS_SOON))
+        return;
+    if (is_in_good_order(end) && (c->special & CONN_OWES))
+        return;
+    if (end == CONN_END_RESET || end == CONN_END_ERROR)
+        conn_close(c, end);
+    else
+        conn_end(c, end);
+}
+
+void conn_end_answered(struct arb_conn *c, enum conn_end end)
+{
+    if (!(c->special & CONN_ENDS_SOON)) {
+        c->special |= CONN_ENDS_SOON;
+        c->end = (uint8_t)end;
+        buffer_free(&c->tail, &conn_set_of(c)->pool);
+    }
+    conn_end_decided(c);
+}
+
+void conn_end_soon(struct arb_conn *c, enum conn_end end)
+{
+    if (c->phase != CONN_OPEN || (c->special & CONN_ENDS_SOON))
+        return;
+    c->special |= CONN_ENDS_SOON;
+    c->end = (uint8_t)end;
+    if (c->special & CONN_DETACHED || c == conn_served(conn_set_of(c)))
+        return;
+    conn_mark(c, CONN_MARK_BUSY);
+    if (conn_news(c, CONN_NEWS_END))
+        conn_settle(c);
+    else
+        conn_close(c, end); /* now: there is no memory to remember it */
+}
+
+void conn_drained(struct arb_conn *c)
+{
+    const struct conn_protocol *p = conn_protocol_of(c);
+
+    if (p->table->on_drain && !c->more->is_drain_told) {
+        c->more->is_drain_told = true;
+        p->table->on_drain(p->server, c);
+    }
+    if (c->phase == CONN_OPEN)
+        conn_end_answered(c, CONN_END_DRAINED);
+}
+
+void conn_break(struct arb_conn *c, const char *what)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    if (set->on_broken)
+        set->on_broken(set, conn_protocol_of(c)->table->name, what);
+    conn_end(c, CONN_END_BROKEN);
 }

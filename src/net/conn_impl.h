@@ -33,7 +33,44 @@ enum conn_end {
     CONN_END_DRAINED,
     CONN_END_CUT,
     CONN_END_EVICTED,
+    CONN_END_OWING, /* cut while it owed a reply */
+    CONN_END_BROKEN, /* its protocol broke its contract */
     CONN_ENDS
+};
+
+/* What keeps a connection off the short way: none of it is there in an Echo. */
+enum conn_special {
+    CONN_OWES = 1, /* a reply that comes later; in set->n_owing */
+    CONN_WAITS = 2, /* the protocol said ARB_WAIT: not read, and `tail` is to be looked at again */
+    CONN_ENDS_SOON = 4, /* as `end` says: at the end of the turn, or when nothing is owed */
+    CONN_HELD = 8, /* it is to be moved before it does anything else: not read */
+    CONN_DETACHED = 16, /* on its way out or in */
+    CONN_HAS_ENDED = 32, /* a request has, since the protocol was last called with bytes */
+    CONN_IS_BUSY = CONN_OWES | CONN_WAITS | CONN_ENDS_SOON,
+};
+
+/* What a protocol is to be told at the end of the turn. */
+enum conn_news {
+    CONN_NEWS_ANSWERED = 1, /* nothing is owed any more */
+    CONN_NEWS_WRITABLE = 2,
+    CONN_NEWS_END = 4, /* CONN_ENDS_SOON */
+    CONN_NEWS_CLOSED = 8,
+};
+
+/*
+ * What only some connections need. It lies behind those whose protocol has state or more callbacks
+ * than on_data; for others it is made when it is needed first.
+ */
+struct conn_more {
+    struct list link; /* in set->news while it has news, or itself */
+    struct arb_conn *conn; /* borrowed: whose it is */
+    struct list requests; /* borrowed: what it owes, the oldest first */
+    uint64_t id; /* 0 = nobody has asked for it yet */
+    uint32_t wake; /* tick of on_timeout; WHEEL_NONE = none */
+    uint8_t news; /* enum conn_news */
+    bool is_announced : 1; /* on_open has returned 0, and on_close is owed */
+    bool is_drain_told : 1; /* on_drain has been called */
+    bool is_own : 1; /* allocated by itself */
 };
 
 /*
@@ -45,8 +82,10 @@ struct arb_conn {
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
     size_t resume; /* where the protocol goes on looking in `tail` */
+    struct conn_more *more; /* owned; NULL = not needed so far */
     uint8_t phase; /* enum conn_phase */
-    uint8_t end; /* enum conn_end; set when the phase leaves CONN_OPEN */
+    uint8_t end; /* enum conn_end; set with CONN_ENDS_SOON or when the phase leaves CONN_OPEN */
+    uint8_t special; /* enum conn_special */
     uint8_t idle_mark; /* enum conn_mark: what it is marked as while it is idle */
     uint8_t protocol : 3; /* index in set->protocols */
     bool is_eof : 1; /* the peer has half-closed */
@@ -55,14 +94,23 @@ struct arb_conn {
     bool has_new_rule : 1; /* while imported: `tail` is to be looked at anew */
     bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
     uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
-    bool is_detached : 1; /* on its way to another process, or from one: nobody's to touch */
-    bool is_announced : 1; /* on_open has returned 0, and on_close is owed */
     uint16_t unread; /* while idle and local: what the kernel held at `progress`, in 256 bytes */
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
-    uint64_t id; /* for as long as it lives, in whatever process */
-    struct list link; /* in set->all or set->dead */
+    struct list link; /* in set->all, set->closing or set->dead */
     struct wheel_node node; /* hangs at or before its deadline */
+};
+
+/* Where an arb_conn_each goes on; on its stack. */
+struct conn_cursor {
+    struct list *next;
+    struct conn_cursor *outer;
+};
+
+/* The connection of a protocol with state, or with more callbacks than on_data. */
+struct conn_rich {
+    struct arb_conn conn;
+    struct conn_more more;
     _Alignas(max_align_t) uint8_t state[]; /* the protocol's own: conn_size bytes */
 };
 
@@ -74,6 +122,12 @@ static inline struct conn_set *conn_set_of(const struct arb_conn *c)
     return c->io.data;
 }
 
+/* Whose bytes a protocol is looking at; NULL = nobody's. */
+static inline struct arb_conn *conn_served(const struct conn_set *set)
+{
+    return set->serving.data ? set->serving.conn : NULL;
+}
+
 static inline const struct conn_protocol *conn_protocol_of(const struct arb_conn *c)
 {
     return &conn_set_of(c)->protocols[c->protocol];
@@ -82,7 +136,8 @@ static inline const struct conn_protocol *conn_protocol_of(const struct arb_conn
 /* Nothing read that is not answered, nothing answered that is not sent. */
 static inline bool conn_is_idle(const struct arb_conn *c)
 {
-    return c->phase == CONN_OPEN && !c->tail.block && !c->output.block;
+    return c->phase == CONN_OPEN && !c->tail.block && !c->output.block &&
+           !(c->special & CONN_IS_BUSY);
 }
 
 /* Nothing of the protocol's own would be lost with the process. */
@@ -108,6 +163,12 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol);
 /* conn_free - what conn_new has made, and that is neither listed nor watched any more */
 void conn_free(struct arb_conn *c);
 
+/* conn_more - of @c, made if need be. Returns NULL without memory. */
+struct conn_more *conn_more(struct arb_conn *c);
+
+/* conn_unlist - out of set->all, from where arb_conn_each may go on */
+void conn_unlist(struct arb_conn *c);
+
 /* conn_bury - a closed one, whose memory stays until no callback can have it any more */
 void conn_bury(struct arb_conn *c);
 
@@ -131,6 +192,12 @@ int conn_events(const struct arb_conn *c);
 /* conn_rethink - let the protocol look at the whole tail again; it may have other rules now */
 void conn_rethink(struct arb_conn *c);
 
+/* conn_go_on - nothing is owed any more: read on, after a look at what has come meanwhile */
+void conn_go_on(struct arb_conn *c);
+
+/* conn_push - send @len bytes behind what is unsent. Returns as arb_conn_send. */
+int conn_push(struct arb_conn *c, const void *data, size_t len);
+
 /* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
 void conn_settle(struct arb_conn *c);
 
@@ -138,6 +205,25 @@ void conn_settle(struct arb_conn *c);
 
 /* conn_end - no more answers: deliver what is owed, half-close, linger, close; counted as @end */
 void conn_end(struct arb_conn *c, enum conn_end end);
+
+/* conn_end_answered - as conn_end, for an open connection, but after what is owed; what has been
+ * decided before counts */
+void conn_end_answered(struct arb_conn *c, enum conn_end end);
+
+/* conn_end_decided - what CONN_ENDS_SOON says, if it is time */
+void conn_end_decided(struct arb_conn *c);
+
+/* conn_end_soon - at the end of this turn, or of the on_data that is running */
+void conn_end_soon(struct arb_conn *c, enum conn_end end);
+
+/* conn_drained - end it as drained, after a goodbye of its protocol */
+void conn_drained(struct arb_conn *c);
+
+/* conn_break - its protocol has said @what, which cannot be */
+void conn_break(struct arb_conn *c, const char *what);
+
+/* conn_close_rest - close the descriptor of a connection that conn_close has closed otherwise */
+void conn_close_rest(struct arb_conn *c);
 
 /* conn_delivered - an ending connection owes nothing any more */
 void conn_delivered(struct arb_conn *c);
@@ -175,7 +261,42 @@ void conn_count_sent(struct arb_conn *c, size_t n);
 /* conn_see_progress - has the peer taken enough of what it was sent to be waited for anew? */
 void conn_see_progress(struct arb_conn *c);
 
+/* conn_turn.c: what protocols are told outside of their callbacks */
+
+/* conn_news - tell @c's protocol at the end of this turn. Returns false without memory. */
+bool conn_news(struct arb_conn *c, enum conn_news news);
+
+/* conn_announce - tell the protocol that it has @c. Returns what on_open says; < 0: it does not. */
+int conn_announce(struct arb_conn *c, enum arb_origin origin);
+
+/* conn_renounce - tell the protocol, if it was told of it, that it has @c no more */
+void conn_renounce(struct arb_conn *c, enum arb_end why);
+
+/* conn_leave_open - @c is not open any more: nobody waits for its replies, on_close is due */
+void conn_leave_open(struct arb_conn *c);
+
+/* conn_on_turn_end - the callback of set->turn_end */
+void conn_on_turn_end(struct ev_loop *loop, ev_prepare *prepare, int revents);
+
+/* conn_turn_init, conn_turn_fini - the latter frees requests that were never ended */
+void conn_turn_init(struct conn_set *set);
+void conn_turn_fini(struct conn_set *set);
+
+/* conn_request.c */
+
+/* conn_orphan_requests - nobody waits any more for what @c owes */
+void conn_orphan_requests(struct arb_conn *c);
+
+/* conn_tell_gone - call the on_gone that are due, and free what has ended */
+void conn_tell_gone(struct conn_set *set);
+
+/* conn_free_requests - all that are left */
+void conn_free_requests(struct conn_set *set);
+
 /* conn.c */
+
+/* conn_free_closed - but for @keep that the next connections may have */
+void conn_free_closed(struct conn_set *set, size_t keep);
 
 /* conn_drain - see conn_set_drain; @c's part of it */
 void conn_drain(struct arb_conn *c);
@@ -187,6 +308,7 @@ enum conn_due {
     CONN_DUE_NOTHING,
     CONN_DUE_LINGER,
     CONN_DUE_WRITE,
+    CONN_DUE_WAKE, /* the protocol's own */
     CONN_DUE_MESSAGE,
     CONN_DUE_KEEP_ALIVE,
 };
@@ -206,6 +328,12 @@ uint32_t conn_now(struct conn_set *set);
  */
 uint32_t conn_age_ms(struct conn_set *set, uint32_t tick);
 uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms);
+
+/* conn_set_wake - the protocol's own deadline, @ms from now; 0 = none */
+void conn_set_wake(struct arb_conn *c, uint32_t ms);
+
+/* conn_wake_ms - how long until then, at least 1; 0 = none */
+uint32_t conn_wake_ms(const struct arb_conn *c);
 
 /* conn_due - which deadline of @c is not after @tick? */
 enum conn_due conn_due(const struct arb_conn *c, uint32_t tick);
@@ -251,12 +379,6 @@ void conn_arrive(const struct arb_conn *c);
  * than ARB_STATE_MAX: it cannot be moved now).
  */
 int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret);
-
-/* conn_announce - tell the protocol that it has @c. Returns what on_open says; < 0: it does not. */
-int conn_announce(struct arb_conn *c, enum arb_origin origin);
-
-/* conn_renounce - tell the protocol, if it was told of it, that it has @c no more */
-void conn_renounce(struct arb_conn *c, enum arb_end why);
 
 /* conn_resume - it is this set's to serve again */
 void conn_resume(struct arb_conn *c);

@@ -44,6 +44,22 @@ static inline ssize_t conn_send(struct arb_conn *c, struct counters *counters, c
     return c->phase == CONN_CLOSED ? -1 : 0;
 }
 
+static void see_if_paused(struct arb_conn *c)
+{
+    c->is_paused = buffer_len(&c->output) > ARB_HIGH_WATER;
+}
+
+static int conn_queue_copy(struct arb_conn *c, const uint8_t *unsent, size_t len)
+{
+    const bool is_first = !c->output.block;
+    const int rc = conn_append(c, &c->output, unsent, len);
+
+    if (rc == 0 && is_first)
+        conn_await_progress(c);
+    see_if_paused(c);
+    return rc;
+}
+
 /*
  * The unsent rest of a reply, with @unfinished bytes behind what was consumed. A reply in the tail
  * takes the tail's block along, if less remains to be copied that way.
@@ -51,21 +67,17 @@ static inline ssize_t conn_send(struct arb_conn *c, struct counters *counters, c
 static int conn_queue(struct arb_conn *c, const uint8_t *unsent, size_t len, size_t unfinished)
 {
     struct buffer_block *block = c->tail.block;
-    const bool is_first = !c->output.block;
-    int rc = 0;
 
-    if (is_first && is_within(&c->tail, unsent) && unfinished <= len) {
+    if (!c->output.block && is_within(&c->tail, unsent) && unfinished <= len) {
         block->start = (size_t)(unsent - block->bytes);
         block->len = len;
         c->output = c->tail;
         c->tail.block = NULL;
-    } else {
-        rc = conn_append(c, &c->output, unsent, len);
-    }
-    if (rc == 0 && is_first)
         conn_await_progress(c);
-    c->is_paused = buffer_len(&c->output) > ARB_HIGH_WATER;
-    return rc;
+        see_if_paused(c);
+        return 0;
+    }
+    return conn_queue_copy(c, unsent, len);
 }
 
 /* How much room the unfinished message will want, by the ones before it; 0 = no idea. */
@@ -119,27 +131,81 @@ static int conn_keep_rest(struct arb_conn *c, const struct arb_output *r, const 
     return rest > 0 ? conn_hold(c, data + r->consumed, rest) : 0;
 }
 
+/* What the protocol has said that cannot be; NULL = nothing. */
+static const char *find_lie(const struct arb_output *r, size_t len)
+{
+    if (r->consumed > len)
+        return "it has consumed more than there is";
+    if (r->resume > len - r->consumed)
+        return "it resumes behind what is left";
+    if (r->reply_len > 0 && !r->reply)
+        return "its reply has a length and no bytes";
+    return r->next > ARB_REFUSE ? "there is no such arb_next" : NULL;
+}
+
+/* ARB_WAIT for what has ended already is no reason to wait, but one to look at the rest again. */
+static bool is_to_wait(struct arb_conn *c, const struct arb_output *r, bool has_ended)
+{
+    if (r->next != ARB_WAIT || (c->special & CONN_ENDS_SOON))
+        return false;
+    return (c->special & CONN_OWES) || r->consumed > 0 || has_ended;
+}
+
+/* Requests, sends, ends and the end of input: what an Echo seldom or never has. */
+static void conn_leave_specially(struct arb_conn *c, const struct arb_output *r)
+{
+    const bool has_ended = c->special & CONN_HAS_ENDED;
+
+    c->special &= (uint8_t)~CONN_HAS_ENDED;
+    if (is_to_wait(c, r, has_ended)) {
+        c->special |= CONN_WAITS;
+        if (!(c->special & CONN_OWES) && !conn_news(c, CONN_NEWS_ANSWERED))
+            conn_end(c, CONN_END_BUFFERED);
+    } else if (c->special & CONN_ENDS_SOON) {
+        conn_end_decided(c);
+    } else if (c->is_eof) {
+        conn_end_answered(c, c->tail.block ? CONN_END_PARTIAL : CONN_END_PEER);
+    } else if (conn_set_of(c)->is_draining && !(c->special & CONN_IS_BUSY) &&
+               (r->consumed > 0 || !c->tail.block)) {
+        conn_drained(c);
+    }
+}
+
+/* Nothing that is sent now reaches the peer in its place. */
+static bool is_doomed(const struct arb_conn *c)
+{
+    return (c->special & CONN_ENDS_SOON) &&
+           (c->end == CONN_END_BUFFERED || c->end == CONN_END_RESET || c->end == CONN_END_ERROR);
+}
+
 /* What an answer leaves behind, when it is more than nothing. */
 static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struct arb_output *r,
                                                  const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
+    const char *lie = find_lie(r, len);
     int rc = 0;
 
+    if (unlikely(lie)) {
+        conn_break(c, lie);
+        return;
+    }
     c->resume = r->resume;
     if (r->consumed >= USUAL_MIN_BYTES)
         learn_usual(c, r->consumed, r->messages);
-    if (sent < r->reply_len)
+    if (sent < r->reply_len && !is_doomed(c))
         rc =
             conn_queue(c, (const uint8_t *)r->reply + sent, r->reply_len - sent, len - r->consumed);
-    if (rc == 0 && r->next == ARB_GO_ON && (c->tail.block || r->consumed < len))
+    if (rc == 0 && r->next <= ARB_WAIT && (c->tail.block || r->consumed < len))
         rc = conn_keep_rest(c, r, data, len);
     if (rc < 0)
         conn_end(c, CONN_END_BUFFERED);
-    else if (r->next != ARB_GO_ON)
-        conn_end(c, r->next == ARB_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (r->next > ARB_WAIT)
+        conn_end_answered(c, r->next == ARB_CLOSE ? CONN_END_QUIT : CONN_END_TOO_BIG);
+    else if (r->next == ARB_WAIT || c->special || c->is_eof)
+        conn_leave_specially(c, r);
     else if (set->is_draining && (r->consumed > 0 || !c->tail.block))
-        conn_end(c, CONN_END_DRAINED);
+        conn_drained(c);
 }
 
 /*
@@ -147,34 +213,47 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struc
  * Returns true if all is answered and sent, and the connection waits as it did before.
  */
 static inline __attribute__((always_inline)) bool
-conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_t len)
+conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_t len, bool is_end)
 {
     struct counters *counters = set->counters;
     const struct conn_protocol *p = &set->protocols[c->protocol];
-    const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
-    const struct arb_input in = {.data = data, .len = len, .resume = c->resume};
+    const struct arb_input in = {.data = data, .len = len, .resume = c->resume, .is_end = is_end};
     struct arb_output out = {.next = ARB_GO_ON};
     size_t sent = 0;
 
     set->serving.len = len;
     set->serving.fd = c->io.fd;
+    set->serving.conn = c;
     set->serving.data = data;
     p->table->on_data(p->server, c, &in, &out);
     set->serving.data = NULL;
+    const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
     counter_add(&counters->requests, out.messages);
     counter_add(&counters->scanned, out.scanned);
-    if (likely(is_clear) && likely(out.reply_len > 0)) {
+    if (likely(is_clear && out.reply_len > 0 && out.reply)) {
         const ssize_t n = conn_send(c, counters, out.reply, out.reply_len);
 
         if (unlikely(n < 0))
             return false;
         sent = (size_t)n;
     }
-    if (likely(is_clear && sent == out.reply_len && out.consumed == len && out.next == ARB_GO_ON &&
-               !c->tail.block && !set->is_attentive))
+    if (likely(is_clear && sent == out.reply_len && out.consumed == len && out.resume == 0 &&
+               out.next == ARB_GO_ON && !c->tail.block && !set->is_attentive && !c->special &&
+               !is_end))
         return true;
     conn_leave(c, &out, data, len, sent);
     return false;
+}
+
+/* The protocol looks at what is left, whether more has come or not. */
+static __attribute__((noinline)) void conn_answer_rest(struct arb_conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+
+    if (c->tail.block)
+        conn_answer(c, set, buffer_data(&c->tail), buffer_len(&c->tail), c->is_eof);
+    else if (c->is_eof)
+        conn_answer(c, set, set->read_buffer, 0, true);
 }
 
 /* The end of file, or why there is none and no bytes either. */
@@ -186,7 +265,7 @@ static __attribute__((noinline)) void conn_no_bytes(struct arb_conn *c, ssize_t 
     }
     c->is_eof = true;
     if (c->phase == CONN_OPEN)
-        conn_end(c, c->tail.block ? CONN_END_PARTIAL : CONN_END_PEER);
+        conn_answer_rest(c);
     else if (c->phase == CONN_LINGERING)
         conn_close(c, c->end);
 }
@@ -244,7 +323,7 @@ static __attribute__((noinline)) void conn_read_more(struct arb_conn *c)
     } else {
         data = buffer_data(&c->tail);
     }
-    conn_answer(c, set, data, held + over);
+    conn_answer(c, set, data, held + over, false);
 }
 
 /*
@@ -270,7 +349,7 @@ static inline __attribute__((always_inline)) bool conn_serve(struct arb_conn *c)
         return false;
     }
     counter_add(&set->counters->bytes_in, (uint64_t)n);
-    return conn_answer(c, set, set->read_buffer, (size_t)n);
+    return conn_answer(c, set, set->read_buffer, (size_t)n, false);
 }
 
 void conn_read(struct arb_conn *c)
@@ -281,8 +360,71 @@ void conn_read(struct arb_conn *c)
 void conn_rethink(struct arb_conn *c)
 {
     c->resume = 0;
-    if (c->phase == CONN_OPEN && c->tail.block)
-        conn_answer(c, conn_set_of(c), buffer_data(&c->tail), buffer_len(&c->tail));
+    if (c->phase == CONN_OPEN)
+        conn_answer_rest(c);
+}
+
+void conn_go_on(struct arb_conn *c)
+{
+    const bool has_waited = c->special & CONN_WAITS;
+
+    c->special &= (uint8_t) ~(CONN_WAITS | CONN_HELD);
+    if (has_waited && c->phase == CONN_OPEN) {
+        c->since = conn_now(conn_set_of(c)); /* while we did not read, it could not go on */
+        conn_mark(c, CONN_MARK_BUSY);
+        conn_answer_rest(c);
+    }
+    conn_settle(c);
+}
+
+/* Others that have to make way for what is sent spare whose bytes are being looked at. */
+static int conn_queue_pushed(struct arb_conn *c, const uint8_t *unsent, size_t len)
+{
+    struct arb_conn *served = conn_served(conn_set_of(c));
+    int rc;
+
+    if (!served || served == c)
+        return conn_queue_copy(c, unsent, len);
+    conn_disown(served);
+    rc = conn_queue_copy(c, unsent, len);
+    conn_own(served);
+    return rc;
+}
+
+int conn_push(struct arb_conn *c, const void *data, size_t len)
+{
+    struct conn_set *set = conn_set_of(c);
+    ssize_t sent = 0;
+
+    if (c->special & CONN_DETACHED)
+        return -EBUSY;
+    if (c->phase != CONN_OPEN || is_doomed(c))
+        return -EPIPE;
+    conn_mark(c, CONN_MARK_BUSY);
+    if (!c->output.block && len > 0)
+        sent = send(c->io.fd, data, len, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        conn_end_soon(c, errno == ECONNRESET || errno == EPIPE ? CONN_END_RESET : CONN_END_ERROR);
+        return -EPIPE;
+    }
+    sent = MAX(sent, (ssize_t)0);
+    counter_add(&set->counters->bytes_out, (uint64_t)sent);
+    if ((size_t)sent < len &&
+        conn_queue_pushed(c, (const uint8_t *)data + sent, len - (size_t)sent) < 0) {
+        conn_end_soon(c, CONN_END_BUFFERED);
+        return -ENOBUFS;
+    }
+    if (c != conn_served(set))
+        conn_settle(c);
+    return 0;
+}
+
+static void tell_unpaused(struct arb_conn *c)
+{
+    if (conn_protocol_of(c)->table->on_writable)
+        conn_news(c, CONN_NEWS_WRITABLE);
+    if ((c->special & (CONN_WAITS | CONN_OWES | CONN_HELD)) == CONN_WAITS)
+        conn_news(c, CONN_NEWS_ANSWERED);
 }
 
 static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
@@ -297,6 +439,8 @@ static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
         conn_delivered(c);
     if (c->is_paused && buffer_len(&c->output) < ARB_HIGH_WATER / 2) {
         c->is_paused = false;
+        if (c->more)
+            tell_unpaused(c);
         c->since = conn_now(set); /* while we did not read, the message could not go on */
     }
 }
@@ -305,7 +449,11 @@ int conn_events(const struct arb_conn *c)
 {
     switch (c->phase) {
     case CONN_OPEN:
-        return (c->is_paused ? 0 : EV_READ) | (c->output.block ? EV_WRITE : 0);
+        return (c->is_paused || c->is_eof ||
+                        (c->special & (CONN_WAITS | CONN_ENDS_SOON | CONN_HELD))
+                    ? 0
+                    : EV_READ) |
+               (c->output.block ? EV_WRITE : 0);
     case CONN_DELIVERING:
         return EV_WRITE | (c->is_eof ? 0 : EV_READ);
     default:
@@ -348,6 +496,20 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     conn_settle(c);
 }
 
+static void conn_wake(struct arb_conn *c)
+{
+    const struct conn_protocol *p = conn_protocol_of(c);
+
+    c->more->wake = WHEEL_NONE;
+    if (p->table->on_timeout) {
+        conn_mark(c, CONN_MARK_BUSY);
+        p->table->on_timeout(p->server, c);
+    }
+    conn_settle(c);
+    if (c->phase != CONN_CLOSED)
+        conn_await_deadline(c);
+}
+
 static void conn_expire(struct arb_conn *c, enum conn_due due)
 {
     switch (due) {
@@ -360,6 +522,9 @@ static void conn_expire(struct arb_conn *c, enum conn_due due)
         break;
     case CONN_DUE_WRITE:
         conn_abort(c, CONN_END_WRITE_TIMEOUT);
+        break;
+    case CONN_DUE_WAKE:
+        conn_wake(c);
         break;
     case CONN_DUE_MESSAGE:
     case CONN_DUE_KEEP_ALIVE:

@@ -22,6 +22,8 @@ bool conn_has_state(const struct arb_conn *c)
 
 bool conn_is_movable(const struct arb_conn *c)
 {
+    if (c->special & (CONN_OWES | CONN_ENDS_SOON))
+        return false;
     return conn_protocol_of(c)->table->save || !conn_has_state(c);
 }
 
@@ -31,9 +33,9 @@ void conn_detach(struct arb_conn *c)
 
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
-    list_remove(&c->link);
+    conn_unlist(c);
     conn_disown(c);
-    c->is_detached = true;
+    c->special |= CONN_DETACHED;
 }
 
 struct arb_conn *conn_pop(struct list *detached)
@@ -83,6 +85,8 @@ static int64_t save_state(const struct arb_conn *c, uint8_t *state, size_t size)
 int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret)
 {
     const struct conn_protocol *p = conn_protocol_of(c);
+    /* The protocol has not had a look at what it waited with: let it look from the beginning. */
+    const bool is_to_rethink = c->special & CONN_WAITS;
     const int64_t state_len = save_state(c, state, size);
 
     if (state_len < 0)
@@ -93,10 +97,11 @@ int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct mo
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
         .is_blank = conn_has_state(c) && conn_is_blank(c),
-        .id = c->id,
+        .id = c->more ? c->more->id : 0,
         .protocol = p->name_hash,
-        .fingerprint = p->fingerprint,
+        .fingerprint = is_to_rethink ? ~p->fingerprint : p->fingerprint,
         .since_age_ms = since_age_ms(c),
+        .timeout_ms = conn_wake_ms(c),
         .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
         .resume = MIN(c->resume, buffer_len(&c->tail)),
         .tail = buffer_data(&c->tail),
@@ -114,13 +119,15 @@ static void serve_detached(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
-    c->is_detached = false;
+    c->special &= (uint8_t)~CONN_DETACHED;
     list_append(&set->all, &c->link);
     conn_own(c);
     conn_arrive(c);
     ev_io_set(&c->io, c->io.fd, conn_events(c));
     ev_io_start(set->loop, &c->io);
     conn_await_deadline(c);
+    if (c->special & CONN_ENDS_SOON) /* decided meanwhile */
+        conn_news(c, CONN_NEWS_END);
 }
 
 void conn_resume(struct arb_conn *c)
@@ -145,7 +152,7 @@ void conn_forget(struct arb_conn *c)
 {
     conn_mark(c, CONN_MARK_FREE);
     close(c->io.fd);
-    free(c);
+    conn_free(c);
 }
 
 static int import_bytes(struct arb_conn *c, const struct moved_record *r)
@@ -153,7 +160,7 @@ static int import_bytes(struct arb_conn *c, const struct moved_record *r)
     struct conn_set *set = conn_set_of(c);
     int rc;
 
-    if (r->end >= CONN_ENDS || (r->is_eof && r->phase == MOVED_OPEN))
+    if (r->end >= CONN_ENDS)
         return -EBADMSG;
     rc = buffer_import(&c->tail, &set->pool, r->tail, r->tail_len);
     return rc < 0 ? rc : buffer_import(&c->output, &set->pool, r->output, r->output_len);
@@ -167,10 +174,16 @@ static int import_state(struct arb_conn *c, const struct moved_record *r)
 
     c->has_new_rule = r->fingerprint != p->fingerprint;
     c->resume = c->has_new_rule ? 0 : r->resume;
+    if ((r->id != 0 || r->timeout_ms > 0) && !conn_more(c))
+        return -ENOMEM;
+    if (r->id != 0)
+        c->more->id = r->id;
     if (c->phase != CONN_OPEN)
         return 0;
     if (r->is_blank && conn_has_state(c))
         c->idle_mark = CONN_MARK_IDLE;
+    if (r->timeout_ms > 0)
+        conn_set_wake(c, r->timeout_ms);
     rc = conn_announce(c, ARB_MOVED);
     if (rc < 0)
         return rc;
@@ -191,12 +204,11 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     c = conn_new(set, fd, (unsigned)protocol);
     if (!c)
         return -ENOMEM;
-    c->is_detached = true;
+    c->special = CONN_DETACHED;
     c->phase = (uint8_t)record->phase;
     c->end = record->end;
     c->is_eof = record->is_eof;
     c->is_paused = record->is_paused;
-    c->id = record->id;
     c->since = conn_tick_of_age(set, record->since_age_ms);
     c->progress = conn_tick_of_age(set, record->progress_age_ms);
     c->is_local = conn_is_local(fd);
@@ -222,7 +234,7 @@ void conn_serve_imported(struct arb_conn *c)
     set->n_open++;
     counter_add(&set->counters->moved_in, 1);
     serve_detached(c);
-    if (c->has_new_rule && c->phase == CONN_OPEN && c->tail.block) {
+    if (c->phase == CONN_OPEN && ((c->has_new_rule && c->tail.block) || c->is_eof)) {
         conn_rethink(c);
         conn_settle(c);
     }
@@ -239,5 +251,5 @@ void conn_drop(struct arb_conn *c)
     buffer_free(&c->output, &set->pool);
     if (c->io.fd >= 0)
         close(c->io.fd);
-    free(c);
+    conn_free(c);
 }

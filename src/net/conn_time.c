@@ -65,12 +65,19 @@ static uint32_t conn_deadline(const struct arb_conn *c)
 
     if (c->phase == CONN_LINGERING)
         return after(c->since, CONN_LINGER_MS);
-    if (c->phase == CONN_OPEN && c->tail.block && !c->is_paused)
+    if (c->phase != CONN_OPEN || c->is_paused || (c->special & (CONN_WAITS | CONN_ENDS_SOON)))
+        return write_deadline;
+    if (c->tail.block)
         return MIN(write_deadline, after(c->since, limits->message_timeout_ms));
-    if (c->phase == CONN_OPEN && !c->tail.block && !c->output.block)
+    if (conn_is_idle(c))
         return MIN(after(c->since, limits->keep_alive_ms),
                    c->is_local ? after(c->progress, limits->write_timeout_ms) : WHEEL_NONE);
     return write_deadline;
+}
+
+static uint32_t wake_of(const struct arb_conn *c)
+{
+    return c->more && c->phase == CONN_OPEN ? c->more->wake : WHEEL_NONE;
 }
 
 static void start_sweep(struct conn_set *set)
@@ -89,7 +96,7 @@ static void start_sweep(struct conn_set *set)
 static uint32_t next_visit(const struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
-    const uint32_t deadline = conn_deadline(c);
+    const uint32_t deadline = MIN(conn_deadline(c), wake_of(c));
 
     if (!c->output.block)
         return deadline;
@@ -112,10 +119,29 @@ void conn_await_deadline(struct arb_conn *c)
     }
 }
 
+void conn_set_wake(struct arb_conn *c, uint32_t ms)
+{
+    c->more->wake = after(conn_now(conn_set_of(c)), ms);
+    if (!(c->special & CONN_DETACHED))
+        conn_await_deadline(c);
+}
+
+uint32_t conn_wake_ms(const struct arb_conn *c)
+{
+    const uint32_t wake = wake_of(c), now = conn_now(conn_set_of(c));
+
+    if (wake == WHEEL_NONE)
+        return 0;
+    return wake > now ? (uint32_t)MIN((uint64_t)(wake - now) * CONN_TICK_MS, (uint64_t)UINT32_MAX)
+                      : 1;
+}
+
 enum conn_due conn_due(const struct arb_conn *c, uint32_t tick)
 {
     const bool is_write_timed = c->output.block || (c->is_local && conn_is_idle(c));
 
+    if (wake_of(c) <= tick)
+        return CONN_DUE_WAKE;
     if (conn_deadline(c) > tick)
         return CONN_DUE_NOTHING;
     if (c->phase == CONN_LINGERING)

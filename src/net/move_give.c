@@ -122,6 +122,7 @@ static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
 {
     struct list *all = &t->set->all;
 
+    conn_set_settle(t->set); /* what has news for its protocol does not leave before */
     list_init(&f->conns);
     f->count = 0;
     f->bytes = 0;

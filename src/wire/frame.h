@@ -22,19 +22,22 @@ struct frame_rule {
 
 enum frame_outcome {
     FRAME_PENDING, /* the rest is the beginning of a message */
-    FRAME_QUIT, /* the last message of the prefix is QUIT; what follows is not looked at */
+    FRAME_QUIT = 2, /* the last message of the prefix is QUIT; what follows is not looked at */
     FRAME_TOO_BIG, /* the message after the prefix is longer than allowed */
 };
 
-/* What frame_scan found. Offsets count from @data. */
+/*
+ * What frame_scan found. Offsets count from @data. It may be written over the beginning of a struct
+ * of another name with the same members: that of the installed API.
+ */
 struct frame_result {
-    enum frame_outcome outcome;
     size_t complete; /* length of the prefix of whole messages, separators included */
     size_t
         resume; /* where the next search may start, relative to the first byte after the prefix */
     uint64_t messages; /* in the prefix; in raw mode 1 for a non-empty @data */
     uint64_t scanned; /* bytes examined by this call */
-};
+    enum frame_outcome outcome;
+} __attribute__((may_alias));
 
 /*
  * frame_rule_init - @separator of 0..FRAME_SEPARATOR_MAX bytes, @quit of 0..FRAME_QUIT_MAX

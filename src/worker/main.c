@@ -64,6 +64,14 @@ static void on_memory_spent(struct conn_set *set, const char *reason, int fd, si
                         F_UINT("buffered_bytes", set->pool.used_bytes));
 }
 
+static void on_broken_contract(struct conn_set *set, const char *protocol, const char *what)
+{
+    struct worker *w = container_of(set, struct worker, conns);
+
+    log_error_limited(w->boot->log, "a protocol breaks its contract: the connection is ended",
+                      F_STR("protocol", protocol), F_STR("what", what));
+}
+
 static void on_moved(struct moves *moves)
 {
     worker_on_moved(container_of(moves, struct worker, moves));
@@ -198,6 +206,9 @@ static int worker_prepare(struct worker *w, const struct worker_protocol *protoc
     if (rc < 0)
         return rc;
     w->conns.on_spent = on_memory_spent;
+    w->conns.on_broken = on_broken_contract;
+    for (unsigned i = 0; i < n; i++)
+        started[i].actor->conns = &w->conns;
     w->conns.last_id = conn_id_base(w->boot->slot, w->boot->incarnation);
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)

@@ -3,7 +3,7 @@
 set -u
 declare -A may=(
     [base]='' [wire]='base' [conf]='base'
-    [actor]='base wire conf' [net]='base wire'
+    [actor]='base wire conf' [net]='base wire actor'
     [echo]='base wire'
     [client]='base wire echo'
     [measure]='base wire client'

@@ -169,16 +169,22 @@ static void move_take__second_of_an_unknown_protocol__all_refused(void **state U
     expect_refused(&p, 1000);
 }
 
-/* Echo ends with its input: served, it would wait for ever. */
-static void move_take__open_behind_the_end_of_input__refused(void **state UNUSED)
+/* It waited for nothing but this worker: its protocol looks at what is left, and it ends. */
+static void move_take__open_behind_the_end_of_input__taken_and_ended(void **state UNUSED)
 {
+    struct moved_answer a;
     struct parcel p = parcel_of(1);
 
     moved_put_record(&(struct moved_record){.phase = MOVED_OPEN,
                                             .is_eof = true,
                                             .protocol = hash_bytes(HASH_INIT, "echo", 4)},
                      p.file);
-    expect_refused(&p, 1000);
+    begin_to_take();
+    post(&p);
+    a = receive_answer(t.fds[0]);
+    assert_int_equal(a.outcome, MOVED_OK);
+    rig_expect_eof(&taker->rig, t.peers[0]);
+    rig_expect_closed(&taker->rig, &taker->rig.counters.closed_peer, 1);
 }
 
 static void move_take__nonsense__refused(void **state UNUSED)
@@ -290,7 +296,7 @@ int main(void)
         TEST(move_take__as_it_should_be__taken),
         TEST(move_take__another_version__refused_and_no_more_wanted),
         TEST(move_take__second_of_an_unknown_protocol__all_refused),
-        TEST(move_take__open_behind_the_end_of_input__refused),
+        TEST(move_take__open_behind_the_end_of_input__taken_and_ended),
         TEST(move_take__nonsense__refused),
         TEST(move_take__short_head__refused),
         TEST(move_take__fewer_sockets_than_records__refused),

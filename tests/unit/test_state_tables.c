@@ -45,6 +45,8 @@ static const char *const ends[CONN_ENDS] = {
     [CONN_END_DRAINED] = "drained",
     [CONN_END_CUT] = "cut",
     [CONN_END_EVICTED] = "evicted",
+    [CONN_END_OWING] = "owing",
+    [CONN_END_BROKEN] = "broken",
 };
 
 static struct arb_conn *only_conn(const struct rig *r)
