@@ -77,9 +77,15 @@ struct arb_keys {
 /* What the framework's own keys say, for a check across keys. */
 struct arb_limits {
     uint64_t max_buffered; /* bytes per worker */
-    uint32_t max_connections; /* per worker */
+    uint32_t max_connections; /* per worker; 0 = what the limit of descriptors allows */
     uint32_t workers;
 };
+
+enum { ARB_SIZE_TEXT_LEN = 24 };
+
+/* arb_size_text - so many bytes as the file would have them, for messages: "64KiB". Returns @buf.
+ */
+const char *arb_size_text(uint64_t bytes, char buf[ARB_SIZE_TEXT_LEN]);
 
 #ifdef __cplusplus
 }

@@ -93,7 +93,9 @@ struct arb_protocol {
     size_t conf_size; /* bytes of the struct that the keys fill */
     /*
      * check - what one key alone cannot know; pure, called in the arbiter
-     * @why  a sentence on failure; @why_size bytes. Returns 0 or -EINVAL.
+     * @why  a sentence on failure, with full names of keys ("server.max_buffered"): the user is
+     * told in which line of the file one of them stands; @why_size bytes
+     * Returns 0 or -EINVAL.
      */
     int (*check)(const void *conf, const struct arb_limits *limits, char *why, size_t why_size);
 

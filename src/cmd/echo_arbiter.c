@@ -2,10 +2,10 @@
  * echo-arbiter: the program of the Echo protocol.
  */
 #include "cmd/worker_kind.h"
+#include "echo/echo.h"
 #include "server/server.h"
 
-static const struct arb_protocol echo = ARB_PROTOCOL(.name = "echo", .group = "server");
-static const struct arb_protocol *const protocols[] = {&echo, NULL};
+static const struct arb_protocol *const protocols[] = {&echo_server_protocol, NULL};
 
 static const struct arb_program program = ARB_PROGRAM(
         .name = "echo-arbiter", .version = ECHO_VERSION,

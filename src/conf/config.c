@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/cpus.h"
+#include "base/hash.h"
 #include "base/num.h"
 #include "base/runtime_path.h"
 #include "base/title.h"
@@ -36,7 +37,6 @@
     .type = &config_type_choice, .choices = levels, .offset = FIELD(field, enum log_level)
 #define FORMAT(field)                                                                              \
     .type = &config_type_choice, .choices = formats, .offset = FIELD(field, enum log_format)
-#define BYTES(field) .type = &config_type_bytes, .offset = FIELD(field, struct arb_bytes)
 #define CPUS(field)                                                                                \
     .type = &config_type_cpus, .choices = affinities, .offset = FIELD(field, enum config_affinity)
 #define BIND(field) .type = &config_type_bind, .offset = offsetof(struct config, field)
@@ -47,7 +47,7 @@ static const char *const control_places[] = {"auto", NULL};
 static const char *const affinities[] = {"off", "auto", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
-enum { DAY_MS = 86400000, BUFFERED_PER_MESSAGE = 4 };
+enum { DAY_MS = 86400000 };
 
 /* clang-format off */
 const struct config_row config_keys[CONFIG_KEYS] = {
@@ -117,10 +117,6 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "server.write_timeout", DURATION(write_timeout_ms), .min = 10, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "30",
         .help = "time that a reply may make no progress" },
-    [CONFIG_MAX_MESSAGE] = {
-        .name = "server.max_message", SIZE(max_message), .min = 1, .max = UINT64_C(1) << 30,
-        .reload = RELOAD_WORKERS, .initial = "16MiB",
-        .help = "longest message, without its separator" },
     [CONFIG_MAX_BUFFERED] = {
         .name = "server.max_buffered", SIZE(max_buffered), .min = 1 << 20, .max = UINT64_C(1) << 40,
         .reload = RELOAD_WORKERS, .initial = "256MiB",
@@ -129,10 +125,6 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,
         .reload = RELOAD_WORKERS, .initial = "0",
         .help = "connections of one worker; 0 = what RLIMIT_NOFILE allows" },
-    [CONFIG_SEPARATOR] = {
-        .name = "server.separator", BYTES(separator), .max = CONFIG_SEPARATOR_MAX,
-        .reload = RELOAD_WORKERS, .initial = "\\r\\n\\r\\n",
-        .help = "what ends a message; \"\" = no messages, every byte is echoed as it comes" },
     [CONFIG_LOG_LEVEL] = {
         .name = "log.level", LEVEL(log_level),
         .reload = RELOAD_ARBITER, .initial = "info",
@@ -274,29 +266,56 @@ void config_name_key(const struct config *c, int key, char *why, size_t why_size
                  key == CONFIG_BIND ? " (-b)" : "", reason);
 }
 
-/* Of two keys that contradict each other, the one that somebody wrote. */
-static int written(const struct config *c, int a, int b)
+/* Is the key of that full name in the sentence? */
+static bool is_named(const char *sentence, const char *name)
 {
-    return c->origin[a].kind == ORIGIN_DEFAULT ? b : a;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_.";
+    const size_t len = strlen(name);
+
+    for (const char *p = sentence; (p = strstr(p, name)); p += len)
+        if ((p == sentence || !strchr(letters, p[-1])) && (!p[len] || !strchr(letters, p[len])))
+            return true;
+    return false;
 }
 
 /*
- * A message that grows lies in its old and in its larger new block for a moment, behind the unsent
- * reply to the one before: with less room one that is allowed could never arrive.
+ * Which key is a protocol's sentence about? Rather one that somebody wrote than one at its default,
+ * and rather one of the protocol's own.
  */
-static int check_sizes(const struct config *c, char *why, size_t why_size)
+static int find_named(const struct config *c, size_t owner, const char *sentence)
 {
-    int key = written(c, CONFIG_MAX_MESSAGE, CONFIG_MAX_BUFFERED);
-    char where[CONFIG_WHERE_LEN], message[NUM_SIZE_LEN], buffered[NUM_SIZE_LEN];
+    int best = NOT_A_KEY, best_rank = -1;
 
-    if (c->max_message <= c->max_buffered / BUFFERED_PER_MESSAGE)
+    for (int key = 0; key < c->schema->n_keys; key++) {
+        const struct config_row *row = &c->schema->rows[key];
+        const int rank = 2 * (c->origin[key].kind != ORIGIN_DEFAULT) + (row->owner == owner);
+
+        if (rank > best_rank && is_named(sentence, row->name)) {
+            best = key;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+static int check_protocol(const struct config *c, size_t i, char *why, size_t why_size)
+{
+    const struct arb_protocol *p = c->schema->protocols[i];
+    const struct arb_limits limits = {.max_buffered = c->max_buffered,
+                                      .max_connections = c->max_connections,
+                                      .workers = config_effective_workers(c)};
+    char reason[CONFIG_WHY_LEN / 2] = "", where[CONFIG_WHERE_LEN];
+    int r = p->check ? p->check(c->own[i], &limits, reason, sizeof(reason)) : 0, key;
+
+    if (r == 0)
         return 0;
-    num_format_size(c->max_message, message);
-    num_format_size(c->max_buffered, buffered);
-    snprintf(why, why_size,
-             "%s: %s: messages of \"%s\" are too large for buffers of \"%s\", allowed: a "
-             "server.max_buffered of at least four times server.max_message",
-             config_where(c, key, where), c->schema->rows[key].name, message, buffered);
+    reason[sizeof(reason) - 1] = '\0';
+    key = find_named(c, i + 1, reason);
+    if (key == NOT_A_KEY)
+        snprintf(why, why_size, "protocol %s: %s", p->name, *reason ? reason : "not allowed");
+    else
+        snprintf(why, why_size, "%s: %s: %s", config_where(c, key, where),
+                 c->schema->rows[key].name, reason);
     return -EINVAL;
 }
 
@@ -369,11 +388,35 @@ static int check_cpus(const struct config *c, char *why, size_t why_size)
 
 int config_check(const struct config *c, char *why, size_t why_size)
 {
-    int r = check_sizes(c, why, why_size);
+    int r = check_paths(c, why, why_size);
 
     if (r == 0)
-        r = check_paths(c, why, why_size);
-    return r < 0 ? r : check_cpus(c, why, why_size);
+        r = check_cpus(c, why, why_size);
+    for (size_t i = 0; r == 0 && i < c->schema->n_protocols; i++)
+        r = check_protocol(c, i, why, why_size);
+    return r;
+}
+
+int config_fingerprint(const struct config *c, size_t i, const char *version, uint64_t *ret)
+{
+    const struct arb_protocol *p = c->schema->protocols[i];
+    uint64_t hash = hash_bytes(hash_name(p->name), &p->state_version, sizeof(p->state_version));
+
+    hash = hash_bytes(hash, version, strlen(version) + 1);
+    for (int key = 0; key < c->schema->n_keys; key++) {
+        const struct config_row *row = &c->schema->rows[key];
+        char *text = row->owner == i + 1 ? config_get(c, key) : NULL;
+
+        if (row->owner != i + 1)
+            continue;
+        if (!text)
+            return -ENOMEM;
+        hash = hash_bytes(hash, row->name, strlen(row->name) + 1);
+        hash = hash_bytes(hash, text, strlen(text) + 1);
+        free(text);
+    }
+    *ret = hash;
+    return 0;
 }
 
 const char *config_log_path(const struct config *c)

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "conf/config_schema.h"
 
-enum { CONFIG_BIND_MAX = 64, CONFIG_SEPARATOR_MAX = 16, CONFIG_PATH_MAX = 512 };
+enum { CONFIG_BIND_MAX = 64, CONFIG_PATH_MAX = 512 };
 
 enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
 
@@ -52,10 +52,8 @@ struct config {
     uint64_t keep_alive_ms; /* 0 = for ever */
     uint64_t message_timeout_ms;
     uint64_t write_timeout_ms;
-    uint64_t max_message;
     uint64_t max_buffered;
     unsigned max_connections; /* 0 = from RLIMIT_NOFILE */
-    struct arb_bytes separator; /* at most CONFIG_SEPARATOR_MAX; 0 = raw */
     /* log.* */
     enum log_level log_level;
     char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */
@@ -87,7 +85,7 @@ struct config *config_copy(const struct config *c);
 /*
  * config_set - one value from its canonical text
  * The file parser, the command line and the table that the parsing child returns all come through
- * here. Lists are elements joined by '\n'; the separator's bytes may be written \r \n \t \f \\ \"
+ * here. Lists are elements joined by '\n'; bytes may be written \r \n \t \f \\ \"
  * \xHH (a NUL only here as \x00: libconfig's strings cannot hold one). Relative paths are joined to
  * the working directory, which the server therefore never changes.
  * @why      on -EINVAL: "KEY: VALUE is …, allowed: …"; @why_size bytes
@@ -101,7 +99,8 @@ int config_set(struct config *c, int key, const char *text, struct config_origin
 char *config_get(const struct config *c, int key);
 
 /*
- * config_check - what one key cannot know (e.g. max_message against max_buffered)
+ * config_check - what one key cannot know (e.g. paths that two of them make), and the checks of the
+ * protocols
  * @why  on -EINVAL: "WHERE: KEY: VALUE is …, allowed: …"; @why_size bytes
  * Returns 0 or -EINVAL.
  */
@@ -114,6 +113,13 @@ const char *config_where(const struct config *c, int key, char *buf);
 /* config_name_key - put before @why which key it is about, and where that is set: a file's
  * line, or the option that sets it */
 void config_name_key(const struct config *c, int key, char *why, size_t why_size);
+
+/*
+ * config_fingerprint - of the rules of protocol @i: equal where its name, the version of its state,
+ * the program's version and the values of its keys are
+ * Returns 0 or -ENOMEM.
+ */
+int config_fingerprint(const struct config *c, size_t i, const char *version, uint64_t *ret);
 
 /* config_log_path - where the log goes: "" = standard error; NULL = syslog */
 const char *config_log_path(const struct config *c);

@@ -21,7 +21,8 @@ json_t *config_encode(const struct config *c)
 {
     json_t *values = json_array();
 
-    for (int key = 0; values && key < c->schema->n_keys; key++) {
+    for (int i = 0; values && i < c->schema->n_keys; i++) {
+        const int key = c->schema->listed[i];
         const struct config_origin *origin = &c->origin[key];
         char *text = origin->kind == ORIGIN_DEFAULT ? NULL : config_get(c, key);
 

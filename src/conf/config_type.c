@@ -547,6 +547,11 @@ static const struct config_own_type own_types[] = {
 };
 /* clang-format on */
 
+const char *arb_size_text(uint64_t bytes, char buf[ARB_SIZE_TEXT_LEN])
+{
+    return num_format_size(bytes, buf);
+}
+
 const struct config_own_type *config_own_type(enum arb_type type)
 {
     return type > 0 && type < ARRAY_SIZE(own_types) ? &own_types[type] : NULL;

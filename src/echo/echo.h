@@ -26,7 +26,4 @@ extern const struct arb_protocol echo_server_protocol;
 int echo_rule_init(struct frame_rule *r, const void *separator, size_t separator_len,
                    size_t max_message);
 
-/* echo_rule_fingerprint - equal for equal rules, in any process */
-uint64_t echo_rule_fingerprint(const struct frame_rule *r);
-
 #endif

@@ -143,6 +143,22 @@ static void make_holds(struct worker *w)
     }
 }
 
+int worker_protocols(const struct actor_boot *boot, struct worker_protocol ret[ARB_PROTOCOLS_MAX],
+                     unsigned *ret_n)
+{
+    const struct config *c = boot->config;
+    int rc = 0;
+
+    *ret_n = 0;
+    for (unsigned i = 0; rc == 0 && i < c->schema->n_protocols; i++) {
+        ret[i].table = c->schema->protocols[i];
+        ret[i].conf = c->own[i];
+        rc = config_fingerprint(c, i, boot->program->version, &ret[i].fingerprint);
+        *ret_n += rc == 0;
+    }
+    return rc;
+}
+
 static struct arb_actor *find_hold(struct worker *w, const char *owner)
 {
     for (unsigned i = 0; i < w->n_holds; i++)

@@ -5,7 +5,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
-#include <arbiter/protocol.h>
+#include <arbiter/server.h>
 
 #include "actor/boot.h"
 #include "actor/command.h"
@@ -16,6 +16,13 @@ struct worker_protocol {
     const void *conf; /* for table->start */
     uint64_t fingerprint; /* of the rules */
 };
+
+/*
+ * worker_protocols - what the program of @boot serves, by its configuration
+ * Returns 0 or -ENOMEM.
+ */
+int worker_protocols(const struct actor_boot *boot, struct worker_protocol ret[ARB_PROTOCOLS_MAX],
+                     unsigned *ret_n);
 
 /*
  * worker_main - the whole life of a worker process

@@ -42,7 +42,7 @@ static void require_errors(const struct config_errors *e)
 static void require_numbers_inside(const struct config_text *t, const char *text, size_t len,
                                    unsigned n_lines)
 {
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < KEYS_OF_ECHO; key++) {
         REQUIRE(t->key[key].line <= n_lines);
         if (t->key[key].number)
             REQUIRE(t->key[key].line && t->key[key].number_len > 0 && t->key[key].number >= text &&
@@ -100,7 +100,7 @@ static void load(const uint8_t *data, size_t size, const struct config_text *sca
     REQUIRE(r < 0 || n_scan_errors == 0);
     /* The child has always answered: what the scan lets through neither ends nor holds it. */
     REQUIRE(r == 0 || strncmp(errors.text[0] + strlen(name), ": the parser", 12) != 0);
-    for (int key = 0; r == 0 && key < CONFIG_KEYS; key++) {
+    for (int key = 0; r == 0 && key < KEYS_OF_ECHO; key++) {
         bool is_from_file = c->origin[key].kind == ORIGIN_FILE;
 
         REQUIRE(is_from_file == (scanned->key[key].line != 0));
@@ -167,7 +167,7 @@ static void values(const uint8_t *data, size_t size)
     char *text = strndup((const char *)data, size);
 
     REQUIRE(c && text);
-    for (int key = 0; key < CONFIG_KEYS; key++)
+    for (int key = 0; key < KEYS_OF_ECHO; key++)
         value(c, key, text);
     free(text);
     config_free(c);
@@ -182,7 +182,7 @@ static bool is_worth_a_child(const uint8_t *data, size_t size, const struct conf
 
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ data[i]) * 16777619u;
-    for (int key = 0; key < CONFIG_KEYS; key++)
+    for (int key = 0; key < KEYS_OF_ECHO; key++)
         has_key |= scanned->key[key].line != 0;
     return has_key && (hash >> 16) % 4 == 0;
 #else

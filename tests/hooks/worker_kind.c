@@ -217,10 +217,8 @@ static void fail_before_ready(const struct actor_boot *boot)
 
 static int serve_hooked(const struct actor_boot *boot)
 {
-    const struct config *c = boot->config;
-    struct echo_conf conf = {.separator = c->separator, .max_message = c->max_message};
-    struct worker_protocol echo = {.table = &hooked, .conf = &conf};
-    struct frame_rule rule;
+    struct worker_protocol protocols[ARB_PROTOCOLS_MAX];
+    unsigned n;
 
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
@@ -229,10 +227,10 @@ static int serve_hooked(const struct actor_boot *boot)
     snprintf(id, sizeof(id), "%s", boot->id);
     hooked = echo_server_protocol;
     hooked.on_data = on_data;
-    if (echo_rule_init(&rule, c->separator.data, c->separator.len, c->max_message) < 0)
-        return EX_SOFTWARE;
-    echo.fingerprint = echo_rule_fingerprint(&rule);
-    return worker_main(boot, &echo, 1);
+    if (worker_protocols(boot, protocols, &n) < 0)
+        return EX_OSERR;
+    protocols[0].table = &hooked;
+    return worker_main(boot, protocols, n);
 }
 
 const struct actor_kind echo_worker_kind = {"worker", serve_hooked, &worker_commands};

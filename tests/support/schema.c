@@ -1,5 +1,6 @@
 #include "support/schema.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,9 +16,23 @@ static const struct arb_key toy_keys[] = {
     ARB_KEY_BYTES(struct schema_toy, mark, "\\x01\\n", 4, "what it leaves"),
 };
 
-static const struct arb_protocol echo = ARB_PROTOCOL(.name = "echo", .group = "server"),
-                                 toy = ARB_PROTOCOL(.name = "toy", .keys = ARB_KEYS(toy_keys),
-                                                    .conf_size = sizeof(struct schema_toy));
+/* A check that names keys in each way that counts. */
+static int toy_check(const void *conf, const struct arb_limits *limits, char *why, size_t why_size)
+{
+    const struct schema_toy *toy = conf;
+
+    if (toy->count == 4)
+        snprintf(why, why_size, "it is unlucky");
+    else if (limits->workers == 7)
+        snprintf(why, why_size, "arbiter.workers is 7 and toy.wait is not toy.waits");
+    else if (toy->count != 5) /* which is wrong without a word */
+        return 0;
+    return -EINVAL;
+}
+
+static const struct arb_protocol toy =
+    ARB_PROTOCOL(.name = "toy", .keys = ARB_KEYS(toy_keys), .conf_size = sizeof(struct schema_toy),
+                 .check = toy_check);
 
 static const struct config_schema *make(const struct arb_protocol *const *protocols,
                                         struct config_schema **ret)
@@ -33,7 +48,7 @@ static const struct config_schema *make(const struct arb_protocol *const *protoc
 
 const struct config_schema *schema_of_echo(void)
 {
-    static const struct arb_protocol *const protocols[] = {&echo, NULL};
+    static const struct arb_protocol *const protocols[] = {&echo_server_protocol, NULL};
     static struct config_schema *schema;
 
     return make(protocols, &schema);
@@ -41,8 +56,13 @@ const struct config_schema *schema_of_echo(void)
 
 const struct config_schema *schema_of_toys(void)
 {
-    static const struct arb_protocol *const protocols[] = {&echo, &toy, NULL};
+    static const struct arb_protocol *const protocols[] = {&echo_server_protocol, &toy, NULL};
     static struct config_schema *schema;
 
     return make(protocols, &schema);
+}
+
+struct echo_conf *schema_conf_of_echo(const struct config *c)
+{
+    return c->own[SCHEMA_ECHO];
 }

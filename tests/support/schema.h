@@ -5,9 +5,16 @@
 #define SUPPORT_SCHEMA_H
 
 #include "conf/config.h"
+#include "echo/echo.h"
 
 /* schema_of_echo - the keys of echo-arbiter */
 const struct config_schema *schema_of_echo(void);
+
+/* Its own keys, by their place. */
+enum { KEY_MAX_MESSAGE = CONFIG_KEYS, KEY_SEPARATOR, KEYS_OF_ECHO };
+
+/* schema_conf_of_echo - the values of these in a configuration of this schema */
+struct echo_conf *schema_conf_of_echo(const struct config *c);
 
 /* What the protocol toy has: a key of each type. */
 struct schema_toy {

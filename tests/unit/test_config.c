@@ -73,7 +73,7 @@ static void expect_refused(struct config *c, int key, const char *text, const ch
 
 static void table__every_row__complete_and_found_by_name(void **state UNUSED)
 {
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < KEYS_OF_ECHO; key++) {
         const struct config_row *row = &schema_of_echo()->rows[key];
 
         assert_non_null(row->name);
@@ -93,7 +93,7 @@ static void table__defaults__canonical_and_of_origin_default(void **state UNUSED
 {
     struct config *c = new_config();
 
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < KEYS_OF_ECHO; key++) {
         expect_text(c, key, schema_of_echo()->rows[key].initial);
         assert_int_equal(c->origin[key].kind, ORIGIN_DEFAULT);
     }
@@ -102,9 +102,9 @@ static void table__defaults__canonical_and_of_origin_default(void **state UNUSED
     assert_int_equal(c->exit_timeout_ms, 30000);
     assert_int_equal(c->n_bind, 1);
     assert_string_equal(c->bind[0].address, "127.0.0.1:8060");
-    assert_int_equal(c->max_message, 16 << 20);
-    assert_int_equal(c->separator.len, 4);
-    assert_memory_equal(c->separator.data, "\r\n\r\n", 4);
+    assert_int_equal(schema_conf_of_echo(c)->max_message, 16 << 20);
+    assert_int_equal(schema_conf_of_echo(c)->separator.len, 4);
+    assert_memory_equal(schema_conf_of_echo(c)->separator.data, "\r\n\r\n", 4);
     assert_int_equal(c->log_level, LOG_LEVEL_INFO);
     assert_int_equal(config_check(c, NULL, 0), 0);
     config_free(c);
@@ -126,7 +126,7 @@ static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
     struct config *c = new_config();
     unsigned n = 0;
 
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < KEYS_OF_ECHO; key++) {
         const struct config_row *row = &schema_of_echo()->rows[key];
         char min[NUM_DURATION_LEN], max[NUM_DURATION_LEN], buf[NUM_DURATION_LEN];
 
@@ -152,7 +152,7 @@ static void table__choices__all_named_in_allowed(void **state UNUSED)
     struct config *c = new_config();
     unsigned n = 0;
 
-    for (int key = 0; key < CONFIG_KEYS; key++) {
+    for (int key = 0; key < KEYS_OF_ECHO; key++) {
         const char *const *choices = schema_of_echo()->rows[key].choices;
 
         for (; choices && *choices; choices++, n++) {
@@ -210,11 +210,11 @@ static void config_set__sizes__canonical_and_strict(void **state UNUSED)
                                       "-1", "2GiB", "0x10",  "1 MiB"};
     struct config *c = new_config();
 
-    expect_accepted(c, CONFIG_MAX_MESSAGE, "65536", "64KiB");
-    expect_accepted(c, CONFIG_MAX_MESSAGE, "1000", "1000");
-    expect_accepted(c, CONFIG_MAX_MESSAGE, "1GiB", "1GiB");
+    expect_accepted(c, KEY_MAX_MESSAGE, "65536", "64KiB");
+    expect_accepted(c, KEY_MAX_MESSAGE, "1000", "1000");
+    expect_accepted(c, KEY_MAX_MESSAGE, "1GiB", "1GiB");
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-        expect_refused(c, CONFIG_MAX_MESSAGE, bad[i], "\"");
+        expect_refused(c, KEY_MAX_MESSAGE, bad[i], "\"");
     config_free(c);
 }
 
@@ -239,20 +239,20 @@ static void config_set__separator__any_bytes(void **state UNUSED)
 {
     struct config *c = new_config();
 
-    expect_accepted(c, CONFIG_SEPARATOR, "", "");
-    assert_int_equal(c->separator.len, 0);
-    expect_accepted(c, CONFIG_SEPARATOR, "\\x00\\xfF\\x0a", "\\x00\\xff\\n");
-    assert_int_equal(c->separator.len, 3);
-    assert_memory_equal(c->separator.data, "\0\xff\n", 3);
-    expect_accepted(c, CONFIG_SEPARATOR, "\n\xff\"", "\\n\\xff\\x22");
-    expect_accepted(c, CONFIG_SEPARATOR, "a\\\\r\\\"\\t\\f", "a\\\\r\\x22\\t\\x0c");
-    assert_memory_equal(c->separator.data, "a\\r\"\t\f", 6);
-    expect_accepted(c, CONFIG_SEPARATOR, "0123456789abcdef", "0123456789abcdef");
-    expect_refused(c, CONFIG_SEPARATOR, "0123456789abcdefg", "\"0123456789abcdefg\" is too long");
-    expect_refused(c, CONFIG_SEPARATOR, "a\\", "\"a\\\\\" has a backslash");
-    expect_refused(c, CONFIG_SEPARATOR, "\\q", "\"\\\\q\" has a backslash");
-    expect_refused(c, CONFIG_SEPARATOR, "\\x4", "\"\\\\x4\" has a backslash");
-    expect_refused(c, CONFIG_SEPARATOR, "\\xg0", "\"\\\\xg0\" has a backslash");
+    expect_accepted(c, KEY_SEPARATOR, "", "");
+    assert_int_equal(schema_conf_of_echo(c)->separator.len, 0);
+    expect_accepted(c, KEY_SEPARATOR, "\\x00\\xfF\\x0a", "\\x00\\xff\\n");
+    assert_int_equal(schema_conf_of_echo(c)->separator.len, 3);
+    assert_memory_equal(schema_conf_of_echo(c)->separator.data, "\0\xff\n", 3);
+    expect_accepted(c, KEY_SEPARATOR, "\n\xff\"", "\\n\\xff\\x22");
+    expect_accepted(c, KEY_SEPARATOR, "a\\\\r\\\"\\t\\f", "a\\\\r\\x22\\t\\x0c");
+    assert_memory_equal(schema_conf_of_echo(c)->separator.data, "a\\r\"\t\f", 6);
+    expect_accepted(c, KEY_SEPARATOR, "0123456789abcdef", "0123456789abcdef");
+    expect_refused(c, KEY_SEPARATOR, "0123456789abcdefg", "\"0123456789abcdefg\" is too long");
+    expect_refused(c, KEY_SEPARATOR, "a\\", "\"a\\\\\" has a backslash");
+    expect_refused(c, KEY_SEPARATOR, "\\q", "\"\\\\q\" has a backslash");
+    expect_refused(c, KEY_SEPARATOR, "\\x4", "\"\\\\x4\" has a backslash");
+    expect_refused(c, KEY_SEPARATOR, "\\xg0", "\"\\\\xg0\" has a backslash");
     config_free(c);
 }
 
@@ -263,14 +263,17 @@ static void config_set__every_separator__reads_back(void **state UNUSED)
     for (unsigned i = 0; i < 65536; i += 7) {
         char *text;
 
-        c->separator.data[0] = (uint8_t)i;
-        c->separator.data[1] = (uint8_t)(i >> 8);
-        c->separator.len = 1 + i % 2;
-        text = config_get(c, CONFIG_SEPARATOR);
+        schema_conf_of_echo(c)->separator.data[0] = (uint8_t)i;
+        schema_conf_of_echo(c)->separator.data[1] = (uint8_t)(i >> 8);
+        schema_conf_of_echo(c)->separator.len = 1 + i % 2;
+        text = config_get(c, KEY_SEPARATOR);
         assert_non_null(text);
-        assert_int_equal(config_set(back, CONFIG_SEPARATOR, text, from_command_line, NULL, 0), 0);
-        assert_int_equal(back->separator.len, c->separator.len);
-        assert_memory_equal(back->separator.data, c->separator.data, c->separator.len);
+        assert_int_equal(config_set(back, KEY_SEPARATOR, text, from_command_line, NULL, 0), 0);
+        assert_int_equal(schema_conf_of_echo(back)->separator.len,
+                         schema_conf_of_echo(c)->separator.len);
+        assert_memory_equal(schema_conf_of_echo(back)->separator.data,
+                            schema_conf_of_echo(c)->separator.data,
+                            schema_conf_of_echo(c)->separator.len);
         free(text);
     }
     config_free(c);
@@ -470,9 +473,9 @@ static void config_check__message_larger_than_buffers__names_both(void **state U
     assert_non_null(strstr(why, "\"16MiB\""));
     assert_non_null(strstr(why, "\"1MiB\""));
     assert_non_null(strstr(why, ", allowed: "));
-    set(c, CONFIG_MAX_MESSAGE, "262144");
+    set(c, KEY_MAX_MESSAGE, "262144");
     assert_int_equal(config_check(c, why, sizeof(why)), 0);
-    set(c, CONFIG_MAX_MESSAGE, "262145");
+    set(c, KEY_MAX_MESSAGE, "262145");
     assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "command line: server.max_message: messages of \"262145\""));
     config_free(c);
@@ -671,7 +674,7 @@ static struct config *from_file(const int *keys, size_t n)
 static void config_has_lost_all__every_pair_of_groups__only_without_any(void **state UNUSED)
 {
     /* Bits of a set: a key of arbiter, two of server, one of log. */
-    static const int keys[] = {CONFIG_WORKERS, CONFIG_BIND, CONFIG_SEPARATOR, CONFIG_LOG_LEVEL};
+    static const int keys[] = {CONFIG_WORKERS, CONFIG_BIND, KEY_SEPARATOR, CONFIG_LOG_LEVEL};
     static const unsigned group_of[] = {1, 2, 2, 4};
 
     for (unsigned old_set = 0; old_set < 16; old_set++) {
@@ -703,8 +706,8 @@ static void config_diff__changed_keys__told_in_table_order(void **state UNUSED)
     set(new, CONFIG_KEEP_ALIVE, "0.5");
     set(new, CONFIG_BIND, "127.0.0.1:8060\n:8061");
     set(new, CONFIG_WORKERS, "0"); /* only the origin differs */
-    set(new, CONFIG_MAX_MESSAGE, "16777216");
-    set(new, CONFIG_SEPARATOR, "\\x0d\\n\\r\\n");
+    set(new, KEY_MAX_MESSAGE, "16777216");
+    set(new, KEY_SEPARATOR, "\\x0d\\n\\r\\n");
     assert_int_equal(config_diff(old, new, on_change, &changes), 3);
     assert_string_equal(changes.text, "server.bind: 127.0.0.1:8060 -> 127.0.0.1:8060\n:8061\n"
                                       "server.keep_alive: 0 -> 0.5\n"
@@ -723,7 +726,7 @@ static void config_dump__origins_and_quotes__in_the_files_syntax(void **state UN
     assert_non_null(f);
     set(c, CONFIG_LOG_FILE, "/a\"b\\c\nd");
     set(c, CONFIG_BIND, "127.0.0.1:1\nunix:/a b");
-    set(c, CONFIG_SEPARATOR, "\"\\n");
+    set(c, KEY_SEPARATOR, "\"\\n");
     assert_int_equal(config_dump(c, f), 0);
     fclose(f);
     assert_non_null(strstr(text, "arbiter = {\n    workers = 0;  # default\n"));

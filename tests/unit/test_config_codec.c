@@ -39,7 +39,7 @@ static struct config *new_filled_config(void)
     set(c, CONFIG_WORKERS, "3", 2);
     set(c, CONFIG_PID_FILE, "/a\nvalue b\xff\x80\xc3", 70000);
     set(c, CONFIG_BIND, "127.0.0.1:1\nunix:/x", 5);
-    set(c, CONFIG_SEPARATOR, "", 6);
+    set(c, KEY_SEPARATOR, "", 6);
     set(c, CONFIG_LOG_LEVEL, "error", 0);
     return c;
 }

@@ -286,12 +286,12 @@ static void load__every_type__from_the_file(void **state UNUSED)
     expect_text(c, CONFIG_BIND, ":1\nunix:/x\\y");
     expect_text(c, CONFIG_BACKLOG, "1");
     expect_text(c, CONFIG_WRITE_TIMEOUT, "10");
-    expect_text(c, CONFIG_MAX_MESSAGE, "64KiB");
-    assert_int_equal(c->separator.len, 5);
-    assert_memory_equal(c->separator.data, "\"\n\xff\\q", 5);
+    expect_text(c, KEY_MAX_MESSAGE, "64KiB");
+    assert_int_equal(schema_conf_of_echo(c)->separator.len, 5);
+    assert_memory_equal(schema_conf_of_echo(c)->separator.data, "\"\n\xff\\q", 5);
     assert_int_equal(c->origin[CONFIG_WORKERS].kind, ORIGIN_FILE);
     assert_int_equal(c->origin[CONFIG_WORKERS].line, 1);
-    assert_int_equal(c->origin[CONFIG_SEPARATOR].line, 3);
+    assert_int_equal(c->origin[KEY_SEPARATOR].line, 3);
     assert_int_equal(c->origin[CONFIG_LOG_LEVEL].line, 4);
     assert_int_equal(c->origin[CONFIG_LOG_FILE].kind, ORIGIN_DEFAULT);
     assert_string_equal(c->path, path);
@@ -334,8 +334,8 @@ static void load__dump_of_any_configuration__reads_back_the_same(void **state UN
         {.key = CONFIG_PID_FILE, .text = "/a\"b\\c\n\x7f\xff x"},
         {.key = CONFIG_DAEMON, .text = "true"},
         {.key = CONFIG_BIND, .text = "[::1]:9\nunix:/tmp/\"a\\b\"\n127.0.0.1:0"},
-        {.key = CONFIG_MAX_MESSAGE, .text = "1000"},
-        {.key = CONFIG_SEPARATOR, .text = "\\x01\"\\\\n\\xff\\r\\n\\t"},
+        {.key = KEY_MAX_MESSAGE, .text = "1000"},
+        {.key = KEY_SEPARATOR, .text = "\\x01\"\\\\n\\xff\\r\\n\\t"},
         {.key = CONFIG_LOG_FILE, .text = "/x"},
         {.key = CONFIG_LOG_FORMAT, .text = "json"},
     };
@@ -818,13 +818,13 @@ static void load__bad_overrides__told_with_the_file_s_errors(void **state UNUSED
 static void load__no_file__defaults_and_overrides(void **state UNUSED)
 {
     static const struct config_override overrides[] = {{.key = CONFIG_MAX_BUFFERED, .text = "1MiB"},
-                                                       {.key = CONFIG_MAX_MESSAGE, .text = "1KiB"}};
+                                                       {.key = KEY_MAX_MESSAGE, .text = "1KiB"}};
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
 
     assert_int_equal(config_load(schema_of_echo(), NULL, overrides, 2, &c, &errors), 0);
     assert_string_equal(c->path, "");
-    assert_int_equal(c->max_message, 1024);
+    assert_int_equal(schema_conf_of_echo(c)->max_message, 1024);
     config_free(c);
     c = NULL;
     assert_int_equal(config_load(schema_of_echo(), NULL, overrides, 1, &c, &errors), -EINVAL);

@@ -24,7 +24,7 @@ static int key_of(const char *name)
 {
     const int key = config_find(schema_of_toys(), name);
 
-    assert_true(key >= CONFIG_KEYS);
+    assert_true(key >= KEYS_OF_ECHO);
     return key;
 }
 
@@ -236,7 +236,7 @@ static void schema__what_is_allowed__derived_from_type_and_range(void **state UN
 
 /* ---- values ---- */
 
-static const char all[] = "toy = { count = 9; mood = \"mad\"; wait = 1.5; room = \"2KiB\"; "
+static const char all[] = "toy = { count = 9; mood = \"mad\"; wait = 0.75; room = \"2KiB\"; "
                           "is_loud = true;\n greeting = \"a\\\"b\\n\"; mark = \"\\x01c\"; };";
 
 static void own__values_of_the_file__fill_the_struct(void **state UNUSED)
@@ -246,7 +246,7 @@ static void own__values_of_the_file__fill_the_struct(void **state UNUSED)
 
     assert_int_equal(toy->count, 9);
     assert_int_equal(toy->mood, 2);
-    assert_int_equal(toy->wait, 1500);
+    assert_int_equal(toy->wait, 750);
     assert_int_equal(toy->room, 2048);
     assert_true(toy->is_loud);
     assert_string_equal(toy->greeting, "a\"b\n");
@@ -335,6 +335,30 @@ static void own__changed_value__told_by_the_difference(void **state UNUSED)
     assert_string_equal(told, "toy.mood: glad -> sad\n");
     config_free(old);
     config_free(new);
+}
+
+static void check__of_a_protocol__told_with_the_key_that_somebody_wrote(void **state UNUSED)
+{
+    static const char *const cases[][2] = {
+        {"toy={count=4;};", "protocol toy: it is unlucky"},
+        {"toy={count=5;};", "protocol toy: not allowed"},
+        {"toy={count=1;};\narbiter={workers=7;};", ":2: arbiter.workers: arbiter.workers is 7 and"},
+        {"arbiter={workers=7;};\ntoy={\nwait=3;};", ":3: toy.wait: arbiter.workers is 7 and"},
+        {"toy={wait=3;};\narbiter={\nworkers=7;};", ":1: toy.wait: arbiter.workers is 7 and"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const bool has_place = cases[i][1][0] == ':';
+        struct config_errors errors = {.n = 0};
+        struct config *c = NULL;
+
+        write_file(cases[i][0]);
+        assert_int_equal(config_load(schema_of_toys(), path, NULL, 0, &c, &errors), -EINVAL);
+        assert_int_equal(errors.n, 1);
+        if (!strstr(errors.text[0] + (has_place ? strlen(path) : 0), cases[i][1]))
+            fail_msg("\"%s\", not \"%s\"", errors.text[0], cases[i][1]);
+        config_errors_fini(&errors);
+    }
 }
 
 /* ---- the command line ---- */
@@ -494,6 +518,7 @@ int main(void)
         cmocka_unit_test(own__errors__with_line_value_and_what_is_allowed),
         cmocka_unit_test(own__dump_copy_and_codec__the_same_values),
         cmocka_unit_test(own__changed_value__told_by_the_difference),
+        cmocka_unit_test(check__of_a_protocol__told_with_the_key_that_somebody_wrote),
         cmocka_unit_test(override__of_any_key__the_last_one_wins),
         cmocka_unit_test(override__that_is_wrong__says_why),
         cmocka_unit_test(bind__strings_and_groups__each_with_its_protocol),

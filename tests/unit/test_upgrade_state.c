@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include "base/util.h"
 #include "support/inherited.h"
+#include "support/schema.h"
 
 /* A sample with something in every member; the fuzzer begins with it, too. */
 static json_t *sample(void)
@@ -101,7 +102,7 @@ static void unpack__whole_state__is_in_the_arbiter(void **state UNUSED)
     assert_int_equal(a.live->workers, 2);
     assert_int_equal(a.live->config->workers, 2);
     assert_int_equal(a.live->config->origin[CONFIG_WORKERS].kind, ORIGIN_COMMAND_LINE);
-    assert_int_equal(a.live->config->origin[CONFIG_SEPARATOR].line, 3);
+    assert_int_equal(a.live->config->origin[KEY_SEPARATOR].line, 3);
     assert_int_equal(a.live->listeners[0]->fd, 100);
     assert_int_equal(a.control.listener->fd, 101);
     assert_int_equal(a.live->sink->control_fd, 105);
