@@ -135,6 +135,19 @@ void answers_on_scaled(struct answers *all, uint32_t workers)
             answer_scale(answer_at(link), workers);
 }
 
+void answers_on_spawned(struct answers *all, bool (*runs)(const void *data, uint32_t slot),
+                        const void *data)
+{
+    struct list *link, *next;
+
+    list_for_each_safe (link, next, &all->list) {
+        struct answer *w = answer_at(link);
+
+        if (w->wait == ANSWER_SPAWN && runs(data, w->slot))
+            answer_ok(w, json_string(w->actor));
+    }
+}
+
 void answer_collect(struct answer *w, const char *worker, json_t *body)
 {
     json_t *result = json_object_get(body, "result");
@@ -223,6 +236,7 @@ static void on_overdue(struct answer *w)
         [ANSWER_EXIT] = "it is gone",
         [ANSWER_WORKERS] = "no reply from the worker",
         [ANSWER_OWN] = "no answer from the command",
+        [ANSWER_SPAWN] = "the new actor does not run yet: it is wanted, and started again",
         [ANSWER_LOG] = ("the log's writer does not answer: does the log's file system hang? It "
                         "opens the file anew as soon as it goes on"),
     };

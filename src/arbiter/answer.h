@@ -32,6 +32,7 @@ enum answer_wait {
     ANSWER_WORKERS, /* `n_waiting` replies */
     ANSWER_OWN, /* a command of the program, which runs in the arbiter, has answered call `question`
                  */
+    ANSWER_SPAWN, /* the actor of `slot` runs */
     ANSWER_LOG, /* the log's writer has answered `question` */
     ANSWER_WAITS
 };
@@ -51,6 +52,8 @@ struct answer {
     json_t *id; /* owned: as the asker gave it */
     uint32_t workers_min, workers_max; /* ANSWER_SCALE: what was asked for; 0, 0 = is not known */
     uint64_t question; /* ANSWER_LOG: its number at the live revision's sink; ANSWER_OWN */
+    uint32_t slot; /* ANSWER_SPAWN: the engine's */
+    char actor[32]; /* ANSWER_SPAWN: its id */
     pid_t pid; /* ANSWER_EXIT */
     bool (*has_more_time)(struct answer *w); /* asked at the deadline, may put it off; or NULL */
     bool is_map; /* ANSWER_WORKERS: all were asked */
@@ -62,7 +65,7 @@ struct answer {
 struct request {
     uint64_t id; /* 0 = free */
     pid_t pid;
-    char worker[16]; /* its id */
+    char worker[32]; /* its id */
     uint64_t deadline_ms;
     struct answer *answer; /* borrowed; NULL = nobody asks any more */
 };
@@ -116,6 +119,10 @@ void answers_forget(struct answers *all, const struct asker *asker);
 
 /* answers_on_scaled - @workers run, and no other number is wanted */
 void answers_on_scaled(struct answers *all, uint32_t workers);
+
+/* answers_on_spawned - actors may run that are waited for: @runs tells of a slot */
+void answers_on_spawned(struct answers *all, bool (*runs)(const void *data, uint32_t slot),
+                        const void *data);
 
 /* answers_on_exit - process @pid is gone: its requests will not be answered */
 void answers_on_exit(struct answers *all, pid_t pid, bool is_killed);

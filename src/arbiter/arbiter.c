@@ -188,15 +188,16 @@ void arbiter_detach_signals(struct arbiter *a)
 
 static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
 {
+    static const char *const exit_texts[2][2] = {{"actor died", "actor ended"},
+                                                 {"worker died", "worker ended"}};
     uint64_t now_ms = clock_mono_ms();
     bool is_signal = WIFSIGNALED(status);
     const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
     enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
 
-    LOG_AT_(a->log, level, log_emit_limited, is_planned ? "worker ended" : "worker died",
-            F_STR("worker", c->id), F_INT("worker_pid", c->pid), F_UINT("slot", c->slot),
-            F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
-            F_CAUSE_STR("signal", name ? name : ""),
+    LOG_AT_(a->log, level, log_emit_limited, exit_texts[child_is_worker(c)][is_planned], F_CHILD(c),
+            F_UINT("slot", tr_slot_number(c->slot)), F_UINT("incarnation", c->incarnation),
+            F_STR("kind", is_signal ? "signal" : "exit"), F_CAUSE_STR("signal", name ? name : ""),
             F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
             F_UINT("uptime_ms", now_ms - c->forked_ms),
             F_STR("was", c->ready_ms ? "ready" : "booting"));
@@ -218,8 +219,8 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 
     log_exit(a, c, status, is_planned);
     if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
-        crashes_note(a->crashes, a->log, c->slot, c->incarnation, c->pid, !c->is_inherited,
-                     &c->score->crash);
+        crashes_note(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
+                     !c->is_inherited, &c->score->crash);
     a->restarts += !is_planned;
     stats_on_exit(a, c);
     answers_on_exit(&a->answers, c->pid, c->is_killed);
@@ -256,10 +257,9 @@ static void on_serving(struct arbiter *a)
         a->options->on_serving(addresses, a->options->userdata);
 }
 
-static void kill_worker(struct arbiter *a, struct child *c, enum tr_kill_reason why)
+static void kill_child(struct arbiter *a, struct child *c, enum tr_kill_reason why)
 {
-    /* A worker that is no longer wanted and not ready yet has nothing to drain: no cause for alarm.
-     */
+    /* One that is no longer wanted and not ready yet has nothing to drain: no cause for alarm. */
     static const struct {
         enum log_level level;
         const char *text;
@@ -276,7 +276,8 @@ static void kill_worker(struct arbiter *a, struct child *c, enum tr_kill_reason 
 
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
 {
-    int rc = collect_open(a, action->slot);
+    const bool is_worker = action->slot <= TR_SLOTS_MAX;
+    int rc = is_worker ? collect_open(a, action->slot) : 0;
 
     if (rc < 0)
         log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", action->slot),
@@ -286,16 +287,22 @@ static void spawn(struct arbiter *a, struct child *c, const struct tr_action *ac
         watch_begin(c, children_revision(a, c)->config->timeout_ms);
         return;
     }
-    log_error_limited(a->log, "worker cannot be forked", F_UINT("slot", action->slot), F_ERR(rc));
+    log_error_limited(a->log, is_worker ? "worker cannot be forked" : "actor cannot be forked",
+                      F_STR("kind", kinds_name(&a->kinds, action->slot)),
+                      F_UINT("slot", tr_slot_number(action->slot)), F_ERR(rc));
     engine_post(a, &(struct tr_event){.kind = TR_EV_FORK_FAILED, .proc = action->proc});
 }
 
 static void give_up(struct arbiter *a)
 {
-    log_error(a->log, "giving up: no worker serves and the new ones keep dying",
+    const char *cause = "no worker serves";
+
+    for_each_worker(a, c) if (transition_phase(a->engine, c->proc) == TR_RUNNING) cause =
+        "an actor does not start";
+    log_error(a->log, "giving up: new processes keep dying", F_STR("cause", cause),
               F_STR("hint", "the lines above say how they died"));
     a->exit_code = EX_SOFTWARE;
-    arbiter_stop(a, true, "no worker serves");
+    arbiter_stop(a, true, cause);
 }
 
 static void roll_back(struct arbiter *a, const struct tr_action *action)
@@ -303,10 +310,23 @@ static void roll_back(struct arbiter *a, const struct tr_action *action)
     const char *what = transition_failure_text(action->failure);
     char why[128];
 
-    snprintf(why, sizeof(why), "a new %s %s", action->slot > TR_SLOTS_MAX ? "actor" : "worker",
-             what);
+    snprintf(why, sizeof(why), "a new %s %s", kinds_name(&a->kinds, action->slot), what);
     a->change.active->on_rollback(a, action->failure,
                                   action->failure == TR_FAILURE_STOPPED ? what : why);
+}
+
+/* Who has no connections has nothing to hand over. */
+static void stop_child(struct arbiter *a, struct child *c, bool is_quick)
+{
+    if (child_is_worker(c)) {
+        move_want(a);
+        if (!is_quick) {
+            move_drain(a, c);
+            return;
+        }
+    }
+    if (children_send(c, "stop", 0, json_pack("{s:b}", "graceful", !is_quick)) == -ENOBUFS)
+        children_kill(c, LOG_LEVEL_WARNING, "it cannot be told to stop");
 }
 
 static void act(struct arbiter *a, const struct tr_action *action)
@@ -328,14 +348,10 @@ static void act(struct arbiter *a, const struct tr_action *action)
         move_want(a);
         break;
     case TR_DRAIN:
-        move_want(a);
-        if (action->is_quick)
-            children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
-        else
-            move_drain(a, c);
+        stop_child(a, c, action->is_quick);
         break;
     case TR_KILL:
-        kill_worker(a, c, action->why);
+        kill_child(a, c, action->why);
         break;
     case TR_COMMIT:
         a->change.active->on_commit(a);
@@ -378,6 +394,11 @@ static void set_alarm(struct arbiter *a, bool is_due)
     ev_timer_start(a->loop, &a->alarm);
 }
 
+static bool runs(const void *engine, uint32_t slot)
+{
+    return transition_is_slot_running(engine, slot);
+}
+
 /*
  * All that has changed in this turn of the loop, in the one order that there is. Who waits for
  * connections gets them before anybody is told to leave, and whoever has an answer finds the line
@@ -400,6 +421,7 @@ static void settle(struct arbiter *a)
     move_log(a);
     if (transition_is_settled(a->engine))
         answers_on_scaled(&a->answers, transition_wanted(a->engine));
+    answers_on_spawned(&a->answers, runs, a->engine);
     set_alarm(a, ev_clear_pending(a->loop, &a->settle) != 0);
 }
 

@@ -27,8 +27,8 @@ struct arbiter_options {
     void *userdata; /* borrowed */
     const struct arb_program *program; /* borrowed: what the author has written */
     const struct config_schema *schema; /* borrowed: the keys of this program */
-    /* What is forked into the slots; borrowed. */
-    const struct actor_kind *worker;
+    /* What is forked: workers, and actors of the program's other kinds; borrowed. */
+    const struct actor_kind *worker, *other;
     const struct arbiter_image *image; /* borrowed */
 };
 

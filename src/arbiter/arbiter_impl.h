@@ -22,6 +22,7 @@
 #include "arbiter/change.h"
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
+#include "arbiter/kinds.h"
 #include "arbiter/pidfile.h"
 #include "arbiter/sinks.h"
 #include "arbiter/stats.h"
@@ -55,7 +56,7 @@ struct revision {
 /* One process, by its index in the scoreboard. */
 struct child {
     struct arbiter *arbiter; /* borrowed */
-    char id[16]; /* "worker.2" */
+    char id[KINDS_ID_LEN]; /* "worker.2" */
     pid_t pid; /* 0 = none */
     uint32_t proc;
     struct score_record *score; /* borrowed: what it says about itself */
@@ -135,11 +136,12 @@ struct arbiter {
     struct revision *live; /* owned */
     struct revision *next; /* owned; NULL = no reload has got that far */
     uint64_t last_revision;
-    uint64_t incarnations[TR_SLOTS_MAX + 1]; /* processes that have filled the slot */
+    struct kinds kinds; /* of actors beside the workers */
+    uint64_t incarnations[TR_ALL_SLOTS_MAX + 1]; /* processes that have filled the slot */
     const struct children_ops *children_ops; /* borrowed */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* indexes at or above have never been used */
-    struct rescue_pair *rescue; /* owned, by slot */
+    struct rescue_pair *rescue; /* owned, by slot; none for actors of other kinds */
     bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
     struct crashes *crashes; /* owned */
     struct transition *engine; /* owned */
@@ -232,12 +234,23 @@ struct children_ops {
     int (*on_message)(struct arbiter *a, struct child *c, struct message *m);
     /* @status of waitpid; what is known of the process is still there */
     void (*on_exit)(struct arbiter *a, struct child *c, int status);
-    /* a child that is no worker */
+    /* a child that is no actor */
     void (*on_other_exit)(struct arbiter *a, pid_t pid, int status);
 };
 
 /* children_spawn - fork the process of a TR_SPAWN. Returns 0 or -errno. */
 int children_spawn(struct arbiter *a, const struct tr_action *action);
+
+/* child_is_worker - one that serves connections */
+static inline bool child_is_worker(const struct child *c)
+{
+    return c->slot <= TR_SLOTS_MAX;
+}
+
+/* In a line about a process: which one. */
+#define F_CHILD(c)                                                                                 \
+    F_STR(child_is_worker(c) ? "worker" : "id", (c)->id),                                          \
+        F_INT(child_is_worker(c) ? "worker_pid" : "id_pid", (c)->pid)
 
 /* children_revision - the one that @c was started with; the live one if that is gone */
 struct revision *children_revision(struct arbiter *a, const struct child *c);
@@ -247,6 +260,9 @@ struct child *children_next(const struct arbiter *a, const struct child *c);
 
 #define for_each_child(a, c)                                                                       \
     for (struct child *c = children_next(a, NULL); c; c = children_next(a, c))
+#define for_each_worker(a, c)                                                                      \
+    for_each_child (a, c)                                                                          \
+        if (child_is_worker(c))
 
 /* children_send - one message; @args is taken over, NULL = none. Returns 0 or -errno, logged. */
 int children_send(struct child *c, const char *command, uint64_t id, json_t *args);
@@ -290,15 +306,20 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
                      struct listener **listeners, size_t n, struct revision **ret, char *why,
                      size_t why_size);
 
-/* revision_set - the workers that it wants, for the engine */
-struct tr_set revision_set(const struct revision *rev);
+/* revision_set - the workers and other actors that it wants, for the engine */
+struct tr_set revision_set(const struct arbiter *a, const struct revision *rev);
 
 /* revision_speak - in this process, its listeners speak what its configuration says: they may be
  * shared with another revision, which says something else */
 void revision_speak(const struct revision *rev);
 
-/* revision_commit - the next one serves, the old one is freed */
+/* revision_can_change - is there room for another one with so many workers? */
+bool revision_can_change(const struct arbiter *a, uint32_t workers);
+
+/* revision_commit - the next one serves, the old one is freed; revision_roll_back - the next one is
+ * freed */
 void revision_commit(struct arbiter *a);
+void revision_roll_back(struct arbiter *a);
 
 /* revision_free - close what no other revision holds. NULL is fine. */
 void revision_free(struct revision *rev);

@@ -24,7 +24,7 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
         if (c->kinds[k]->child(a) || (k < kind && c->is_wanted[k]))
             return c->kinds[k]->obstacle;
-    if (!transition_can_reload(a->engine, transition_workers(a->engine)))
+    if (!revision_can_change(a, transition_workers(a->engine)))
         return "the workers are changing: try again in a moment";
     return NULL;
 }

@@ -39,11 +39,6 @@ struct child *children_next(const struct arbiter *a, const struct child *c)
     return NULL;
 }
 
-static void set_id(struct child *c)
-{
-    snprintf(c->id, sizeof(c->id), "worker.%u", c->slot);
-}
-
 /* What RLIMIT_NOFILE leaves for connections, or less if the configuration says so. */
 static unsigned effective_max_connections(struct arbiter *a, const struct revision *rev)
 {
@@ -83,8 +78,8 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
     keep[n_keep++] = rev->log.fd;
     keep[n_keep++] = boot->rescue_recv_fd;
     keep[n_keep++] = boot->rescue_send_fd;
-    for (size_t i = 0; i < rev->n_listeners; i++)
-        keep[n_keep++] = rev->listeners[i]->fd;
+    for (size_t i = 0; i < boot->n_listeners; i++)
+        keep[n_keep++] = boot->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
     revision_speak(rev);
     if (rev->config->is_daemon)
@@ -94,7 +89,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
         log_error(&rev->log, "the scoreboard cannot be mapped", F_ERR(rc));
         _exit(EX_OSERR);
     }
-    _exit(a->options->worker->main(boot));
+    _exit((boot->kind ? a->options->other : a->options->worker)->main(boot));
 }
 
 static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct child *c,
@@ -103,19 +98,23 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
     *boot = (struct actor_boot){
         .program = a->options->program,
         .own = &a->own,
-        .slot = c->slot,
+        .slot = tr_slot_number(c->slot),
         .proc = c->proc,
         .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
         .config = rev->config,
         .rescue_recv_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[0] : -1,
         .rescue_send_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[1] : -1,
-        .listeners = rev->listeners,
-        .n_listeners = rev->n_listeners,
         .scoreboard = &a->scoreboard,
-        .max_connections = effective_max_connections(a, rev),
         .log = &rev->log,
     };
+    if (child_is_worker(c)) {
+        boot->listeners = rev->listeners;
+        boot->n_listeners = rev->n_listeners;
+        boot->max_connections = effective_max_connections(a, rev);
+    } else {
+        boot->kind = kinds_row(&a->kinds, c->slot);
+    }
     snprintf(boot->id, sizeof(boot->id), "%s", c->id);
 }
 
@@ -153,8 +152,11 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     sigset_t mask;
     int ends[2];
     pid_t pid;
-    int rc = mailbox_pair(ends);
+    int rc;
 
+    if (action->slot > TR_SLOTS_MAX && !kinds_row(&a->kinds, action->slot))
+        return -ENOENT;
+    rc = mailbox_pair(ends);
     if (rc < 0)
         return rc;
     rc = scoreboard_assign(&a->scoreboard, action->proc, action->slot,
@@ -173,7 +175,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .revision = action->revision,
         .forked_ms = clock_mono_ms(),
     };
-    set_id(c);
+    kinds_id(&a->kinds, c->slot, c->id);
     rev = children_revision(a, c);
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
     fill_boot(a, &boot, c, rev);
@@ -215,15 +217,16 @@ void children_kill(struct child *c, enum log_level level, const char *why)
         return;
     c->is_killed = true;
     kill(c->pid, SIGKILL);
-    LOG_AT_(c->arbiter->log, level, log_emit_limited, "worker killed", F_STR("worker", c->id),
-            F_INT("worker_pid", c->pid), F_CAUSE_STR("why", why));
+    LOG_AT_(c->arbiter->log, level, log_emit_limited,
+            child_is_worker(c) ? "worker killed" : "actor killed", F_CHILD(c),
+            F_CAUSE_STR("why", why));
 }
 
 void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
 {
     c->arbiter = a;
     c->is_inherited = true;
-    set_id(c);
+    kinds_id(&a->kinds, c->slot, c->id);
     if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
         return;

@@ -30,10 +30,8 @@ int collect_open(struct arbiter *a, uint32_t slot)
 /* To the first worker that serves and can be told. */
 static void offer_pair(struct arbiter *a, const struct rescue_pair *p)
 {
-    for_each_child (a, c)
-        if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
-            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
-            return;
+    for_each_worker(a, c) if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
+                              children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0) return;
 }
 
 static void close_pair(struct rescue_pair *p)
@@ -115,7 +113,7 @@ void collect_on_exit(struct arbiter *a, uint32_t slot)
 
 void collect_fini(struct arbiter *a)
 {
-    for (uint32_t slot = 0; a->rescue && slot <= TR_SLOTS_MAX; slot++)
+    for (uint32_t slot = 0; a->rescue && slot <= TR_ALL_SLOTS_MAX; slot++)
         close_pair(&a->rescue[slot]);
     free(a->rescue);
 }
@@ -147,9 +145,8 @@ static unsigned offer(struct arbiter *a, int fd)
 {
     unsigned n = 0;
 
-    for_each_child (a, c)
-        n += transition_is_staying(a->engine, c->proc) &&
-             children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
+    for_each_worker(a, c) n += transition_is_staying(a->engine, c->proc) &&
+                               children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
     return n;
 }
 

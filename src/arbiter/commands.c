@@ -11,7 +11,6 @@
 #include "actor/command.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
-#include "base/num.h"
 #include "base/util.h"
 #include "conf/config.h"
 #include "wire/message.h"
@@ -130,11 +129,47 @@ static void do_scale(struct arbiter *a, struct answer *w, json_t *args)
     scale_to(a, w, (uint32_t)json_integer_value(json_object_get(args, "workers")), false);
 }
 
-static void do_spawn(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+/* Wanted from now on, whatever becomes of its first process. */
+static void spawn_other(struct arbiter *a, struct answer *w, const char *name)
+{
+    const int found = kinds_find(&a->kinds, name);
+    const uint32_t kind = (uint32_t)found;
+    char why[128];
+
+    if (a->is_stopping) {
+        answer_error(w, "stopping", "the arbiter stops");
+    } else if (found < 0 || !a->kinds.list[kind].row) {
+        snprintf(why, sizeof(why), "there is no kind '%.64s' of actors", name);
+        answer_error(w, "bad_argument", why);
+    } else if (a->upgrade.phase >= UPGRADE_CHANGING) {
+        answer_error(w, "busy", "an upgrade is under way: ask again");
+    } else if (!transition_has_room(a->engine, kind)) {
+        snprintf(why, sizeof(why), "there are %u actors of kind %.32s, allowed: at most %d",
+                 transition_others(a->engine, kind), name, TR_KIND_SLOTS_MAX);
+        answer_error(w, "limit", why);
+    } else {
+        w->slot = tr_slot(kind, transition_others(a->engine, kind) + 1);
+        kinds_id(&a->kinds, w->slot, w->actor);
+        a->kinds.list[kind].n_spawned++;
+        log_info(a->log, "spawning", F_STR("id", w->actor));
+        answer_wait(w, ANSWER_SPAWN, a->live->config->boot_timeout_ms + REQUEST_TIMEOUT_MS);
+        engine_post(a, &(struct tr_event){.kind = TR_EV_ONE_MORE, .other = kind});
+    }
+}
+
+static void do_spawn_actor(struct arbiter *a, struct answer *w, json_t *args)
+{
+    spawn_other(a, w, json_string_value(json_object_get(args, "kind")));
+}
+
+static void do_spawn(struct arbiter *a, struct answer *w, json_t *args)
 {
     const uint32_t workers = transition_wanted(a->engine) + 1;
+    const char *kind = json_string_value(json_object_get(args, "kind"));
 
-    if (workers > TR_SLOTS_MAX)
+    if (kind && strcmp(kind, a->options->worker->name) != 0)
+        spawn_other(a, w, kind);
+    else if (workers > TR_SLOTS_MAX)
         answer_error(w, "bad_argument", "there are as many workers as there can be");
     else
         scale_to(a, w, workers, true);
@@ -168,7 +203,7 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
     if (n_untold) {
         char why[96];
 
-        snprintf(why, sizeof(why), "%u workers cannot be told now; all others are", n_untold);
+        snprintf(why, sizeof(why), "%u actors cannot be told now; all others are", n_untold);
         answer_error(w, "busy", why);
         return;
     }
@@ -176,14 +211,12 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
 }
 
 /* The process that serves as @id; while none of the slot does, the youngest. */
-static struct child *find_worker(struct arbiter *a, const char *id)
+static struct child *find_actor(struct arbiter *a, const char *id)
 {
+    const uint32_t slot = kinds_slot(&a->kinds, id);
     struct child *found = NULL;
     bool serves = false;
-    uint64_t slot;
 
-    if (strncmp(id, "worker.", 7) != 0 || num_parse_u64(id + 7, 1, TR_SLOTS_MAX, &slot) < 0)
-        return NULL;
     for_each_child (a, c) {
         const bool is_running = transition_phase(a->engine, c->proc) == TR_RUNNING;
 
@@ -199,15 +232,20 @@ static struct child *find_worker(struct arbiter *a, const char *id)
 /* @others  that could be named here, too */
 static void unknown_actor(struct arbiter *a, struct answer *w, const char *id, const char *others)
 {
-    char text[192];
+    char text[192 + TR_KINDS_MAX * (KINDS_NAME_LEN + 16)];
+    int len = snprintf(text, sizeof(text),
+                       "there is no actor '%.64s' to name here: %sworker.1 to worker.%u", id,
+                       others, transition_wanted(a->engine));
 
-    snprintf(text, sizeof(text), "there is no actor '%.64s' to name here: %sworker.1 to worker.%u",
-             id, others, transition_wanted(a->engine));
+    for (uint32_t i = 0; i < a->kinds.n; i++)
+        if (transition_others(a->engine, i) > 0)
+            len += snprintf(text + len, sizeof(text) - (size_t)len, ", %.32s.1 to %u",
+                            a->kinds.list[i].name, transition_others(a->engine, i));
     answer_error(w, "unknown_actor", text);
 }
 
 /* One that serves is replaced first, and hands over to its heir; in a hurry it just goes. */
-static void drain_worker(struct arbiter *a, struct child *c, bool is_quick)
+static void drain_actor(struct arbiter *a, struct child *c, bool is_quick)
 {
     const bool graceful = !is_quick;
     const enum tr_phase phase = transition_phase(a->engine, c->proc);
@@ -242,10 +280,10 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
 
     if (strcmp(id, "arbiter") == 0 || strcmp(id, "workers") == 0) {
         answer_error(w, "bad_argument",
-                     "kill_actor ends one worker, worker.N; stop ends the arbiter and all");
+                     "kill_actor ends one actor, such as worker.N; stop ends the arbiter and all");
         return;
     }
-    c = find_worker(a, id);
+    c = find_actor(a, id);
     if (!c) {
         unknown_actor(a, w, id, "");
         return;
@@ -253,7 +291,7 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
     w->pid = c->pid;
     w->has_more_time = kill_overdue;
     answer_wait(w, ANSWER_EXIT, 1000 * (uint64_t)(timeout ? json_integer_value(timeout) : 5));
-    drain_worker(a, c, false);
+    drain_actor(a, c, false);
 }
 
 /* Returns whether there was room for it. */
@@ -280,7 +318,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
     json_t *actor = json_object_get(args, "actor");
     const char *id = actor ? json_string_value(actor) : "arbiter";
 
-    if (strcmp(id, "arbiter") != 0 && !find_worker(a, id)) {
+    if (strcmp(id, "arbiter") != 0 && !find_actor(a, id)) {
         unknown_actor(a, w, id, "arbiter, or ");
         return;
     }
@@ -292,7 +330,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
 static void on_ready(struct arbiter *a, struct child *c, json_t *args UNUSED)
 {
     c->ready_ms = clock_mono_ms();
-    log_debug(a->log, "worker ready", F_UINT("slot", c->slot), F_INT("worker_pid", c->pid),
+    log_debug(a->log, child_is_worker(c) ? "worker ready" : "actor ready", F_CHILD(c),
               F_UINT("boot_ms", c->ready_ms - c->forked_ms));
     engine_post(a, &(struct tr_event){.kind = TR_EV_READY, .proc = c->proc});
 }
@@ -304,9 +342,9 @@ static void on_replace_me(struct arbiter *a, struct child *c, json_t *args)
 
     if (transition_is_ending(a->engine, c->proc))
         return;
-    log_info(a->log, "worker asks to be replaced", F_UINT("slot", c->slot),
-             F_INT("worker_pid", c->pid),
-             F_STR("reason", json_string_value(json_object_get(args, "reason"))));
+    log_info(a->log,
+             child_is_worker(c) ? "worker asks to be replaced" : "actor asks to be replaced",
+             F_CHILD(c), F_STR("reason", json_string_value(json_object_get(args, "reason"))));
     engine_post(
         a, &(struct tr_event){.kind = serves ? TR_EV_WANTS_HEIR : TR_EV_DRAINS, .proc = c->proc});
 }
@@ -334,11 +372,13 @@ static const struct arbiter_command {
       COMMAND_ARGS({"info", COMMAND_OBJECT, true, 0, 4096, "anything"},
        {"actor", COMMAND_STRING, false, 0, 0, "whom it is about (default: who says it)"}),
       "Leave a note about an actor, shown in info"}, do_notify, NULL},
-    {{"spawn", COMMAND_BY_OPERATOR, NULL, "One worker more; answers when it runs"}, do_spawn, NULL},
+    {{"spawn", COMMAND_BY_OPERATOR,
+      COMMAND_ARGS({"kind", COMMAND_STRING, false, 0, 0, "of what there shall be one more (default: worker)"}),
+      "One worker or other actor more; answers when it runs"}, do_spawn, NULL},
     {{"kill_actor", COMMAND_BY_OPERATOR,
-      COMMAND_ARGS({"actor", COMMAND_STRING, true, 0, 0, "worker.N"},
+      COMMAND_ARGS({"actor", COMMAND_STRING, true, 0, 0, "worker.N, or another actor"},
        {"timeout", COMMAND_UINT, false, 0, 3600, "seconds to drain before SIGKILL (default 5)"}),
-      "End one worker; another takes its place"}, do_kill_actor, NULL},
+      "End one actor; another takes its place"}, do_kill_actor, NULL},
     {{"reload", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"force", COMMAND_BOOL, false, 0, 0, "true: also if the file has lost every group (default false)"}),
       "Read the configuration again; answers when it is done, or why not"}, do_reload, NULL},
@@ -354,10 +394,13 @@ static const struct arbiter_command {
       "Change the log level until the next reload"}, do_log_level, NULL},
     {{"crashes", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"show", COMMAND_UINT, false, 1, UINT32_MAX, "number of one crash, with its call stack"}),
-      "The last crashes of workers"}, do_crashes, NULL},
+      "The last crashes of workers and other actors"}, do_crashes, NULL},
     {{"actors", COMMAND_BY_OPERATOR, NULL, "Every actor with its state"}, do_actors, NULL},
     {{"commands", COMMAND_BY_OPERATOR, NULL, "This table"}, do_commands, NULL},
 
+    {{"spawn_actor", COMMAND_BY_WORKER,
+      COMMAND_ARGS({"kind", COMMAND_STRING, true, 0, 0, "of what there shall be one more"}),
+      "One actor more of another kind; answers when it runs"}, do_spawn_actor, NULL},
     {{"ready", COMMAND_BY_WORKER, NULL, "Prepared: wants to be told to run"}, NULL, on_ready},
     {{"replace_me", COMMAND_BY_WORKER,
       COMMAND_ARGS({"reason", COMMAND_STRING, true, 0, 0, "why"}),
@@ -414,7 +457,7 @@ static void forward(struct arbiter *a, struct answer *w, struct child *c, const 
     int rc;
 
     if (strcmp(name, "stop") == 0) {
-        drain_worker(a, c, !is_graceful(args));
+        drain_actor(a, c, !is_graceful(args));
         answer_ok(w, json_pack("{s:b}", "stopping", 1));
         return;
     }
@@ -430,7 +473,8 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
     w->map = json_object();
     w->wait = ANSWER_WORKERS;
     w->n_waiting = 1; /* until all are asked */
-    for_each_child (a, c) {
+    for_each_worker(a, c)
+    {
         int rc;
 
         if (transition_phase(a->engine, c->proc) != TR_RUNNING)
@@ -456,7 +500,7 @@ static void dispatch_to(struct arbiter *a, struct answer *w, const char *target,
         answer_error(w, "bad_argument", "stop: name one worker, or the arbiter for all");
     else if (strcmp(target, "workers") == 0)
         forward_to_all(a, w, name, args);
-    else if ((c = find_worker(a, target)))
+    else if ((c = find_actor(a, target)))
         forward(a, w, c, name, args);
     else
         unknown_actor(a, w, target, "arbiter, workers, or ");
@@ -503,7 +547,7 @@ static bool own_is_for(const struct own_command *c, const char *target, char *wh
 static void own_forward(struct arbiter *a, struct answer *w, const struct own_command *c,
                         const char *target, json_t *args)
 {
-    struct child *child = find_worker(a, target);
+    struct child *child = find_actor(a, target);
     json_t *call = json_pack("{s:s,s:O?}", "command", c->name, "args", args);
 
     if (!call)
@@ -564,12 +608,18 @@ static const struct command_row *find_row(struct arbiter *a, const char *target,
 {
     const bool is_arbiter = strcmp(target, "arbiter") == 0;
     const struct command_set *workers = a->options->worker->commands;
-    const struct command_row *row = command_find(is_arbiter ? &arbiter_commands : workers, name);
+    const struct command_set *set = is_arbiter ? &arbiter_commands
+                                    : kinds_slot(&a->kinds, target) > TR_SLOTS_MAX
+                                        ? a->options->other->commands
+                                        : workers;
+    const struct command_row *row = command_find(set, name);
 
     if (row)
         return row;
-    if (command_find(is_arbiter ? workers : &arbiter_commands, name))
-        snprintf(why, size, "%s is a command of %s", name, is_arbiter ? "workers" : "the arbiter");
+    if (set != &arbiter_commands && command_find(&arbiter_commands, name))
+        snprintf(why, size, "%s is a command of the arbiter", name);
+    else if (set != workers && command_find(workers, name))
+        snprintf(why, size, "%s is a command of workers", name);
     else
         snprintf(why, size, "there is no command '%.64s'", name);
     return NULL;

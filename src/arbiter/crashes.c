@@ -55,8 +55,8 @@ static void find_places(struct crash_entry *e)
         find_place(e->record.frames[i], e->places[i], sizeof(e->places[i]));
 }
 
-void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t incarnation,
-                  pid_t pid, bool is_ours, const struct crash_record *r)
+void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r)
 {
     struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
     char payload[4 * CRASH_PAYLOAD_MAX + 1];
@@ -73,6 +73,7 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
         .pid = pid,
         .record = *r,
     };
+    snprintf(e->id, sizeof(e->id), "%s", id);
     check_lengths(&e->record);
     if (is_ours)
         find_places(e);
@@ -80,7 +81,8 @@ void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t in
         log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid), F_UINT("number", e->number),
         F_CAUSE_STR("signal", crash_signal_name(&e->record)), F_UINT("rescued", e->record.rescued),
         F_INT("fd", e->record.fd),
-        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)));
+        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)),
+        F_CAUSE_STR("id", id));
 }
 
 static void set_hex(json_t *o, const char *key, uint64_t value)
@@ -102,6 +104,7 @@ static json_t *describe_crash(const struct crash_entry *e)
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &tm));
     message_set_uint(o, "number", e->number);
     json_object_set_new(o, "time", json_string(text));
+    json_object_set_new(o, "id", json_string(e->id));
     message_set_uint(o, "slot", e->slot);
     message_set_uint(o, "incarnation", e->incarnation);
     message_set_uint(o, "pid", (uint64_t)e->pid);

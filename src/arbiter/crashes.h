@@ -20,7 +20,8 @@ struct log;
 struct crash_entry {
     uint64_t number; /* from 1; 0 = none */
     uint64_t wall_ns;
-    uint32_t slot;
+    char id[32]; /* of the actor */
+    uint32_t slot; /* the number in it */
     uint64_t incarnation;
     pid_t pid;
     struct crash_record record; /* checked: every length is within its array */
@@ -39,8 +40,8 @@ struct crashes {
  * @r        borrowed, untrusted: a process that went mad may have written anything there
  * Keeps and logs it. Does nothing if the process could not write a record.
  */
-void crashes_note(struct crashes *c, struct log *log, uint32_t slot, uint64_t incarnation,
-                  pid_t pid, bool is_ours, const struct crash_record *r);
+void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r);
 
 /* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no
  * such number */

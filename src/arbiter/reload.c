@@ -157,7 +157,7 @@ static void reload_prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
-    if (!transition_can_reload(a->engine, config_effective_workers(config))) {
+    if (!revision_can_change(a, config_effective_workers(config))) {
         /* Things have changed since the start: read it again later. */
         answers_turn(&a->answers, ANSWER_RELOAD, ANSWER_NEXT_RELOAD);
         a->reload.is_force_asked |= a->reload.is_forced;
@@ -177,7 +177,7 @@ static void reload_prepare(struct arbiter *a, struct config *config)
         return;
     }
     close_answer(a);
-    ev.set = revision_set(a->next);
+    ev.set = revision_set(a, a->next);
     engine_post(a, &ev);
 }
 
@@ -387,9 +387,8 @@ static json_t *describe_reload(struct arbiter *a, uint64_t took_ms)
 {
     json_t *workers = json_array();
 
-    for_each_child (a, c)
-        if (c->revision == a->live->number)
-            json_array_append_new(workers, json_pack("{s:s,s:i}", "id", c->id, "pid", (int)c->pid));
+    for_each_worker(a, c) if (c->revision == a->live->number)
+        json_array_append_new(workers, json_pack("{s:s,s:i}", "id", c->id, "pid", (int)c->pid));
     return command_result(json_pack("{s:I,s:O,s:o,s:I}", "revision", (json_int_t)a->live->number,
                                     "changed", a->reload.changes, "workers", workers, "took_ms",
                                     (json_int_t)took_ms));
@@ -421,9 +420,7 @@ static void reload_on_commit(struct arbiter *a)
 
 static void reload_on_rollback(struct arbiter *a, enum tr_failure failure, const char *why)
 {
-    collect_vacate(a, a->next);
-    revision_free(a->next);
-    a->next = NULL;
+    revision_roll_back(a);
     if (failure == TR_FAILURE_STOPPED) {
         log_info(a->log, "reload given up: stopping");
         reload_end(a);

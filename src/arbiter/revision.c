@@ -210,14 +210,29 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
     return 0;
 }
 
-struct tr_set revision_set(const struct revision *rev)
+struct tr_set revision_set(const struct arbiter *a, const struct revision *rev)
 {
-    return (struct tr_set){
+    struct tr_set set = {
         .revision = rev->number,
         .workers = rev->workers,
         .boot_timeout_ms = rev->config->boot_timeout_ms,
         .exit_timeout_ms = rev->config->exit_timeout_ms,
     };
+
+    kinds_want(&a->kinds, &set);
+    return set;
+}
+
+bool revision_can_change(const struct arbiter *a, uint32_t workers)
+{
+    return transition_can_reload(a->engine, workers + kinds_wanted(&a->kinds));
+}
+
+void revision_roll_back(struct arbiter *a)
+{
+    collect_vacate(a, a->next);
+    revision_free(a->next);
+    a->next = NULL;
 }
 
 void revision_commit(struct arbiter *a)

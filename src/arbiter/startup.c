@@ -156,6 +156,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
+    kinds_init(&a->kinds, options->program);
     rc = own_init(&a->own, options->program, why, sizeof(why));
     if (rc == -EINVAL)
         log_error(log, "the program's tables are not as they must be", F_STR("reason", why));
@@ -171,7 +172,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
     a->own_kept = json_object();
-    a->rescue = calloc(TR_SLOTS_MAX + 1, sizeof(*a->rescue));
+    a->rescue = calloc(TR_ALL_SLOTS_MAX + 1, sizeof(*a->rescue));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
         !a->own_kept || !a->rescue || !a->crashes)
@@ -239,7 +240,7 @@ static int prepare(struct arbiter *a, struct config *config)
     if (rc < 0)
         return refuse_start(a, rc, "out of memory");
     arbiter_set_state(a, ACTOR_STARTING);
-    first = revision_set(a->live);
+    first = revision_set(a, a->live);
     transition_init(a->engine, &first, TR_RECORDS_MAX, (uint32_t)clock_mono_ns());
     return 0;
 }

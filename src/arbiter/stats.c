@@ -140,31 +140,45 @@ static void set_note(json_t *object, const struct arbiter *a, const char *id, ui
     json_object_set_new(object, "notified", note);
 }
 
-static json_t *describe_worker(struct arbiter *a, const struct child *c, uint64_t now_ns)
+static void describe_traffic(json_t *w, const struct child *c)
 {
     const struct counters *sum = &c->tally.sum;
-    const struct score_record *r = c->score;
-    const uint64_t age_ns = heartbeat_age_ns(c, counter_get(&r->heartbeat_ns), now_ns);
-    json_t *w = json_object(), *counters = json_object();
 
-    json_object_set_new(w, "id", json_string(c->id));
-    message_set_uint(w, "slot", c->slot);
-    message_set_uint(w, "incarnation", c->incarnation);
-    message_set_uint(w, "pid", (uint64_t)c->pid);
-    json_object_set_new(w, "state",
-                        json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
-    json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
-    message_set_uint(w, "connections", scoreboard_connections(r));
+    message_set_uint(w, "connections", scoreboard_connections(c->score));
     message_set_uint(w, "accepted", counter_get(&sum->accepted));
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
     message_set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
     message_set_uint(w, "moved_in", counter_get(&sum->moved_in));
     message_set_uint(w, "moved_out", counter_get(&sum->moved_out));
+}
+
+/* A worker, or an actor of another kind, which has no connections. */
+static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t now_ns)
+{
+    const struct score_record *r = c->score;
+    const uint64_t age_ns = heartbeat_age_ns(c, counter_get(&r->heartbeat_ns), now_ns);
+    json_t *w = json_object();
+
+    json_object_set_new(w, "id", json_string(c->id));
+    if (!child_is_worker(c))
+        json_object_set_new(w, "kind", json_string(kinds_name(&a->kinds, c->slot)));
+    message_set_uint(w, "slot", tr_slot_number(c->slot));
+    message_set_uint(w, "incarnation", c->incarnation);
+    message_set_uint(w, "pid", (uint64_t)c->pid);
+    json_object_set_new(w, "state",
+                        json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
+    json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
+    if (child_is_worker(c))
+        describe_traffic(w, c);
     json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
-    set_counters(counters, sum);
-    json_object_set_new(w, "counters", counters);
+    if (child_is_worker(c)) {
+        json_t *counters = json_object();
+
+        set_counters(counters, &c->tally.sum);
+        json_object_set_new(w, "counters", counters);
+    }
     if (a->own.n_counters > 0)
         json_object_set_new(w, "own", own_shown(&a->own, &c->tally.own_sum));
     set_note(w, a, c->id, now_ns);
@@ -233,7 +247,7 @@ static const struct child **living(const struct arbiter *a, size_t *ret_n)
 json_t *stats_info(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
-    json_t *workers = json_array(), *totals = json_object();
+    json_t *workers = json_array(), *actors = json_array(), *totals = json_object();
     struct counters sum = {0};
     struct own_counts own = {0};
     json_t *info;
@@ -247,7 +261,8 @@ json_t *stats_info(struct arbiter *a)
         const struct score_record *r = list[i]->score;
 
         tally_take(&a->children[list[i]->proc].tally, r, now_ns);
-        json_array_append_new(workers, describe_worker(a, list[i], now_ns));
+        json_array_append_new(child_is_worker(list[i]) ? workers : actors,
+                              describe_child(a, list[i], now_ns));
         counters_sum(&sum, &list[i]->tally.sum);
         own_counts_sum(&own, &list[i]->tally.own_sum);
         connections += scoreboard_connections(r);
@@ -257,6 +272,9 @@ json_t *stats_info(struct arbiter *a)
     set_counters(totals, &sum);
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);
+    if (info && a->kinds.n > 0)
+        json_object_set(info, "actors", actors);
+    json_decref(actors);
     if (info && a->own.n_counters > 0) {
         json_object_set_new(totals, "own", own_shown(&a->own, &own));
         json_object_set_new(info, "own_counters", own_help(&a->own));

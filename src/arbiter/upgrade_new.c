@@ -91,9 +91,7 @@ static void turn_back(struct arbiter *a, const char *why)
 
 static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure, const char *why)
 {
-    collect_vacate(a, a->next);
-    revision_free(a->next);
-    a->next = NULL;
+    revision_roll_back(a);
     if (failure == TR_FAILURE_STOPPED)
         upgrade_finish(a, command_error("stopping", "the arbiter stops"));
     else
@@ -137,7 +135,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
     }
     a->upgrade.phase = UPGRADE_CHANGING;
     change_begin(a, &new_image_ops);
-    if (!transition_can_reload(a->engine, transition_workers(a->engine))) {
+    if (!revision_can_change(a, transition_workers(a->engine))) {
         turn_back(a, "there is no room for a second set of workers");
         return;
     }
@@ -145,7 +143,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         turn_back(a, why);
         return;
     }
-    ev.set = revision_set(a->next);
+    ev.set = revision_set(a, a->next);
     engine_post(a, &ev);
 }
 
@@ -242,6 +240,7 @@ static void tell_interrupted(struct arbiter *a)
     answers_give(&a->answers, ANSWER_WORKERS, json_incref(body));
     answers_give(&a->answers, ANSWER_EXIT, json_incref(body));
     answers_give(&a->answers, ANSWER_OWN, json_incref(body));
+    answers_give(&a->answers, ANSWER_SPAWN, json_incref(body));
     answers_give(&a->answers, ANSWER_LOG, body);
 }
 

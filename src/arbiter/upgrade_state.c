@@ -98,7 +98,7 @@ static const struct member listener_fields[] = {
 static const struct member child_fields[] = {
     {MEMBER(child, pid), MEMBER_UINT, INT32_MAX, NULL},
     {"record", offsetof(struct child, proc), sizeof(uint32_t), MEMBER_UINT, TR_RECORDS_MAX - 1, NULL},
-    {MEMBER(child, slot), MEMBER_UINT, TR_SLOTS_MAX, NULL},
+    {MEMBER(child, slot), MEMBER_UINT, TR_ALL_SLOTS_MAX, NULL},
     {MEMBER(child, incarnation), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {MEMBER(child, revision), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {MEMBER(child, forked_ms), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
@@ -136,10 +136,24 @@ struct slot {
 };
 
 static const struct member slot_fields[] = {
-    {MEMBER(slot, number), MEMBER_UINT, TR_SLOTS_MAX, NULL},
+    {MEMBER(slot, number), MEMBER_UINT, TR_ALL_SLOTS_MAX, NULL},
     {MEMBER(slot, incarnation), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {MEMBER(slot, recv_fd), MEMBER_MAYBE_FD, 0, NULL},
     {MEMBER(slot, send_fd), MEMBER_MAYBE_FD, 0, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
+/* Of a kind of actors beside the workers. Its place in the list is the number that stands in slots. */
+struct kind {
+    char name[KINDS_NAME_LEN];
+    uint32_t wanted; /* now */
+    uint32_t spawned;
+};
+
+static const struct member kind_fields[] = {
+    {MEMBER(kind, name), MEMBER_TEXT, 0, NULL},
+    {MEMBER(kind, wanted), MEMBER_UINT, TR_KIND_SLOTS_MAX, NULL},
+    {MEMBER(kind, spawned), MEMBER_UINT, TR_KIND_SLOTS_MAX, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
@@ -153,7 +167,7 @@ static const struct member client_fields[] = {
 static const char *const wait_names[ANSWER_WAITS] = {
     [ANSWER_NEXT_RELOAD] = "reload", [ANSWER_UPGRADE] = "upgrade", [ANSWER_SCALE] = "scale",
     [ANSWER_EXIT] = "exit", [ANSWER_WORKERS] = "workers", [ANSWER_LOG] = "log",
-    [ANSWER_OWN] = "own",
+    [ANSWER_OWN] = "own", [ANSWER_SPAWN] = "spawn",
 };
 static const struct member answer_fields[] = {
     {MEMBER(answer, id), MEMBER_ANY, 0, NULL},
@@ -166,6 +180,9 @@ static const struct member answer_fields[] = {
 /* Of a reload that is wanted. Written only if it is true, and never on the way back: the program
  * there may not know it, and has nobody to refuse to. */
 static const char force_name[] = "reload.is_force_asked";
+
+/* Written only if there are other kinds. */
+static const char kinds_member[] = "kinds";
 
 /* ---- what the old image does ---- */
 
@@ -235,7 +252,7 @@ static json_t *pack_slots(struct packer *p)
 {
     json_t *list = json_array();
 
-    for (uint32_t i = 1; i <= TR_SLOTS_MAX; i++) {
+    for (uint32_t i = 1; i <= TR_ALL_SLOTS_MAX; i++) {
         const struct rescue_pair *pair = &p->a->rescue[i];
         const struct slot slot = {
             .number = i,
@@ -246,6 +263,21 @@ static json_t *pack_slots(struct packer *p)
 
         if (slot.incarnation)
             append_object(p, list, slot_fields, &slot);
+    }
+    return list;
+}
+
+static json_t *pack_kinds(struct packer *p)
+{
+    const struct kinds *kinds = &p->a->kinds;
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < kinds->n; i++) {
+        struct kind kind = {.wanted = transition_others(p->a->engine, i),
+                            .spawned = kinds->list[i].n_spawned};
+
+        strcpy(kind.name, kinds->list[i].name);
+        append_object(p, list, kind_fields, &kind);
     }
     return list;
 }
@@ -321,6 +353,8 @@ static json_t *pack_body(struct packer *p)
     members_set(&p->to, o, "values", config_encode(a->live->config));
     members_set(&p->to, o, "sinks", pack_sinks(p));
     members_set(&p->to, o, "listeners", pack_listeners(p));
+    if (a->kinds.n > 0)
+        members_set(&p->to, o, kinds_member, pack_kinds(p));
     members_set(&p->to, o, "children", pack_children(p));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_control(p));
@@ -366,6 +400,9 @@ struct reader {
     size_t n_listeners;
     struct tr_inherited *procs;
     size_t n_procs;
+    uint32_t n_kinds; /* of the program before */
+    uint32_t kinds_here[TR_KINDS_MAX]; /* their numbers in this one */
+    uint8_t others[TR_KINDS_MAX]; /* wanted of each, by number in this one */
 };
 
 static int refuse_error(struct reader *r, const char *what, int rc)
@@ -559,6 +596,48 @@ static int unpack_own(struct reader *r, const json_t *o, const char *name,
     return 0;
 }
 
+/* A kind that this program does not know has no place in its next set: its actors are told to end
+ * once that serves. */
+static int unpack_kind(struct reader *r, const json_t *o)
+{
+    struct kinds *kinds = &r->a->kinds;
+    struct kind kind;
+    int rc = members_unpack(&r->from, o, kind_fields, &kind, 0), here;
+
+    if (rc < 0)
+        return rc;
+    here = *kind.name ? kinds_find(kinds, kind.name) : -EBADMSG;
+    if (here == -1)
+        here = kinds_add(kinds, kind.name);
+    for (uint32_t i = 0; here >= 0 && i < r->n_kinds; i++)
+        if (r->kinds_here[i] == (uint32_t)here)
+            here = -EBADMSG;
+    if (here < 0)
+        return members_refuse(&r->from, kinds_member,
+                              "there are too many, or one twice, or without a name");
+    kinds->list[here].n_spawned = kind.spawned;
+    r->others[here] = (uint8_t)kind.wanted;
+    r->kinds_here[r->n_kinds++] = (uint32_t)here;
+    return 0;
+}
+
+static int unpack_kinds(struct reader *r)
+{
+    return json_object_get(r->s->body, kinds_member)
+               ? unpack_list(r, r->s->body, kinds_member, TR_KINDS_MAX, unpack_kind)
+               : 0;
+}
+
+/* Slots of other kinds are numbered as the kinds are. 0 = there is no such slot. */
+static uint32_t slot_here(const struct reader *r, uint32_t slot)
+{
+    const uint32_t kind = tr_slot_kind(slot);
+
+    if (slot <= TR_SLOTS_MAX)
+        return slot;
+    return kind < r->n_kinds ? tr_slot(r->kinds_here[kind], tr_slot_number(slot)) : 0;
+}
+
 static int unpack_child(struct reader *r, const json_t *o)
 {
     struct arbiter *a = r->a;
@@ -570,6 +649,7 @@ static int unpack_child(struct reader *r, const json_t *o)
         rc = members_unpack(&r->from, o, proc_fields, proc, ARRAY_SIZE(child_fields) - 1);
     if (rc < 0)
         return rc;
+    c.slot = slot_here(r, c.slot);
     at = &a->children[c.proc];
     if (c.pid == 0 || c.slot == 0 || c.proc >= a->scoreboard.n_records || at->pid)
         return members_refuse(&r->from, "children",
@@ -591,8 +671,12 @@ static int unpack_child(struct reader *r, const json_t *o)
 static int unpack_children(struct reader *r)
 {
     struct arbiter *a = r->a;
-    const struct tr_set live = revision_set(a->live);
-    int rc;
+    struct tr_set live = revision_set(a, a->live);
+    int rc = unpack_kinds(r);
+
+    if (rc < 0)
+        return rc;
+    memcpy(live.others, r->others, sizeof(live.others));
 
     r->procs = calloc(TR_RECORDS_MAX, sizeof(*r->procs));
     if (!r->procs)
@@ -609,6 +693,8 @@ static int unpack_slot(struct reader *r, const json_t *o)
     struct slot s;
     int rc = members_unpack(&r->from, o, slot_fields, &s, 0);
 
+    if (rc == 0)
+        s.number = slot_here(r, s.number);
     if (rc == 0 && (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
                     (s.recv_fd < 0) != (s.send_fd < 0)))
         rc =
@@ -674,7 +760,8 @@ static int unpack_body(struct reader *r, struct other *o)
 {
     enum { N_OTHERS = ARRAY_SIZE(other_fields) - 1, N_ARBITERS = ARRAY_SIZE(arbiter_fields) - 1 };
     const json_t *force = json_object_get(r->s->body, force_name);
-    const size_t n_lists = N_LISTS + (force != NULL);
+    const json_t *kinds = json_object_get(r->s->body, kinds_member);
+    const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -695,7 +782,7 @@ static int unpack_body(struct reader *r, struct other *o)
     if (rc == 0)
         rc = unpack_children(r);
     if (rc == 0)
-        rc = unpack_list(r, r->s->body, "slots", TR_SLOTS_MAX, unpack_slot);
+        rc = unpack_list(r, r->s->body, "slots", TR_ALL_SLOTS_MAX, unpack_slot);
     return rc == 0 ? unpack_control(r) : rc;
 }
 

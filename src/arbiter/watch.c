@@ -128,13 +128,13 @@ static uint64_t boot_clock_ns(void)
 }
 
 /* SIGCONT after SIGABRT: a stopped process handles nothing. */
-static void abort_worker(struct arbiter *a, const struct child *c, const char *why)
+static void abort_child(struct arbiter *a, const struct child *c, const char *why)
 {
     struct evidence e;
 
     watch_evidence(&e, c->pid);
-    log_warning(a->log, why, F_STR("worker", c->id), F_INT("worker_pid", c->pid),
-                F_UINT("slot", c->slot), F_UINT("incarnation", c->incarnation),
+    log_warning(a->log, why, F_CHILD(c), F_UINT("slot", tr_slot_number(c->slot)),
+                F_UINT("incarnation", c->incarnation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
                 F_STR("wchan", e.wchan), F_STR("stack", e.stack),
@@ -158,16 +158,17 @@ static bool is_long_disconnected(const struct child *c)
     return c->disconnected_ms && clock_mono_ms() - c->disconnected_ms >= DISCONNECTED_GRACE_MS;
 }
 
-static void check_worker(struct arbiter *a, struct child *c)
+static void check_child(struct arbiter *a, struct child *c)
 {
+    static const char *const abort_texts[2][2] = {
+        {"actor hangs: aborting it", "actor has closed its mailbox and lives on: aborting it"},
+        {"worker hangs: aborting it", "worker has closed its mailbox and lives on: aborting it"}};
+
     switch (c->must_abort || is_long_disconnected(c)
                 ? watchdog_abort(&a->watchdog, &c->watch)
                 : watchdog_check(&a->watchdog, &c->watch, counter_get(&c->score->heartbeat_ns))) {
     case WATCHDOG_ABORT:
-        abort_worker(a, c,
-                     is_long_disconnected(c)
-                         ? "worker has closed its mailbox and lives on: aborting it"
-                         : "worker hangs: aborting it");
+        abort_child(a, c, abort_texts[child_is_worker(c)][is_long_disconnected(c)]);
         break;
     case WATCHDOG_KILL:
         children_kill(c, LOG_LEVEL_WARNING, "it hangs, and was not gone after SIGABRT");
@@ -188,7 +189,7 @@ static void look(struct arbiter *a)
     stats_count(a);
     for_each_child (a, c)
         if (must_be_checked(a, c))
-            check_worker(a, c);
+            check_child(a, c);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)

@@ -27,7 +27,7 @@ static void check(const struct arbiter *a, const struct upgrade_state *s)
     must(a->n_children_used <= TR_RECORDS_MAX && a->live->number <= a->last_revision);
     for (uint32_t i = 0; i < a->n_children_used; i++)
         must(!a->children[i].pid ||
-             (a->children[i].proc == i && a->children[i].slot <= TR_SLOTS_MAX));
+             (a->children[i].proc == i && a->children[i].slot <= TR_ALL_SLOTS_MAX));
     must(upgrade_state_pack(a, &again) == 0);
     qsort(again.fds, again.n_fds, sizeof(*again.fds), compare_ints);
     must(again.n_fds == s->n_fds && memcmp(again.fds, s->fds, s->n_fds * sizeof(*s->fds)) == 0);
