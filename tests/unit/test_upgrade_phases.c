@@ -33,15 +33,15 @@ static void build(struct arbiter *a, const char *bind)
     snprintf(both, sizeof(both), "127.0.0.1:0%s%s", *bind ? "\n" : "", bind);
     json_array_append_new(
         json_object_get(o, "values"),
-        json_pack("{s:s,s:i,s:s}", "key", "server.bind", "line", 1, "text", both));
-    json_array_append_new(
-        json_object_get(o, "values"),
         json_pack("{s:s,s:i,s:s}", "key", "arbiter.control", "line", 2, "text", ""));
     text = json_dumps(o, JSON_COMPACT);
     assert_int_equal(
         upgrade_state_decode(text, strlen(text), INHERITED_PROGRAM, INHERITED_PID, &s, why), 0);
     if (inherited_unpack(&s, a, why) != 0)
         fail_msg("%s", why);
+    assert_int_equal(config_set(a->live->config, CONFIG_BIND, both,
+                                a->live->config->origin[CONFIG_BIND], NULL, 0),
+                     0);
     upgrade_state_fini(&s);
     free(text);
     json_decref(o);
