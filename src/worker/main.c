@@ -14,6 +14,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "actor/process_command.h"
 #include "base/addr.h"
 #include "base/clock.h"
 #include "base/cpus.h"
@@ -79,7 +80,7 @@ static void on_moved(struct moves *moves)
 
 static void on_message(struct process *p, struct message *m, int *fds, size_t n_fds)
 {
-    worker_command(container_of(p, struct worker, process), m, fds, n_fds);
+    process_command(p, &worker_commands, m, fds, n_fds);
 }
 
 static void on_orphaned(struct process *p)

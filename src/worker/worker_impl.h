@@ -57,12 +57,4 @@ void worker_on_moved(struct worker *w);
 /* worker_become_orphan - the arbiter is gone: free its addresses and drain */
 void worker_become_orphan(struct worker *w);
 
-/* worker_commands.c */
-
-/*
- * worker_command - do what a message of the arbiter says, and reply if it asks for one
- * @fds   owned by the caller; a command takes one over by setting it to -1
- */
-void worker_command(struct worker *w, const struct message *m, int *fds, size_t n_fds);
-
 #endif
