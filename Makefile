@@ -127,7 +127,7 @@ endif
 
 # ---- what is built from what ----
 
-BIN_SRC := $(wildcard src/cmd/echo_arbiter*.c src/cmd/echo_client*.c)
+BIN_SRC := src/echo_arbiter/main.c $(wildcard src/cmd/echo_client*.c)
 SRC     := $(filter-out $(BIN_SRC),$(wildcard src/*/*.c))
 CONF    := $(B)/conformance
 CONF_C  := $(filter-out %/main.c,$(wildcard tests/conformance/*.c))
@@ -137,8 +137,7 @@ IT      := $(patsubst %.c,$(B)/%,$(wildcard tests/it/test_*.c))
 FUZZ    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 TOOLS   := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
-BIN     := $(if $(wildcard src/cmd/echo_arbiter*.c),$(B)/echo-arbiter) \
-           $(if $(wildcard src/cmd/echo_client*.c),$(B)/echo-client)
+BIN     := $(B)/echo-arbiter $(B)/echo-client
 TESTS   := $(UNIT) $(FUZZ) $(IT)
 objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -146,7 +145,7 @@ objects  = $(patsubst %.c,$(B)/%.o,$(1))
 SERVER_SRC := $(wildcard $(patsubst %,src/%/*.c,base wire conf actor net worker arbiter server))
 CLIENT_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
              control_call control_queue deadlines events outcome pool reactor) \
-           src/base/addr.c src/base/fds.c src/base/num.c src/echo/echo_rule.c $(wildcard src/wire/frame*.c)
+           src/base/addr.c src/base/fds.c src/base/num.c $(wildcard src/wire/frame*.c)
 LIBRARIES := arbiter arbiter-client
 shared   = lib$(1).so.$(VERSION)
 soname   = lib$(1).so.$(firstword $(subst ., ,$(VERSION)))
@@ -233,14 +232,14 @@ define link
 $(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LIBS)
 endef
 
-$(B)/echo-arbiter: $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)))
-$(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC)))
-# The test build: the same server with a worker that can be told to fail. Its object comes before the
-# archive, which has the shipped one.
+# The server is a program as anybody's: it has the library and nothing else.
+$(B)/echo-arbiter: $(call objects,$(wildcard src/echo_arbiter/*.c)) $(B)/libarbiter.a
+$(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC))) $(B)/libecho.a
+# The test build: the same server with a worker that can be told to fail.
 HOOKED  := $(B)/test/echo-arbiter
-LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,move_send move_receive upgrade_exec_guard scoreboard_layout setsockopt)
-$(HOOKED): $(call objects,$(filter src/cmd/echo_arbiter%,$(BIN_SRC)) $(wildcard tests/hooks/*.c))
-$(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/libecho.a $(B)/link.txt
+LIBS_$(HOOKED) := $(addprefix -Wl$(comma)--wrap=,worker_main move_send move_receive upgrade_exec_guard scoreboard_layout setsockopt)
+$(HOOKED): $(call objects,$(wildcard tests/hooks/*.c)) $(B)/libecho.a
+$(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/link.txt
 	@mkdir -p $(@D)
 	$(call link,$(LIBS_$@) $(if $(filter %/echo-client,$@),$(PROBED_EDIT)))
 

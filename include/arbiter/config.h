@@ -83,9 +83,13 @@ struct arb_limits {
 
 enum { ARB_SIZE_TEXT_LEN = 24 };
 
+#pragma GCC visibility push(default)
+
 /* arb_size_text - so many bytes as the file would have them, for messages: "64KiB". Returns @buf.
  */
 const char *arb_size_text(uint64_t bytes, char buf[ARB_SIZE_TEXT_LEN]);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "client/client_impl.h"
-#include "echo/echo.h"
+#include "client/echo.h"
 
 /* A bound that keeps the sum of a message and its separator from wrapping. */
 static const size_t message_limit = SIZE_MAX / 4;

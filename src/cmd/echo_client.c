@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
-#include "echo/echo.h"
+#include "client/echo.h"
 
 /* The first row is what happens without a command. */
 static const struct command commands[] = {

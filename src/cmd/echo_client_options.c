@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "measure/quantity.h"
 #include "cmd/echo_client.h"
-#include "echo/echo.h"
+#include "client/echo.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:8060"
 

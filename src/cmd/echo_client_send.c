@@ -16,7 +16,7 @@
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_prompt.h"
-#include "echo/echo.h"
+#include "client/echo.h"
 
 enum { WINDOW = 256, LINES_CHUNK = 262144 };
 

@@ -2,9 +2,8 @@
  * The main of a server: arguments, wiring, exit codes. Reads the configuration, detaches if asked
  * to, and hands the arbiter the program and its kind of worker. All names come from the program.
  */
-#include "server/server.h"
-
 #include <argp.h>
+#include <arbiter/server.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -31,6 +30,8 @@
 #include "conf/config_file.h"
 #include "server/daemon.h"
 #include "server/image.h"
+#include "server/program.h"
+#include "worker/worker.h"
 
 /* Of the stack; a worker has been seen to need more than 128 KiB. */
 enum { STACK_NEEDED_BYTES = 512 << 10, STACK_WANTED_BYTES = 8 << 20 };
@@ -425,14 +426,15 @@ static int make_schema(const struct arb_program *program, struct config_schema *
     return rc == -EINVAL ? EX_SOFTWARE : EX_OSERR;
 }
 
-/* Not part of server_main, whose frame has to fit into the smallest stack. */
-static int __attribute__((noinline))
-run(const struct arb_program *program, const struct actor_kind *worker, int argc, char **argv)
+static const struct actor_kind worker_kind = {"worker", worker_main, &worker_commands};
+
+/* Not part of serve_program, whose frame has to fit into the smallest stack. */
+static int __attribute__((noinline)) run(const struct arb_program *program, int argc, char **argv)
 {
     struct image image;
     struct config_schema *schema = NULL;
     struct arbiter_options options = {
-        .program = program, .worker = worker, .image = &image.program};
+        .program = program, .worker = &worker_kind, .image = &image.program};
     int rc = fds_ensure_stdio();
 
     if (rc < 0) {
@@ -458,16 +460,26 @@ run(const struct arb_program *program, const struct actor_kind *worker, int argc
 }
 
 /* The kernel ends a process without a word where its stack cannot grow: not here, and not later. */
-int server_main(const struct arb_program *program, const struct actor_kind *worker, int argc,
-                char **argv)
+static int serve_program(const struct arb_program *program, int argc, char **argv)
 {
     const uint64_t stack = limits_raise(RLIMIT_STACK, STACK_WANTED_BYTES);
 
     if (stack >= STACK_NEEDED_BYTES)
-        return run(program, worker, argc, argv);
+        return run(program, argc, argv);
     dprintf(STDERR_FILENO,
             "%s: RLIMIT_STACK is %" PRIu64 " bytes, needed: %d: raise it, for example with: ulimit "
             "-s 8192\n",
             program->name, stack, STACK_NEEDED_BYTES);
     return EX_OSERR;
+}
+
+int arb_main_abi(unsigned abi, const struct arb_program *program, int argc, char **argv)
+{
+    static struct program taken; /* borrowed for ever by all that follows */
+    char why[PROGRAM_WHY_LEN];
+
+    if (program_take(abi, program, &taken, why) == 0)
+        return serve_program(&taken.table, argc, argv);
+    dprintf(STDERR_FILENO, "%s: %s\n", title_program(), why);
+    return EX_SOFTWARE;
 }

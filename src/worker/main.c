@@ -5,11 +5,9 @@
  */
 #include "worker/worker.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <ev.h>
 #include <malloc.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -129,77 +127,7 @@ static void pin(const struct actor_boot *boot)
         log_warning(boot->log, "arbiter.cpu_affinity: not pinned", F_INT("cpu", cpu), F_ERR(rc));
 }
 
-static void make_holds(struct worker *w)
-{
-    const struct own *own = w->boot->own;
-
-    for (size_t i = 0; i < own->n_owners && own->owners[i].place == OWN_IN_WORKERS; i++) {
-        struct arb_actor *hold = &w->holds[w->n_holds++];
-
-        actor_init(hold, &w->process.shared, own->owners[i].name);
-        hold->is_protocol = true;
-        hold->protocol = own->owners[i].index;
-        hold->first_counter = own->owners[i].first_counter;
-        hold->n_counters = own->owners[i].n_counters;
-    }
-}
-
-int worker_protocols(const struct actor_boot *boot, struct worker_protocol ret[ARB_PROTOCOLS_MAX],
-                     unsigned *ret_n)
-{
-    const struct config *c = boot->config;
-    int rc = 0;
-
-    *ret_n = 0;
-    for (unsigned i = 0; rc == 0 && i < c->schema->n_protocols; i++) {
-        ret[i].table = c->schema->protocols[i];
-        ret[i].conf = c->own[i];
-        rc = config_fingerprint(c, i, boot->program->version, &ret[i].fingerprint);
-        *ret_n += rc == 0;
-    }
-    return rc;
-}
-
-static struct arb_actor *find_hold(struct worker *w, const char *owner)
-{
-    for (unsigned i = 0; i < w->n_holds; i++)
-        if (strcmp(w->holds[i].owner, owner) == 0)
-            return &w->holds[i];
-    return NULL;
-}
-
-/* The loop is there; what a protocol has made before another one fails ends with the process. */
-static int start_protocols(struct worker *w, const struct worker_protocol *protocols, unsigned n,
-                           struct conn_protocol *ret)
-{
-    for (unsigned i = 0; i < n; i++) {
-        const struct arb_protocol *table = protocols[i].table;
-        int rc = 0;
-
-        ret[i] = (struct conn_protocol){.table = table,
-                                        .actor = find_hold(w, table->name),
-                                        .fingerprint = protocols[i].fingerprint};
-        assert(ret[i].actor); /* the program has no other protocols */
-        if (table->start)
-            rc = table->start(ret[i].actor, protocols[i].conf, &ret[i].server);
-        ret[i].actor->data = ret[i].server;
-        if (rc < 0) {
-            log_error(w->boot->log, "a protocol cannot start", F_STR("protocol", table->name),
-                      F_ERR(rc));
-            return rc;
-        }
-    }
-    return 0;
-}
-
-static void stop_protocols(const struct conn_set *conns)
-{
-    for (unsigned i = 0; i < conns->n_protocols; i++)
-        if (conns->protocols[i].table->stop)
-            conns->protocols[i].table->stop(conns->protocols[i].server);
-}
-
-static int worker_prepare(struct worker *w, const struct worker_protocol *protocols, unsigned n)
+static int worker_prepare(struct worker *w)
 {
     const struct config *c = w->boot->config;
     const struct conn_limits limits = {
@@ -208,24 +136,22 @@ static int worker_prepare(struct worker *w, const struct worker_protocol *protoc
         .write_timeout_ms = c->write_timeout_ms,
         .max_buffered = c->max_buffered,
     };
-    struct conn_protocol started[CONN_PROTOCOLS_MAX];
     int rc;
 
     rc = process_prepare(&w->process);
     if (rc < 0)
         return rc;
-    make_holds(w);
-    rc = start_protocols(w, protocols, n, started);
+    rc = protocols_start(&w->protocols, w->boot, &w->process.shared);
     if (rc < 0)
         return rc;
-    rc = conn_set_init(&w->conns, w->process.loop, started, n, &limits,
+    rc = conn_set_init(&w->conns, w->process.loop, w->protocols.list, w->protocols.n, &limits,
                        &w->process.record->counters, on_conn_closed);
     if (rc < 0)
         return rc;
     w->conns.on_spent = on_memory_spent;
     w->conns.on_broken = on_broken_contract;
-    for (unsigned i = 0; i < n; i++)
-        started[i].actor->conns = &w->conns;
+    for (unsigned i = 0; i < w->protocols.n; i++)
+        w->protocols.holds[i].conns = &w->conns;
     w->conns.last_id = conn_id_base(w->boot->slot, w->boot->incarnation);
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)
@@ -252,8 +178,7 @@ static void begin_to_measure(struct worker *w)
                     F_UINT("at_least", fresh + RECYCLE_ROOM_BYTES));
 }
 
-int worker_main(const struct actor_boot *boot, const struct worker_protocol *protocols,
-                unsigned n_protocols)
+int worker_main(const struct actor_boot *boot)
 {
     struct worker w = {.boot = boot};
     int rc;
@@ -265,9 +190,10 @@ int worker_main(const struct actor_boot *boot, const struct worker_protocol *pro
     process_begin(&w.process, boot, &worker_ops);
     rc = crash_install(boot, &w.conns);
     if (rc == 0)
-        rc = worker_prepare(&w, protocols, n_protocols);
+        rc = worker_prepare(&w);
     if (rc < 0) {
         log_error(boot->log, "worker cannot begin", F_ERR(rc));
+        protocols_stop(&w.protocols);
         return EX_OSERR;
     }
     w.max_requests =
@@ -282,10 +208,8 @@ int worker_main(const struct actor_boot *boot, const struct worker_protocol *pro
     rescue_stop(&w.rescue);
     rescue_stop(&w.foreign);
     conn_set_cut(&w.conns);
-    stop_protocols(&w.conns);
+    protocols_stop(&w.protocols);
     conn_set_fini(&w.conns);
-    for (unsigned i = 0; i < w.n_holds; i++)
-        actor_fini(&w.holds[i]);
     process_fini(&w.process);
     return EX_OK;
 }

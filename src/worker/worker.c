@@ -122,6 +122,7 @@ void worker_run(struct worker *w)
     if (w->is_draining)
         return;
     process_set_state(&w->process, ACTOR_RUN);
+    protocols_run(&w->protocols);
     rescue_start(&w->rescue, w->boot->rescue_recv_fd, &w->acceptor, false);
     acceptor_run(&w->acceptor);
 }

@@ -85,7 +85,7 @@ static void run_own(struct process *p, uint64_t id, const json_t *args)
 {
     const struct worker *w = worker_of(p);
 
-    process_call(p, w->holds, w->n_holds, id, args);
+    process_call(p, w->protocols.holds, w->protocols.n, id, args);
 }
 
 /* clang-format off */

@@ -16,13 +16,13 @@
 #include "net/conn.h"
 #include "worker/accept.h"
 #include "worker/moves.h"
+#include "worker/protocols.h"
 #include "worker/rescue.h"
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
     struct process process;
-    struct arb_actor holds[ARB_PROTOCOLS_MAX]; /* one per protocol of the program, in its order */
-    unsigned n_holds;
+    struct protocols protocols;
     struct conn_set conns;
     struct acceptor acceptor;
     struct moves moves;

@@ -12,7 +12,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "echo/echo.h"
+#include "client/echo.h"
+#include "echo_arbiter/echo.h"
 #include "net/move.h"
 
 enum { ROUNDS_MAX = 99, USER_MAX = 1 << 30 };
@@ -66,7 +67,7 @@ static void worker_init(void)
 {
     const struct conn_limits limits = {.max_buffered = 1 << 20};
     struct echo_conf conf = {.separator.len = ECHO_SEPARATOR_LEN, .max_message = 65536};
-    struct conn_protocol echo = {.table = &echo_server_protocol};
+    struct conn_protocol echo = {.table = &echo_protocol};
 
     w.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     memcpy(conf.separator.data, ECHO_SEPARATOR, ECHO_SEPARATOR_LEN);

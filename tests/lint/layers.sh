@@ -4,14 +4,13 @@ set -u
 declare -A may=(
     [base]='' [wire]='base' [conf]='base'
     [actor]='base wire conf' [net]='base wire actor'
-    [echo]='base wire'
-    [client]='base wire echo'
+    [client]='base wire'
     [measure]='base wire client'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
     [server]='base wire conf actor net worker arbiter'
     [echo_arbiter]=''
-    [cmd]='base wire conf actor net echo client measure worker arbiter server'
+    [cmd]='base wire client measure'
 )
 # Libraries with one place each.
 declare -A only=([libconfig.h]='src/conf/config_file')
@@ -57,7 +56,7 @@ done < <(grep -nE '#[[:space:]]*include[[:space:]]*"' -r include --include='*.h'
 while IFS=: read -r file line text; do
     complain "$file" "$line" "pure code includes ${text##* }"
 done < <(grep -nE '#[[:space:]]*include[[:space:]]*<(ev|sys/socket|sys/epoll|time|sys/time|syslog)\.h>' \
-    -r src/wire src/echo --include='*.[ch]')
+    -r src/wire src/echo_arbiter --include='*.[ch]')
 
 # A handler of a fatal signal runs these: nothing that may allocate or lock.
 while IFS=: read -r file line text; do

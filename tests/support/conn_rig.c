@@ -16,7 +16,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "echo/echo.h"
+#include "client/echo.h"
+#include "echo_arbiter/echo.h"
 
 /* TCP may deliver a moment later, from another context: so many quiet milliseconds mean silence. */
 enum { QUIET_MS = 20, PATIENCE_MS = 20000 };
@@ -52,7 +53,7 @@ void rig_use_protocol(struct rig *r, const struct arb_protocol *table, void *ser
 void rig_init(struct rig *r, const struct conn_limits *limits, size_t max_message)
 {
     static const struct conn_limits none = {.max_buffered = 64 << 20};
-    const struct conn_protocol echo = {.table = &echo_server_protocol, .server = &r->frame};
+    const struct conn_protocol echo = {.table = &echo_protocol, .server = &r->frame};
 
     memset(r, 0, sizeof(*r));
     r->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);

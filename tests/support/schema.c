@@ -48,7 +48,7 @@ static const struct config_schema *make(const struct arb_protocol *const *protoc
 
 const struct config_schema *schema_of_echo(void)
 {
-    static const struct arb_protocol *const protocols[] = {&echo_server_protocol, NULL};
+    static const struct arb_protocol *const protocols[] = {&echo_protocol, NULL};
     static struct config_schema *schema;
 
     return make(protocols, &schema);
@@ -56,7 +56,7 @@ const struct config_schema *schema_of_echo(void)
 
 const struct config_schema *schema_of_toys(void)
 {
-    static const struct arb_protocol *const protocols[] = {&echo_server_protocol, &toy, NULL};
+    static const struct arb_protocol *const protocols[] = {&echo_protocol, &toy, NULL};
     static struct config_schema *schema;
 
     return make(protocols, &schema);

@@ -5,7 +5,7 @@
 #define SUPPORT_SCHEMA_H
 
 #include "conf/config.h"
-#include "echo/echo.h"
+#include "echo_arbiter/echo.h"
 
 /* schema_of_echo - the keys of echo-arbiter */
 const struct config_schema *schema_of_echo(void);

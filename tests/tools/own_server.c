@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/server.h"
-#include "worker/worker.h"
-
 struct own_server {
     struct arb_actor *self;
     struct arb_answer *answer; /* owed, by `later` */
@@ -200,14 +197,7 @@ static const struct arb_program program =
     ARB_PROGRAM(.name = "own-server", .version = "1", .doc = "For tests.", .protocols = protocols,
                 .commands = ARB_COMMANDS(arbiter_commands_of_its_own));
 
-static int serve(const struct actor_boot *boot)
-{
-    return worker_main(boot, &(struct worker_protocol){.table = &protocol, .fingerprint = 1}, 1);
-}
-
 int main(int argc, char **argv)
 {
-    static const struct actor_kind kind = {"worker", serve, &worker_commands};
-
-    return server_main(&program, &kind, argc, argv);
+    return arb_main(&program, argc, argv);
 }

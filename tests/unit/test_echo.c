@@ -9,7 +9,8 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "echo/echo.h"
+#include "client/echo.h"
+#include "echo_arbiter/echo.h"
 
 static struct arb_output on_data(void *server, const char *text, size_t resume)
 {
@@ -17,7 +18,7 @@ static struct arb_output on_data(void *server, const char *text, size_t resume)
         .data = (const uint8_t *)text, .len = strlen(text), .resume = resume};
     struct arb_output out = {.next = ARB_GO_ON};
 
-    echo_server_protocol.on_data(server, NULL, &in, &out);
+    echo_protocol.on_data(server, NULL, &in, &out);
     return out;
 }
 
@@ -27,7 +28,7 @@ static void *start(const char *separator, uint64_t max_message)
     void *server;
 
     memcpy(conf.separator.data, separator, conf.separator.len);
-    assert_int_equal(echo_server_protocol.start(NULL, &conf, &server), 0);
+    assert_int_equal(echo_protocol.start(NULL, &conf, &server), 0);
     return server;
 }
 
@@ -46,7 +47,7 @@ static void echo_on_data__messages_and_a_rest__reply_is_the_prefix(void **state 
     p = on_data(server, text + 9, p.resume);
     assert_int_equal(p.consumed + p.reply_len + p.messages, 0);
     assert_int_equal(p.scanned, 3);
-    echo_server_protocol.stop(server);
+    echo_protocol.stop(server);
 }
 
 static void echo_on_data__quit__echoed_and_closed(void **state UNUSED)
@@ -57,7 +58,7 @@ static void echo_on_data__quit__echoed_and_closed(void **state UNUSED)
     assert_int_equal(p.next, ARB_CLOSE);
     assert_int_equal(p.reply_len, 7);
     assert_int_equal(p.messages, 2);
-    echo_server_protocol.stop(server);
+    echo_protocol.stop(server);
 }
 
 static void echo_on_data__too_big__what_precedes_is_echoed(void **state UNUSED)
@@ -69,7 +70,7 @@ static void echo_on_data__too_big__what_precedes_is_echoed(void **state UNUSED)
     assert_int_equal(p.reply_len, 4);
     assert_int_equal(p.consumed, 4);
     assert_int_equal(p.messages, 1);
-    echo_server_protocol.stop(server);
+    echo_protocol.stop(server);
 }
 
 static void echo_on_data__raw__everything_and_quit_is_payload(void **state UNUSED)
@@ -79,7 +80,7 @@ static void echo_on_data__raw__everything_and_quit_is_payload(void **state UNUSE
 
     assert_int_equal(p.next, ARB_GO_ON);
     assert_int_equal(p.reply_len, 8);
-    echo_server_protocol.stop(server);
+    echo_protocol.stop(server);
 }
 
 static void echo_start__separator_too_long__refused(void **state UNUSED)
@@ -87,7 +88,7 @@ static void echo_start__separator_too_long__refused(void **state UNUSED)
     struct echo_conf conf = {.separator = {17, "12345678901234567"}, .max_message = 3};
     void *server;
 
-    assert_int_equal(echo_server_protocol.start(NULL, &conf, &server), -EINVAL);
+    assert_int_equal(echo_protocol.start(NULL, &conf, &server), -EINVAL);
 }
 
 int main(void)

@@ -15,7 +15,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/util.h"
-#include "echo/echo.h"
+#include "client/echo.h"
+#include "echo_arbiter/echo.h"
 #include "net/conn_impl.h"
 #include "net/move_crash.h"
 #include "support/move_rig.h"

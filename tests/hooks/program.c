@@ -1,6 +1,7 @@
 /*
- * The worker of the test build (build/test/echo-arbiter): the shipped one with hooks for faults
- * that cannot be caused from outside. Linked instead of src/cmd/worker_kind.c.
+ * The program of the test build (build/test/echo-arbiter): the shipped one with hooks for faults
+ * that cannot be caused from outside, in its protocol and in front of worker_main, which the
+ * Makefile wraps.
  *
  * ECHO_TEST_HOOK names a file; while it exists, each new worker reads one line "WHAT SLOT" (SLOT 0
  * = all) from it before it is ready: crash (SIGSEGV), exit (code 3), hang, wait (until the file is
@@ -10,26 +11,24 @@
  * shuts down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory,
  * linger passes it a socket whose close waits, and go on.
  */
-#include "cmd/worker_kind.h"
-
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sysexits.h>
 #include <unistd.h>
 
 #include "actor/scoreboard.h"
 #include "base/fdpass.h"
 #include "base/signals.h"
 #include "base/util.h"
-#include "conf/config.h"
-#include "echo/echo.h"
+#include "echo_arbiter/echo.h"
 #include "support/lingering.h"
 #include "worker/worker.h"
 
-static struct arb_protocol hooked;
+int __real_worker_main(const struct actor_boot *boot);
+int __wrap_worker_main(const struct actor_boot *boot);
+
 static volatile int *volatile nowhere;
 static const struct scoreboard *scoreboard;
 static uint32_t own_record;
@@ -184,7 +183,7 @@ static void on_data(void *server, struct arb_conn *conn, const struct arb_input 
     if (in->len > sizeof(prefix) && memcmp(in->data, prefix, sizeof(prefix) - 1) == 0 &&
         sscanf((const char *)in->data + sizeof(prefix) - 1, "%15[a-z0-9]", kind) == 1)
         fail(kind);
-    echo_server_protocol.on_data(server, conn, in, out);
+    echo_protocol.on_data(server, conn, in, out);
 }
 
 static void fail_before_ready(const struct actor_boot *boot)
@@ -215,22 +214,23 @@ static void fail_before_ready(const struct actor_boot *boot)
     }
 }
 
-static int serve_hooked(const struct actor_boot *boot)
+int __wrap_worker_main(const struct actor_boot *boot)
 {
-    struct worker_protocol protocols[ARB_PROTOCOLS_MAX];
-    unsigned n;
-
     fail_before_ready(boot);
     scoreboard = boot->scoreboard;
     own_record = boot->proc;
     mailbox_fd = boot->mailbox_fd;
     snprintf(id, sizeof(id), "%s", boot->id);
-    hooked = echo_server_protocol;
-    hooked.on_data = on_data;
-    if (worker_protocols(boot, protocols, &n) < 0)
-        return EX_OSERR;
-    protocols[0].table = &hooked;
-    return worker_main(boot, protocols, n);
+    return __real_worker_main(boot);
 }
 
-const struct actor_kind echo_worker_kind = {"worker", serve_hooked, &worker_commands};
+int main(int argc, char **argv)
+{
+    struct arb_protocol hooked = echo_protocol;
+    const struct arb_protocol *const protocols[] = {&hooked, NULL};
+    const struct arb_program program = ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION,
+                                                   .protocols = protocols);
+
+    hooked.on_data = on_data;
+    return arb_main(&program, argc, argv);
+}
