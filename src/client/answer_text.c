@@ -83,9 +83,12 @@ int answer_text_commands(FILE *f, const json_t *commands)
         bool on_arbiter = json_is_true(json_object_get(row, "arbiter"));
         bool on_worker = json_is_true(json_object_get(row, "worker"));
         const char *actors = on_arbiter && on_worker ? "all" : on_arbiter ? "arbiter" : "workers";
+        json_t *kind = json_object_get(row, "kind");
 
         json_object_set_new(row, "words", describe_args(row, explained));
-        json_object_set_new(row, "actors", json_string(actors));
+        json_object_set_new(row, "actors",
+                            kind ? json_sprintf("%s.N", json_string_value(kind))
+                                 : json_string(actors));
     }
     rc = columns_write(f, columns, ARRAY_SIZE(columns), rows);
     fputc('\n', f);

@@ -40,6 +40,7 @@ static const struct {
     {"not_opened", EX_CANTCREAT, "mend that; the server tries again by itself"},
     {"stopping", EX_UNAVAILABLE, "start a new one when it has stopped"},
     {"internal", EX_SOFTWARE, "the server's log may say more"},
+    {"", EX_SOFTWARE, NULL}, /* of a command of the program's own */
 };
 
 static size_t find_error(const char *code)
@@ -48,7 +49,7 @@ static size_t find_error(const char *code)
 
     while (i + 1 < ARRAY_SIZE(errors) && strcmp(errors[i].code, code) != 0)
         i++;
-    return i; /* what is not known is internal */
+    return i; /* the last: any other */
 }
 
 int operator_error_exit(const char *code)

@@ -74,6 +74,35 @@ static const json_t *worker_before(const json_t *before, const json_t *w)
     return NULL;
 }
 
+/* Of a counter of the program's own among these totals, or NULL. @row: of own_counters */
+static const json_t *own_value(const json_t *totals, const json_t *row)
+{
+    const char *owner = json_string_value(json_object_get(row, "owner"));
+    const char *name = json_string_value(json_object_get(row, "name"));
+
+    return owner && name
+               ? json_object_get(json_object_get(json_object_get(totals, "own"), owner), name)
+               : NULL;
+}
+
+static void rate_own(json_t *info, const json_t *totals_before, double seconds)
+{
+    const json_t *totals = json_object_get(info, "totals");
+    const double uptime = uptime_of(json_object_get(info, "arbiter"));
+    const bool is_known = seconds > 0 && (totals_before || uptime <= seconds + 0.1);
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(info, "own_counters"), i, row)
+    {
+        const double more = json_number_value(own_value(totals, row)) -
+                            json_number_value(own_value(totals_before, row));
+
+        json_object_set_new(row, "per_s",
+                            is_known && more >= 0 ? json_real(more / seconds) : json_null());
+    }
+}
+
 void info_rate(json_t *info, const json_t *before, double seconds)
 {
     const json_t *arbiter = json_object_get(info, "arbiter");
@@ -85,6 +114,7 @@ void info_rate(json_t *info, const json_t *before, double seconds)
     if (!is_same_value(arbiter, json_object_get(before, "arbiter"), "pid"))
         totals = NULL;
     rate_since(json_object_get(info, "totals"), totals, uptime_of(arbiter), seconds);
+    rate_own(info, totals, seconds);
     json_array_foreach(json_object_get(info, "workers"), i, w)
     {
         rate_since(w, worker_before(before, w), uptime_of(w), seconds);
@@ -136,6 +166,10 @@ static const struct column worker_columns[] = {
 static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},
                                                 {"TOTAL", "value", SHOW_NUMBER, 0}};
 
+static const struct column own_columns[] = {{"OWN COUNTER", "name", SHOW_TEXT, 0},
+                                            {"TOTAL", "value", SHOW_NUMBER, 0},
+                                            {"WHAT IS COUNTED", "help", SHOW_TEXT, 0}};
+
 static const struct column note_columns[] = {{"NOTE OF", "id", SHOW_TEXT, 0},
                                              {"AGE", "notified/age", SHOW_SECONDS, 0},
                                              {"NOTE", "notified/info", SHOW_NOTE, 0}};
@@ -150,6 +184,26 @@ static json_t *counters_of(const json_t *info)
     {
         if (json_integer_value(value) > 0)
             json_array_append_new(rows, json_pack("{s:s, s:O}", "name", key, "value", value));
+    }
+    return rows;
+}
+
+/* All of them: what they are is known from here alone. */
+static json_t *own_counters_of(const json_t *info)
+{
+    const json_t *totals = json_object_get(info, "totals");
+    json_t *rows = json_array(), *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(info, "own_counters"), i, row)
+    {
+        json_t *shown = json_copy(row);
+
+        json_object_set_new(shown, "name",
+                            json_sprintf("%s.%s", json_string_value(json_object_get(row, "owner")),
+                                         json_string_value(json_object_get(row, "name"))));
+        json_object_set(shown, "value", (json_t *)own_value(totals, row));
+        json_array_append_new(rows, shown);
     }
     return rows;
 }
@@ -199,6 +253,8 @@ int info_write(FILE *f, const json_t *info)
     if (rc == 0)
         rc = write_section(f, counter_columns, ARRAY_SIZE(counter_columns), counters_of(info));
     if (rc == 0)
+        rc = write_section(f, own_columns, ARRAY_SIZE(own_columns), own_counters_of(info));
+    if (rc == 0)
         rc = write_section(f, note_columns, ARRAY_SIZE(note_columns), notes_of(info));
     return rc;
 }
@@ -232,6 +288,13 @@ static const struct column frame_columns[] = {
     {"BEAT", "heartbeat_age", SHOW_SECONDS, 6},
     {"UP", "uptime", SHOW_SECONDS, 7},
     {"PID", "pid", SHOW_NUMBER, 7},
+};
+
+static const struct column own_frame_columns[] = {
+    {"OWN COUNTER", "name", SHOW_TEXT, 0},
+    {"TOTAL", "value", SHOW_COUNT, 6},
+    {"/S", "per_s", SHOW_RATE, 6},
+    {"WHAT IS COUNTED", "help", SHOW_TEXT, 0},
 };
 
 struct frame {
@@ -272,10 +335,12 @@ static int put_row(struct frame *fr, const struct columns *t, size_t row, size_t
     return 0;
 }
 
-/* Rows that do not fit are counted. */
-static int put_table(struct frame *fr, const struct column *columns, size_t n, const json_t *rows)
+/* Rows that do not fit are counted. @below: lines to be left free */
+static int put_table(struct frame *fr, const struct column *columns, size_t n, const json_t *rows,
+                     size_t below)
 {
-    size_t room = fr->look->height - MIN(fr->look->height, fr->n_lines + 1), n_rows, n_shown;
+    const size_t height = fr->look->height - MIN(fr->look->height, below);
+    size_t room = height - MIN(height, fr->n_lines + 1), n_rows, n_shown;
     struct columns t;
     char line[64];
     int rc;
@@ -298,7 +363,9 @@ static int put_table(struct frame *fr, const struct column *columns, size_t n, c
 int info_frame(FILE *f, const json_t *info, const struct info_look *look)
 {
     struct frame fr = {.f = f, .look = look};
-    int rc = put_table(&fr, head_columns, ARRAY_SIZE(head_columns), info);
+    json_t *own = own_counters_of(info);
+    int rc = put_table(&fr, head_columns, ARRAY_SIZE(head_columns), info, 0);
+    size_t n_own = json_array_size(own), left;
 
     if (look->trouble)
         put_line(&fr, look->trouble, RED);
@@ -306,9 +373,18 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
         put_line(&fr, "DEGRADED: workers keep dying", RED);
     else
         put_line(&fr, "", "");
+    /* With a blank line and their titles, in the lower half of what is left. */
+    left = look->height - MIN(look->height, fr.n_lines);
+    n_own = n_own > 0 ? MIN(n_own + 2, left / 2) : 0;
+    n_own = n_own < 3 ? 0 : n_own;
     if (rc == 0)
         rc = put_table(&fr, frame_columns, ARRAY_SIZE(frame_columns),
-                       json_object_get(info, "workers"));
+                       json_object_get(info, "workers"), n_own);
+    if (rc == 0 && n_own > 0) {
+        put_line(&fr, "", "");
+        rc = put_table(&fr, own_frame_columns, ARRAY_SIZE(own_frame_columns), own, 0);
+    }
+    json_decref(own);
     return rc;
 }
 

@@ -14,7 +14,8 @@
 bool info_is_valid(const json_t *info);
 
 /*
- * info_rate - put requests_per_s, bytes_in_per_s and bytes_out_per_s into the totals and workers
+ * info_rate - put requests_per_s, bytes_in_per_s and bytes_out_per_s into the totals and workers,
+ * and per_s into the rows of own_counters
  * @before   the answer before, NULL = none
  * @seconds  since then
  * A process that was not there before counts from its start. A rate is null, and never negative, if
@@ -34,7 +35,8 @@ struct info_look {
 
 /*
  * info_frame - at most `height` lines of at most `width` characters, a newline between them
- * Columns that do not fit are left out from the right, workers that do not fit from below.
+ * Columns that do not fit are left out from the right, workers that do not fit from below. Counters
+ * of the program's own have at most half of the room below the head.
  * Returns 0 or -ENOMEM.
  */
 int info_frame(FILE *f, const json_t *info, const struct info_look *look);

@@ -106,6 +106,37 @@ static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED
           "scanned             77\n");
 }
 
+#define OWN_COUNTERS                                                                               \
+    "\"own_counters\":[{\"owner\":\"pubsub\",\"name\":\"published\",\"help\":\"messages\""         \
+    "%s},{\"owner\":\"clock\",\"name\":\"ticks\",\"help\":\"seconds\"%s}]"
+#define OWN_TOTALS "\"own\":{\"pubsub\":{\"published\":12345},\"clock\":{\"ticks\":0}}"
+
+static void info__own_counters__all_with_what_they_count(void **state UNUSED)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text),
+             "{" ARBITER ",\"workers\":[],\"totals\":{\"accepted\":12," OWN_TOTALS "}," OWN_COUNTERS
+             "}",
+             "false", "", "", "", "");
+    check(info_write, text,
+          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
+          "                CONFIG\n"
+          "1.2       70  run    1h 01m         4        3         1       2"
+          "  127.0.0.1:80 [::1]:80\n"
+          "\n"
+          "WORKER  PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
+          "total     -  run      -   -      -        12     -   -    -    -     -\n"
+          "(the total has what ended workers did, too)\n"
+          "\n"
+          "COUNTER   TOTAL\n"
+          "accepted     12\n"
+          "\n"
+          "OWN COUNTER       TOTAL  WHAT IS COUNTED\n"
+          "pubsub.published  12345  messages\n"
+          "clock.ticks           0  seconds\n");
+}
+
 static void info__degraded_with_notes_and_without_file__said(void **state UNUSED)
 {
     char text[2048];
@@ -324,6 +355,42 @@ static void frame__low__rest_is_counted(void **state UNUSED)
     check_frame(PLAIN_SAMPLE, (struct info_look){.width = 26, .height = 1}, "VERSION  PID  STATE");
 }
 
+static void frame__own_counters__below_the_workers_in_half_of_the_room(void **state UNUSED)
+{
+    const struct info_look wide = {.width = 200, .height = 50}, low = {.width = 40, .height = 9},
+                           lower = {.width = 40, .height = 8};
+    static const char plain[] = PLAIN_SAMPLE;
+    const char *totals = strstr(plain, "\"totals\":{") + strlen("\"totals\":{");
+    char sample[2048], own[512];
+
+    snprintf(own, sizeof(own), OWN_COUNTERS, ",\"per_s\":41.5", ",\"per_s\":null");
+    snprintf(sample, sizeof(sample), "{%s,%.*s" OWN_TOTALS ",%s", own, (int)(totals - &plain[1]),
+             &plain[1], totals);
+    check_frame(sample, wide,
+                HEAD_TITLES "\n" HEAD "\n\n" TITLES "\n" FIRST "\n" SECOND "\n"
+                            "\n"
+                            "OWN COUNTER        TOTAL      /S  WHAT IS COUNTED\n"
+                            "pubsub.published   12345    41.5  messages\n"
+                            "clock.ticks            0       -  seconds");
+    check_frame(sample, low,
+                "VERSION  PID  STATE          UP\n"
+                "1.2       70  run        1h 01m\n"
+                "\n"
+                "WORKER    STATE     NTH   CONNS  MSGS/S\n"
+                "worker.1  run         4       2   1.23k\n"
+                "worker.2  starting    5       0       -\n"
+                "\n"
+                "OWN COUNTER        TOTAL      /S\n"
+                "and 2 more");
+    check_frame(sample, lower,
+                "VERSION  PID  STATE          UP\n"
+                "1.2       70  run        1h 01m\n"
+                "\n"
+                "WORKER    STATE     NTH   CONNS  MSGS/S\n"
+                "worker.1  run         4       2   1.23k\n"
+                "worker.2  starting    5       0       -");
+}
+
 /* Whatever the size: never more lines or characters than there are. */
 static void frame__any_size__fits(void **state UNUSED)
 {
@@ -377,6 +444,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info__two_workers__a_table_and_what_has_happened),
+        cmocka_unit_test(info__own_counters__all_with_what_they_count),
         cmocka_unit_test(info__degraded_with_notes_and_without_file__said),
         cmocka_unit_test(info__of_another_shape__bad_message),
         cmocka_unit_test(actors__each__a_line),
@@ -391,6 +459,7 @@ int main(void)
         cmocka_unit_test(frame__narrow__important_columns_whole),
         cmocka_unit_test(frame__eighty_columns__rates_and_everything_up_to_beat),
         cmocka_unit_test(frame__low__rest_is_counted),
+        cmocka_unit_test(frame__own_counters__below_the_workers_in_half_of_the_room),
         cmocka_unit_test(frame__any_size__fits),
         cmocka_unit_test(lines__twice__columns_of_plain_numbers),
     };

@@ -245,9 +245,46 @@ static void info__of_another_shape__not_valid(void **state UNUSED)
     assert_false(info_is_valid(NULL));
 }
 
+static json_t *own_info(int pid, double up, int published)
+{
+    json_t *info = json_pack("{s:{s:i,s:f},s:[],s:{s:{s:{s:i}}},s:[{s:s,s:s}]}", "arbiter", "pid",
+                             pid, "uptime", up, "workers", "totals", "own", "pubsub", "published",
+                             published, "own_counters", "owner", "pubsub", "name", "published");
+
+    assert_non_null(info);
+    return info;
+}
+
+static void info_rate__own_counters__as_the_others(void **state UNUSED)
+{
+    static const struct {
+        int pid_before, before, now;
+        double rate;
+    } rows[] = {
+        {7, 100, 150, 25},
+        {7, 100, 100, 0},
+        {7, 100, 99, NAN}, /* backwards */
+        {8, 100, 150, NAN}, /* another server, which is older than the sample */
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *before = own_info(rows[i].pid_before, 50, rows[i].before);
+        json_t *now = own_info(7, 52, rows[i].now);
+        const json_t *row = json_array_get(json_object_get(now, "own_counters"), 0);
+        double rate;
+
+        info_rate(now, before, 2);
+        rate = rate_at(row, "per_s");
+        assert_true(isnan(rows[i].rate) ? isnan(rate) : rate == rows[i].rate);
+        json_decref(before);
+        json_decref(now);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(info_rate__own_counters__as_the_others),
         cmocka_unit_test(rate__same_process__difference_a_second),
         cmocka_unit_test(rate__worker_restarted__counts_from_its_start),
         cmocka_unit_test(rate__pid_used_again_in_a_new_incarnation__no_difference_of_two_lives),
