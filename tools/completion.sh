@@ -27,6 +27,16 @@ write_bash()
 {
     local takers command own
     takers=$(grep -vE '^.?@[^@]*@@' <<<"$common" | flags | tr ' ' '|')
+    # What can be called is asked of the server, which may not be there.
+    cat <<'EOF'
+_echo_client_ask()
+{
+    "${words[0]}" "${control[@]}" --timeout 1 "$1" 2>/dev/null | awk -v of="${2-}" '
+        /^$/ { is_explained = 1; next }
+        of && is_explained && $1 == of { print $2 "=" }
+        !of && !is_explained && NR > 1 { print $1 }'
+}
+EOF
     # bash breaks words at ':' and '=' too: what belongs together is put together again.
     cat <<EOF
 # bash completion of echo-client
@@ -39,11 +49,13 @@ _echo_client()
         else words+=("\$word"); fi
         [[ \$word == *[:=] ]] && is_broken=1 || is_broken=
     done
-    local current=\${words[-1]} last=\$((\${#words[@]} - 1))
+    local current=\${words[-1]} last=\$((\${#words[@]} - 1)) control=()
     for ((i = 1; i < last; i++)); do
         word=\${words[i]}
         case \$word in
         --) return ;;
+        -C|--control) control=("\$word" "\${words[i + 1]}"); i=\$((i + 1)) ;;
+        --control=*) control=("\$word") ;;
         $takers) i=\$((i + 1)) ;;
         -*) ;;
         *) command=\$word; break ;;
@@ -64,7 +76,15 @@ EOF
     done
     cat <<'EOF'
     esac
+    if [[ $command == call && $current != -* ]]; then
+        case $((last - i)) in
+        1) options="arbiter workers $(_echo_client_ask actors)" ;;
+        2) options=$(_echo_client_ask commands) ;;
+        *) options=$(_echo_client_ask commands "${words[i + 2]}") ;;
+        esac
+    fi
     COMPREPLY=($(compgen -W "$options" -- "$current"))
+    [[ ${COMPREPLY[*]} != *= ]] || compopt -o nospace
 }
 complete -F _echo_client echo-client
 EOF
@@ -106,19 +126,38 @@ $(ARGP_HELP_FMT=rmargin=9999 "$client" --help | awk '
     )
     _describe command commands
 }
+# What can be called is asked of the server, which may not be there. \$1: of the command \$2
+_echo_client_ask()
+{
+    echo-client \${control:+--control=\$control} --timeout 1 \$1 2>/dev/null | awk -v of="\${2-}" '
+        /^\$/ { is_explained = 1; next }
+        of && is_explained && \$1 == of { print \$2 "=" }
+        !of && !is_explained && NR > 1 { print \$1 }'
+}
+_echo_client_call()
+{
+    case \$CURRENT in
+    2) compadd arbiter workers \$(_echo_client_ask actors) ;;
+    3) compadd \$(_echo_client_ask commands) ;;
+    *) compadd -S '' \$(_echo_client_ask commands \$words[3]) ;;
+    esac
+}
 _echo_client()
 {
     local state line
+    typeset -A opt_args
     local -a own common=(
 $(zsh_options <<<"$common")
         '--help[what there is]' '--version[which one it is]')
     _arguments -C \$common '1: :_echo_client_commands' '*:: :->words'
     [[ \$state == words ]] || return
+    local control=\${opt_args[-C]:-\${opt_args[--control]}}
     case \$line[1] in
 EOF
     for command in $commands; do
         own=$(options "$command" | zsh_options)
-        [ -z "${words[$command]-}" ] || own+="        '*:word:(${words[$command]})'"
+        if [ "$command" = call ]; then own+="        '*:word:_echo_client_call'"
+        elif [ -n "${words[$command]-}" ]; then own+="        '*:word:(${words[$command]})'"; fi
         [ -z "$own" ] || printf '    %s) own=(\n%s) ;;\n' "$command" "$own"
     done
     cat <<'EOF'

@@ -83,13 +83,42 @@ static void shell_close(struct shell *sh)
     close(sh->fd);
 }
 
+/* What the server knows is completed, too; the tool is found by its name. */
+static void must_complete_calls(struct shell *sh, const struct server *s)
+{
+    static const struct {
+        const char *typed, *shown;
+    } calls[] = {
+        {"arb", "call arbiter "},
+        {"worker.2 own.wh", "call worker.2 own.who "},
+        {"arbiter arbiter.h", "arbiter arbiter.hello "},
+        {"worker.1 own.count ot", "own.count other="},
+        {"workers own.count n", "own.count n="},
+    };
+    char typed[512];
+
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+        snprintf(typed, sizeof(typed), "echo-client -C %s/control call %s\t", s->run,
+                 calls[i].typed);
+        must_type(sh, typed);
+        must_show(sh, calls[i].shown);
+        must_type(sh, "\025\n");
+        must_show(sh, PROMPT);
+    }
+}
+
 static void must_complete(struct it *it, const char *const *argv, const char *setup)
 {
+    struct server *s = server_start(it, .binary = "tests/own_server");
+    char typed[256];
     struct shell sh;
-    char typed[128];
 
     it_write(it, "a-file", "");
     shell_open(it, &sh, argv, setup);
+    snprintf(typed, sizeof(typed), "PATH=%s:$PATH\n", it_build_path(it, ""));
+    must_type(&sh, typed);
+    must_show(&sh, PROMPT);
+    must_complete_calls(&sh, s);
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
         snprintf(typed, sizeof(typed), "%s\t", lines[i].typed);
         must_type(&sh, typed);
