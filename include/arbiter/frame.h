@@ -35,14 +35,18 @@ void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
                     struct arb_output *out);
 
 /*
- * arb_frame_next - find the first message only
- * @ret_len  of the message, without its separator; consumed includes the separator
- * Returns true if there is one; sets @out as arb_frame_scan does.
+ * arb_frame_next - find one message after the other, in a loop of on_data:
+ *
+ *     while (arb_frame_next(frame, in, out, &message, &len))
+ *         answer(message, len);
+ *
+ * @out          as on_data got it, or as the call before has left it: what it finds is added
+ * @ret_message  borrowed from @in; @ret_len  of it, without its separator
+ * Returns true if there is one more. Afterwards @out is as arb_frame_scan would have set it.
  */
 bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
-                    struct arb_output *out, size_t *ret_len);
+                    struct arb_output *out, const uint8_t **ret_message, size_t *ret_len);
 
-#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -58,11 +58,23 @@ void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
 }
 
 bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
-                    struct arb_output *out, size_t *ret_len)
+                    struct arb_output *out, const uint8_t **ret_message, size_t *ret_len)
 {
-    frame_find_first(rule_of(frame), in->data, in->len, in->resume, result_of(out));
-    if (out->messages == 0)
+    const uint8_t *data = in->data + out->consumed;
+    const size_t resume = out->consumed == 0 ? in->resume : 0;
+    struct arb_output one = {0};
+
+    if (out->next != ARB_GO_ON)
         return false;
-    *ret_len = out->consumed - rule_of(frame)->separator_len;
+    frame_find_first(rule_of(frame), data, in->len - out->consumed, resume, result_of(&one));
+    out->consumed += one.consumed;
+    out->resume = one.resume;
+    out->messages += one.messages;
+    out->scanned += one.scanned;
+    out->next = one.next;
+    if (one.messages == 0)
+        return false;
+    *ret_message = data;
+    *ret_len = one.consumed - rule_of(frame)->separator_len;
     return true;
 }
