@@ -137,6 +137,56 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n
     p->ops->on_message(p, m, fds, n_fds);
 }
 
+/* ---- messages between actors ---- */
+
+static struct process *process_of(struct relay *r)
+{
+    return container_of(r, struct process, relay);
+}
+
+static void on_relayed(struct relay *r, const struct arb_message *m, bool is_for_all)
+{
+    struct process *p = process_of(r);
+
+    if (p->ops->on_relayed)
+        p->ops->on_relayed(p, m, is_for_all);
+}
+
+static void on_can_send(struct relay *r)
+{
+    struct process *p = process_of(r);
+
+    if (p->ops->on_can_send)
+        p->ops->on_can_send(p);
+}
+
+static void on_numbered(struct relay *r)
+{
+    struct process *p = process_of(r);
+
+    if (p->ops->on_numbered)
+        p->ops->on_numbered(p);
+}
+
+static int fence_conn(struct relay *r, struct arb_conn *conn, uint64_t sequence)
+{
+    struct process *p = process_of(r);
+
+    return p->ops->fence ? p->ops->fence(p, conn, sequence) : 0;
+}
+
+static const struct relay_ops process_relay_ops = {
+    .on_message = on_relayed,
+    .on_can_send = on_can_send,
+    .on_numbered = on_numbered,
+    .fence = fence_conn,
+};
+
+static int on_data(struct mailbox *mb, const uint8_t *data, size_t len)
+{
+    return relay_on_datagram(&container_of(mb, struct process, mailbox)->relay, data, len);
+}
+
 /*
  * A process that ends closes its descriptors before its children have another parent: SIGTERM
  * follows, or the next heartbeat sees it. Else it is this one alone that is cut off.
@@ -185,6 +235,9 @@ int process_prepare(struct process *p)
     ev_signal_init(&p->term, on_term, SIGTERM);
     ev_signal_start(p->loop, &p->term);
     mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, on_message, on_mailbox_close);
+    p->mailbox.on_data = on_data;
+    relay_start(&p->relay, p->loop, &p->mailbox, p->boot->proc, &process_relay_ops);
+    p->shared.relay = &p->relay;
     return 0;
 }
 
@@ -198,6 +251,7 @@ void process_ready(struct process *p)
 void process_fini(struct process *p)
 {
     own_calls_fini(&p->own_calls);
+    relay_stop(&p->relay);
     mailbox_stop(&p->mailbox);
     if (p->loop)
         ev_loop_destroy(p->loop);

@@ -16,6 +16,7 @@
 #include "actor/boot.h"
 #include "actor/heartbeat.h"
 #include "actor/mailbox.h"
+#include "actor/relay.h"
 #include "actor/own_call.h"
 #include "actor/state.h"
 
@@ -30,6 +31,11 @@ struct process_ops {
     void (*on_unwanted)(struct process *p);
     /* the mailbox is closed, but the arbiter lives: it will end this process. NULL = no matter */
     void (*on_cut_off)(struct process *p);
+    /* messages between actors: as of struct relay_ops; NULL = nobody hears them here */
+    void (*on_relayed)(struct process *p, const struct arb_message *m, bool is_for_all);
+    void (*on_can_send)(struct process *p);
+    void (*on_numbered)(struct process *p);
+    int (*fence)(struct process *p, struct arb_conn *conn, uint64_t sequence);
     /* with the heartbeat, and with one beat a second at most; NULL = nothing to do */
     void (*on_beat)(struct process *p);
     void (*on_second)(struct process *p);
@@ -41,6 +47,7 @@ struct process {
     struct ev_loop *loop; /* owned */
     struct score_record *record; /* borrowed: the shared record that only this process writes */
     struct mailbox mailbox;
+    struct relay relay; /* messages between actors */
     struct heartbeat heartbeat;
     ev_signal term;
     struct actor_process shared; /* of the holds on this process */

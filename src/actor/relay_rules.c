@@ -89,7 +89,7 @@ void relay_leave(struct relay_order *o, struct relay_member *m)
         if (entry_at(&o->ledger, i)->sender == m)
             entry_at(&o->ledger, i)->sender = NULL;
     list_remove(&m->link);
-    *m = (struct relay_member){0};
+    *m = (struct relay_member){.has_left = true, .sequence = m->sequence};
     o->n_members--;
 }
 
@@ -110,8 +110,10 @@ int relay_inherit(struct relay_order *o, struct relay_member *m)
 int relay_number(struct relay_order *o, struct relay_member *m, uint64_t sequence, size_t bytes,
                  uint64_t *ret_number)
 {
-    const struct relay_entry entry = {
-        .number = o->number + 1, .sequence = sequence, .bytes = bytes, .sender = m};
+    const struct relay_entry entry = {.number = o->number + 1,
+                                      .sequence = sequence,
+                                      .bytes = bytes,
+                                      .sender = m->is_joined ? m : NULL};
     int rc;
 
     /* Its share may have been the whole window until a moment ago. */
@@ -124,7 +126,7 @@ int relay_number(struct relay_order *o, struct relay_member *m, uint64_t sequenc
     o->held_bytes += bytes;
     m->sequence = sequence;
     m->last = o->number;
-    m->held_bytes += bytes;
+    m->held_bytes += m->is_joined ? bytes : 0;
     *ret_number = o->number;
     return 0;
 }

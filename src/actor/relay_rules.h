@@ -25,6 +25,8 @@ enum {
     RELAY_WINDOW_BYTES =
         8 << 20, /* under way in the whole server; each process has a share of it */
     RELAY_COST_BYTES = 256, /* of a message beside its data, for whoever keeps it */
+    /* What one process has under way at most, even if it does not keep to its share. */
+    RELAY_HELD_MAX_BYTES = 2 * RELAY_WINDOW_BYTES,
     RELAY_REPORT_BYTES = 64 << 10, /* after so much a process says how far it is */
 };
 
@@ -58,6 +60,7 @@ struct relay_ledger {
 struct relay_member {
     struct list link; /* in order->members, if it takes part */
     bool is_joined;
+    bool has_left; /* what it had sent before is still numbered */
     bool is_stalled; /* as it has said last: something could not be sent for want of room */
     uint64_t sent; /* number of the last message that was sent to it */
     uint64_t done; /* it is done with those up to this one, as it has said last */
@@ -85,7 +88,9 @@ size_t relay_share(const struct relay_order *o);
 /* relay_join - a process takes part from the next number on; it was zeroed before */
 void relay_join(struct relay_order *o, struct relay_member *m);
 
-/* relay_leave - it is gone: nobody waits for it any more. Nothing happens if it did not take part.
+/*
+ * relay_leave - it hears nothing any more: nobody waits for it. What it had sent before may still
+ * be numbered. Nothing happens if it did not take part.
  */
 void relay_leave(struct relay_order *o, struct relay_member *m);
 

@@ -225,6 +225,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     stats_on_exit(a, c);
     answers_on_exit(&a->answers, c->pid, c->is_killed);
     answers_forget(&a->answers, &c->asker);
+    sequencer_leave(a, c);
     engine_post(
         a, &(struct tr_event){
                .kind = TR_EV_EXITED,
@@ -413,6 +414,7 @@ static void settle(struct arbiter *a)
         ev_clear_pending(a->loop, &a->settle);
         while ((action = transition_next(a->engine, clock_mono_ms())).kind != TR_NOTHING)
             act(a, &action);
+        sequencer_settle(a);
         collect_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */

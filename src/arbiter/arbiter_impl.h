@@ -24,6 +24,7 @@
 #include "arbiter/crashes.h"
 #include "arbiter/kinds.h"
 #include "arbiter/pidfile.h"
+#include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
 #include "arbiter/stats.h"
 #include "arbiter/transition.h"
@@ -82,6 +83,7 @@ struct child {
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
+    struct relay_member relay; /* its part in the messages between actors */
     struct asker asker; /* its requests */
 };
 
@@ -161,6 +163,7 @@ struct arbiter {
     struct sinks sinks; /* owned */
     struct answers answers;
     json_t *notes; /* owned: what `notify` left, by actor */
+    struct sequencer sequencer; /* of the messages between actors */
     enum actor_state state;
     uint64_t started_ms;
     uint64_t reloads;
@@ -232,6 +235,10 @@ struct children_ops {
     void (*in_child)(struct arbiter *a);
     /* @m borrowed. Returns 0, or -EBADMSG: the process may not say that, and is killed. */
     int (*on_message)(struct arbiter *a, struct child *c, struct message *m);
+    /* a datagram of the messages between actors. Returns 0, or -errno: its mailbox is closed. */
+    int (*on_data)(struct arbiter *a, struct child *c, const uint8_t *data, size_t len);
+    /* its mailbox is closed, whether it lives or not */
+    void (*on_closed)(struct arbiter *a, struct child *c);
     /* @status of waitpid; what is known of the process is still there */
     void (*on_exit)(struct arbiter *a, struct child *c, int status);
     /* a child that is no actor */

@@ -134,12 +134,20 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds UNUSED, s
         children_kill(c, LOG_LEVEL_WARNING, "it said what it may not");
 }
 
+static int on_data(struct mailbox *mb, const uint8_t *data, size_t len)
+{
+    struct child *c = container_of(mb, struct child, mailbox);
+
+    return c->arbiter->children_ops->on_data(c->arbiter, c, data, len);
+}
+
 static void on_mailbox_close(struct mailbox *mb, int error)
 {
     struct child *c = container_of(mb, struct child, mailbox);
 
     /* End of file: it is about to exit, or has; the sweep tells how. */
     c->disconnected_ms = clock_mono_ms();
+    c->arbiter->children_ops->on_closed(c->arbiter, c);
     if (error)
         children_kill(c, LOG_LEVEL_WARNING, "its mailbox broke");
 }
@@ -196,6 +204,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     counter_set(&scoreboard_identity(&a->scoreboard, c->proc)->pid, (uint64_t)pid);
     a->n_children_used = MAX(a->n_children_used, c->proc + 1);
     mailbox_start(&c->mailbox, a->loop, ends[0], on_message, on_mailbox_close);
+    c->mailbox.on_data = on_data;
     return 0;
 }
 
@@ -229,6 +238,7 @@ void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)
     kinds_id(&a->kinds, c->slot, c->id);
     if (mailbox_fd >= 0) {
         mailbox_start(&c->mailbox, a->loop, mailbox_fd, on_message, on_mailbox_close);
+        c->mailbox.on_data = on_data;
         return;
     }
     c->mailbox.is_closed = true;

@@ -329,6 +329,7 @@ static void do_notify(struct arbiter *a, struct answer *w, json_t *args)
 
 static void on_ready(struct arbiter *a, struct child *c, json_t *args UNUSED)
 {
+    sequencer_join(a, c);
     c->ready_ms = clock_mono_ms();
     log_debug(a->log, child_is_worker(c) ? "worker ready" : "actor ready", F_CHILD(c),
               F_UINT("boot_ms", c->ready_ms - c->forked_ms));

@@ -128,6 +128,8 @@ static const struct change_ops *const changes[CHANGE_KINDS] = {
 static const struct children_ops children_ops = {
     .in_child = arbiter_detach_signals,
     .on_message = commands_from_worker,
+    .on_data = sequencer_on_data,
+    .on_closed = sequencer_leave,
     .on_exit = arbiter_on_exit,
     .on_other_exit = arbiter_on_other_exit,
 };
@@ -186,6 +188,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     };
     actor_init(&a->hold, &a->process, "arbiter");
     own_calls_init(&a->own_calls, arbiter_on_own_answer);
+    sequencer_init(a);
     return 0;
 }
 
@@ -279,6 +282,7 @@ void arbiter_fini(struct arbiter *a)
         move_fini(a);
         actor_fini(&a->hold);
         own_calls_fini(&a->own_calls);
+        sequencer_fini(a);
         arbiter_detach_signals(a);
     }
     revision_free(a->next);

@@ -244,6 +244,8 @@ int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
 
 /* ---- the moment ---- */
 
+enum { PAUSE_TRIES = 6 };
+
 static void on_next_try(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
 {
     ev_break(loop, EVBREAK_ALL);
@@ -263,6 +265,7 @@ static void leave_loop_in(struct arbiter *a, unsigned ms)
 void upgrade_exec_later(struct arbiter *a, void (*exec)(struct arbiter *a, bool is_quiet))
 {
     a->upgrade.exec = exec;
+    a->upgrade.n_tries = 0;
     a->upgrade.deadline_ms = clock_mono_ms() + UPGRADE_CHECK_MS;
     leave_loop_in(a, 0);
 }
@@ -270,12 +273,24 @@ void upgrade_exec_later(struct arbiter *a, void (*exec)(struct arbiter *a, bool 
 /* Messages that wait in a queue of ours would be lost, and so would what is still to be done. */
 static bool is_quiet(const struct arbiter *a)
 {
-    if (transition_is_due(a->engine))
+    if (transition_is_due(a->engine) || !list_is_empty(&a->sequencer.inbox))
         return false;
     for_each_child (a, c)
         if (!c->mailbox.is_closed && !mailbox_is_empty(&c->mailbox))
             return false;
     return true;
+}
+
+/*
+ * Queues become empty if nothing is put into them: mailboxes are not read while that is all that is
+ * waited for. They are read again now and then, since what is in them may be what has to happen.
+ */
+static void pause_now_and_then(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    const bool is_only_queues = !transition_is_due(a->engine) && !move_is_under_way(a);
+
+    sequencer_pause(a, is_only_queues && u->n_tries++ % (2 * PAUSE_TRIES) < PAUSE_TRIES);
 }
 
 bool upgrade_step(struct arbiter *a)
@@ -294,10 +309,12 @@ bool upgrade_step(struct arbiter *a)
     if (u->exec) {
         const bool is_quiet_now = is_quiet(a);
 
-        if ((!is_quiet_now || move_is_under_way(a)) && clock_mono_ms() < u->deadline_ms)
+        if ((!is_quiet_now || move_is_under_way(a)) && clock_mono_ms() < u->deadline_ms) {
+            pause_now_and_then(a);
             leave_loop_in(a, UPGRADE_RETRY_MS);
-        else
+        } else {
             u->exec(a, is_quiet_now);
+        }
     }
     signals_restore(&mask);
     return !transition_is_stopped(a->engine);
@@ -308,6 +325,7 @@ void upgrade_finish(struct arbiter *a, json_t *body)
     struct upgrade *u = &a->upgrade;
 
     ev_timer_stop(a->loop, &u->timer);
+    sequencer_pause(a, false);
     fds_close(&u->back_fd);
     fds_close(&u->board_fd);
     u->exec = NULL;

@@ -75,6 +75,9 @@ static void exec_back(struct arbiter *a, bool is_quiet UNUSED)
         return;
     }
     log_warning(a->log, "upgrade: back to the old program", F_STR("reason", u->why));
+    for_each_child (a, c)
+        if (c->mailbox.n_data > 0) /* it would miss them, and all would wait for it */
+            children_kill(c, LOG_LEVEL_WARNING, "it does not take its messages");
     rc = upgrade_exec_arbiter(a, &exec);
     log_error(a->log, "upgrade: the old program cannot be executed: the new one stays", F_ERR(rc));
     upgrade_finish(a, command_error("internal", u->why));

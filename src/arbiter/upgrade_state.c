@@ -43,6 +43,9 @@ static const struct member arbiter_fields[] = {
     {MEMBER(arbiter, pidfile.fd), MEMBER_MAYBE_FD, 0, NULL},
     {MEMBER(arbiter, control.path), MEMBER_TEXT, 0, NULL},
     {MEMBER(arbiter, control.made_dir), MEMBER_TEXT, 0, NULL},
+    {MEMBER(arbiter, sequencer.order.number), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
+    {MEMBER(arbiter, sequencer.order.done), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
+    {MEMBER(arbiter, sequencer.n_dropped), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {MEMBER(arbiter, totals), MEMBER_COUNTERS, 0, NULL},
     {MEMBER(arbiter, notes), MEMBER_ANY, 0, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
@@ -105,6 +108,12 @@ static const struct member child_fields[] = {
     {MEMBER(child, ready_ms), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {MEMBER(child, is_killed), MEMBER_FLAG, 0, NULL},
     {MEMBER(child, n_gives), MEMBER_UINT, UINT32_MAX, NULL},
+    {MEMBER(child, relay.is_joined), MEMBER_FLAG, 0, NULL},
+    {MEMBER(child, relay.has_left), MEMBER_FLAG, 0, NULL},
+    {MEMBER(child, relay.sent), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
+    {MEMBER(child, relay.done), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
+    {MEMBER(child, relay.sequence), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
+    {MEMBER(child, relay.held_bytes), MEMBER_UINT, RELAY_HELD_MAX_BYTES, NULL},
     {MEMBER(child, mailbox.fd), MEMBER_MAYBE_FD, 0, NULL},
     {MEMBER(child, tally.sum), MEMBER_COUNTERS, 0, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
@@ -663,6 +672,8 @@ static int unpack_child(struct reader *r, const json_t *o)
     c.own_kept = json_object();
     rc = unpack_own(r, o, "tally.sum", &c.tally.own_sum, c.own_kept);
     *at = c;
+    if (rc == 0 && sequencer_inherit(a, at) < 0)
+        rc = members_refuse(&r->from, "children", "the messages of one do not fit together");
     a->n_children_used = MAX(a->n_children_used, c.proc + 1);
     children_inherit(a, at, c.mailbox.fd);
     return rc < 0 ? rc : refuse_error(r, "scoreboard", inherit_record(a, at));

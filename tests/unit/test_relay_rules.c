@@ -472,7 +472,7 @@ static void arbiter_read(unsigned proc)
         return;
     if (d.kind == SEND)
         arbiter_number(p, &d);
-    else
+    else if (p->is_alive)
         assert_int_equal(relay_report(&p->member, d.done), 0);
 }
 
@@ -506,6 +506,7 @@ static void proc_join(unsigned i)
     if (p->is_alive)
         return;
     p->is_alive = true;
+    p->member = (struct relay_member){0};
     p->speed = 1 + roll(8);
     relay_join(&w.order, &p->member);
     relay_end_init(&p->end, relay_share(&w.order));
@@ -573,6 +574,9 @@ static void proc_die(unsigned i)
             r->is_used = r->is_giver_open || r->is_taker_open;
     }
     p->out.n = p->out.n > 0 ? roll((unsigned)p->out.n + 1) : 0; /* the rest had not been sent */
+    p->is_alive = roll(2); /* found to be deaf before its last words are heard, or not */
+    if (!p->is_alive)
+        relay_leave(&w.order, &p->member);
     while (p->out.n > 0)
         arbiter_read(i);
     p->is_alive = false;
