@@ -101,6 +101,8 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
 
 static void free_more(struct arb_conn *c)
 {
+    if (c->more)
+        list_remove(&c->more->link); /* nobody is to be told of one that is served elsewhere */
     if (c->more && c->more->is_own)
         free(c->more);
     c->more = NULL;
@@ -256,7 +258,7 @@ void conn_set_fini(struct conn_set *set)
 /* One last read answers what has already arrived; who is inside a message then goes on. */
 void conn_drain(struct arb_conn *c)
 {
-    if (c->phase != CONN_OPEN || (c->special & CONN_IS_BUSY))
+    if (c->phase != CONN_OPEN || (c->special & (CONN_IS_BUSY | CONN_HELD)))
         return;
     if (!c->tail.block && !c->is_paused) {
         conn_mark(c, CONN_MARK_BUSY);
