@@ -75,6 +75,7 @@ struct move_out {
     uint64_t flight_bytes; /* of all flights */
     uint64_t n_moved; /* acknowledged */
     uint64_t n_stayed; /* were to be moved and were not: refused, or not movable */
+    uint64_t n_owed; /* could not be moved because they owe a reply; not among n_stayed */
     int error; /* why the last batch that could not be sent could not; 0 = none */
     uint64_t started_ns;
     uint64_t took_ns; /* when it is done */

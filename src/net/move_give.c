@@ -453,7 +453,8 @@ static void end_giving(struct move_out *t)
 {
     stop_giving(t);
     t->took_ns = clock_mono_ns() - t->started_ns;
-    t->n_stayed = t->is_all ? t->set->n_open : MIN(t->left, t->set->n_open);
+    t->n_owed = t->set->n_owing;
+    t->n_stayed = MIN(t->is_all ? SIZE_MAX : t->left, t->set->n_open - t->n_owed);
     t->is_done = true;
 }
 
@@ -538,7 +539,7 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
         .on_change = on_change,
         .n_lanes = n_fds,
         .retry_ms = RETRY_MIN_MS,
-        .left = MIN(count, set->n_open),
+        .left = MIN(count, set->n_open - set->n_owing),
         .is_all = count == SIZE_MAX,
         .batch_max = MOVED_COUNT_MAX,
         .started_ns = clock_mono_ns(),

@@ -48,6 +48,11 @@ static void on_conn_closed(struct conn_set *set)
     worker_on_closed(container_of(set, struct worker, conns));
 }
 
+static bool on_answered(struct conn_set *set, struct arb_conn *c UNUSED)
+{
+    return worker_on_answered(container_of(set, struct worker, conns));
+}
+
 static void on_memory_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes)
 {
     struct worker *w = container_of(set, struct worker, conns);
@@ -152,6 +157,7 @@ static int worker_prepare(struct worker *w)
     w->conns.on_broken = on_broken_contract;
     for (unsigned i = 0; i < w->protocols.n; i++)
         w->protocols.holds[i].conns = &w->conns;
+    w->conns.on_answered = on_answered;
     w->conns.last_id = conn_id_base(w->boot->slot, w->boot->incarnation);
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)

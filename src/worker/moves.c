@@ -77,10 +77,11 @@ static void move_finish(struct move *t)
     ev_prepare_start(all->conns->loop, &all->reaper);
 }
 
-static int tell_moved(struct moves *all, uint64_t count, uint64_t stayed, uint64_t took_ns)
+static int tell_moved(struct moves *all, const struct move_out *out)
 {
-    json_t *args = json_pack("{s:I,s:I,s:I}", "count", (json_int_t)count, "refused",
-                             (json_int_t)stayed, "took_us", (json_int_t)(took_ns / 1000));
+    json_t *args = json_pack("{s:I,s:I,s:I,s:I}", "count", (json_int_t)out->n_moved, "refused",
+                             (json_int_t)out->n_stayed, "owed", (json_int_t)out->n_owed, "took_us",
+                             (json_int_t)(out->took_ns / 1000));
 
     return mailbox_say(all->mailbox, all->boot->log, all->boot->id, "arbiter", "moved", 0, args,
                        NULL, 0);
@@ -93,10 +94,11 @@ static void tell_given(struct move *t)
     int rc;
 
     if (out->n_stayed > 0 && out->error)
-        log_warning_limited(t->owner->boot->log, "connections cannot be moved",
-                            F_UINT("count", out->n_stayed), F_ERR(out->error));
-    rc = tell_moved(t->owner, out->n_moved, out->n_stayed, out->took_ns);
-
+        log_warning_limited(
+            t->owner->boot->log, "connections cannot be moved", F_UINT("count", out->n_stayed),
+            F_STR("error", out->error == -EMSGSIZE ? "the saved state of one would be above 1 MiB"
+                                                   : strerror(-out->error)));
+    rc = tell_moved(t->owner, out);
     if (rc == 0 || rc == -EPIPE)
         move_finish(t);
 }
@@ -152,9 +154,10 @@ void moves_fini(struct moves *all)
     struct list *link;
 
     list_for_each (link, &all->gives) {
-        const struct move_out *out = &move_at(link)->out;
+        struct move_out out = move_at(link)->out;
 
-        tell_moved(all, out->n_moved, all->conns->n_open, 0);
+        out.n_stayed = all->conns->n_open;
+        tell_moved(all, &out);
     }
     free_all(&all->gives);
     free_all(&all->takes);
@@ -191,7 +194,7 @@ void moves_give(struct moves *all, int *fds, size_t n_fds, size_t count)
         t->out.n_stayed = MIN(count, all->conns->n_open);
         tell_given(t);
     } else if (rc < 0) {
-        tell_moved(all, 0, MIN(count, all->conns->n_open), 0);
+        tell_moved(all, &(struct move_out){.n_stayed = MIN(count, all->conns->n_open)});
     }
 }
 

@@ -29,8 +29,11 @@ struct worker {
     struct rescue rescue; /* of this slot */
     struct rescue foreign; /* of a slot that nobody fills any more */
     ev_timer drain_deadline; /* what is left then is cut */
-    ev_timer move_deadline; /* the rest is drained then, unless some have moved since */
-    size_t n_left; /* connections at the last move_deadline */
+    ev_timer move_deadline; /* what has not moved is drained then, unless some have since */
+    uint64_t n_gone; /* connections that had moved or ended at the last move_deadline */
+    ev_timer late; /* then the arbiter hears of replies that were given late: of several at once */
+    size_t n_late; /* of which it has not heard yet */
+    uint64_t asked_ms; /* when it was last told */
     uint64_t memory_from_ms; /* arbiter.max_memory counts from then on */
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
     bool is_draining;
@@ -53,6 +56,12 @@ void worker_move_all(struct worker *w, int *fds, size_t n_fds);
  * worker, or will go no more */
 void worker_on_closed(struct worker *w);
 void worker_on_moved(struct worker *w);
+
+/*
+ * worker_on_answered - a connection owes nothing any more
+ * Returns whether it is held until it is moved: others take the connections of this worker.
+ */
+bool worker_on_answered(struct worker *w);
 
 /* worker_become_orphan - the arbiter is gone: free its addresses and drain */
 void worker_become_orphan(struct worker *w);
