@@ -2,6 +2,10 @@
  * libarbiter: a protocol turns the bytes of connections into replies. It runs in workers, each on
  * one thread; it knows no socket, listener or process. No callback may block.
  *
+ * Callbacks do not nest. What a send or a close brings about, on whatever connection, is told at
+ * the end of this turn of the loop: on_close, on_writable, on_gone, and on_data after ARB_WAIT. So
+ * a protocol may send to and close all of its connections in a loop over its own list of them.
+ *
  * What moves. A connection of a protocol without state (conn_size 0) is its unread and unsent
  * bytes: it is moved through reloads, upgrades and scaling, and is saved from the crash of its
  * worker while it is idle. A connection with state is moved by `save` and `restore`, and saved from
@@ -32,7 +36,8 @@ enum arb_next {
     ARB_GO_ON,
     ARB_WAIT, /* on_data only: read no more until the last arb_request of this connection has ended
                */
-    ARB_CLOSE, /* deliver what is owed, then end the connection in good order */
+    ARB_CLOSE, /* look at no more input, wait for what is owed (arb_request), deliver it, and end
+                  the connection in good order */
     ARB_REFUSE, /* the same, counted as refused: these bytes are none of this protocol */
 };
 
@@ -41,8 +46,9 @@ struct arb_input {
     const uint8_t *data; /* what was not consumed yet and what is new, contiguous */
     size_t len;
     size_t resume; /* as left by the call before; 0 for fresh bytes and under new rules */
-    bool is_end; /* the peer has half-closed: nothing will follow. Called once with it, len may be 0
-                  */
+    bool is_end; /* the peer has half-closed: nothing will follow. Called once with it (once more if
+                    that call says ARB_WAIT), len may be 0. What is left then is dropped, and the
+                    connection ends when all is given that is owed. */
 };
 
 /* What the protocol made of it. Zeroed before the call: "nothing is complete yet". */
@@ -114,7 +120,8 @@ struct arb_protocol {
 
     /* -- a connection -- */
     size_t conn_size; /* bytes of arb_conn_state, zeroed before on_open */
-    int (*on_open)(void *server, struct arb_conn *conn, enum arb_origin origin); /* < 0: close it */
+    /* < 0: close it, after what has been sent. With ARB_MOVED it cannot be sent to yet. */
+    int (*on_open)(void *server, struct arb_conn *conn, enum arb_origin origin);
     void (*on_data)(void *server, struct arb_conn *conn, const struct arb_input *in,
                     struct arb_output *out);
     void (*on_timeout)(void *server, struct arb_conn *conn); /* of arb_conn_timeout */
@@ -123,7 +130,8 @@ struct arb_protocol {
                                                    ARB_HIGH_WATER after being above it */
     void (*on_drain)(void *server,
                      struct arb_conn *conn); /* it ends and nobody takes it: say goodbye */
-    /* Once for each on_open that returned 0. The connection cannot be sent to any more. */
+    /* Once for each on_open that returned 0. The connection cannot be sent to any more; what has
+     * been sent may still be on its way. */
     void (*on_close)(void *server, struct arb_conn *conn, enum arb_end why);
 
     /* -- moving: both or none; with conn_size > 0 and none, a connection is drained where it is --
@@ -161,7 +169,8 @@ struct arb_protocol {
 /* arb_conn_state - conn_size bytes of the protocol's own; valid until on_close has returned */
 void *arb_conn_state(const struct arb_conn *conn);
 
-/* arb_conn_id - unique while the server lives, upgrades included; the same after a move */
+/* arb_conn_id - unique while the server lives, upgrades included; the same after a move. 0 =
+ * there is no memory for one, which only a connection without state can hear. */
 uint64_t arb_conn_id(const struct arb_conn *conn);
 
 /* arb_conn_peer - "192.0.2.1:4711", "[2001:db8::1]:4711", "unix", or "" if it is not known. Returns
@@ -184,7 +193,8 @@ size_t arb_conn_unsent(const struct arb_conn *conn);
 
 /*
  * arb_conn_close - ARB_CLOSE or ARB_REFUSE, at the end of this turn of the loop; on_close follows.
- * The first call counts.
+ * The first call counts. Of no effect on a connection that is on its way, if another worker takes
+ * it.
  */
 void arb_conn_close(struct arb_conn *conn, enum arb_next how);
 
@@ -236,7 +246,10 @@ int arb_request_reply(struct arb_request *request, const void *data, size_t len)
 
 /*
  * arb_request_end - the reply is complete; exactly once, from any callback. @request is gone
- * afterwards. After the last one of a connection on_data goes on with what has come meanwhile.
+ * afterwards: a second call is an error of the program, which an assertion finds if it comes in the
+ * same turn of the loop. After the last one of a connection on_data goes on with what has come
+ * meanwhile.
+ * @next  ARB_GO_ON, ARB_CLOSE or ARB_REFUSE; the latter two wait for what else is owed
  */
 void arb_request_end(struct arb_request *request, enum arb_next next);
 

@@ -58,6 +58,7 @@ struct score_record {
     counter_t heartbeat_ns; /* CLOCK_MONOTONIC, at least once a second */
     counter_t state; /* enum actor_state */
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
+    counter_t owing; /* connections that owe a reply */
     _Alignas(64) struct counters counters;
     struct own_counts own;
     struct crash_record crash; /* all zero while it lives */

@@ -145,6 +145,7 @@ static void describe_traffic(json_t *w, const struct child *c)
     const struct counters *sum = &c->tally.sum;
 
     message_set_uint(w, "connections", scoreboard_connections(c->score));
+    message_set_uint(w, "owing", counter_get(&c->score->owing));
     message_set_uint(w, "accepted", counter_get(&sum->accepted));
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
@@ -251,7 +252,7 @@ json_t *stats_info(struct arbiter *a)
     struct counters sum = {0};
     struct own_counts own = {0};
     json_t *info;
-    uint64_t connections = 0;
+    uint64_t connections = 0, owing = 0;
     size_t n;
     const struct child **list = living(a, &n);
 
@@ -266,9 +267,11 @@ json_t *stats_info(struct arbiter *a)
         counters_sum(&sum, &list[i]->tally.sum);
         own_counts_sum(&own, &list[i]->tally.own_sum);
         connections += scoreboard_connections(r);
+        owing += counter_get(&r->owing);
     }
     free(list);
     message_set_uint(totals, "connections", connections);
+    message_set_uint(totals, "owing", owing);
     set_counters(totals, &sum);
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);

@@ -108,6 +108,7 @@ struct conn_set {
     /* Requests: those whose on_gone is due, those without a connection, and those that ended. */
     struct list gone, orphans, ended;
     size_t n_owing; /* connections that owe a reply */
+    counter_t *owing; /* borrowed: their number for others to see; NULL = nobody */
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     uint64_t last_id; /* of a connection that began here; see conn_id_base */

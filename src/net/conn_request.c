@@ -28,6 +28,13 @@ static void request_put(struct arb_request *r, struct list *where)
     list_append(where, &r->link);
 }
 
+static void count_owing(struct conn_set *set, size_t n)
+{
+    set->n_owing = n;
+    if (set->owing)
+        counter_set(set->owing, n);
+}
+
 struct arb_request *arb_request_new(struct arb_conn *conn,
                                     void (*on_gone)(struct arb_request *request, void *data),
                                     void *data)
@@ -48,7 +55,7 @@ struct arb_request *arb_request_new(struct arb_conn *conn,
     if (!(conn->special & CONN_OWES)) {
         conn->special |= CONN_OWES;
         conn_mark(conn, CONN_MARK_BUSY);
-        set->n_owing++;
+        count_owing(set, set->n_owing + 1);
     }
     return r;
 }
@@ -72,7 +79,7 @@ int arb_request_reply(struct arb_request *request, const void *data, size_t len)
 static void stop_owing(struct arb_conn *c)
 {
     c->special &= (uint8_t)~CONN_OWES;
-    conn_set_of(c)->n_owing--;
+    count_owing(conn_set_of(c), conn_set_of(c)->n_owing - 1);
 }
 
 void arb_request_end(struct arb_request *request, enum arb_next next)

@@ -155,6 +155,7 @@ static int worker_prepare(struct worker *w)
         return rc;
     w->conns.on_spent = on_memory_spent;
     w->conns.on_broken = on_broken_contract;
+    w->conns.owing = &w->process.record->owing;
     for (unsigned i = 0; i < w->protocols.n; i++)
         w->protocols.holds[i].conns = &w->conns;
     w->conns.on_answered = on_answered;

@@ -86,6 +86,71 @@ static void next__begun_before__goes_on_where_it_stopped(void **state UNUSED)
     assert_in_range(out.resume, 0, 1);
 }
 
+/* --- random texts in random pieces ------------------------------------------------------------ */
+
+enum { TEXTS = 20000, TEXT_MAX = 300 };
+
+static unsigned rng = 7;
+
+static unsigned below(unsigned n)
+{
+    rng = rng * 1664525u + 1013904223u;
+    return (unsigned)((uint64_t)(rng >> 8) * n >> 24);
+}
+
+/* What a connection would have of @text, in pieces: what is left is looked at again with more. */
+static struct arb_output walk(const struct arb_frame *frame, const uint8_t *text, size_t len,
+                              bool is_one_by_one)
+{
+    struct arb_output sum = {0};
+
+    for (size_t come = 0; sum.next == ARB_GO_ON && come < len;) {
+        const uint8_t *message;
+        size_t message_len;
+
+        come += MIN(len - come, (size_t)1 + below(20));
+        const struct arb_input in = {
+            .data = text + sum.consumed, .len = come - sum.consumed, .resume = sum.resume};
+        struct arb_output out = {0};
+
+        if (!is_one_by_one)
+            arb_frame_scan(frame, &in, &out);
+        else
+            while (arb_frame_next(frame, &in, &out, &message, &message_len))
+                ;
+        assert_true(out.consumed <= in.len && out.resume <= in.len - out.consumed);
+        sum.consumed += out.consumed;
+        sum.messages += out.messages;
+        sum.next = out.next;
+        sum.resume = out.resume;
+    }
+    return sum;
+}
+
+static void next__random_texts_in_random_pieces__as_scan(void **state UNUSED)
+{
+    static const char *const separators[] = {"\n", "\r\n", "\r\n\r\n", "aab"};
+
+    for (unsigned i = 0; i < TEXTS; i++) {
+        const char *separator = separators[below(ARRAY_SIZE(separators))];
+        struct arb_bytes bytes = {.len = strlen(separator)};
+        struct arb_output one, all;
+        struct arb_frame frame;
+        uint8_t text[TEXT_MAX];
+        const size_t len = below(TEXT_MAX);
+
+        memcpy(bytes.data, separator, bytes.len);
+        assert_int_equal(arb_frame_init(&frame, &bytes, below(30), below(2) ? "a" : NULL), 0);
+        for (size_t k = 0; k < len; k++)
+            text[k] = (uint8_t) "aab\r\n"[below(5)];
+        one = walk(&frame, text, len, true);
+        all = walk(&frame, text, len, false);
+        assert_int_equal(one.consumed, all.consumed);
+        assert_int_equal(one.messages, all.messages);
+        assert_int_equal(one.next, all.next);
+    }
+}
+
 static void init__what_cannot_be__refused(void **state UNUSED)
 {
     struct arb_frame frame;
@@ -100,6 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(next__any_input__the_same_as_scan),
         cmocka_unit_test(next__begun_before__goes_on_where_it_stopped),
+        cmocka_unit_test(next__random_texts_in_random_pieces__as_scan),
         cmocka_unit_test(init__what_cannot_be__refused),
     };
 
