@@ -110,7 +110,7 @@ void arb_watch_free(struct arb_watch *watch);
 
 /* ---- commands ---- */
 
-/* An argument: `echo-client call worker.2 OWNER.NAME KEY=VALUE`. */
+/* An argument: `call worker.2 OWNER.NAME KEY=VALUE`. */
 struct arb_arg {
     const char *name; /* [a-z_]+ */
     enum arb_type type; /* ARB_COUNT, ARB_BOOL or ARB_TEXT */

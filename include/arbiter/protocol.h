@@ -112,7 +112,9 @@ struct arb_protocol {
     /*
      * start - before the worker says that it is ready
      * @conf  borrowed for the life of the worker
-     * Returns 0, or -errno: the worker cannot start, and a reload is taken back.
+     * Returns 0, or -errno: the worker cannot start, and what other protocols have started is
+     * stopped. A reload or upgrade is taken back; at the first start it is tried again for some
+     * seconds, then the server gives up with exit code 70.
      */
     int (*start)(struct arb_actor *self, const void *conf, void **ret_server);
     void (*run)(void *server); /* all workers are ready: connections come from now on */

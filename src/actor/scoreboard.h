@@ -17,7 +17,7 @@
 #include "actor/state.h"
 #include "base/counters.h"
 
-#define SCOREBOARD_MAGIC   UINT64_C(0x6563686f73636f72) /* "echoscor" */
+#define SCOREBOARD_MAGIC   UINT64_C(0x61726273636f7265) /* "arbscore" */
 #define SCOREBOARD_VERSION 3
 
 enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };

@@ -38,7 +38,7 @@ enum conn_end {
     CONN_ENDS
 };
 
-/* What keeps a connection off the short way: none of it is there in an Echo. */
+/* What keeps a connection off the short way: none of it is there in a plain protocol. */
 enum conn_special {
     CONN_OWES = 1, /* a reply that comes later; in set->n_owing */
     CONN_WAITS = 2, /* the protocol said ARB_WAIT: not read, and `tail` is to be looked at again */

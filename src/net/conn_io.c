@@ -151,7 +151,7 @@ static bool is_to_wait(struct arb_conn *c, const struct arb_output *r, bool has_
     return (c->special & CONN_OWES) || r->consumed > 0 || has_ended;
 }
 
-/* Requests, sends, ends and the end of input: what an Echo seldom or never has. */
+/* Requests, sends, ends and the end of input: what a plain protocol seldom or never has. */
 static void conn_leave_specially(struct arb_conn *c, const struct arb_output *r)
 {
     const bool has_ended = c->special & CONN_HAS_ENDED;

@@ -2,6 +2,7 @@
  * The library as its users meet it: `make install` below an empty directory, a program that knows
  * nothing but pkg-config, headers for C99 and C++, and no symbol that is not arb_*.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,6 +98,49 @@ static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
         "unset LD_LIBRARY_PATH\n"
         "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
     must_say(it, "dest/said", "Hello!\n");
+}
+
+/* The same as C and as C++, with the shared library and with the static one. */
+static void install__a_server__builds_and_serves(void **state)
+{
+    struct it *it = *state;
+
+    install(it);
+    must_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror tests/tools/tiny.c \\\n"
+                 "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n"
+                 "\"$DEST/tiny\" --version >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "tiny 1.5\n");
+    must_run(
+        it,
+        "$CC -x c++ -std=c++20 -pedantic-errors -Wall -Wextra -Wno-missing-field-initializers \\\n"
+        "    -Werror tests/tools/tiny.c $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny++\"\n"
+        "\"$DEST/tiny++\" --version >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "tiny 1.5\n");
+    must_run(it,
+             "$CC tests/tools/tiny.c $(pkg-config --cflags arbiter) -o \"$DEST/tiny-static\" \\\n"
+             "    \"$lib/libarbiter.a\" $(pkg-config --libs --static arbiter |\n"
+             "    sed 's/-larbiter//')\n"
+             "unset LD_LIBRARY_PATH\n"
+             "\"$DEST/tiny-static\" --version >\"$DEST/said\"\n");
+    must_say(it, "dest/said", "tiny 1.5\n");
+}
+
+/* A crash names where it was in both of them, whatever the process title says by then. */
+static void install__worker_crashes__library_and_program_are_named(void **state)
+{
+    struct it *it = *state;
+    char env[256];
+
+    install(it);
+    must_run(it,
+             "$CC tests/tools/tiny.c $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n");
+    snprintf(env, sizeof(env), "LD_LIBRARY_PATH=%s/usr/local/lib", it_path(it, "dest"));
+    struct server *s = server_start(it, .binary = it_path(it, "dest/tiny"), .env = {env});
+    server_expect(s, "msg=\"(worker (crashes|died)|backtrace|crash)\"");
+    kill(server_worker(s, 0), SIGSEGV);
+    server_wait_log(s, "libarbiter.so.0[^ ]*\\+0x", 1);
+    server_wait_log(s, " tiny\\+0x", 1);
+    server_wait_workers(s, 2);
 }
 
 static void install__headers__each_alone_in_c99_and_cpp(void **state)
@@ -201,6 +245,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(install__a_program_of_twenty_lines__builds_and_runs),
+        IT(install__a_server__builds_and_serves),
+        IT(install__worker_crashes__library_and_program_are_named),
         IT(install__headers__each_alone_in_c99_and_cpp),
         IT(install__symbols__only_arb),
         IT(uninstall__after_install__nothing_left),

@@ -60,7 +60,9 @@ manuals()
 
 check format clang-format --dry-run -Werror "${c[@]}" "${h[@]}"
 check layers tests/lint/layers.sh
+check names tests/lint/names.sh
 check headers headers
+check api tests/lint/api.sh
 check cycles tests/lint/cycles.sh "$build"
 check manuals manuals
 check documents tests/lint/documents.sh "$build"
