@@ -160,6 +160,30 @@ static void install__headers__each_alone_in_c99_and_cpp(void **state)
         "done\n");
 }
 
+/* What the tutorial prints is what compiles, and its first program is the example. */
+static void install__programs_of_the_tutorial__compile_and_check_their_configuration(void **state)
+{
+    struct it *it = *state;
+
+    install(it);
+    must_run(it, "mkdir \"$DEST/tutorial\"\n"
+                 "awk -v dir=\"$DEST/tutorial/\" '\n"
+                 "    /^[.]Bd -literal$/ { on = 1; file = \"\"; next }\n"
+                 "    /^[.]Ed$/ { on = 0 }\n"
+                 "    on && !file { match($0, /cc [a-z]+[.]c/)\n"
+                 "                  file = dir substr($0, RSTART + 3, RLENGTH - 3) }\n"
+                 "    on { gsub(/\\\\e/, \"\\\\\"); print >file }\n"
+                 "' man/arbiter-tutorial.7\n"
+                 "cmp \"$DEST/tutorial/shout.c\" examples/shout.c\n"
+                 "for name in shout names later; do\n"
+                 "    $CC -std=c99 -Wall -Wextra -Werror \"$DEST/tutorial/$name.c\" \\\n"
+                 "        $(pkg-config --cflags --libs arbiter) -o \"$DEST/$name\"\n"
+                 "    \"$DEST/$name\" -t | grep -q valid\n"
+                 "done\n"
+                 "! \"$DEST/shout\" -t -o shout.max_line=2MiB\n"
+                 "\"$DEST/shout\" -T | grep -q 'max_line = \"64KiB\"'\n");
+}
+
 static void install__symbols__only_arb(void **state)
 {
     struct it *it = *state;
@@ -248,6 +272,7 @@ int main(void)
         IT(install__a_server__builds_and_serves),
         IT(install__worker_crashes__library_and_program_are_named),
         IT(install__headers__each_alone_in_c99_and_cpp),
+        IT(install__programs_of_the_tutorial__compile_and_check_their_configuration),
         IT(install__symbols__only_arb),
         IT(uninstall__after_install__nothing_left),
         IT(make__packages_missing__one_line_that_names_them),
