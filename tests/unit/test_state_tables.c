@@ -17,6 +17,7 @@
 #include "net/conn_impl.h"
 #include "net/move_rules.h"
 #include "support/conn_rig.h"
+#include "support/lines.h"
 #include "support/tables.h"
 
 /* ---- connections ---- */
@@ -186,6 +187,85 @@ static void conn__each_state_and_event__as_in_the_table(void **state UNUSED)
         }
 }
 
+/* ---- connections of a protocol that owes replies ---- */
+
+static struct lines lines;
+
+static const char *owing_state_of(const struct rig *r)
+{
+    const struct arb_conn *c = only_conn(r);
+
+    if (!c)
+        return "closed";
+    if (c->phase != CONN_OPEN)
+        return phases[c->phase];
+    return c->special & CONN_ENDS_SOON ? "ending"
+           : c->special & CONN_WAITS   ? "waiting"
+           : c->special & CONN_OWES    ? "owing"
+                                       : "idle";
+}
+
+static void bring_into_owing(struct rig *r, int fd, const char *state)
+{
+    if (strcmp(state, "owing") == 0)
+        rig_send_text(r, fd, "r\n");
+    else if (strcmp(state, "waiting") == 0)
+        rig_send_text(r, fd, "w\n");
+    else if (strcmp(state, "ending") == 0)
+        rig_send_text(r, fd, "r\nq\n");
+    assert_string_equal(owing_state_of(r), state);
+    lines_told(&lines);
+}
+
+static void owing_happen(struct rig *r, int *fd, const char *event)
+{
+    if (strcmp(event, "a message") == 0)
+        rig_send_text(r, *fd, "=m\n");
+    else if (strcmp(event, "the last reply") == 0)
+        lines_answer(&lines, "late", ARB_GO_ON);
+    else if (strcmp(event, "arb_conn_close") == 0)
+        arb_conn_close(only_conn(r), ARB_CLOSE);
+    else if (strcmp(event, "its own timeout") == 0)
+        arb_conn_timeout(only_conn(r), 1000);
+    else
+        happen(r, fd, event);
+    rig_run(r);
+    if (strcmp(event, "its own timeout") == 0)
+        rig_pass(r, 1200);
+}
+
+static void conn__each_state_that_owes_and_event__as_in_the_table(void **state UNUSED)
+{
+    struct table t;
+
+    table_read("src/net/conn.md", "the last reply", &t);
+    assert_int_equal(t.n_rows, 5);
+    for (size_t row = 1; row < t.n_rows; row++)
+        for (size_t column = 1; column < t.n_columns; column++) {
+            char text[TABLE_CELL_LEN];
+            const char *told;
+            struct rig r;
+            int fd;
+
+            if (!t.cells[row][column][0])
+                continue; /* cannot happen */
+            rig_init(&r, &limits, MAX_MESSAGE);
+            lines = (struct lines){0};
+            rig_use_protocol(&r, &lines_protocol, &lines);
+            fd = rig_connect_tcp(&r);
+            bring_into_owing(&r, fd, t.cells[row][0]);
+            owing_happen(&r, &fd, t.cells[0][column]);
+            told = lines_told(&lines);
+            snprintf(text, sizeof(text), "%s%s%s", owing_state_of(&r), *told ? ": " : "", told);
+            if (strcmp(text, t.cells[row][column]) != 0)
+                fail_msg("%s, then %s: '%s', and the table says '%s'", t.cells[row][0],
+                         t.cells[0][column], text, t.cells[row][column]);
+            if (fd >= 0)
+                close(fd);
+            rig_fini(&r);
+        }
+}
+
 /* ---- moves ---- */
 
 static const char *const giving_phases[] = {[GIVING_WAITING] = "waiting",
@@ -317,6 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conn__each_state_and_event__as_in_the_table),
+        cmocka_unit_test(conn__each_state_that_owes_and_event__as_in_the_table),
         cmocka_unit_test(giving__each_phase_and_event__as_in_the_table),
         cmocka_unit_test(taking__each_phase_and_event__as_in_the_table),
     };
