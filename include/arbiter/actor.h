@@ -52,7 +52,7 @@ struct arb_counters {
 /* Own counters of a whole program. */
 enum { ARB_COUNTERS_MAX = 32 };
 
-/* arb_count - add @n to counter number @counter of the owner's table */
+/* arb_count - add @n to counter number @counter of the owner's table. Costs no system call. */
 void arb_count(struct arb_actor *self, unsigned counter, uint64_t n);
 
 /* ---- the log ---- */
@@ -69,8 +69,10 @@ struct arb_field {
 /*
  * arb_log - write a line into the server's log
  * @message  borrowed; what happened, without its values
- * @fields   borrowed; NULL if @n is 0
- * Warnings and errors that repeat are counted instead of written, as the framework's own are.
+ * @fields   borrowed; NULL if @n is 0. At most 16 are written, and how many are left out.
+ * Texts are escaped, a line that is too long is cut. In workers the line names the protocol.
+ * Warnings and errors of one protocol that have the same message are counted instead of written if
+ * they repeat within 5 seconds, as the framework's own are.
  */
 void arb_log(struct arb_actor *self, enum arb_level level, const char *message,
              const struct arb_field *fields, size_t n);
@@ -110,12 +112,16 @@ void arb_watch_free(struct arb_watch *watch);
 
 /* ---- commands ---- */
 
-/* An argument: `call worker.2 OWNER.NAME KEY=VALUE`. */
+/*
+ * A command is called as OWNER.NAME: the owner is the protocol, the kind, or "arbiter" for those of
+ * struct arb_program. `call worker.2 pubsub.channels pattern=a*` asks one worker,
+ * `workers` instead of `worker.2` asks all, each of which answers for itself.
+ */
 struct arb_arg {
     const char *name; /* [a-z_]+ */
     enum arb_type type; /* ARB_COUNT, ARB_BOOL or ARB_TEXT */
     bool is_required;
-    uint64_t min, max; /* ARB_COUNT; ARB_TEXT: bytes */
+    uint64_t min, max; /* ARB_COUNT; ARB_TEXT: bytes. Both 0: any */
     const char *help;
 };
 
@@ -131,7 +137,8 @@ struct arb_command {
     /*
      * run - @args borrowed, an object with what the caller gave
      * Exactly one of arb_answer_json, arb_answer_text and arb_answer_error has to follow, now or
-     * later: after 5 seconds the caller is told that there is no answer.
+     * later: after 5 seconds the caller is told that there is no answer, and a later one goes to
+     * nobody. A process that owes 256 answers refuses further commands.
      */
     void (*run)(void *data, struct arb_answer *answer, const struct json_t *args);
 };
@@ -141,7 +148,8 @@ struct arb_commands {
     size_t count, row_size;
 };
 
-/* arb_answer_json - @result is taken over; NULL = null. The handle is gone afterwards. */
+/* arb_answer_json - @result is taken over; NULL = null. The handle is gone afterwards. From workers
+ * and actors of a kind an answer has at most 64 KiB; a longer one becomes an error. */
 void arb_answer_json(struct arb_answer *answer, struct json_t *result);
 
 /* arb_answer_text - as arb_answer_json, for who has no JSON: @result is one JSON value as text.

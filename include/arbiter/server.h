@@ -36,7 +36,7 @@ struct arb_program {
     int (*init)(struct arb_actor *arbiter, const void *const *confs, void **ret_data);
     void (*on_message)(void *data, const struct arb_message *message);
     void (*on_can_send)(void *data);
-    struct arb_commands commands; /* of the actor `arbiter`; `run` gets @data */
+    struct arb_commands commands; /* arbiter.NAME, of the actor `arbiter`; `run` gets @data */
 };
 
 /*

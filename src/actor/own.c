@@ -242,14 +242,23 @@ uint64_t own_hash(const struct own *own, uint64_t h)
     return h;
 }
 
-json_t *own_shown(const struct own *own, const struct own_counts *counts)
+static bool own_runs_in(const struct own_owner *o, const char *kind)
 {
-    json_t *owners = json_object();
+    return !kind || strcmp(o->place == OWN_IN_WORKERS ? "worker" : o->name, kind) == 0;
+}
+
+json_t *own_shown(const struct own *own, const struct own_counts *counts, const char *kind)
+{
+    json_t *owners = NULL;
 
     for (size_t i = 0; i < own->n_counters; i++) {
         const struct own_counter *c = &own->counters[i];
         json_t *owner = json_object_get(owners, c->owner->name);
 
+        if (!own_runs_in(c->owner, kind))
+            continue;
+        if (!owners)
+            owners = json_object();
         if (!owner) {
             json_object_set_new(owners, c->owner->name, json_object());
             owner = json_object_get(owners, c->owner->name);

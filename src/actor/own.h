@@ -71,8 +71,12 @@ void own_list_commands(const struct own *own, json_t *list);
 /* own_hash - @h goes on over the names of all counters: what a record's numbers stand for */
 uint64_t own_hash(const struct own *own, uint64_t h);
 
-/* own_shown - @counts as {OWNER:{NAME:N}}. NULL without memory. */
-json_t *own_shown(const struct own *own, const struct own_counts *counts);
+/*
+ * own_shown - @counts as {OWNER:{NAME:N}}
+ * @kind  of the process: a kind's name, "worker" for all protocols, NULL for all that there are
+ * Returns NULL without memory, or if there are none.
+ */
+json_t *own_shown(const struct own *own, const struct own_counts *counts, const char *kind);
 
 /* own_help - the table as [{"owner","name","help"}]. NULL without memory. */
 json_t *own_help(const struct own *own);

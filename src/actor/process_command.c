@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "actor/own.h"
 #include "actor/scoreboard.h"
 #include "base/clock.h"
 #include "base/cpus.h"
@@ -47,6 +48,9 @@ json_t *process_info(const struct process *p)
     if (cpus_allowed(&cpus) == 0)
         json_object_set_new(o, "cpus", json_string(cpus_format(&cpus, text)));
     json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
+    json_object_set_new(
+        o, "own",
+        own_shown(p->boot->own, &p->record->own, p->boot->kind ? p->boot->kind->name : "worker"));
     return o;
 }
 

@@ -180,8 +180,8 @@ static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t
         set_counters(counters, &c->tally.sum);
         json_object_set_new(w, "counters", counters);
     }
-    if (a->own.n_counters > 0)
-        json_object_set_new(w, "own", own_shown(&a->own, &c->tally.own_sum));
+    json_object_set_new(w, "own",
+                        own_shown(&a->own, &c->tally.own_sum, kinds_name(&a->kinds, c->slot)));
     set_note(w, a, c->id, now_ns);
     return w;
 }
@@ -279,7 +279,7 @@ json_t *stats_info(struct arbiter *a)
         json_object_set(info, "actors", actors);
     json_decref(actors);
     if (info && a->own.n_counters > 0) {
-        json_object_set_new(totals, "own", own_shown(&a->own, &own));
+        json_object_set_new(totals, "own", own_shown(&a->own, &own, NULL));
         json_object_set_new(info, "own_counters", own_help(&a->own));
     }
     return info;

@@ -140,8 +140,17 @@ static void own__shown__an_object_per_owner(void **state UNUSED)
     json_t *help;
 
     assert_int_equal(own_init(&own, &program, why, sizeof(why)), 0);
-    shown = own_shown(&own, &counts);
+    shown = own_shown(&own, &counts, NULL);
     assert_true(json_equal(shown, expected));
+    json_decref(shown);
+    shown = own_shown(&own, &counts, "clock");
+    assert_int_equal(json_object_size(shown), 1);
+    assert_non_null(json_object_get(shown, "clock"));
+    json_decref(shown);
+    shown = own_shown(&own, &counts, "worker");
+    assert_int_equal(json_object_size(shown), 1);
+    assert_non_null(json_object_get(shown, "pubsub"));
+    assert_null(own_shown(&own, &counts, "nobody"));
     help = own_help(&own);
     assert_int_equal(json_array_size(help), 3);
     assert_string_equal(json_string_value(json_object_get(json_array_get(help, 1), "help")),
