@@ -92,7 +92,17 @@ static void on_other_exit(struct arbiter *a, pid_t pid UNUSED, int status)
     fixture_of(a)->status = status;
 }
 
-static const struct children_ops ops = {in_child, on_message, on_exit_of, on_other_exit};
+static void on_closed(struct arbiter *a UNUSED, struct child *c UNUSED)
+{
+}
+
+static const struct children_ops ops = {
+    .in_child = in_child,
+    .on_message = on_message,
+    .on_closed = on_closed,
+    .on_exit = on_exit_of,
+    .on_other_exit = on_other_exit,
+};
 
 static void on_settle(struct ev_loop *loop, ev_check *w UNUSED, int revents UNUSED)
 {
