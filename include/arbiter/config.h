@@ -36,7 +36,7 @@ struct arb_bytes {
 
 /* A key. Made by the macros below, which check the type of the field. */
 struct arb_key {
-    const char *name; /* without its group: [a-z_]+ */
+    const char *name; /* without its group: [a-z][a-z_]* */
     enum arb_type type;
     size_t offset, size; /* of the field, bytes */
     const char *initial; /* the default, as it would stand in the file, without quotes */

@@ -38,10 +38,14 @@ static const char *keep_text(struct config_schema *s, char *text)
     return text;
 }
 
+#define ALLOWED_NAME "a to z and _, a letter first, and neither true nor false"
+
+/* What libconfig takes as a name, and nothing else. */
 static bool is_name(const char *name)
 {
-    return name && *name && strlen(name) <= CONFIG_NAME_MAX &&
-           name[strspn(name, "abcdefghijklmnopqrstuvwxyz_")] == '\0';
+    return name && *name && *name != '_' && strlen(name) <= CONFIG_NAME_MAX &&
+           name[strspn(name, "abcdefghijklmnopqrstuvwxyz_")] == '\0' && strcmp(name, "true") != 0 &&
+           strcmp(name, "false") != 0;
 }
 
 /* Behind the rows that are there. */
@@ -80,6 +84,19 @@ static const char *find_fault(const struct arb_protocol *p, const struct arb_key
     return NULL;
 }
 
+/* Of another key, which a slip of the pen has given the same field; or NULL. */
+static const char *find_overlap(const struct config_schema *s, const struct arb_key *k)
+{
+    for (int key = CONFIG_KEYS; key < s->n_keys; key++) {
+        const struct config_row *row = &s->rows[key];
+
+        if (row->owner == s->n_protocols && k->offset < row->offset + row->size &&
+            row->offset < k->offset + k->size)
+            return row->name;
+    }
+    return NULL;
+}
+
 static int add_own_row(struct schema_builder *b, const struct arb_protocol *p,
                        const struct arb_key *k)
 {
@@ -89,12 +106,16 @@ static int add_own_row(struct schema_builder *b, const struct arb_protocol *p,
 
     if (!is_name(k->name) || strlen(group) + strlen(k->name) + 1 > CONFIG_NAME_MAX)
         return schema_refuse(b,
-                             "protocol %s: \"%.99s\" is no name of a key, allowed: a to z and _, "
-                             "at most %d with the group and a dot",
+                             "protocol %s: \"%.99s\" is no name of a key, allowed: " ALLOWED_NAME
+                             ", at most %d with the group and a dot",
                              p->name, k->name ? k->name : "", CONFIG_NAME_MAX);
     fault = find_fault(p, k);
     if (fault)
         return schema_refuse(b, "protocol %s: key %s: %s", p->name, k->name, fault);
+    fault = find_overlap(s, k);
+    if (fault)
+        return schema_refuse(b, "protocol %s: key %s: its field is that of %s", p->name, k->name,
+                             fault);
     if (s->n_keys == CONFIG_KEYS_MAX)
         return schema_refuse(b, "protocol %s: key %s: there are more than %d keys", p->name,
                              k->name, CONFIG_KEYS_MAX);
@@ -132,7 +153,7 @@ static int add_protocol(struct schema_builder *b, const struct arb_protocol *p)
     int r = 0;
 
     if (!is_name(p->name) || (p->group && !is_name(p->group)))
-        return schema_refuse(b, "\"%.99s\" is no name of a %s, allowed: a to z and _",
+        return schema_refuse(b, "\"%.99s\" is no name of a %s, allowed: " ALLOWED_NAME,
                              is_name(p->name) ? p->group
                              : p->name        ? p->name
                                               : "",

@@ -42,7 +42,7 @@ static void require_errors(const struct config_errors *e)
 static void require_numbers_inside(const struct config_text *t, const char *text, size_t len,
                                    unsigned n_lines)
 {
-    for (int key = 0; key < KEYS_OF_ECHO; key++) {
+    for (int key = 0; key < schema_of_toys()->n_keys; key++) {
         REQUIRE(t->key[key].line <= n_lines);
         if (t->key[key].number)
             REQUIRE(t->key[key].line && t->key[key].number_len > 0 && t->key[key].number >= text &&
@@ -62,7 +62,7 @@ static int scan(const uint8_t *data, size_t size, struct config_text *ret, size_
     REQUIRE(text);
     memcpy(text, data, size);
     text[size] = '\0';
-    r = config_text_scan(schema_of_echo(), text, size, path, ret, &errors);
+    r = config_text_scan(schema_of_toys(), text, size, path, ret, &errors);
     for (size_t i = 0; i < size; i++) {
         REQUIRE((text[i] == '\n') == (data[i] == '\n'));
         REQUIRE(text[i] == (char)data[i] || (text[i] == ' ' && errors.n));
@@ -72,7 +72,7 @@ static int scan(const uint8_t *data, size_t size, struct config_text *ret, size_
     require_numbers_inside(ret, text, size, n_lines);
     REQUIRE(r == 0 || (r == CONFIG_TEXT_UNREADABLE && errors.n));
     if (r == 0 && errors.n) {
-        REQUIRE(config_text_scan(schema_of_echo(), text, size, path, &second, &again) == 0);
+        REQUIRE(config_text_scan(schema_of_toys(), text, size, path, &second, &again) == 0);
         REQUIRE(again.n == 0);
     }
     *ret_n_errors = errors.n;
@@ -83,32 +83,64 @@ static int scan(const uint8_t *data, size_t size, struct config_text *ret, size_
 
 /* ---- the whole way ---- */
 
+static int load_file(FILE *f, struct config **ret, struct config_errors *errors, char *name,
+                     size_t name_size)
+{
+    snprintf(name, name_size, "/proc/%d/fd/%d", (int)getpid(), fileno(f));
+    return config_load(schema_of_toys(), name, NULL, 0, ret, errors);
+}
+
+static FILE *open_memory(void)
+{
+    FILE *f = fdopen(memfd_create("echo.conf", MFD_CLOEXEC), "w");
+
+    REQUIRE(f);
+    return f;
+}
+
+/* What -T prints is the same configuration. */
+static void dump(const struct config *c)
+{
+    struct config_errors errors = {.n = 0};
+    struct config *back = NULL;
+    FILE *f = open_memory();
+    char name[64];
+
+    REQUIRE(config_dump(c, f) == 0 && fflush(f) == 0);
+    REQUIRE(load_file(f, &back, &errors, name, sizeof(name)) == 0);
+    REQUIRE(config_diff(c, back, NULL, NULL) == 0);
+    config_free(back);
+    fclose(f);
+}
+
 static void load(const uint8_t *data, size_t size, const struct config_text *scanned,
                  size_t n_scan_errors)
 {
     struct config_errors errors = {.n = 0};
     struct config *c = NULL;
+    FILE *f = open_memory();
     char name[64];
-    int fd = memfd_create("echo.conf", MFD_CLOEXEC), r;
+    int r;
 
-    REQUIRE(fd >= 0 && write(fd, data, size) == (ssize_t)size);
-    snprintf(name, sizeof(name), "/proc/%d/fd/%d", (int)getpid(), fd);
-    r = config_load(schema_of_echo(), name, NULL, 0, &c, &errors);
+    REQUIRE(fwrite(data, 1, size, f) == size && fflush(f) == 0);
+    r = load_file(f, &c, &errors, name, sizeof(name));
     REQUIRE(r == 0 || r == -EINVAL);
     require_errors(&errors);
     REQUIRE((r == 0) == (errors.n == 0));
     REQUIRE(r < 0 || n_scan_errors == 0);
     /* The child has always answered: what the scan lets through neither ends nor holds it. */
     REQUIRE(r == 0 || strncmp(errors.text[0] + strlen(name), ": the parser", 12) != 0);
-    for (int key = 0; r == 0 && key < KEYS_OF_ECHO; key++) {
+    for (int key = 0; r == 0 && key < schema_of_toys()->n_keys; key++) {
         bool is_from_file = c->origin[key].kind == ORIGIN_FILE;
 
         REQUIRE(is_from_file == (scanned->key[key].line != 0));
         REQUIRE(!is_from_file || c->origin[key].line == scanned->key[key].line);
     }
+    if (r == 0)
+        dump(c);
     config_errors_fini(&errors);
     config_free(c);
-    close(fd);
+    fclose(f);
 }
 
 /* ---- the child's answer ---- */
@@ -116,12 +148,12 @@ static void load(const uint8_t *data, size_t size, const struct config_text *sca
 static void answer(const uint8_t *data, size_t size)
 {
     struct config_errors errors = {.n = 0}, none = {.n = 0};
-    struct config *c = NULL, *back = config_new(schema_of_echo()), *copy;
+    struct config *c = NULL, *back = config_new(schema_of_toys()), *copy;
     json_t *values;
     int r;
 
     REQUIRE(back);
-    r = config_child_result(schema_of_echo(), path, (const char *)data, size, 0, NULL, 0, &c,
+    r = config_child_result(schema_of_toys(), path, (const char *)data, size, 0, NULL, 0, &c,
                             &errors);
     REQUIRE(r == (errors.n ? -EINVAL : 0));
     require_errors(&errors);
@@ -155,7 +187,7 @@ static void value(struct config *c, int key, const char *text)
         free(again);
     } else {
         REQUIRE(r == -EINVAL && strcmp(before, after) == 0);
-        REQUIRE(strstr(why, ", allowed: ") && strstr(why, schema_of_echo()->rows[key].name) == why);
+        REQUIRE(strstr(why, ", allowed: ") && strstr(why, schema_of_toys()->rows[key].name) == why);
     }
     free(before);
     free(after);
@@ -163,11 +195,11 @@ static void value(struct config *c, int key, const char *text)
 
 static void values(const uint8_t *data, size_t size)
 {
-    struct config *c = config_new(schema_of_echo());
+    struct config *c = config_new(schema_of_toys());
     char *text = strndup((const char *)data, size);
 
     REQUIRE(c && text);
-    for (int key = 0; key < KEYS_OF_ECHO; key++)
+    for (int key = 0; key < schema_of_toys()->n_keys; key++)
         value(c, key, text);
     free(text);
     config_free(c);
@@ -182,7 +214,7 @@ static bool is_worth_a_child(const uint8_t *data, size_t size, const struct conf
 
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ data[i]) * 16777619u;
-    for (int key = 0; key < KEYS_OF_ECHO; key++)
+    for (int key = 0; key < schema_of_toys()->n_keys; key++)
         has_key |= scanned->key[key].line != 0;
     return has_key && (hash >> 16) % 4 == 0;
 #else

@@ -116,9 +116,9 @@ static void schema__key_that_is_wrong__named_with_what_is_wrong(void **state UNU
         const char *why;
     } cases[] = {
         {{"N", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
-         "protocol p: \"N\" is no name of a key, allowed: a to z and _, at most 63 with the group and a dot"},
+         "protocol p: \"N\" is no name of a key, allowed: a to z and _, a letter first, and neither true nor false, at most 63 with the group and a dot"},
         {{NULL, ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
-         "protocol p: \"\" is no name of a key, allowed: a to z and _, at most 63 with the group and a dot"},
+         "protocol p: \"\" is no name of a key, allowed: a to z and _, a letter first, and neither true nor false, at most 63 with the group and a dot"},
         {{"n", (enum arb_type)0, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
          "protocol p: key n: its type is unknown"},
         {{"n", (enum arb_type)8, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"},
@@ -187,8 +187,44 @@ static void schema__names_of_protocols_groups_and_keys__each_once(void **state U
     expect_refused(twice, "there are two protocols a");
     expect_refused(shared, "protocol b: key n: there is a g.n already");
     expect_refused(framework, "protocol s: key backlog: there is a server.backlog already");
-    expect_refused(no_name, "\"\" is no name of a protocol, allowed: a to z and _");
-    expect_refused(no_group, "\"a.b\" is no name of a group, allowed: a to z and _");
+    expect_refused(no_name, "\"\" is no name of a protocol, allowed: a to z and _, a letter first, "
+                            "and neither true nor false");
+    expect_refused(no_group, "\"a.b\" is no name of a group, allowed: a to z and _, a letter "
+                             "first, and neither true nor false");
+}
+
+/* What libconfig would read as a number, a boolean or nothing could never be set. */
+static void schema__names_that_no_file_can_have__refused(void **state UNUSED)
+{
+    static const char *const names[] = {"_a", "_", "true", "false", "a1", "a-b", "a.b", "\xc3\xa9"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        const struct arb_key key = {
+            names[i], ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 1, NULL, "h"};
+        const struct arb_protocol p = ARB_PROTOCOL(.name = "p", .keys = {&key, 1, sizeof(key)},
+                                                   .conf_size = sizeof(struct one));
+        const struct arb_protocol *const protocols[] = {&p, NULL};
+        char expected[256];
+
+        snprintf(
+            expected, sizeof(expected),
+            "protocol p: \"%s\" is no name of a key, allowed: a to z and _, a letter first, and "
+            "neither true nor false, at most 63 with the group and a dot",
+            names[i]);
+        expect_refused(protocols, expected);
+    }
+}
+
+static void schema__two_keys_of_one_field__refused(void **state UNUSED)
+{
+    static const struct arb_key keys[] = {
+        ARB_KEY_COUNT(struct one, n, "1", 0, 2, "h"),
+        {"m", ARB_COUNT, ARB_FIELD(struct one, n, unsigned), "1", 0, 2, NULL, "h"}};
+    const struct arb_protocol p =
+        ARB_PROTOCOL(.name = "p", .keys = ARB_KEYS(keys), .conf_size = sizeof(struct one));
+    const struct arb_protocol *const protocols[] = {&p, NULL};
+
+    expect_refused(protocols, "protocol p: key m: its field is that of p.n");
 }
 
 /* A program that was compiled against a later header has longer rows, an earlier one shorter. */
@@ -511,6 +547,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schema__key_that_is_wrong__named_with_what_is_wrong),
         cmocka_unit_test(schema__names_of_protocols_groups_and_keys__each_once),
+        cmocka_unit_test(schema__names_that_no_file_can_have__refused),
+        cmocka_unit_test(schema__two_keys_of_one_field__refused),
         cmocka_unit_test(schema__rows_of_another_size__read_by_their_own),
         cmocka_unit_test(schema__what_is_allowed__derived_from_type_and_range),
         cmocka_unit_test(own__values_of_the_file__fill_the_struct),
