@@ -1,5 +1,5 @@
 /*
- * What a reload changes, and the listing of -T: both compare and print canonical texts.
+ * What a reload changes, and the listings: all compare and print canonical texts.
  */
 #include "conf/config_diff.h"
 
@@ -150,4 +150,68 @@ int config_dump(const struct config *c, FILE *out)
     }
     fputs("};\n", out);
     return ferror(out) ? -EIO : 0;
+}
+
+/* ---- a manual page ---- */
+
+/* As mdoc has it: no byte of it is a request, an escape or the begin of an argument. */
+static void print_mdoc(FILE *out, const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        fputs("\\&", out);
+    for (; *text; text++) {
+        if (*text == '\\')
+            fputs("\\e", out);
+        else if (*text == '"')
+            fputs("\\(dq", out);
+        else
+            fputc(*text, out);
+    }
+}
+
+static int print_manual_row(FILE *out, const struct config *c, int key)
+{
+    const struct config_row *row = &c->schema->rows[key];
+    char *text = config_get(c, key), *value = NULL;
+    size_t len;
+    FILE *f = text ? open_memstream(&value, &len) : NULL;
+
+    if (f) {
+        print_value(f, row->type->syntax, text);
+        fclose(f);
+    }
+    free(text);
+    if (!value)
+        return -ENOMEM;
+    fprintf(out, ".It Ic %s No = Ar %s\n", row->name, row->type->word);
+    print_mdoc(out, row->help);
+    fputs(":\n", out);
+    print_mdoc(out, row->allowed);
+    fputs(".\nThe default is\n.Li \"", out);
+    print_mdoc(out, value);
+    fputs("\" .\n", out);
+    free(value);
+    return 0;
+}
+
+int config_manual(const struct config_schema *s, FILE *out)
+{
+    struct config *c = config_new(s);
+    int group = NOT_A_KEY, r = c ? 0 : -ENOMEM;
+
+    for (int i = 0; r == 0 && i < s->n_keys; i++) {
+        const struct config_row *row = &s->rows[s->listed[i]];
+
+        if (row->owner == 0)
+            continue;
+        if (row->group != group)
+            fprintf(out, "%s.Ss The group %.*s\n.Bl -tag -width Ds\n",
+                    group == NOT_A_KEY ? "" : ".El\n", (int)row->group_len, row->name);
+        group = row->group;
+        r = print_manual_row(out, c, s->listed[i]);
+    }
+    if (group != NOT_A_KEY)
+        fputs(".El\n", out);
+    config_free(c);
+    return r == 0 && ferror(out) ? -EIO : r;
 }

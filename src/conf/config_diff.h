@@ -1,5 +1,5 @@
 /*
- * What a reload changes, and the listing of -T.
+ * What a reload changes, and the listings of -T and --manual.
  */
 #ifndef CONF_CONFIG_DIFF_H
 #define CONF_CONFIG_DIFF_H
@@ -27,5 +27,11 @@ bool config_has_lost_all(const struct config *old, const struct config *new);
 /* config_dump - -T: each key, its effective value in the file's syntax, and its origin as a comment
  */
 int config_dump(const struct config *c, FILE *out);
+
+/*
+ * config_manual - --manual: the keys of the program's own, as a part of a manual page (mdoc)
+ * Returns 0, -ENOMEM or -EIO.
+ */
+int config_manual(const struct config_schema *s, FILE *out);
 
 #endif

@@ -523,18 +523,18 @@ static char *bind_get(const struct config *c, const struct config_row *row UNUSE
 
 /* clang-format off */
 const struct config_type
-    config_type_count    = {SYNTAX_NUMBER, count_set, count_get, count_describe},
-    config_type_duration = {SYNTAX_NUMBER, duration_set, duration_get, duration_describe},
-    config_type_size     = {SYNTAX_STRING, size_set, size_get, size_describe},
-    config_type_boolean  = {SYNTAX_BOOLEAN, boolean_set, boolean_get, boolean_describe},
-    config_type_choice   = {SYNTAX_STRING, choice_set, choice_get, choice_describe},
-    config_type_text     = {SYNTAX_STRING, text_set, text_get, text_describe},
-    config_type_bytes    = {SYNTAX_BYTES, bytes_set, bytes_get, text_describe},
-    config_type_path     = {SYNTAX_STRING, path_set, text_get, NULL},
-    config_type_place    = {SYNTAX_STRING, place_set, text_get, NULL},
-    config_type_control  = {SYNTAX_STRING, control_set, text_get, NULL},
-    config_type_cpus     = {SYNTAX_STRING, cpus_set, cpus_get, NULL},
-    config_type_bind     = {SYNTAX_LISTENERS, bind_set, bind_get, NULL};
+    config_type_count    = {SYNTAX_NUMBER, "count", count_set, count_get, count_describe},
+    config_type_duration = {SYNTAX_NUMBER, "seconds", duration_set, duration_get, duration_describe},
+    config_type_size     = {SYNTAX_STRING, "size", size_set, size_get, size_describe},
+    config_type_boolean  = {SYNTAX_BOOLEAN, "boolean", boolean_set, boolean_get, boolean_describe},
+    config_type_choice   = {SYNTAX_STRING, "word", choice_set, choice_get, choice_describe},
+    config_type_text     = {SYNTAX_STRING, "string", text_set, text_get, text_describe},
+    config_type_bytes    = {SYNTAX_BYTES, "bytes", bytes_set, bytes_get, text_describe},
+    config_type_path     = {SYNTAX_STRING, "path", path_set, text_get, NULL},
+    config_type_place    = {SYNTAX_STRING, "path", place_set, text_get, NULL},
+    config_type_control  = {SYNTAX_STRING, "path", control_set, text_get, NULL},
+    config_type_cpus     = {SYNTAX_STRING, "list", cpus_set, cpus_get, NULL},
+    config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL};
 
 static const struct config_own_type own_types[] = {
     [ARB_COUNT]    = {&config_type_count, sizeof(unsigned), UINT_MAX},

@@ -20,6 +20,7 @@ enum config_syntax {
 
 struct config_type {
     enum config_syntax syntax;
+    const char *word; /* for a value, in manuals: "count" */
     /*
      * set - from canonical text. Returns 0, -EINVAL or -ENOMEM; @c is then unchanged.
      * @problem  on -EINVAL: "VALUE is not …", without what is allowed; @size bytes

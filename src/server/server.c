@@ -36,9 +36,9 @@
 /* Of the stack; a worker has been seen to need more than 128 KiB. */
 enum { STACK_NEEDED_BYTES = 512 << 10, STACK_WANTED_BYTES = 8 << 20 };
 
-enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, SIGNALS_MAX = 16 };
+enum { OPTION_READY_FD = 256, OPTION_LOG_FILE, OPTION_MANUAL, SIGNALS_MAX = 16 };
 
-enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP };
+enum action { ACTION_SERVE, ACTION_TEST, ACTION_DUMP, ACTION_MANUAL };
 
 struct arguments {
     const struct config_schema *schema; /* borrowed */
@@ -64,6 +64,8 @@ static const struct argp_option option_table[] = {
      "Log to FILE, or to \"syslog\", instead of standard error", 0},
     {"test", 't', NULL, 0, "Check the configuration and exit; binds nothing", 0},
     {"show", 'T', NULL, 0, "Print the effective configuration with the origin of each value", 0},
+    {"manual", OPTION_MANUAL, NULL, 0,
+     "Print the program's own keys as a part of a manual page (mdoc)", 0},
     {"ready-fd", OPTION_READY_FD, "N", 0,
      "Write one line with the bound addresses to descriptor N when every worker is ready", 0},
     {0},
@@ -204,6 +206,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case 'T':
         args->action = ACTION_DUMP;
+        break;
+    case OPTION_MANUAL:
+        args->action = ACTION_MANUAL;
         break;
     case OPTION_READY_FD:
         set_ready_fd(args, text, state);
@@ -397,6 +402,9 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
     parse_arguments(options->program, argc, argv, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);
+    if (args.action == ACTION_MANUAL)
+        return config_manual(options->schema, stdout) == 0 && fflush(stdout) == 0 ? EX_OK
+                                                                                  : EX_IOERR;
     rc = resolve(args.path, path, sizeof(path));
     if (rc == EX_OK)
         rc = load(options->schema, &args, path, &config);

@@ -55,6 +55,8 @@ static void own_key__in_file_and_options__checked_shown_and_used(void **state)
                    .binary = BINARY, .conf = "say: { tiems = 1; };");
     server_refuses(it, 78, "conf:1: say.room: there is no room, allowed: a say.room of",
                    .binary = BINARY, .conf = "say: { room = \"1GiB\"; };");
+    server_refuses(it, 0, "^[.]It Ic say.times No = Ar count$", .binary = BINARY, .is_bare = true,
+                   .args = {"--manual"});
     server_refuses(it, 70,
                    "conf-server: the program is wrong: a default is wrong: say.times: 10 is",
                    .binary = "tests/conf_server_wrong", .is_bare = true, .args = {"-t"});

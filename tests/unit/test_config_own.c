@@ -361,6 +361,35 @@ static void on_change(const struct config_row *row, const char *old_text, const 
     sprintf(told + strlen(told), "%s: %s -> %s\n", row->name, old_text, new_text);
 }
 
+static void manual__own_keys_only__as_mdoc(void **state UNUSED)
+{
+    static const char begin[] = ".Ss The group server\n"
+                                ".Bl -tag -width Ds\n"
+                                ".It Ic server.max_message No = Ar size\n",
+                      end[] = ".It Ic toy.mood No = Ar word\n"
+                              "how it is:\n"
+                              "\\(dqglad\\(dq, \\(dqsad\\(dq or \\(dqmad\\(dq.\n"
+                              "The default is\n"
+                              ".Li \"\\(dqglad\\(dq\" .\n"
+                              ".It Ic toy.wait No = Ar seconds\n"
+                              "how long:\n"
+                              "seconds from 0.01 to 60.\n"
+                              "The default is\n"
+                              ".Li \"0.5\" .\n";
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    assert_int_equal(config_manual(schema_of_toys(), f), 0);
+    fclose(f);
+    assert_memory_equal(text, begin, strlen(begin));
+    assert_non_null(strstr(text, ".El\n.Ss The group toy\n.Bl -tag -width Ds\n.It Ic toy.count"));
+    assert_non_null(strstr(text, end));
+    assert_non_null(strstr(text, ".Li \"\\(dq\\ex01\\en\\(dq\" .\n.El\n"));
+    assert_null(strstr(text, "backlog"));
+    free(text);
+}
+
 static void own__changed_value__told_by_the_difference(void **state UNUSED)
 {
     struct config *old = config_new(schema_of_toys()),
@@ -555,6 +584,7 @@ int main(void)
         cmocka_unit_test(own__defaults__fill_the_struct),
         cmocka_unit_test(own__errors__with_line_value_and_what_is_allowed),
         cmocka_unit_test(own__dump_copy_and_codec__the_same_values),
+        cmocka_unit_test(manual__own_keys_only__as_mdoc),
         cmocka_unit_test(own__changed_value__told_by_the_difference),
         cmocka_unit_test(check__of_a_protocol__told_with_the_key_that_somebody_wrote),
         cmocka_unit_test(override__of_any_key__the_last_one_wins),
