@@ -318,7 +318,11 @@ struct tr_set revision_set(const struct arbiter *a, const struct revision *rev);
 
 /* revision_speak - in this process, its listeners speak what its configuration says: they may be
  * shared with another revision, which says something else */
-void revision_speak(const struct revision *rev);
+static inline void revision_speak(const struct revision *rev)
+{
+    for (size_t i = 0; i < rev->n_listeners; i++)
+        rev->listeners[i]->protocol = rev->config->bind[i].protocol;
+}
 
 /* revision_can_change - is there room for another one with so many workers? */
 bool revision_can_change(const struct arbiter *a, uint32_t workers);

@@ -32,12 +32,6 @@ static struct listener *find_listener(struct revision *rev, const char *text)
     return NULL;
 }
 
-void revision_speak(const struct revision *rev)
-{
-    for (size_t i = 0; i < rev->n_listeners; i++)
-        rev->listeners[i]->protocol = rev->config->bind[i].protocol;
-}
-
 static void release_listener(struct listener *l)
 {
     if (--l->refs == 0)
