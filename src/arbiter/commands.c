@@ -549,7 +549,7 @@ static void own_forward(struct arbiter *a, struct answer *w, const struct own_co
                         const char *target, json_t *args)
 {
     struct child *child = find_actor(a, target);
-    json_t *call = json_pack("{s:s,s:O?}", "command", c->name, "args", args);
+    json_t *call = json_pack("{s:s,s:O*}", "command", c->name, "args", args);
 
     if (!call)
         answer_error(w, "internal", "out of memory");

@@ -244,6 +244,25 @@ static void commands__asker_is_gone__answer_for_nobody(void **state)
     server_must_be_well(s, 2);
 }
 
+#define INTERRUPTED                                                                                \
+    "\"error\":{\"code\":\"busy\",\"message\":\"an upgrade came in between: ask again\"}}\n"
+
+/* In the arbiter the command is gone with its image; in a worker it goes on for nobody. */
+static void commands__upgrade_in_between__said(void **state)
+{
+    struct server *s = start(*state, "log = { level = \"debug\"; };");
+    const int fd = connect_control(s);
+    struct tool_run r;
+
+    peer_send_text(fd, "{\"id\":1,\"command\":\"arbiter.never\"}\n"
+                       "{\"id\":2,\"command\":\"own.never\",\"target\":\"worker.1\"}\n");
+    server_wait_log(s, "actor=arbiter .*msg=\"message\" to=worker\\.1 command=call", 1);
+    r = ASK(s, "upgrade");
+    MUST(r.code == 0, "upgrade: %s", r.err);
+    peer_expect_text(fd, "{\"id\":2," INTERRUPTED "{\"id\":1," INTERRUPTED);
+    MUST_ANSWER(s, "{\"id\":\"worker.1\",\"slot\":1}", "worker.1", "own.who");
+}
+
 /* ---- the log ---- */
 
 static void log__line_with_fields__protocol_and_escapes(void **state)
@@ -311,6 +330,7 @@ int main(void)
         IT(commands__wrong__refused_with_what_is_right),
         IT(commands__listed__with_arguments_and_help),
         IT(commands__asker_is_gone__answer_for_nobody),
+        IT(commands__upgrade_in_between__said),
         IT(log__line_with_fields__protocol_and_escapes),
         IT(spin__in_a_timer__that_worker_is_aborted_and_replaced),
         IT(spin__in_on_data__that_worker_is_aborted_and_replaced),
