@@ -119,9 +119,8 @@ static int add_own_row(struct schema_builder *b, const struct arb_protocol *p,
     if (s->n_keys == CONFIG_KEYS_MAX)
         return schema_refuse(b, "protocol %s: key %s: there are more than %d keys", p->name,
                              k->name, CONFIG_KEYS_MAX);
-    if (asprintf(&name, "%s.%s", group, k->name) < 0)
+    if (asprintf(&name, "%s.%s", group, k->name) < 0 || !keep_text(s, name))
         return -ENOMEM;
-    keep_text(s, name);
     if (config_find(s, name) != NOT_A_KEY)
         return schema_refuse(b, "protocol %s: key %s: there is a %s already", p->name, k->name,
                              name);

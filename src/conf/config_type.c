@@ -288,7 +288,7 @@ static int cpus_set(struct config *c, const struct config_row *row, const char *
 {
     int r;
 
-    if (choice_set(c, row, text, NULL, 0) == 0)
+    if (choice_set(c, row, text, problem, size) == 0)
         return 0;
     r = cpus_parse(text, &c->cpus);
     if (r == -ERANGE)
