@@ -276,6 +276,7 @@ static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_
 
     f->live.config = config_new(schema_of_echo());
     answers_init(&f->a.answers, f->a.loop);
+    sequencer_init(&f->a);
     assert_int_equal(arbiter_attach(&f->a), 0);
     f->asks_again = true;
     change_request(&f->a, CHANGE_RELOAD);
@@ -287,6 +288,7 @@ static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_
     ev_run(f->a.loop, EVRUN_NOWAIT);
     assert_int_equal(f->n_starts, 3 * 64 + 1);
     answers_fini(&f->a.answers);
+    sequencer_fini(&f->a);
     arbiter_detach_signals(&f->a);
     move_fini(&f->a);
     free(f->a.signals);
