@@ -206,11 +206,18 @@ int arb_send(struct arb_actor *self, struct arb_conn *conn, const char *to, cons
  * A kind of actor, beside the workers: it accepts no connections, but has everything else: it is
  * supervised, restarted, listed, commanded, replaced at a reload and at an upgrade. An actor of a
  * kind has either `start` or `main`.
+ *
+ * At a start the server serves when all of them are ready, too, and gives up if one cannot be. At a
+ * reload or an upgrade new ones are started with the new configuration, and the old ones are told
+ * to end when all new processes are ready; if one is not, nothing changes. An actor that ends, for
+ * whatever reason, is started again, as soon as the rules for workers say. One that is told to end
+ * and takes no notice is killed after arbiter.exit_timeout. If the arbiter is gone it is told to
+ * end.
  */
 struct arb_kind {
     size_t size; /* sizeof(struct arb_kind) where it was compiled */
-    const char *name; /* [a-z_]+; its actors are NAME.1, NAME.2 … */
-    unsigned count; /* actors at the start; 0 = only what arb_spawn starts */
+    const char *name; /* [a-z_]+, at most 24; its actors are NAME.1, NAME.2 … */
+    unsigned count; /* actors at the start, at most 64; 0 = only what arb_spawn starts */
 
     /* The framework's loop runs. < 0: the actor could not start. @confs: as in arb_program.init */
     int (*start)(struct arb_actor *self, const void *const *confs, void **ret_data);
@@ -219,7 +226,8 @@ struct arb_kind {
 
     /*
      * main - or a loop of its own: arb_actor_wait has to be called at least once per half of
-     * arbiter.timeout. Its result is the exit code of the process.
+     * arbiter.timeout; the actor is ready when it is called for the first time, which has to be
+     * within arbiter.boot_timeout. Its result is the exit code of the process.
      */
     int (*main)(struct arb_actor *self, const void *const *confs);
 
@@ -234,7 +242,8 @@ enum { ARB_ENDS = 1 };
 /*
  * arb_actor_wait - for a kind with `main`: handle messages, timers and watches until something has
  * happened or @timeout_ms has passed
- * Returns 0, or ARB_ENDS: this actor has been told to end, and has exit_timeout for it.
+ * Returns 0, or ARB_ENDS: this actor has been told to end, and has exit_timeout for it. It may go
+ * on to call this until then.
  */
 int arb_actor_wait(struct arb_actor *self, uint32_t timeout_ms);
 
@@ -244,9 +253,14 @@ int arb_actor_wait(struct arb_actor *self, uint32_t timeout_ms);
 void arb_actor_set_data(struct arb_actor *self, void *data);
 
 /*
- * arb_spawn - start one more actor of a kind, which then counts among those that are kept running
- * @on_done  called once, later: @id of the new actor, borrowed, or NULL and @error (-errno); may be
- * NULL Returns 0, -ENOENT (there is no such kind) or -ENOMEM.
+ * arb_spawn - start one more actor of a kind, which then counts among those that are kept running,
+ * over reloads and upgrades
+ * @on_done  called once, later: @id of the new actor, borrowed, which runs, or NULL and @error:
+ * -ENOSPC (there are 64 of the kind), -ETIMEDOUT (it does not run yet, and goes on being started),
+ * -EBUSY (an upgrade is under way), -ESHUTDOWN (the server stops) or another -errno; not called if
+ * this process ends first; may be NULL
+ * Returns 0, -ENOENT (there is no such kind), -EAGAIN (too many are asked for at a time), -ENOMEM
+ * or -EPIPE (the arbiter is gone).
  */
 int arb_spawn(struct arb_actor *self, const char *kind,
               void (*on_done)(void *data, const char *id, int error), void *data);

@@ -29,7 +29,8 @@ struct arb_program {
 
     /* -- in the arbiter, which must never block and never crash -- */
     /*
-     * init - before the first fork, and again in the new program after an upgrade
+     * init - before the first fork, and again in the new program after an upgrade, where what was
+     * spawned before is still wanted
      * @confs  one per protocol, in their order; borrowed until the next reload
      * Returns 0 or -errno: the server does not start, an upgrade is taken back.
      */

@@ -19,6 +19,7 @@ struct log;
 struct mailbox;
 struct relay;
 struct score_record;
+struct spawns;
 
 /* What the holds of a process share. */
 struct actor_process {
@@ -31,6 +32,7 @@ struct actor_process {
     struct mailbox *mailbox; /* borrowed: to the arbiter; NULL in the arbiter */
     struct score_record *record; /* borrowed: of this process; NULL in the arbiter */
     struct relay *relay; /* borrowed: messages of actors; NULL = none yet */
+    struct spawns *spawns; /* borrowed: actors that were asked for; NULL = nobody can be asked */
 };
 
 struct arb_actor {

@@ -110,6 +110,7 @@ static void on_second(struct heartbeat *h)
     struct process *p = container_of(h, struct process, heartbeat);
 
     log_flush_causes(p->boot->log, clock_mono_ms());
+    spawns_sweep(&p->spawns, clock_mono_ms());
     if (p->ops->on_second)
         p->ops->on_second(p);
 }
@@ -121,6 +122,7 @@ static void on_term(struct ev_loop *loop, ev_signal *signal, int revents UNUSED)
     if (process_is_orphan(p)) {
         p->ops->on_orphaned(p);
     } else if (p->has_been_termed) {
+        p->is_over = true;
         ev_break(loop, EVBREAK_ALL);
     } else {
         p->has_been_termed = true;
@@ -134,7 +136,10 @@ static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n
 
     log_debug(p->boot->log, "message", F_STR("from", m->sender), F_STR("command", m->command),
               F_UINT("id", m->id));
-    p->ops->on_message(p, m, fds, n_fds);
+    if (strcmp(m->command, "reply") == 0)
+        spawns_on_reply(&p->spawns, m->id, m->args);
+    else
+        p->ops->on_message(p, m, fds, n_fds);
 }
 
 /* ---- messages between actors ---- */
@@ -202,6 +207,12 @@ static void on_mailbox_close(struct mailbox *mb, int error UNUSED)
         p->ops->on_orphaned(p);
 }
 
+static int ask_for_actor(struct spawns *all, uint64_t id, const char *kind)
+{
+    return process_tell(container_of(all, struct process, spawns), "spawn_actor", id,
+                        json_pack("{s:s}", "kind", kind));
+}
+
 void process_begin(struct process *p, const struct actor_boot *boot, const struct process_ops *ops)
 {
     p->boot = boot;
@@ -230,8 +241,10 @@ int process_prepare(struct process *p)
         .log = &p->boot->log,
         .mailbox = &p->mailbox,
         .record = p->record,
+        .spawns = &p->spawns,
     };
     own_calls_init(&p->own_calls, on_own_answer);
+    spawns_init(&p->spawns, p->loop, p->boot->program, ask_for_actor);
     ev_signal_init(&p->term, on_term, SIGTERM);
     ev_signal_start(p->loop, &p->term);
     mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, on_message, on_mailbox_close);
@@ -252,6 +265,7 @@ void process_fini(struct process *p)
 {
     own_calls_fini(&p->own_calls);
     relay_stop(&p->relay);
+    spawns_fini(&p->spawns);
     mailbox_stop(&p->mailbox);
     if (p->loop)
         ev_loop_destroy(p->loop);

@@ -18,6 +18,7 @@
 #include "actor/mailbox.h"
 #include "actor/relay.h"
 #include "actor/own_call.h"
+#include "actor/spawn.h"
 #include "actor/state.h"
 
 struct process;
@@ -52,10 +53,12 @@ struct process {
     ev_signal term;
     struct actor_process shared; /* of the holds on this process */
     struct own_calls own_calls; /* commands of the program that run here */
+    struct spawns spawns; /* actors that were asked for here */
     enum actor_state state; /* the record has a copy */
     bool has_been_termed; /* a second SIGTERM is for at once */
     bool has_asked; /* to be replaced */
     bool is_cut_off; /* the mailbox is closed */
+    bool is_over; /* a second SIGTERM has come */
 };
 
 /*

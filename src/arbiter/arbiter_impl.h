@@ -17,6 +17,7 @@
 #include "actor/own.h"
 #include "actor/own_call.h"
 #include "actor/scoreboard.h"
+#include "actor/spawn.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
 #include "arbiter/change.h"
@@ -128,6 +129,8 @@ struct arbiter {
     struct own own; /* what the program has of its own */
     struct actor_process process;
     struct arb_actor hold; /* of the program on this process */
+    struct spawns spawns; /* actors that the program has asked for here */
+    struct asker spawn_asker; /* who asks for them */
     struct own_calls own_calls; /* commands of the program that run here */
     uint64_t last_own_call;
     struct scoreboard scoreboard;
@@ -198,6 +201,12 @@ static inline void engine_post(struct arbiter *a, const struct tr_event *ev)
  * -ENOMEM or -EINVAL: the program's tables are not as they must be, which is logged. */
 int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_options *options);
 void arbiter_fini(struct arbiter *a);
+
+/*
+ * arbiter_init_program - what the program does in the arbiter before the first fork of an image
+ * @why  on failure: a sentence. Returns 0 or -errno.
+ */
+int arbiter_init_program(struct arbiter *a, char *why, size_t why_size);
 
 /* arbiter_serve - unblock signals and run until stopped. Returns the exit code. */
 int arbiter_serve(struct arbiter *a);

@@ -157,6 +157,27 @@ static void spawn_other(struct arbiter *a, struct answer *w, const char *name)
     }
 }
 
+static void give_to_program(struct asker *asker, json_t *id, json_t *body)
+{
+    struct arbiter *a = container_of(asker, struct arbiter, spawn_asker);
+
+    spawns_on_reply(&a->spawns, (uint64_t)json_integer_value(id), body);
+}
+
+int commands_ask_for_actor(struct spawns *all, uint64_t id, const char *kind)
+{
+    struct arbiter *a = container_of(all, struct arbiter, spawns);
+    json_t *number = json_integer((json_int_t)id);
+    struct answer *w = number ? answer_new(&a->answers, &a->spawn_asker, number) : NULL;
+
+    a->spawn_asker.give = give_to_program;
+    json_decref(number);
+    if (!w)
+        return -ENOMEM;
+    spawn_other(a, w, kind);
+    return 0;
+}
+
 static void do_spawn_actor(struct arbiter *a, struct answer *w, json_t *args)
 {
     spawn_other(a, w, json_string_value(json_object_get(args, "kind")));
@@ -280,7 +301,8 @@ static void do_kill_actor(struct arbiter *a, struct answer *w, json_t *args)
 
     if (strcmp(id, "arbiter") == 0 || strcmp(id, "workers") == 0) {
         answer_error(w, "bad_argument",
-                     "kill_actor ends one actor, such as worker.N; stop ends the arbiter and all");
+                     "kill_actor ends one worker, worker.N, or another actor; stop ends the "
+                     "arbiter and all");
         return;
     }
     c = find_actor(a, id);

@@ -24,6 +24,10 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
 struct own_calls;
 void arbiter_on_own_answer(struct own_calls *calls, uint64_t number, json_t *body);
 
+/* commands_ask_for_actor - of struct spawns: the program wants one more actor of @kind */
+struct spawns;
+int commands_ask_for_actor(struct spawns *all, uint64_t id, const char *kind);
+
 /* commands_from_worker - what @c says, checked by the table. Returns 0 or -EBADMSG: end it. */
 int commands_from_worker(struct arbiter *a, struct child *c, struct message *m);
 

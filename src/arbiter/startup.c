@@ -185,7 +185,9 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .is_arbiter = true,
         .loop = a->loop,
         .log = &a->log,
+        .spawns = &a->spawns,
     };
+    spawns_init(&a->spawns, a->loop, options->program, commands_ask_for_actor);
     actor_init(&a->hold, &a->process, "arbiter");
     own_calls_init(&a->own_calls, arbiter_on_own_answer);
     sequencer_init(a);
@@ -206,6 +208,18 @@ static int open_sink(struct arbiter *a, const struct config *config, struct sink
             snprintf(why, size, "%s: %s", (*ret)->path, (*ret)->why);
         config_name_key(config, CONFIG_LOG_FILE, why, size);
     }
+    return rc;
+}
+
+int arbiter_init_program(struct arbiter *a, char *why, size_t why_size)
+{
+    const struct arb_program *program = a->options->program;
+    int rc = 0;
+
+    if (program && program->init)
+        rc = program->init(&a->hold, (const void *const *)a->live->config->own, &a->hold.data);
+    if (rc < 0)
+        snprintf(why, why_size, "%s cannot begin in the arbiter: %s", program->name, strerror(-rc));
     return rc;
 }
 
@@ -245,7 +259,8 @@ static int prepare(struct arbiter *a, struct config *config)
     arbiter_set_state(a, ACTOR_STARTING);
     first = revision_set(a, a->live);
     transition_init(a->engine, &first, TR_RECORDS_MAX, (uint32_t)clock_mono_ns());
-    return 0;
+    rc = arbiter_init_program(a, why, sizeof(why));
+    return rc < 0 ? refuse_start(a, rc, why) : 0;
 }
 
 /* What has ended is reaped. The guard of an exec may be about to end; nobody else is waited for. */
@@ -280,6 +295,7 @@ void arbiter_fini(struct arbiter *a)
         answers_fini(&a->answers);
         control_close(a);
         move_fini(a);
+        spawns_fini(&a->spawns);
         actor_fini(&a->hold);
         own_calls_fini(&a->own_calls);
         sequencer_fini(a);

@@ -132,12 +132,21 @@ void upgrade_resume(struct arbiter *a, const char *failed)
     struct tr_event ev = {.kind = TR_EV_RELOAD};
     char why[ARBITER_WHY_LEN];
 
+    const int rc = arbiter_init_program(a, why, sizeof(why));
+
     if (failed) {
+        if (rc < 0) /* it could at its start */
+            log_error(a->log, "the program is without what it has in the arbiter",
+                      F_STR("reason", why));
         upgrade_refuse(a, failed);
         return;
     }
     a->upgrade.phase = UPGRADE_CHANGING;
     change_begin(a, &new_image_ops);
+    if (rc < 0) {
+        turn_back(a, why);
+        return;
+    }
     if (!revision_can_change(a, transition_workers(a->engine))) {
         turn_back(a, "there is no room for a second set of workers");
         return;

@@ -163,6 +163,17 @@ static const struct column worker_columns[] = {
     {"LAG", "lag_ms", SHOW_MS, 0},           {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
 };
 
+/* What is no worker has no connections. */
+static const struct column actor_columns[] = {
+    {"ACTOR", "id", SHOW_TEXT, 0},
+    {"PID", "pid", SHOW_NUMBER, 0},
+    {"STATE", "state", SHOW_TEXT, 0},
+    {"NTH", "incarnation", SHOW_NUMBER, 0},
+    {"UP", "uptime", SHOW_SECONDS, 0},
+    {"LAG", "lag_ms", SHOW_MS, 0},
+    {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
+};
+
 static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},
                                                 {"TOTAL", "value", SHOW_NUMBER, 0}};
 
@@ -208,20 +219,31 @@ static json_t *own_counters_of(const json_t *info)
     return rows;
 }
 
+/* Workers, then actors of other kinds. */
+static json_t *children_of(const json_t *info)
+{
+    json_t *rows = json_copy(json_object_get(info, "workers"));
+
+    json_array_extend(rows, json_object_get(info, "actors"));
+    return rows;
+}
+
 static json_t *notes_of(const json_t *info)
 {
     json_t *rows = json_array(), *arbiter = json_copy(json_object_get(info, "arbiter")), *w;
+    json_t *children = children_of(info);
     size_t i;
 
     json_object_set_new(arbiter, "id", json_string("arbiter"));
     if (json_object_get(arbiter, "notified"))
         json_array_append(rows, arbiter);
     json_decref(arbiter);
-    json_array_foreach(json_object_get(info, "workers"), i, w)
+    json_array_foreach(children, i, w)
     {
         if (json_object_get(w, "notified"))
             json_array_append(rows, w);
     }
+    json_decref(children);
     return rows;
 }
 
@@ -250,6 +272,9 @@ int info_write(FILE *f, const json_t *info)
     if (rc == 0)
         rc = write_section(f, worker_columns, ARRAY_SIZE(worker_columns), rows_of(info));
     fputs("(the total has what ended workers did, too)\n", f);
+    if (rc == 0)
+        rc = write_section(f, actor_columns, ARRAY_SIZE(actor_columns),
+                           json_copy(json_object_get(info, "actors")));
     if (rc == 0)
         rc = write_section(f, counter_columns, ARRAY_SIZE(counter_columns), counters_of(info));
     if (rc == 0)
@@ -363,7 +388,7 @@ static int put_table(struct frame *fr, const struct column *columns, size_t n, c
 int info_frame(FILE *f, const json_t *info, const struct info_look *look)
 {
     struct frame fr = {.f = f, .look = look};
-    json_t *own = own_counters_of(info);
+    json_t *own = own_counters_of(info), *children = children_of(info);
     int rc = put_table(&fr, head_columns, ARRAY_SIZE(head_columns), info, 0);
     size_t n_own = json_array_size(own), left;
 
@@ -378,13 +403,13 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
     n_own = n_own > 0 ? MIN(n_own + 2, left / 2) : 0;
     n_own = n_own < 3 ? 0 : n_own;
     if (rc == 0)
-        rc = put_table(&fr, frame_columns, ARRAY_SIZE(frame_columns),
-                       json_object_get(info, "workers"), n_own);
+        rc = put_table(&fr, frame_columns, ARRAY_SIZE(frame_columns), children, n_own);
     if (rc == 0 && n_own > 0) {
         put_line(&fr, "", "");
         rc = put_table(&fr, own_frame_columns, ARRAY_SIZE(own_frame_columns), own, 0);
     }
     json_decref(own);
+    json_decref(children);
     return rc;
 }
 

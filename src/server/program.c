@@ -179,6 +179,9 @@ static int check_protocol(struct taker *t, const struct arb_protocol *p)
     return rc == 0 ? check_tables(t, owner, &p->counters, &p->commands) : rc;
 }
 
+/* NAME.64 has to fit where ids stand. */
+enum { KIND_NAME_MAX = 24, KIND_COUNT_MAX = 64 };
+
 static int check_kind(struct taker *t, const struct arb_kind *k)
 {
     char owner[64];
@@ -187,6 +190,12 @@ static int check_kind(struct taker *t, const struct arb_kind *k)
     if (!k->start == !k->main)
         return refuse_program(t, "%s has %s start %s main, allowed: one of them", owner,
                               k->main ? "both" : "neither", k->main ? "and" : "nor");
+    if (k->name && strlen(k->name) > KIND_NAME_MAX)
+        return refuse_program(t, "%s: the name of a kind has at most %d characters", owner,
+                              KIND_NAME_MAX);
+    if (k->count > KIND_COUNT_MAX)
+        return refuse_program(t, "%s: its count is %u, allowed: at most %d", owner, k->count,
+                              KIND_COUNT_MAX);
     if (k->main && k->commands.count > 0)
         return refuse_program(t,
                               "%s has commands and a main: only the framework's loop takes "

@@ -6,9 +6,10 @@ declare -A may=(
     [actor]='base wire conf' [net]='base wire actor'
     [client]='base wire'
     [measure]='base wire client'
+    [kind]='base wire conf actor'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
-    [server]='base wire conf actor net worker arbiter'
+    [server]='base wire conf actor net kind worker arbiter'
     [echo_arbiter]=''
     [cmd]='base wire client measure'
 )

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arbiter/transition.h"
 #include "base/util.h"
 #include "support/server_internal.h"
 
@@ -144,6 +145,7 @@ void server_wait_ready(struct server *s)
     pid_t workers[SERVER_WORKERS_MAX];
     s->n_workers = server_worker_pids(s, workers);
     server_wait_workers(s, s->n_workers);
+    s->n_others = server_others(s);
     s->arbiter_fds = proc_count_fds(s->pid);
     s->worker_fds = proc_count_fds(server_worker(s, 0));
 }
@@ -311,13 +313,31 @@ struct live {
     const struct score_identity *identity;
 };
 
+static bool is_of_worker(struct server *s, int64_t record)
+{
+    return counter_get(&scoreboard_identity(&s->board, (uint32_t)record)->slot) <= TR_SLOTS_MAX;
+}
+
+size_t server_others(struct server *s)
+{
+    pid_t pids[PROC_CHILDREN_MAX];
+    size_t n = 0, n_pids = proc_children(s->pid, pids, ARRAY_SIZE(pids));
+
+    for (size_t i = 0; i < n_pids; i++) {
+        int64_t at = proc_is_alive(pids[i]) ? find_record(s, pids[i]) : -1;
+
+        n += at >= 0 && !is_of_worker(s, at);
+    }
+    return n;
+}
+
 static size_t live_workers(struct server *s, struct live *ret)
 {
     pid_t pids[PROC_CHILDREN_MAX];
     size_t n = 0, n_pids = proc_children(s->pid, pids, ARRAY_SIZE(pids));
     for (size_t i = 0; i < n_pids && n < SERVER_WORKERS_MAX; i++) {
         int64_t at = proc_is_alive(pids[i]) ? find_record(s, pids[i]) : -1;
-        if (at >= 0)
+        if (at >= 0 && is_of_worker(s, at))
             ret[n++] = (struct live){pids[i], scoreboard_record(&s->board, (uint32_t)at),
                                      scoreboard_identity(&s->board, (uint32_t)at)};
     }

@@ -32,6 +32,7 @@ struct server {
     const char *expected[SERVER_EXPECTED_MAX]; /* warnings and errors that may be in the log */
     size_t n_expected;
     size_t n_workers; /* at the start */
+    size_t n_others; /* the same: actors of other kinds */
     size_t arbiter_fds; /* when it was ready; 0 = do not compare at the end */
     size_t worker_fds;
     struct scoreboard board;
@@ -85,6 +86,7 @@ void server_print_log(struct server *s, size_t max); /* its last @max bytes */
 
 /* server_worker_pids - children that serve or prepare, the oldest first. Returns how many. */
 size_t server_worker_pids(struct server *s, pid_t *ret);
+size_t server_others(struct server *s); /* living actors of other kinds */
 pid_t server_worker(struct server *s, size_t i); /* the i-th of them; breaks if there is none */
 
 /* server_accepting - workers that are alive and accept; server_wait_workers - until exactly @n */

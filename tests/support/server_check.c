@@ -181,9 +181,10 @@ static bool is_settled(struct server *s)
 {
     pid_t pids[SERVER_WORKERS_MAX];
     size_t n = server_worker_pids(s, pids);
-    /* The arbiter holds one mailbox a worker. */
-    /* Of each worker the arbiter has the mailbox and both ends of the rescue pair. */
-    if (proc_count_fds(s->pid) != s->arbiter_fds + 3 * n - 3 * s->n_workers)
+    /* Of each worker the arbiter has the mailbox and both ends of the rescue pair, of another actor
+     * the mailbox. */
+    if (proc_count_fds(s->pid) !=
+        s->arbiter_fds + 3 * n - 3 * s->n_workers + server_others(s) - s->n_others)
         return false;
     for (size_t i = 0; i < n; i++) {
         if (proc_count_fds(pids[i]) != s->worker_fds)
