@@ -228,8 +228,8 @@ int main(int argc, char **argv)
 {
     struct arb_protocol hooked = echo_protocol;
     const struct arb_protocol *const protocols[] = {&hooked, NULL};
-    const struct arb_program program = ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION,
-                                                   .protocols = protocols);
+    const struct arb_program program =
+        ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION, .protocols = protocols);
 
     hooked.on_data = on_data;
     return arb_main(&program, argc, argv);

@@ -125,6 +125,34 @@ static void install__a_server__builds_and_serves(void **state)
     must_say(it, "dest/said", "tiny 1.5\n");
 }
 
+/* What the caller compiled is not what the library is, or it is wrong: a sentence and exit code 70.
+ */
+static void install__a_wrong_program__says_what_is_wrong(void **state)
+{
+    struct it *it = *state;
+
+    install(it);
+    must_run(it,
+             "cat >\"$DEST/wrong.c\" <<'END'\n"
+             "#include <arbiter/server.h>\n"
+             "int main(int argc, char **argv)\n"
+             "{\n"
+             "    static const struct arb_program program = ARB_PROGRAM(.name = \"Wrong\",\n"
+             "        .version = \"1\");\n"
+             "    return arb_main_abi(argc > 1 ? ARB_ABI + 1 : ARB_ABI, &program, argc, argv);\n"
+             "}\n"
+             "END\n"
+             "$CC \"$DEST/wrong.c\" $(pkg-config --cflags --libs arbiter) -o \"$DEST/wrong\"\n"
+             "rc=0; \"$DEST/wrong\" 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
+    must_say(it, "dest/said",
+             "wrong: the program's name is \"Wrong\", allowed: 1 to 31 of a to z, 0 to 9 and -, a "
+             "letter first\n");
+    must_run(it, "rc=0; \"$DEST/wrong\" -t 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
+    must_say(it, "dest/said",
+             "wrong: the program was compiled for ABI 2 of libarbiter, and this library has 1: "
+             "compile it with the headers of this one\n");
+}
+
 /* A crash names where it was in both of them, whatever the process title says by then. */
 static void install__worker_crashes__library_and_program_are_named(void **state)
 {
@@ -270,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(install__a_program_of_twenty_lines__builds_and_runs),
         IT(install__a_server__builds_and_serves),
+        IT(install__a_wrong_program__says_what_is_wrong),
         IT(install__worker_crashes__library_and_program_are_named),
         IT(install__headers__each_alone_in_c99_and_cpp),
         IT(install__programs_of_the_tutorial__compile_and_check_their_configuration),
