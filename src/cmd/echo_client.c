@@ -69,8 +69,6 @@ static const struct command commands[] = {
     {"reopen-logs", "", "open the log file anew", NULL, request_run, true, 0, 0},
 };
 
-const char *argp_program_version = "echo-client " ECHO_VERSION;
-
 static const struct command *command_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
@@ -229,6 +227,7 @@ int main(int argc, char **argv)
     atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
     no_words[0] = argv[0];
+    argp_program_version = "echo-client " ECHO_VERSION;
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &t);
     t.command = t.found;
     rc = t.command->run(&t);
