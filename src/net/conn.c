@@ -189,6 +189,7 @@ void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols,
 
         *p = protocols[i];
         p->name_hash = hash_name(p->table->name);
+        p->on_data = p->table->on_data;
         p->conn_bytes = needs_more(p->table)
                             ? offsetof(struct conn_rich, state) + p->table->conn_size
                             : sizeof(struct arb_conn);

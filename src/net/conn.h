@@ -49,6 +49,8 @@ struct conn_protocol {
     /* Of the rules: under equal ones the `resume` of one worker holds in another. */
     uint64_t fingerprint;
     uint64_t name_hash; /* what other processes call it; set by conn_set_init */
+    void (*on_data)(void *server, struct arb_conn *conn, const struct arb_input *in,
+                    struct arb_output *out); /* of the table, nearer; set by conn_set_init */
     size_t conn_bytes; /* of a connection and its state; set by conn_set_init */
     uint8_t idle_mark; /* what an idle connection is marked as at first; set by conn_set_init */
 };

@@ -131,15 +131,27 @@ static int conn_keep_rest(struct arb_conn *c, const struct arb_output *r, const 
     return rest > 0 ? conn_hold(c, data + r->consumed, rest) : 0;
 }
 
+/*
+ * A reply that begins in the input ends there: behind it may be the bytes of other connections. One
+ * that lies elsewhere is the protocol's own.
+ */
+static inline bool is_reply_sound(const struct arb_output *r, const uint8_t *data, size_t len)
+{
+    const uintptr_t reply = (uintptr_t)r->reply, begin = (uintptr_t)data;
+
+    /* An Echo's is within. What is not may be anywhere, so that the difference wraps. */
+    return reply && (likely(r->reply_len <= begin + len - reply) || reply - begin >= len);
+}
+
 /* What the protocol has said that cannot be; NULL = nothing. */
-static const char *find_lie(const struct arb_output *r, size_t len)
+static const char *find_lie(const struct arb_output *r, const uint8_t *data, size_t len)
 {
     if (r->consumed > len)
         return "it has consumed more than there is";
     if (r->resume > len - r->consumed)
         return "it resumes behind what is left";
-    if (r->reply_len > 0 && !r->reply)
-        return "its reply has a length and no bytes";
+    if (r->reply_len > 0 && !is_reply_sound(r, data, len))
+        return "its reply has more bytes than there are";
     return r->next > ARB_REFUSE ? "there is no such arb_next" : NULL;
 }
 
@@ -183,7 +195,7 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struc
                                                  const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
-    const char *lie = find_lie(r, len);
+    const char *lie = find_lie(r, data, len);
     int rc = 0;
 
     if (unlikely(lie)) {
@@ -225,12 +237,12 @@ conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_
     set->serving.fd = c->io.fd;
     set->serving.conn = c;
     set->serving.data = data;
-    p->table->on_data(p->server, c, &in, &out);
+    p->on_data(p->server, c, &in, &out);
     set->serving.data = NULL;
     const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
     counter_add(&counters->requests, out.messages);
     counter_add(&counters->scanned, out.scanned);
-    if (likely(is_clear && out.reply_len > 0 && out.reply)) {
+    if (likely(is_clear && out.reply_len > 0) && likely(is_reply_sound(&out, data, len))) {
         const ssize_t n = conn_send(c, counters, out.reply, out.reply_len);
 
         if (unlikely(n < 0))

@@ -94,17 +94,21 @@ static void close_it(struct arb_conn *conn, void *data)
     arb_conn_close(conn, ARB_CLOSE);
 }
 
-static void lie(struct arb_output *out, size_t len, unsigned which)
+static void lie(struct arb_output *out, const struct arb_input *in, unsigned which)
 {
     switch (which) {
     case 1:
-        out->consumed = len + 1;
+        out->consumed = in->len + 1;
         break;
     case 2:
-        out->resume = len - out->consumed + 1;
+        out->resume = in->len - out->consumed + 1;
         break;
     case 3:
         out->reply_len = 10;
+        break;
+    case 4:
+        out->reply = in->data + 1;
+        out->reply_len = in->len;
         break;
     default:
         out->next = (enum arb_next)7;
@@ -189,7 +193,7 @@ static void on_data(void *server, struct arb_conn *conn, const struct arb_input 
         out->messages++;
         state->n_lines++;
         if (len == 2 && line[0] == 'l') {
-            lie(out, in->len, (unsigned)(line[1] - '0'));
+            lie(out, in, (unsigned)(line[1] - '0'));
             return;
         }
         goes_on = do_line(s, conn, line, len, out);

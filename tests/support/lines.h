@@ -16,7 +16,7 @@
 
 #include <arbiter/protocol.h>
 
-enum { LINES_REQUESTS = 4096, LINES_LIES = 4, LINES_REPLY_MAX = 1 << 20 };
+enum { LINES_REQUESTS = 4096, LINES_LIES = 5, LINES_REPLY_MAX = 1 << 20 };
 
 /* The server of the protocol; zeroed by the test. */
 struct lines {
