@@ -128,7 +128,8 @@ endif
 # ---- what is built from what ----
 
 BIN_SRC := src/echo_arbiter/main.c $(wildcard src/cmd/echo_client*.c)
-SRC     := $(filter-out $(BIN_SRC),$(wildcard src/*/*.c))
+TESTING := $(wildcard src/testing/*.c)
+SRC     := $(filter-out $(BIN_SRC) $(TESTING),$(wildcard src/*/*.c))
 CONF    := $(B)/conformance
 CONF_C  := $(filter-out %/main.c,$(wildcard tests/conformance/*.c))
 SUP     := $(wildcard tests/support/*.c) $(CONF_C)
@@ -149,7 +150,14 @@ CLIENT_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client conne
 LIBRARIES := arbiter arbiter-client
 shared   = lib$(1).so.$(VERSION)
 soname   = lib$(1).so.$(firstword $(subst ., ,$(VERSION)))
-LIBRARY := $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l)) $(B)/lib$(l).a)
+LIBRARY := $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l)) $(B)/lib$(l).a) $(B)/libarbiter-testing.a
+
+# For authors' tests, static only: a worker that is pretended, and what of the real one is pure.
+TESTING_SRC := $(TESTING) $(filter-out $(addprefix %/config_,file.c child.c codec.c diff.c errors.c text.c),$(wildcard src/conf/*.c)) \
+               $(patsubst %,src/base/%.c,addr cpus escape num runtime_path title) src/net/arb_frame.c $(wildcard src/wire/frame*.c)
+# What is linked with that library, and not with the objects of the server.
+EXAMPLES := $(wildcard examples/pubsub/*.c)
+AUTHORS  := $(addprefix $(B)/tests/,unit/test_testing unit/test_pubsub fuzz/fuzz_pubsub it/test_redis_table)
 
 all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
@@ -220,11 +228,15 @@ $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l))): $(B)/lib%.so.$(VERSION): too
 	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$@)
 
 # One object, so that what is hidden in the shared library does not exist in the static one either.
-$(foreach l,$(LIBRARIES),$(B)/lib$(l).a): $(B)/lib%.a: $(B)/link.txt
+$(B)/libarbiter-testing.a: $(call objects,$(TESTING_SRC))
+$(foreach l,$(LIBRARIES) arbiter-testing,$(B)/lib$(l).a): $(B)/lib%.a: $(B)/link.txt
 	@$(call say,AR,$@) rm -f $@
 	$(Q)$(LD) -r -o $(B)/$*.o $(filter %.o,$^)
 	$(Q)objcopy --localize-hidden $(B)/$*.o
 	$(Q)ar rcs $@ $(B)/$*.o
+
+# Examples know the installed headers alone. Their main is not the test's.
+$(B)/examples/%.o: CPPFLAGS_ALL = -Iinclude -Dmain=example_main -Wno-missing-prototypes
 
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
@@ -252,8 +264,10 @@ LIBS_test_sinks := $(addprefix -Wl$(comma)--wrap=,log_writer_start waitpid kill 
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)
 LIBS_test_upgrade_state := -Wl,--wrap=calloc
 LIBS_test_move_pair_kill := $(addprefix -Wl$(comma)--wrap=,sendmsg recvmsg)
-$(UNIT) $(IT): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+$(filter-out $(AUTHORS),$(UNIT) $(IT)): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link,$(LIBS_$(@F)) -lcmocka)
+$(filter $(AUTHORS),$(UNIT) $(IT)): %: %.o $(call objects,$(EXAMPLES)) $(B)/libarbiter-testing.a $(B)/link.txt
+	$(call link,-lcmocka)
 $(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
 
 # A program of its own, which knows nothing of the servers that it tries.
@@ -264,10 +278,14 @@ $(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(
 	$(call link)
 
 ifeq ($(findstring fuzzer,$(SAN)),)
-$(FUZZ): %: %.o $(B)/tests/fuzz/main.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+$(filter-out $(AUTHORS),$(FUZZ)): %: %.o $(B)/tests/fuzz/main.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+	$(call link)
+$(filter $(AUTHORS),$(FUZZ)): %: %.o $(B)/tests/fuzz/main.o $(call objects,$(EXAMPLES)) $(B)/libarbiter-testing.a $(B)/link.txt
 	$(call link)
 else
-$(FUZZ): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+$(filter-out $(AUTHORS),$(FUZZ)): %: %.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+	$(call link,-fsanitize=fuzzer)
+$(filter $(AUTHORS),$(FUZZ)): %: %.o $(call objects,$(EXAMPLES)) $(B)/libarbiter-testing.a $(B)/link.txt
 	$(call link,-fsanitize=fuzzer)
 endif
 
@@ -276,7 +294,7 @@ $(filter $(B)/tests/bench/bench_% $(B)/tests/bench/gen,$(BENCH)): $(B)/libecho.a
 $(BENCH): %: %.o $(B)/link.txt
 	$(call link)
 
--include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c tests/conformance/main.c)) \
+-include $(patsubst %.c,$(B)/%.d,$(SRC) $(SUP) $(TESTING) $(EXAMPLES) $(BIN_SRC) tests/fuzz/main.c $(wildcard tests/hooks/*.c tests/conformance/main.c)) \
          $(TESTS:=.d) $(BENCH:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/tools/*.c))
 
 # ---- what is run ----
@@ -342,7 +360,7 @@ includedir=$(includedir)
 Name: $(1)
 Description: $(DESCRIPTION_$(1))
 Version: $(VERSION)
-Libs: -L$${libdir} -l$(1)
+Libs: -L$${libdir} -l$(1)$(ALSO_$(1))
 Libs.private: $(PRIVATE_$(1))
 Cflags: -I$${includedir}
 endef
@@ -350,16 +368,22 @@ DESCRIPTION_arbiter := pre-fork servers whose connections outlive processes: a p
 PRIVATE_arbiter := -lev -lconfig -ljansson -lm
 DESCRIPTION_arbiter-client := client library for echo-arbiter: a connection pool, blocking and asynchronous calls
 PRIVATE_arbiter-client := -lev -ljansson -pthread
+DESCRIPTION_arbiter-testing := tests of protocols for libarbiter, without sockets: to be linked instead of it
+ALSO_arbiter-testing := $(empty) -ljansson -lm
+
+define install_archive
+install -m 644 $(B)/lib$(1).a $(DESTDIR)$(libdir)/
+$(file >$(B)/$(1).pc,$(call PKGCONFIG,$(1)))
+install -m 644 $(B)/$(1).pc $(DESTDIR)$(libdir)/pkgconfig/
+
+endef
 
 # The loader looks for the soname, the linker for the plain name.
 define install_library
 install -m 755 $(B)/$(call shared,$(1)) $(DESTDIR)$(libdir)/
 ln -sf $(call shared,$(1)) $(DESTDIR)$(libdir)/$(call soname,$(1))
 ln -sf $(call soname,$(1)) $(DESTDIR)$(libdir)/lib$(1).so
-install -m 644 $(B)/lib$(1).a $(DESTDIR)$(libdir)/
-$(file >$(B)/$(1).pc,$(call PKGCONFIG,$(1)))
-install -m 644 $(B)/$(1).pc $(DESTDIR)$(libdir)/pkgconfig/
-
+$(call install_archive,$(1))
 endef
 
 $(B)/man/arbiter-%.3: include/arbiter/%.h tools/header_manual.pl
@@ -385,6 +409,7 @@ install: all $(HEADER_MAN)
 	        echo ".so man3/$$page" >$(DESTDIR)$(mandir)/man3/$$name.3 || exit 1; done; done
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
 	$(foreach l,$(LIBRARIES),$(call install_library,$(l)))
+	$(call install_archive,arbiter-testing)
 	install -D -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
 	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
 	$(if $(DESTDIR),,@PATH=$$PATH:/usr/sbin:/sbin; ldconfig 2>/dev/null; \
@@ -399,5 +424,6 @@ uninstall:
 	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \
 	    rm -f $(DESTDIR)$(mandir)/man3/$$name.3; done; done
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
-	rm -f $(addprefix $(DESTDIR)$(libdir)/,$(foreach l,$(LIBRARIES),lib$(l).so lib$(l).a pkgconfig/$(l).pc $(call soname,$(l)) $(call shared,$(l))))
+	rm -f $(addprefix $(DESTDIR)$(libdir)/,$(foreach l,$(LIBRARIES),lib$(l).so $(call soname,$(l)) $(call shared,$(l))) \
+	    $(foreach l,$(LIBRARIES) arbiter-testing,lib$(l).a pkgconfig/$(l).pc))
 	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :

@@ -243,6 +243,10 @@ static void install__symbols__only_arb(void **state)
         "diff \"$DEST/declared\" \"$DEST/arbiter-client.shared\"\n"
         "declared server frame >\"$DEST/declared\"\n"
         "! comm -13 \"$DEST/declared\" \"$DEST/arbiter.shared\" | grep .\n"
+        /* Tests of authors find everything that a server finds. */
+        "declared server frame testing >\"$DEST/declared\"\n"
+        "nm -g --defined-only \"$lib/libarbiter-testing.a\" | sed -n 's/.* [A-Z] //p' | sort |\n"
+        "    diff \"$DEST/declared\" -\n"
         /* Nothing in it can end the process, print, or change a signal. */
         "nm -D --undefined-only \"$lib/libarbiter-client.so.0\" | sed 's/.* //; s/@.*//' \\\n"
         "    >\"$DEST/used\"\n"

@@ -9,6 +9,7 @@ declare -A may=(
     [kind]='base wire conf actor'
     [worker]='base wire conf actor net'
     [arbiter]='base wire conf actor net/listener.h'
+    [testing]='base wire conf'
     [server]='base wire conf actor net kind worker arbiter'
     [echo_arbiter]=''
     [cmd]='base wire client measure'
