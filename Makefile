@@ -204,7 +204,7 @@ remember = $(if $(PROBED),$(if $(filter-out x,$(subst x$(strip $(2))x,x,x$(file 
            mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2)))))
 $(call remember,$(B)/compile.txt,$(COMPILE))
 $(call remember,$(B)/link.txt,$(LINK) $(LIBS))
-$(call remember,$(B)/files.txt,$(SRC) $(SUP) $(BIN_SRC))
+$(call remember,$(B)/files.txt,$(SRC) $(SUP) $(BIN_SRC) $(TESTING_SRC))
 $(B)/compile.txt $(B)/link.txt $(B)/files.txt:
 
 $(B)/%.o: %.c $(B)/compile.txt
@@ -228,7 +228,7 @@ $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l))): $(B)/lib%.so.$(VERSION): too
 	    -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS_$@)
 
 # One object, so that what is hidden in the shared library does not exist in the static one either.
-$(B)/libarbiter-testing.a: $(call objects,$(TESTING_SRC))
+$(B)/libarbiter-testing.a: $(call objects,$(TESTING_SRC)) $(B)/files.txt
 $(foreach l,$(LIBRARIES) arbiter-testing,$(B)/lib$(l).a): $(B)/lib%.a: $(B)/link.txt
 	@$(call say,AR,$@) rm -f $@
 	$(Q)$(LD) -r -o $(B)/$*.o $(filter %.o,$^)

@@ -17,6 +17,9 @@ check strace          c strace
 check procps          c ps
 check g++             c g++
 check binutils        c nm
+check redis-server    c redis-server
+check redis-tools     c redis-cli
+check libhiredis-dev  h hiredis/hiredis.h
 check libfaketime     l faketime/libfaketime.so.1
 bench strace          c strace
 bench valgrind        c valgrind
