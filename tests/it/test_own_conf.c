@@ -120,6 +120,9 @@ static void protocols__of_two_addresses__each_its_own(void **state)
     MUST(r.code == 0 && strstr(r.out, bound), "%s%s", r.out, r.err);
     snprintf(bound, sizeof(bound), "\"%s\"", s->addr[0]);
     MUST(strstr(r.out, bound), "%s", r.out);
+    s = server_start(it, .binary = BINARY, .args = {"-b", "whisper@127.0.0.3:0"});
+    must_hear(peer_connect(s->addr[0]), "LOUD", "hello");
+    must_hear(peer_connect(s->addr[1]), "LOUD", "loud");
 }
 
 /* The listener is shared by two revisions that do not agree about what is spoken there. */

@@ -426,6 +426,31 @@ static void check__of_a_protocol__told_with_the_key_that_somebody_wrote(void **s
     }
 }
 
+/* Of the protocol @i with the configuration @text. */
+static uint64_t fingerprint(const char *text, size_t i, const char *version)
+{
+    struct config *c = load(text, NULL, 0);
+    uint64_t ret = 0;
+
+    assert_int_equal(config_fingerprint(c, i, version, &ret), 0);
+    config_free(c);
+    return ret;
+}
+
+static void fingerprint__of_a_protocol__its_name_version_and_own_values(void **state UNUSED)
+{
+    const uint64_t usual = fingerprint("toy={count=3;};", SCHEMA_TOY, "1");
+
+    assert_true(fingerprint("server={separator=\"x\";};log={level=\"debug\";};", SCHEMA_TOY, "1") ==
+                usual);
+    assert_true(fingerprint("toy={room=\"4096\";};", SCHEMA_TOY, "1") == usual);
+    assert_true(fingerprint("toy={count=2;};", SCHEMA_TOY, "1") != usual);
+    assert_true(fingerprint("toy={count=3;};", SCHEMA_TOY, "2") != usual);
+    assert_true(fingerprint("toy={count=3;};", SCHEMA_ECHO, "1") != usual);
+    assert_true(fingerprint("server={separator=\"x\";};", SCHEMA_ECHO, "1") !=
+                fingerprint("server={separator=\"y\";};", SCHEMA_ECHO, "1"));
+}
+
 /* ---- the command line ---- */
 
 static void override__of_any_key__the_last_one_wins(void **state UNUSED)
@@ -587,6 +612,7 @@ int main(void)
         cmocka_unit_test(manual__own_keys_only__as_mdoc),
         cmocka_unit_test(own__changed_value__told_by_the_difference),
         cmocka_unit_test(check__of_a_protocol__told_with_the_key_that_somebody_wrote),
+        cmocka_unit_test(fingerprint__of_a_protocol__its_name_version_and_own_values),
         cmocka_unit_test(override__of_any_key__the_last_one_wins),
         cmocka_unit_test(override__that_is_wrong__says_why),
         cmocka_unit_test(bind__strings_and_groups__each_with_its_protocol),
