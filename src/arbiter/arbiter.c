@@ -316,20 +316,6 @@ static void roll_back(struct arbiter *a, const struct tr_action *action)
                                   action->failure == TR_FAILURE_STOPPED ? what : why);
 }
 
-/* Who has no connections has nothing to hand over. */
-static void stop_child(struct arbiter *a, struct child *c, bool is_quick)
-{
-    if (child_is_worker(c)) {
-        move_want(a);
-        if (!is_quick) {
-            move_drain(a, c);
-            return;
-        }
-    }
-    if (children_send(c, "stop", 0, json_pack("{s:b}", "graceful", !is_quick)) == -ENOBUFS)
-        children_kill(c, LOG_LEVEL_WARNING, "it cannot be told to stop");
-}
-
 static void act(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->proc]; /* of the actions that are about one */
@@ -349,7 +335,11 @@ static void act(struct arbiter *a, const struct tr_action *action)
         move_want(a);
         break;
     case TR_DRAIN:
-        stop_child(a, c, action->is_quick);
+        move_want(a);
+        if (action->is_quick)
+            children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
+        else
+            move_drain(a, c);
         break;
     case TR_KILL:
         kill_child(a, c, action->why);

@@ -207,7 +207,8 @@ void move_drain(struct arbiter *a, struct child *c)
     uint32_t takers[TAKERS_MAX] = {0};
     size_t n = 0;
 
-    if (!a->is_stopping && (c->n_offers <= OFFERS_MAX || c->has_late)) {
+    /* Another actor has nothing to hand over. */
+    if (child_is_worker(c) && !a->is_stopping && (c->n_offers <= OFFERS_MAX || c->has_late)) {
         const bool may_wait = transition_has_time(a->engine, c->proc, clock_mono_ms());
 
         /* A worker that takes from others waits: what they still send would only have to move

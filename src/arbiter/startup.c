@@ -24,15 +24,16 @@
 #include "base/util.h"
 
 /* Descriptors of the arbiter: its own with those of a reload or upgrade under way, and for each
- * worker a mailbox, a rescue pair, and the mailbox of its heir. */
-enum { FDS_OF_ARBITER = 24, FDS_PER_WORKER = 4 };
+ * worker a mailbox, a rescue pair, and the mailbox of its heir; for another actor two mailboxes. */
+enum { FDS_OF_ARBITER = 24, FDS_PER_WORKER = 4, FDS_PER_ACTOR = 2 };
 
-static int check_descriptors(const struct config *c, char *why, size_t why_size)
+static int check_descriptors(const struct config *c, uint32_t actors, char *why, size_t why_size)
 {
     /* As many as this user may have: each connection is one. */
     const uint64_t limit = limits_raise(RLIMIT_NOFILE, UINT64_MAX);
     const unsigned workers = config_effective_workers(c);
-    const size_t needed = FDS_OF_ARBITER + c->n_bind + FDS_PER_WORKER * (size_t)workers;
+    const size_t needed = FDS_OF_ARBITER + c->n_bind + FDS_PER_WORKER * (size_t)workers +
+                          FDS_PER_ACTOR * (size_t)actors;
     const size_t there = fds_count_free(limit, needed);
 
     if (there >= needed)
@@ -62,9 +63,14 @@ static int check_null_device(char *why, size_t why_size)
 
 /* What a process cannot do without, and would miss at a place where it can only abort or try again.
  */
-static int check_environment(const struct config *c, char *why, size_t why_size)
+static int check_environment(const struct config *c, const struct arb_program *program, char *why,
+                             size_t why_size)
 {
-    int rc = check_descriptors(c, why, why_size);
+    struct kinds kinds;
+    int rc;
+
+    kinds_init(&kinds, program);
+    rc = check_descriptors(c, kinds_wanted(&kinds), why, why_size);
 
     if (rc == 0)
         rc = check_null_device(why, why_size);
@@ -339,7 +345,7 @@ int arbiter_run(struct config *config, struct log *log, const struct arbiter_opt
 {
     struct arbiter a = {.log = log};
     char why[CONFIG_WHY_LEN];
-    int rc = check_environment(config, why, sizeof(why));
+    int rc = check_environment(config, options->program, why, sizeof(why));
 
     if (rc < 0) {
         config_free(config);
