@@ -425,6 +425,110 @@ static void own_counters__other_order__another_layout(void **state UNUSED)
     inherited_program = NULL;
 }
 
+/* ---- actors of other kinds ---- */
+
+static const struct arb_kind clock_kind = {.size = sizeof(clock_kind), .name = "clock", .count = 1};
+static const struct arb_kind *const other_kinds[] = {&clock_kind, NULL};
+static const struct arb_program program_with_kinds =
+    ARB_PROGRAM(.name = INHERITED_PROGRAM, .version = "9", .protocols = own_protocols,
+                .kinds = other_kinds);
+
+/* A process like the second one, in a slot of its own. */
+static void add_actor(json_t *o, int record, uint32_t slot)
+{
+    json_t *children = json_object_get(o, "children");
+    json_t *c = json_deep_copy(json_array_get(children, 1));
+
+    json_object_set_new(c, "pid", json_integer(2000 + record));
+    json_object_set_new(c, "record", json_integer(record));
+    json_object_set_new(c, "slot", json_integer((json_int_t)slot));
+    json_object_set_new(c, "mailbox.fd", json_integer(-1));
+    json_array_append_new(children, c);
+}
+
+/* Of a program that has the kinds `gone` and `clock`, in this order. */
+static json_t *sample_with_kinds(void)
+{
+    json_t *o = sample();
+
+    json_object_set_new(o, "kinds",
+                        json_pack("[{s:s,s:i,s:i},{s:s,s:i,s:i}]", "name", "gone", "wanted", 1,
+                                  "spawned", 1, "name", "clock", "wanted", 2, "spawned", 1));
+    add_actor(o, 3, tr_slot(0, 1));
+    add_actor(o, 4, tr_slot(1, 2));
+    json_array_append_new(json_object_get(o, "slots"),
+                          json_pack("{s:i,s:i,s:i,s:i}", "number", (int)tr_slot(1, 2),
+                                    "incarnation", 7, "recv_fd", -1, "send_fd", -1));
+    return o;
+}
+
+static void kinds__by_name__known_ones_go_on_and_others_are_not_wanted(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample_with_kinds();
+    struct upgrade_state s;
+    struct tr_set next;
+    struct arbiter a;
+
+    inherited_program = &program_with_kinds;
+    if (build(o, &a, why) != 0)
+        fail_msg("%s", why);
+    assert_string_equal(a.children[3].id, "gone.1");
+    assert_string_equal(a.children[4].id, "clock.2");
+    assert_int_equal(a.children[4].slot, tr_slot(0, 2));
+    assert_int_equal(a.incarnations[tr_slot(0, 2)], 7);
+    assert_int_equal(transition_others(a.engine, 0), 2);
+    assert_int_equal(transition_others(a.engine, 1), 1);
+    assert_true(transition_is_slot_running(a.engine, tr_slot(0, 2)));
+    next = revision_set(&a, a.live);
+    assert_int_equal(next.others[0], 2);
+    assert_int_equal(next.others[1], 0);
+    /* The way back: by name again. */
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    inherited_fini(&a);
+    inherited_program = NULL;
+    json_object_set_new(s.body, "pid", json_integer(INHERITED_PID));
+    if (build(s.body, &a, why) != 0)
+        fail_msg("%s", why);
+    assert_string_equal(a.children[3].id, "gone.1");
+    assert_string_equal(a.children[4].id, "clock.2");
+    assert_int_equal(a.kinds.list[kinds_find(&a.kinds, "clock")].n_spawned, 1);
+    assert_int_equal(kinds_wanted(&a.kinds), 0);
+    inherited_fini(&a);
+    upgrade_state_fini(&s);
+    json_decref(o);
+}
+
+static void kinds__wrong__refused(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN];
+    static const char *const kinds[] = {
+        "[]", /* whose are the actors? */
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0}]",
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0},{\"name\":\"gone\",\"wanted\":2,"
+        "\"spawned\":0}]",
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0},{\"name\":\"\",\"wanted\":2,\"spawned\":0}"
+        "]",
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0},{\"name\":\"clock\",\"wanted\":65,"
+        "\"spawned\":0}]",
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0},{\"name\":\"clock\",\"wanted\":1,"
+        "\"spawned\":0}]",
+        "[{\"name\":\"gone\",\"wanted\":1,\"spawned\":0},{\"name\":\"clock\",\"wanted\":2}]",
+        "{}",
+    };
+
+    inherited_program = &program_with_kinds;
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        json_t *o = sample_with_kinds();
+
+        json_object_set_new(o, "kinds", json_loads(kinds[i], 0, NULL));
+        if (try(o, why) == 0)
+            fail_msg("%s", kinds[i]);
+        json_decref(o);
+    }
+    inherited_program = NULL;
+}
+
 static void decode__any_prefix__refused(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN], *text;
@@ -457,6 +561,8 @@ int main(void)
         cmocka_unit_test(own_counters__by_name__known_ones_go_on_and_others_are_kept),
         cmocka_unit_test(own_counters__too_many_unknown__bounded_and_counted),
         cmocka_unit_test(own_counters__other_order__another_layout),
+        cmocka_unit_test(kinds__by_name__known_ones_go_on_and_others_are_not_wanted),
+        cmocka_unit_test(kinds__wrong__refused),
         cmocka_unit_test(decode__any_prefix__refused),
     };
 
