@@ -139,7 +139,8 @@ static inline bool is_reply_sound(const struct arb_output *r, const uint8_t *dat
 {
     const uintptr_t reply = (uintptr_t)r->reply, begin = (uintptr_t)data;
 
-    /* An Echo's is within. What is not may be anywhere, so that the difference wraps. */
+    /* One that lies in the input is within. What is not may be anywhere, so that the difference
+     * wraps. */
     return reply && (likely(r->reply_len <= begin + len - reply) || reply - begin >= len);
 }
 
