@@ -55,8 +55,15 @@ struct arb_keys {
 #define ARB_KEYS(table) { (table), sizeof(table) / sizeof((table)[0]), sizeof((table)[0]) }
 
 /* Place and size of a field; does not compile if its type is not @t. */
-#define ARB_FIELD(s, f, t) \
-    offsetof(s, f), sizeof(((s *)0)->f) + 0 * sizeof(&((s *)0)->f == (t *)0)
+#if defined(__GNUC__) && !defined(__cplusplus)
+#define ARB_MUST_BE(s, f, t) \
+    sizeof(char[__builtin_types_compatible_p(__typeof__(((s *)0)->f), t) ? 1 : -1])
+#define ARB_MUST_BE_TEXT(s, f) ARB_MUST_BE(s, f, char[sizeof(((s *)0)->f)])
+#else
+#define ARB_MUST_BE(s, f, t) sizeof(&((s *)0)->f == (t *)0)
+#define ARB_MUST_BE_TEXT(s, f) sizeof(&((s *)0)->f == (char (*)[sizeof(((s *)0)->f)])0)
+#endif
+#define ARB_FIELD(s, f, t) offsetof(s, f), sizeof(((s *)0)->f) + 0 * ARB_MUST_BE(s, f, t)
 
 #define ARB_KEY_COUNT(s, f, initial, min, max, help) \
     { #f, ARB_COUNT, ARB_FIELD(s, f, unsigned), initial, min, max, NULL, help }
@@ -67,7 +74,8 @@ struct arb_keys {
 #define ARB_KEY_BOOL(s, f, initial, help) \
     { #f, ARB_BOOL, ARB_FIELD(s, f, bool), initial, 0, 1, NULL, help }
 #define ARB_KEY_TEXT(s, f, initial, help) \
-    { #f, ARB_TEXT, offsetof(s, f), sizeof(((s *)0)->f), initial, 0, sizeof(((s *)0)->f) - 1, NULL, help }
+    { #f, ARB_TEXT, offsetof(s, f), sizeof(((s *)0)->f) + 0 * ARB_MUST_BE_TEXT(s, f), initial, 0, \
+      sizeof(((s *)0)->f) - 1, NULL, help }
 #define ARB_KEY_BYTES(s, f, initial, max, help) \
     { #f, ARB_BYTES, ARB_FIELD(s, f, struct arb_bytes), initial, 0, max, NULL, help }
 #define ARB_KEY_CHOICE(s, f, initial, choices, help) \
