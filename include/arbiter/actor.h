@@ -212,7 +212,7 @@ int arb_send(struct arb_actor *self, struct arb_conn *conn, const char *to, cons
  * to end when all new processes are ready; if one is not, nothing changes. An actor that ends, for
  * whatever reason, is started again, as soon as the rules for workers say. One that is told to end
  * and takes no notice is killed after arbiter.exit_timeout. If the arbiter is gone it is told to
- * end.
+ * end. While an actor is replaced there are two of its id for a moment.
  */
 struct arb_kind {
     size_t size; /* sizeof(struct arb_kind) where it was compiled */

@@ -29,6 +29,9 @@ struct kind_process {
     ev_timer timeout; /* the same: of a wait */
 };
 
+/* There is one in a process. arb_actor_wait is for its hold alone. */
+static struct kind_process this_kind;
+
 static struct kind_process *kind_of(struct process *p)
 {
     return container_of(p, struct kind_process, process);
@@ -176,9 +179,11 @@ static void on_pending(struct ev_loop *loop)
 
 int arb_actor_wait(struct arb_actor *self, uint32_t timeout_ms)
 {
-    struct kind_process *k = container_of(self, struct kind_process, hold);
+    struct kind_process *k = &this_kind;
     struct ev_loop *loop = k->process.loop;
 
+    if (self != &k->hold || !k->kind->main)
+        return ARB_ENDS;
     if (!k->is_ready) {
         k->is_ready = true;
         process_ready(&k->process);
@@ -245,22 +250,23 @@ static void make_hold(struct kind_process *k)
 
 static int kind_main(const struct actor_boot *boot)
 {
-    struct kind_process k = {.kind = boot->kind};
+    struct kind_process *k = &this_kind;
     int rc;
 
-    process_begin(&k.process, boot, &kind_ops);
+    k->kind = boot->kind;
+    process_begin(&k->process, boot, &kind_ops);
     rc = fatal_install(boot, NULL);
     if (rc == 0)
-        rc = process_prepare(&k.process);
+        rc = process_prepare(&k->process);
     if (rc < 0) {
         log_error(boot->log, "actor cannot begin", F_ERR(rc));
         return EX_OSERR;
     }
-    make_hold(&k);
-    rc = k.kind->main ? run_main(&k) : run_loop(&k);
-    process_set_state(&k.process, ACTOR_CLOSE);
-    actor_fini(&k.hold);
-    process_fini(&k.process);
+    make_hold(k);
+    rc = k->kind->main ? run_main(k) : run_loop(k);
+    process_set_state(&k->process, ACTOR_CLOSE);
+    actor_fini(&k->hold);
+    process_fini(&k->process);
     return rc;
 }
 

@@ -299,6 +299,23 @@ static void actors__init_fails__no_start(void **state)
                    .env = {env});
 }
 
+/* From a worker to the clock, from there to the looper, from there to the arbiter. */
+static void actors__messages__heard_in_every_kind_of_process(void **state)
+{
+    struct server *s = start(*state, NULL);
+    int fd = peer_connect(s->addr[0]);
+
+    must_run(s, "clock.1");
+    must_run(s, "looper.1");
+    peer_send_text(fd, "tell clock.1\n");
+    peer_expect_text(fd, "0\n");
+    peer_close(fd);
+    server_wait_log(s, "actor=clock.1 .*msg=\"heard\" from=worker\\.[12] topic=tell", 1);
+    server_wait_log(s, "actor=looper.1 .*msg=\"heard\" from=clock.1 topic=told", 1);
+    server_wait_log(s, "actor=arbiter .*msg=\"heard\" from=looper.1 topic=\"told too\"", 1);
+    server_must_be_well(s, 2);
+}
+
 static void actors__hangs__aborted_and_replaced(void **state)
 {
     struct server *s = start(*state, "arbiter = { timeout = 1; };");
@@ -343,6 +360,7 @@ int main(void)
         IT(actors__upgrade__replaced_or_ended_by_name),
         IT(actors__start_or_init_fails_in_an_upgrade__taken_back),
         IT(actors__init_fails__no_start),
+        IT(actors__messages__heard_in_every_kind_of_process),
         IT(actors__hangs__aborted_and_replaced),
         IT(actors__arbiter_killed__end_themselves),
     };

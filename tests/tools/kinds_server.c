@@ -2,7 +2,7 @@
  * A tiny program with actors of other kinds, for tests. The file that KINDS_TEST names says how
  * actors begin and go on, a word a line: "fail-start" (start fails), "fail-init" (the program's
  * init fails). Its protocol gives back lines; the line "spawn KIND" starts one more actor and gives
- * back its id, or the error.
+ * back its id, or the error; "tell ACTOR" sends a message, which whoever hears it logs.
  */
 #include <arbiter/server.h>
 #include <errno.h>
@@ -24,6 +24,13 @@ static bool is_told(const char *word)
     if (f)
         fclose(f);
     return found;
+}
+
+static void log_message(struct arb_actor *self, const struct arb_message *m)
+{
+    const struct arb_field fields[] = {{"from", m->from, 0}, {"topic", m->topic, 0}};
+
+    arb_log(self, ARB_INFO, "heard", fields, 2);
 }
 
 /* ---- clock: the framework's loop ---- */
@@ -76,6 +83,16 @@ static void clock_stop(void *data)
     free(data);
 }
 
+/* Who tells the clock something is told something. */
+static void clock_on_message(void *data, const struct arb_message *m)
+{
+    const struct clock *c = data;
+
+    log_message(c->self, m);
+    if (strcmp(m->topic, "tell") == 0)
+        arb_send(c->self, NULL, "looper", "told", NULL, 0);
+}
+
 static void __attribute__((noreturn)) spin_for_ever(void *data)
 {
     (void)data;
@@ -106,17 +123,30 @@ static const struct arb_command clock_commands[] = {
 
 static const struct arb_kind clock_kind =
     ARB_KIND(.name = "clock", .count = 1, .start = clock_start, .run = clock_run,
-             .stop = clock_stop, .counters = ARB_COUNTERS(clock_counters),
-             .commands = ARB_COMMANDS(clock_commands));
+             .stop = clock_stop, .on_message = clock_on_message,
+             .counters = ARB_COUNTERS(clock_counters), .commands = ARB_COMMANDS(clock_commands));
 
 /* ---- looper: a loop of its own ---- */
 
+struct looper {
+    struct arb_actor *self;
+};
+
+static void looper_on_message(void *data, const struct arb_message *m)
+{
+    const struct looper *l = data;
+
+    log_message(l->self, m);
+    arb_send(l->self, NULL, "arbiter", "told too", NULL, 0);
+}
+
 static int looper_main(struct arb_actor *self, const void *const *confs)
 {
+    struct looper looper = {self};
     unsigned turns = 0;
 
     (void)confs;
-    arb_actor_set_data(self, &turns);
+    arb_actor_set_data(self, &looper);
     while (arb_actor_wait(self, 100) == 0)
         turns++;
     arb_log(self, ARB_INFO, "the looper ends", (const struct arb_field[]){{"turns", NULL, turns}},
@@ -125,7 +155,7 @@ static int looper_main(struct arb_actor *self, const void *const *confs)
 }
 
 static const struct arb_kind looper_kind =
-    ARB_KIND(.name = "looper", .count = 1, .main = looper_main);
+    ARB_KIND(.name = "looper", .count = 1, .main = looper_main, .on_message = looper_on_message);
 
 #ifndef KINDS_SERVER_SECOND
 /* extra: what the second version of the program does not have. */
@@ -189,7 +219,9 @@ static void on_data(void *server, struct arb_conn *conn, const struct arb_input 
     while (replies && out->next == ARB_GO_ON &&
            (end = memchr(at, '\n', in->len - out->consumed)) != NULL) {
         snprintf(line, sizeof(line), "%.*s", (int)(end - at), at);
-        if (strncmp(line, "spawn ", 6) != 0)
+        if (strncmp(line, "tell ", 5) == 0)
+            fprintf(replies, "%d\n", arb_send(server, conn, line + 5, "tell", "x", 1));
+        else if (strncmp(line, "spawn ", 6) != 0)
             fprintf(replies, "%s\n", line);
         else if (spawn(server, conn, line + 6, replies))
             out->next = ARB_WAIT;
@@ -220,6 +252,11 @@ static int init(struct arb_actor *arbiter, const void *const *confs, void **ret_
     return 0;
 }
 
+static void arbiter_on_message(void *data, const struct arb_message *m)
+{
+    log_message(data, m);
+}
+
 static void do_spawn_extra(void *data, struct arb_answer *answer, const json_t *args)
 {
     const int rc = arb_spawn(data, "extra", NULL, NULL);
@@ -234,7 +271,8 @@ static const struct arb_command own_commands[] = {
 
 static const struct arb_program program =
     ARB_PROGRAM(.name = "kinds-server", .version = "1", .doc = "For tests.", .protocols = protocols,
-                .kinds = kinds, .init = init, .commands = ARB_COMMANDS(own_commands));
+                .kinds = kinds, .init = init, .on_message = arbiter_on_message,
+                .commands = ARB_COMMANDS(own_commands));
 
 int main(int argc, char **argv)
 {
