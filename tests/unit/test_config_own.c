@@ -215,6 +215,31 @@ static void schema__names_that_no_file_can_have__refused(void **state UNUSED)
     }
 }
 
+static void schema__one_key_too_many__refused(void **state UNUSED)
+{
+    enum { MANY = CONFIG_KEYS_MAX - CONFIG_KEYS };
+    static struct arb_key keys[MANY + 1];
+    static char names[MANY + 1][3];
+    struct arb_protocol p = ARB_PROTOCOL(.name = "p", .conf_size = sizeof(unsigned[MANY + 1]));
+    const struct arb_protocol *const protocols[] = {&p, NULL};
+    struct config_schema *s = NULL;
+    char why[CONFIG_WHY_LEN], expected[64];
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        snprintf(names[i], sizeof(names[i]), "%c%c", (char)('a' + i % 26), (char)('a' + i / 26));
+        keys[i] = (struct arb_key){
+            names[i], ARB_COUNT, i * sizeof(unsigned), sizeof(unsigned), "1", 0, 1, NULL, "h"};
+    }
+    p.keys = (struct arb_keys){keys, MANY, sizeof(keys[0])};
+    assert_int_equal(config_schema_new(protocols, &s, why, sizeof(why)), 0);
+    assert_int_equal(s->n_keys, CONFIG_KEYS_MAX);
+    config_schema_free(s);
+    p.keys.count++;
+    snprintf(expected, sizeof(expected), "protocol p: key %s: there are more than 256 keys",
+             names[MANY]);
+    expect_refused(protocols, expected);
+}
+
 static void schema__two_keys_of_one_field__refused(void **state UNUSED)
 {
     static const struct arb_key keys[] = {
@@ -602,6 +627,7 @@ int main(void)
         cmocka_unit_test(schema__key_that_is_wrong__named_with_what_is_wrong),
         cmocka_unit_test(schema__names_of_protocols_groups_and_keys__each_once),
         cmocka_unit_test(schema__names_that_no_file_can_have__refused),
+        cmocka_unit_test(schema__one_key_too_many__refused),
         cmocka_unit_test(schema__two_keys_of_one_field__refused),
         cmocka_unit_test(schema__rows_of_another_size__read_by_their_own),
         cmocka_unit_test(schema__what_is_allowed__derived_from_type_and_range),
