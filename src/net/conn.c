@@ -39,35 +39,10 @@ static void conn_set_speaks(const struct conn_set *set, int fd, unsigned protoco
     spoken[fd] = (uint8_t)protocol;
 }
 
-static bool is_rich(const struct conn_protocol *p)
-{
-    return p->conn_bytes != sizeof(struct arb_conn);
-}
-
 static bool needs_more(const struct arb_protocol *p)
 {
     return p->conn_size > 0 || p->on_open || p->on_timeout || p->on_writable || p->on_drain ||
            p->on_close || p->on_message;
-}
-
-static void more_init(struct arb_conn *c, struct conn_more *more)
-{
-    list_init(&more->link);
-    list_init(&more->requests);
-    more->wake = WHEEL_NONE;
-    more->conn = c;
-    c->more = more;
-}
-
-struct conn_more *conn_more(struct arb_conn *c)
-{
-    struct conn_more *more = c->more ? c->more : calloc(1, sizeof(*more));
-
-    if (more && !c->more) {
-        more->is_own = true;
-        more_init(c, more);
-    }
-    return more;
 }
 
 struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
@@ -77,7 +52,7 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
 
     if ((size_t)fd >= set->n_marks)
         return NULL;
-    if (!is_rich(p) && set->n_dead > 0) {
+    if (!conn_is_rich(p) && set->n_dead > 0) {
         set->n_dead--;
         c = conn_at(set->dead.prev); /* the last: it is still in the cache */
         list_remove(&c->link);
@@ -92,57 +67,11 @@ struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol)
     c->protocol = protocol & 7;
     c->idle_mark = p->idle_mark;
     conn_set_speaks(set, fd, protocol);
-    if (is_rich(p))
-        more_init(c, &((struct conn_rich *)c)->more);
+    if (conn_is_rich(p))
+        conn_more_init(c, &((struct conn_rich *)c)->more);
     wheel_node_init(&c->node);
     list_init(&c->link);
     return c;
-}
-
-static void free_more(struct arb_conn *c)
-{
-    if (c->more)
-        list_remove(&c->more->link); /* nobody is to be told of one that is served elsewhere */
-    if (c->more && c->more->is_own)
-        free(c->more);
-    c->more = NULL;
-}
-
-void conn_free(struct arb_conn *c)
-{
-    list_remove(&c->link);
-    free_more(c);
-    free(c);
-}
-
-void conn_free_closed(struct conn_set *set, size_t keep)
-{
-    while (!list_is_empty(&set->dead_rich))
-        conn_free(conn_at(set->dead_rich.next));
-    for (; set->n_dead > keep; set->n_dead--)
-        conn_free(conn_at(set->dead.next));
-}
-
-void conn_bury(struct arb_conn *c)
-{
-    struct conn_set *set = conn_set_of(c);
-    const bool is_spare = !is_rich(conn_protocol_of(c));
-
-    if (is_spare)
-        free_more(c);
-    list_remove(&c->link);
-    list_append(is_spare ? &set->dead : &set->dead_rich, &c->link);
-    set->n_dead += is_spare;
-    if (!is_spare || set->n_dead > CONN_SPARE)
-        ev_prepare_start(set->loop, &set->turn_end);
-}
-
-void conn_unlist(struct arb_conn *c)
-{
-    for (struct conn_cursor *cursor = conn_set_of(c)->cursors; cursor; cursor = cursor->outer)
-        if (cursor->next == &c->link)
-            cursor->next = c->link.next;
-    list_remove(&c->link);
 }
 
 /* Two bytes for each descriptor that this process may have; untouched pages cost nothing. */
@@ -254,20 +183,6 @@ void conn_set_fini(struct conn_set *set)
         munmap(set->marks, 2 * n_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
-}
-
-/* One last read answers what has already arrived; who is inside a message then goes on. */
-void conn_drain(struct arb_conn *c)
-{
-    if (c->phase != CONN_OPEN || (c->special & (CONN_IS_BUSY | CONN_HELD)))
-        return;
-    if (!c->tail.block && !c->is_paused) {
-        conn_mark(c, CONN_MARK_BUSY);
-        conn_read(c);
-    }
-    if (c->phase == CONN_OPEN && !c->tail.block && !(c->special & CONN_IS_BUSY))
-        conn_drained(c);
-    conn_settle(c);
 }
 
 int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,

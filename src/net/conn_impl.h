@@ -114,6 +114,16 @@ struct conn_rich {
     _Alignas(max_align_t) uint8_t state[]; /* the protocol's own: conn_size bytes */
 };
 
+/* A reply that is owed. */
+struct arb_request {
+    struct list link; /* in conn_more.requests, or in a list of the set */
+    struct conn_set *set; /* borrowed */
+    struct arb_conn *conn; /* borrowed; NULL = it is gone */
+    void (*on_gone)(struct arb_request *request, void *data);
+    void *data; /* the protocol's */
+    bool is_ended; /* freed at the end of the turn */
+};
+
 _Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
 _Static_assert(sizeof(struct arb_conn) <= 160, "an idle connection is a promise of the manual");
 
@@ -160,6 +170,17 @@ static inline void conn_mark(const struct arb_conn *c, uint8_t mark)
  */
 struct arb_conn *conn_new(struct conn_set *set, int fd, unsigned protocol);
 
+/* conn_store.c: memory */
+
+/* conn_is_rich - does each of its connections have a struct conn_more behind it? */
+static inline bool conn_is_rich(const struct conn_protocol *p)
+{
+    return p->conn_bytes != sizeof(struct arb_conn);
+}
+
+/* conn_more_init - @c has @more from now on */
+void conn_more_init(struct arb_conn *c, struct conn_more *more);
+
 /* conn_free - what conn_new has made, and that is neither listed nor watched any more */
 void conn_free(struct arb_conn *c);
 
@@ -171,6 +192,9 @@ void conn_unlist(struct arb_conn *c);
 
 /* conn_bury - a closed one, whose memory stays until no callback can have it any more */
 void conn_bury(struct arb_conn *c);
+
+/* conn_free_closed - but for @keep that the next connections may have */
+void conn_free_closed(struct conn_set *set, size_t keep);
 
 /* conn_is_local - is it a unix socket? */
 bool conn_is_local(int fd);
@@ -186,20 +210,17 @@ void conn_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents);
 /* conn_read - one read, and whatever follows from it */
 void conn_read(struct arb_conn *c);
 
-/* conn_events - what the state asks to be watched for */
-int conn_events(const struct arb_conn *c);
-
 /* conn_rethink - let the protocol look at the whole tail again; it may have other rules now */
 void conn_rethink(struct arb_conn *c);
 
 /* conn_go_on - nothing is owed any more: read on, after a look at what has come meanwhile */
 void conn_go_on(struct arb_conn *c);
 
+/* conn_drain - see conn_set_drain; @c's part of it */
+void conn_drain(struct arb_conn *c);
+
 /* conn_push - send @len bytes behind what is unsent. Returns as arb_conn_send. */
 int conn_push(struct arb_conn *c, const void *data, size_t len);
-
-/* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
-void conn_settle(struct arb_conn *c);
 
 /* conn_end.c: the ways out */
 
@@ -263,17 +284,11 @@ void conn_see_progress(struct arb_conn *c);
 
 /* conn_turn.c: what protocols are told outside of their callbacks */
 
-/* conn_news - tell @c's protocol at the end of this turn. Returns false without memory. */
-bool conn_news(struct arb_conn *c, enum conn_news news);
-
 /* conn_announce - tell the protocol that it has @c. Returns what on_open says; < 0: it does not. */
 int conn_announce(struct arb_conn *c, enum arb_origin origin);
 
 /* conn_renounce - tell the protocol, if it was told of it, that it has @c no more */
 void conn_renounce(struct arb_conn *c, enum arb_end why);
-
-/* conn_leave_open - @c is not open any more: nobody waits for its replies, on_close is due */
-void conn_leave_open(struct arb_conn *c);
 
 /* conn_on_turn_end - the callback of set->turn_end */
 void conn_on_turn_end(struct ev_loop *loop, ev_prepare *prepare, int revents);
@@ -282,7 +297,20 @@ void conn_on_turn_end(struct ev_loop *loop, ev_prepare *prepare, int revents);
 void conn_turn_init(struct conn_set *set);
 void conn_turn_fini(struct conn_set *set);
 
-/* conn_request.c */
+/* conn_news.c: what is still to be told, and what is owed */
+
+/* conn_news - tell @c's protocol at the end of this turn. Returns false without memory. */
+bool conn_news(struct arb_conn *c, enum conn_news news);
+
+/* conn_leave_open - @c is not open any more: nobody waits for its replies, on_close is due */
+void conn_leave_open(struct arb_conn *c);
+
+/* conn_request_put - out of its list, into @where */
+void conn_request_put(struct arb_request *r, struct list *where);
+
+/* conn_count_owing - @n connections owe a reply; conn_stop_owing - @c does not any more */
+void conn_count_owing(struct conn_set *set, size_t n);
+void conn_stop_owing(struct arb_conn *c);
 
 /* conn_orphan_requests - nobody waits any more for what @c owes */
 void conn_orphan_requests(struct arb_conn *c);
@@ -292,14 +320,6 @@ void conn_tell_gone(struct conn_set *set);
 
 /* conn_free_requests - all that are left */
 void conn_free_requests(struct conn_set *set);
-
-/* conn.c */
-
-/* conn_free_closed - but for @keep that the next connections may have */
-void conn_free_closed(struct conn_set *set, size_t keep);
-
-/* conn_drain - see conn_set_drain; @c's part of it */
-void conn_drain(struct arb_conn *c);
 
 /* conn_time.c: deadlines */
 
@@ -344,6 +364,45 @@ void conn_await_deadline(struct arb_conn *c);
 /* conn_next_visit - the next connection to look at now; NULL = no more, and the timer is set anew
  */
 struct arb_conn *conn_next_visit(struct conn_set *set);
+
+/* conn_events - what the state asks to be watched for */
+static inline int conn_events(const struct arb_conn *c)
+{
+    switch (c->phase) {
+    case CONN_OPEN:
+        return (c->is_paused || c->is_eof ||
+                        (c->special & (CONN_WAITS | CONN_ENDS_SOON | CONN_HELD))
+                    ? 0
+                    : EV_READ) |
+               (c->output.block ? EV_WRITE : 0);
+    case CONN_DELIVERING:
+        return EV_WRITE | (c->is_eof ? 0 : EV_READ);
+    default:
+        return EV_READ;
+    }
+}
+
+/* conn_settle - watch for what the state asks for, and hang up its deadline; ends every callback */
+static inline void conn_settle(struct arb_conn *c)
+{
+    struct conn_set *set = conn_set_of(c);
+    const bool is_idle = conn_is_idle(c);
+
+    if (unlikely(c->phase == CONN_CLOSED))
+        return;
+    if (unlikely(conn_events(c) != c->io.events)) {
+        ev_io_stop(set->loop, &c->io);
+        ev_io_modify(&c->io, conn_events(c));
+        ev_io_start(set->loop, &c->io);
+    }
+    if (is_idle)
+        conn_mark(c, c->idle_mark);
+    if (is_idle && set->limits.keep_alive_ms == 0 && !c->is_local)
+        return;
+    if (is_idle)
+        c->since = conn_now(set);
+    conn_await_deadline(c);
+}
 
 /*
  * conn_move.c: the way out to another process, and in from one. A detached connection is in no list

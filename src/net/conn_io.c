@@ -458,43 +458,6 @@ static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
     }
 }
 
-int conn_events(const struct arb_conn *c)
-{
-    switch (c->phase) {
-    case CONN_OPEN:
-        return (c->is_paused || c->is_eof ||
-                        (c->special & (CONN_WAITS | CONN_ENDS_SOON | CONN_HELD))
-                    ? 0
-                    : EV_READ) |
-               (c->output.block ? EV_WRITE : 0);
-    case CONN_DELIVERING:
-        return EV_WRITE | (c->is_eof ? 0 : EV_READ);
-    default:
-        return EV_READ;
-    }
-}
-
-void conn_settle(struct arb_conn *c)
-{
-    struct conn_set *set = conn_set_of(c);
-    const bool is_idle = conn_is_idle(c);
-
-    if (unlikely(c->phase == CONN_CLOSED))
-        return;
-    if (unlikely(conn_events(c) != c->io.events)) {
-        ev_io_stop(set->loop, &c->io);
-        ev_io_modify(&c->io, conn_events(c));
-        ev_io_start(set->loop, &c->io);
-    }
-    if (is_idle)
-        conn_mark(c, c->idle_mark);
-    if (is_idle && set->limits.keep_alive_ms == 0 && !c->is_local)
-        return;
-    if (is_idle)
-        c->since = conn_now(set);
-    conn_await_deadline(c);
-}
-
 void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 {
     struct arb_conn *c = container_of(io, struct arb_conn, io);
@@ -506,6 +469,20 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
         conn_mark(c, c->idle_mark);
         return;
     }
+    conn_settle(c);
+}
+
+/* One last read answers what has already arrived; who is inside a message then goes on. */
+void conn_drain(struct arb_conn *c)
+{
+    if (c->phase != CONN_OPEN || (c->special & (CONN_IS_BUSY | CONN_HELD)))
+        return;
+    if (!c->tail.block && !c->is_paused) {
+        conn_mark(c, CONN_MARK_BUSY);
+        conn_read(c);
+    }
+    if (c->phase == CONN_OPEN && !c->tail.block && !(c->special & CONN_IS_BUSY))
+        conn_drained(c);
     conn_settle(c);
 }
 

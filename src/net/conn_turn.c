@@ -31,20 +31,6 @@ static const enum arb_end arb_ends[CONN_ENDS] = {
     [CONN_END_BROKEN] = ARB_END_BROKEN,
 };
 
-bool conn_news(struct arb_conn *c, enum conn_news news)
-{
-    struct conn_set *set = conn_set_of(c);
-    struct conn_more *more = conn_more(c);
-
-    if (!more)
-        return false;
-    more->news |= (uint8_t)news;
-    if (list_is_empty(&more->link))
-        list_append(&set->news, &more->link);
-    ev_prepare_start(set->loop, &set->turn_end);
-    return true;
-}
-
 int conn_announce(struct arb_conn *c, enum arb_origin origin)
 {
     const struct conn_protocol *p = conn_protocol_of(c);
@@ -69,19 +55,6 @@ void conn_renounce(struct arb_conn *c, enum arb_end why)
     c->more->is_announced = false;
     if (p->table->on_close)
         p->table->on_close(p->server, c, why);
-}
-
-void conn_leave_open(struct arb_conn *c)
-{
-    if (c->more) {
-        c->more->wake = WHEEL_NONE;
-        conn_orphan_requests(c);
-    }
-    c->special = 0;
-    if (!c->more)
-        return;
-    if (c->more->is_announced && conn_protocol_of(c)->table->on_close)
-        conn_news(c, CONN_NEWS_CLOSED);
 }
 
 /* The last of what it owed has been given. */
