@@ -223,9 +223,7 @@ void own_fini(struct own *own)
 
 /* ---- counters as JSON ---- */
 
-enum { OWN_KEY_LEN = 2 * OWN_NAME_MAX + 2 }; /* as own_command.name */
-
-static const char *counter_key(const struct own_counter *c, char buf[OWN_KEY_LEN])
+const char *own_key(const struct own_counter *c, char buf[OWN_KEY_LEN])
 {
     snprintf(buf, OWN_KEY_LEN, "%s.%s", c->owner->name, c->name);
     return buf;
@@ -236,7 +234,7 @@ uint64_t own_hash(const struct own *own, uint64_t h)
     char key[OWN_KEY_LEN];
 
     for (size_t i = 0; i < own->n_counters; i++) {
-        counter_key(&own->counters[i], key);
+        own_key(&own->counters[i], key);
         h = hash_bytes(h, key, strlen(key) + 1);
     }
     return h;
@@ -294,7 +292,7 @@ int own_pack(const struct own *own, const struct own_counts *counts, const json_
     int rc = 0;
 
     for (size_t i = 0; i < own->n_counters; i++)
-        rc |= json_object_set_new(object, counter_key(&own->counters[i], key),
+        rc |= json_object_set_new(object, own_key(&own->counters[i], key),
                                   number(counter_get(&counts->n[i])));
     if (kept)
         rc |= json_object_update(object, (json_t *)kept);
@@ -307,7 +305,7 @@ static size_t find_counter(const struct own *own, const char *name)
     char key[OWN_KEY_LEN];
     size_t i = 0;
 
-    while (i < own->n_counters && strcmp(counter_key(&own->counters[i], key), name) != 0)
+    while (i < own->n_counters && strcmp(own_key(&own->counters[i], key), name) != 0)
         i++;
     return i;
 }

@@ -17,6 +17,7 @@ struct own_counts;
 
 /* Protocols, kinds, and the program in the arbiter. */
 enum { OWN_OWNERS_MAX = ARB_PROTOCOLS_MAX + ARB_KINDS_MAX + 1, OWN_NAME_MAX = 31 };
+enum { OWN_KEY_LEN = 2 * OWN_NAME_MAX + 2 }; /* of "OWNER.NAME" */
 
 /* Where an owner runs. */
 enum own_place { OWN_IN_WORKERS, OWN_IN_KIND, OWN_IN_ARBITER };
@@ -38,7 +39,7 @@ struct own_command {
     struct command_row row; /* owned by struct own, as its name and arguments are */
     const struct own_owner *owner; /* borrowed */
     struct arb_command command; /* a copy */
-    char name[2 * OWN_NAME_MAX + 2];
+    char name[OWN_KEY_LEN];
 };
 
 struct own {
@@ -67,6 +68,9 @@ const struct own_command *own_find_command(const struct own *own, const char *na
 
 /* own_list_commands - @list, as made by command_list, gets all of them */
 void own_list_commands(const struct own *own, json_t *list);
+
+/* own_key - "OWNER.NAME". Returns @buf. */
+const char *own_key(const struct own_counter *c, char buf[OWN_KEY_LEN]);
 
 /* own_hash - @h goes on over the names of all counters: what a record's numbers stand for */
 uint64_t own_hash(const struct own *own, uint64_t h);

@@ -55,6 +55,16 @@ void process_command(struct process *p, const struct command_set *set, const str
             process_do_log_level, NULL                                                             \
     }
 
+/* @run - by process_call: it answers itself */
+#define PROCESS_CALL(run)                                                                          \
+    {                                                                                              \
+        {"call", COMMAND_BY_ARBITER,                                                               \
+         COMMAND_ARGS({"command", COMMAND_STRING, true, 0, 0, "OWNER.NAME"},                       \
+                      {"args", COMMAND_OBJECT, false, 0, MESSAGE_MAX_BYTES, "its arguments"}),     \
+         "Run a command of the program's own"},                                                    \
+            NULL, run                                                                              \
+    }
+
 json_t *process_do_ping(struct process *p, const struct process_request *r);
 json_t *process_do_echo(struct process *p, const struct process_request *r);
 json_t *process_do_log_level(struct process *p, const struct process_request *r);

@@ -335,6 +335,7 @@ int arbiter_serve(struct arbiter *a)
         ev_run(a->loop, 0);
     while (upgrade_step(a));
     log_flush_causes(a->log, UINT64_MAX);
+    stats_log_own(a);
     log_info(a->log, "stopped", F_UINT("uptime_ms", clock_mono_ms() - a->started_ms),
              F_UINT("accepted", counter_get(&a->totals.accepted)),
              F_UINT("requests", counter_get(&a->totals.requests)), F_INT("exit", a->exit_code));

@@ -107,6 +107,17 @@ void stats_log_kept(const struct arbiter *a)
                     F_UINT("counters", a->n_own_dropped));
 }
 
+void stats_log_own(const struct arbiter *a)
+{
+    struct log_field fields[ARB_COUNTERS_MAX + 1] = {{.key = NULL}};
+    char keys[ARB_COUNTERS_MAX][OWN_KEY_LEN];
+
+    for (size_t i = 0; i < a->own.n_counters; i++)
+        fields[i] = F_UINT(own_key(&a->own.counters[i], keys[i]), counter_get(&a->own_totals.n[i]));
+    if (a->own.n_counters > 0 && a->log->level <= LOG_LEVEL_INFO)
+        log_emit(a->log, LOG_LEVEL_INFO, "counted", fields);
+}
+
 /* ---- as JSON ---- */
 
 static void set_counters(json_t *object, const struct counters *c)

@@ -50,6 +50,9 @@ void stats_on_exit(struct arbiter *a, struct child *c);
  */
 void stats_log_kept(const struct arbiter *a);
 
+/* stats_log_own - at the end: what the program has counted, in a line; none if it counts nothing */
+void stats_log_own(const struct arbiter *a);
+
 /* stats_info - what `info` answers. NULL without memory. */
 json_t *stats_info(struct arbiter *a);
 

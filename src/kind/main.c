@@ -118,10 +118,7 @@ static const struct process_command kind_table[] = {
                    {"to", COMMAND_NAMES, false, 0, 0, "nobody: there are no connections"}),
       "End within exit_timeout, or at once"}, do_stop, NULL},
     PROCESS_LOG_LEVEL,
-    {{"call", COMMAND_BY_ARBITER,
-      COMMAND_ARGS({"command", COMMAND_STRING, true, 0, 0, "OWNER.NAME"},
-                   {"args", COMMAND_OBJECT, false, 0, MESSAGE_MAX_BYTES, "its arguments"}),
-      "Run a command of the kind"}, NULL, run_own},
+    PROCESS_CALL(run_own),
     {{"run", COMMAND_BY_ARBITER, NULL, "All of the set are ready"}, do_run, NULL},
 };
 /* clang-format on */

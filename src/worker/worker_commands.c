@@ -100,10 +100,7 @@ static const struct process_command worker_table[] = {
       "Drain within exit_timeout, or end at once"}, do_stop, NULL},
     PROCESS_LOG_LEVEL,
 
-    {{"call", COMMAND_BY_ARBITER,
-      COMMAND_ARGS({"command", COMMAND_STRING, true, 0, 0, "OWNER.NAME"},
-                   {"args", COMMAND_OBJECT, false, 0, MESSAGE_MAX_BYTES, "its arguments"}),
-      "Run a command of a protocol"}, NULL, run_own},
+    PROCESS_CALL(run_own),
     {{"run", COMMAND_BY_ARBITER, NULL, "Begin to accept"}, do_run, NULL},
     {{"take", COMMAND_BY_ARBITER,
       COMMAND_ARGS({"from", COMMAND_STRING, true, 0, 0, "who gives"}),

@@ -165,6 +165,16 @@ static void counters__upgrade_and_back__by_name(void **state)
     server_wait_workers(s, 2);
 }
 
+static void counters__stop__in_the_log(void **state)
+{
+    struct server *s = start(*state, NULL);
+
+    MUST_ANSWER(s, "30", "worker.1", "own.count", "n=30");
+    server_stop_and_check(s, SIGTERM, 0);
+    MUST(server_log_count(s, "msg=\"counted\" own.counted=30 own.other=0 own.gone=2$") == 1,
+         "no such line");
+}
+
 /* ---- commands ---- */
 
 static void commands__now_and_later__answered(void **state)
@@ -325,6 +335,7 @@ int main(void)
         IT(counters__a_worker_dies__what_it_counted_stays),
         IT(counters__reload__go_on),
         IT(counters__upgrade_and_back__by_name),
+        IT(counters__stop__in_the_log),
         IT(commands__now_and_later__answered),
         IT(commands__never_or_too_long__an_error),
         IT(commands__wrong__refused_with_what_is_right),
