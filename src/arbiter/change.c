@@ -47,10 +47,10 @@ static const char *why_it_waits(struct arbiter *a, enum change_kind kind)
 {
     const char *why = why_too_early(a);
 
-    if (why && !a->change.has_said_why[kind])
+    if (why && why != a->change.said_why[kind])
         log_info(a->log, kind == CHANGE_UPGRADE ? "the upgrade waits" : "the reload waits",
                  F_STR("reason", why));
-    a->change.has_said_why[kind] = why != NULL;
+    a->change.said_why[kind] = why;
     return why;
 }
 

@@ -33,7 +33,7 @@ struct change {
     const struct change_ops *const *kinds; /* borrowed, CHANGE_KINDS: filled in by the wiring */
     const struct change_ops *active; /* NULL = none */
     bool is_wanted[CHANGE_KINDS];
-    bool has_said_why[CHANGE_KINDS]; /* that it waits, and for what */
+    const char *said_why[CHANGE_KINDS]; /* borrowed: what it waits for, as the log says; or NULL */
 };
 
 /* change_request - begin one as soon as nothing is in its way */

@@ -73,6 +73,16 @@ static char *command(struct server *s, const char *const *args)
 }
 #define COMMAND(s, ...) command(s, ARGS(__VA_ARGS__))
 
+/* A counter of all processes, also of those that have ended. */
+static json_int_t total_of(struct server *s, const char *name)
+{
+    json_t *info = json_loads(COMMAND(s, "info"), 0, NULL);
+    const json_int_t n = json_integer_value(json_object_get(json_object_get(info, "totals"), name));
+
+    json_decref(info);
+    return n;
+}
+
 static const struct change {
     const char *name;
     const char *const *args;
@@ -155,14 +165,14 @@ static void late_reply__never_given__others_move_and_it_ends_with_the_time(void 
         fds[i] = peer_connect(s->addr[0]);
         pids[i] = pid_of(fds[i]);
     }
-    peer_send_text(owed, "never\n");
-    peer_pause_until_acked(owed);
+    must_say(owed, "never", "ok");
     COMMAND(s, "reload");
     for (int i = 0; i < PEERS; i++)
         MUST_COME(is_elsewhere(fds[i], pids[i]), "still at the old worker");
     must_end(owed);
     for (int i = 0; i < PEERS; i++)
         must_say(fds[i], "get", "");
+    MUST_COME(total_of(s, "closed_owing") == 1, "not counted");
 }
 
 static void restore__refuses__giver_keeps_it(void **state)
@@ -194,6 +204,91 @@ static void timeout__moved_meanwhile__comes_from_the_new_worker(void **state)
     MUST(is_elsewhere(fd, pid), "it has not moved");
 }
 
+/* A reload is done before all that drain have heard of it. */
+static bool is_served_by_another(struct server *s, pid_t *last, int *ret_fd)
+{
+    const pid_t before = *last;
+
+    *ret_fd = peer_connect(s->addr[0]);
+    *last = pid_of(*ret_fd);
+    if (*last == before)
+        peer_close(*ret_fd);
+    return *last != before;
+}
+
+/* As many processes drain as can be borne; what is asked for meanwhile is done once. */
+static void too_many_drain__any_change__waits_until_they_end(void **state)
+{
+    struct it *it = *state;
+    const bool is_upgrade = it->data != NULL;
+    struct server *s = server_start(
+        it, KEEPER, .conf = "arbiter: { workers = 1; exit_timeout = 60; };", .args = {"-w", "1"});
+    pid_t last = 0;
+    int fds[4];
+
+    for (size_t i = 0; i < 3; i++) {
+        MUST_COME(is_served_by_another(s, &last, &fds[i]), "the old worker serves on");
+        must_say(fds[i], "never", "ok");
+        server_signal(s, SIGHUP);
+        server_wait_log(s, "msg=\"reloaded\"", i + 1);
+    }
+    for (int i = 0; i < 3; i++)
+        server_signal(s, is_upgrade ? SIGUSR2 : SIGHUP);
+    server_wait_log(s, "waits\" reason=\"more than two sets", 1);
+    fds[3] = peer_connect(s->addr[0]);
+    must_say(fds[3], "set x", "ok");
+    for (size_t i = 0; i < 3; i++)
+        peer_reset(fds[i]); /* nobody waits for what is owed any more */
+    server_wait_log(s, is_upgrade ? "msg=\"upgraded\"" : "msg=\"reloaded\"", is_upgrade ? 1 : 4);
+    must_say(fds[3], "get", "x");
+    MUST(server_log_count(s, "msg=\"(reloaded|upgraded)\"") == 4, "done more than once");
+}
+
+static void stop__reply_is_owed__given_before_the_end(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { exit_timeout = 60; };");
+    const int waits = peer_connect(s->addr[0]), reads_on = peer_connect(s->addr[0]);
+
+    peer_send_text(waits, "late 700 done\n");
+    peer_send_text(reads_on, "later 700 done\n");
+    peer_pause_until_acked(waits);
+    peer_pause_until_acked(reads_on);
+    server_signal(s, SIGTERM);
+    peer_expect_text(waits, "done\n");
+    peer_expect_eof(waits);
+    peer_expect_text(reads_on, "done\n");
+    peer_expect_eof(reads_on);
+    peer_close(waits);
+    peer_close(reads_on);
+    MUST(server_wait_exit(s, WAIT_MS) == 0, "it ended otherwise");
+}
+
+/* Each comes back to what it speaks. */
+static void crash__two_protocols__each_lives_on_with_its_own(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, KEEPER,
+                     .conf = "server: { bind = ( \"127.0.0.1:0\", { address = \"127.0.0.2:0\"; "
+                             "protocol = \"crier\"; } ); }; arbiter: { workers = 1; };");
+    const int keeps = peer_connect(s->addr[0]), guilty = peer_connect(s->addr[0]);
+    const int cries = peer_connect(s->addr[1]);
+    const pid_t pid = pid_of(keeps);
+
+    server_expect(s, "crash|backtrace|worker died|connections rescued");
+    must_say(cries, "one", "! one");
+    must_say(keeps, "blank", "ok");
+    peer_send_text(guilty, "crash\n");
+    must_end(guilty);
+    must_say(cries, "two", "! two");
+    MUST(is_elsewhere(keeps, pid), "it did not crash");
+    MUST(server_counter(s, rescued) == 2, "not rescued");
+    COMMAND(s, "reload");
+    must_say(cries, "three", "! three");
+    must_say(keeps, "get", "");
+}
+
 /* Whoever is blank and idle lives on; what only that worker knew is gone with it. */
 static void crash__some_are_blank__only_they_live_on(void **state)
 {
@@ -208,8 +303,7 @@ static void crash__some_are_blank__only_they_live_on(void **state)
     must_say(blank, "blank", "ok");
     must_say(full, "set something", "ok");
     must_say(owed, "blank", "ok");
-    peer_send_text(owed, "never\n");
-    peer_pause_until_acked(owed);
+    must_say(owed, "never", "ok");
     must_say(full, "get", "something");
     peer_send_text(guilty, "crash\n");
     must_end(full);
@@ -263,7 +357,14 @@ int main(void)
         IT(late_reply__never_given__others_move_and_it_ends_with_the_time),
         IT(restore__refuses__giver_keeps_it),
         IT(timeout__moved_meanwhile__comes_from_the_new_worker),
+        IT(stop__reply_is_owed__given_before_the_end),
+        {"too_many_drain__a_reload__waits_until_they_end",
+         too_many_drain__any_change__waits_until_they_end, it_setup, it_teardown, NULL},
+        {"too_many_drain__an_upgrade__waits_until_they_end",
+         too_many_drain__any_change__waits_until_they_end, it_setup, it_teardown,
+         (void *)(uintptr_t)changes},
         IT(crash__some_are_blank__only_they_live_on),
+        IT(crash__two_protocols__each_lives_on_with_its_own),
         IT(on_open__after_changes__as_many_on_close),
     };
 

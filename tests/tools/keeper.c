@@ -7,9 +7,11 @@
  *   fill N        keep N bytes more; "ok"            size           how many that are
  *   blank         call the state blank; "ok"         refuse         the next restore fails; "ok"
  *   late MS TEXT  TEXT in MS; not read before        later MS TEXT  the same, and reads on
- *   never         is never answered                  wake MS        "woken" in MS
+ *   never         "ok", and owes more for ever       wake MS        "woken" in MS
  *   id, pid       of the connection, the process     all TEXT       TEXT to every connection
  *   crash         SIGSEGV                            quit           "bye", and the end
+ *
+ * At addresses of the protocol `crier` every line comes back behind "! ".
  */
 #include <arbiter/server.h>
 #include <errno.h>
@@ -185,8 +187,9 @@ static enum arb_next serve_line(struct keeper *k, struct arb_conn *conn, const c
         owe(k, conn, ms, *text == ' ' ? text + 1 : text);
         return strncmp(line, "later", 5) == 0 ? ARB_GO_ON : ARB_WAIT;
     } else if (after(line, "never")) {
+        send_text(conn, (char[]){"ok\n"});
         owe(k, conn, 0, "");
-        return ARB_WAIT;
+        return ARB_GO_ON;
     } else if ((args = after(line, "wake")) != NULL) {
         arb_conn_timeout(conn, (uint32_t)strtoul(args, NULL, 10));
     } else if (after(line, "id")) {
@@ -271,7 +274,28 @@ static const struct arb_protocol keeper =
                  .on_close = keeper_on_close, .state_version = 7, .save = keeper_save,
                  .restore = keeper_restore);
 
-static const struct arb_protocol *const protocols[] = {&keeper, NULL};
+/* ---- a second protocol, without state: "TEXT" is answered with "! TEXT" ---- */
+
+static void crier_on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
+                          struct arb_output *out)
+{
+    const uint8_t *end;
+
+    (void)server;
+    while (out->consumed < in->len &&
+           (end = memchr(in->data + out->consumed, '\n', in->len - out->consumed)) != NULL) {
+        const size_t len = (size_t)(end - in->data) + 1 - out->consumed;
+
+        arb_conn_send(conn, "! ", 2);
+        arb_conn_send(conn, in->data + out->consumed, len);
+        out->consumed += len;
+        out->messages++;
+    }
+}
+
+static const struct arb_protocol crier = ARB_PROTOCOL(.name = "crier", .on_data = crier_on_data);
+
+static const struct arb_protocol *const protocols[] = {&keeper, &crier, NULL};
 
 static const struct arb_program program =
     ARB_PROGRAM(.name = "keeper", .version = "1", .doc = "Keeps what it is told.",
