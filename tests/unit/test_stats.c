@@ -124,6 +124,26 @@ static void tally__random_garbage__never_down_never_more_than_possible(void **st
     }
 }
 
+/* Own counters are in the same memory: believed and doubted in the same way, each for itself. */
+static void tally__own_counters__as_the_others(void **state UNUSED)
+{
+    struct score_record shared = {.counters = {0}};
+    struct tally t;
+    uint64_t now = second;
+
+    tally_init(&t, now);
+    for (size_t i = 0; i < ARRAY_SIZE(shared.own.n); i++)
+        counter_set(&shared.own.n[i], i + 1);
+    tally_take(&t, &shared, now += second);
+    counter_set(&shared.own.n[3], UINT64_MAX); /* written over */
+    counter_set(&shared.own.n[4], 0);
+    counter_add(&shared.own.n[5], 10);
+    tally_take(&t, &shared, now += second);
+    for (size_t i = 0; i < ARRAY_SIZE(shared.own.n); i++)
+        assert_int_equal(counter_get(&t.own_sum.n[i]), i + 1 + (i == 5 ? 10 : 0));
+    assert_int_equal(counter_get(&t.sum.requests), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +151,7 @@ int main(void)
         cmocka_unit_test(tally__each_counter__has_its_own_sum),
         cmocka_unit_test(tally__a_terabyte_a_second_for_weeks__believed),
         cmocka_unit_test(tally__written_over__what_was_counted_stays_and_what_follows_counts),
+        cmocka_unit_test(tally__own_counters__as_the_others),
         cmocka_unit_test(tally__random_garbage__never_down_never_more_than_possible),
     };
 
