@@ -450,7 +450,7 @@ static __attribute__((noinline)) void conn_flush(struct arb_conn *c)
     conn_count_sent(c, (size_t)n);
     if (c->phase == CONN_DELIVERING && !c->output.block)
         conn_delivered(c);
-    if (c->is_paused && buffer_len(&c->output) < ARB_HIGH_WATER / 2) {
+    if (c->phase == CONN_OPEN && c->is_paused && buffer_len(&c->output) < ARB_HIGH_WATER / 2) {
         c->is_paused = false;
         if (c->more)
             tell_unpaused(c);

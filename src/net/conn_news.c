@@ -27,6 +27,7 @@ void conn_count_owing(struct conn_set *set, size_t n)
 
 void conn_stop_owing(struct arb_conn *c)
 {
+    assert(c->special & CONN_OWES);
     c->special &= (uint8_t)~CONN_OWES;
     conn_count_owing(conn_set_of(c), conn_set_of(c)->n_owing - 1);
 }
@@ -80,6 +81,7 @@ bool conn_news(struct arb_conn *c, enum conn_news news)
     struct conn_set *set = conn_set_of(c);
     struct conn_more *more = conn_more(c);
 
+    assert(c->phase != CONN_CLOSED || news == CONN_NEWS_CLOSED); /* it may be gone before */
     if (!more)
         return false;
     more->news |= (uint8_t)news;

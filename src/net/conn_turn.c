@@ -8,8 +8,6 @@
  */
 #include "net/conn_impl.h"
 
-#include <string.h>
-
 /* After so many rounds it is others' turn. */
 enum { ROUNDS_MAX = 64 };
 

@@ -264,6 +264,40 @@ static void arb_conn_send__peer_does_not_read__paused_then_writable_once(void **
     close(fd);
 }
 
+/* Its protocol has been told that it is closed, and is told nothing when the last bytes go, even if
+ * they are so many that it was paused until then. */
+static void arb_conn_close__much_is_unsent__delivered_and_closed_once(void **state UNUSED)
+{
+    static char text[160000], got[1 << 20];
+    const int fd = rig_connect(&rig);
+    struct arb_conn *c = only_conn();
+    size_t sent = 0, capacity = 0, n_got = 0;
+    ssize_t n;
+
+    while (capacity == 0 || arb_conn_unsent(c) < capacity + ARB_HIGH_WATER / 2) {
+        assert_int_equal(arb_conn_send(c, text, sizeof(text)), 0);
+        sent += sizeof(text);
+        if (capacity == 0 && arb_conn_unsent(c) > 0)
+            capacity = sent - arb_conn_unsent(c);
+    }
+    assert_true(arb_conn_unsent(c) > ARB_HIGH_WATER);
+    arb_conn_close(c, ARB_CLOSE);
+    shutdown(fd, SHUT_WR);
+    expect_told("open:accepted close:closed");
+    /* All that is there is read at once, so that as much goes at once. */
+    while ((n = recv(fd, got, sizeof(got), MSG_DONTWAIT)) != 0) {
+        n_got += n > 0 ? (size_t)n : 0;
+        if (n < 0)
+            rig_run(&rig);
+    }
+    assert_int_equal(n_got, sent);
+    rig_run(&rig);
+    assert_int_equal(rig.set.n_open, 0);
+    rig_expect_closed(&rig, &rig.counters.closed_quit, 1);
+    expect_told("");
+    close(fd);
+}
+
 static void arb_conn_send__max_buffered_used_up__ends_visibly(void **state UNUSED)
 {
     static const struct conn_limits small = {.max_buffered = 1 << 20};
@@ -569,6 +603,7 @@ int main(void)
         TEST(arb_conn_send__in_on_data__before_the_reply),
         TEST(arb_conn_send__to_all__each_gets_it_and_stays_idle),
         TEST(arb_conn_send__peer_does_not_read__paused_then_writable_once),
+        TEST(arb_conn_close__much_is_unsent__delivered_and_closed_once),
         TEST(arb_conn_send__max_buffered_used_up__ends_visibly),
         TEST(arb_conn_send__memory_is_short__who_is_served_is_spared),
         TEST(arb_conn_send__ending_or_on_its_way__refused),
