@@ -465,11 +465,12 @@ static void move__protocol_that_cannot_save__stays_and_is_served(void **state UN
     close(fd);
 }
 
-/* A protocol that notes what it is told of its connections, with a state of any size. */
-struct notes {
+/* A protocol that notes what it is told of its connections, with a state of any size. The notes
+ * live longer than the connections, which the teardown ends. */
+static struct notes {
     unsigned n_opens, n_moved; /* on_open, and that of a connection that comes from elsewhere */
     unsigned n_gone; /* on_close, because it is served elsewhere */
-};
+} notes[2]; /* of the giver, and of the taker */
 
 struct sized {
     uint32_t bytes; /* of what it saves */
@@ -540,6 +541,13 @@ static const struct arb_protocol noting =
                  .on_data = noting_on_data, .on_close = noting_on_close, .save = noting_save,
                  .restore = noting_restore);
 
+static void use_noting(void)
+{
+    memset(notes, 0, sizeof(notes));
+    rig_use_protocol(&t.giver, &noting, &notes[0]);
+    rig_use_protocol(taker(), &noting, &notes[1]);
+}
+
 static int rig_connect_sized(struct rig *r, size_t bytes, const char *more)
 {
     const int fd = rig_connect(r);
@@ -554,11 +562,9 @@ static int rig_connect_sized(struct rig *r, size_t bytes, const char *more)
 static void move__states_up_to_a_mebibyte__all_move_but_what_is_larger(void **state UNUSED)
 {
     static const size_t most = ARB_STATE_MAX - sizeof(struct sized);
-    struct notes notes[2] = {{0}};
     int fds[40];
 
-    rig_use_protocol(&t.giver, &noting, &notes[0]);
-    rig_use_protocol(taker(), &noting, &notes[1]);
+    use_noting();
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         fds[i] = rig_connect_sized(&t.giver, i % 10 == 3 ? most + (i == 13) : i * 9999, "");
     move(SIZE_MAX);
@@ -575,11 +581,9 @@ static void move__states_up_to_a_mebibyte__all_move_but_what_is_larger(void **st
 static void
 move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened(void **state UNUSED)
 {
-    struct notes notes[2] = {{0}};
     int fds[60];
 
-    rig_use_protocol(&t.giver, &noting, &notes[0]);
-    rig_use_protocol(taker(), &noting, &notes[1]);
+    use_noting();
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         fds[i] = rig_connect_sized(&t.giver, i, i == 20 ? "x" : "");
     move(SIZE_MAX);
@@ -591,6 +595,67 @@ move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened(void *
     rig_expect_text(&t.giver, fds[20], "still here");
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         close(fds[i]);
+}
+
+/* --- replies that come later ------------------------------------------------------------------ */
+
+static struct arb_conn *conn_of(struct rig *r, size_t i)
+{
+    struct list *link = r->set.all.next;
+
+    while (i-- > 0)
+        link = link->next;
+    return container_of(link, struct arb_conn, link);
+}
+
+static bool hold(struct conn_set *set UNUSED, struct arb_conn *c UNUSED)
+{
+    return true;
+}
+
+static void move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused(void **state UNUSED)
+{
+    struct arb_request *owed[2];
+    int fds[10];
+
+    use_noting();
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = rig_connect_sized(&t.giver, i, i == 9 ? "x" : "");
+    owed[0] = arb_request_new(conn_of(&t.giver, 3), NULL, NULL);
+    owed[1] = arb_request_new(conn_of(&t.giver, 5), NULL, NULL);
+    move(SIZE_MAX);
+    expect_moved(7, 1);
+    assert_int_equal(t.out.n_owed, 2);
+    for (size_t i = 0; i < 2; i++)
+        arb_request_end(owed[i], ARB_GO_ON);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+}
+
+/* Another taker may want it: it is neither read nor drained before. */
+static void move__held_and_refused__still_held_though_the_giver_drains(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+    struct arb_request *owed = arb_request_new(conn_of(&t.giver, 0), NULL, NULL);
+    int other;
+
+    t.giver.set.on_answered = hold;
+    conn_set_drain(&t.giver.set);
+    arb_request_reply(owed, "late", 4);
+    arb_request_end(owed, ARB_GO_ON);
+    rig_expect_text(&t.giver, fd, "late");
+    taker_takes(&t.takers[0], 1);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver); /* sent */
+    other = rig_connect(taker()); /* the room is gone */
+    move_rig_run(&t);
+    expect_moved(0, 1);
+    rig_expect_nothing(&t.giver, fd);
+    assert_true(conn_of(&t.giver, 0)->special & CONN_HELD);
+    conn_set_drain(&t.giver.set); /* nobody wants it */
+    rig_expect_eof(&t.giver, fd);
+    close(fd);
+    close(other);
 }
 
 static struct arb_conn *only_conn(struct rig *r)
@@ -619,11 +684,9 @@ static void move__its_id__stays_the_same(void **state UNUSED)
 
 static void move__blank__said_by_its_mark_there(void **state UNUSED)
 {
-    struct notes notes[2] = {{0}};
     int fd;
 
-    rig_use_protocol(&t.giver, &noting, &notes[0]);
-    rig_use_protocol(taker(), &noting, &notes[1]);
+    use_noting();
     fd = rig_connect_sized(&t.giver, 1, "");
     assert_int_equal(t.giver.set.marks[only_conn(&t.giver)->io.fd], CONN_MARK_STATEFUL);
     rig_send_text(&t.giver, fd, "b");
@@ -1000,6 +1063,8 @@ int main(void)
         TEST(move__protocol_that_cannot_save__stays_and_is_served),
         TEST(move__states_up_to_a_mebibyte__all_move_but_what_is_larger),
         TEST(move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened),
+        TEST(move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused),
+        TEST(move__held_and_refused__still_held_though_the_giver_drains),
         TEST(move__its_id__stays_the_same),
         TEST(move__blank__said_by_its_mark_there),
         TEST(move__another_protocol__stays),
