@@ -17,7 +17,7 @@ int answer_text_crashes(FILE *f, const json_t *crashes)
 {
     static const struct column columns[] = {{"NUMBER", "number", SHOW_NUMBER, 0},
                                             {"TIME", "time", SHOW_TEXT, 0},
-                                            {"SLOT", "slot", SHOW_NUMBER, 0},
+                                            {"ACTOR", "id", SHOW_TEXT, 0},
                                             {"PID", "pid", SHOW_NUMBER, 0},
                                             {"SIGNAL", "signal", SHOW_TEXT, 0},
                                             {"UPTIME_MS", "uptime_ms", SHOW_NUMBER, 0},
