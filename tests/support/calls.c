@@ -77,20 +77,23 @@ ssize_t __wrap_send(int fd, const void *buf, size_t len, int flags)
     return answer(&calls.on_write, &len) ? -1 : __real_send(fd, buf, len, flags);
 }
 
-void *__wrap_malloc(size_t size)
+static bool fails_to_allocate(void)
 {
     calls.n_allocations++;
-    return __real_malloc(size);
+    return calls.fail_allocation > 0 && --calls.fail_allocation == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails_to_allocate() ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-    calls.n_allocations++;
-    return __real_calloc(n, size);
+    return fails_to_allocate() ? NULL : __real_calloc(n, size);
 }
 
 void *__wrap_realloc(void *p, size_t size)
 {
-    calls.n_allocations++;
-    return __real_realloc(p, size);
+    return fails_to_allocate() ? NULL : __real_realloc(p, size);
 }

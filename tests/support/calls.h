@@ -17,6 +17,7 @@ struct answer {
 extern struct calls {
     int peer, other_peer; /* whose calls are the test's own */
     unsigned n_reads, n_writes, n_allocations;
+    unsigned fail_allocation; /* the so-manieth from here on fails; 0 = none */
     struct answer on_read, on_write;
 } calls;
 

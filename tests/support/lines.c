@@ -75,13 +75,7 @@ static void reply(struct lines *s, const char *text, size_t len)
     s->reply_len += len;
 }
 
-struct text {
-    struct lines *server;
-    const char *bytes;
-    size_t len;
-};
-
-static void send_to(struct arb_conn *conn, void *data)
+void lines_send_to(struct arb_conn *conn, void *data)
 {
     const struct text *t = data;
 
@@ -129,7 +123,7 @@ static bool do_line(struct lines *s, struct arb_conn *conn, const char *line, si
         s->sent = arb_conn_send(conn, rest.bytes, rest.len);
         break;
     case '*':
-        arb_conn_each(s->actor, send_to, &rest);
+        arb_conn_each(s->actor, lines_send_to, &rest);
         break;
     case 'k':
         arb_conn_each(s->actor, close_it, NULL);
@@ -137,9 +131,9 @@ static bool do_line(struct lines *s, struct arb_conn *conn, const char *line, si
     case 'W':
         arb_conn_send(conn, s->reply, s->reply_len); /* what precedes it */
         s->reply_len = 0;
-        owe(s, conn);
         out->next = ARB_WAIT;
-        lines_answer(s, "now;", ARB_GO_ON);
+        if (owe(s, conn))
+            lines_answer(s, "now;", ARB_GO_ON);
         return false;
     case 'w':
         out->next = ARB_WAIT;

@@ -44,6 +44,14 @@ extern const struct arb_protocol lines_protocol;
  * did. */
 int lines_answer(struct lines *s, const char *text, enum arb_next next);
 
+/* lines_send_to - for arb_conn_each, with a struct text */
+struct text {
+    struct lines *server;
+    const char *bytes;
+    size_t len;
+};
+void lines_send_to(struct arb_conn *conn, void *data);
+
 /* lines_told - the log, which begins anew */
 const char *lines_told(struct lines *s);
 

@@ -12,9 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "actor/actor.h"
 #include "base/util.h"
 #include "support/calls.h"
 #include "support/conn_rig.h"
+#include "support/lines.h"
 
 enum { MIB = 1 << 20 };
 
@@ -166,6 +168,77 @@ static void conn__error_before_what_is_owed_is_sent__counted_as_reset(void **sta
     close(calls.other_peer);
 }
 
+/* --- a protocol with state, without memory ---------------------------------------------------- */
+
+static struct lines lines;
+static struct arb_actor hold;
+
+static unsigned count_words(const char *log, const char *word)
+{
+    unsigned n = 0;
+
+    for (const char *p = log; (p = strstr(p, word)); p++)
+        n++;
+    return n;
+}
+
+static int connect_somehow(void)
+{
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    conn_set_add(&rig.set, pair[1], 0, ARB_ACCEPTED, false);
+    return pair[0];
+}
+
+/* Owes, waits, pushes, holds a tail and unsent replies. */
+static void converse(void)
+{
+    static char text[40000];
+    const int one = connect_somehow(), two = connect_somehow();
+
+    memset(text, 'x', sizeof(text));
+    rig_offer(&rig, one, "=a\nr\nt100\nb\n=beginning", 23);
+    rig_offer(&rig, two, "w\n=b\n", 6);
+    for (unsigned i = 0; i < 12; i++) {
+        arb_conn_each(&hold, lines_send_to, &(struct text){&lines, text, sizeof(text)});
+        rig_run(&rig);
+    }
+    while (lines.n_ended < lines.n_requests)
+        lines_answer(&lines, "late", ARB_GO_ON);
+    rig_offer(&rig, one, "\nW\nk\n", 6);
+    rig_run(&rig);
+    close(one);
+    close(two);
+    rig_run(&rig);
+}
+
+static void conn__each_allocation_fails_once__pairs_hold_and_all_is_given_back(void **state UNUSED)
+{
+    const struct conn_limits limits = {.max_buffered = MIB};
+    const struct conn_protocol p = {.table = &lines_protocol, .server = &lines, .actor = &hold};
+    bool has_failed = true;
+
+    for (unsigned n = 1; has_failed; n++) {
+        close(calls.peer);
+        calls.peer = -1;
+        rig_fini(&rig);
+        rig_init(&rig, &limits, 1000);
+        conn_set_serve(&rig.set, &p, 1);
+        lines = (struct lines){.actor = &hold};
+        hold.conns = &rig.set;
+        calls.fail_allocation = n;
+        converse();
+        has_failed = calls.fail_allocation == 0;
+        calls.fail_allocation = 0;
+        conn_set_cut(&rig.set);
+        while (lines.n_ended < lines.n_requests)
+            lines_answer(&lines, "", ARB_GO_ON);
+        assert_int_equal(count_words(lines.log, "open:"), count_words(lines.log, "close:"));
+        assert_int_equal(rig.set.n_owing, 0);
+    }
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -177,6 +250,7 @@ int main(void)
         TEST(conn__socket_error__only_that_one_ends),
         TEST(conn__error_after_the_half_close__keeps_its_reason),
         TEST(conn__error_before_what_is_owed_is_sent__counted_as_reset),
+        TEST(conn__each_allocation_fails_once__pairs_hold_and_all_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

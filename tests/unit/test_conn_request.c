@@ -388,7 +388,7 @@ static void arb_request__protocol_with_nothing_but_on_data__as_well(void **state
 
 /* --- any split of the input ------------------------------------------------------------------- */
 
-enum { SCRIPTS = 25, SPLITS = 15, SCRIPT_MAX = 4000 };
+enum { SCRIPTS = 12, SPLITS = 8, SCRIPT_MAX = 4000 };
 
 static unsigned rng = 1;
 
