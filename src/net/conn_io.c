@@ -373,7 +373,7 @@ void conn_read(struct arb_conn *c)
 void conn_rethink(struct arb_conn *c)
 {
     c->resume = 0;
-    if (c->phase == CONN_OPEN)
+    if (c->phase == CONN_OPEN && !(c->special & CONN_ENDS_SOON))
         conn_answer_rest(c);
 }
 

@@ -19,6 +19,7 @@
 #include "echo_arbiter/echo.h"
 #include "net/conn_impl.h"
 #include "net/move_crash.h"
+#include "support/lines.h"
 #include "support/move_rig.h"
 
 enum { MIB = 1 << 20, PLENTY = 20000 };
@@ -699,6 +700,65 @@ static void move__blank__said_by_its_mark_there(void **state UNUSED)
     close(fd);
 }
 
+static struct lines lines[2];
+
+static void use_lines(void)
+{
+    memset(lines, 0, sizeof(lines));
+    rig_use_protocol(&t.giver, &lines_protocol, &lines[0]);
+    rig_use_protocol(taker(), &lines_protocol, &lines[1]);
+}
+
+static void move__timeout_of_the_protocol__rest_of_it_on_the_taker(void **state UNUSED)
+{
+    int fd;
+
+    use_lines();
+    fd = rig_connect(&t.giver);
+    rig_send_text(&t.giver, fd, "t5000\n");
+    rig_pass(&t.giver, 2000);
+    move(SIZE_MAX);
+    assert_string_equal(lines_told(&lines[0]), "open:accepted close:moved");
+    rig_pass(taker(), 2500);
+    assert_string_equal(lines_told(&lines[1]), "open:moved");
+    rig_pass(taker(), 1000);
+    assert_string_equal(lines_told(&lines[1]), "timeout");
+    rig_expect_text(taker(), fd, "T");
+    close(fd);
+}
+
+static bool hold_answered(struct conn_set *set UNUSED, struct arb_conn *c UNUSED)
+{
+    return true;
+}
+
+/* The giver has not looked at what waited behind the late reply, and the end of input is there. */
+static void move__answered_late__rest_is_looked_at_by_the_taker(void **state UNUSED)
+{
+    int fd, owes;
+
+    use_lines();
+    t.giver.set.on_answered = hold_answered;
+    fd = rig_connect(&t.giver);
+    rig_send_text(&t.giver, fd, "w\n=b\n=c");
+    owes = rig_connect(&t.giver);
+    rig_send_text(&t.giver, owes, "w\n");
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(lines_answer(&lines[0], "a", ARB_GO_ON), 0);
+    rig_expect_text(&t.giver, fd, "a");
+    rig_expect_nothing(&t.giver, fd);
+    move(SIZE_MAX);
+    expect_moved(1, 0);
+    assert_int_equal(t.out.n_owed, 1);
+    rig_expect_text(taker(), fd, "b");
+    rig_expect_eof(taker(), fd);
+    assert_string_equal(lines_told(&lines[1]), "open:moved end close:partial");
+    assert_int_equal(lines_answer(&lines[0], "d", ARB_GO_ON), 0);
+    rig_expect_text(&t.giver, owes, "d");
+    close(fd);
+    close(owes);
+}
+
 static void move__another_protocol__stays(void **state UNUSED)
 {
     rig_use_protocol(taker(), &counting, NULL);
@@ -1067,6 +1127,8 @@ int main(void)
         TEST(move__held_and_refused__still_held_though_the_giver_drains),
         TEST(move__its_id__stays_the_same),
         TEST(move__blank__said_by_its_mark_there),
+        TEST(move__timeout_of_the_protocol__rest_of_it_on_the_taker),
+        TEST(move__answered_late__rest_is_looked_at_by_the_taker),
         TEST(move__another_protocol__stays),
         TEST(move__room_for_100_of_252__100_move_and_the_rest_stay),
         TEST(move__room_gone_meanwhile__refused_ones_stay),
