@@ -28,8 +28,10 @@ int runtime_path_default(const char *program, const char *service, const char *x
     /* systemd gives a list, separated by colons */
     if (service && *service == '/')
         return fill(ret, service, (int)strcspn(service, ":"), "control", false);
-    if (is_root)
-        return fill(ret, own, snprintf(own, sizeof(own), "/run/%s", program), "control", true);
+    if (is_root) {
+        snprintf(own, sizeof(own), "/run/%s", program);
+        return fill(ret, own, (int)strlen(own), "control", true);
+    }
     snprintf(own, sizeof(own), "%s.control", program);
     if (xdg && *xdg == '/')
         return fill(ret, xdg, (int)strlen(xdg), own, false);

@@ -124,9 +124,8 @@ static bool is_possible(const struct moved_record *r)
     if (r->is_paused && r->output_len == 0)
         return false;
     /* What has ended knows no protocol any more. */
-    if (r->phase != MOVED_OPEN &&
-        (r->tail_len > 0 || r->state_len > 0 || r->state_version > 0 || r->timeout_ms > 0 ||
-         r->is_blank))
+    if (r->phase != MOVED_OPEN && (r->tail_len > 0 || r->state_len > 0 || r->state_version > 0 ||
+                                   r->timeout_ms > 0 || r->is_blank))
         return false;
     switch (r->phase) {
     case MOVED_OPEN:
