@@ -334,6 +334,57 @@ static void actors__hangs__aborted_and_replaced(void **state)
     server_must_be_well(s, 2);
 }
 
+/* One that takes no notice has exit_timeout, with an arbiter and without. */
+static void actors__stubborn__killed_or_ended_by_an_alarm(void **state)
+{
+    struct server *s = start(*state, "arbiter = { exit_timeout = 0.3; };");
+    const pid_t looper = must_run(s, "looper.1");
+
+    tell(*state, "stubborn");
+    server_expect(s, "actor killed\" id=looper.1 .*not gone within arbiter.exit_timeout");
+    MUST_SAY(s, "\"revision\":2", "reload");
+    must_run_anew(s, "looper.1", looper);
+    server_wait_log(s, "actor killed\" id=looper.1 ", 1);
+    server_expect(s, "the arbiter is gone");
+    server_signal(s, SIGKILL);
+    MUST(server_wait_exit(s, WAIT_MS) == 128 + SIGKILL, "it was not killed");
+    it_wait_orphans(*state);
+    assert_int_equal(server_log_count(s, "the looper ends"), 0);
+}
+
+/* Connections go to workers, and to nobody else. */
+static void actors__with_connections__all_kept(void **state)
+{
+    enum { N = 40 };
+    struct server *s = start(*state, NULL);
+    int fds[N];
+
+    MUST_SAY(s, "\"clock.2\"", "call", "arbiter", "spawn", "kind=clock");
+    for (int i = 0; i < N; i++) {
+        fds[i] = peer_connect(s->addr[0]);
+        peer_send_text(fds[i], "first\n");
+        peer_expect_text(fds[i], "first\n");
+    }
+    for (int round = 0; round < 3; round++) {
+        if (round == 0)
+            MUST_SAY(s, "\"revision\":2", "reload");
+        else if (round == 1)
+            MUST_SAY(s, "\"workers\":1", "scale", "1");
+        else
+            MUST_SAY(s, "\"old_version\"", "upgrade");
+        server_wait_workers(s, round == 0 ? 2 : 1);
+        for (int i = 0; i < N; i++) {
+            peer_send_text(fds[i], "again\n");
+            peer_expect_text(fds[i], "again\n");
+        }
+    }
+    for (int i = 0; i < N; i++)
+        peer_close(fds[i]);
+    must_run(s, "clock.2");
+    MUST_SAY(s, "\"workers\":2", "scale", "2");
+    server_must_be_well(s, 2);
+}
+
 static void actors__arbiter_killed__end_themselves(void **state)
 {
     struct server *s = start(*state, NULL);
@@ -362,6 +413,8 @@ int main(void)
         IT(actors__init_fails__no_start),
         IT(actors__messages__heard_in_every_kind_of_process),
         IT(actors__hangs__aborted_and_replaced),
+        IT(actors__stubborn__killed_or_ended_by_an_alarm),
+        IT(actors__with_connections__all_kept),
         IT(actors__arbiter_killed__end_themselves),
     };
 

@@ -1,8 +1,9 @@
 /*
  * A tiny program with actors of other kinds, for tests. The file that KINDS_TEST names says how
  * actors begin and go on, a word a line: "fail-start" (start fails), "fail-init" (the program's
- * init fails). Its protocol gives back lines; the line "spawn KIND" starts one more actor and gives
- * back its id, or the error; "tell ACTOR" sends a message, which whoever hears it logs.
+ * init fails), "stubborn" (the looper does not end). Its protocol gives back lines; the line "spawn
+ * KIND" starts one more actor and gives back its id, or the error; "tell ACTOR" sends a message,
+ * which whoever hears it logs.
  */
 #include <arbiter/server.h>
 #include <errno.h>
@@ -147,7 +148,7 @@ static int looper_main(struct arb_actor *self, const void *const *confs)
 
     (void)confs;
     arb_actor_set_data(self, &looper);
-    while (arb_actor_wait(self, 100) == 0)
+    while (arb_actor_wait(self, 100) == 0 || is_told("stubborn"))
         turns++;
     arb_log(self, ARB_INFO, "the looper ends", (const struct arb_field[]){{"turns", NULL, turns}},
             1);
