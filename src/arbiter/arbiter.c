@@ -298,8 +298,9 @@ static void give_up(struct arbiter *a)
 {
     const char *cause = "no worker serves";
 
-    for_each_worker(a, c) if (transition_phase(a->engine, c->proc) == TR_RUNNING) cause =
-        "an actor does not start";
+    for_each_worker (a, c)
+        if (transition_phase(a->engine, c->proc) == TR_RUNNING)
+            cause = "an actor does not start";
     log_error(a->log, "giving up: new processes keep dying", F_STR("cause", cause),
               F_STR("hint", "the lines above say how they died"));
     a->exit_code = EX_SOFTWARE;

@@ -30,8 +30,10 @@ int collect_open(struct arbiter *a, uint32_t slot)
 /* To the first worker that serves and can be told. */
 static void offer_pair(struct arbiter *a, const struct rescue_pair *p)
 {
-    for_each_worker(a, c) if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
-                              children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0) return;
+    for_each_worker (a, c)
+        if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
+            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
+            return;
 }
 
 static void close_pair(struct rescue_pair *p)
@@ -145,8 +147,9 @@ static unsigned offer(struct arbiter *a, int fd)
 {
     unsigned n = 0;
 
-    for_each_worker(a, c) n += transition_is_staying(a->engine, c->proc) &&
-                               children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
+    for_each_worker (a, c)
+        n += transition_is_staying(a->engine, c->proc) &&
+             children_send_fds(c, "collect", 0, NULL, &fd, 1) == 0;
     return n;
 }
 

@@ -496,8 +496,7 @@ static void forward_to_all(struct arbiter *a, struct answer *w, const char *name
     w->map = json_object();
     w->wait = ANSWER_WORKERS;
     w->n_waiting = 1; /* until all are asked */
-    for_each_worker(a, c)
-    {
+    for_each_worker (a, c) {
         int rc;
 
         if (transition_phase(a->engine, c->proc) != TR_RUNNING)

@@ -26,9 +26,10 @@ static size_t staying(const struct arbiter *a, const struct child *except,
 {
     size_t n = 0;
 
-    for_each_worker(a, c) if (c != except && transition_is_staying(a->engine, c->proc) &&
-                              !counter_get(&c->score->is_full)) loads[n++] =
-        (struct balance_load){c->proc, scoreboard_connections(c->score)};
+    for_each_worker (a, c)
+        if (c != except && transition_is_staying(a->engine, c->proc) &&
+            !counter_get(&c->score->is_full))
+            loads[n++] = (struct balance_load){c->proc, scoreboard_connections(c->score)};
     return n;
 }
 
@@ -181,7 +182,8 @@ static bool is_help_coming(const struct arbiter *a)
 {
     uint32_t n = 0;
 
-    for_each_worker(a, c) n += transition_is_staying(a->engine, c->proc);
+    for_each_worker (a, c)
+        n += transition_is_staying(a->engine, c->proc);
     return n < transition_workers(a->engine);
 }
 

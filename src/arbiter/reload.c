@@ -387,8 +387,9 @@ static json_t *describe_reload(struct arbiter *a, uint64_t took_ms)
 {
     json_t *workers = json_array();
 
-    for_each_worker(a, c) if (c->revision == a->live->number)
-        json_array_append_new(workers, json_pack("{s:s,s:i}", "id", c->id, "pid", (int)c->pid));
+    for_each_worker (a, c)
+        if (c->revision == a->live->number)
+            json_array_append_new(workers, json_pack("{s:s,s:i}", "id", c->id, "pid", (int)c->pid));
     return command_result(json_pack("{s:I,s:O,s:o,s:I}", "revision", (json_int_t)a->live->number,
                                     "changed", a->reload.changes, "workers", workers, "took_ms",
                                     (json_int_t)took_ms));

@@ -334,6 +334,32 @@ static void actors__hangs__aborted_and_replaced(void **state)
     server_must_be_well(s, 2);
 }
 
+static uint64_t beat_of(struct server *s, pid_t pid)
+{
+    const struct score_record *r = server_record(s, pid);
+
+    return r ? counter_get(&r->heartbeat_ns) : 0;
+}
+
+/* What it hears of in that time is that it runs, and that it is to end. */
+static void actors__waits_long__beats_and_is_not_disturbed(void **state)
+{
+    struct server *s = start(*state, "arbiter = { timeout = 1; };");
+    pid_t looper = must_run(s, "looper.1");
+
+    tell(*state, "sleepy");
+    MUST_SAY(s, "\"revision\":2", "reload");
+    looper = must_run_anew(s, "looper.1", looper);
+    for (int i = 0; i < 3; i++) {
+        const uint64_t beat = beat_of(s, looper);
+
+        MUST_COME(beat_of(s, looper) != beat, "no heartbeat");
+    }
+    MUST_SAY(s, "\"killed\":false", "call", "arbiter", "kill_actor", "actor=looper.1");
+    server_wait_log(s, "actor=looper.1 pid=[0-9]+ msg=\"the looper ends\" turns=1$", 1);
+    must_run_anew(s, "looper.1", looper);
+}
+
 /* One that takes no notice has exit_timeout, with an arbiter and without. */
 static void actors__stubborn__killed_or_ended_by_an_alarm(void **state)
 {
@@ -413,6 +439,7 @@ int main(void)
         IT(actors__init_fails__no_start),
         IT(actors__messages__heard_in_every_kind_of_process),
         IT(actors__hangs__aborted_and_replaced),
+        IT(actors__waits_long__beats_and_is_not_disturbed),
         IT(actors__stubborn__killed_or_ended_by_an_alarm),
         IT(actors__with_connections__all_kept),
         IT(actors__arbiter_killed__end_themselves),

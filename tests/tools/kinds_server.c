@@ -1,9 +1,9 @@
 /*
  * A tiny program with actors of other kinds, for tests. The file that KINDS_TEST names says how
  * actors begin and go on, a word a line: "fail-start" (start fails), "fail-init" (the program's
- * init fails), "stubborn" (the looper does not end). Its protocol gives back lines; the line "spawn
- * KIND" starts one more actor and gives back its id, or the error; "tell ACTOR" sends a message,
- * which whoever hears it logs.
+ * init fails), "stubborn" (the looper does not end), "sleepy" (it waits long). Its protocol gives
+ * back lines; the line "spawn KIND" starts one more actor and gives back its id, or the error;
+ * "tell ACTOR" sends a message, which whoever hears it logs.
  */
 #include <arbiter/server.h>
 #include <errno.h>
@@ -143,12 +143,13 @@ static void looper_on_message(void *data, const struct arb_message *m)
 
 static int looper_main(struct arb_actor *self, const void *const *confs)
 {
+    const uint32_t wait_ms = is_told("sleepy") ? 60000 : 100;
     struct looper looper = {self};
     unsigned turns = 0;
 
     (void)confs;
     arb_actor_set_data(self, &looper);
-    while (arb_actor_wait(self, 100) == 0 || is_told("stubborn"))
+    while (arb_actor_wait(self, wait_ms) == 0 || is_told("stubborn"))
         turns++;
     arb_log(self, ARB_INFO, "the looper ends", (const struct arb_field[]){{"turns", NULL, turns}},
             1);
