@@ -382,7 +382,7 @@ static void actors__stubborn__killed_or_ended_by_an_alarm(void **state)
 static void actors__with_connections__all_kept(void **state)
 {
     enum { N = 40 };
-    struct server *s = start(*state, NULL);
+    struct server *s = start(*state, "log = { level = \"debug\"; };");
     int fds[N];
 
     MUST_SAY(s, "\"clock.2\"", "call", "arbiter", "spawn", "kind=clock");
@@ -407,6 +407,8 @@ static void actors__with_connections__all_kept(void **state)
     for (int i = 0; i < N; i++)
         peer_close(fds[i]);
     must_run(s, "clock.2");
+    MUST(server_log_count(s, "actor=worker.[12] .*msg=\"message\" .*command=take ") > 0, "no take");
+    assert_int_equal(server_log_count(s, "actor=clock.[12] .*command=(take|give|collect) "), 0);
     MUST_SAY(s, "\"workers\":2", "scale", "2");
     server_must_be_well(s, 2);
 }
