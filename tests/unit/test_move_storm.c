@@ -42,6 +42,104 @@ static void on_taken(struct move_in *t)
     (void)t;
 }
 
+/* --- a protocol with a state, which sometimes replies later -------------------------------------
+ */
+
+struct position {
+    uint64_t n_bytes; /* that have come so far: the reply to each depends on it */
+    uint64_t n_saved; /* bytes of the last saved state */
+};
+
+/* What is owed, each with its own copy; some other turn gives it. */
+static struct owed {
+    struct arb_request *request; /* NULL = free */
+    uint8_t *data;
+    size_t len;
+} owed[CLIENTS];
+
+static size_t n_owed, n_refused;
+static bool is_cipher; /* what is spoken; else Echo */
+
+static uint8_t key_of(uint64_t n)
+{
+    return is_cipher ? (uint8_t)(n ^ n >> 8 ^ n >> 16) : 0;
+}
+
+static void owe(struct arb_conn *conn, const uint8_t *data, size_t len)
+{
+    struct owed *o = owed;
+
+    while (o->request)
+        o++;
+    o->request = arb_request_new(conn, NULL, NULL);
+    assert_non_null(o->request);
+    o->data = malloc(len);
+    assert_non_null(o->data);
+    memcpy(o->data, data, len);
+    o->len = len;
+    n_owed++;
+}
+
+static void pay(struct owed *o)
+{
+    assert_int_equal(arb_request_reply(o->request, o->data, o->len), 0);
+    arb_request_end(o->request, ARB_GO_ON);
+    o->request = NULL;
+    free(o->data);
+}
+
+static void cipher_on_data(void *server UNUSED, struct arb_conn *conn,
+                           const struct arb_input *input, struct arb_output *output)
+{
+    static uint8_t reply[2 * STREAM_MAX];
+    struct position *p = arb_conn_state(conn);
+    const bool is_late = input->len > 0 && rng_below(&rng, 4) == 0;
+    const size_t n = is_late ? 1 + rng_below(&rng, input->len) : input->len;
+
+    assert_true(input->len <= sizeof(reply));
+    for (size_t i = 0; i < n; i++)
+        reply[i] = input->data[i] ^ key_of(p->n_bytes++);
+    output->consumed = n;
+    if (is_late) {
+        owe(conn, reply, n);
+        output->next = ARB_WAIT;
+        return;
+    }
+    output->reply = reply;
+    output->reply_len = n;
+}
+
+static size_t cipher_save(void *server UNUSED, const struct arb_conn *conn, void *buf, size_t size)
+{
+    struct position p = *(const struct position *)arb_conn_state(conn);
+
+    p.n_saved = sizeof(p) + p.n_bytes % 100000;
+    if (p.n_saved > size)
+        return p.n_saved;
+    memset(buf, 0, p.n_saved);
+    memcpy(buf, &p, sizeof(p));
+    return p.n_saved;
+}
+
+static int cipher_restore(void *server UNUSED, struct arb_conn *conn, uint32_t version UNUSED,
+                          const void *data, size_t len)
+{
+    struct position *p = arb_conn_state(conn);
+
+    memcpy(p, data, sizeof(*p));
+    assert_int_equal(len, p->n_saved);
+    if (rng_below(&rng, 50) > 0)
+        return 0;
+    n_refused++;
+    return -EINVAL;
+}
+
+static const struct arb_protocol cipher =
+    ARB_PROTOCOL(.name = "cipher", .conn_size = sizeof(struct position), .on_data = cipher_on_data,
+                 .save = cipher_save, .restore = cipher_restore);
+
+/* --- conversations ---------------------------------------------------------------------------- */
+
 static void converse(struct client *c)
 {
     const size_t portion = (size_t)1 << rng_below(&rng, 18);
@@ -60,6 +158,8 @@ static void converse(struct client *c)
     if (n < 0)
         return;
     assert_true(c->got + (size_t)n <= c->sent);
+    for (ssize_t i = 0; i < n; i++)
+        buf[i] ^= key_of(c->got + (size_t)i);
     assert_memory_equal(buf, c->stream + c->got, (size_t)n);
     c->got += (size_t)n;
 }
@@ -68,6 +168,9 @@ static void turn(void)
 {
     for (unsigned i = 0; i < SENDERS; i++)
         converse(&clients[rng_below(&rng, CLIENTS)]);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        if (owed[i].request && rng_below(&rng, 8) == 0)
+            pay(&owed[i]);
     if (rng_below(&rng, 2))
         ev_run(rigs[0].loop, EVRUN_NOWAIT);
     if (rng_below(&rng, 2))
@@ -137,6 +240,8 @@ static void storm(uint64_t seed)
     rng = seed;
     for (int i = 0; i < 2; i++)
         rig_init(&rigs[i], NULL, STREAM_MAX);
+    for (int i = 0; is_cipher && i < 2; i++)
+        rig_use_protocol(&rigs[i], &cipher, NULL);
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *c = &clients[i];
 
@@ -161,19 +266,34 @@ static void storm(uint64_t seed)
         rig_fini(&rigs[i]);
 }
 
-static void move__conversations_while_moving_for_ever__bytes_exact(void **state UNUSED)
+static void storms(bool with_state)
 {
-    n_moved = n_move = 0;
+    is_cipher = with_state;
+    n_moved = n_move = n_owed = n_refused = 0;
     for (uint64_t seed = 1; seed <= 20; seed++)
         storm(seed);
-    print_message("%zu moves, %zu connections moved\n", n_move, n_moved);
+    print_message("%zu moves, %zu connections moved; %zu replies came late, %zu states were "
+                  "refused\n",
+                  n_move, n_moved, n_owed, n_refused);
     assert_true(n_moved > 5000);
+}
+
+static void move__conversations_while_moving_for_ever__bytes_exact(void **state UNUSED)
+{
+    storms(false);
+}
+
+static void move__with_state_and_late_replies__bytes_exact(void **state UNUSED)
+{
+    storms(true);
+    assert_true(n_owed > 1000 && n_refused > 50);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(move__conversations_while_moving_for_ever__bytes_exact),
+        cmocka_unit_test(move__with_state_and_late_replies__bytes_exact),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
