@@ -289,6 +289,40 @@ static void crash__two_protocols__each_lives_on_with_its_own(void **state)
     must_say(keeps, "get", "");
 }
 
+/* Who waits there has been accepted by nobody yet, but at an address of its protocol. */
+static void reload__addresses_removed_where_clients_wait__each_served_by_its_protocol(void **state)
+{
+    static const char rest[] = "arbiter: { exit_timeout = 600; timeout = 600; };";
+    struct it *it = *state;
+    char conf[512];
+    int fds[2][20];
+
+    snprintf(conf, sizeof(conf),
+             "server: { bind = ( \"127.0.0.3:0\", { address = \"127.0.0.2:0\"; protocol = "
+             "\"crier\"; }, \"127.0.0.1:0\" ); };\n%s",
+             rest);
+    struct server *s = server_start(it, KEEPER, .conf = conf);
+    const pid_t old[] = {server_worker(s, 0), server_worker(s, 1)};
+
+    for (size_t i = 0; i < 2; i++)
+        kill(old[i], SIGSTOP);
+    for (int k = 0; k < 20; k++)
+        for (size_t i = 0; i < 2; i++) {
+            fds[i][k] = peer_connect(s->addr[i]);
+            peer_send_text(fds[i][k], "id\n");
+        }
+    snprintf(conf, sizeof(conf), "server: { bind = \"127.0.0.1:0\"; };\n%s", rest);
+    server_configure(s, conf);
+    server_signal(s, SIGHUP);
+    for (int k = 0; k < 20; k++) {
+        MUST(strtoull(read_line(fds[0][k]), NULL, 10) > 0, "no keeper");
+        MUST(strcmp(read_line(fds[1][k]), "! id") == 0, "no crier");
+    }
+    for (size_t i = 0; i < 2; i++)
+        kill(old[i], SIGCONT);
+    s->arbiter_fds = s->worker_fds = 0; /* two listeners fewer */
+}
+
 /* Whoever is blank and idle lives on; what only that worker knew is gone with it. */
 static void crash__some_are_blank__only_they_live_on(void **state)
 {
@@ -365,6 +399,7 @@ int main(void)
          (void *)(uintptr_t)changes},
         IT(crash__some_are_blank__only_they_live_on),
         IT(crash__two_protocols__each_lives_on_with_its_own),
+        IT(reload__addresses_removed_where_clients_wait__each_served_by_its_protocol),
         IT(on_open__after_changes__as_many_on_close),
     };
 
