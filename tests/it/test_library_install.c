@@ -10,94 +10,33 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/installed.h"
 #include "support/server.h"
-
-/* What every script below can use; a fresh make must not hear of the one that runs the tests. */
-static const char prelude[] =
-    "set -eu\n"
-    "unset MAKELEVEL MFLAGS\n"
-    "export MAKEFLAGS=\"$(printf '%s' \"${MAKEFLAGS-}\" | sed 's/--jobserver-[a-z]*=[^ ]*//g')\"\n"
-    "BUILD=${BUILD%/.} BUILD=${BUILD#\"$PWD/\"}\n" /* as make knows it: nothing is built again */
-    "export PKG_CONFIG_LIBDIR=\"$DEST/usr/local/lib/pkgconfig\" PKG_CONFIG_SYSROOT_DIR=\"$DEST\"\n"
-    "export LD_LIBRARY_PATH=\"$DEST/usr/local/lib\"\n"
-    "lib=\"$DEST/usr/local/lib\" CC=\"${ECHO_CC:-cc}\"\n";
-
-static int run(struct it *it, const char *script)
-{
-    char *text = NULL;
-    int status = -1;
-    pid_t pid;
-
-    MUST(asprintf(&text, "%s%s", prelude, script) > 0, "no memory");
-    pid = fork();
-    if (pid == 0) {
-        setenv("DEST", it_path(it, "dest"), 1);
-        setenv("BUILD", it_build_path(it, "."), 1);
-        setenv("LOG", it_path(it, "log"), 1);
-        MUST(freopen(it_path(it, "log"), "a", stdout) && dup2(1, 2) == 2, "log");
-        execl("/bin/sh", "sh", "-c", text, (char *)NULL);
-        _exit(127);
-    }
-    MUST(pid > 0 && waitpid(pid, &status, 0) == pid, "sh");
-    free(text);
-    return status;
-}
-
-static void must_run(struct it *it, const char *script)
-{
-    char line[512];
-    FILE *f;
-
-    if (run(it, script) == 0)
-        return;
-    f = fopen(it_path(it, "log"), "re");
-    while (f && fgets(line, sizeof(line), f))
-        fprintf(stderr, "# %s", line);
-    if (f)
-        fclose(f);
-    MUST(false, "this failed: %s", script);
-}
-
-static void install(struct it *it)
-{
-    must_run(it, "make --no-print-directory install B=\"$BUILD\" DESTDIR=\"$DEST\"");
-}
-
-static void must_say(struct it *it, const char *name, const char *want)
-{
-    char text[256] = "";
-    FILE *f = fopen(it_path(it, name), "re");
-    size_t n = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
-
-    if (f)
-        fclose(f);
-    MUST(n == strlen(want) && !memcmp(text, want, n), "it said \"%s\", not \"%s\"", text, want);
-}
 
 static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it);
 
-    install(it);
+    installed_make(it);
     setenv("ADDR", s->addr[0], 1);
-    must_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
-                 "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello\"\n"
-                 "\"$DEST/hello\" \"$ADDR\" >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "Hello!\n");
-    must_run(it,
-             "$CC -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
-             "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello++\"\n"
-             "\"$DEST/hello++\" \"$ADDR\" >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "Hello!\n");
-    must_run(
+    installed_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
+                      "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello\"\n"
+                      "\"$DEST/hello\" \"$ADDR\" >\"$DEST/said\"\n");
+    installed_must_say(it, "dest/said", "Hello!\n");
+    installed_run(
+        it, "$CC -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror examples/hello.c \\\n"
+            "    $(pkg-config --cflags --libs arbiter-client) -o \"$DEST/hello++\"\n"
+            "\"$DEST/hello++\" \"$ADDR\" >\"$DEST/said\"\n");
+    installed_must_say(it, "dest/said", "Hello!\n");
+    installed_run(
         it,
         "$CC examples/hello.c $(pkg-config --cflags arbiter-client) -o \"$DEST/hello-static\" \\\n"
         "    \"$lib/libarbiter-client.a\" $(pkg-config --libs --static arbiter-client |\n"
         "    sed 's/-larbiter-client//')\n"
         "unset LD_LIBRARY_PATH\n"
         "\"$DEST/hello-static\" \"$ADDR\" >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "Hello!\n");
+    installed_must_say(it, "dest/said", "Hello!\n");
 }
 
 /* The same as C and as C++, with the shared library and with the static one. */
@@ -105,24 +44,24 @@ static void install__a_server__builds_and_serves(void **state)
 {
     struct it *it = *state;
 
-    install(it);
-    must_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror tests/tools/tiny.c \\\n"
-                 "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n"
-                 "\"$DEST/tiny\" --version >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "tiny 1.5\n");
-    must_run(
+    installed_make(it);
+    installed_run(it, "$CC -std=c99 -pedantic-errors -Wall -Wextra -Werror tests/tools/tiny.c \\\n"
+                      "    $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n"
+                      "\"$DEST/tiny\" --version >\"$DEST/said\"\n");
+    installed_must_say(it, "dest/said", "tiny 1.5\n");
+    installed_run(
         it,
         "$CC -x c++ -std=c++20 -pedantic-errors -Wall -Wextra -Wno-missing-field-initializers \\\n"
         "    -Werror tests/tools/tiny.c $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny++\"\n"
         "\"$DEST/tiny++\" --version >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "tiny 1.5\n");
-    must_run(it,
-             "$CC tests/tools/tiny.c $(pkg-config --cflags arbiter) -o \"$DEST/tiny-static\" \\\n"
-             "    \"$lib/libarbiter.a\" $(pkg-config --libs --static arbiter |\n"
-             "    sed 's/-larbiter//')\n"
-             "unset LD_LIBRARY_PATH\n"
-             "\"$DEST/tiny-static\" --version >\"$DEST/said\"\n");
-    must_say(it, "dest/said", "tiny 1.5\n");
+    installed_must_say(it, "dest/said", "tiny 1.5\n");
+    installed_run(
+        it, "$CC tests/tools/tiny.c $(pkg-config --cflags arbiter) -o \"$DEST/tiny-static\" \\\n"
+            "    \"$lib/libarbiter.a\" $(pkg-config --libs --static arbiter |\n"
+            "    sed 's/-larbiter//')\n"
+            "unset LD_LIBRARY_PATH\n"
+            "\"$DEST/tiny-static\" --version >\"$DEST/said\"\n");
+    installed_must_say(it, "dest/said", "tiny 1.5\n");
 }
 
 /* What the caller compiled is not what the library is, or it is wrong: a sentence and exit code 70.
@@ -131,39 +70,40 @@ static void install__a_wrong_program__says_what_is_wrong(void **state)
 {
     struct it *it = *state;
 
-    install(it);
-    must_run(it,
-             "cat >\"$DEST/wrong.c\" <<'END'\n"
-             "#include <arbiter/server.h>\n"
-             "int main(int argc, char **argv)\n"
-             "{\n"
-             "    static const struct arb_program program = ARB_PROGRAM(.name = \"Wrong\",\n"
-             "        .version = \"1\");\n"
-             "    return arb_main_abi(argc > 1 ? ARB_ABI + 1 : ARB_ABI, &program, argc, argv);\n"
-             "}\n"
-             "END\n"
-             "$CC \"$DEST/wrong.c\" $(pkg-config --cflags --libs arbiter) -o \"$DEST/wrong\"\n"
-             "rc=0; \"$DEST/wrong\" 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
-    must_say(it, "dest/said",
-             "wrong: the program's name is \"Wrong\", allowed: 1 to 31 of a to z, 0 to 9 and -, a "
-             "letter first\n");
-    must_run(it, "rc=0; \"$DEST/wrong\" -t 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
-    must_say(it, "dest/said",
-             "wrong: the program was compiled for ABI 2 of libarbiter, and this library has 1: "
-             "compile it with the headers of this one\n");
+    installed_make(it);
+    installed_run(
+        it, "cat >\"$DEST/wrong.c\" <<'END'\n"
+            "#include <arbiter/server.h>\n"
+            "int main(int argc, char **argv)\n"
+            "{\n"
+            "    static const struct arb_program program = ARB_PROGRAM(.name = \"Wrong\",\n"
+            "        .version = \"1\");\n"
+            "    return arb_main_abi(argc > 1 ? ARB_ABI + 1 : ARB_ABI, &program, argc, argv);\n"
+            "}\n"
+            "END\n"
+            "$CC \"$DEST/wrong.c\" $(pkg-config --cflags --libs arbiter) -o \"$DEST/wrong\"\n"
+            "rc=0; \"$DEST/wrong\" 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
+    installed_must_say(
+        it, "dest/said",
+        "wrong: the program's name is \"Wrong\", allowed: 1 to 31 of a to z, 0 to 9 and -, a "
+        "letter first\n");
+    installed_run(it, "rc=0; \"$DEST/wrong\" -t 2>\"$DEST/said\" || rc=$?; test $rc = 70\n");
+    installed_must_say(
+        it, "dest/said",
+        "wrong: the program was compiled for ABI 2 of libarbiter, and this library has 1: "
+        "compile it with the headers of this one\n");
 }
 
 /* A crash names where it was in both of them, whatever the process title says by then. */
 static void install__worker_crashes__library_and_program_are_named(void **state)
 {
     struct it *it = *state;
-    char env[256];
 
-    install(it);
-    must_run(it,
-             "$CC tests/tools/tiny.c $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n");
-    snprintf(env, sizeof(env), "LD_LIBRARY_PATH=%s/usr/local/lib", it_path(it, "dest"));
-    struct server *s = server_start(it, .binary = it_path(it, "dest/tiny"), .env = {env});
+    installed_make(it);
+    installed_run(
+        it, "$CC tests/tools/tiny.c $(pkg-config --cflags --libs arbiter) -o \"$DEST/tiny\"\n");
+    struct server *s =
+        server_start(it, .binary = it_path(it, "dest/tiny"), .env = {installed_env(it)});
     server_expect(s, "msg=\"(worker (crashes|died)|backtrace|crash)\"");
     kill(server_worker(s, 0), SIGSEGV);
     server_wait_log(s, "libarbiter.so.0[^ ]*\\+0x", 1);
@@ -175,8 +115,8 @@ static void install__headers__each_alone_in_c99_and_cpp(void **state)
 {
     struct it *it = *state;
 
-    install(it);
-    must_run(
+    installed_make(it);
+    installed_run(
         it,
         "for header in \"$DEST\"/usr/local/include/arbiter/*.h; do\n"
         "    header=${header##*/}\n"
@@ -193,23 +133,23 @@ static void install__programs_of_the_tutorial__compile_and_check_their_configura
 {
     struct it *it = *state;
 
-    install(it);
-    must_run(it, "mkdir \"$DEST/tutorial\"\n"
-                 "awk -v dir=\"$DEST/tutorial/\" '\n"
-                 "    /^[.]Bd -literal$/ { on = 1; file = \"\"; next }\n"
-                 "    /^[.]Ed$/ { on = 0 }\n"
-                 "    on && !file { match($0, /cc [a-z]+[.]c/)\n"
-                 "                  file = dir substr($0, RSTART + 3, RLENGTH - 3) }\n"
-                 "    on { gsub(/\\\\e/, \"\\\\\"); print >file }\n"
-                 "' man/arbiter-tutorial.7\n"
-                 "cmp \"$DEST/tutorial/shout.c\" examples/shout.c\n"
-                 "for name in shout names later; do\n"
-                 "    $CC -std=c99 -Wall -Wextra -Werror \"$DEST/tutorial/$name.c\" \\\n"
-                 "        $(pkg-config --cflags --libs arbiter) -o \"$DEST/$name\"\n"
-                 "    \"$DEST/$name\" -t | grep -q valid\n"
-                 "done\n"
-                 "! \"$DEST/shout\" -t -o shout.max_line=2MiB\n"
-                 "\"$DEST/shout\" -T | grep -q 'max_line = \"64KiB\"'\n");
+    installed_make(it);
+    installed_run(it, "mkdir \"$DEST/tutorial\"\n"
+                      "awk -v dir=\"$DEST/tutorial/\" '\n"
+                      "    /^[.]Bd -literal$/ { on = 1; file = \"\"; next }\n"
+                      "    /^[.]Ed$/ { on = 0 }\n"
+                      "    on && !file { match($0, /cc [a-z]+[.]c/)\n"
+                      "                  file = dir substr($0, RSTART + 3, RLENGTH - 3) }\n"
+                      "    on { gsub(/\\\\e/, \"\\\\\"); print >file }\n"
+                      "' man/arbiter-tutorial.7\n"
+                      "cmp \"$DEST/tutorial/shout.c\" examples/shout.c\n"
+                      "for name in shout names later; do\n"
+                      "    $CC -std=c99 -Wall -Wextra -Werror \"$DEST/tutorial/$name.c\" \\\n"
+                      "        $(pkg-config --cflags --libs arbiter) -o \"$DEST/$name\"\n"
+                      "    \"$DEST/$name\" -t | grep -q valid\n"
+                      "done\n"
+                      "! \"$DEST/shout\" -t -o shout.max_line=2MiB\n"
+                      "\"$DEST/shout\" -T | grep -q 'max_line = \"64KiB\"'\n");
 }
 
 static void install__symbols__only_arb(void **state)
@@ -220,8 +160,8 @@ static void install__symbols__only_arb(void **state)
         printf("# skipped: a sanitizer adds symbols of its own\n");
         skip();
     }
-    install(it);
-    must_run(
+    installed_make(it);
+    installed_run(
         it,
         "for name in arbiter arbiter-client; do\n"
         "    nm -D --defined-only \"$lib/lib$name.so.0\" | grep -v ' A ARB_0$' >\"$DEST/shared\"\n"
@@ -259,11 +199,11 @@ static void uninstall__after_install__nothing_left(void **state)
 {
     struct it *it = *state;
 
-    install(it);
-    must_run(it, "test -x \"$DEST/usr/local/bin/echo-client\"\n"
-                 "test -f \"$DEST/usr/local/share/man/man3/libarbiter-client.3\"\n"
-                 "make --no-print-directory uninstall B=\"$BUILD\" DESTDIR=\"$DEST\"\n"
-                 "! find \"$DEST\" ! -type d | grep .\n");
+    installed_make(it);
+    installed_run(it, "test -x \"$DEST/usr/local/bin/echo-client\"\n"
+                      "test -f \"$DEST/usr/local/share/man/man3/libarbiter-client.3\"\n"
+                      "make --no-print-directory uninstall B=\"$BUILD\" DESTDIR=\"$DEST\"\n"
+                      "! find \"$DEST\" ! -type d | grep .\n");
 }
 
 /* On a machine that has make, and none of what the build needs. */
