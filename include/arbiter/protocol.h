@@ -228,7 +228,8 @@ void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, voi
  *
  * While it owes a reply a connection is busy: it is not idle, and is not moved; a change waits for
  * it until exit_timeout at most. With ARB_WAIT as `next` of on_data replies come in order; without
- * it on_data goes on, and what is replied first is sent first.
+ * it on_data goes on, and what is replied first is sent first. A connection that waits is not read:
+ * that its peer has gone is noticed with the reply.
  */
 struct arb_request *arb_request_new(struct arb_conn *conn,
                                     void (*on_gone)(struct arb_request *request, void *data),
