@@ -96,8 +96,12 @@ void relay_leave(struct relay_order *o, struct relay_member *m)
 int relay_inherit(struct relay_order *o, struct relay_member *m)
 {
     const struct relay_entry entry = {.number = o->number, .bytes = m->held_bytes, .sender = m};
-    const int rc = m->held_bytes > 0 ? ledger_add(&o->ledger, &entry) : 0;
+    int rc = 0;
 
+    if (o->done == o->number)
+        m->held_bytes = 0;
+    else if (m->held_bytes > 0)
+        rc = ledger_add(&o->ledger, &entry);
     if (rc < 0)
         return rc;
     o->held_bytes += m->held_bytes;
@@ -138,6 +142,8 @@ void relay_sent(struct relay_member *m, uint64_t number)
 
 int relay_report(struct relay_member *m, uint64_t done)
 {
+    if (!m->is_joined)
+        return 0;
     if (done < m->done || done > m->sent)
         return -EBADMSG;
     m->done = done;

@@ -23,7 +23,7 @@
 
 enum {
     RELAY_WINDOW_BYTES =
-        8 << 20, /* under way in the whole server; each process has a share of it */
+        4 << 20, /* under way in the whole server; each process has a share of it */
     RELAY_COST_BYTES = 256, /* of a message beside its data, for whoever keeps it */
     /* What one process has under way at most, even if it does not keep to its share. */
     RELAY_HELD_MAX_BYTES = 2 * RELAY_WINDOW_BYTES,
@@ -114,7 +114,8 @@ int relay_number(struct relay_order *o, struct relay_member *m, uint64_t sequenc
 /* relay_sent - message @number has been put into the mailbox of @m, behind all before it */
 void relay_sent(struct relay_member *m, uint64_t number);
 
-/* relay_report - @m says that it is done up to @done. Returns 0 or -EBADMSG: that cannot be. */
+/* relay_report - @m says that it is done up to @done, which is of no matter once it has left.
+ * Returns 0 or -EBADMSG: that cannot be. */
 int relay_report(struct relay_member *m, uint64_t done);
 
 /* relay_advance - how far are all, after reports and ends? Returns whether that is further. */

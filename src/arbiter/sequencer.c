@@ -64,6 +64,16 @@ static void tell(struct arbiter *a, struct child *c)
     note_sent(a, c, rc);
 }
 
+static void tell_soon(struct arbiter *a)
+{
+    struct sequencer *s = &a->sequencer;
+
+    if (ev_is_active(&s->tell))
+        return;
+    ev_timer_set(&s->tell, tell_s, 0.);
+    ev_timer_start(a->loop, &s->tell);
+}
+
 static void tell_own(struct arbiter *a)
 {
     const struct relayed status = status_of(a, &a->sequencer.own);
@@ -80,10 +90,7 @@ static void advance(struct arbiter *a)
         return;
     if (relay_must_tell(&s->order, &s->own))
         tell_own(a);
-    if (ev_is_active(&s->tell))
-        return;
-    ev_timer_set(&s->tell, tell_s, 0.);
-    ev_timer_start(a->loop, &s->tell);
+    tell_soon(a);
 }
 
 static void on_tell(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
@@ -296,6 +303,7 @@ int sequencer_inherit(struct arbiter *a, struct child *c)
         return 0;
     if (c->relay.sent > o->number || c->relay.done > c->relay.sent)
         return -EBADMSG;
+    tell_soon(a); /* the image before may not have come to it */
     return relay_inherit(&a->sequencer.order, &c->relay);
 }
 
@@ -306,6 +314,18 @@ void sequencer_pause(struct arbiter *a, bool is_paused)
         mailbox_pause(&c->mailbox, is_paused);
     if (!is_paused)
         settle_soon(a);
+}
+
+bool sequencer_is_used(const struct arbiter *a)
+{
+    const struct arb_program *p = a->options->program;
+    bool is_used = a->sequencer.order.number > 0 || p->on_message;
+
+    for (size_t i = 0; p->protocols && p->protocols[i]; i++)
+        is_used |= p->protocols[i]->on_message != NULL;
+    for (size_t i = 0; p->kinds && p->kinds[i]; i++)
+        is_used |= p->kinds[i]->on_message != NULL;
+    return is_used;
 }
 
 json_t *sequencer_info(const struct arbiter *a)

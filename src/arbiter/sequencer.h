@@ -50,6 +50,9 @@ void sequencer_settle(struct arbiter *a);
 /* sequencer_pause - read no mailbox, so that what waits to be sent comes to an end; or go on */
 void sequencer_pause(struct arbiter *a, bool is_paused);
 
+/* sequencer_is_used - does anybody listen, or has anybody sent? */
+bool sequencer_is_used(const struct arbiter *a);
+
 /* sequencer_info - for the command `info`; owned by the caller */
 json_t *sequencer_info(const struct arbiter *a);
 

@@ -293,6 +293,8 @@ json_t *stats_info(struct arbiter *a)
         json_object_set_new(totals, "own", own_shown(&a->own, &own, NULL));
         json_object_set_new(info, "own_counters", own_help(&a->own));
     }
+    if (info && sequencer_is_used(a))
+        json_object_set_new(info, "messages", sequencer_info(a));
     return info;
 }
 

@@ -42,7 +42,7 @@ struct upgrade {
     uint64_t asked_ms;
     void (*exec)(struct arbiter *a, bool is_quiet); /* due outside of the loop; NULL = none */
     uint64_t deadline_ms; /* of the tries */
-    unsigned n_tries;
+    size_t n_queued; /* messages to workers that waited at the last of them */
     int back_fd; /* owned: the old executable; -1 = there is no way back */
     int board_fd; /* owned: the old scoreboard, if it has another layout; for the way back; or -1 */
     uint64_t board_layout;

@@ -244,8 +244,6 @@ int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
 
 /* ---- the moment ---- */
 
-enum { PAUSE_TRIES = 6 };
-
 static void on_next_try(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
 {
     ev_break(loop, EVBREAK_ALL);
@@ -265,7 +263,6 @@ static void leave_loop_in(struct arbiter *a, unsigned ms)
 void upgrade_exec_later(struct arbiter *a, void (*exec)(struct arbiter *a, bool is_quiet))
 {
     a->upgrade.exec = exec;
-    a->upgrade.n_tries = 0;
     a->upgrade.deadline_ms = clock_mono_ms() + UPGRADE_CHECK_MS;
     leave_loop_in(a, 0);
 }
@@ -281,16 +278,32 @@ static bool is_quiet(const struct arbiter *a)
     return true;
 }
 
+static size_t count_queued(const struct arbiter *a)
+{
+    size_t n = 0;
+
+    for_each_child (a, c)
+        if (!c->mailbox.is_closed)
+            n += c->mailbox.n_queued + c->mailbox.n_data;
+    return n;
+}
+
 /*
- * Queues become empty if nothing is put into them: mailboxes are not read while that is all that is
- * waited for. They are read again now and then, since what is in them may be what has to happen.
+ * Queues become empty if nothing is put into them: mailboxes are not read as long as that is all
+ * that is waited for, and queues become shorter. If they do not, what is in the mailboxes may be
+ * what has to happen.
  */
-static void pause_now_and_then(struct arbiter *a)
+static void pause_for_queues(struct arbiter *a)
 {
     struct upgrade *u = &a->upgrade;
-    const bool is_only_queues = !transition_is_due(a->engine) && !move_is_under_way(a);
+    const size_t before = u->n_queued, n = count_queued(a);
+    const bool is_shrinking = a->sequencer.is_paused && n < before;
 
-    sequencer_pause(a, is_only_queues && u->n_tries++ % (2 * PAUSE_TRIES) < PAUSE_TRIES);
+    u->n_queued = n;
+    if (is_shrinking)
+        u->deadline_ms = MAX(u->deadline_ms, clock_mono_ms() + 2 * UPGRADE_RETRY_MS);
+    sequencer_pause(a, !transition_is_due(a->engine) && !move_is_under_way(a) &&
+                           (is_shrinking || !a->sequencer.is_paused));
 }
 
 bool upgrade_step(struct arbiter *a)
@@ -310,7 +323,7 @@ bool upgrade_step(struct arbiter *a)
         const bool is_quiet_now = is_quiet(a);
 
         if ((!is_quiet_now || move_is_under_way(a)) && clock_mono_ms() < u->deadline_ms) {
-            pause_now_and_then(a);
+            pause_for_queues(a);
             leave_loop_in(a, UPGRADE_RETRY_MS);
         } else {
             u->exec(a, is_quiet_now);

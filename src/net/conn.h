@@ -40,6 +40,7 @@ struct conn_limits {
 };
 
 struct conn_set;
+struct relay;
 
 /* A protocol that a set serves. */
 struct conn_protocol {
@@ -114,7 +115,7 @@ struct conn_set {
     size_t n_open; /* in `all`, lingering ones included */
     uint64_t n_closes; /* since the start */
     uint64_t last_id; /* of a connection that began here; see conn_id_base */
-    uint64_t position; /* the number of the last message of actors that this process has had */
+    struct relay *relay; /* borrowed: messages of actors; NULL = there are none */
     bool is_draining;
     bool is_attentive; /* every answer has to be followed by a look at drain and keep_alive */
     /* Time. */
@@ -163,6 +164,12 @@ static inline uint64_t conn_id_base(uint32_t slot, uint64_t incarnation)
 {
     return (incarnation << 10 | ((slot - 1) & 1023)) << 32;
 }
+
+/*
+ * conn_fence - @sequence: of the message that was sent for @c, which does not leave before that has
+ * its number; 0 = only make room to remember one. Returns 0 or -ENOMEM.
+ */
+int conn_fence(struct arb_conn *c, uint64_t sequence);
 
 /* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
 void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);

@@ -66,6 +66,8 @@ struct conn_more {
     struct arb_conn *conn; /* borrowed: whose it is */
     struct list requests; /* borrowed: what it owes, the oldest first */
     uint64_t id; /* 0 = nobody has asked for it yet */
+    uint64_t fence; /* this process' own message that was last sent for it; 0 = none */
+    uint64_t seen; /* it has had the messages up to this one; 0 = as this process */
     uint32_t wake; /* tick of on_timeout; WHEEL_NONE = none */
     uint8_t news; /* enum conn_news */
     bool is_announced : 1; /* on_open has returned 0, and on_close is owed */
@@ -437,7 +439,13 @@ void conn_arrive(const struct arb_conn *c);
  * Returns 0, -ENOBUFS (the protocol's state needs more than @size), or -EMSGSIZE (it needs more
  * than ARB_STATE_MAX: it cannot be moved now).
  */
-int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret);
+int conn_export(struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret);
+
+/* conn_is_fenced - it waits for the number of a message that was sent for it */
+bool conn_is_fenced(const struct arb_conn *c);
+
+/* conn_wait_to_move - read nothing: it is about to be moved */
+void conn_wait_to_move(struct arb_conn *c);
 
 /* conn_resume - it is this set's to serve again */
 void conn_resume(struct arb_conn *c);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "actor/relay.h"
 #include "base/passed.h"
 
 /* What is known of messages below this size is not worth keeping. */
@@ -404,11 +405,23 @@ static int conn_queue_pushed(struct arb_conn *c, const uint8_t *unsent, size_t l
     return rc;
 }
 
+/* Is the protocol sending what the connection has had elsewhere, or will be told once more when it
+ * has arrived? */
+static bool conn_has_heard(const struct arb_conn *c)
+{
+    const struct relay *r = conn_set_of(c)->relay;
+
+    return r && r->current > 0 &&
+           ((c->special & CONN_DETACHED) || (c->more && c->more->seen >= r->current));
+}
+
 int conn_push(struct arb_conn *c, const void *data, size_t len)
 {
     struct conn_set *set = conn_set_of(c);
     ssize_t sent = 0;
 
+    if (conn_has_heard(c))
+        return ARB_SEEN;
     if (c->special & CONN_DETACHED)
         return -EBUSY;
     if (c->phase != CONN_OPEN || is_doomed(c))

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "actor/relay.h"
 #include "base/passed.h"
 
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
@@ -20,11 +21,72 @@ bool conn_has_state(const struct arb_conn *c)
     return c->phase == CONN_OPEN && conn_protocol_of(c)->table->conn_size > 0;
 }
 
+/* ---- messages of actors ---- */
+
+int conn_fence(struct arb_conn *c, uint64_t sequence)
+{
+    struct conn_more *more = conn_more(c);
+
+    if (!more)
+        return -ENOMEM;
+    if (sequence > 0)
+        more->fence = sequence;
+    return 0;
+}
+
+bool conn_is_fenced(const struct arb_conn *c)
+{
+    const struct relay *r = conn_set_of(c)->relay;
+
+    return c->more && c->more->fence > 0 && r && relay_is_fenced(&r->end, c->more->fence);
+}
+
+/* What it has had by now: what comes later it will hear where it is served then. */
+static void note_seen(struct arb_conn *c)
+{
+    const struct relay *r = conn_set_of(c)->relay;
+
+    if (c->more && r && conn_protocol_of(c)->table->on_message)
+        c->more->seen = relay_seen(&r->end, c->more->seen);
+}
+
+static void repeat_message(void *data, const struct arb_message *m)
+{
+    struct arb_conn *c = data;
+    const struct conn_protocol *p = conn_protocol_of(c);
+
+    if (c->phase == CONN_OPEN && !(c->special & CONN_ENDS_SOON))
+        p->table->on_message(p->server, c, m);
+}
+
+/* Tells the protocol what this process has heard while the connection was on its way. */
+static void catch_up(struct arb_conn *c)
+{
+    struct relay *r = conn_set_of(c)->relay;
+
+    if (!r || !c->more || c->more->seen == 0 || c->phase != CONN_OPEN)
+        return;
+    if (relay_is_whole(r, c->more->seen))
+        relay_replay(r, c->more->seen, repeat_message, c);
+    else
+        conn_end_soon(c, CONN_END_ERROR); /* there was no memory: better visibly than with a gap */
+    if (c->more->seen <= r->end.position)
+        c->more->seen = 0;
+}
+
+/* ---- the way out ---- */
+
 bool conn_is_movable(const struct arb_conn *c)
 {
-    if (c->special & (CONN_OWES | CONN_ENDS_SOON))
+    if ((c->special & (CONN_OWES | CONN_ENDS_SOON)) || conn_is_fenced(c))
         return false;
     return conn_protocol_of(c)->table->save || !conn_has_state(c);
+}
+
+void conn_wait_to_move(struct arb_conn *c)
+{
+    c->special |= CONN_HELD;
+    conn_settle(c);
 }
 
 void conn_detach(struct arb_conn *c)
@@ -82,7 +144,7 @@ static int64_t save_state(const struct arb_conn *c, uint8_t *state, size_t size)
     return len > size ? -ENOBUFS : (int64_t)len;
 }
 
-int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret)
+int conn_export(struct arb_conn *c, uint8_t *state, size_t size, struct moved_record *ret)
 {
     const struct conn_protocol *p = conn_protocol_of(c);
     /* The protocol has not had a look at what it waited with: let it look from the beginning. */
@@ -91,6 +153,7 @@ int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct mo
 
     if (state_len < 0)
         return (int)state_len;
+    note_seen(c);
     *ret = (struct moved_record){
         .phase = (enum moved_phase)c->phase,
         .end = c->end,
@@ -98,6 +161,7 @@ int conn_export(const struct arb_conn *c, uint8_t *state, size_t size, struct mo
         .is_paused = c->is_paused && c->output.block,
         .is_blank = conn_has_state(c) && conn_is_blank(c),
         .id = c->more ? c->more->id : 0,
+        .seen = c->more ? c->more->seen : 0,
         .protocol = p->name_hash,
         .fingerprint = is_to_rethink ? ~p->fingerprint : p->fingerprint,
         .since_age_ms = since_age_ms(c),
@@ -128,6 +192,7 @@ static void serve_detached(struct arb_conn *c)
     conn_await_deadline(c);
     if (c->special & CONN_ENDS_SOON) /* decided meanwhile */
         conn_news(c, CONN_NEWS_END);
+    catch_up(c);
 }
 
 void conn_resume(struct arb_conn *c)
@@ -174,8 +239,10 @@ static int import_state(struct arb_conn *c, const struct moved_record *r)
 
     c->has_new_rule = r->fingerprint != p->fingerprint;
     c->resume = c->has_new_rule ? 0 : r->resume;
-    if ((r->id != 0 || r->timeout_ms > 0) && !conn_more(c))
+    if ((r->id != 0 || r->timeout_ms > 0 || p->table->on_message) && !conn_more(c))
         return -ENOMEM;
+    if (p->table->on_message)
+        c->more->seen = r->seen;
     if (r->id != 0)
         c->more->id = r->id;
     if (c->phase != CONN_OPEN)

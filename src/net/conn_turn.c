@@ -60,7 +60,7 @@ static void tell_answered(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
-    if (c->special & (CONN_OWES | CONN_HELD))
+    if (c->special & CONN_OWES)
         return;
     if (c->special & CONN_ENDS_SOON)
         conn_end_decided(c);

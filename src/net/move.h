@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "actor/relay_rules.h"
 #include "base/list.h"
 #include "net/conn.h"
 #include "net/move_rules.h"
@@ -39,6 +40,7 @@ typedef void move_out_on_change(struct move_out *t);
 /* Connections on their way: nobody's to touch. */
 struct move_flight {
     struct list conns;
+    uint64_t position; /* in the messages of actors, when it was sent */
     uint32_t count;
     uint64_t bytes;
 };
@@ -49,6 +51,7 @@ struct move_lane {
     struct move_out *owner; /* borrowed */
     int fd; /* owned; -1 = over */
     struct giving rules;
+    struct relay_pair relay; /* which messages of actors what is on its way may miss */
     struct move_flight flights[MOVE_UNANSWERED_MAX]; /* of batch id modulo that */
     uint8_t first_mark; /* of what was idle in flights[0]; 0 = it has none */
     size_t n_given; /* connections sent, and not refused or come back */
@@ -81,6 +84,7 @@ struct move_out {
     uint64_t took_ns; /* when it is done */
     bool is_all; /* nobody is to stay */
     bool is_exhausted; /* there is none that could be sent */
+    bool has_fenced; /* some could, once what was sent for them has its number */
     bool is_sending; /* there may be more to send */
     bool is_done; /* every batch is answered: move_out_fini, outside of on_change */
 };
@@ -94,6 +98,9 @@ struct move_out {
  */
 int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n_fds, size_t count,
               move_out_on_change *on_change);
+
+/* move_out_go_on - messages of this process have got their numbers */
+void move_out_go_on(struct move_out *t);
 
 /*
  * move_out_fini - before conn_set_fini
@@ -115,6 +122,7 @@ struct move_in {
     move_in_on_change *on_change;
     int fd; /* owned; -1 = over */
     struct taking rules;
+    struct relay_pair relay; /* which messages of actors what comes may have missed */
     size_t max_open; /* connections that @set may have */
     uint64_t n_taken;
     uint64_t n_refused;

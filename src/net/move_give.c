@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actor/relay.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/signals.h"
@@ -67,7 +68,7 @@ enum { ADDED, NOT_MOVABLE, NO_ROOM };
  * What the protocol has to save comes behind the others' of the batch; a state that has no room
  * there begins the next one. The memory is not touched beyond what is saved.
  */
-static int export_conn(struct move_out *t, const struct move_flight *f, const struct arb_conn *c,
+static int export_conn(struct move_out *t, const struct move_flight *f, struct arb_conn *c,
                        struct moved_record *ret)
 {
     struct move_scratch *s = t->scratch;
@@ -93,6 +94,10 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
     uint64_t bytes;
     int rc;
 
+    if (t->is_all && conn_is_fenced(c) && !(c->special & CONN_OWES)) {
+        conn_wait_to_move(c);
+        t->has_fenced = true;
+    }
     if (!conn_is_movable(c))
         return NOT_MOVABLE;
     rc = export_conn(t, f, c, &r);
@@ -162,6 +167,23 @@ static int send_marked(struct move_lane *lane, const struct move_flight *f, cons
     return rc;
 }
 
+static uint64_t position_of(const struct conn_set *set)
+{
+    return set->relay ? set->relay->end.position : 0;
+}
+
+/* What is on its way may come back, and has missed what came meanwhile. */
+static void keep_messages(struct move_lane *lane)
+{
+    struct relay *relay = lane->owner->set->relay;
+
+    if (relay && lane->relay.link.next)
+        relay_give_floor(relay, &lane->relay,
+                         giving_unanswered(&lane->rules) > 0
+                             ? lane_flight(lane, lane->rules.answered + 1)->position
+                             : RELAY_NOTHING);
+}
+
 /* Send what was collected as the lane's next batch. Returns 0 or -errno. */
 static int post_batch(struct move_out *t, struct move_lane *lane, const struct move_flight *f)
 {
@@ -171,7 +193,7 @@ static int post_batch(struct move_out *t, struct move_lane *lane, const struct m
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
-        .position = t->set->position,
+        .position = position_of(t->set),
     };
     uint8_t head[MOVED_BATCH_BYTES];
     int rc;
@@ -256,6 +278,8 @@ static int send_batch(struct move_out *t, struct move_lane *lane)
         resume(t, f);
         return rc;
     }
+    f->position = position_of(t->set);
+    keep_messages(lane);
     lane->n_given += f->count;
     t->left -= f->count;
     t->flight_bytes += f->bytes;
@@ -346,8 +370,10 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
         t->left += f->count;
         lane->n_given -= f->count;
         resume(t, f);
+        keep_messages(lane);
         return;
     }
+    keep_messages(lane);
     t->n_moved += f->count;
     t->batch_max = MIN(t->batch_max * 2, (size_t)MOVED_COUNT_MAX);
     for (struct arb_conn *c; (c = conn_pop(&f->conns));) {
@@ -386,6 +412,8 @@ static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
 
 static void close_lane(struct move_lane *lane)
 {
+    if (lane->owner->set->relay)
+        relay_move_end(lane->owner->set->relay, &lane->relay);
     move_crash_unwatch(lane);
     ev_io_stop(lane->owner->set->loop, &lane->io);
     fds_close(&lane->fd);
@@ -465,6 +493,8 @@ static void give_more(struct move_out *t)
 
     if (t->is_done)
         return;
+    if (t->has_fenced)
+        t->is_exhausted = t->has_fenced = false;
     fill_all(t);
     for (size_t i = 0; i < t->n_lanes; i++) {
         const struct move_lane *lane = &t->lanes[i];
@@ -473,7 +503,7 @@ static void give_more(struct move_out *t)
         is_unanswered |= giving_unanswered(&lane->rules) > 0;
         is_quick_awaited |= giving_unanswered(&lane->rules) > 0 && !lane_is_slow(lane);
     }
-    t->is_sending = is_quick_awaited || (has_more(t) && is_any_open);
+    t->is_sending = is_quick_awaited || ((has_more(t) || t->has_fenced) && is_any_open);
     if (!is_unanswered && !t->is_sending)
         end_giving(t);
     t->on_change(t);
@@ -505,6 +535,12 @@ static void on_lane_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
         settle_flight(lane, oldest, outcome);
     }
     give_more(t);
+}
+
+void move_out_go_on(struct move_out *t)
+{
+    if (t->has_fenced)
+        give_more(t);
 }
 
 static void on_retry(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
@@ -553,6 +589,8 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
 
         lane->owner = t;
         lane->fd = fds[i];
+        if (set->relay)
+            relay_give_begin(set->relay, &lane->relay);
         move_crash_watch(lane);
         ev_io_init(&lane->io, on_lane_io, lane->fd, EV_READ);
         ev_io_start(set->loop, &lane->io);

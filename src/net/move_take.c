@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "actor/relay.h"
 #include "base/fds.h"
 #include "base/signals.h"
 #include "net/conn_impl.h"
@@ -18,14 +19,21 @@ static size_t room_here(const struct move_in *t)
     return t->is_closed ? 0 : MIN(room, (size_t)UINT32_MAX);
 }
 
-static int import_all(struct move_in *t, struct moved_cursor *cursor, int *fds, struct list *conns)
+static int import_all(struct move_in *t, struct moved_cursor *cursor, uint64_t position, int *fds,
+                      struct list *conns)
 {
     struct moved_record r;
 
     for (; moved_next(cursor, &r); fds++) {
         struct arb_conn *c;
-        const int rc = conn_import(t->set, *fds, &r, &c);
+        int rc;
 
+        if (r.seen == 0)
+            r.seen = position;
+        /* A message that it has missed could not be kept. */
+        if (t->set->relay && !relay_is_whole(t->set->relay, r.seen))
+            return -ENOMEM;
+        rc = conn_import(t->set, *fds, &r, &c);
         if (rc < 0)
             return rc;
         *fds = -1;
@@ -53,7 +61,7 @@ static int import_batch(struct move_in *t, const struct moved_batch *batch, stru
         return rc;
     rc = moved_open(&cursor, batch, data, batch->bytes);
     if (rc == 0)
-        rc = import_all(t, &cursor, d->got.fds + 1, conns);
+        rc = import_all(t, &cursor, batch->position, d->got.fds + 1, conns);
     munmap((void *)(uintptr_t)data, batch->bytes);
     return rc;
 }
@@ -140,6 +148,8 @@ static void on_batch(struct move_in *t, struct move_datagram *d)
         outcome = answer_and_own(t, batch.id, rc == 0, room, &conns);
     if (outcome == TAKING_OWN)
         serve_imported(t, &conns);
+    if (t->set->relay)
+        relay_take_batch(t->set->relay, &t->relay, batch.position);
     drop_all(&conns);
     if (outcome == TAKING_DROP)
         end_taking(t);
@@ -171,6 +181,8 @@ void move_take(struct move_in *t, struct conn_set *set, int fd, size_t max_open,
                move_in_on_change *on_change)
 {
     *t = (struct move_in){.set = set, .on_change = on_change, .fd = fd, .max_open = max_open};
+    if (set->relay)
+        relay_take_begin(set->relay, &t->relay);
     ev_io_init(&t->io, on_io, fd, EV_READ);
     ev_io_start(set->loop, &t->io);
     conn_set_mark(t->set, t->fd, CONN_MARK_TAKE);
@@ -185,6 +197,8 @@ void move_in_close(struct move_in *t)
 
 void move_in_fini(struct move_in *t)
 {
+    if (t->set->relay)
+        relay_move_end(t->set->relay, &t->relay);
     conn_set_mark(t->set, t->fd, CONN_MARK_FREE);
     ev_io_stop(t->set->loop, &t->io);
     fds_close(&t->fd);

@@ -103,11 +103,49 @@ static void on_cut_off(struct process *p)
     acceptor_stop(&container_of(p, struct worker, process)->acceptor);
 }
 
+/* ---- messages of actors ---- */
+
+static void on_relayed(struct process *p, const struct arb_message *m, bool is_for_all UNUSED)
+{
+    const struct protocols *all = &container_of(p, struct worker, process)->protocols;
+
+    for (unsigned i = 0; i < all->n; i++)
+        if (all->list[i].table->on_message)
+            all->list[i].table->on_message(all->list[i].server, NULL, m);
+}
+
+static void on_can_send(struct process *p)
+{
+    struct protocols *all = &container_of(p, struct worker, process)->protocols;
+
+    for (unsigned i = 0; i < all->n; i++) {
+        const bool is_owed = all->holds[i].wants_to_send;
+
+        all->holds[i].wants_to_send = false;
+        if (is_owed && all->list[i].table->on_can_send)
+            all->list[i].table->on_can_send(all->list[i].server);
+    }
+}
+
+static void on_numbered(struct process *p)
+{
+    moves_go_on(&container_of(p, struct worker, process)->moves);
+}
+
+static int fence(struct process *p UNUSED, struct arb_conn *conn, uint64_t sequence)
+{
+    return conn_fence(conn, sequence);
+}
+
 static const struct process_ops worker_ops = {
     .on_message = on_message,
     .on_orphaned = on_orphaned,
     .on_unwanted = on_unwanted,
     .on_cut_off = on_cut_off,
+    .on_relayed = on_relayed,
+    .on_can_send = on_can_send,
+    .on_numbered = on_numbered,
+    .fence = fence,
     .on_beat = on_beat,
     .on_second = on_second,
 };
@@ -153,6 +191,7 @@ static int worker_prepare(struct worker *w)
                        &w->process.record->counters, on_conn_closed);
     if (rc < 0)
         return rc;
+    w->conns.relay = &w->process.relay;
     w->conns.on_spent = on_memory_spent;
     w->conns.on_broken = on_broken_contract;
     w->conns.owing = &w->process.record->owing;

@@ -112,6 +112,14 @@ void moves_tell(struct moves *all)
             tell_given(move_at(link));
 }
 
+void moves_go_on(struct moves *all)
+{
+    struct list *link, *next;
+
+    list_for_each_safe (link, next, &all->gives)
+        move_out_go_on(&move_at(link)->out);
+}
+
 static void on_given(struct move_out *out)
 {
     struct move *t = container_of(out, struct move, out);

@@ -44,6 +44,9 @@ void moves_take(struct moves *all, const char *from, int *fd);
  */
 void moves_give(struct moves *all, int *fds, size_t n_fds, size_t count);
 
+/* moves_go_on - messages of this process have got their numbers: who waited for that may move */
+void moves_go_on(struct moves *all);
+
 /* moves_tell - say again what could not be said */
 void moves_tell(struct moves *all);
 
