@@ -70,7 +70,8 @@ struct arb_conn *test_restore(struct arb_actor *a, uint64_t id, const void *stat
     void *exact = test_alloc(len);
     int r = 0;
 
-    memcpy(exact, state, len);
+    if (len > 0)
+        memcpy(exact, state, len);
     if (c && a->protocol->restore)
         r = a->protocol->restore(a->data, c, a->protocol->state_version, exact, len);
     free(exact);
