@@ -168,6 +168,13 @@ static void proc_drain(struct transition *t, uint32_t proc, uint64_t now_ms)
     proc_time_to_drain(t, proc, now_ms);
 }
 
+/* Until the first set serves: that one of them runs is no hope for another that cannot start. */
+static void others_hold_budget(struct transition *t, uint32_t left)
+{
+    if (!t->has_served)
+        t->others_budget.left = MIN(t->others_budget.left, left);
+}
+
 /* Tell the policy of the slot. @is_blameless: it is not held against it that it was not ready.
  * @is_missed: connections wait for its successor. */
 static void slot_on_death(struct transition *t, uint32_t proc, uint64_t now_ms, bool is_blameless,
@@ -175,8 +182,10 @@ static void slot_on_death(struct transition *t, uint32_t proc, uint64_t now_ms, 
 {
     const struct tr_proc *p = &t->procs[proc];
     struct policy *policy = &t->slots[p->slot];
+    uint32_t left = t->others_budget.left;
     policy_on_death(policy, budget_of(t, p->slot), now_ms, is_blameless || p->phase != TR_STARTING,
                     next_random(t));
+    others_hold_budget(t, left);
     if (is_missed)
         policy_hasten(policy, now_ms);
 }
@@ -425,7 +434,9 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t proc, struct 
 {
     struct tr_proc *p = &t->procs[proc];
     if (p->phase == TR_RUNNING) {
+        uint32_t left = t->others_budget.left;
         policy_on_good_service(&t->slots[p->slot], budget_of(t, p->slot));
+        others_hold_budget(t, left);
         p->deadline_ms = 0;
         return false;
     }

@@ -682,6 +682,22 @@ static void transition__other_kind_never_ready__start_gives_up(void **state UNUS
     assert_true(model.is_stopped);
 }
 
+/* Another one that runs well is no hope for it. */
+static void transition__one_of_two_kinds_never_ready__start_gives_up_as_soon(void **state UNUSED)
+{
+    tr_model_init_kinds(&model, 1, 1, 1, 8, 1, NULL, NULL);
+    PLAY({5, "ready 0", "run:0"}, {6, "ready 2", "run:2"});
+    while (!model.is_given_up && !model.broken[0] && model.now_ms < 600000) {
+        if (model.procs[1].phase == TR_STARTING)
+            tr_model_kind(&model, TR_EV_EXITED, 1);
+        tr_model_advance(&model, model.now_ms + 10);
+    }
+    assert_string_equal(model.broken, "");
+    assert_true(model.is_given_up);
+    assert_true(model.now_ms > POLICY_GOOD_SERVICE_MS); /* the other one was forgiven */
+    assert_int_equal(model.n[TR_SPAWN], 2 + POLICY_BUDGET_MIN);
+}
+
 /* What serves already goes on without it. */
 static void transition__other_kind_dies_later__server_goes_on(void **state UNUSED)
 {
@@ -902,6 +918,7 @@ int main(void)
         cmocka_unit_test(transition__one_more__is_wanted_from_then_on),
         cmocka_unit_test(transition__one_more_during_a_reload__outlives_its_rollback),
         cmocka_unit_test(transition__other_kind_never_ready__start_gives_up),
+        cmocka_unit_test(transition__one_of_two_kinds_never_ready__start_gives_up_as_soon),
         cmocka_unit_test(transition__other_kind_dies_later__server_goes_on),
         cmocka_unit_test(transition__no_worker_starts__another_kind_does_not_hold_the_end_up),
         cmocka_unit_test(transition__stop__drains_then_kills_then_stopped),
