@@ -274,7 +274,7 @@ $(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(
 $(CONF): $(call objects,$(wildcard tests/conformance/*.c)) $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
-$(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
+$(TOOLS): $(B)/tests/%: $(B)/tests/tools/%.o $(B)/tests/hooks/no_fence.o $(B)/libsupport.a $(B)/libecho.a $(B)/link.txt
 	$(call link)
 
 ifeq ($(findstring fuzzer,$(SAN)),)

@@ -2,16 +2,14 @@
  * A tiny program whose connections publish and subscribe, for tests of the messages between actors.
  * Lines: "SUB"; "PUB TEXT", which waits for credit if there is none; "TO ACTOR TEXT"; "BIG BYTES",
  * which publishes so many; "WHO". A subscriber gets "NUMBER TEXT" for each message that was
- * published, and "to TEXT" for one to its actor. RELAY_NO_FENCE in the environment leaves the fence
- * out.
+ * published, and "to TEXT" for one to its actor. The arbiter, and an actor of the kind `oracle`,
+ * answer a text that ends with a question mark to the actor that it came from.
  */
 #include <arbiter/server.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "actor/relay_rules.h"
 
 struct relay_server {
     struct arb_actor *self;
@@ -222,11 +220,37 @@ static const struct arb_protocol protocol =
                  .conn_size = sizeof(struct state), .state_version = 1, .save = save,
                  .restore = restore, .on_message = on_message, .on_can_send = on_can_send);
 static const struct arb_protocol *const protocols[] = {&protocol, NULL};
-static const struct arb_program program = ARB_PROGRAM(.name = "relay-server", .version = "1",
-                                                      .doc = "For tests.", .protocols = protocols);
+
+/* ---- other actors ---- */
+
+static int oracle_start(struct arb_actor *self, const void *const *confs, void **ret_data)
+{
+    (void)confs;
+    *ret_data = self;
+    return 0;
+}
+
+static void oracle_on_message(void *data, const struct arb_message *m)
+{
+    struct arb_actor *self = data;
+    char answer[64];
+
+    if (strcmp(m->topic, "direct") != 0 || m->len == 0 ||
+        ((const char *)m->data)[m->len - 1] != '?')
+        return;
+    snprintf(answer, sizeof(answer), "42 says %s", arb_actor_id(self));
+    if (arb_send(self, NULL, m->from, "direct", answer, strlen(answer)) != 0)
+        abort();
+}
+
+static const struct arb_kind oracle =
+    ARB_KIND(.name = "oracle", .count = 1, .start = oracle_start, .on_message = oracle_on_message);
+static const struct arb_kind *const kinds[] = {&oracle, NULL};
+static const struct arb_program program =
+    ARB_PROGRAM(.name = "relay-server", .version = "1", .doc = "For tests.", .protocols = protocols,
+                .kinds = kinds, .init = oracle_start, .on_message = oracle_on_message);
 
 int main(int argc, char **argv)
 {
-    relay_is_fence_off = getenv("RELAY_NO_FENCE") != NULL;
     return arb_main(&program, argc, argv);
 }
