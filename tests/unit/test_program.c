@@ -291,6 +291,16 @@ static void break_kind_commands(struct sample *s)
     s->kinds[0].commands = (struct arb_commands)ARB_COMMANDS(s->commands);
 }
 
+static void break_kind_length(struct sample *s)
+{
+    s->kinds[0].name = "a_name_of_twenty_five_let";
+}
+
+static void break_kind_count(struct sample *s)
+{
+    s->kinds[0].count = 65;
+}
+
 static void break_kind_name(struct sample *s)
 {
     s->kinds[0].name = "cache";
@@ -343,6 +353,9 @@ static void program_take__anything_wrong__a_sentence(void **state UNUSED)
         {break_kind_neither, "kind clock has neither start nor main, allowed: one of them"},
         {break_kind_both, "kind clock has both start and main, allowed: one of them"},
         {break_kind_commands, "kind clock has commands and a main: "},
+        {break_kind_length,
+         "kind a_name_of_twenty_five_let: the name of a kind has at most 24 characters"},
+        {break_kind_count, "kind clock: its count is 65, allowed: at most 64"},
         {break_kind_name, "cache: two protocols or kinds may not have one name"},
         {break_kind_taken, "worker: no protocol or kind may have this name"},
         {break_program_command, "the program: commands: the size of a row is 1, allowed: "},
