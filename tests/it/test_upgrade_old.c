@@ -25,6 +25,7 @@ static const struct old {
 } olds[] = {
     {"da90f2f1bdd0af64cfa62a593929f5b0079907cc", 1}, /* with other words in it */
     {"d9c646fd40f87274a437b008f8d87103c56ff0d0", 3}, /* the last before the framework */
+    {"62823f692e4ac65520d7c69684ffaea9495e9016", 4}, /* with this state */
 };
 
 static const char now[] = "";
@@ -200,7 +201,7 @@ static void upgrade__from_and_to_an_old_build__goes_on_or_is_refused(void **stat
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {OLD(0), OLD(1)};
+    const struct CMUnitTest tests[] = {OLD(0), OLD(1), OLD(2)};
 
     return it_run(tests);
 }
