@@ -184,7 +184,8 @@ struct arb_message {
  * @conn   the connection on whose behalf it is sent, or NULL: that connection is not moved to
  * another worker before the message has its number, so that a later one cannot overtake it
  * @to     "all": every actor, the sender and the arbiter included; a kind, such as "worker"; one
- * actor, such as "worker.3" or "arbiter"
+ * actor, such as "worker.3" or "arbiter". While a reload or an upgrade replaces an actor, two
+ * processes have its id: both get it.
  * @topic  at most ARB_TOPIC_MAX bytes
  * @data   copied; at most ARB_MESSAGE_MAX bytes
  *
@@ -192,10 +193,15 @@ struct arb_message {
  * lives. For a message to "all" that also holds for a connection that is moved between workers, see
  * on_message of struct arb_protocol.
  *
- * Returns 0: it will be delivered while the arbiter lives; -EAGAIN: too much is under way, nothing
- * was sent, on_can_send follows; -EMSGSIZE: topic or data are too long; -EPIPE: the arbiter is
- * gone. That there is no actor @to is not known here: such a message is dropped by the arbiter,
- * counted and logged.
+ * What is under way is bounded in the whole server: each process has its share of 4 MiB, in which
+ * a message counts with 256 bytes more than its data, until all actors are done with it. An actor
+ * that does not read, because a callback takes long, stalls the others when they have used theirs
+ * up. An actor takes part from its first word to the arbiter on: when it is ready, or sends.
+ *
+ * Returns 0: it will be delivered, unless this process or the arbiter crashes; -EAGAIN: too much is
+ * under way, nothing was sent, on_can_send follows; -EMSGSIZE: topic, data or @to are too long;
+ * -EPIPE: the arbiter is gone. That there is no actor @to is not known here: such a message is
+ * dropped by the arbiter, counted and logged.
  */
 int arb_send(struct arb_actor *self, struct arb_conn *conn, const char *to, const char *topic,
              const void *data, size_t len);

@@ -159,8 +159,9 @@ struct arb_protocol {
     /*
      * on_message - @conn NULL: for all connections of this worker. Else it is repeated for this
      * one, which was on its way while the others heard it. arb_conn_send during the call returns
-     * ARB_SEEN for a connection that has had the message before it came here; so nothing is lost or
-     * doubled by a move.
+     * ARB_SEEN for a connection that has had the message before it came here, or will have it
+     * repeated; so nothing is lost or doubled by a move. What else a message does to a connection,
+     * such as a change of its state, is done only if that is not returned.
      */
     void (*on_message)(void *server, struct arb_conn *conn, const struct arb_message *message);
     void (*on_can_send)(void *server); /* after arb_send has returned -EAGAIN */

@@ -181,6 +181,11 @@ static const struct column own_columns[] = {{"OWN COUNTER", "name", SHOW_TEXT, 0
                                             {"TOTAL", "value", SHOW_NUMBER, 0},
                                             {"WHAT IS COUNTED", "help", SHOW_TEXT, 0}};
 
+static const struct column message_columns[] = {{"MESSAGES", "numbered", SHOW_NUMBER, 0},
+                                                {"TO NOBODY", "dropped", SHOW_NUMBER, 0},
+                                                {"UNDER WAY", "under_way_bytes", SHOW_BYTES, 0},
+                                                {"STALLED", "stalled", SHOW_NUMBER, 0}};
+
 static const struct column note_columns[] = {{"NOTE OF", "id", SHOW_TEXT, 0},
                                              {"AGE", "notified/age", SHOW_SECONDS, 0},
                                              {"NOTE", "notified/info", SHOW_NOTE, 0}};
@@ -225,6 +230,16 @@ static json_t *children_of(const json_t *info)
     json_t *rows = json_copy(json_object_get(info, "workers"));
 
     json_array_extend(rows, json_object_get(info, "actors"));
+    return rows;
+}
+
+/* Between actors; no row if the program has none. */
+static json_t *messages_of(const json_t *info)
+{
+    json_t *rows = json_array(), *messages = json_object_get(info, "messages");
+
+    if (messages)
+        json_array_append(rows, messages);
     return rows;
 }
 
@@ -279,6 +294,8 @@ int info_write(FILE *f, const json_t *info)
         rc = write_section(f, counter_columns, ARRAY_SIZE(counter_columns), counters_of(info));
     if (rc == 0)
         rc = write_section(f, own_columns, ARRAY_SIZE(own_columns), own_counters_of(info));
+    if (rc == 0)
+        rc = write_section(f, message_columns, ARRAY_SIZE(message_columns), messages_of(info));
     if (rc == 0)
         rc = write_section(f, note_columns, ARRAY_SIZE(note_columns), notes_of(info));
     return rc;

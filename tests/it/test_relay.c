@@ -34,11 +34,13 @@ struct client {
     uint64_t number; /* of a subscriber: the last message */
     unsigned last[PUBLISHERS]; /* and the last of each publisher */
     unsigned n_heard;
+    bool is_cut;
 };
 
 static struct traffic {
     struct client clients[CLIENTS];
     bool is_stopping; /* publish no more */
+    bool may_cut; /* workers are killed */
     uint32_t *who; /* by number: publisher and its count, as the first subscriber heard it */
     unsigned n_wrong; /* out of a publisher's order, twice or not at all */
 } traffic;
@@ -55,10 +57,14 @@ static void publish(size_t i)
     struct client *c = &traffic.clients[i];
     char line[64];
 
-    while (!traffic.is_stopping && c->n_sent - c->n_answered < WINDOW) {
-        snprintf(line, sizeof(line), "PUB %zu %u\n", i, c->n_sent + 1);
+    while (!traffic.is_stopping && !c->is_cut && c->n_sent - c->n_answered < WINDOW) {
+        const int len = snprintf(line, sizeof(line), "PUB %zu %u\n", i, c->n_sent + 1);
+
         c->n_sent++;
-        peer_send_text(c->fd, line);
+        if (!traffic.may_cut)
+            peer_send_text(c->fd, line);
+        else if (peer_try_send(c->fd, line, (size_t)len) != len)
+            c->is_cut = true;
     }
 }
 
@@ -87,6 +93,9 @@ static void read_lines(size_t i)
 
     if (n < 0 && errno == EAGAIN)
         return;
+    c->is_cut = n <= 0 && traffic.may_cut;
+    if (c->is_cut)
+        return;
     MUST(n > 0, "client %zu was cut: %s", i, n < 0 ? strerror(errno) : "end of file");
     c->len += (size_t)n;
     while ((end = memchr(line, '\n', c->len - (size_t)(line - c->buf)))) {
@@ -107,9 +116,10 @@ static void pump(int timeout_ms)
     struct pollfd fds[CLIENTS];
 
     for (size_t i = 0; i < CLIENTS; i++) {
-        if (is_publisher(i))
+        if (is_publisher(i) && !traffic.clients[i].is_cut)
             publish(i);
-        fds[i] = (struct pollfd){.fd = traffic.clients[i].fd, .events = POLLIN};
+        fds[i] = (struct pollfd){.fd = traffic.clients[i].is_cut ? -1 : traffic.clients[i].fd,
+                                 .events = POLLIN};
     }
     poll(fds, CLIENTS, timeout_ms);
     for (size_t i = 0; i < CLIENTS; i++)
@@ -186,6 +196,28 @@ static unsigned finish(void)
     return traffic.n_wrong;
 }
 
+/* Those that are left have heard the same, and all of what the publishers that are left have sent.
+ */
+static bool have_survivors_heard_all(void)
+{
+    const struct client *first = NULL;
+
+    for (size_t i = PUBLISHERS; i < CLIENTS; i++) {
+        const struct client *c = &traffic.clients[i];
+
+        if (c->is_cut)
+            continue;
+        first = first ? first : c;
+        if (memcmp(c->last, first->last, sizeof(c->last)) != 0 || c->number != first->number)
+            return false;
+    }
+    MUST(first, "no subscriber is left");
+    for (size_t i = 0; i < PUBLISHERS; i++)
+        if (!traffic.clients[i].is_cut && first->last[i] < traffic.clients[i].n_sent)
+            return false;
+    return true;
+}
+
 /* ---- the server ---- */
 
 #define RELOADED "msg=\"reloaded\""
@@ -257,6 +289,36 @@ static void relay__taker_stopped_for_a_while__exactly_once_in_order(void **state
         pump_until_logged(s, RELOADED, i);
     }
     assert_int_equal(finish(), 0);
+}
+
+static void relay__worker_killed__the_others_miss_nothing(void **state)
+{
+    struct server *s = server_start(*state, .conf = conf, .binary = "tests/relay_server");
+    uint64_t deadline_ms;
+    unsigned n_cut = 0;
+
+    server_expect(s, "worker died");
+    begin(s);
+    traffic.may_cut = true;
+    for (size_t i = 1; i <= 2; i++) {
+        pump_messages(300);
+        kill(server_slot_pid(s, (uint32_t)i), SIGKILL);
+        if (i == 2) /* while it gives */
+            server_signal(s, SIGHUP);
+        pump_until_logged(s, "worker died", i);
+    }
+    pump_until_logged(s, RELOADED, 1);
+    pump_messages(300);
+    traffic.is_stopping = true;
+    deadline_ms = clock_mono_ms() + 10000;
+    while (!have_survivors_heard_all() && clock_mono_ms() < deadline_ms)
+        pump(50);
+    for (size_t i = 0; i < CLIENTS; i++)
+        n_cut += traffic.clients[i].is_cut;
+    print_message("# %u messages, %u connections cut, %u wrong\n", n_published(), n_cut,
+                  traffic.n_wrong);
+    assert_true(have_survivors_heard_all());
+    assert_int_equal(traffic.n_wrong, 0);
 }
 
 static void relay__fence_left_out__seen_to_fail(void **state)
@@ -349,6 +411,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(relay__reload_scale_upgrade__exactly_once_in_order),
         IT(relay__taker_stopped_for_a_while__exactly_once_in_order),
+        IT(relay__worker_killed__the_others_miss_nothing),
         IT(relay__fence_left_out__seen_to_fail),
         IT(relay__receiver_does_not_read__sender_waits_and_goes_on),
         IT(relay__to_one_or_a_kind__those_alone),
