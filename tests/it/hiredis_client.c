@@ -1,6 +1,6 @@
 /*
  * A client on hiredis, as anybody would write one: hiredis_client PORT [async]. Its first error
- * ends it with a sentence. Compiled by test_pubsub.
+ * ends it with a sentence. Compiled by test_pubsub_clients.
  */
 #include <hiredis/adapters/libev.h>
 #include <hiredis/async.h>
