@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -39,10 +40,9 @@ static void shell(struct server *s, const char *name, const char *script)
          it_path(s->it, name));
 }
 
-static void pubsub__redis_cli_piped__the_replies(void **state)
+static void try_redis_cli_piped(struct server *s)
 {
-    struct it *it = *state;
-    struct server *s = start(it, NULL);
+    struct it *it = s->it;
 
     shell(s, "out",
           "printf 'PING\\nECHO \"a b\"\\nCLIENT SETNAME me\\nCLIENT GETNAME\\nSELECT 3\\nPUBLISH a "
@@ -57,10 +57,9 @@ static void pubsub__redis_cli_piped__the_replies(void **state)
         "printf 'PING\\r\\nSELECT 9\\r\\n*1\\r\\n$4\\r\\nPING\\r\\n' | redis-cli -p $PORT --pipe");
 }
 
-static void pubsub__redis_cli_on_a_terminal__the_replies(void **state)
+static void try_redis_cli_on_a_terminal(struct server *s)
 {
-    struct it *it = *state;
-    struct server *s = start(it, NULL);
+    struct it *it = s->it;
     char seen[16384] = "", prompt[64];
     int fd, code;
     pid_t pid = forkpty(&fd, NULL, NULL, NULL);
@@ -94,10 +93,9 @@ static void pubsub__redis_cli_on_a_terminal__the_replies(void **state)
     MUST(!strstr(seen, "rror") && !strstr(seen, "arning"), "%s", seen);
 }
 
-static void pubsub__redis_benchmark__no_error_and_no_warning(void **state)
+static void try_redis_benchmark(struct server *s)
 {
-    struct it *it = *state;
-    struct server *s = start(it, NULL);
+    struct it *it = s->it;
 
     shell(s, "out",
           "redis-benchmark -p $PORT -t ping_inline,ping_mbulk -P 16 -c 50 -n 50000 -q 2>&1");
@@ -106,10 +104,9 @@ static void pubsub__redis_benchmark__no_error_and_no_warning(void **state)
     MUST(it_file_has(it_path(it, "out"), "PING_MBULK: .* requests per second"), "no figure");
 }
 
-static void pubsub__hiredis__content(void **state)
+static void try_hiredis(struct server *s)
 {
-    struct it *it = *state;
-    struct server *s = start(it, "arbiter = { workers = 1; };\n");
+    struct it *it = s->it;
 
     setenv("PORT", port_of(s), 1);
     installed_run(it, "$CC -O1 -Wall -Wextra -Werror tests/it/hiredis_client.c -lhiredis -lev \\\n"
@@ -118,13 +115,82 @@ static void pubsub__hiredis__content(void **state)
     installed_must_say(it, "dest/said", "well\n");
 }
 
+/* All with the same server: an installation for each would take longer than they do. */
+static void pubsub__clients_of_redis__content(void **state)
+{
+    struct server *s = start(*state, NULL);
+
+    try_redis_cli_piped(s);
+    try_redis_cli_on_a_terminal(s);
+    try_redis_benchmark(s);
+    try_hiredis(s);
+}
+
+enum { SUBSCRIBERS = 8, ROUNDS = 4, PER_ROUND = 50 };
+
+/* As the server would say it to a subscriber of "news". */
+static void expect_number(int fd, unsigned n)
+{
+    char text[16], want[128];
+    const int len = snprintf(text, sizeof(text), "%u", n);
+
+    snprintf(want, sizeof(want), "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$%d\r\n%s\r\n", len, text);
+    peer_expect_text(fd, want);
+}
+
+static void publish_numbers(int fd, unsigned from, unsigned n)
+{
+    for (unsigned i = from; i < from + n; i++) {
+        char command[64];
+
+        snprintf(command, sizeof(command), "PUBLISH news %u\r\n", i);
+        peer_send_text(fd, command);
+    }
+}
+
+/* Reads replies to PUBLISH, whatever they count. */
+static void expect_counts(int fd, unsigned n)
+{
+    for (char c = 0; n > 0; n -= c == '\n')
+        MUST_COME(recv(fd, &c, 1, 0) == 1, "the publisher's connection: %s", strerror(errno));
+}
+
+static void pubsub__reloads_between_and_during_messages__each_heard_once(void **state)
+{
+    struct it *it = *state;
+    struct server *s = start(it, "arbiter = { workers = 3; };\n");
+    int fd[SUBSCRIBERS], publisher = peer_connect(s->addr[0]), sleeper = peer_connect(s->addr[0]);
+    unsigned n = 0;
+
+    for (size_t i = 0; i < SUBSCRIBERS; i++) {
+        fd[i] = peer_connect(s->addr[0]);
+        peer_send_text(fd[i], "SUBSCRIBE news\r\n");
+        peer_expect_text(fd[i], "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    }
+    for (unsigned round = 1; round <= ROUNDS; round++, n += PER_ROUND) {
+        peer_send_text(sleeper, "DEBUG SLEEP 0.2\r\nCLIENT GETNAME\r\n");
+        publish_numbers(publisher, n, PER_ROUND / 2);
+        server_signal(s, SIGHUP);
+        publish_numbers(publisher, n + PER_ROUND / 2, PER_ROUND / 2);
+        expect_counts(publisher, PER_ROUND);
+        for (size_t i = 0; i < SUBSCRIBERS; i++) {
+            for (unsigned k = 0; k < PER_ROUND; k++)
+                expect_number(fd[i], n + k);
+        }
+        peer_expect_text(sleeper, "+OK\r\n$-1\r\n");
+        server_wait_log(s, "msg=\"reloaded\"", round);
+    }
+    for (size_t i = 0; i < SUBSCRIBERS; i++) {
+        peer_send_text(fd[i], "PING\r\n");
+        peer_expect_text(fd[i], "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IT(pubsub__redis_cli_piped__the_replies),
-        IT(pubsub__redis_cli_on_a_terminal__the_replies),
-        IT(pubsub__redis_benchmark__no_error_and_no_warning),
-        IT(pubsub__hiredis__content),
+        IT(pubsub__clients_of_redis__content),
+        IT(pubsub__reloads_between_and_during_messages__each_heard_once),
     };
 
     return it_run(tests);
