@@ -200,6 +200,8 @@ void conn_resume(struct arb_conn *c)
     serve_detached(c);
     if (conn_set_of(c)->is_draining)
         conn_drain(c);
+    else if (c->special & CONN_HELD)
+        conn_go_on(c); /* it may be long until somebody takes it */
 }
 
 void conn_give_away(struct arb_conn *c)

@@ -633,6 +633,27 @@ static void move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused(
         close(fds[i]);
 }
 
+static void move__held_and_refused__served_on_if_the_giver_does_not_drain(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+    struct arb_request *owed = arb_request_new(conn_of(&t.giver, 0), NULL, NULL);
+    int other;
+
+    t.giver.set.on_answered = hold;
+    arb_request_end(owed, ARB_GO_ON);
+    rig_send_text(&t.giver, fd, "unread\r\n\r\n");
+    rig_expect_nothing(&t.giver, fd);
+    taker_takes(&t.takers[0], 1);
+    giver_gives(&t, SIZE_MAX);
+    rig_run(&t.giver); /* sent */
+    other = rig_connect(taker()); /* the room is gone */
+    move_rig_run(&t);
+    expect_moved(0, 1);
+    rig_expect_text(&t.giver, fd, "unread\r\n\r\n");
+    close(fd);
+    close(other);
+}
+
 /* Another taker may want it: it is neither read nor drained before. */
 static void move__held_and_refused__still_held_though_the_giver_drains(void **state UNUSED)
 {
@@ -1124,6 +1145,7 @@ int main(void)
         TEST(move__states_up_to_a_mebibyte__all_move_but_what_is_larger),
         TEST(move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened),
         TEST(move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused),
+        TEST(move__held_and_refused__served_on_if_the_giver_does_not_drain),
         TEST(move__held_and_refused__still_held_though_the_giver_drains),
         TEST(move__its_id__stays_the_same),
         TEST(move__blank__said_by_its_mark_there),
