@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/log.h"
@@ -400,6 +402,21 @@ void mailbox_stop(struct mailbox *mb)
     ev_timer_stop(mb->loop, &mb->retry);
     passed_close(&mb->fd); /* unread messages go with it, and what they have passed */
     queue_drop_all(mb);
+}
+
+void mailbox_flush(struct mailbox *mb, unsigned timeout_ms)
+{
+    const uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
+
+    while (mb->loop && !mb->is_closed && !mailbox_is_empty(mb)) {
+        const uint64_t now_ms = clock_mono_ms();
+        struct pollfd p = {.fd = mb->fd, .events = POLLOUT};
+
+        if (now_ms >= deadline_ms)
+            return;
+        poll(&p, 1, (int)(deadline_ms - now_ms));
+        flush(mb);
+    }
 }
 
 void mailbox_finish(struct mailbox *mb)

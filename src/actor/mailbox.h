@@ -71,6 +71,9 @@ void mailbox_start(struct mailbox *mb, struct ev_loop *loop, int fd, mailbox_on_
                    mailbox_on_close *on_close);
 void mailbox_stop(struct mailbox *mb);
 
+/* mailbox_flush - before the end of a process: wait until all is sent, at most @timeout_ms */
+void mailbox_flush(struct mailbox *mb, unsigned timeout_ms);
+
 /* mailbox_finish - report what a peer that has ended has still sent, then stop; not from callbacks
  */
 void mailbox_finish(struct mailbox *mb);

@@ -18,6 +18,8 @@
 #include "base/util.h"
 #include "conf/config.h"
 
+enum { FLUSH_MS = 1000 };
+
 bool process_is_orphan(const struct process *p)
 {
     return getppid() != p->boot->arbiter_pid;
@@ -261,9 +263,17 @@ void process_ready(struct process *p)
     process_tell(p, "ready", 0, NULL);
 }
 
+/* What it would end has ended. */
+static void ignore_close(struct mailbox *mb UNUSED, int error UNUSED)
+{
+}
+
 void process_fini(struct process *p)
 {
     own_calls_fini(&p->own_calls);
+    /* Messages that were sent for connections which are served elsewhere now. */
+    p->mailbox.on_close = ignore_close;
+    mailbox_flush(&p->mailbox, FLUSH_MS);
     relay_stop(&p->relay);
     spawns_fini(&p->spawns);
     mailbox_stop(&p->mailbox);

@@ -541,6 +541,33 @@ static void mailbox_send__exact_maximum__travels(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void mailbox_flush__peer_reads_later__all_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t sent = 0;
+    int status;
+    pid_t pid;
+
+    while (f->a.mb.n_queued < 100)
+        assert_int_equal(send_ping(&f->a.mb, ++sent), 0);
+    mailbox_flush(&f->a.mb, 0);
+    assert_true(f->a.mb.n_queued > 0);
+    pid = fork();
+    if (pid == 0) {
+        char data[MESSAGE_MAX_BYTES];
+        uint64_t n = 0;
+
+        fcntl(f->peer, F_SETFL, 0);
+        while (n < sent && read(f->peer, data, sizeof(data)) > 0)
+            n++;
+        _exit(n == sent ? 0 : 1);
+    }
+    mailbox_flush(&f->a.mb, 10000);
+    assert_int_equal(f->a.mb.n_queued, 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 /* ---- data ---- */
 
 static struct {
@@ -686,6 +713,7 @@ int main(void)
         TEST(mailbox__datagram_too_long__closed),
         TEST(mailbox__too_many_descriptors__closed_and_freed),
         TEST(mailbox__descriptors_with_end_of_file__freed),
+        TEST(mailbox_flush__peer_reads_later__all_is_sent),
         TEST(mailbox__data_and_messages__one_order),
         TEST(mailbox_send__queue_full_of_data__message_has_its_place),
         TEST(mailbox__data_that_nobody_wants__closed),
