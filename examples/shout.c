@@ -26,6 +26,12 @@ static int start(struct arb_actor *self, const void *conf, void **ret_server)
     return arb_frame_init(&s->lines, &newline, ((const struct conf *)conf)->max_line, "quit");
 }
 
+static void stop(void *server)
+{
+    free(((struct shout *)server)->reply);
+    free(server);
+}
+
 static void shout(void *server, struct arb_conn *c, const struct arb_input *in, struct arb_output *out)
 {
     struct shout *s = server;
@@ -42,7 +48,8 @@ static void shout(void *server, struct arb_conn *c, const struct arb_input *in, 
 int main(int argc, char **argv)
 {
     static const struct arb_protocol protocol = ARB_PROTOCOL(.name = "shout", .keys = ARB_KEYS(keys),
-        .conf_size = sizeof(struct conf), .counters = ARB_COUNTERS(counters), .start = start, .on_data = shout);
+        .conf_size = sizeof(struct conf), .counters = ARB_COUNTERS(counters), .start = start,
+        .stop = stop, .on_data = shout);
     static const struct arb_protocol *const protocols[] = {&protocol, NULL};
     static const struct arb_program program = ARB_PROGRAM(.name = "shout", .version = "1", .protocols = protocols);
     return arb_main(&program, argc, argv);

@@ -126,6 +126,20 @@ static void pubsub__clients_of_redis__content(void **state)
     try_hiredis(s);
 }
 
+/* A server whose main is linked with the library of authors' tests checks files. */
+static void shout__linked_for_tests__checks_files(void **state)
+{
+    struct it *it = *state;
+
+    installed_make(it);
+    installed_run(it, "$CC examples/shout.c $(pkg-config --cflags --libs arbiter-testing) \\\n"
+                      "    -o \"$DEST/shout\"\n"
+                      "printf 'a\\nbc\\n\\nquit\\nd' >\"$DEST/good\"\n"
+                      "\"$DEST/shout\" \"$DEST/good\" >\"$DEST/said\"\n"
+                      "! \"$DEST/shout\" \"$DEST/good\" \"$DEST/nosuch\" >\"$DEST/said\" 2>&1\n"
+                      "grep -q 'nosuch: cannot be read' \"$DEST/said\"\n");
+}
+
 enum { SUBSCRIBERS = 8, ROUNDS = 4, PER_ROUND = 50 };
 
 /* As the server would say it to a subscriber of "news". */
@@ -189,6 +203,7 @@ static void pubsub__reloads_between_and_during_messages__each_heard_once(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IT(shout__linked_for_tests__checks_files),
         IT(pubsub__clients_of_redis__content),
         IT(pubsub__reloads_between_and_during_messages__each_heard_once),
     };
