@@ -255,6 +255,12 @@ $(B)/echo-arbiter $(B)/echo-client $(HOOKED): $(B)/link.txt
 	@mkdir -p $(@D)
 	$(call link,$(LIBS_$@) $(if $(filter %/echo-client,$@),$(PROBED_EDIT)))
 
+# The example as its readers compile it, with the one hook that a proof needs.
+PUBSUB  := $(B)/test/pubsub
+$(PUBSUB): $(EXAMPLES) $(wildcard examples/pubsub/*.h include/arbiter/*.h) tests/hooks/no_fence.c $(B)/libecho.a $(B)/link.txt
+	@$(call say,LD,$@) mkdir -p $(@D)
+	$(Q)$(COMPILE) -Wno-missing-prototypes -o $@ $(filter %.c %.a,$^) -pie $(LIBS)
+
 LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc calloc realloc)
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)
 LIBS_test_conn_end := -Wl,--wrap=setsockopt
@@ -268,7 +274,7 @@ $(filter-out $(AUTHORS),$(UNIT) $(IT)): %: %.o $(B)/libsupport.a $(B)/libecho.a 
 	$(call link,$(LIBS_$(@F)) -lcmocka)
 $(filter $(AUTHORS),$(UNIT) $(IT)): %: %.o $(call objects,$(EXAMPLES)) $(B)/libarbiter-testing.a $(B)/link.txt
 	$(call link,-lcmocka)
-$(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(TOOLS)
+$(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(PUBSUB) $(TOOLS)
 
 # A program of its own, which knows nothing of the servers that it tries.
 $(CONF): $(call objects,$(wildcard tests/conformance/*.c)) $(B)/libecho.a $(B)/link.txt
@@ -320,7 +326,7 @@ _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
-PROOFS  := $(foreach t,prove spread rescue move moved_kill upgrade,$(filter %/test_$(t),$(IT)))
+PROOFS  := $(foreach t,prove prove_pubsub spread rescue move moved_kill upgrade,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_move
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)
