@@ -118,7 +118,8 @@ static bool is_perfect(const struct crowd_counts *c)
 
 static void recycle(struct scene *s)
 {
-    kill(server_worker(s->server, s->n_changes % WORKERS), SIGTERM);
+    /* Not one that still owes a reply and has been told before: the second time is for at once. */
+    kill(server_slot_pid(s->server, 1 + s->n_changes % WORKERS), SIGTERM);
     s->n_changes++;
     server_wait_workers(s->server, WORKERS);
     usleep(s->x->pause_ms * 1000);
@@ -142,10 +143,10 @@ static void refuse(struct scene *s)
 /* A worker that takes connections stands still while others are given to it. */
 static void stop_taker(struct scene *s)
 {
-    const pid_t taker = server_worker(s->server, 0);
+    const pid_t taker = server_slot_pid(s->server, 1);
 
     kill(taker, SIGSTOP);
-    kill(server_worker(s->server, 1), SIGTERM);
+    kill(server_slot_pid(s->server, 2), SIGTERM);
     usleep(300000);
     kill(taker, SIGCONT);
     s->n_changes++;
