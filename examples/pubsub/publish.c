@@ -240,7 +240,7 @@ void members_start(struct server *srv)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the same clock for all processes */
     srv->token = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
     srv->is_asking = srv->is_telling = true;
     members_flush(srv);
