@@ -28,7 +28,7 @@ struct extent {
 };
 
 static const struct extent in_short = {60, 10, 8, 400, 2, "0.5", 3, 2, 2, 2, 1, 1, 3, 50};
-static const struct extent at_full_length = {300, 20, 20, 2000, 4, "5", 20,
+static const struct extent at_full_length = {300, 20, 20, 2200, 4, "5", 20,
                                              10,  20, 8,  3,    3, 20,  200};
 
 struct scene {
@@ -116,13 +116,45 @@ static bool is_perfect(const struct crowd_counts *c)
     return c->lost + c->doubled + c->disordered + c->wrong + c->cut == 0;
 }
 
+static bool is_accepting(struct server *s, pid_t pid)
+{
+    const struct score_record *r = proc_is_alive(pid) ? server_record(s, pid) : NULL;
+
+    return r && counter_get(&r->is_accepting);
+}
+
+/* Who serves in that slot. One that drains and still owes a reply has it, too. */
+static pid_t serving_pid(struct server *s, uint32_t slot)
+{
+    pid_t pids[SERVER_WORKERS_MAX];
+    const size_t n = server_worker_pids(s, pids);
+
+    for (size_t i = 0; i < n; i++)
+        if (is_accepting(s, pids[i]) && counter_get(&server_identity(s, pids[i])->slot) == slot)
+            return pids[i];
+    MUST(false, "nobody serves in slot %u", slot);
+    return 0;
+}
+
+/* A worker that is told twice would end at once, so the first time has to have its effect. */
+static void replace_worker(struct scene *s, uint32_t slot, unsigned pause_ms, pid_t taker)
+{
+    const pid_t pid = serving_pid(s->server, slot);
+
+    if (taker)
+        kill(taker, SIGSTOP);
+    kill(pid, SIGTERM);
+    usleep(pause_ms * 1000);
+    if (taker)
+        kill(taker, SIGCONT);
+    MUST_COME(!is_accepting(s->server, pid), "worker %d is not replaced", (int)pid);
+    server_wait_workers(s->server, WORKERS);
+    s->n_changes++;
+}
+
 static void recycle(struct scene *s)
 {
-    /* Not one that still owes a reply and has been told before: the second time is for at once. */
-    kill(server_slot_pid(s->server, 1 + s->n_changes % WORKERS), SIGTERM);
-    s->n_changes++;
-    server_wait_workers(s->server, WORKERS);
-    usleep(s->x->pause_ms * 1000);
+    replace_worker(s, 1 + s->n_changes % WORKERS, s->x->pause_ms, 0);
 }
 
 /* No worker has room for what another gives it: batches are refused, and offered again later. */
@@ -143,14 +175,7 @@ static void refuse(struct scene *s)
 /* A worker that takes connections stands still while others are given to it. */
 static void stop_taker(struct scene *s)
 {
-    const pid_t taker = server_slot_pid(s->server, 1);
-
-    kill(taker, SIGSTOP);
-    kill(server_slot_pid(s->server, 2), SIGTERM);
-    usleep(300000);
-    kill(taker, SIGCONT);
-    s->n_changes++;
-    server_wait_workers(s->server, WORKERS);
+    replace_worker(s, 2, 300, serving_pid(s->server, 1));
 }
 
 /* A reload under an arbiter that stands still again and again: what several workers have sent waits
