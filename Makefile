@@ -338,7 +338,7 @@ _lint: all $(HEADER_MAN)
 	@tests/lint/run.sh $(B)
 _conformance: $(CONF)
 	@$(CONF) $(if $(MAX_MESSAGE),-m $(MAX_MESSAGE)) $(or $(ADDR),127.0.0.1:8060)
-_bench: $(BIN) $(BENCH)
+_bench: $(BIN) $(BENCH) $(PUBSUB)
 	@QUICK='$(QUICK)' tests/bench/bench.py $(B)
 _bench-scale: $(BIN) $(B)/tests/bench/scale
 	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)

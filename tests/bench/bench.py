@@ -19,7 +19,7 @@ import time
 sys.dont_write_bytecode = True
 import measure
 import report
-from measure import Server, alternate, generate, median, ratio
+from measure import Server, alternate, generate, median, ratio, redis_benchmark
 
 quick = bool(os.environ.get("QUICK"))
 here = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +29,7 @@ PEER_ROUNDS = 3
 SERIES_ROUNDS, SERIES_SECONDS = (1, 0.25) if quick else (3, 0.4)
 LATENCY_ROUNDS = 1 if quick else 3
 SPREADS = 1 if quick else 5
+PING_REQUESTS = 200000 if quick else 1000000
 ALARM = 0.85
 
 # name, what, generator's arguments, batches a connection for the counts, wanted floor/ours
@@ -233,6 +234,27 @@ def spread(out, ours):
               ["", "median", "worst", "ms"], rows, "Aim: 1.15.")
 
 
+def pubsub_beside_redis(out):
+    title = "pubsub beside Redis"
+    missing = [p for p in ("redis-server", "redis-benchmark") if not shutil.which(p)]
+    if missing:
+        out.text(title, f"not measured: {' and '.join(missing)} not installed\n")
+        return
+    rows = []
+    with Server("pubsub", [f"{measure.build}/test/pubsub"]).start() as ours, \
+            Server("Redis", [f"{here}/peers/redis.sh"]).start() as redis:
+        for test in ("ping_inline", "ping_mbulk"):
+            samples = alternate([redis, ours], ROUNDS, lambda s: redis_benchmark(s, test, PING_REQUESTS))
+            cpu = ratio(samples["pubsub"], samples["Redis"], "cpu_ns")
+            data.setdefault("pubsub", {})[test] = {"samples": samples, "ours_over_redis": cpu}
+            rows.append([test, *(report.number(median(samples[n], "cpu_ns")) for n in ("pubsub", "Redis")),
+                         f"{cpu['median']:.2f}", f"{cpu['low']:.2f}-{cpu['high']:.2f}",
+                         f"0.90 {'met' if cpu['median'] <= 0.905 else 'missed'}"])
+    out.table(f"{title}: CPU of the server per request, ns, by redis-benchmark -P 16 -c 50",
+              ["", "pubsub", "Redis", "pubsub/Redis", "quartiles", "aim"], rows,
+              f"One worker; {ROUNDS} rounds of {PING_REQUESTS} requests, in turn.")
+
+
 def other_programs(out):
     for name in ("bench_move", "bench_frame"):
         text = subprocess.run([measure.program(name)], capture_output=True, text=True, check=True,
@@ -262,6 +284,7 @@ def one_by_one(out, ours, floor):
         count_instructions(out, ours, floor)
         reload_stall(out)
         spread(out, ours)
+        pubsub_beside_redis(out)
         other_programs(out)
     finally:
         ours.stop()

@@ -52,7 +52,7 @@ class Server:
         self.process = None
 
     def is_ours(self):
-        return self.argv[-1].endswith("echo-arbiter")
+        return os.path.basename(self.argv[-1]) in ("echo-arbiter", "pubsub")
 
     def start(self, workers=1, cpus=None, wrapper=(), patience=20):
         options = {"preexec_fn": on_cpus(*(cpus or [server_cpu])), "stdout": subprocess.DEVNULL,
@@ -111,6 +111,25 @@ def generate(server, seconds, *args):
     messages, elapsed, cpu_ns, wait_ns, stolen_ns = map(float, unstarved(argv).split())
     return {"cpu_ns": cpu_ns / messages, "rate": messages / elapsed,
             "disturbed": max(wait_ns, stolen_ns) > DISTURBED * elapsed * 1e9}
+
+
+def schedstat(pids):
+    """Nanoseconds on a CPU and waiting for one."""
+    fields = [open(f"/proc/{pid}/schedstat").read().split() for pid in pids]
+    return [sum(int(f[i]) for f in fields) for i in (0, 1)]
+
+
+def redis_benchmark(server, test, requests):
+    """One run of redis-benchmark: 50 connections, 16 commands at once."""
+    cpu_ns, wait_ns = schedstat(server.pids)
+    began = time.monotonic()
+    subprocess.run(["redis-benchmark", "-p", server.address.split(":")[1], "-t", test, "-P", "16", "-c", "50",
+                    "-n", str(requests), "-q"], stdout=subprocess.DEVNULL, preexec_fn=on_cpus(gen_cpu),
+                   check=True)
+    elapsed = time.monotonic() - began
+    after = schedstat(server.pids)
+    return {"cpu_ns": (after[0] - cpu_ns) / requests, "rate": requests / elapsed,
+            "disturbed": after[1] - wait_ns > DISTURBED * elapsed * 1e9}
 
 
 def client_args(args):
