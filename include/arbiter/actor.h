@@ -3,8 +3,8 @@
  * kind (struct arb_kind). It has an id such as "worker.2", counters, commands, timers, and it sends
  * and receives messages.
  *
- * All functions here are called in the process and on the thread that the handle belongs to, and
- * none of them blocks. A handle lives as long as its process.
+ * All functions here are called in the process and on the thread that the handle belongs to. None
+ * of them blocks, except arb_actor_wait. A handle lives as long as its process.
  */
 #ifndef ARB_ACTOR_H
 #define ARB_ACTOR_H
@@ -199,9 +199,9 @@ struct arb_message {
  * up. An actor takes part from its first word to the arbiter on: when it is ready, or sends.
  *
  * Returns 0: it will be delivered, unless this process or the arbiter crashes; -EAGAIN: too much is
- * under way, nothing was sent, on_can_send follows; -EMSGSIZE: topic, data or @to are too long;
- * -EPIPE: the arbiter is gone. That there is no actor @to is not known here: such a message is
- * dropped by the arbiter, counted and logged.
+ * under way, nothing was sent, on_can_send follows; -EMSGSIZE: topic, data or @to are too long,
+ * or @to is empty; -EPIPE: the arbiter is gone. That there is no actor @to is not known here: such
+ * a message is dropped by the arbiter, counted and logged.
  */
 int arb_send(struct arb_actor *self, struct arb_conn *conn, const char *to, const char *topic,
              const void *data, size_t len);

@@ -17,11 +17,12 @@ struct arb_frame {
 };
 
 /*
- * arb_frame_init
+ * arb_frame_init - the rule of a protocol
  * @separator    copied; at most 16 bytes; empty = any bytes are a message (raw)
  * @max_message  bytes, without the separator; 0 = no limit
- * @last         a message of exactly these bytes is the last of its connection; NULL = none; at
- * most 16 bytes Returns 0 or -EINVAL.
+ * @last         a message of exactly these bytes is the last of its connection; at most 16 bytes;
+ *               NULL = none
+ * Returns 0 or -EINVAL.
  */
 int arb_frame_init(struct arb_frame *frame, const struct arb_bytes *separator, uint64_t max_message,
                    const char *last);
@@ -47,6 +48,7 @@ void arb_frame_scan(const struct arb_frame *frame, const struct arb_input *in,
 bool arb_frame_next(const struct arb_frame *frame, const struct arb_input *in,
                     struct arb_output *out, const uint8_t **ret_message, size_t *ret_len);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -224,8 +224,8 @@ void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, voi
  * arb_request_new - the connection owes a reply from now on
  * @conn     open; usually the one of the on_data that is running
  * @on_gone  called at most once if the connection ends first: nobody waits for the reply any more.
- * The request still has to be ended. NULL = no interest Returns NULL without memory or if the
- * connection ends already.
+ * The request still has to be ended. NULL = no interest
+ * Returns NULL without memory, if the connection ends already, or if it is on its way.
  *
  * While it owes a reply a connection is busy: it is not idle, and is not moved; a change waits for
  * it until exit_timeout at most. With ARB_WAIT as `next` of on_data replies come in order; without

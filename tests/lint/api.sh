@@ -28,6 +28,14 @@ must_fail()
     done
 }
 
+# What a header changes it changes back: an author's own functions keep their visibility.
+for header in include/arbiter/*.h; do
+    if [ "$(grep -c 'visibility push' "$header")" != "$(grep -c 'visibility pop' "$header")" ]; then
+        echo "$header: a pragma visibility push without a pop"
+        bad=1
+    fi
+done
+
 for cc in gcc clang; do
     for language in 'c c99' 'c++ c++11'; do
         must_fail "$cc" $language
