@@ -185,6 +185,7 @@ enum { ARB_SEEN = 1 };
 /*
  * arb_conn_send - send without being asked; queued behind what is unsent
  * @data  borrowed; copied if the kernel does not take it now
+ * The time of server.keep_alive begins anew, as after an answer.
  * Returns 0; ARB_SEEN (only in on_message, see there); -EPIPE: the connection ends already; -EBUSY:
  * it is on its way to another worker; -ENOBUFS: max_buffered is used up, nothing was queued, and
  * the connection ends visibly, because its peer would miss these bytes.
@@ -257,6 +258,8 @@ int arb_request_reply(struct arb_request *request, const void *data, size_t len)
  */
 void arb_request_end(struct arb_request *request, enum arb_next next);
 
+/* Members that are left out are 0. With -Wextra g++ warns of each: add
+ * -Wno-missing-field-initializers. */
 /* clang-format off */
 #define ARB_PROTOCOL(...) { .size = sizeof(struct arb_protocol), __VA_ARGS__ }
 #define ARB_KIND(...) { .size = sizeof(struct arb_kind), __VA_ARGS__ }
