@@ -190,6 +190,10 @@ void conn_set_settle(struct conn_set *set);
  */
 void conn_set_drain(struct conn_set *set);
 
+/* conn_set_rooted - how many connections never move, since their protocol has state and no `save`?
+ * Those that owe a reply do not count. */
+size_t conn_set_rooted(const struct conn_set *set);
+
 /* conn_set_cut - the end of patience: close everything now, counted as cut */
 void conn_set_cut(struct conn_set *set);
 

@@ -412,7 +412,10 @@ static inline void conn_settle(struct arb_conn *c)
  * it is given away.
  */
 
-/* conn_is_movable - could another process go on with it? */
+/* conn_is_rooted - it never moves: it has state, and its protocol has no `save` */
+bool conn_is_rooted(const struct arb_conn *c);
+
+/* conn_is_movable - could another process go on with it now? */
 bool conn_is_movable(const struct arb_conn *c);
 
 /* conn_has_state - does it need saved state there? */

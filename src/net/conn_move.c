@@ -76,11 +76,27 @@ static void catch_up(struct arb_conn *c)
 
 /* ---- the way out ---- */
 
+bool conn_is_rooted(const struct arb_conn *c)
+{
+    return conn_has_state(c) && !conn_protocol_of(c)->table->save;
+}
+
+size_t conn_set_rooted(const struct conn_set *set)
+{
+    struct list *link;
+    size_t n = 0;
+
+    list_for_each (link, &set->all) {
+        const struct arb_conn *c = container_of(link, struct arb_conn, link);
+
+        n += conn_is_rooted(c) && !(c->special & CONN_OWES);
+    }
+    return n;
+}
+
 bool conn_is_movable(const struct arb_conn *c)
 {
-    if ((c->special & (CONN_OWES | CONN_ENDS_SOON)) || conn_is_fenced(c))
-        return false;
-    return conn_protocol_of(c)->table->save || !conn_has_state(c);
+    return !(c->special & (CONN_OWES | CONN_ENDS_SOON)) && !conn_is_fenced(c) && !conn_is_rooted(c);
 }
 
 void conn_wait_to_move(struct arb_conn *c)

@@ -77,7 +77,7 @@ struct move_out {
     size_t batch_max; /* connections; smaller after a refusal that their number does not explain */
     uint64_t flight_bytes; /* of all flights */
     uint64_t n_moved; /* acknowledged */
-    uint64_t n_stayed; /* were to be moved and were not: refused, or not movable */
+    uint64_t n_stayed; /* were to be moved, could be another time, and were not: refused */
     uint64_t n_owed; /* could not be moved because they owe a reply; not among n_stayed */
     int error; /* why the last batch that could not be sent could not; 0 = none */
     uint64_t started_ns;

@@ -482,7 +482,8 @@ static void end_giving(struct move_out *t)
     stop_giving(t);
     t->took_ns = clock_mono_ns() - t->started_ns;
     t->n_owed = t->set->n_owing;
-    t->n_stayed = MIN(t->is_all ? SIZE_MAX : t->left, t->set->n_open - t->n_owed);
+    t->n_stayed =
+        MIN(t->is_all ? SIZE_MAX : t->left, t->set->n_open - t->n_owed - conn_set_rooted(t->set));
     t->is_done = true;
 }
 

@@ -154,6 +154,10 @@ void worker_on_moved(struct worker *w)
     acceptor_on_moved(&w->acceptor);
     if (w->is_draining && !moves_is_giving(&w->moves))
         acceptor_fini(&w->acceptor);
+    /* Nobody is asked again to take what never moves. */
+    if (w->is_draining && !moves_is_giving(&w->moves) && !w->conns.is_draining &&
+        w->conns.n_open > 0 && conn_set_rooted(&w->conns) == w->conns.n_open)
+        drain_rest(w);
     leave_if_drained(w);
 }
 

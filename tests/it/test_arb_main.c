@@ -128,6 +128,27 @@ static void reload__a_protocol_cannot_start__taken_back(void **state)
     server_wait_log(s, "msg=\"reloaded\"", 1);
 }
 
+static void reload__state_that_cannot_be_saved__drained_at_once(void **state)
+{
+    static const char conf[] = "server: { bind = ( \"127.0.0.1:0\", { address = \"127.0.0.2:0\"; "
+                               "protocol = \"second\"; } ); };\n"
+                               "arbiter: { workers = 1; exit_timeout = 600; };\n";
+    struct server *s = server_start(*state, .binary = TINY, .conf = conf);
+    const int first = peer_connect(s->addr[0]), second = peer_connect(s->addr[1]);
+
+    peer_send_text(first, "a");
+    peer_expect_text(first, "a");
+    peer_send_text(second, "b");
+    peer_expect_text(second, "b");
+    server_signal(s, SIGHUP);
+    peer_expect_eof(second);
+    server_wait_log(s, "\"connections changed hands\" count=1", 1);
+    peer_send_text(first, "c");
+    peer_expect_text(first, "c");
+    peer_close(first);
+    peer_close(second);
+}
+
 static void put(struct it *it, const char *name)
 {
     MUST(it_tool_run(it, "cp", ARGS("cp", it_build_path(it, name), it_path(it, "new"))) == 0 &&
@@ -161,6 +182,7 @@ int main(void)
         IT(protocols__start_run_stop__in_order),
         IT(start__a_protocol_cannot_start__the_server_gives_up),
         IT(reload__a_protocol_cannot_start__taken_back),
+        IT(reload__state_that_cannot_be_saved__drained_at_once),
         IT(upgrade__program_of_another_name__refused_with_both),
     };
 

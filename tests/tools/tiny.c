@@ -1,6 +1,7 @@
 /*
  * A program of two protocols, for tests of what the library does with any program. Both give back
- * all bytes as they come and say what is asked of them; the start of the second fails on demand.
+ * all bytes as they come and say what is asked of them. The second keeps state that it cannot save,
+ * and its start fails on demand.
  */
 #include <arbiter/server.h>
 #include <errno.h>
@@ -72,8 +73,8 @@ static const struct arb_protocol first =
                  .on_data = on_data, .on_close = on_close);
 static const struct arb_protocol second =
     ARB_PROTOCOL(.name = "second", .keys = ARB_KEYS(keys), .conf_size = sizeof(struct conf),
-                 .start = start_second, .run = run, .stop = stop, .on_data = on_data,
-                 .on_close = on_close);
+                 .start = start_second, .run = run, .stop = stop, .conn_size = 1,
+                 .on_data = on_data, .on_close = on_close);
 static const struct arb_protocol *const protocols[] = {&first, &second, NULL};
 
 static const struct arb_program program =
