@@ -24,7 +24,7 @@
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/kinds.h"
-#include "arbiter/pidfile.h"
+#include "base/pidfile.h"
 #include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
 #include "arbiter/stats.h"

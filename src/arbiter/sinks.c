@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "arbiter/log_writer.h"
+#include "log_writer/log_writer.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/limits.h"

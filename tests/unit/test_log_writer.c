@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "arbiter/log_writer.h"
+#include "log_writer/log_writer.h"
 #include "base/util.h"
 #include "conformance/must.h"
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "arbiter/pidfile.h"
+#include "base/pidfile.h"
 
 static char dir[64], path[96], why[512];
 

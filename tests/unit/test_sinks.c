@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "arbiter/log_writer.h"
+#include "log_writer/log_writer.h"
 #include "arbiter/sinks.h"
 #include "base/clock.h"
 #include "base/fds.h"

@@ -2,7 +2,7 @@
  * The log writer: its process, how that is started, and what is said to it and by it. Knows no
  * arbiter and no loop; in the process itself everything may block.
  */
-#include "arbiter/log_writer.h"
+#include "log_writer/log_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
  * A pid file that is locked for the process's life. The lock is the truth, the number is for
  * people.
  */
-#ifndef ARBITER_PIDFILE_H
-#define ARBITER_PIDFILE_H
+#ifndef BASE_PIDFILE_H
+#define BASE_PIDFILE_H
 
 #include <stddef.h>
 #include <sys/types.h>

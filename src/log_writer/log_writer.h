@@ -11,8 +11,8 @@
  * Q is the number of the question that the writer has answered last, also when it has tried again
  * of itself.
  */
-#ifndef ARBITER_LOG_WRITER_H
-#define ARBITER_LOG_WRITER_H
+#ifndef LOG_WRITER_LOG_WRITER_H
+#define LOG_WRITER_LOG_WRITER_H
 
 #include <stdbool.h>
 #include <stdint.h>

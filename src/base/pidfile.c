@@ -2,7 +2,7 @@
  * The pid file. Runs in the arbiter; workers close the descriptor, since a lock of flock(2) is
  * shared by fork.
  */
-#include "arbiter/pidfile.h"
+#include "base/pidfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
