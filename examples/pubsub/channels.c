@@ -56,22 +56,24 @@ struct channel *tables_add(struct tables *t, enum kind kind, const struct resp_a
 {
     struct table *table = &t->of[kind];
     const uint32_t hash = hash_name(name);
-    struct channel **place;
+    struct channel **place, *c;
 
     if (table->n >= table->n_buckets && !grow(table))
         return NULL;
     place = find_place(table, hash, name);
-    if (*place)
-        return *place;
-    *place = calloc(1, sizeof(**place) + name->len);
-    if (!*place)
+    c = *place;
+    if (c)
+        return c;
+    c = calloc(1, sizeof(*c) + name->len);
+    if (!c)
         return NULL;
-    (*place)->kind = kind;
-    (*place)->hash = hash;
-    (*place)->len = name->len;
-    memcpy((*place)->name, name->data, name->len);
+    c->kind = kind;
+    c->hash = hash;
+    c->len = name->len;
+    memcpy(c->name, name->data, name->len);
+    *place = c;
     table->n++;
-    return *place;
+    return c;
 }
 
 void tables_remove(struct tables *t, struct channel *c)

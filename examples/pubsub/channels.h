@@ -25,7 +25,7 @@ struct channel {
     struct channel *next; /* in its bucket */
     enum kind kind;
     uint32_t hash, n_subscribers;
-    LIST_HEAD(, subscription) subscribers; /* in this worker's own tables alone */
+    LIST_HEAD(subscribers, subscription) subscribers; /* in this worker's own tables alone */
     size_t len;
     char name[];
 };

@@ -478,7 +478,7 @@ static enum run refuse_subcommand(const struct call *c)
 {
     char name[16] = "";
 
-    for (size_t i = 0; c->row->name[i] && i < sizeof(name) - 1; i++)
+    for (size_t i = 0; i < sizeof(name) - 1 && c->row->name[i]; i++)
         name[i] = (char)(c->row->name[i] - 'a' + 'A');
     return refuse(c, "unknown subcommand '%.*s'. Try %s HELP.", SHOWN(c->args[1]), name);
 }

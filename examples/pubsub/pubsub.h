@@ -28,7 +28,8 @@ struct session {
     struct server *server;
     struct arb_conn *conn;
     struct text name; /* of CLIENT SETNAME */
-    TAILQ_HEAD(, subscription) subscriptions; /* in the order in which they were made */
+    TAILQ_HEAD(subscriptions, subscription)
+    subscriptions; /* in the order in which they were made */
     unsigned n_subscriptions;
     size_t saved_bytes; /* that they, and the queue, need in `save` at most */
     struct text queue; /* commands behind MULTI, as RESP */
@@ -64,7 +65,7 @@ struct server {
     struct tables own; /* with the subscribers */
     int64_t token; /* see publish.c */
     bool is_asking, is_telling; /* to be done when there is credit */
-    LIST_HEAD(, session) parked;
+    LIST_HEAD(parked, session) parked;
     struct resp_parser parser; /* of clients */
     struct resp_parser inner; /* of queues, messages and saved states */
     struct text reply, push;

@@ -2,11 +2,11 @@
 # All static checks, each with one line; what fails prints why: run.sh BUILD
 set -u
 build=$1
-flags=(-std=gnu11 -iquotesrc -iquotetests -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"')
+flags=(-std=gnu11 -iquotesrc -iquotetests -iquoteexamples/pubsub -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"')
 read -r -a packages < <(pkg-config --cflags libconfig jansson)
 flags+=("${packages[@]}")
-mapfile -t c < <(find src tests -name '*.c' | sort)
-mapfile -t h < <(find src include tests -name '*.h' 2>/dev/null | sort)
+mapfile -t c < <(find src tests examples -name '*.c' | sort)
+mapfile -t h < <(find src include tests examples -name '*.h' 2>/dev/null | sort)
 mapfile -t scripts < <(grep -rlE '^#!.*[/ ](ba)?sh$' tests tools .ci | sort)
 failed=0
 
@@ -49,7 +49,8 @@ cpp()
         --error-exitcode=1 --suppress=missingIncludeSystem --suppress=unknownMacro \
         --suppress=legacyUninitvar --suppress=returnDanglingLifetime --suppress=memleak \
         --suppress=internalAstError '--suppress=memleakOnRealloc:tests/*' '--suppress=uninitvar:tests/*' \
-        --include=tests/lint/cppcheck.h -j "$(nproc)" -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"' src tests
+        '--suppress=uninitvar:examples/*' \
+        --include=tests/lint/cppcheck.h -j "$(nproc)" -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"' src tests examples
 }
 
 manuals()
@@ -58,7 +59,10 @@ manuals()
     mandoc -Tlint -W warning man/*.[1-8] "$build"/man/*.3
 }
 
-check format clang-format --dry-run -Werror "${c[@]}" "${h[@]}"
+# One example stands in a manual page, and has to fit there.
+mapfile -t formatted < <(printf '%s\n' "${c[@]}" "${h[@]}" | grep -v '^examples/shout\.c$')
+
+check format clang-format --dry-run -Werror "${formatted[@]}"
 check layers tests/lint/layers.sh
 check names tests/lint/names.sh
 check headers headers

@@ -320,7 +320,7 @@ static void member_reads(struct crowd *c, struct member *m)
 {
     static bool (*const takes[])(struct crowd *, struct member *,
                                  size_t *) = {subscriber_takes, publisher_takes, sleeper_takes};
-    size_t used, all = 0;
+    size_t used;
     ssize_t n;
 
     if (m->fd < 0)
@@ -333,7 +333,6 @@ static void member_reads(struct crowd *c, struct member *m)
     m->in_len += n > 0 ? (size_t)n : 0;
     /* Each of them sees its input at the beginning of the buffer. */
     while (m->fd >= 0 && takes[m->role](c, m, &used)) {
-        all += used;
         m->in_len -= used;
         memmove(m->in, m->in + used, m->in_len);
     }
