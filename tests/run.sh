@@ -37,10 +37,18 @@ count()
         }' "$1"
 }
 
+# Where a program's results are: unit and it may have one of the same name.
+file_of()
+{
+    local from=${1#"$build"/tests/}
+    echo "$out/${from//\//_}"
+}
+
 run_one()
 {
     local program=$1 name=${1##*/} rc=0 passed=0 failed=0 skipped=0 began=$SECONDS
-    local log=$out/$name.log
+    local log
+    log=$(file_of "$program").log
     if [[ $name == fuzz_* ]]; then
         { timeout -k 10 "$limit" "$program" "tests/fuzz/$name.in"; } >"$log" 2>&1 </dev/null || rc=$?
         [ $rc = 0 ] && passed=1 || failed=1
@@ -67,7 +75,7 @@ run_one()
         fi
     )
     printf '%s\n' "$report"
-    echo "$passed $failed" >"$out/$name.sum"
+    echo "$passed $failed" >"${log%.log}.sum"
 }
 
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
@@ -81,7 +89,7 @@ wait
 
 passed=0 failed=0
 for program in "$@"; do
-    read -r p f <"$out/${program##*/}.sum" || { p=0 f=1; }
+    read -r p f <"$(file_of "$program").sum" || { p=0 f=1; }
     passed=$((passed + p))
     failed=$((failed + f))
 done
