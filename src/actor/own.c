@@ -221,6 +221,22 @@ void own_fini(struct own *own)
     *own = (struct own){.program = NULL};
 }
 
+void own_hold(const struct own *own, const char *owner, struct actor_process *process,
+              struct arb_actor *ret)
+{
+    actor_init(ret, process, owner);
+    for (size_t i = 0; i < own->n_owners; i++) {
+        const struct own_owner *o = &own->owners[i];
+
+        if (strcmp(o->name, owner) != 0)
+            continue;
+        ret->is_protocol = o->place == OWN_IN_WORKERS;
+        ret->protocol = ret->is_protocol ? o->index : 0;
+        ret->first_counter = o->first_counter;
+        ret->n_counters = o->n_counters;
+    }
+}
+
 /* ---- counters as JSON ---- */
 
 const char *own_key(const struct own_counter *c, char buf[OWN_KEY_LEN])

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "actor/actor.h"
 #include "actor/command.h"
 
 struct own_counts;
@@ -62,6 +63,10 @@ struct own {
  */
 int own_init(struct own *own, const struct arb_program *program, char *why, size_t why_size);
 void own_fini(struct own *own);
+
+/* own_hold - the hold that the owner of that name has on @process, borrowed; see actor_init */
+void own_hold(const struct own *own, const char *owner, struct actor_process *process,
+              struct arb_actor *ret);
 
 /* own_find_command - the one of that name, OWNER.NAME, or NULL */
 const struct own_command *own_find_command(const struct own *own, const char *name);

@@ -1,6 +1,6 @@
 /*
- * The rules of messages between actors. Pure; actor/relay and arbiter/relay do what they say, and
- * tests/unit/test_relay_rules.c plays them with moves, refusals and deaths.
+ * The rules of messages between actors. Pure; actor/relay and arbiter/sequencer do what they say,
+ * and tests/unit/test_relay_rules.c plays them with moves, refusals and deaths.
  */
 #include "actor/relay_rules.h"
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/util.h"
+#include "base/rows.h"
 #include "conf/config.h"
 #include "conf/config_type.h"
 
@@ -137,15 +137,6 @@ static int add_own_row(struct schema_builder *b, const struct arb_protocol *p,
                                           .max = k->max});
 }
 
-/* Rows of an earlier version of the header are shorter. */
-static struct arb_key read_key(const struct arb_keys *keys, size_t i)
-{
-    struct arb_key k = {.name = NULL};
-
-    memcpy(&k, (const char *)keys->first + i * keys->row_size, MIN(keys->row_size, sizeof(k)));
-    return k;
-}
-
 static int add_protocol(struct schema_builder *b, const struct arb_protocol *p)
 {
     struct config_schema *s = b->schema;
@@ -163,8 +154,9 @@ static int add_protocol(struct schema_builder *b, const struct arb_protocol *p)
         return schema_refuse(b, "there are more than %d protocols", ARB_PROTOCOLS_MAX);
     s->protocols[s->n_protocols++] = p;
     for (size_t i = 0; r == 0 && i < p->keys.count; i++) {
-        const struct arb_key k = read_key(&p->keys, i);
+        struct arb_key k;
 
+        row_read(&k, sizeof(k), p->keys.first, p->keys.row_size, i);
         r = add_own_row(b, p, &k);
     }
     return r;

@@ -232,19 +232,6 @@ static int run_loop(struct kind_process *k)
 
 /* ---- the process ---- */
 
-static void make_hold(struct kind_process *k)
-{
-    const struct own *own = k->process.boot->own;
-
-    actor_init(&k->hold, &k->process.shared, k->kind->name);
-    for (size_t i = 0; i < own->n_owners; i++)
-        if (own->owners[i].place == OWN_IN_KIND &&
-            strcmp(own->owners[i].name, k->kind->name) == 0) {
-            k->hold.first_counter = own->owners[i].first_counter;
-            k->hold.n_counters = own->owners[i].n_counters;
-        }
-}
-
 static int kind_main(const struct actor_boot *boot)
 {
     struct kind_process *k = &this_kind;
@@ -259,7 +246,7 @@ static int kind_main(const struct actor_boot *boot)
         log_error(boot->log, "actor cannot begin", F_ERR(rc));
         return EX_OSERR;
     }
-    make_hold(k);
+    own_hold(boot->own, k->kind->name, &k->process.shared, &k->hold);
     rc = k->kind->main ? run_main(k) : run_loop(k);
     process_set_state(&k->process, ACTOR_CLOSE);
     actor_fini(&k->hold);

@@ -9,18 +9,6 @@
 #include "base/log.h"
 #include "conf/config.h"
 
-static void hold_init(struct arb_actor *hold, const struct actor_boot *boot, unsigned i,
-                      struct actor_process *process)
-{
-    const struct own_owner *o = &boot->own->owners[i]; /* protocols come first */
-
-    actor_init(hold, process, o->name);
-    hold->is_protocol = true;
-    hold->protocol = i;
-    hold->first_counter = o->first_counter;
-    hold->n_counters = o->n_counters;
-}
-
 static int start_one(struct protocols *p, const struct actor_boot *boot,
                      struct actor_process *process)
 {
@@ -30,7 +18,7 @@ static int start_one(struct protocols *p, const struct actor_boot *boot,
     int rc;
 
     *c = (struct conn_protocol){.table = table, .actor = &p->holds[i]};
-    hold_init(c->actor, boot, i, process);
+    own_hold(boot->own, table->name, process, c->actor);
     rc = config_fingerprint(boot->config, i, boot->program->version, &c->fingerprint);
     if (rc == 0 && table->start)
         rc = table->start(c->actor, boot->config->own[i], &c->server);
