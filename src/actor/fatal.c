@@ -10,7 +10,6 @@
 #include <execinfo.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <ucontext.h>
@@ -20,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/title.h"
 #include "base/util.h"
 #include "conf/config.h"
 
@@ -43,7 +43,6 @@ static const struct {
 /* A handler is given no argument of ours. */
 static const struct actor_boot *fatal_boot;
 static const struct fatal_hooks *fatal_hooks;
-static const void *own_base; /* where the executable is loaded; this code may be in a library */
 
 static void find_registers(struct crash *c UNUSED, const ucontext_t *context UNUSED)
 {
@@ -189,19 +188,6 @@ static void log_crash(const struct crash *c)
              fields);
 }
 
-/* The executable's own name as the linker knows it is where the process title stands by now. */
-static const char *module_name(const Dl_info *at)
-{
-    const char *slash;
-
-    if (!at->dli_fname)
-        return "?";
-    if (at->dli_fbase == own_base)
-        return program_invocation_short_name;
-    slash = strrchr(at->dli_fname, '/');
-    return slash ? slash + 1 : at->dli_fname;
-}
-
 /*
  * "NAME+0x1234" or "libc.so.6(abort+0x12)": what addr2line and people understand. As
  * backtrace_symbols_fd, dladdr takes only the linker's own lock, and that one is recursive.
@@ -215,7 +201,7 @@ static char *put_frame(char *p, const char *end, void *address)
         at = (Dl_info){0};
     if (end - p < 192)
         return p;
-    module = module_name(&at);
+    module = title_module(&at);
     p = mempcpy(p, module, strnlen(module, 64));
     if (at.dli_sname) {
         *p++ = '(';
@@ -292,7 +278,6 @@ int fatal_install(const struct actor_boot *boot, const struct fatal_hooks *hooks
     struct sigaction sa = {.sa_sigaction = on_fatal,
                            .sa_flags = (int)(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND)};
     sigset_t ours;
-    Dl_info self;
     void *frame;
     int rc = set_stack();
 
@@ -300,7 +285,6 @@ int fatal_install(const struct actor_boot *boot, const struct fatal_hooks *hooks
         return rc;
     fatal_boot = boot;
     fatal_hooks = hooks;
-    own_base = dladdr((void *)getauxval(AT_ENTRY), &self) ? self.dli_fbase : NULL;
     backtrace(&frame, 1); /* its first call loads a library */
     sigemptyset(&ours);
     sigfillset(&sa.sa_mask);

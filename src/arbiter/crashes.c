@@ -13,6 +13,7 @@
 #include "actor/command.h"
 #include "base/escape.h"
 #include "base/log.h"
+#include "base/title.h"
 #include "base/util.h"
 #include "wire/message.h"
 
@@ -33,18 +34,12 @@ static const char *crash_signal_name(const struct crash_record *r)
 static void find_place(uint64_t address, char *ret, size_t size)
 {
     void *const p = (void *)(uintptr_t)address; /* is looked up, and not followed */
-    Dl_info at, own;
-    const char *name, *slash;
+    Dl_info at;
 
     ret[0] = '\0';
     if (!dladdr(p, &at) || !at.dli_fname)
         return;
-    slash = strrchr(at.dli_fname, '/');
-    name = slash ? slash + 1 : at.dli_fname;
-    /* The linker's name of the executable is where the process title stands by now. */
-    if (dladdr((void *)(uintptr_t)&crashes_note, &own) && own.dli_fbase == at.dli_fbase)
-        name = program_invocation_short_name;
-    snprintf(ret, size, "%.64s+0x%llx", name,
+    snprintf(ret, size, "%.64s+0x%llx", title_module(&at),
              (unsigned long long)(address - (uintptr_t)at.dli_fbase));
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 static const char *program_name; /* NULL = not known yet */
@@ -66,6 +67,19 @@ void title_init(const char *program, int argc, char **argv)
 const char *title_program(void)
 {
     return program_name ? program_name : program_invocation_short_name;
+}
+
+const char *title_module(const Dl_info *at)
+{
+    const char *slash;
+    Dl_info executable;
+
+    if (!at->dli_fname)
+        return "?";
+    if (dladdr((void *)getauxval(AT_ENTRY), &executable) && executable.dli_fbase == at->dli_fbase)
+        return program_invocation_short_name;
+    slash = strrchr(at->dli_fname, '/');
+    return slash ? slash + 1 : at->dli_fname;
 }
 
 void title_set(const char *actor, const char *state)

@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "support/installed.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 static void install__a_program_of_twenty_lines__builds_and_runs(void **state)
 {
@@ -108,6 +109,12 @@ static void install__worker_crashes__library_and_program_are_named(void **state)
     kill(server_worker(s, 0), SIGSEGV);
     server_wait_log(s, "libarbiter.so.0[^ ]*\\+0x", 1);
     server_wait_log(s, " tiny\\+0x", 1);
+    server_wait_log(s, "msg=\"?crash\"? ", 1); /* the arbiter has it, and names both as well */
+    char control[108];
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    const struct tool_run r = RUN(it, NO_INPUT, "-C", control, "crashes", "show", "1");
+    MUST(r.code == 0 && strstr(r.out, " libarbiter.so.0") && strstr(r.out, " tiny+0x"),
+         "frames without both names: %s", r.out);
     server_wait_workers(s, 2);
 }
 
