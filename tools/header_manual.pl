@@ -35,7 +35,7 @@ sub flush_piece
 sub is_noise
 {
     my ($text) = @_;
-    return $text =~ /^#\s*(ifndef|define) \w+_H$/ || $text =~ /^#\s*(include|if|ifdef|ifndef|else|endif)\b/ ||
+    return $text =~ /^#\s*(ifndef|define) \w+_H$/ || $text =~ /^#\s*(include|if|ifdef|ifndef|else|endif|pragma)\b/ ||
         $text eq 'extern "C" {';
 }
 

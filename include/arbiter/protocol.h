@@ -38,7 +38,7 @@ enum arb_next {
                */
     ARB_CLOSE, /* look at no more input, wait for what is owed (arb_request), deliver it, and end
                   the connection in good order */
-    ARB_REFUSE, /* the same, counted as refused: these bytes are none of this protocol */
+    ARB_REFUSE, /* the same, counted as closed_too_big: these bytes are none of this protocol */
 };
 
 /* What has come. Borrowed for the call. */

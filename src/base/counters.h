@@ -25,7 +25,7 @@
     X(closed_quit,            "connections ended by the protocol (QUIT)")                          \
     X(closed_reset,           "connections reset by the peer")                                     \
     X(closed_error,           "connections ended by another socket error")                         \
-    X(closed_too_big,         "messages longer than server.max_message")                           \
+    X(closed_too_big,         "messages that are too long, and what a protocol refuses")           \
     X(closed_message_timeout, "messages not complete within server.message_timeout")               \
     X(closed_write_timeout,   "replies without progress for server.write_timeout")                 \
     X(closed_keep_alive,      "idle connections past server.keep_alive")                           \
