@@ -179,7 +179,12 @@ static enum arb_next wait_for(struct session *s, enum run run, struct text *repl
     s->request = arb_request_new(s->conn, NULL, s);
     text_add(&s->late, reply->data + from, reply->len - from);
     reply->len = from;
-    return s->request && !s->late.has_failed && waits(s, run) ? ARB_WAIT : ARB_CLOSE;
+    if (s->request && !s->late.has_failed && waits(s, run))
+        return ARB_WAIT;
+    if (s->request) /* else the connection would not end before this reply */
+        arb_request_end(s->request, ARB_CLOSE);
+    s->request = NULL;
+    return ARB_CLOSE;
 }
 
 void session_data(void *server, struct arb_conn *conn, const struct arb_input *in,
