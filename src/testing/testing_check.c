@@ -237,7 +237,8 @@ static int check_strange_state(const struct input *in, char *why, size_t size)
 {
     struct arb_actor *a = test_worker(in->protocol, in->conf, 1, why, size);
     struct arb_actor *b = a ? test_worker(in->protocol, in->conf, 2, why, size) : NULL;
-    struct arb_conn *c = b && in->protocol->restore ? test_restore(a, 1, in->data, in->len) : NULL;
+    struct arb_conn *c =
+        b && in->protocol->restore ? test_restore(a, 1, false, in->data, in->len) : NULL;
     const char *broken = NULL;
 
     if (c) {

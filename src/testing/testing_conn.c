@@ -19,12 +19,14 @@ static bool is_ordered_to_end(const struct arb_conn *c)
 
 /* ---- beginning and end ---- */
 
-static struct arb_conn *conn_new(struct arb_actor *a, uint64_t id, enum arb_origin origin)
+static struct arb_conn *conn_new(struct arb_actor *a, uint64_t id, enum arb_origin origin,
+                                 bool is_blank)
 {
     struct arb_conn *c = test_alloc(sizeof(*c));
 
     c->actor = a;
     c->id = id;
+    c->is_blank = is_blank;
     c->seen = a->last_number;
     c->state = test_alloc(a->protocol->conn_size);
     c->next = a->conns;
@@ -58,15 +60,16 @@ void test_conn_finish(struct arb_conn *c, enum arb_end why)
 
 struct arb_conn *arb_test_open(struct arb_actor *self)
 {
-    struct arb_conn *c = conn_new(self, ++self->last_id, ARB_ACCEPTED);
+    struct arb_conn *c = conn_new(self, ++self->last_id, ARB_ACCEPTED, false);
 
     test_settle(self);
     return c;
 }
 
-struct arb_conn *test_restore(struct arb_actor *a, uint64_t id, const void *state, size_t len)
+struct arb_conn *test_restore(struct arb_actor *a, uint64_t id, bool is_blank, const void *state,
+                              size_t len)
 {
-    struct arb_conn *c = conn_new(a, id, ARB_MOVED);
+    struct arb_conn *c = conn_new(a, id, ARB_MOVED, is_blank);
     void *exact = test_alloc(len);
     int r = 0;
 
@@ -259,7 +262,6 @@ static void conn_take_over(struct arb_conn *to, struct arb_conn *from)
     to->is_new = from->is_new;
     to->is_ending = from->is_ending;
     to->is_end_told = from->is_end_told;
-    to->is_blank = from->is_blank;
     to->is_stalled = from->is_stalled;
     to->is_above = from->is_above;
     if (from->timeout_ms > 0)
@@ -300,7 +302,7 @@ struct arb_conn *arb_test_move(struct arb_conn *conn, struct arb_actor *to)
     if (conn->is_closed || conn->owed > 0 || is_ordered_to_end(conn))
         return NULL;
     if (conn_save(conn, &state)) {
-        moved = test_restore(to, conn->id, state.data, state.len);
+        moved = test_restore(to, conn->id, conn->is_blank, state.data, state.len);
         if (moved)
             conn_take_over(moved, conn);
         else
@@ -318,11 +320,9 @@ struct arb_conn *arb_test_rescue(struct arb_conn *conn, struct arb_actor *to)
     if (conn->is_closed || conn->owed > 0 || conn->input.len > 0 || conn->unsent > 0 ||
         is_ordered_to_end(conn) || (to->protocol->conn_size > 0 && !conn->is_blank))
         return NULL;
-    taken = conn_new(to, conn->id, ARB_RESCUED);
+    taken = conn_new(to, conn->id, ARB_RESCUED, false);
     if (taken)
         conn_take_over(taken, conn);
-    if (taken)
-        taken->is_blank = false;
     test_settle(to);
     return taken;
 }

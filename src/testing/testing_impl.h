@@ -122,6 +122,7 @@ const struct sent *test_sent(const struct arb_actor *a, size_t i);
 uint64_t test_next_due(const struct arb_actor *a);
 
 /* test_restore - restore @state in a new connection. Returns NULL if it is refused. */
-struct arb_conn *test_restore(struct arb_actor *a, uint64_t id, const void *state, size_t len);
+struct arb_conn *test_restore(struct arb_actor *a, uint64_t id, bool is_blank, const void *state,
+                              size_t len);
 
 #endif

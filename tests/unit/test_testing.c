@@ -420,7 +420,9 @@ static void move__with_state_and_input__goes_on_there(void **state)
     c = arb_test_move(c, b);
     say(c, "\n");
     must_read(c, "1\n2\n");
-    assert_non_null(arb_test_rescue(d, b));
+    d = arb_test_rescue(d, b);
+    assert_non_null(d);
+    assert_non_null(arb_test_rescue(d, a)); /* blank, as its on_open says */
     assert_null(arb_test_rescue(c, a));
     say(c, "w\n");
     assert_null(arb_test_move(c, a));
