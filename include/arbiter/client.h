@@ -7,7 +7,6 @@
  * state. A client belongs to one thread (any number of threads may have one each) and to one
  * process: after fork the child makes its own. Handlers are called from the caller's libev loop, or
  * from the functions that say "Blocks"; they may call everything but those.
- * Source: pulsar, examples/echo/manage.py, class Echo, and pulsar/async/{clients,events}.py.
  */
 #ifndef ARBITER_CLIENT_H
 #define ARBITER_CLIENT_H
@@ -229,7 +228,7 @@ ARB_EXPORT int arb_client_wait(struct arb_client *client, int timeout_ms);
  *     arb_echo_full, _connect   hand over the consumer, which holds its connection until it is
  * freed
  */
-struct arb_call; /* pulsar's consumer: a message and its reply */
+struct arb_call; /* a message and its reply */
 struct arb_connection;
 
 /* What differs for one call; -1 = as in the client's options. */

@@ -4,7 +4,6 @@
  *
  * JSON is text here. A handle belongs to one thread and one process. Handlers are called from the
  * caller's libev loop, or from the functions that say "Blocks"; they may call everything but those.
- * Source: pulsar, pulsar/async/mailbox.py and proxy.py: send(target, command).
  */
 #ifndef ARB_CONTROL_H
 #define ARB_CONTROL_H
