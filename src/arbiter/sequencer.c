@@ -241,12 +241,9 @@ static const struct relay_ops own_ops = {
 
 static struct own_message *inbox_pop(struct sequencer *s)
 {
-    struct list *first = s->inbox.next;
+    struct list *first = list_pop(&s->inbox);
 
-    if (list_is_empty(&s->inbox))
-        return NULL;
-    list_remove(first);
-    return container_of(first, struct own_message, link);
+    return first ? container_of(first, struct own_message, link) : NULL;
 }
 
 static void own_message_free(struct own_message *own)

@@ -5,6 +5,7 @@
 #define BASE_LIST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include "base/util.h"
 
 struct list {
@@ -49,6 +50,17 @@ static inline void list_remove(struct list *node)
     node->prev->next = node->next;
     node->next->prev = node->prev;
     list_init(node);
+}
+
+/* list_pop - the first node, removed; NULL = there is none */
+static inline struct list *list_pop(struct list *head)
+{
+    struct list *first = head->next;
+
+    if (list_is_empty(head))
+        return NULL;
+    list_remove(first);
+    return first;
 }
 
 #define list_for_each(pos, head) for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)

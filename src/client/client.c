@@ -157,16 +157,6 @@ static void finish(struct arb_client *client)
         events_fire(&client->events, &event);
 }
 
-static struct list *take_first(struct list *l)
-{
-    struct list *first = l->next;
-
-    if (list_is_empty(l))
-        return NULL;
-    list_remove(first);
-    return first;
-}
-
 static void close_pool(struct arb_client *client, int status)
 {
     client->is_closing = true;
@@ -187,7 +177,7 @@ static void work(struct arb_client *client)
             call_do_requested(container_of(l, struct arb_call, request));
         else if ((l = client->started.next) != &client->started)
             call_queue(container_of(l, struct arb_call, turn));
-        else if ((l = take_first(&client->dirty)) != NULL)
+        else if ((l = list_pop(&client->dirty)) != NULL)
             connection_flush(container_of(l, struct arb_connection, link));
         else
             break;
@@ -210,11 +200,10 @@ static void sweep(struct arb_client *client)
  * turn. */
 static void answer(struct arb_client *client)
 {
-    struct list batch, *l;
+    struct list batch;
 
     list_init(&batch);
-    while ((l = take_first(&client->ended)) != NULL)
-        list_append(&batch, l);
+    list_splice(&batch, &client->ended);
     while (!list_is_empty(&batch))
         call_answer(container_of(batch.next, struct arb_call, turn));
 }
@@ -229,7 +218,7 @@ static void destroy(struct arb_client *client)
         answer(client);
     }
     finish(client);
-    while ((l = take_first(&client->calls)) != NULL) {
+    while ((l = list_pop(&client->calls)) != NULL) {
         struct arb_call *call = container_of(l, struct arb_call, all);
 
         if (call->connection)

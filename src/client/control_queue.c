@@ -179,12 +179,7 @@ static void answer_commands(struct arb_control *control)
     struct list batch;
 
     list_init(&batch);
-    while (!list_is_empty(&control->ended)) {
-        struct list *first = control->ended.next;
-
-        list_remove(first);
-        list_append(&batch, first);
-    }
+    list_splice(&batch, &control->ended);
     while (!list_is_empty(&batch)) {
         struct control_command *cmd = command_at(batch.next);
 

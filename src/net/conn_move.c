@@ -118,12 +118,9 @@ void conn_detach(struct arb_conn *c)
 
 struct arb_conn *conn_pop(struct list *detached)
 {
-    struct list *first = detached->next;
+    struct list *first = list_pop(detached);
 
-    if (list_is_empty(detached))
-        return NULL;
-    list_remove(first);
-    return container_of(first, struct arb_conn, link);
+    return first ? container_of(first, struct arb_conn, link) : NULL;
 }
 
 void conn_depart(const struct arb_conn *c, uint8_t mark)
