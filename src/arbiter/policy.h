@@ -34,7 +34,7 @@ struct policy {
 
 /* One an arbiter. */
 struct policy_budget {
-    uint32_t left; /* early deaths in a row that are still forgiven */
+    uint32_t left; /* early deaths in a row that are still allowed */
     uint32_t full;
 };
 
@@ -56,10 +56,11 @@ void policy_hasten(struct policy *p, uint64_t now_ms);
 /* policy_on_fork_failure - as an early death, but nobody's fault: spends no budget */
 void policy_on_fork_failure(struct policy *p, uint64_t now_ms, uint32_t random);
 
-/* policy_on_commit - another configuration: all is forgiven but what bounds the rate */
+/* policy_on_commit - another configuration: deaths before it do not count, except for the rate */
 void policy_on_commit(struct policy *p);
 
-/* policy_on_good_service - a process has served for POLICY_GOOD_SERVICE_MS: all is forgiven */
+/* policy_on_good_service - a process has served for POLICY_GOOD_SERVICE_MS: deaths
+ * before it do not count */
 void policy_on_good_service(struct policy *p, struct policy_budget *b);
 
 #endif

@@ -151,12 +151,18 @@ static void set_note(json_t *object, const struct arbiter *a, const char *id, ui
     json_object_set_new(object, "notified", note);
 }
 
+/* It cannot be more than there are, whatever the worker says. */
+static uint64_t owing_of(const struct score_record *r)
+{
+    return MIN(counter_get(&r->owing), (uint64_t)scoreboard_connections(r));
+}
+
 static void describe_traffic(json_t *w, const struct child *c)
 {
     const struct counters *sum = &c->tally.sum;
 
     message_set_uint(w, "connections", scoreboard_connections(c->score));
-    message_set_uint(w, "owing", counter_get(&c->score->owing));
+    message_set_uint(w, "owing", owing_of(c->score));
     message_set_uint(w, "accepted", counter_get(&sum->accepted));
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
@@ -278,7 +284,7 @@ json_t *stats_info(struct arbiter *a)
         counters_sum(&sum, &list[i]->tally.sum);
         own_counts_sum(&own, &list[i]->tally.own_sum);
         connections += scoreboard_connections(r);
-        owing += counter_get(&r->owing);
+        owing += owing_of(r);
     }
     free(list);
     message_set_uint(totals, "connections", connections);

@@ -31,7 +31,7 @@ enum tr_phase {
     TR_FREE, /* no process */
     TR_STARTING, /* forked, not ready; killed at `deadline_ms` (boot_timeout) */
     TR_READY, /* prepared, not told to run: waits for the rest of `next` */
-    TR_RUNNING, /* serves; `deadline_ms` is when its slot is forgiven */
+    TR_RUNNING, /* serves; `deadline_ms` is when deaths of its slot count no more */
     TR_DRAINING, /* drains; killed at `deadline_ms` (exit_timeout and a grace) */
     TR_KILLED, /* SIGKILL sent, not yet reaped */
     TR_PHASES
@@ -205,7 +205,7 @@ struct tr_inherited {
 
 /*
  * transition_inherit - as transition_init, but @live has served, and these processes are there
- * What is missing in @live is started at once: an upgrade forgives all deaths before it.
+ * What is missing in @live is started at once: deaths before an upgrade do not count.
  * Returns 0, or -EINVAL if that is nothing an engine could have come to; @t is undefined then.
  */
 int transition_inherit(struct transition *t, const struct tr_set *live, uint32_t n_procs,

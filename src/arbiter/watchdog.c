@@ -49,7 +49,7 @@ void watchdog_look(struct watchdog *d, uint64_t mono_ns, uint64_t boot_ns, uint6
 /* Time in which the watchdog did not run is not held against the worker, and after a suspend or a
  * stall it has all its time again; but only so often, or a machine that is always late would shield
  * one that hangs. */
-static void forgive(const struct watchdog *d, struct watch *w)
+static void watch_give_grace(const struct watchdog *d, struct watch *w)
 {
     const bool is_late = d->late_ns > MIN(step_ns(w), WATCHDOG_LATE_MS * ms);
 
@@ -116,7 +116,7 @@ enum watchdog_order watchdog_check(struct watchdog *d, struct watch *w, uint64_t
         return on_aborted(d, w);
     if (heartbeat_ns != w->heartbeat_ns)
         hear(d, w, heartbeat_ns);
-    forgive(d, w); /* also one that was heard: that may have been before the stall */
+    watch_give_grace(d, w); /* also one that was heard: that may have been before the stall */
     if (watch_silence_ns(d, w) >= w->timeout_ns)
         return on_long_silence(d, w);
     look_again_at(d, MIN(w->since_ns + w->timeout_ns, d->now_ns + step_ns(w)));

@@ -103,7 +103,7 @@ static int audit_finish(struct auditing *a)
     live_clear(&a->live);
     r = audit_result(a->audit);
     c = &r.total.counts;
-    /* Nobody was there from beginning to end: that is no verdict on the traffic. */
+    /* Nobody was there from beginning to end: that says nothing about the traffic. */
     if (c->connected == 0 && c->refused + c->unconnected > 0)
         return stop_exit(
             fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE));

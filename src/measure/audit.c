@@ -157,7 +157,7 @@ static void lane_go_on(struct audit_lane *l, bool is_failure)
         audit_lane_start(l, is_failure ? o->reconnect_ms : until_due_ms(l));
 }
 
-/* The connection is over, one way or the other: every message meets its fate. */
+/* The connection is over, one way or the other: every message gets its outcome. */
 static void end_connection(struct audit_lane *l, enum audit_end how)
 {
     struct audit_counts *counts = &l->tally->counts;

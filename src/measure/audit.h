@@ -7,7 +7,7 @@
  *   sent        the first byte of the message was handed to the system
  *   outstanding sent, and nothing has become of it yet
  *
- * Each sent message meets exactly one fate:
+ * Each sent message has exactly one outcome:
  *
  *   echoed      came back byte for byte, after no later one
  *   reordered   came back byte for byte, but after a later one

@@ -1,6 +1,6 @@
 /*
- * Gives every message its fate. What should have come is written again from the seed and compared,
- * so nothing is kept but sizes.
+ * Gives every message its outcome. What should have come is written again from the seed and
+ * compared, so nothing is kept but sizes.
  */
 #include "measure/audit_check.h"
 

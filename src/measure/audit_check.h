@@ -1,6 +1,6 @@
 /*
  * The checker of one connection: is told what was queued, written and received, and gives every
- * message its fate (the words are in audit.h). Pure: no socket, and time is passed in. Memory is
+ * message its outcome (the words are in audit.h). Pure: no socket, and time is passed in. Memory is
  * bounded by the depth.
  */
 #ifndef MEASURE_AUDIT_CHECK_H
@@ -81,7 +81,7 @@ struct audit_incidents {
 /* A message came back as it was sent: its last byte was written and read at these times. */
 typedef void audit_on_echoed(void *data, uint64_t written_ns, uint64_t now_ns);
 
-/* A queued message until its fate is known. */
+/* A queued message until its outcome is known. */
 struct audit_entry {
     uint64_t end; /* offset in the stream of the byte after its separator */
     uint64_t written_ns; /* its last byte */
@@ -103,7 +103,7 @@ struct audit_check {
     size_t expected_size; /* of the longest message, with its separator */
     struct audit_entry *ring; /* owned, `depth` entries; index = sequence % depth */
     uint32_t depth;
-    uint32_t base; /* all sequence numbers below have met their fate */
+    uint32_t base; /* all sequence numbers below have their outcome */
     uint32_t next; /* one above the greatest that came back */
     uint32_t n_begun; /* the first byte is written */
     uint32_t n_written; /* the last byte is written */
@@ -133,7 +133,7 @@ void audit_check_received(struct audit_check *c, size_t n, uint64_t now_ns);
 /* audit_check_frame - a whole reply, without its separator */
 void audit_check_frame(struct audit_check *c, const uint8_t *frame, size_t len, uint64_t now_ns);
 
-/* audit_check_has_outstanding - is anything sent, even in part, without a fate? */
+/* audit_check_has_outstanding - is anything sent, even in part, without an outcome? */
 bool audit_check_has_outstanding(const struct audit_check *c);
 
 enum audit_end {
@@ -142,7 +142,7 @@ enum audit_end {
     AUDIT_END_TIMEOUT, /* given up */
 };
 
-/* audit_check_end - the connection is gone: the rest meets its fate; @tail: the bytes after the
+/* audit_check_end - the connection is gone: the rest gets its outcome; @tail: the bytes after the
  * last separator */
 void audit_check_end(struct audit_check *c, enum audit_end how, const uint8_t *tail, size_t len,
                      uint64_t now_ns);
