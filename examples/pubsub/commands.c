@@ -3,531 +3,476 @@
  */
 #include "pubsub.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "glob.h"
-
-enum { IN_SUBSCRIBED = 1, NOT_QUEUED = 2, OF_PATTERNS = 4 };
-
-struct call {
-    struct session *s;
-    const struct resp_arg *args; /* [0] is the command */
-    size_t n;
-    struct text *reply;
-    const struct command *row;
-};
+/* PART: a subcommand of the row before, whose second word has to be one. */
+enum { IN_SUBSCRIBED = 1, NOT_QUEUED = 2, OF_PATTERNS = 4, CLOSES = 8, PART = 16 };
 
 struct command {
     const char *name; /* of a subcommand: "client|id" */
     int arity; /* words, the command's own included; negative = at least */
     int flags;
-    enum run (*run)(const struct call *c); /* NULL = only its subcommands can be run */
+    enum run (*run)(struct session *s);
+    const char *reply; /* after a success */
 };
 
-static enum run count_error(const struct call *c)
+static enum run count_error(struct session *s)
 {
-    arb_count(c->s->server->self, COUNT_ERRORS, 1);
-    return RUN_ON;
+    arb_count(s->server->self, COUNT_ERRORS, 1);
+    return RUN_FAILED;
 }
 
-#define fail(c, ...) (resp_line((c)->reply, "-" __VA_ARGS__), count_error(c))
+#define fail(s, ...) (resp_line((s)->reply, "-" __VA_ARGS__), count_error(s))
 
 /* A command that is refused unrun spoils what is behind MULTI. */
-#define refuse(c, ...) ((c)->s->mode.has_error = (c)->s->mode.is_multi, fail(c, "ERR " __VA_ARGS__))
-
-static enum run reply(const struct call *c, const char *line)
-{
-    text_add(c->reply, line, strlen(line));
-    return RUN_ON;
-}
-
-static enum run reply_ok(const struct call *c)
-{
-    return reply(c, "+OK\r\n");
-}
-
-static enum run reply_empty(const struct call *c)
-{
-    return reply(c, "*0\r\n");
-}
-
-static enum run reply_arg(const struct call *c, size_t i)
-{
-    resp_bulk(c->reply, c->args[i].data, c->args[i].len);
-    return RUN_ON;
-}
-
-static bool is_word(const struct resp_arg *arg, const char *word)
-{
-    return arg->len == strlen(word) && strncasecmp(arg->data, word, arg->len) == 0;
-}
+#define refuse(s, ...)                                                                             \
+    ((s)->has_error |= (s)->is_multi && !(s)->is_executing, fail(s, "ERR " __VA_ARGS__))
 
 /* For %.*s: an argument up to its first NUL, at most 128 bytes of it. */
 #define SHOWN(arg) (int)((arg).len < 128 ? (arg).len : 128), (arg).data
 
-static enum run fail_state(const struct call *c)
+/* For commands with subcommands: the second word is none of them, or it has too many arguments. */
+static enum run refuse_subcommand(struct session *s, const char *what)
 {
-    return fail(c, "ERR the state of this connection would need more than %d bytes", ARB_STATE_MAX);
+    char name[16] = "";
+
+    for (size_t i = 0; i < sizeof(name) - 1 && isalpha((unsigned char)s->row->name[i]); i++)
+        name[i] = (char)toupper((unsigned char)s->row->name[i]);
+    return refuse(s, "unknown subcommand%s '%.*s'. Try %s HELP.", what, SHOWN(s->args[1]), name);
+}
+
+static enum run reply(struct session *s, const char *line)
+{
+    text_add(s->reply, line, strlen(line));
+    return RUN_ON;
+}
+
+static enum run reply_bulk(struct session *s, struct bytes b)
+{
+    resp_bulk(s->reply, b);
+    return RUN_ON;
+}
+
+static enum run reply_number(struct session *s, uint64_t n)
+{
+    resp_line(s->reply, ":%" PRIu64, n);
+    return RUN_ON;
+}
+
+static bool is_word(struct bytes arg, const char *word)
+{
+    return strncasecmp(arg.data, word, arg.len) == 0 && arg.len == strlen(word);
+}
+
+/* May the state grow by so much? Each subscription is counted with 64 bytes, the rest with 256. */
+static bool may_grow(struct session *s, size_t more)
+{
+    if (256 + s->name.len + s->queue.len + s->names_bytes + more <= ARB_STATE_MAX)
+        return true;
+    refuse(s, "the state of this connection would need more than %d bytes", ARB_STATE_MAX);
+    return false;
 }
 
 /* ---- connection ---- */
 
-static enum run ping(const struct call *c)
+static enum run ping(struct session *s)
 {
-    if (c->n > 2)
-        return fail(c, "ERR wrong number of arguments for 'ping' command");
-    if (c->s->n_subscriptions == 0)
-        return c->n > 1 ? reply_arg(c, 1) : reply(c, "+PONG\r\n");
-    reply(c, "*2\r\n$4\r\npong\r\n");
-    return c->n > 1 ? reply_arg(c, 1) : reply(c, "$0\r\n\r\n");
+    if (s->n_args > 2)
+        return fail(s, "ERR wrong number of arguments for 'ping' command");
+    if (s->n_subscriptions == 0)
+        return s->n_args == 1 ? reply(s, "+PONG\r\n") : reply_bulk(s, s->args[1]);
+    resp_array(s->reply, 2, WORD("pong"), s->n_args == 1 ? WORD("") : s->args[1]);
+    return RUN_ON;
 }
 
-static enum run echo(const struct call *c)
+static enum run echo(struct session *s)
 {
-    return reply_arg(c, 1);
+    return reply_bulk(s, s->args[1]);
 }
 
-static enum run select_database(const struct call *c)
+static enum run select_database(struct session *s)
 {
     int64_t n;
 
-    if (!resp_number(c->args[1].data, c->args[1].len, &n))
-        return fail(c, "ERR value is not an integer or out of range");
+    if (!resp_number(s->args[1], &n))
+        return fail(s, "ERR value is not an integer or out of range");
     if (n != (int32_t)n)
-        return fail(c, "ERR value is out of range, value must between %d and %d", INT32_MIN,
+        return fail(s, "ERR value is out of range, value must between %d and %d", INT32_MIN,
                     INT32_MAX);
-    if (n < 0 || n >= c->s->server->conf->databases)
-        return fail(c, "ERR DB index is out of range");
-    c->s->mode.database = (unsigned)n;
-    return reply_ok(c);
-}
-
-/* Returns false after an error. */
-static bool set_name(const struct call *c, const struct resp_arg *name)
-{
-    for (size_t i = 0; i < name->len; i++) {
-        if (name->data[i] < '!' || name->data[i] > '~') {
-            fail(c, "ERR Client names cannot contain spaces, newlines or special characters.");
-            return false;
-        }
-    }
-    if (!session_fits(c->s, name->len)) {
-        fail_state(c);
-        return false;
-    }
-    text_free(&c->s->name);
-    text_add(&c->s->name, name->data, name->len);
-    return true;
-}
-
-static enum run client_setname(const struct call *c)
-{
-    return set_name(c, &c->args[2]) ? reply_ok(c) : RUN_ON;
-}
-
-static enum run client_getname(const struct call *c)
-{
-    if (c->s->name.len == 0)
-        return reply(c, "$-1\r\n");
-    resp_bulk(c->reply, c->s->name.data, c->s->name.len);
+    if (n < 0 || (n >= s->server->conf->databases && !s->is_restoring))
+        return fail(s, "ERR DB index is out of range");
+    s->database = (unsigned)n;
     return RUN_ON;
 }
 
-static enum run client_id(const struct call *c)
+/* The last word is the name, here and in HELLO. */
+static enum run set_name(struct session *s)
 {
-    resp_line(c->reply, ":%llu", (unsigned long long)arb_conn_id(c->s->conn));
+    const struct bytes name = s->args[s->n_args - 1];
+
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.data[i] < '!' || name.data[i] > '~')
+            return fail(s,
+                        "ERR Client names cannot contain spaces, newlines or special characters.");
+    }
+    if (!may_grow(s, name.len))
+        return RUN_FAILED;
+    text_free(&s->name);
+    text_add(&s->name, name.data, name.len);
     return RUN_ON;
 }
 
-static enum run hello(const struct call *c)
+static enum run client_getname(struct session *s)
+{
+    return reply_bulk(s, BYTES_OF(s->name));
+}
+
+static enum run client_id(struct session *s)
+{
+    return reply_number(s, arb_conn_id(s->conn));
+}
+
+static enum run hello(struct session *s)
 {
     int64_t version = 2;
 
-    if (c->n > 1 && !resp_number(c->args[1].data, c->args[1].len, &version))
-        return fail(c, "ERR Protocol version is not an integer or out of range");
+    if (s->n_args > 1 && !resp_number(s->args[1], &version))
+        return fail(s, "ERR Protocol version is not an integer or out of range");
     if (version != 2)
-        return fail(c, "NOPROTO unsupported protocol version");
-    for (size_t i = 2; i < c->n; i++) {
-        if (!is_word(&c->args[i], "SETNAME") || i + 1 == c->n)
-            return fail(c, "ERR Syntax error in HELLO option '%.*s'", SHOWN(c->args[i]));
-        if (!set_name(c, &c->args[++i]))
-            return RUN_ON;
-    }
-    reply(c,
-          "*14\r\n$6\r\nserver\r\n$6\r\npubsub\r\n$7\r\nversion\r\n$1\r\n1\r\n$5\r\nproto\r\n:2\r\n"
-          "$2\r\nid\r\n");
-    client_id(c);
-    return reply(c, "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+        return fail(s, "NOPROTO unsupported protocol version");
+    if (s->n_args > 2 && (s->n_args != 4 || !is_word(s->args[2], "SETNAME")))
+        return fail(s, "ERR Syntax error in HELLO option '%.*s'", SHOWN(s->args[2]));
+    if (s->n_args > 2 && set_name(s) != RUN_ON)
+        return RUN_FAILED;
+    reply(s, "*14\r\n$6\r\nserver\r\n$6\r\npubsub\r\n$7\r\nversion\r\n$1\r\n1\r\n"
+             "$5\r\nproto\r\n:2\r\n$2\r\nid\r\n");
+    client_id(s);
+    return reply(s, "$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
                     "$7\r\nmodules\r\n*0\r\n");
 }
 
-static enum run reset(const struct call *c)
+static enum run reset(struct session *s)
 {
-    session_reset(c->s);
-    return reply(c, "+RESET\r\n");
+    session_reset(s);
+    return RUN_ON;
 }
 
 /* ---- publish and subscribe ---- */
 
-static enum kind kind_of(const struct call *c)
+static enum kind kind_of(const struct session *s)
 {
-    return c->row->flags & OF_PATTERNS ? PATTERN : CHANNEL;
+    return s->row->flags & OF_PATTERNS ? PATTERN : CHANNEL;
 }
 
 /* "subscribe", the name, and how many there are now */
-static void confirm(const struct call *c, const struct resp_arg *name)
+static void confirm(struct session *s, struct bytes name, unsigned n)
 {
-    resp_line(c->reply, "*3");
-    resp_word(c->reply, c->row->name);
-    if (name)
-        resp_bulk(c->reply, name->data, name->len);
-    else
-        reply(c, "$-1\r\n");
-    resp_line(c->reply, ":%u", c->s->n_subscriptions);
+    resp_line(s->reply, "*3");
+    resp_bulk(s->reply, (struct bytes){s->row->name, strlen(s->row->name)});
+    resp_bulk(s->reply, name);
+    reply_number(s, n);
 }
 
-static struct subscription *find(const struct call *c, const struct resp_arg *name)
+static enum run subscribe(struct session *s)
 {
-    struct channel *channel = tables_find(&c->s->server->own, kind_of(c), name);
+    const unsigned max = s->server->conf->max_channels;
 
-    return channel ? session_find(c->s, channel) : NULL;
-}
+    for (size_t i = 1; i < s->n_args; i++) {
+        const struct bytes name = s->args[i];
+        const bool is_new = !session_find(s, kind_of(s), name);
 
-static void subscribe_one(const struct call *c, const struct resp_arg *name)
-{
-    const unsigned max = c->s->server->conf->max_channels;
-
-    if (find(c, name))
-        confirm(c, name);
-    else if (c->s->n_subscriptions >= max)
-        fail(c, "ERR a connection has at most %u channels and patterns", max);
-    else if (name->len > NAME_BYTES)
-        fail(c, "ERR the name of a channel has at most %d bytes", NAME_BYTES);
-    else if (!session_fits(c->s, name->len + 64))
-        fail_state(c);
-    else if (!session_subscribe(c->s, kind_of(c), name))
-        fail(c, "OOM out of memory");
-    else
-        confirm(c, name);
-}
-
-static enum run subscribe(const struct call *c)
-{
-    for (size_t i = 1; i < c->n; i++)
-        subscribe_one(c, &c->args[i]);
+        if (is_new && s->n_subscriptions >= max && !s->is_restoring)
+            fail(s, "ERR a connection has at most %u channels and patterns", max);
+        else if (name.len > NAME_BYTES)
+            fail(s, "ERR the name of a channel has at most %d bytes", NAME_BYTES);
+        else if (!is_new || may_grow(s, name.len + 64)) {
+            if (is_new)
+                session_subscribe(s, kind_of(s), name);
+            confirm(s, name, s->n_subscriptions);
+        }
+    }
     return RUN_ON;
 }
 
-static void unsubscribe_one(const struct call *c, const struct resp_arg *name)
+static void unsubscribe_one(struct session *s, struct bytes name, struct subscription *sub)
 {
-    struct subscription *sub = find(c, name);
-
-    c->s->n_subscriptions -= sub != NULL; /* as it will be: the name may go with the subscription */
-    confirm(c, name);
-    c->s->n_subscriptions += sub != NULL;
+    confirm(s, name, s->n_subscriptions - (sub != NULL)); /* the name may go with it */
     if (sub)
         session_unsubscribe(sub);
 }
 
-static enum run unsubscribe(const struct call *c)
+static enum run unsubscribe(struct session *s)
 {
-    struct subscription *sub = TAILQ_FIRST(&c->s->subscriptions), *next;
-    const size_t before = c->reply->len;
+    struct subscription *sub = TAILQ_FIRST(&s->subscriptions), *next;
+    const size_t before = s->reply->len;
 
-    for (size_t i = 1; i < c->n; i++)
-        unsubscribe_one(c, &c->args[i]);
-    for (; c->n == 1 && sub; sub = next) {
+    for (size_t i = 1; i < s->n_args; i++)
+        unsubscribe_one(s, s->args[i], session_find(s, kind_of(s), s->args[i]));
+    for (; s->n_args == 1 && sub; sub = next) {
         next = TAILQ_NEXT(sub, in_session);
-        if (sub->channel->kind == kind_of(c))
-            unsubscribe_one(c, &(struct resp_arg){sub->channel->name, sub->channel->len});
+        if (sub->channel->kind == kind_of(s))
+            unsubscribe_one(s, sub->channel->name, sub);
     }
-    if (c->reply->len == before)
-        confirm(c, NULL);
+    if (s->reply->len == before)
+        unsubscribe_one(s, (struct bytes){0}, NULL);
     return RUN_ON;
 }
 
-/* Those of the worker itself, or of another. NULL = there are no more. */
-static const struct tables *tables_at(const struct server *srv, size_t i)
+static unsigned count(const struct server *srv, struct bytes name)
 {
-    if (i == 0)
-        return &srv->own;
-    return i <= srv->n_members ? &srv->members[i - 1].tables : NULL;
+    const struct channel *c = channel_find(srv, CHANNEL, name);
+
+    return c ? c->total : 0;
 }
 
-/* Subscribers in all workers to one channel; patterns count for PUBLISH. */
-static unsigned count(const struct server *srv, const struct resp_arg *name, bool with_patterns)
+static enum run publish(struct session *s)
 {
-    const struct tables *t;
+    struct server *srv = s->server;
+    const int r = publish_send(srv->self, s->conn, s->args[1], s->args[2]);
+    unsigned n = count(srv, s->args[1]);
     const struct channel *c;
-    unsigned n = 0;
 
-    for (size_t i = 0; (t = tables_at(srv, i)); i++) {
-        c = tables_find(t, CHANNEL, name);
-        n += c ? c->n_subscribers : 0;
-        for (c = NULL; with_patterns && (c = tables_next(t, PATTERN, c));)
-            n += glob_match(c->name, c->len, name->data, name->len) ? c->n_subscribers : 0;
+    if (r == -EAGAIN) {
+        arb_count(srv->self, COUNT_PARKED, 1);
+        TAILQ_INSERT_TAIL(&srv->parked, s, in_parked);
+        s->is_parked = true;
+        return RUN_WAIT;
     }
-    return n;
-}
-
-static enum run publish(const struct call *c)
-{
-    struct server *srv = c->s->server;
-    const int r = publish_send(srv->self, c->s->conn, &c->args[1], &c->args[2]);
-
-    if (r == -EAGAIN)
-        return RUN_PARK;
     if (r == -EMSGSIZE)
-        return fail(c, "ERR a message and its channel have at most about %d bytes",
+        return fail(s, "ERR a message and its channel have at most about %d bytes",
                     ARB_MESSAGE_MAX - 64);
     if (r < 0)
-        return fail(c, "ERR the server ends");
+        return fail(s, "ERR the server ends");
     arb_count(srv->self, COUNT_PUBLISHED, 1);
-    resp_line(c->reply, ":%u", count(srv, &c->args[1], true));
-    return RUN_ON;
+    LIST_FOREACH (c, &srv->channels[PATTERN], in_kind)
+        n += glob_match(c->name, s->args[1]) ? c->total : 0;
+    return reply_number(s, n);
 }
 
-static enum run pubsub_channels(const struct call *c)
+static enum run pubsub_channels(struct session *s)
 {
-    struct tables all = {0};
-    const struct tables *t;
-    const struct channel *x = NULL;
+    struct text names = {0};
+    const struct channel *c;
+    size_t n = 0;
 
-    if (c->n > 3)
-        return fail(c,
-                    "ERR unknown subcommand or wrong number of arguments for '%.*s'. "
-                    "Try PUBSUB HELP.",
-                    SHOWN(c->args[1]));
-    for (size_t i = 0; (t = tables_at(c->s->server, i)); i++) {
-        for (x = NULL; (x = tables_next(t, CHANNEL, x));) {
-            if (c->n < 3 || glob_match(c->args[2].data, c->args[2].len, x->name, x->len))
-                tables_add(&all, CHANNEL, &(struct resp_arg){x->name, x->len});
+    if (s->n_args > 3)
+        return refuse_subcommand(s, " or wrong number of arguments for");
+    LIST_FOREACH (c, &s->server->channels[CHANNEL], in_kind) {
+        if (s->n_args < 3 || glob_match(s->args[2], c->name)) {
+            resp_bulk(&names, c->name);
+            n++;
         }
     }
-    resp_line(c->reply, "*%zu", all.of[CHANNEL].n);
-    for (x = NULL; (x = tables_next(&all, CHANNEL, x));)
-        resp_bulk(c->reply, x->name, x->len);
-    tables_free(&all);
+    resp_line(s->reply, "*%zu", n);
+    text_add(s->reply, names.data, names.len);
+    text_free(&names);
     return RUN_ON;
 }
 
-static enum run pubsub_numsub(const struct call *c)
+static enum run pubsub_numsub(struct session *s)
 {
-    resp_line(c->reply, "*%zu", 2 * (c->n - 2));
-    for (size_t i = 2; i < c->n; i++) {
-        reply_arg(c, i);
-        resp_line(c->reply, ":%u", count(c->s->server, &c->args[i], false));
+    resp_line(s->reply, "*%zu", 2 * (s->n_args - 2));
+    for (size_t i = 2; i < s->n_args; i++) {
+        resp_bulk(s->reply, s->args[i]);
+        reply_number(s, count(s->server, s->args[i]));
     }
     return RUN_ON;
 }
 
 /* ---- MULTI ---- */
 
-static enum run multi(const struct call *c)
+static enum run multi(struct session *s)
 {
-    if (c->s->mode.is_multi)
-        return fail(c, "ERR MULTI calls can not be nested");
-    c->s->mode.is_multi = true;
-    return reply_ok(c);
+    if (s->is_multi)
+        return fail(s, "ERR MULTI calls can not be nested");
+    s->is_multi = true;
+    return RUN_ON;
 }
 
-static enum run discard(const struct call *c)
+static enum run discard(struct session *s)
 {
-    if (!c->s->mode.is_multi)
-        return fail(c, "ERR DISCARD without MULTI");
-    session_discard(c->s);
-    return reply_ok(c);
+    if (!s->is_multi)
+        return fail(s, "ERR DISCARD without MULTI");
+    session_discard(s);
+    return RUN_ON;
 }
 
-static enum run queue(const struct call *c)
+static enum run queue(struct session *s)
 {
-    struct session *s = c->s;
-    const size_t before = s->queue.len;
-    struct text t = {0};
-
-    resp_line(&t, "*%zu", c->n);
-    for (size_t i = 0; i < c->n; i++)
-        resp_bulk(&t, c->args[i].data, c->args[i].len);
-    if (t.has_failed || !session_fits(s, t.len)) {
-        text_free(&t);
-        s->mode.has_error = true;
-        return fail_state(c);
-    }
-    text_add(&s->queue, t.data, t.len);
-    text_free(&t);
-    s->saved_bytes += s->queue.len - before;
-    s->mode.n_queued++;
-    return reply(c, "+QUEUED\r\n");
+    if (!may_grow(s, s->raw.len))
+        return RUN_FAILED;
+    text_add(&s->queue, s->raw.data, s->raw.len);
+    s->n_queued++;
+    return reply(s, "+QUEUED\r\n");
 }
 
-static enum run exec(const struct call *c)
+/* A refused EXEC ends what is behind MULTI. */
+static enum run abort_exec(struct session *s, const char *why)
 {
-    if (!c->s->mode.is_multi)
-        return fail(c, "ERR EXEC without MULTI");
-    if (c->s->mode.has_error) {
-        session_discard(c->s);
-        return fail(c, "EXECABORT Transaction discarded because of previous errors.");
-    }
-    c->s->mode.is_multi = false;
-    c->s->is_executing = true;
-    resp_line(c->reply, "*%u", c->s->mode.n_queued);
-    return command_exec(c->s, c->reply);
+    session_discard(s);
+    return fail(s, "EXECABORT Transaction discarded because of%s", why);
 }
 
-enum run command_exec(struct session *s, struct text *reply)
+/* A command that has to wait makes EXEC wait, which then goes on where it was. */
+static enum run exec(struct session *s)
 {
     struct resp_parser *p = &s->server->inner;
+    struct text *whole = s->reply;
     enum run run = RUN_ON;
     size_t len;
 
-    while (s->executed < s->queue.len &&
-           resp_parse(p, s->queue.data + s->executed, s->queue.len - s->executed, NULL, &len) ==
-               RESP_COMMAND) {
-        run = command_run(s, p->args, p->n_args, reply);
-        if (run == RUN_PARK)
+    if (!s->is_multi)
+        return fail(s, "ERR EXEC without MULTI");
+    if (s->has_error)
+        return abort_exec(s, " previous errors.");
+    s->is_executing = true;
+    if (s->executed_reply.len == 0)
+        resp_line(&s->executed_reply, "*%u", s->n_queued);
+    while (s->executed < s->queue.len) {
+        const struct bytes left = {s->queue.data + s->executed, s->queue.len - s->executed};
+
+        resp_parse(p, left, &(struct resp_place){0}, &len);
+        run = command_run(s, p, left, &s->executed_reply);
+        if (run == RUN_WAIT)
             return run;
         s->executed += len;
     }
+    text_add(whole, s->executed_reply.data, s->executed_reply.len);
     session_discard(s);
     return run;
 }
 
 /* ---- the server ---- */
 
-static enum run debug(const struct call *c)
+static enum run debug(struct session *s)
 {
     char digits[32];
     double seconds;
 
-    if (c->n != 3 || !is_word(&c->args[1], "sleep"))
-        return fail(c,
-                    "ERR unknown subcommand or wrong number of arguments for '%.*s'. "
-                    "Try DEBUG HELP.",
-                    SHOWN(c->args[1]));
-    snprintf(digits, sizeof(digits), "%.*s", SHOWN(c->args[2]));
+    if (s->n_args != 3 || !is_word(s->args[1], "sleep"))
+        return refuse_subcommand(s, " or wrong number of arguments for");
+    snprintf(digits, sizeof(digits), "%.*s", SHOWN(s->args[2]));
     seconds = strtod(digits, NULL);
-    if (seconds > 0)
-        c->s->sleep_ms += (uint32_t)(seconds < 1e6 ? seconds * 1000 : 1e9);
-    return reply_ok(c);
+    if (seconds > 0 && !s->has_slept) {
+        s->timer = arb_timer_new(s->server->self, (uint32_t)(seconds < 1e6 ? seconds * 1000 : 1e9),
+                                 0, session_wake, s);
+        return s->timer ? RUN_WAIT : RUN_CLOSE;
+    }
+    s->has_slept = false;
+    return RUN_ON;
 }
 
 /* There is nothing to get, but redis-benchmark warns if it does not get these two. */
-static enum run config_get(const struct call *c)
+static enum run config_get(struct session *s)
 {
-    if (is_word(&c->args[2], "save"))
-        return reply(c, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
-    if (is_word(&c->args[2], "appendonly"))
-        return reply(c, "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
-    return reply_empty(c);
+    if (is_word(s->args[2], "save"))
+        return reply(s, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
+    if (is_word(s->args[2], "appendonly"))
+        return reply(s, "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n");
+    return reply(s, "*0\r\n");
 }
 
 /* clang-format off */
 static const struct command commands[] = {
-    {"ping",            -1, IN_SUBSCRIBED, ping},
-    {"publish",          3, 0, publish},
-    {"subscribe",       -2, IN_SUBSCRIBED, subscribe},
-    {"unsubscribe",     -1, IN_SUBSCRIBED, unsubscribe},
-    {"psubscribe",      -2, IN_SUBSCRIBED | OF_PATTERNS, subscribe},
-    {"punsubscribe",    -1, IN_SUBSCRIBED | OF_PATTERNS, unsubscribe},
-    {"pubsub",          -2, 0, NULL},
-    {"pubsub|channels", -2, 0, pubsub_channels},
-    {"pubsub|numsub",   -2, 0, pubsub_numsub},
-    {"multi",            1, NOT_QUEUED, multi},
-    {"exec",             1, NOT_QUEUED, exec},
-    {"discard",          1, NOT_QUEUED, discard},
-    {"echo",             2, 0, echo},
-    {"select",           2, 0, select_database},
-    {"client",          -2, 0, NULL},
-    {"client|setname",   3, 0, client_setname},
-    {"client|getname",   2, 0, client_getname},
-    {"client|id",        2, 0, client_id},
-    {"hello",           -1, 0, hello},
-    {"reset",            1, IN_SUBSCRIBED | NOT_QUEUED, reset},
-    {"command",         -1, 0, reply_empty},
-    {"command|docs",    -2, 0, reply_empty},
-    {"config",          -2, 0, NULL},
-    {"config|get",      -3, 0, config_get},
-    {"debug",           -2, 0, debug},
+    {"ping",            -1, IN_SUBSCRIBED, ping, NULL},
+    {"publish",          3, 0, publish, NULL},
+    {"subscribe",       -2, IN_SUBSCRIBED, subscribe, NULL},
+    {"unsubscribe",     -1, IN_SUBSCRIBED, unsubscribe, NULL},
+    {"psubscribe",      -2, IN_SUBSCRIBED | OF_PATTERNS, subscribe, NULL},
+    {"punsubscribe",    -1, IN_SUBSCRIBED | OF_PATTERNS, unsubscribe, NULL},
+    {"pubsub",          -2, 0, NULL, NULL},
+    {"pubsub|channels", -2, PART, pubsub_channels, NULL},
+    {"pubsub|numsub",   -2, PART, pubsub_numsub, NULL},
+    {"multi",            1, NOT_QUEUED, multi, "+OK\r\n"},
+    {"exec",             1, NOT_QUEUED, exec, NULL},
+    {"discard",          1, NOT_QUEUED, discard, "+OK\r\n"},
+    {"echo",             2, 0, echo, NULL},
+    {"select",           2, 0, select_database, "+OK\r\n"},
+    {"client",          -2, 0, NULL, NULL},
+    {"client|setname",   3, PART, set_name, "+OK\r\n"},
+    {"client|getname",   2, PART, client_getname, NULL},
+    {"client|id",        2, PART, client_id, NULL},
+    {"hello",           -1, 0, hello, NULL},
+    {"reset",            1, IN_SUBSCRIBED | NOT_QUEUED, reset, "+RESET\r\n"},
+    {"quit",            -1, IN_SUBSCRIBED | NOT_QUEUED | CLOSES, NULL, "+OK\r\n"},
+    {"command",         -1, 0, NULL, "*0\r\n"},
+    {"command|docs",    -2, PART, NULL, "*0\r\n"},
+    {"config",          -2, 0, NULL, NULL},
+    {"config|get",      -3, PART, config_get, NULL},
+    {"debug",           -2, 0, debug, "+OK\r\n"},
+    {NULL, 0, 0, NULL, NULL},
 };
 /* clang-format on */
 
-static const struct command *const commands_end = commands + sizeof(commands) / sizeof(commands[0]);
-
 /* ---- from words to a row ---- */
 
-static enum run refuse_unknown(const struct call *c)
+static enum run refuse_unknown(struct session *s)
 {
-    char words[160] = "";
-    size_t len = 0;
+    struct text words = {0};
+    enum run run;
 
-    for (size_t i = 1; i < c->n && len < 128; i++) {
-        const size_t max = c->args[i].len < 128 - len ? c->args[i].len : 128 - len;
+    for (size_t i = 1; i < s->n_args && words.len < 128; i++) {
+        const size_t max = 128 - words.len, len = strnlen(s->args[i].data, s->args[i].len);
 
-        len += (size_t)snprintf(words + len, sizeof(words) - len, "'%.*s' ", (int)max,
-                                c->args[i].data);
+        text_add(&words, "'", 1);
+        text_add(&words, s->args[i].data, len < max ? len : max);
+        text_add(&words, "' ", 2);
     }
-    return refuse(c, "unknown command '%.*s', with args beginning with: %s", SHOWN(c->args[0]),
-                  words);
+    run = refuse(s, "unknown command '%.*s', with args beginning with: %.*s", SHOWN(s->args[0]),
+                 (int)words.len, words.data ? words.data : "");
+    text_free(&words);
+    return run;
 }
 
-static enum run refuse_subcommand(const struct call *c)
+/* The row of a word; of a subcommand, if @parent is its command, behind which it stands. */
+static const struct command *find_row(struct bytes word, const struct command *parent)
 {
-    char name[16] = "";
-
-    for (size_t i = 0; i < sizeof(name) - 1 && c->row->name[i]; i++)
-        name[i] = (char)(c->row->name[i] - 'a' + 'A');
-    return refuse(c, "unknown subcommand '%.*s'. Try %s HELP.", SHOWN(c->args[1]), name);
-}
-
-/* A refused EXEC ends what is behind MULTI. */
-static enum run refuse_arity(const struct call *c)
-{
-    if (c->row->run != exec)
-        return refuse(c, "wrong number of arguments for '%s' command", c->row->name);
-    session_discard(c->s);
-    return fail(c, "EXECABORT Transaction discarded because of: wrong number of arguments for "
-                   "'exec' command");
-}
-
-/* The row of a word; of a subcommand, if @parent is its command. */
-static const struct command *find_row(const struct resp_arg *word, const struct command *parent)
-{
+    const struct command *row = parent ? parent + 1 : commands;
     const size_t skip = parent ? strlen(parent->name) + 1 : 0;
 
-    for (const struct command *row = commands; row < commands_end; row++) {
-        const bool is_of_parent = !parent || (strncmp(row->name, parent->name, skip - 1) == 0 &&
-                                              row->name[skip - 1] == '|');
-
-        if (is_of_parent && is_word(word, row->name + skip))
+    for (; row->name && (row->flags & PART || !parent); row++) {
+        if (!!(row->flags & PART) == !!parent && is_word(word, row->name + skip))
             return row;
     }
     return NULL;
 }
 
-enum run command_run(struct session *s, const struct resp_arg *args, size_t n, struct text *reply)
+enum run command_run(struct session *s, const struct resp_parser *p, struct bytes raw,
+                     struct text *reply)
 {
-    struct call c = {s, args, n, reply, find_row(&args[0], NULL)};
-    const struct command *sub = c.row && n > 1 ? find_row(&args[1], c.row) : NULL;
+    const struct command *row = find_row(p->args[0], NULL);
+    const struct command *sub = row && p->n_args > 1 ? find_row(p->args[1], row) : NULL;
+    enum run run;
 
-    if (is_word(&args[0], "quit")) {
-        reply_ok(&c);
-        return RUN_CLOSE;
-    }
-    if (!c.row)
-        return refuse_unknown(&c);
-    if (!sub && n > 1 && (!c.row->run || c.row->run == reply_empty))
-        return refuse_subcommand(&c);
-    c.row = sub ? sub : c.row;
-    if (c.row->arity > 0 ? n != (size_t)c.row->arity : n < (size_t)-c.row->arity)
-        return refuse_arity(&c);
-    if (s->n_subscriptions > 0 && !s->is_executing && !(c.row->flags & IN_SUBSCRIBED))
-        return refuse(&c,
+    s->args = p->args;
+    s->n_args = p->n_args;
+    s->raw = raw;
+    s->reply = reply;
+    s->row = sub ? sub : row;
+    if (!row)
+        return refuse_unknown(s);
+    if (!sub && (row[1].flags & PART) && p->n_args > 1)
+        return refuse_subcommand(s, "");
+    row = s->row;
+    if (row->arity > 0 ? s->n_args != (size_t)row->arity : s->n_args < (size_t)-row->arity)
+        return row->run == exec
+                   ? abort_exec(s, ": wrong number of arguments for 'exec' command")
+                   : refuse(s, "wrong number of arguments for '%s' command", row->name);
+    if (s->n_subscriptions > 0 && !s->is_multi && !(row->flags & IN_SUBSCRIBED))
+        return refuse(s,
                       "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                       "RESET are allowed in this context",
-                      c.row->name);
-    return s->mode.is_multi && !(c.row->flags & NOT_QUEUED) ? queue(&c) : c.row->run(&c);
+                      row->name);
+    if (s->is_multi && !s->is_executing && !(row->flags & NOT_QUEUED))
+        return queue(s);
+    run = row->run ? row->run(s) : RUN_ON;
+    if (run == RUN_ON && row->reply)
+        text_add(reply, row->reply, strlen(row->reply));
+    return row->flags & CLOSES ? RUN_CLOSE : run;
 }

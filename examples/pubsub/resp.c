@@ -10,32 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_MAX = 64 * 1024, KEPT_MAX = 64 * 1024 };
+enum { HEADER_MAX = 64 * 1024 };
+
+#define REFUSE(p, ...) (snprintf((p)->error, sizeof((p)->error), __VA_ARGS__), RESP_ERROR)
+
+void *memory(void *old, size_t size)
+{
+    void *p = realloc(old, size);
+
+    if (!p)
+        abort();
+    return p;
+}
 
 void text_add(struct text *t, const void *data, size_t len)
 {
-    const size_t size = 2 * (t->len + len) + 64;
-
     if (len > t->size - t->len) {
-        char *grown = realloc(t->data, size);
-
-        t->has_failed |= !grown;
-        if (!grown)
-            return;
-        t->data = grown;
-        t->size = size;
+        t->size = 2 * (t->len + len) + 64;
+        t->data = memory(t->data, t->size);
     }
     if (len > 0)
         memcpy(t->data + t->len, data, len);
     t->len += len;
-}
-
-void text_clear(struct text *t)
-{
-    if (t->size > KEPT_MAX)
-        text_free(t);
-    t->len = 0;
-    t->has_failed = false;
 }
 
 void text_free(struct text *t)
@@ -58,28 +54,35 @@ void resp_line(struct text *t, const char *format, ...)
     text_add(t, "\r\n", 2);
 }
 
-void resp_bulk(struct text *t, const void *data, size_t len)
+void resp_bulk(struct text *t, struct bytes b)
 {
-    resp_line(t, "$%zu", len);
-    text_add(t, data, len);
+    resp_line(t, "$%zd", b.data ? (ssize_t)b.len : -1);
+    if (!b.data)
+        return;
+    text_add(t, b.data, b.len);
     text_add(t, "\r\n", 2);
 }
 
-void resp_word(struct text *t, const char *word)
+void resp_array(struct text *t, int n, ...)
 {
-    resp_bulk(t, word, strlen(word));
+    va_list args;
+
+    resp_line(t, "*%d", n);
+    va_start(args, n);
+    while (n-- > 0)
+        resp_bulk(t, va_arg(args, struct bytes));
+    va_end(args);
 }
 
-bool resp_number(const char *s, size_t len, int64_t *ret)
+bool resp_number(struct bytes text, int64_t *ret)
 {
-    const bool is_negative = len > 0 && s[0] == '-';
+    const bool is_negative = text.len > 0 && text.data[0] == '-';
+    const char *s = text.data + is_negative, *end = text.data + text.len;
     int64_t n = 0;
 
-    s += is_negative;
-    len -= is_negative;
-    if (len == 0 || (s[0] == '0' && (len > 1 || is_negative)))
+    if (s == end || (*s == '0' && text.len > 1))
         return false;
-    for (; len > 0; s++, len--) {
+    for (; s < end; s++) {
         if (!isdigit((unsigned char)*s) || __builtin_mul_overflow(n, 10, &n) ||
             __builtin_add_overflow(n, is_negative ? '0' - *s : *s - '0', &n))
             return false;
@@ -88,28 +91,10 @@ bool resp_number(const char *s, size_t len, int64_t *ret)
     return true;
 }
 
-__attribute__((format(printf, 2, 3))) static enum resp_found refuse(struct resp_parser *p,
-                                                                    const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(p->error, sizeof(p->error), format, args);
-    va_end(args);
-    return RESP_ERROR;
-}
-
-static void add_arg(struct resp_parser *p, const char *data, size_t len)
-{
-    text_add(&p->list, &(struct resp_arg){data, len}, sizeof(struct resp_arg));
-}
-
 static enum resp_found finish(struct resp_parser *p)
 {
-    p->args = (const struct resp_arg *)(const void *)p->list.data;
-    p->n_args = p->list.len / sizeof(struct resp_arg);
-    if (p->list.has_failed || p->unquoted.has_failed)
-        return refuse(p, "out of memory");
+    p->args = (const struct bytes *)(const void *)p->list.data;
+    p->n_args = p->list.len / sizeof(struct bytes);
     return p->n_args > 0 ? RESP_COMMAND : RESP_NOTHING;
 }
 
@@ -131,7 +116,7 @@ static ssize_t read_header(const char *data, size_t len, int64_t *ret_n)
 
     if (!end)
         return len > HEADER_MAX ? -1 : 0;
-    if (end == data || !resp_number(data + 1, (size_t)(end - data) - 1, ret_n))
+    if (end == data || !resp_number((struct bytes){data + 1, (size_t)(end - data) - 1}, ret_n))
         *ret_n = INT64_MAX;
     return (size_t)(end - data) + 2 <= len ? end - data + 2 : 0;
 }
@@ -146,25 +131,25 @@ static enum resp_found parse_multi(struct resp_parser *p, const char *data, size
     if (is_whole) {
         header = read_header(data, len, &n);
         if (header <= 0)
-            return header < 0 ? refuse(p, "too big mbulk count string") : RESP_MORE;
-        if (n > (int64_t)p->max_args)
-            return refuse(p, "invalid multibulk length");
+            return header < 0 ? REFUSE(p, "too big mbulk count string") : RESP_MORE;
+        if (n > (int64_t)p->limits.max_args)
+            return REFUSE(p, "invalid multibulk length");
         *place = (struct resp_place){(size_t)header, n > 0 ? (uint64_t)n : 0};
     }
-    for (text_clear(&p->list); place->n_left > 0; place->n_left--) {
+    for (p->list.len = 0; place->n_left > 0; place->n_left--) {
         const char *line = data + place->at;
 
         header = read_header(line, len - place->at, &n);
         if (header <= 0)
-            return header < 0 ? refuse(p, "too big bulk count string") : RESP_MORE;
+            return header < 0 ? REFUSE(p, "too big bulk count string") : RESP_MORE;
         if (*line != '$')
-            return refuse(p, "expected '$', got '%c'", *line);
-        if (n < 0 || (uint64_t)n > p->max_bulk)
-            return refuse(p, "invalid bulk length");
+            return REFUSE(p, "expected '$', got '%c'", *line);
+        if (n < 0 || (uint64_t)n > p->limits.max_bulk)
+            return REFUSE(p, "invalid bulk length");
         if ((size_t)n + 2 > len - place->at - (size_t)header)
             return RESP_MORE;
         if (is_whole)
-            add_arg(p, line + header, (size_t)n);
+            text_add(&p->list, &(struct bytes){line + header, (size_t)n}, sizeof(struct bytes));
         place->at += (size_t)header + (size_t)n + 2;
     }
     *ret_len = place->at;
@@ -216,13 +201,12 @@ static enum resp_found parse_inline(struct resp_parser *p, const char *data, siz
     const char *end = find_end(data, len, '\n'), *s = data;
     struct text *t = &p->unquoted;
 
-    if ((end ? (size_t)(end - data) : len) > p->max_inline)
-        return refuse(p, "too big inline request");
+    if ((end ? (size_t)(end - data) : len) > p->limits.max_inline)
+        return REFUSE(p, "too big inline request");
     if (!end)
         return RESP_MORE;
     *ret_len = (size_t)(end - data) + 1;
-    text_clear(t);
-    text_clear(&p->list);
+    t->len = p->list.len = 0;
     text_add(t, data, *ret_len); /* no argument gets longer: they fit, and the text does not move */
     for (t->len = 0;;) {
         const size_t start = t->len;
@@ -233,25 +217,76 @@ static enum resp_found parse_inline(struct resp_parser *p, const char *data, siz
             return finish(p);
         s = read_word(t, s, end);
         if (!s)
-            return refuse(p, "unbalanced quotes in request");
-        add_arg(p, t->data + start, t->len - start);
+            return REFUSE(p, "unbalanced quotes in request");
+        text_add(&p->list, &(struct bytes){t->data + start, t->len - start}, sizeof(struct bytes));
     }
 }
 
-enum resp_found resp_parse(struct resp_parser *p, const char *data, size_t len,
-                           struct resp_place *place, size_t *ret_len)
+enum resp_found resp_parse(struct resp_parser *p, struct bytes in, struct resp_place *place,
+                           size_t *ret_len)
 {
-    struct resp_place beginning = {0};
-
-    if (len == 0)
+    if (in.len == 0)
         return RESP_MORE;
-    if (*data != '*')
-        return parse_inline(p, data, len, ret_len);
-    return parse_multi(p, data, len, place ? place : &beginning, ret_len);
+    if (*in.data != '*')
+        return parse_inline(p, in.data, in.len, ret_len);
+    return parse_multi(p, in.data, in.len, place, ret_len);
 }
 
-void resp_parser_free(struct resp_parser *p)
+/* ---- glob patterns: after a mismatch the text is tried again from one byte further behind the
+ * last star; stars before that one need not be tried again ---- */
+
+/* The class behind '['. Returns where it ends; without a ']' it takes the rest of the pattern. */
+static const char *match_class(const char *p, const char *end, unsigned char c, bool *ret)
 {
-    text_free(&p->list);
-    text_free(&p->unquoted);
+    const bool is_not = p < end && *p == '^';
+    unsigned char a, b;
+
+    *ret = is_not;
+    for (p += is_not; p < end && *p != ']'; p++) {
+        p += *p == '\\' && end - p >= 2;
+        a = b = (unsigned char)*p;
+        if (end - p >= 3 && p[1] == '-' && p[-1] != '\\')
+            b = (unsigned char)*(p += 2);
+        if (a <= b ? a <= c && c <= b : b <= c && c <= a)
+            *ret = !is_not;
+    }
+    return p < end ? p + 1 : end;
+}
+
+/* One byte of the text against what stands at @p. Returns what comes next, or NULL: no match. */
+static const char *match_one(const char *p, const char *end, char c)
+{
+    bool is_match = true;
+
+    if (*p == '[') {
+        p = match_class(p + 1, end, (unsigned char)c, &is_match);
+        return is_match ? p : NULL;
+    }
+    if (*p == '?')
+        return p + 1;
+    p += *p == '\\' && end - p >= 2;
+    return *p == c ? p + 1 : NULL;
+}
+
+bool glob_match(struct bytes pattern, struct bytes name)
+{
+    const char *p = pattern.data, *const end = p + pattern.len;
+    const char *text = name.data, *const text_end = text + name.len, *behind_star = NULL,
+               *retry = NULL, *next;
+
+    while (text < text_end) {
+        if (p < end && *p == '*') {
+            behind_star = ++p;
+            retry = text;
+            continue;
+        }
+        next = p < end ? match_one(p, end, *text) : NULL;
+        if (!next && !behind_star)
+            return false;
+        text = next ? text + 1 : ++retry;
+        p = next ? next : behind_star;
+    }
+    while (p < end && *p == '*')
+        p++;
+    return p == end;
 }
