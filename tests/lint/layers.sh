@@ -7,10 +7,11 @@ declare -A may=(
     [client]='base wire'
     [measure]='base wire client'
     [kind]='base wire conf actor'
+    [keeper]='base wire conf actor net/keep_rules.h net/keep_table.h'
     [worker]='base wire conf actor net'
-    [arbiter]='base wire conf actor net/listener.h'
+    [arbiter]='base wire conf actor net/listener.h net/keep_table.h'
     [testing]='base wire conf'
-    [server]='base wire conf actor net kind worker arbiter'
+    [server]='base wire conf actor net kind keeper worker arbiter'
     [echo_arbiter]=''
     [cmd]='base wire client measure'
 )
