@@ -59,6 +59,8 @@ struct tr_set {
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
     uint8_t others[TR_KINDS_MAX]; /* actors of each other kind, at most TR_KIND_SLOTS_MAX */
+    uint32_t companions; /* kind + 1 of which there is one for each worker, or as many as there can
+                            be: scaled with them; 0 = none */
 };
 
 /* tr_slot - of actor @number, from 1, of the other kind @kind; tr_slot_kind, tr_slot_number - back

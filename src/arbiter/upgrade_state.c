@@ -651,7 +651,7 @@ static int unpack_child(struct reader *r, const json_t *o)
 {
     struct arbiter *a = r->a;
     struct tr_inherited *proc = &r->procs[r->n_procs++];
-    struct child c = {.pid = 0}, *at;
+    struct child c = {.table_fd = -1}, *at;
     int rc = members_unpack(&r->from, o, child_fields, &c, ARRAY_SIZE(proc_fields) - 1);
 
     if (rc == 0)

@@ -433,14 +433,19 @@ static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failur
 static void note_scale(struct tr_model *m, uint32_t workers)
 {
     struct tr_set *set = m->next.revision ? &m->next : &m->live;
-    uint32_t room = m->n_procs - count_others(set);
+    uint8_t none = 0, *companions = set->companions ? &set->others[set->companions - 1] : &none;
+    uint32_t room = m->n_procs - count_others(set) + *companions;
 
     if (m->next.revision)
         room -= transition_size(&m->live);
-
+    room = MIN(room, (uint32_t)TR_SLOTS_MAX);
     workers = MIN(workers, room);
-    if (workers && !m->is_stopping)
-        set->workers = MIN(workers, (uint32_t)TR_SLOTS_MAX);
+    while (set->companions && workers + MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX) > room)
+        workers--;
+    if (!workers || m->is_stopping || workers == set->workers)
+        return;
+    set->workers = workers;
+    *companions = (uint8_t)MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX);
 }
 
 static void note_one_more(struct tr_model *m, uint32_t kind)
@@ -557,6 +562,10 @@ struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
     };
 
     memcpy(set.others, m->others, sizeof(set.others));
+    if (m->companions) {
+        set.companions = m->companions;
+        set.others[m->companions - 1] = (uint8_t)MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX);
+    }
     return set;
 }
 
