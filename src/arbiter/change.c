@@ -35,11 +35,9 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
  */
 static const char *why_too_early(const struct arbiter *a)
 {
-    const struct tr_set live = revision_set(a, a->live);
-
     if (move_is_under_way(a))
         return "connections are on their way to other workers";
-    if (transition_count(a->engine, TR_DRAINING) > 2 * transition_size(&live))
+    if (transition_count(a->engine, TR_DRAINING) > 2 * (a->live->workers + transition_all_others(a->engine)))
         return "more than two sets of workers still drain";
     return NULL;
 }

@@ -853,6 +853,11 @@ bool transition_is_slot_running(const struct transition *t, uint32_t slot)
     return holder && t->procs[holder - 1].phase == TR_RUNNING;
 }
 
+uint32_t transition_all_others(const struct transition *t)
+{
+    return transition_size(&t->live) - t->live.workers;
+}
+
 bool transition_is_stopped(const struct transition *t)
 {
     return t->is_stopped;
