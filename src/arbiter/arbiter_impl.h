@@ -57,13 +57,6 @@ struct revision {
     unsigned workers;
 };
 
-/* What dead workers have left with a keeper. */
-struct left {
-    uint64_t n_pending; /* connections that nobody serves */
-    pid_t helper; /* worker of another slot that takes them; 0 = none */
-    bool is_told; /* to end at once: all workers are gone */
-};
-
 /* One process, by its index in the scoreboard. */
 struct child {
     struct arbiter *arbiter; /* borrowed */
@@ -92,7 +85,8 @@ struct child {
     unsigned n_offers; /* to take what it could not give when it drained */
     int table_fd; /* owned: what a worker shares with its keeper (net/keep_table.h); -1 = nothing */
     pid_t keeper; /* of a worker: who keeps its connections; 0 = nobody */
-    struct left left; /* of a keeper */
+    uint64_t n_left; /* of a keeper: connections of dead workers that nobody serves */
+    bool is_told_last; /* the same: to end now, since no worker is left */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;

@@ -58,72 +58,76 @@ static struct child *choose_keeper(const struct arbiter *a, const struct child *
     return found;
 }
 
-/* @table_fd  of @worker; -1 = it only takes what others have left. Returns 0 or -errno: what has
- * been said to one of them ends with the other end of the pair. */
-static int keepers_introduce(struct child *keeper, struct child *worker, int table_fd)
+/* What one of them cannot be told ends for the other with the pair; and there is another look. */
+static void keepers_introduce(struct child *keeper, struct child *worker)
 {
-    const int is_own = table_fd >= 0;
-    int ends[2], rc = mailbox_pair(ends);
+    int ends[2];
 
-    if (rc < 0)
-        return rc;
-    rc = children_send_fds(keeper, "ward", 0,
-                           json_pack("{s:s,s:I,s:b}", "id", worker->id, "proc",
-                                     (json_int_t)worker->proc, "keep", is_own),
-                           (const int[]){ends[0], table_fd}, is_own ? 2 : 1);
-    if (rc == 0)
-        rc = children_send_fds(worker, "keeper", 0,
-                               json_pack("{s:s,s:b}", "id", keeper->id, "keep", is_own), &ends[1],
-                               1);
+    if (mailbox_pair(ends) < 0)
+        return;
+    if (children_send_fds(keeper, "ward", 0,
+                          json_pack("{s:s,s:I}", "id", worker->id, "proc",
+                                    (json_int_t)worker->proc),
+                          (const int[]){ends[0], worker->table_fd}, 2) == 0 &&
+        children_send_fds(worker, "keeper", 0, json_pack("{s:s}", "id", keeper->id), &ends[1], 1) ==
+            0)
+        worker->keeper = keeper->pid;
     fds_close(&ends[0]);
     fds_close(&ends[1]);
-    return rc;
+}
+
+static bool can_be_ward(const struct arbiter *a, const struct child *worker)
+{
+    return worker->table_fd >= 0 && !worker->mailbox.is_closed && !worker->is_killed &&
+           transition_phase(a->engine, worker->proc) != TR_KILLED;
+}
+
+/* It has been lent to the keeper of a slot that nobody fills. */
+static bool is_helping(struct arbiter *a, const struct child *worker)
+{
+    const struct child *keeper = worker->keeper ? children_find(a, worker->keeper) : NULL;
+
+    return keeper && keeper->n_left > 0 && !keeper->mailbox.is_closed;
 }
 
 static void settle_ward(struct arbiter *a, struct child *worker)
 {
     struct child *keeper;
 
-    if (worker->table_fd < 0 || worker->mailbox.is_closed || worker->is_killed ||
-        transition_phase(a->engine, worker->proc) == TR_KILLED)
+    if (!can_be_ward(a, worker) || is_helping(a, worker))
         return;
     keeper = choose_keeper(a, worker);
-    if (!keeper || keeper->pid == worker->keeper)
-        return;
-    if (keepers_introduce(keeper, worker, worker->table_fd) == 0)
-        worker->keeper = keeper->pid;
+    if (keeper && keeper->pid != worker->keeper)
+        keepers_introduce(keeper, worker);
 }
 
 /* ---- what dead workers have left ---- */
 
+/* A ward that drains takes nothing. */
 static bool has_taker(const struct arbiter *a, const struct child *keeper)
 {
-    for_each_worker(a, c)
-    {
-        const enum tr_phase phase = transition_phase(a->engine, c->proc);
-
-        if ((c->keeper == keeper->pid || c->pid == keeper->left.helper) && phase != TR_DRAINING &&
-            phase != TR_KILLED && !c->is_killed)
-            return true;
-    }
+    for_each_worker(a, c) if (c->keeper == keeper->pid && can_be_ward(a, c) &&
+                              transition_phase(a->engine, c->proc) != TR_DRAINING) return true;
     return false;
 }
 
-/* The heir of the slot is a ward; where there is none, another worker helps out. */
+/* The heir of the slot is a ward; where there is none, another worker is one until nothing is left.
+ */
 static void settle_left(struct arbiter *a, struct child *keeper)
 {
     struct child *least = NULL;
 
-    if (keeper->left.n_pending == 0 || keeper->mailbox.is_closed || has_taker(a, keeper))
+    if (keeper->n_left == 0 || keeper->mailbox.is_closed || has_taker(a, keeper))
         return;
     for_each_worker(a, c)
     {
-        if (transition_is_staying(a->engine, c->proc) && !counter_get(&c->score->is_full) &&
+        if (transition_is_staying(a->engine, c->proc) && can_be_ward(a, c) && !is_helping(a, c) &&
+            !counter_get(&c->score->is_full) &&
             (!least || scoreboard_connections(c->score) < scoreboard_connections(least->score)))
             least = c;
     }
-    if (least && keepers_introduce(keeper, least, -1) == 0)
-        keeper->left.helper = least->pid;
+    if (least)
+        keepers_introduce(keeper, least);
 }
 
 bool keepers_is_keeping(const struct child *c)
@@ -161,7 +165,7 @@ void keepers_on_left(struct arbiter *a, struct child *c, json_t *args)
 
     if (!child_is_keeper(c))
         return;
-    c->left.n_pending += kept;
+    c->n_left += kept;
     if (kept == 0)
         log_left(a, c, name_of(args), 0, 0, count_of(args, "closed"));
     keepers_look(a);
@@ -173,23 +177,19 @@ void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
 
     if (!child_is_keeper(c))
         return;
-    c->left.n_pending -= MIN(c->left.n_pending, kept);
+    c->n_left -= MIN(c->n_left, kept);
     log_left(a, c, name_of(args), kept, count_of(args, "passed"), count_of(args, "closed"));
+    keepers_look(a);
 }
 
 /* ---- ends ---- */
 
 void keepers_on_exit(struct arbiter *a, struct child *c)
 {
-    for_each_child (a, other) {
-        if (other->keeper == c->pid)
-            other->keeper = 0;
-        if (other->left.helper == c->pid)
-            other->left.helper = 0;
-    }
-    if (c->left.n_pending > 0 && !a->is_stopping)
+    for_each_worker(a, other) if (other->keeper == c->pid) other->keeper = 0;
+    if (c->n_left > 0 && !a->is_stopping)
         log_warning(a->log, "connections of dead workers have died with their keeper",
-                    F_STR("keeper", c->id), F_UINT("count", c->left.n_pending));
+                    F_STR("keeper", c->id), F_UINT("count", c->n_left));
     keepers_look(a);
 }
 
@@ -214,9 +214,9 @@ static void settle_stop(struct arbiter *a)
 {
     for_each_worker(a, c) return;
     for_each_child (a, c) {
-        if (!child_is_keeper(c) || c->left.is_told)
+        if (!child_is_keeper(c) || c->is_told_last)
             continue;
-        c->left.is_told = true;
+        c->is_told_last = true;
         children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
     }
 }

@@ -171,8 +171,7 @@ static const struct member keep_fields[] = {
     {"record", offsetof(struct child, proc), sizeof(uint32_t), MEMBER_UINT, TR_RECORDS_MAX - 1, NULL},
     {MEMBER(child, table_fd), MEMBER_MAYBE_FD, 0, NULL},
     {MEMBER(child, keeper), MEMBER_UINT, INT32_MAX, NULL},
-    {MEMBER(child, left.n_pending), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
-    {MEMBER(child, left.helper), MEMBER_UINT, INT32_MAX, NULL},
+    {MEMBER(child, n_left), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
@@ -739,7 +738,7 @@ static int unpack_keep(struct reader *r, const json_t *o)
         return members_refuse(&r->from, keeps_member, "one is of no worker, or there twice");
     c->table_fd = keep.table_fd;
     c->keeper = keep.keeper;
-    c->left = keep.left;
+    c->n_left = keep.n_left;
     return 0;
 }
 

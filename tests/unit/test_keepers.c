@@ -210,6 +210,16 @@ static void leave(struct fixture *f, const char *keeper, json_int_t kept)
     keepers_settle(&f->a);
 }
 
+static void pass_on(struct fixture *f, const char *keeper, json_int_t kept)
+{
+    json_t *args = json_pack("{s:s,s:I,s:I,s:i}", "of", "worker.1", "kept", kept, "passed",
+                             kept - 1, "closed", 1);
+
+    keepers_on_passed(&f->a, find(f, keeper), args);
+    json_decref(args);
+    keepers_settle(&f->a);
+}
+
 static void keepers_settle__a_set_begins__each_worker_gets_the_keeper_of_its_slot(void **state)
 {
     struct fixture *f = *state;
@@ -255,31 +265,33 @@ static void keepers_settle__nobody_fills_the_slot__another_worker_takes_what_is_
     die(f, "worker.1");
     heard(f, "keeper.1");
     leave(f, "keeper.1", 7);
-    assert_heard(f, "keeper.1", "ward worker.2+1");
+    assert_heard(f, "keeper.1", "ward worker.2+2");
     assert_heard(f, "worker.2", "keeper keeper.1+1");
     leave(f, "keeper.1", 1);
     assert_heard(f, "keeper.1", ""); /* one helps at a time */
     die(f, "worker.2");
     assert_heard(f, "worker.2", "keeper keeper.2+1"); /* it starts: not yet */
+    assert_heard(f, "keeper.2", "ward worker.2+2");
     ready(f, "worker.2");
-    assert_heard(f, "keeper.1", "ward worker.2+1");
+    assert_heard(f, "keeper.1", "ward worker.2+2");
+    assert_heard(f, "worker.2", "keeper keeper.1+1");
+    pass_on(f, "keeper.1", 8);
+    assert_heard(f, "worker.2", "keeper keeper.2+1"); /* back to its own */
+    assert_heard(f, "keeper.2", "ward worker.2+2");
 }
 
 static void keepers_on_passed__all__nobody_is_asked_to_help(void **state)
 {
     struct fixture *f = *state;
-    json_t *args = json_pack("{s:s,s:i,s:i,s:i}", "of", "worker.1", "kept", 7, "passed", 6,
-                             "closed", 1);
 
     leave(f, "keeper.1", 7);
-    keepers_on_passed(&f->a, find(f, "keeper.1"), args);
+    pass_on(f, "keeper.1", 7);
     die(f, "worker.1");
     die(f, "worker.1");
     heard(f, "keeper.1");
     keepers_look(&f->a);
     keepers_settle(&f->a);
     assert_heard(f, "keeper.1", "");
-    json_decref(args);
 }
 
 static void keepers_settle__fewer_workers__keeper_ends_with_its_last_ward(void **state)
@@ -291,7 +303,7 @@ static void keepers_settle__fewer_workers__keeper_ends_with_its_last_ward(void *
     assert_int_equal(find(f, "worker.2")->keeper, find(f, "keeper.2")->pid);
     die(f, "worker.2");
     leave(f, "keeper.2", 3);
-    assert_heard(f, "keeper.2", "ward worker.1+1");
+    assert_heard(f, "keeper.2", "ward worker.1+2");
 }
 
 static void keepers_settle__another_set__has_keepers_of_its_own(void **state)

@@ -544,9 +544,9 @@ static json_t *sample_with_keepers(void)
     json_array_append_new(json_object_get(o, "fds"), json_integer(SPARE_FD));
     json_object_set_new(o, "keeps",
                         json_loads("[{\"record\":1,\"table_fd\":115,\"keeper\":2003,"
-                                   "\"left.n_pending\":0,\"left.helper\":0},"
+                                   "\"n_left\":0},"
                                    "{\"record\":3,\"table_fd\":-1,\"keeper\":0,"
-                                   "\"left.n_pending\":2,\"left.helper\":1001}]",
+                                   "\"n_left\":2}]",
                                    0, NULL));
     return o;
 }
@@ -566,7 +566,7 @@ static void keeps__of_workers_and_keepers__go_on(void **state UNUSED)
     assert_int_equal(a.children[1].keeper, 2003);
     assert_int_equal(a.children[0].table_fd, -1);
     assert_true(child_is_keeper(&a.children[3]));
-    assert_int_equal(a.children[3].left.n_pending, 2);
+    assert_int_equal(a.children[3].n_left, 2);
     assert_int_equal(transition_others(a.engine, a.kinds.keeper - 1), 2);
     assert_int_equal(upgrade_state_pack(&a, &s), 0);
     assert_int_equal(json_array_size(json_object_get(s.body, "keeps")), 2);
@@ -606,11 +606,11 @@ static void keeps__wrong__refused(void **state UNUSED)
     static const char *const keeps[] = {
         "{}",
         "[{}]",
-        "[{\"record\":9,\"table_fd\":-1,\"keeper\":0,\"left.n_pending\":0,\"left.helper\":0}]",
-        "[{\"record\":3,\"table_fd\":115,\"keeper\":0,\"left.n_pending\":0,\"left.helper\":0}]",
-        "[{\"record\":1,\"table_fd\":107,\"keeper\":0,\"left.n_pending\":0,\"left.helper\":0}]",
-        "[{\"record\":1,\"table_fd\":115,\"keeper\":0,\"left.n_pending\":0,\"left.helper\":0},"
-        "{\"record\":1,\"table_fd\":-1,\"keeper\":0,\"left.n_pending\":0,\"left.helper\":0}]",
+        "[{\"record\":9,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":3,\"table_fd\":115,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":1,\"table_fd\":107,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":1,\"table_fd\":115,\"keeper\":0,\"n_left\":0},"
+        "{\"record\":1,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
     };
     char why[ARBITER_WHY_LEN];
 
