@@ -170,6 +170,7 @@ static const struct column actor_columns[] = {
     {"STATE", "state", SHOW_TEXT, 0},
     {"NTH", "incarnation", SHOW_NUMBER, 0},
     {"UP", "uptime", SHOW_SECONDS, 0},
+    {"KEPT", "kept", SHOW_COUNT, 0},
     {"LAG", "lag_ms", SHOW_MS, 0},
     {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
 };
