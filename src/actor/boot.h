@@ -33,8 +33,8 @@ struct actor_boot {
     struct scoreboard *scoreboard; /* shared, borrowed */
     int rescue_recv_fd; /* what a crashed predecessor in this slot has sent; owned; -1 = none */
     int rescue_send_fd; /* for the fatal-signal handler; owned; -1 = none */
-    int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 = it
-                          has no keeper */
+    int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 =
+                          it has no keeper */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
     struct log *log; /* inherited; the actor sets log->actor */
 };

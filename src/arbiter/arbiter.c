@@ -216,8 +216,7 @@ static bool has_crash_record(const struct child *c, int signo)
 void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->proc);
-    const bool was_killed =
-        WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed;
+    const bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed;
 
     log_exit(a, c, status, is_planned);
     if (was_killed && oom_has_killed(&a->oom))
@@ -231,13 +230,12 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     answers_on_exit(&a->answers, c->pid, c->is_killed);
     answers_forget(&a->answers, &c->asker);
     sequencer_leave(a, c);
-    engine_post(
-        a, &(struct tr_event){
-               .kind = TR_EV_EXITED,
-               .proc = c->proc,
-               .was_killed = was_killed,
-               .is_missed = collect_is_waited_for(a, c->slot) || keepers_is_keeping(c),
-           });
+    engine_post(a, &(struct tr_event){
+                       .kind = TR_EV_EXITED,
+                       .proc = c->proc,
+                       .was_killed = was_killed,
+                       .is_missed = collect_is_waited_for(a, c->slot) || keepers_is_keeping(c),
+                   });
     collect_on_exit(a, c->slot);
     keepers_on_exit(a, c);
     move_look(a);

@@ -153,7 +153,8 @@ struct arbiter {
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* indexes at or above have never been used */
     struct rescue_pair *rescue; /* owned, by slot; none for actors of other kinds */
-    bool is_keep_due; /* a worker or a keeper has begun or ended, or a keeper has something to pass */
+    bool is_keep_due; /* a worker or a keeper has begun or ended, or a keeper has something to pass
+                       */
     bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
     struct crashes *crashes; /* owned */
     struct oom oom;
@@ -344,7 +345,8 @@ static inline void revision_speak(const struct revision *rev)
         rev->listeners[i]->protocol = rev->config->bind[i].protocol;
 }
 
-/* revision_can_change - is there room for another one with the configuration @c and so many workers?
+/* revision_can_change - is there room for another one with the configuration @c and so many
+ * workers?
  */
 bool revision_can_change(const struct arbiter *a, const struct config *c, uint32_t workers);
 
@@ -377,14 +379,15 @@ void reload_fini(struct arbiter *a);
 /* child_is_keeper - it holds duplicates of workers' connections */
 static inline bool child_is_keeper(const struct child *c)
 {
-    return !child_is_worker(c) && strcmp(kinds_name(&c->arbiter->kinds, c->slot), KINDS_KEEPER) == 0;
+    return !child_is_worker(c) &&
+           strcmp(kinds_name(&c->arbiter->kinds, c->slot), KINDS_KEEPER) == 0;
 }
 
 /* keepers_look - something has begun or ended */
 void keepers_look(struct arbiter *a);
 
-/* keepers_settle - introduce workers to the keepers that keep for them, and those who take what dead
- * workers have left; once no worker is left at a stop, keepers end */
+/* keepers_settle - introduce workers to the keepers that keep for them, and those who take what
+ * dead workers have left; once no worker is left at a stop, keepers end */
 void keepers_settle(struct arbiter *a);
 
 /* keepers_is_keeping - has a keeper something of @c, which has ended? */
@@ -397,7 +400,8 @@ void keepers_on_exit(struct arbiter *a, struct child *c);
 void keepers_on_left(struct arbiter *a, struct child *c, json_t *args);
 void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args);
 
-/* keepers_drain - tell the keeper @c to end with its last ward; at a stop, not before the workers */
+/* keepers_drain - tell the keeper @c to end with its last ward; at a stop, not before the workers
+ */
 void keepers_drain(struct arbiter *a, struct child *c, bool is_quick);
 
 /* keepers_give_time - @c drains from now on: so does its keeper, perhaps */

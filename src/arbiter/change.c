@@ -37,7 +37,8 @@ static const char *why_too_early(const struct arbiter *a)
 {
     if (move_is_under_way(a))
         return "connections are on their way to other workers";
-    if (transition_count(a->engine, TR_DRAINING) > 2 * (a->live->workers + transition_all_others(a->engine)))
+    if (transition_count(a->engine, TR_DRAINING) >
+        2 * (a->live->workers + transition_all_others(a->engine)))
         return "more than two sets of workers still drain";
     return NULL;
 }

@@ -62,9 +62,8 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
 }
 
 /* Never returns. Signals are blocked; the worker unblocks them when it can handle them. */
-static void __attribute__((noreturn))
-become_actor(struct arbiter *a, const struct child *c, struct actor_boot *boot,
-             struct revision *rev)
+static void __attribute__((noreturn)) become_actor(struct arbiter *a, const struct child *c,
+                                                   struct actor_boot *boot, struct revision *rev)
 {
     int keep[CONFIG_BIND_MAX + 5], rc;
     size_t n_keep = 0;

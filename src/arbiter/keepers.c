@@ -65,10 +65,10 @@ static void keepers_introduce(struct child *keeper, struct child *worker)
 
     if (mailbox_pair(ends) < 0)
         return;
-    if (children_send_fds(keeper, "ward", 0,
-                          json_pack("{s:s,s:I}", "id", worker->id, "proc",
-                                    (json_int_t)worker->proc),
-                          (const int[]){ends[0], worker->table_fd}, 2) == 0 &&
+    if (children_send_fds(
+            keeper, "ward", 0,
+            json_pack("{s:s,s:I}", "id", worker->id, "proc", (json_int_t)worker->proc),
+            (const int[]){ends[0], worker->table_fd}, 2) == 0 &&
         children_send_fds(worker, "keeper", 0, json_pack("{s:s}", "id", keeper->id), &ends[1], 1) ==
             0)
         worker->keeper = keeper->pid;

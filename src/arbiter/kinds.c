@@ -60,8 +60,7 @@ void kinds_want(const struct kinds *k, struct tr_set *set, bool has_keepers)
         set->others[i] = (uint8_t)wanted_of(&k->list[i]);
     set->companions = has_keepers ? k->keeper : 0;
     if (set->companions)
-        set->others[set->companions - 1] =
-            (uint8_t)MIN(set->workers, (uint32_t)TR_KIND_SLOTS_MAX);
+        set->others[set->companions - 1] = (uint8_t)MIN(set->workers, (uint32_t)TR_KIND_SLOTS_MAX);
 }
 
 const struct arb_kind *kinds_row(const struct kinds *k, uint32_t slot)

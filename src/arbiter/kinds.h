@@ -24,7 +24,8 @@ struct kind_entry {
 struct kinds {
     struct kind_entry list[TR_KINDS_MAX]; /* index = the engine's number of the kind */
     uint32_t n;
-    uint32_t keeper; /* number of the framework's own kind, and 1; 0 = this program has no keepers */
+    uint32_t
+        keeper; /* number of the framework's own kind, and 1; 0 = this program has no keepers */
 };
 
 /* The framework's own kind: one for each worker, TR_KIND_SLOTS_MAX at most. */

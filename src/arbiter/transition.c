@@ -68,8 +68,8 @@ static void set_limit(struct tr_set *set, uint32_t n_procs)
     set->workers = MIN(set->workers, (uint32_t)TR_SLOTS_MAX);
     set->workers = MAX(set->workers, (uint32_t)1);
     if (set->companions)
-        set->others[set->companions - 1] = (uint8_t)MIN(
-            companions_of(set, set->workers), (uint32_t)set->others[set->companions - 1]);
+        set->others[set->companions - 1] = (uint8_t)MIN(companions_of(set, set->workers),
+                                                        (uint32_t)set->others[set->companions - 1]);
 }
 
 static bool is_set_possible(const struct tr_set *set)

@@ -272,8 +272,8 @@ bool transition_is_due(const struct transition *t);
 uint32_t transition_workers(const struct transition *t);
 uint32_t transition_wanted(const struct transition *t);
 
-/* transition_others - as many of @kind are wanted of the live configuration; transition_all_others -
- * of all kinds */
+/* transition_others - as many of @kind are wanted of the live configuration; transition_all_others
+ * - of all kinds */
 uint32_t transition_others(const struct transition *t, uint32_t kind);
 uint32_t transition_all_others(const struct transition *t);
 

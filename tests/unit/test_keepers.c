@@ -49,15 +49,14 @@ static void begin_child(struct fixture *f, const struct tr_action *action)
     int ends[2];
 
     assert_int_equal(mailbox_pair(ends), 0);
-    *c = (struct child){.arbiter = &f->a,
-                        .pid = ++last,
-                        .proc = action->proc,
-                        .score = scoreboard_record(&f->a.scoreboard, action->proc),
-                        .slot = action->slot,
-                        .revision = action->revision,
-                        .table_fd = action->slot <= TR_SLOTS_MAX
-                                        ? open("/dev/null", O_RDONLY | O_CLOEXEC)
-                                        : -1};
+    *c = (struct child){
+        .arbiter = &f->a,
+        .pid = ++last,
+        .proc = action->proc,
+        .score = scoreboard_record(&f->a.scoreboard, action->proc),
+        .slot = action->slot,
+        .revision = action->revision,
+        .table_fd = action->slot <= TR_SLOTS_MAX ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1};
     kinds_id(&f->a.kinds, c->slot, c->id);
     f->a.n_children_used = MAX(f->a.n_children_used, c->proc + 1);
     mailbox_start(&c->mailbox, f->a.loop, ends[0], on_message, on_close);
@@ -131,9 +130,9 @@ static const char *heard(struct fixture *f, const char *id)
 
         len += (size_t)snprintf(f->heard + len, sizeof(f->heard) - len, "%s%s %s+%zu",
                                 len ? " " : "", json_string_value(json_object_get(m, "command")),
-                                whom                       ? whom
+                                whom                      ? whom
                                 : json_is_false(graceful) ? "quick"
-                                                           : "graceful",
+                                                          : "graceful",
                                 got.n_fds);
         for (size_t i = 0; i < got.n_fds; i++)
             fds_close(&got.fds[i]);
@@ -147,7 +146,8 @@ static const char *heard(struct fixture *f, const char *id)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct tr_set set = {.revision = 1, .workers = 2, .boot_timeout_ms = 100, .exit_timeout_ms = 100};
+    struct tr_set set = {
+        .revision = 1, .workers = 2, .boot_timeout_ms = 100, .exit_timeout_ms = 100};
 
     f->live = (struct revision){.number = 1, .config = config_new(schema_of_echo())};
     f->a = (struct arbiter){

@@ -657,10 +657,10 @@ static void begin_with_companion(uint32_t n_procs)
 static void transition__companions__scaled_with_the_workers(void **state UNUSED)
 {
     begin_with_companion(10);
-    PLAY({30, "scale 3", "spawn:0@2 spawn:3@3 spawn:4@1026 spawn:5@1027"},
-         {31, "ready 0", "run:0"}, {32, "ready 3", "run:3"}, {33, "ready 4", "run:4"},
-         {34, "ready 5", "run:5"}, {40, "scale 2", "drain:3 drain:5"}, {41, "exit 5", ""},
-         {42, "exit 3", ""}, {50, "exit 4", "spawn:3@1026"});
+    PLAY({30, "scale 3", "spawn:0@2 spawn:3@3 spawn:4@1026 spawn:5@1027"}, {31, "ready 0", "run:0"},
+         {32, "ready 3", "run:3"}, {33, "ready 4", "run:4"}, {34, "ready 5", "run:5"},
+         {40, "scale 2", "drain:3 drain:5"}, {41, "exit 5", ""}, {42, "exit 3", ""},
+         {50, "exit 4", "spawn:3@1026"});
 }
 
 static void transition__companions__leave_room_for_each_other(void **state UNUSED)
@@ -684,7 +684,8 @@ static void transition__companions_scaled_during_a_reload__of_next(void **state 
 {
     begin_with_companion(10);
     PLAY({30, "reload 1", "spawn:0@1 spawn:3@1025"}, {31, "scale 2", "spawn:4@2 spawn:5@1026"},
-         {32, "ready 0", ""}, {33, "ready 3", ""}, {34, "scale 1", "kill:4/stop kill:5/stop run:0 run:3 commit:3 drain:1 drain:2"});
+         {32, "ready 0", ""}, {33, "ready 3", ""},
+         {34, "scale 1", "kill:4/stop kill:5/stop run:0 run:3 commit:3 drain:1 drain:2"});
 }
 
 static void transition__one_more__is_wanted_from_then_on(void **state UNUSED)
