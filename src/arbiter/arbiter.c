@@ -234,9 +234,9 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
                        .kind = TR_EV_EXITED,
                        .proc = c->proc,
                        .was_killed = was_killed,
-                       .is_missed = collect_is_waited_for(a, c->slot) || keepers_is_keeping(c),
+                       .is_missed = keepers_is_keeping(c),
                    });
-    collect_on_exit(a, c->slot);
+    collect_look(a);
     keepers_on_exit(a, c);
     move_look(a);
 }
@@ -282,12 +282,8 @@ static void kill_child(struct arbiter *a, struct child *c, enum tr_kill_reason w
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
 {
     const bool is_worker = action->slot <= TR_SLOTS_MAX;
-    int rc = is_worker ? collect_open(a, action->slot) : 0;
+    const int rc = children_spawn(a, action);
 
-    if (rc < 0)
-        log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", action->slot),
-                            F_ERR(rc));
-    rc = children_spawn(a, action);
     if (rc == 0) {
         watch_begin(c, children_revision(a, c)->config->timeout_ms);
         keepers_look(a);

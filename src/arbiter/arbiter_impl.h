@@ -94,10 +94,9 @@ struct child {
     struct asker asker; /* its requests */
 };
 
-/* The pair of a slot, from its first process on. */
-struct rescue_pair {
+/* Of a slot, in an image without keepers. */
+struct old_pair {
     bool is_open;
-    bool is_left; /* perhaps nobody fills the slot: to be looked at again */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 
@@ -152,10 +151,11 @@ struct arbiter {
     const struct children_ops *children_ops; /* borrowed */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* indexes at or above have never been used */
-    struct rescue_pair *rescue; /* owned, by slot; none for actors of other kinds */
+    struct old_pair *old_pairs; /* owned, by slot */
+    bool has_old_pairs;
     bool is_keep_due; /* a worker or a keeper has begun or ended, or a keeper has something to pass
                        */
-    bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
+    bool is_collect_due; /* somebody serves, or has ended: see what is left in an old pair */
     struct crashes *crashes; /* owned */
     struct oom oom;
     struct transition *engine; /* owned */
@@ -409,18 +409,12 @@ void keepers_give_time(struct arbiter *a, const struct child *c);
 
 /* collect.c */
 
-/* collect_open - see that the slot has a pair. Returns 0 or -errno. */
-int collect_open(struct arbiter *a, uint32_t slot);
+/* collect_inherit - the pair of @slot of the image before; taken over */
+void collect_inherit(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd);
 
-/* collect_is_waited_for - connections are in the slot's pair that nobody has taken out */
-bool collect_is_waited_for(const struct arbiter *a, uint32_t slot);
-
-/* collect_on_exit - a process of the slot has ended; collect_look - somebody serves, or time has
- * passed */
-void collect_on_exit(struct arbiter *a, uint32_t slot);
+/* collect_look - somebody serves or has ended, or time has passed; collect_settle - what waits in
+ * an inherited pair a worker collects, until nobody is left who could send more */
 void collect_look(struct arbiter *a);
-
-/* collect_settle - what waits in the pair of a slot that nobody fills now, another collects */
 void collect_settle(struct arbiter *a);
 void collect_fini(struct arbiter *a);
 

@@ -65,7 +65,7 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
 static void __attribute__((noreturn)) become_actor(struct arbiter *a, const struct child *c,
                                                    struct actor_boot *boot, struct revision *rev)
 {
-    int keep[CONFIG_BIND_MAX + 5], rc;
+    int keep[CONFIG_BIND_MAX + 3], rc;
     size_t n_keep = 0;
 
     a->children_ops->in_child(a);
@@ -80,8 +80,6 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
     rc = scoreboard_narrow(&a->scoreboard, boot->proc);
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = rev->log.fd;
-    keep[n_keep++] = boot->rescue_recv_fd;
-    keep[n_keep++] = boot->rescue_send_fd;
     keep[n_keep++] = boot->keep_table_fd;
     for (size_t i = 0; i < boot->n_listeners; i++)
         keep[n_keep++] = boot->listeners[i]->fd;
@@ -108,8 +106,8 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
         .config = rev->config,
-        .rescue_recv_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[0] : -1,
-        .rescue_send_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[1] : -1,
+        .rescue_recv_fd = -1,
+        .rescue_send_fd = -1,
         .keep_table_fd = c->table_fd,
         .scoreboard = &a->scoreboard,
         .log = &rev->log,

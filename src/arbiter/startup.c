@@ -184,10 +184,10 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
     a->own_kept = json_object();
-    a->rescue = calloc(TR_ALL_SLOTS_MAX + 1, sizeof(*a->rescue));
+    a->old_pairs = calloc(TR_SLOTS_MAX + 1, sizeof(*a->old_pairs));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
-        !a->own_kept || !a->rescue || !a->crashes)
+        !a->own_kept || !a->old_pairs || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     a->process = (struct actor_process){

@@ -141,7 +141,7 @@ static const struct member proc_fields[] = {
 struct slot {
     uint32_t number;
     uint64_t incarnation;
-    int recv_fd, send_fd; /* of the rescue pair */
+    int recv_fd, send_fd; /* of the pair that images without keepers have; -1 = none */
 };
 
 static const struct member slot_fields[] = {
@@ -274,7 +274,8 @@ static json_t *pack_slots(struct packer *p)
     json_t *list = json_array();
 
     for (uint32_t i = 1; i <= TR_ALL_SLOTS_MAX; i++) {
-        const struct rescue_pair *pair = &p->a->rescue[i];
+        static const struct old_pair none;
+        const struct old_pair *pair = i <= TR_SLOTS_MAX ? &p->a->old_pairs[i] : &none;
         const struct slot slot = {
             .number = i,
             .incarnation = p->a->incarnations[i],
@@ -757,18 +758,16 @@ static int unpack_slot(struct reader *r, const json_t *o)
 
     if (rc == 0)
         s.number = slot_here(r, s.number);
-    if (rc == 0 && (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
-                    (s.recv_fd < 0) != (s.send_fd < 0)))
+    if (rc == 0 &&
+        (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
+         (s.recv_fd < 0) != (s.send_fd < 0) || (s.recv_fd >= 0 && s.number > TR_SLOTS_MAX)))
         rc =
             members_refuse(&r->from, "slots", "one is no slot, is there twice, or has half a pair");
     if (rc < 0)
         return rc;
     r->a->incarnations[s.number] = s.incarnation;
-    r->a->rescue[s.number] = (struct rescue_pair){
-        .is_open = s.recv_fd >= 0,
-        .is_left = s.recv_fd >= 0,
-        .ends = {s.recv_fd, s.send_fd},
-    };
+    if (s.recv_fd >= 0)
+        collect_inherit(r->a, s.number, s.recv_fd, s.send_fd);
     return 0;
 }
 

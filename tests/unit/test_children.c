@@ -152,7 +152,6 @@ static int setup(void **state)
         .live = &f->live,
         .children_ops = &ops,
         .children = calloc(TR_RECORDS_MAX, sizeof(struct child)),
-        .rescue = calloc(TR_SLOTS_MAX + 1, sizeof(struct rescue_pair)),
         .scoreboard = {.fd = -1},
     };
     assert_int_equal(scoreboard_open(&f->a.scoreboard, 16), 0);
@@ -171,7 +170,6 @@ static int teardown(void **state)
     ev_loop_destroy(f->a.loop);
     config_free(f->live.config);
     free(f->a.children);
-    free(f->a.rescue);
     free(f);
     return 0;
 }

@@ -115,8 +115,8 @@ static void unpack__whole_state__is_in_the_arbiter(void **state UNUSED)
     assert_int_equal(counter_get(&a.children[1].tally.sum.requests), 1);
     assert_int_equal(counter_get(&a.totals.requests), 12);
     assert_int_equal(transition_count(a.engine, TR_RUNNING), 2);
-    assert_int_equal(a.rescue[1].ends[1], 109);
-    assert_true(a.rescue[1].is_open && !a.rescue[2].is_open);
+    assert_int_equal(a.old_pairs[1].ends[1], 109);
+    assert_true(a.old_pairs[1].is_open && !a.old_pairs[2].is_open);
     assert_int_equal(a.incarnations[2], 9);
     assert_true(json_equal(a.notes, json_object_get(o, "notes")));
     list_for_each (link, &a.answers.list)
