@@ -151,7 +151,7 @@ static void fake_register(struct fake *f, uint32_t first, uint32_t n, int fd, en
     int fds[KEEP_COUNT_MAX];
 
     for (uint32_t i = 0; i < n; i++) {
-        f->table.mark[first + i] = mark;
+        f->table.mark[first + i] = (uint8_t)mark;
         f->table.serial[first + i] = ++f->last_serial;
         m.entries[i] = (struct keep_entry){first + i, f->last_serial, an_origin};
         fds[i] = fd;
@@ -609,7 +609,9 @@ static void wards__no_descriptors_left__what_came_is_kept(void **state UNUSED)
     fake_register(&f, 3, 8, conn[1], CONN_MARK_IDLE);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     small = before;
-    small.rlim_cur = (rlim_t)conn[1] + 4; /* numbers below are taken: room for three */
+    small.rlim_cur = 1;
+    while (fds_count_free(small.rlim_cur, 3) < 3)
+        small.rlim_cur++;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
     turn();
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
@@ -652,7 +654,7 @@ serve_until_killed(struct fake *f, int conns[CONNS][2], int ready)
     for (unsigned i = 0; i < CONNS; i++)
         close(conns[i][0]);
     for (uint32_t i = 0; i < CONNS - YOUNG; i++) {
-        f->table.mark[i] = i % 3 == 1 ? CONN_MARK_BUSY : CONN_MARK_IDLE;
+        f->table.mark[i] = (uint8_t)(i % 3 == 1 ? CONN_MARK_BUSY : CONN_MARK_IDLE);
         f->table.serial[i] = i + 1;
         m.entries[m.count] = (struct keep_entry){i, i + 1, an_origin};
         fds[m.count++] = conns[i][1];
