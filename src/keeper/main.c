@@ -105,6 +105,7 @@ static json_t *do_info(struct process *p, const struct process_request *r UNUSED
     const struct wards *w = &keeper_of(p)->wards;
     json_t *o = process_info(p);
 
+    json_object_del(o, "own"); /* of workers */
     message_set_uint(o, "wards", w->n_wards);
     message_set_uint(o, "kept", w->n_held);
     message_set_uint(o, "pending", w->pending.count);

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "wire/bytes.h"
+
 static const uint32_t keep_magic = 0x7065656b; /* "keep" */
 
 static const size_t entry_bytes[] = {
@@ -16,31 +18,16 @@ static const size_t entry_bytes[] = {
     [KEEP_TAKEN] = KEEP_TAKEN_BYTES,
 };
 
-static void put(uint8_t *p, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
 static void put_names(uint8_t *p, const struct keep_entry *e)
 {
-    put(p, e->number, 4);
-    put(p + 4, e->serial, 4);
+    bytes_put(p, e->number, 4);
+    bytes_put(p + 4, e->serial, 4);
 }
 
 static void put_origin(uint8_t *p, const struct keep_entry *e)
 {
-    put(p, e->origin.listener, 8);
-    put(p + 8, e->origin.protocol, 8);
+    bytes_put(p, e->origin.listener, 8);
+    bytes_put(p + 8, e->origin.protocol, 8);
 }
 
 size_t keep_put(const struct keep_message *m, uint8_t buf[KEEP_MESSAGE_MAX])
@@ -48,11 +35,11 @@ size_t keep_put(const struct keep_message *m, uint8_t buf[KEEP_MESSAGE_MAX])
     uint8_t *p = buf + KEEP_HEAD_BYTES;
 
     assert(m->count <= KEEP_COUNT_MAX && (m->count > 0) == (m->kind != KEEP_SWEEP));
-    put(buf, keep_magic, 4);
-    put(buf + 4, KEEP_VERSION, 2);
-    put(buf + 6, m->kind, 2);
-    put(buf + 8, m->batch, 4);
-    put(buf + 12, m->count, 4);
+    bytes_put(buf, keep_magic, 4);
+    bytes_put(buf + 4, KEEP_VERSION, 2);
+    bytes_put(buf + 6, m->kind, 2);
+    bytes_put(buf + 8, m->batch, 4);
+    bytes_put(buf + 12, m->count, 4);
     for (uint32_t i = 0; i < m->count; i++, p += entry_bytes[m->kind]) {
         const struct keep_entry *e = &m->entries[i];
 
@@ -69,7 +56,7 @@ size_t keep_put(const struct keep_message *m, uint8_t buf[KEEP_MESSAGE_MAX])
 
 static struct keep_origin get_origin(const uint8_t *p)
 {
-    return (struct keep_origin){get(p, 8), get(p + 8, 8)};
+    return (struct keep_origin){bytes_get(p, 8), bytes_get(p + 8, 8)};
 }
 
 static struct keep_entry get_entry(enum keep_kind kind, const uint8_t *p)
@@ -80,8 +67,8 @@ static struct keep_entry get_entry(enum keep_kind kind, const uint8_t *p)
         e.origin = get_origin(p);
         return e;
     }
-    e.number = (uint32_t)get(p, 4);
-    e.serial = (uint32_t)get(p + 4, 4);
+    e.number = (uint32_t)bytes_get(p, 4);
+    e.serial = (uint32_t)bytes_get(p + 4, 4);
     if (kind == KEEP_REGISTER)
         e.origin = get_origin(p + 8);
     return e;
@@ -113,16 +100,16 @@ int keep_get(const uint8_t *data, size_t len, struct keep_message *ret)
 {
     uint64_t kind;
 
-    if (len < 8 || get(data, 4) != keep_magic)
+    if (len < 8 || bytes_get(data, 4) != keep_magic)
         return -EBADMSG;
-    if (get(data + 4, 2) != KEEP_VERSION)
+    if (bytes_get(data + 4, 2) != KEEP_VERSION)
         return -EPROTONOSUPPORT;
-    kind = get(data + 6, 2);
+    kind = bytes_get(data + 6, 2);
     if (len < KEEP_HEAD_BYTES || kind < KEEP_REGISTER || kind > KEEP_TAKEN)
         return -EBADMSG;
     ret->kind = (enum keep_kind)kind;
-    ret->batch = (uint32_t)get(data + 8, 4);
-    ret->count = (uint32_t)get(data + 12, 4);
+    ret->batch = (uint32_t)bytes_get(data + 8, 4);
+    ret->count = (uint32_t)bytes_get(data + 12, 4);
     if (!is_head_possible(ret, len))
         return -EBADMSG;
     for (uint32_t i = 0; i < ret->count; i++) {

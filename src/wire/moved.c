@@ -5,51 +5,38 @@
 
 #include <errno.h>
 
+#include "wire/bytes.h"
+
 enum { KIND_BATCH = 1, KIND_ANSWER = 2, HEAD_BYTES = 8 };
 enum { FLAG_EOF = 1, FLAG_PAUSED = 2, FLAG_BLANK = 4, FLAGS = 7 };
 
 static const uint32_t magic = 0x65766f6d; /* "move" */
 
-static void put(uint8_t *p, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
 static void put_head(uint8_t *p, uint16_t kind)
 {
-    put(p, magic, 4);
-    put(p + 4, MOVED_VERSION, 2);
-    put(p + 6, kind, 2);
+    bytes_put(p, magic, 4);
+    bytes_put(p + 4, MOVED_VERSION, 2);
+    bytes_put(p + 6, kind, 2);
 }
 
 /* The version stands where every version has it, and decides what else there is. */
 static int get_head(const uint8_t *data, size_t len, uint16_t kind, size_t bytes)
 {
-    if (len < HEAD_BYTES || get(data, 4) != magic)
+    if (len < HEAD_BYTES || bytes_get(data, 4) != magic)
         return -EBADMSG;
-    if (get(data + 4, 2) != MOVED_VERSION)
+    if (bytes_get(data + 4, 2) != MOVED_VERSION)
         return -EPROTONOSUPPORT;
-    return get(data + 6, 2) == kind && len == bytes ? 0 : -EBADMSG;
+    return bytes_get(data + 6, 2) == kind && len == bytes ? 0 : -EBADMSG;
 }
 
 void moved_put_batch(const struct moved_batch *batch, uint8_t buf[MOVED_BATCH_BYTES])
 {
     put_head(buf, KIND_BATCH);
-    put(buf + 8, batch->id, 4);
-    put(buf + 12, batch->count, 4);
-    put(buf + 16, batch->bytes, 8);
-    put(buf + 24, batch->position, 8);
-    put(buf + 32, 0, 8);
+    bytes_put(buf + 8, batch->id, 4);
+    bytes_put(buf + 12, batch->count, 4);
+    bytes_put(buf + 16, batch->bytes, 8);
+    bytes_put(buf + 24, batch->position, 8);
+    bytes_put(buf + 32, 0, 8);
 }
 
 int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
@@ -59,11 +46,11 @@ int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
 
     if (rc < 0)
         return rc;
-    b.id = (uint32_t)get(data + 8, 4);
-    b.count = (uint32_t)get(data + 12, 4);
-    b.bytes = get(data + 16, 8);
-    b.position = get(data + 24, 8);
-    if (b.id == 0 || b.count == 0 || b.count > MOVED_COUNT_MAX || get(data + 32, 8) != 0)
+    b.id = (uint32_t)bytes_get(data + 8, 4);
+    b.count = (uint32_t)bytes_get(data + 12, 4);
+    b.bytes = bytes_get(data + 16, 8);
+    b.position = bytes_get(data + 24, 8);
+    if (b.id == 0 || b.count == 0 || b.count > MOVED_COUNT_MAX || bytes_get(data + 32, 8) != 0)
         return -EBADMSG;
     *ret = b;
     return 0;
@@ -72,9 +59,9 @@ int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
 void moved_put_answer(const struct moved_answer *answer, uint8_t buf[MOVED_ANSWER_BYTES])
 {
     put_head(buf, KIND_ANSWER);
-    put(buf + 8, answer->id, 4);
-    put(buf + 12, answer->outcome, 4);
-    put(buf + 16, answer->room, 4);
+    bytes_put(buf + 8, answer->id, 4);
+    bytes_put(buf + 12, answer->outcome, 4);
+    bytes_put(buf + 16, answer->room, 4);
 }
 
 int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret)
@@ -84,12 +71,12 @@ int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret)
 
     if (rc < 0)
         return rc;
-    outcome = get(data + 12, 4);
+    outcome = bytes_get(data + 12, 4);
     if (outcome != MOVED_OK && outcome != MOVED_REFUSED)
         return -EBADMSG;
-    ret->id = (uint32_t)get(data + 8, 4);
+    ret->id = (uint32_t)bytes_get(data + 8, 4);
     ret->outcome = (enum moved_outcome)outcome;
-    ret->room = (uint32_t)get(data + 16, 4);
+    ret->room = (uint32_t)bytes_get(data + 16, 4);
     return 0;
 }
 
@@ -99,21 +86,21 @@ void moved_put_record(const struct moved_record *record, uint8_t buf[MOVED_RECOR
                            (record->is_paused ? FLAG_PAUSED : 0u) |
                            (record->is_blank ? FLAG_BLANK : 0u);
 
-    put(buf, record->phase, 1);
-    put(buf + 1, record->end, 1);
-    put(buf + 2, flags, 2);
-    put(buf + 4, record->since_age_ms, 4);
-    put(buf + 8, record->progress_age_ms, 4);
-    put(buf + 12, record->timeout_ms, 4);
-    put(buf + 16, record->id, 8);
-    put(buf + 24, record->protocol, 8);
-    put(buf + 32, record->fingerprint, 8);
-    put(buf + 40, record->seen, 8);
-    put(buf + 48, record->resume, 8);
-    put(buf + 56, record->tail_len, 8);
-    put(buf + 64, record->output_len, 8);
-    put(buf + 72, record->state_len, 4);
-    put(buf + 76, record->state_version, 4);
+    bytes_put(buf, record->phase, 1);
+    bytes_put(buf + 1, record->end, 1);
+    bytes_put(buf + 2, flags, 2);
+    bytes_put(buf + 4, record->since_age_ms, 4);
+    bytes_put(buf + 8, record->progress_age_ms, 4);
+    bytes_put(buf + 12, record->timeout_ms, 4);
+    bytes_put(buf + 16, record->id, 8);
+    bytes_put(buf + 24, record->protocol, 8);
+    bytes_put(buf + 32, record->fingerprint, 8);
+    bytes_put(buf + 40, record->seen, 8);
+    bytes_put(buf + 48, record->resume, 8);
+    bytes_put(buf + 56, record->tail_len, 8);
+    bytes_put(buf + 64, record->output_len, 8);
+    bytes_put(buf + 72, record->state_len, 4);
+    bytes_put(buf + 76, record->state_version, 4);
 }
 
 /* What no connection is like: serving it would leave somebody waiting for ever. */
@@ -124,9 +111,8 @@ static bool is_possible(const struct moved_record *r)
     if (r->is_paused && r->output_len == 0)
         return false;
     /* What has ended knows no protocol any more. */
-    if (r->phase != MOVED_OPEN &&
-        (r->tail_len > 0 || r->state_len > 0 || r->state_version > 0 || r->timeout_ms > 0 ||
-         r->is_blank))
+    if (r->phase != MOVED_OPEN && (r->tail_len > 0 || r->state_len > 0 || r->state_version > 0 ||
+                                   r->timeout_ms > 0 || r->is_blank))
         return false;
     switch (r->phase) {
     case MOVED_OPEN:
@@ -142,7 +128,7 @@ static bool is_possible(const struct moved_record *r)
 
 static int get_record(const uint8_t *p, struct moved_record *ret)
 {
-    const uint64_t flags = get(p + 2, 2);
+    const uint64_t flags = bytes_get(p + 2, 2);
 
     *ret = (struct moved_record){
         .phase = (enum moved_phase)p[0],
@@ -150,18 +136,18 @@ static int get_record(const uint8_t *p, struct moved_record *ret)
         .is_eof = (flags & FLAG_EOF) != 0,
         .is_paused = (flags & FLAG_PAUSED) != 0,
         .is_blank = (flags & FLAG_BLANK) != 0,
-        .since_age_ms = (uint32_t)get(p + 4, 4),
-        .progress_age_ms = (uint32_t)get(p + 8, 4),
-        .timeout_ms = (uint32_t)get(p + 12, 4),
-        .id = get(p + 16, 8),
-        .protocol = get(p + 24, 8),
-        .fingerprint = get(p + 32, 8),
-        .seen = get(p + 40, 8),
-        .resume = get(p + 48, 8),
-        .tail_len = get(p + 56, 8),
-        .output_len = get(p + 64, 8),
-        .state_len = (uint32_t)get(p + 72, 4),
-        .state_version = (uint32_t)get(p + 76, 4),
+        .since_age_ms = (uint32_t)bytes_get(p + 4, 4),
+        .progress_age_ms = (uint32_t)bytes_get(p + 8, 4),
+        .timeout_ms = (uint32_t)bytes_get(p + 12, 4),
+        .id = bytes_get(p + 16, 8),
+        .protocol = bytes_get(p + 24, 8),
+        .fingerprint = bytes_get(p + 32, 8),
+        .seen = bytes_get(p + 40, 8),
+        .resume = bytes_get(p + 48, 8),
+        .tail_len = bytes_get(p + 56, 8),
+        .output_len = bytes_get(p + 64, 8),
+        .state_len = (uint32_t)bytes_get(p + 72, 4),
+        .state_version = (uint32_t)bytes_get(p + 76, 4),
     };
     return (flags & ~(uint64_t)FLAGS) == 0 && is_possible(ret) ? 0 : -EBADMSG;
 }

@@ -7,22 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "wire/bytes.h"
+
 enum { FLAG_FOR_ALL = 1, FLAG_STALLED = 2 };
-
-static void put(uint8_t *p, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t v = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
 
 size_t relayed_bytes(const struct relayed *m)
 {
@@ -42,20 +29,21 @@ void relayed_put(const struct relayed *m, uint8_t *buf)
     const size_t topic = strlen(m->topic), from = strlen(m->from), target = strlen(m->target);
     uint8_t *p = buf + RELAYED_HEAD_BYTES;
 
-    put(buf, RELAYED_MAGIC, 1);
-    put(buf + 1, RELAYED_VERSION, 1);
-    put(buf + 2, m->kind, 1);
-    put(buf + 3, (m->is_for_all ? FLAG_FOR_ALL : 0u) | (m->is_stalled ? FLAG_STALLED : 0u), 1);
-    put(buf + 4, m->origin, 4);
-    put(buf + 8, m->number, 8);
-    put(buf + 16, m->sequence, 8);
-    put(buf + 24, m->done, 8);
-    put(buf + 32, m->share, 4);
-    put(buf + 36, m->data_len, 4);
-    put(buf + 40, topic, 1);
-    put(buf + 41, from, 1);
-    put(buf + 42, target, 1);
-    put(buf + 43, 0, 5);
+    bytes_put(buf, RELAYED_MAGIC, 1);
+    bytes_put(buf + 1, RELAYED_VERSION, 1);
+    bytes_put(buf + 2, m->kind, 1);
+    bytes_put(buf + 3, (m->is_for_all ? FLAG_FOR_ALL : 0u) | (m->is_stalled ? FLAG_STALLED : 0u),
+              1);
+    bytes_put(buf + 4, m->origin, 4);
+    bytes_put(buf + 8, m->number, 8);
+    bytes_put(buf + 16, m->sequence, 8);
+    bytes_put(buf + 24, m->done, 8);
+    bytes_put(buf + 32, m->share, 4);
+    bytes_put(buf + 36, m->data_len, 4);
+    bytes_put(buf + 40, topic, 1);
+    bytes_put(buf + 41, from, 1);
+    bytes_put(buf + 42, target, 1);
+    bytes_put(buf + 43, 0, 5);
     p = put_bytes(p, m->topic, topic);
     p = put_bytes(p, m->from, from);
     p = put_bytes(p, m->target, target);
@@ -101,17 +89,17 @@ int relayed_get(const uint8_t *data, size_t len, struct relayed *ret)
     if (data[1] != RELAYED_VERSION)
         return -EPROTONOSUPPORT;
     if (len < RELAYED_HEAD_BYTES || (data[3] & ~(FLAG_FOR_ALL | FLAG_STALLED)) != 0 ||
-        get(data + 43, 5) != 0)
+        bytes_get(data + 43, 5) != 0)
         return -EBADMSG;
     m.kind = (enum relayed_kind)data[2];
     m.is_for_all = data[3] & FLAG_FOR_ALL;
     m.is_stalled = data[3] & FLAG_STALLED;
-    m.origin = (uint32_t)get(data + 4, 4);
-    m.number = get(data + 8, 8);
-    m.sequence = get(data + 16, 8);
-    m.done = get(data + 24, 8);
-    m.share = (uint32_t)get(data + 32, 4);
-    m.data_len = (uint32_t)get(data + 36, 4);
+    m.origin = (uint32_t)bytes_get(data + 4, 4);
+    m.number = bytes_get(data + 8, 8);
+    m.sequence = bytes_get(data + 16, 8);
+    m.done = bytes_get(data + 24, 8);
+    m.share = (uint32_t)bytes_get(data + 32, 4);
+    m.data_len = (uint32_t)bytes_get(data + 36, 4);
     for (size_t i = 0; i < 3; i++)
         lens[i] = data[40 + i];
     if (lens[0] > RELAYED_NAME_MAX || lens[1] > RELAYED_NAME_MAX || lens[2] > RELAYED_NAME_MAX ||
