@@ -314,6 +314,8 @@ static void keeper__told_to_stop__ends_with_its_last_ward(void **state UNUSED)
     fake_free(&first);
     make_conn(conn);
     fake_register(&second, 5, CONN_MARK_BUSY, &conn[1]);
+    while (ask("wards") > 1) /* an end and a message may come in any order */
+        ;
     assert_int_equal(ask("wards"), 1);
     fake_free(&second);
     hear_counts("left", "worker.65", of_left, (json_int_t[]){0, 1});
