@@ -31,8 +31,6 @@ struct actor_boot {
     struct listener *const *listeners; /* borrowed: each is where config->bind has its protocol */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
-    int rescue_recv_fd; /* what a crashed predecessor in this slot has sent; owned; -1 = none */
-    int rescue_send_fd; /* for the fatal-signal handler; owned; -1 = none */
     int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 =
                           it has no keeper */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */

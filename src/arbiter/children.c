@@ -106,8 +106,6 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
         .config = rev->config,
-        .rescue_recv_fd = -1,
-        .rescue_send_fd = -1,
         .keep_table_fd = c->table_fd,
         .scoreboard = &a->scoreboard,
         .log = &rev->log,

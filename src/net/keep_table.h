@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KEEP_NUMBERS_MIN = 1024, KEEP_NUMBERS_MAX = 1 << 20 };
+enum { KEEP_NUMBERS_MIN = 1 << 16, KEEP_NUMBERS_MAX = 1 << 20 }; /* the limit may rise */
 
 /*
  * Plain memory with one writer. The worker stores in program order (volatile); the keeper reads it
