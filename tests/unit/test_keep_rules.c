@@ -94,6 +94,7 @@ struct world {
     uint8_t is_keeper_alive[KEEPERS];
     uint8_t pending[KEEPERS][CONNS]; /* by keeper */
     uint8_t n_deaths;
+    uint8_t has_lent; /* once */
     uint8_t has_failed; /* a send: once, or serials would never end */
     uint8_t has_arrived; /* the second connection */
     struct {
@@ -110,10 +111,10 @@ struct scenario {
     const char *name;
     uint8_t n_workers, keeper_of[WORKERS], n_keepers;
     uint8_t deaths_max;
-    bool has_lane, has_restart, has_arrival, has_unkeep, has_refusals;
+    bool has_lane, has_restart, has_lending, has_arrival, has_unkeep, has_refusals;
 };
 
-enum { HEIRS, NUMBERS_AGAIN, RESTART, MOVE_BETWEEN, MOVE_TO_HEIR, MOVE_AND_REUSE, SCENARIOS };
+enum { HEIRS, NUMBERS_AGAIN, RESTART, LENT, MOVE_BETWEEN, MOVE_TO_HEIR, MOVE_AND_REUSE, SCENARIOS };
 
 static const struct scenario scenarios[SCENARIOS] = {
     [HEIRS] = {.name = "a worker, its heir and a second heir",
@@ -134,6 +135,13 @@ static const struct scenario scenarios[SCENARIOS] = {
                  .has_restart = true,
                  .has_refusals = true,
                  .has_arrival = true},
+    [LENT] = {.name = "a worker that is lent to another keeper",
+              .n_workers = 2,
+              .n_keepers = 2,
+              .deaths_max = 3,
+              .has_lending = true,
+
+              .has_refusals = true},
     [MOVE_BETWEEN] = {.name = "a move between two keepers",
                       .n_workers = 4,
                       .keeper_of = {0, 1, 0, 1},
@@ -189,7 +197,7 @@ static const struct {
     [GIVEN_AS_IDLE] = {"a giver that leaves the mark idle", MOVE_BETWEEN},
     [REGISTERED_BEFORE_THE_SERIAL] = {"registered before the table says so", MOVE_BETWEEN},
     [OFFER_DROPPED_WITHOUT_KEEPER] = {"an offer of a dead keeper that is not taken", HEIRS},
-    [LINKED_WITHOUT_NEW_SERIALS] = {"a new keeper, and serials of the old one", RESTART},
+    [LINKED_WITHOUT_NEW_SERIALS] = {"a new keeper, and serials of the old one", LENT},
     [MOVING_IS_PASSED_ON] = {"what is moving is passed on", MOVE_BETWEEN},
     [NO_SWEEP_OF_WHAT_IS_GIVEN] = {"what was given away is not swept", MOVE_BETWEEN},
 };
@@ -1015,6 +1023,16 @@ static bool start_keeper_anew(struct world *w)
     return true;
 }
 
+/* Another keeper for a worker whose first one lives. */
+static bool lend(struct world *w, unsigned p)
+{
+    if (!scenario->has_lending || w->has_lent || !w->workers[p].is_alive || !w->is_keeper_alive[1])
+        return false;
+    w->has_lent = 1;
+    make_pair(w, scenario->n_workers + p, p, 1, true);
+    return true;
+}
+
 /* ---- deaths ---- */
 
 static bool has_acted(const struct worker *p, enum keep_act act)
@@ -1253,6 +1271,8 @@ static bool explore_keepers(const struct world *w)
             STEP(true, "keeper offers", offer(&next, &next.pairs[q], c));
     }
     STEP(true, "a new keeper", start_keeper_anew(&next));
+    for (unsigned i = 0; i < scenario->n_workers; i++)
+        STEP(false, "another keeper", lend(&next, i));
     return is_final;
 }
 
