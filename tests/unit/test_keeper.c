@@ -53,8 +53,6 @@ static void __attribute__((noreturn)) be_keeper(int mailbox_fd)
                               .own = &t.own,
                               .config = t.config,
                               .scoreboard = &t.scoreboard,
-                              .rescue_recv_fd = -1,
-                              .rescue_send_fd = -1,
                               .keep_table_fd = -1,
                               .log = &no_log};
     int keep[] = {mailbox_fd, t.scoreboard.fd};
