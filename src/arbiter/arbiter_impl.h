@@ -390,7 +390,7 @@ void keepers_look(struct arbiter *a);
  * dead workers have left; once no worker is left at a stop, keepers end */
 void keepers_settle(struct arbiter *a);
 
-/* keepers_is_keeping - has a keeper something of @c, which has ended? */
+/* keepers_is_keeping - may a keeper have something of @c, which has ended? */
 bool keepers_is_keeping(const struct child *c);
 
 /* keepers_on_exit - @c, a worker or a keeper, has ended */

@@ -130,9 +130,10 @@ static void settle_left(struct arbiter *a, struct child *keeper)
         keepers_introduce(keeper, least);
 }
 
+/* The handler of a fatal signal may have registered those that were too young to be kept. */
 bool keepers_is_keeping(const struct child *c)
 {
-    return c->keeper && counter_get(&c->score->kept) > 0;
+    return c->keeper && scoreboard_connections(c->score) > 0;
 }
 
 static uint64_t count_of(const json_t *args, const char *name)

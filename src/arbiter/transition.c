@@ -630,8 +630,12 @@ static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint
     const struct tr_set *set = role == TR_NEXT ? &t->next : &t->live;
     uint32_t proc = proc_alloc(t);
     t->holder[role][slot] = (uint16_t)(proc + 1);
-    t->procs[proc] = (struct tr_proc){
-        .slot = slot, .revision = set->revision, .exit_timeout_ms = set->exit_timeout_ms};
+    const bool is_companion = set->companions && tr_slot_kind(slot) == set->companions - 1;
+    t->procs[proc] =
+        (struct tr_proc){.slot = slot,
+                         .revision = set->revision,
+                         .exit_timeout_ms = deadline_after(set->exit_timeout_ms,
+                                                           is_companion ? TR_COMPANION_MS : 0)};
     proc_enter(t, proc, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
     t->pass.proc = t->top; /* young ones need no look in this pass */
     t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[proc].deadline_ms);

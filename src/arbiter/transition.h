@@ -24,7 +24,8 @@ enum {
     TR_RECORDS_MAX = 4096,
     TR_KILL_GRACE_MS = 500,
     TR_QUICK_GRACE_MS = 150,
-    TR_RECYCLE_MIN_MS = 1000 /* of service before a process may have an heir */
+    TR_RECYCLE_MIN_MS = 1000, /* of service before a process may have an heir */
+    TR_COMPANION_MS = 5000 /* that a companion may outlive a worker which does not end in time */
 };
 
 enum tr_phase {

@@ -139,6 +139,8 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     p->revision = a->revision;
     p->is_quick = false;
     p->exit_timeout_ms = set->exit_timeout_ms;
+    if (set->companions && tr_slot_kind(a->slot) == set->companions - 1)
+        p->exit_timeout_ms += TR_COMPANION_MS;
     enter(m, p, TR_STARTING, m->now_ms + set->boot_timeout_ms);
 }
 

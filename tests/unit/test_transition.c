@@ -663,6 +663,17 @@ static void transition__companions__scaled_with_the_workers(void **state UNUSED)
          {50, "exit 4", "spawn:3@1026"});
 }
 
+/* They are there when a worker has been killed, and for what it has left. */
+static void transition__companions__outlive_a_worker_that_hangs(void **state UNUSED)
+{
+    begin_with_companion(10);
+    PLAY({30, "reload 1", "spawn:0@1 spawn:3@1025"}, {31, "ready 0", ""},
+         {40, "ready 3", "run:0 run:3 commit:3 drain:1 drain:2"},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS, "", "kill:1/exit"},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS + TR_COMPANION_MS - 1, "", ""},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS + TR_COMPANION_MS, "", "kill:2/exit"});
+}
+
 static void transition__companions__leave_room_for_each_other(void **state UNUSED)
 {
     begin_with_companion(7);
@@ -862,7 +873,8 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
                          TR_SLOTS_MAX,
                          1000,
                          3000,
-                         {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX}};
+                         {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX},
+                         0};
     uint32_t n[TR_GIVE_UP + 1] = {0};
     struct tr_action a;
 
@@ -944,6 +956,7 @@ int main(void)
         cmocka_unit_test(transition__other_kind__its_failure_rolls_a_reload_back),
         cmocka_unit_test(transition__other_kind__is_not_scaled),
         cmocka_unit_test(transition__companions__scaled_with_the_workers),
+        cmocka_unit_test(transition__companions__outlive_a_worker_that_hangs),
         cmocka_unit_test(transition__companions__leave_room_for_each_other),
         cmocka_unit_test(transition__companions_of_many__as_many_as_a_kind_has_slots),
         cmocka_unit_test(transition__companions_scaled_during_a_reload__of_next),
