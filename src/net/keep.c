@@ -24,10 +24,13 @@ static struct arb_conn *listed_at(struct list *link)
 
 /* --- serials ---------------------------------------------------------------------------------- */
 
+/* A timer that has expired is set anew: libev leaves in it how late it was. */
 static void need_tick(struct keep *k)
 {
-    if (k->rules.is_linked && !ev_is_active(&k->tick))
-        ev_timer_start(k->set->loop, &k->tick);
+    if (!k->rules.is_linked || ev_is_active(&k->tick))
+        return;
+    ev_timer_set(&k->tick, (double)k->tick_ms / 1e3, 0.);
+    ev_timer_start(k->set->loop, &k->tick);
 }
 
 static void drop_serial(struct keep *k, int fd)
@@ -63,7 +66,8 @@ static void unlink_keeper(struct keep *k)
     fds_close(&k->fd);
 }
 
-/* For offers, unless one is still to be answered or this worker does not serve yet; and for room. */
+/* For offers, unless one is still to be answered or this worker does not serve yet; and for room.
+ */
 static void watch_link(struct keep *k, bool is_for_room)
 {
     const int offers = k->is_open && k->taken.count == 0 ? EV_READ : 0;
@@ -172,8 +176,8 @@ static bool is_keepable(const struct arb_conn *c)
 }
 
 /*
- * Register who is at least @least; with @is_step the others get older. Settled ones come to stand in
- * front of those that are left. Returns whether any are left.
+ * Register who is at least @least; with @is_step the others get older. Settled ones come to stand
+ * in front of those that are left. Returns whether any are left.
  */
 static bool register_young(struct keep *k, enum conn_kept least, bool is_step)
 {
@@ -535,7 +539,8 @@ int keep_init(struct keep *k, struct conn_set *set, int table_fd, uint64_t keep_
     k->keep_after_ms = keep_after_ms;
     k->ticks_a_step = keep_after_ms ? (unsigned)(step_ms / tick_ms) : 1;
     ev_io_init(&k->io, on_link_io, -1, 0);
-    ev_timer_init(&k->tick, on_keep_tick, (double)tick_ms / 1e3, 0.);
+    k->tick_ms = tick_ms;
+    ev_init(&k->tick, on_keep_tick);
     ev_prepare_init(&k->at_once, on_at_once);
     set->marks = (uint8_t *)(uintptr_t)k->table.mark;
     set->n_marks = MIN(set->n_marks, (size_t)k->table.n);

@@ -39,7 +39,7 @@ struct keep {
     ev_timer tick;
     ev_prepare at_once; /* runs before the loop sleeps, if keep_after is 0 and somebody has come */
     int fd; /* owned: this worker's end of the pair; -1 = none */
-    uint64_t keep_after_ms;
+    uint64_t keep_after_ms, tick_ms;
     unsigned ticks_a_step, ticks; /* steps: the young get older, who is older is registered */
     size_t n_kept;
     uint64_t n_taken; /* since the last on_taken */

@@ -62,7 +62,7 @@ static void pair_of(int type, int ends[2])
 static void keep_begin(struct keep *k, struct conn_set *set, uint64_t keep_after_ms)
 {
     assert_int_equal(keep_init(k, set, keep_table_make(0), keep_after_ms, on_taken), 0);
-    ev_timer_set(&k->tick, 3600., 0.);
+    k->tick_ms = 3600000;
     keep_open(k);
 }
 
@@ -167,6 +167,21 @@ static int teardown(void **state UNUSED)
 
 /* --- registration ----------------------------------------------------------------------------- */
 
+static void register__the_timer_has_fired__it_waits_as_long_again(void **state UNUSED)
+{
+    const int peer = rig_connect(&rig);
+
+    ev_timer_stop(rig.loop, &keep.tick);
+    keep.tick_ms = 2;
+    keep.ticks_a_step = 1000;
+    ticks(1);
+    for (unsigned before = keep.ticks; keep.ticks < before + 3;) {
+        ev_run(rig.loop, EVRUN_ONCE);
+        assert_true(ev_timer_remaining(rig.loop, &keep.tick) > 0.);
+    }
+    close(peer);
+}
+
 static void register__two_steps_old__in_batches_once(void **state UNUSED)
 {
     int peers[300];
@@ -191,8 +206,8 @@ static void register__two_steps_old__in_batches_once(void **state UNUSED)
 }
 
 /* Not an instant passes in which it would be judged by an earlier message. */
-static void register__in_the_middle_of_a_message__not_passable_until_it_is_answered(
-    void **state UNUSED)
+static void
+register__in_the_middle_of_a_message__not_passable_until_it_is_answered(void **state UNUSED)
 {
     const int peer = rig_connect(&rig);
 
@@ -493,9 +508,9 @@ static void offer__all_can_be_served__taken_registered_and_served(void **state U
     for (unsigned i = 0; i < 252; i++) {
         const struct keep_entry *e = &keeper.last.entries[i];
 
-        assert_int_equal(keep_judge(keep.table.mark[e->number], keep.table.serial[e->number],
-                                    e->serial),
-                         KEEP_IDLE);
+        assert_int_equal(
+            keep_judge(keep.table.mark[e->number], keep.table.serial[e->number], e->serial),
+            KEEP_IDLE);
     }
     assert_int_equal(n_taken, 504);
     assert_int_equal(counter_get(&rig.counters.rescued), 504);
@@ -729,6 +744,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(register__two_steps_old__in_batches_once),
+        TEST(register__the_timer_has_fired__it_waits_as_long_again),
         TEST(register__in_the_middle_of_a_message__not_passable_until_it_is_answered),
         TEST(register__who_comes_and_goes__nothing_is_said),
         cmocka_unit_test_setup_teardown(register__keep_after_0__before_the_loop_sleeps,
