@@ -477,11 +477,19 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t proc, struct 
     return kill_it(t, now_ms, proc, TR_KILL_BOOT_TIMEOUT, a);
 }
 
+/* Companions end by themselves once the last worker is gone. */
+static uint64_t stop_deadline_of(const struct transition *t, uint32_t slot)
+{
+    const uint32_t kind = tr_slot_kind(slot) + 1;
+    const bool is_companion = kind == t->live.companions || kind == t->next.companions;
+    return deadline_after(t->stop_deadline_ms, is_companion ? TR_QUICK_GRACE_MS : 0);
+}
+
 /* Tell one that drains of the stop: a nearer deadline, and the order to exit at once. */
 static bool hasten(struct transition *t, uint32_t proc, struct tr_action *a)
 {
     struct tr_proc *p = &t->procs[proc];
-    p->deadline_ms = MIN(p->deadline_ms, t->stop_deadline_ms);
+    p->deadline_ms = MIN(p->deadline_ms, stop_deadline_of(t, p->slot));
     if (p->is_quick || t->mode != TR_MODE_QUICK)
         return false;
     p->is_quick = true;

@@ -101,11 +101,20 @@ static void enter(struct tr_model *m, struct tr_model_proc *p, enum tr_phase pha
     p->event_ms = NEVER;
 }
 
+/* Companions have a moment more. */
+static uint64_t stop_ms_of(const struct tr_model *m, const struct tr_model_proc *p)
+{
+    const uint32_t kind = tr_slot_kind(p->slot) + 1;
+    const bool is_companion = kind == m->live.companions || kind == m->next.companions;
+
+    return m->stop_ms + (is_companion ? TR_QUICK_GRACE_MS : 0);
+}
+
 static void begin_drain(struct tr_model *m, struct tr_model_proc *p)
 {
     uint64_t kill_ms = m->now_ms + p->exit_timeout_ms + TR_KILL_GRACE_MS;
 
-    enter(m, p, TR_DRAINING, m->is_stopping ? MIN(kill_ms, m->stop_ms) : kill_ms);
+    enter(m, p, TR_DRAINING, m->is_stopping ? MIN(kill_ms, stop_ms_of(m, p)) : kill_ms);
 }
 
 /* ---- what the engine says ---- */
@@ -236,7 +245,7 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
         m->failure = TR_FAILURE_STOPPED;
     for (uint32_t i = 0; i < m->n_procs; i++)
         if (m->procs[i].phase == TR_DRAINING)
-            m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
+            m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, stop_ms_of(m, &m->procs[i]));
 }
 
 static uint32_t count_others(const struct tr_set *set)

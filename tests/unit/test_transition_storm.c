@@ -80,15 +80,16 @@ static void random_request(struct tr_sim *s)
 static void stop_and_check(unsigned seed)
 {
     struct tr_model *m = &sim.model;
+    const uint64_t quick_ms = (m->companions ? 2 : 1) * TR_QUICK_GRACE_MS + 50;
     uint64_t bound_ms = m->now_ms + m->live.exit_timeout_ms + 1000;
 
     tr_model_event(m, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = seed % 3 == 0});
     if (seed % 3 == 1) {
         tr_sim_run(&sim, m->now_ms + tr_sim_random(&sim, 3000));
         tr_model_kind(m, TR_EV_STOP, 0);
-        bound_ms = MIN(bound_ms, m->now_ms + TR_QUICK_GRACE_MS + 50);
+        bound_ms = MIN(bound_ms, m->now_ms + quick_ms);
     } else if (seed % 3 == 0) {
-        bound_ms = m->now_ms + TR_QUICK_GRACE_MS + 50;
+        bound_ms = m->now_ms + quick_ms;
     }
     tr_sim_run(&sim, bound_ms);
     assert_unbroken(seed);
