@@ -125,7 +125,7 @@ static void stop(bool is_quick)
     if (!model.is_stopping || is_quick)
         tr_model_event(&model, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
     fail_unless(model.stop_ms <= bound_ms, "the stop takes too long");
-    tr_model_advance(&model, model.stop_ms);
+    tr_model_advance(&model, model.stop_ms + (model.companions ? TR_QUICK_GRACE_MS : 0));
     check();
     all_of(TR_KILLED, TR_EV_EXITED);
     check();
