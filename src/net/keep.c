@@ -375,7 +375,7 @@ static void tell_taken(struct keep *k)
         k->on_taken(k, n);
 }
 
-static void on_link_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
+static void on_link_io(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct keep *k = container_of(io, struct keep, io);
     bool is_more = true;
@@ -389,6 +389,8 @@ static void on_link_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
         is_more = hear_offer(k);
     if (!is_more)
         tell_taken(k);
+    else /* perhaps nothing is there, and nothing will tell */
+        ev_feed_event(loop, io, EV_READ);
 }
 
 /* --- when ------------------------------------------------------------------------------------- */

@@ -27,7 +27,7 @@ enum {
 
 struct keep;
 
-/* No more offers are there now: in all @count connections have come since the last call. */
+/* @count connections have come since the last call, and no more offers are there now. */
 typedef void keep_on_taken(struct keep *k, uint64_t count);
 
 struct keep {

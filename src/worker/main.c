@@ -33,6 +33,9 @@ static void on_beat(struct process *p)
         process_ask_for_heir(p, "max_requests");
     moves_tell(&w->moves);
     counter_set(&p->record->kept, w->keep.n_kept);
+    if (w->n_rescued > 0)
+        log_info(w->boot->log, "connections rescued", F_UINT("count", w->n_rescued));
+    w->n_rescued = 0;
 }
 
 static void on_second(struct process *p)
@@ -73,7 +76,7 @@ static void on_taken(struct keep *k, uint64_t count)
 {
     struct worker *w = container_of(k, struct worker, keep);
 
-    log_info(w->boot->log, "connections rescued", F_UINT("count", count));
+    w->n_rescued += count;
     acceptor_on_moved(&w->acceptor);
 }
 

@@ -28,6 +28,7 @@ struct worker {
     struct acceptor acceptor;
     struct moves moves;
     struct keep keep;
+    uint64_t n_rescued; /* that it has offered, of which the log has not heard yet */
     struct collect collect;
     ev_timer drain_deadline; /* what is left then is cut */
     ev_timer move_deadline; /* what has not moved is drained then, unless some have since */
