@@ -214,6 +214,13 @@ void arb_conn_timeout(struct arb_conn *conn, uint32_t ms);
  */
 void arb_conn_set_blank(struct arb_conn *conn, bool is_blank);
 
+/*
+ * arb_conn_keep - may another worker go on with it when this one dies? True until this says
+ * otherwise. For protocols without state; of no effect if conn_size is not 0, where
+ * arb_conn_set_blank decides. It holds in this worker: say it again in on_open, of whatever origin.
+ */
+void arb_conn_keep(struct arb_conn *conn, bool is_to_be_kept);
+
 /* arb_conn_each - call @fn for each open connection of this protocol in this worker, in no
  * particular order; @fn may send and close */
 void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, void *data),

@@ -19,7 +19,7 @@ struct scoreboard;
 
 struct actor_boot {
     char id[32]; /* "worker.2" */
-    const struct arb_kind *kind; /* borrowed: of another actor; NULL = a worker */
+    const struct arb_kind *kind; /* borrowed: of another actor; NULL = a worker, or a keeper */
     uint32_t slot; /* the number in the id, 1..N */
     uint32_t proc; /* index into the scoreboard; this process is its one writer */
     uint64_t incarnation; /* counts the processes that have filled this slot */
@@ -31,8 +31,8 @@ struct actor_boot {
     struct listener *const *listeners; /* borrowed: each is where config->bind has its protocol */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
-    int rescue_recv_fd; /* what a crashed predecessor in this slot has sent; owned; -1 = none */
-    int rescue_send_fd; /* for the fatal-signal handler; owned; -1 = none */
+    int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 =
+                          it has no keeper */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
     struct log *log; /* inherited; the actor sets log->actor */
 };

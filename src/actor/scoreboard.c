@@ -197,6 +197,7 @@ static void record_reset(struct score_record *r)
     counter_set(&r->state, ACTOR_INITIAL);
     counter_set(&r->lag_ns, 0);
     counter_set(&r->owing, 0);
+    counter_set(&r->kept, 0);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
@@ -312,6 +313,7 @@ static const struct layout_place layout_places[] = {
     {"is_accepting", offsetof(struct score_record, is_accepting)},
     {"lag_ns", offsetof(struct score_record, lag_ns)},
     {"owing", offsetof(struct score_record, owing)},
+    {"kept", offsetof(struct score_record, kept)},
     {"own", offsetof(struct score_record, own.n)},
     {"crash", offsetof(struct score_record, crash)},
 #define X(field, help) {#field, offsetof(struct score_record, counters.field)},

@@ -59,6 +59,7 @@ struct score_record {
     counter_t state; /* enum actor_state */
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
     counter_t owing; /* connections that owe a reply */
+    counter_t kept; /* of a worker: registered with its keeper; of a keeper: held */
     _Alignas(64) struct counters counters;
     struct own_counts own;
     struct crash_record crash; /* all zero while it lives */

@@ -216,8 +216,12 @@ static bool has_crash_record(const struct child *c, int signo)
 void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
 {
     const bool is_planned = transition_is_planned(a->engine, c->proc);
+    const bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed;
 
     log_exit(a, c, status, is_planned);
+    if (was_killed && oom_has_killed(&a->oom))
+        crashes_note_oom(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
+                         clock_mono_ms() - c->forked_ms, c->score);
     if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
         crashes_note(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
                      !c->is_inherited, &c->score->crash);
@@ -226,14 +230,14 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     answers_on_exit(&a->answers, c->pid, c->is_killed);
     answers_forget(&a->answers, &c->asker);
     sequencer_leave(a, c);
-    engine_post(
-        a, &(struct tr_event){
-               .kind = TR_EV_EXITED,
-               .proc = c->proc,
-               .was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed,
-               .is_missed = collect_is_waited_for(a, c->slot),
-           });
-    collect_on_exit(a, c->slot);
+    engine_post(a, &(struct tr_event){
+                       .kind = TR_EV_EXITED,
+                       .proc = c->proc,
+                       .was_killed = was_killed,
+                       .is_missed = keepers_is_keeping(c),
+                   });
+    collect_look(a);
+    keepers_on_exit(a, c);
     move_look(a);
 }
 
@@ -278,14 +282,11 @@ static void kill_child(struct arbiter *a, struct child *c, enum tr_kill_reason w
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
 {
     const bool is_worker = action->slot <= TR_SLOTS_MAX;
-    int rc = is_worker ? collect_open(a, action->slot) : 0;
+    const int rc = children_spawn(a, action);
 
-    if (rc < 0)
-        log_warning_limited(a->log, "rescue: no socket pair", F_UINT("slot", action->slot),
-                            F_ERR(rc));
-    rc = children_spawn(a, action);
     if (rc == 0) {
         watch_begin(c, children_revision(a, c)->config->timeout_ms);
+        keepers_look(a);
         return;
     }
     log_error_limited(a->log, is_worker ? "worker cannot be forked" : "actor cannot be forked",
@@ -332,12 +333,16 @@ static void act(struct arbiter *a, const struct tr_action *action)
             children_kill(c, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
         collect_look(a);
+        keepers_look(a);
         move_soon(a);
         move_want(a);
         break;
     case TR_DRAIN:
         move_want(a);
-        if (action->is_quick)
+        keepers_look(a);
+        if (child_is_keeper(c))
+            keepers_drain(a, c, action->is_quick);
+        else if (action->is_quick)
             children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
         else
             move_drain(a, c);
@@ -347,6 +352,7 @@ static void act(struct arbiter *a, const struct tr_action *action)
         break;
     case TR_COMMIT:
         a->change.active->on_commit(a);
+        keepers_look(a);
         break;
     case TR_ROLLBACK:
         roll_back(a, action);
@@ -407,6 +413,7 @@ static void settle(struct arbiter *a)
             act(a, &action);
         sequencer_settle(a);
         collect_settle(a);
+        keepers_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */
             change_settle(a);
@@ -428,6 +435,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer UNUSED, int re
     struct arbiter *a = ev_userdata(loop);
 
     log_flush_causes(a->log, clock_mono_ms());
+    oom_forget(&a->oom);
 }
 
 int arbiter_attach(struct arbiter *a)

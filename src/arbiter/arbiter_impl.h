@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "actor/actor.h"
@@ -24,6 +25,7 @@
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/kinds.h"
+#include "arbiter/oom.h"
 #include "base/pidfile.h"
 #include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
@@ -81,6 +83,10 @@ struct child {
     size_t n_takers;
     bool has_late; /* connections of it owed a reply when it drained, and can move now */
     unsigned n_offers; /* to take what it could not give when it drained */
+    int table_fd; /* owned: what a worker shares with its keeper (net/keep_table.h); -1 = nothing */
+    pid_t keeper; /* of a worker: who keeps its connections; 0 = nobody */
+    uint64_t n_left; /* of a keeper: connections of dead workers that nobody serves */
+    bool is_told_last; /* the same: to end now, since no worker is left */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
@@ -88,10 +94,9 @@ struct child {
     struct asker asker; /* its requests */
 };
 
-/* The pair of a slot, from its first process on. */
-struct rescue_pair {
+/* Of a slot, in an image without keepers. */
+struct old_pair {
     bool is_open;
-    bool is_left; /* perhaps nobody fills the slot: to be looked at again */
     int ends[2]; /* owned: the reading one, the writing one */
 };
 
@@ -146,9 +151,13 @@ struct arbiter {
     const struct children_ops *children_ops; /* borrowed */
     struct child *children; /* owned, TR_RECORDS_MAX */
     uint32_t n_children_used; /* indexes at or above have never been used */
-    struct rescue_pair *rescue; /* owned, by slot; none for actors of other kinds */
-    bool is_collect_due; /* somebody serves, or has ended: see what is left in a pair */
+    struct old_pair *old_pairs; /* owned, by slot */
+    bool has_old_pairs;
+    bool is_keep_due; /* a worker or a keeper has begun or ended, or a keeper has something to pass
+                       */
+    bool is_collect_due; /* somebody serves, or has ended: see what is left in an old pair */
     struct crashes *crashes; /* owned */
+    struct oom oom;
     struct transition *engine; /* owned */
     ev_check settle; /* never started: fed by settle_soon, and comes after all other events */
     ev_timer alarm; /* the engine's next deadline */
@@ -254,6 +263,9 @@ struct children_ops {
     void (*on_other_exit)(struct arbiter *a, pid_t pid, int status);
 };
 
+/* children_kind - what runs in @slot; NULL = nothing that this program can start */
+const struct actor_kind *children_kind(const struct arbiter *a, uint32_t slot);
+
 /* children_spawn - fork the process of a TR_SPAWN. Returns 0 or -errno. */
 int children_spawn(struct arbiter *a, const struct tr_action *action);
 
@@ -333,8 +345,10 @@ static inline void revision_speak(const struct revision *rev)
         rev->listeners[i]->protocol = rev->config->bind[i].protocol;
 }
 
-/* revision_can_change - is there room for another one with so many workers? */
-bool revision_can_change(const struct arbiter *a, uint32_t workers);
+/* revision_can_change - is there room for another one with the configuration @c and so many
+ * workers?
+ */
+bool revision_can_change(const struct arbiter *a, const struct config *c, uint32_t workers);
 
 /* revision_commit - the next one serves, the old one is freed; revision_roll_back - the next one is
  * freed */
@@ -360,20 +374,47 @@ void reload_on_sink(struct sinks *sinks, struct sink *s);
 /* reload_fini - cancel, and leave neither a zombie nor memory */
 void reload_fini(struct arbiter *a);
 
+/* keepers.c */
+
+/* child_is_keeper - it holds duplicates of workers' connections */
+static inline bool child_is_keeper(const struct child *c)
+{
+    return !child_is_worker(c) &&
+           strcmp(kinds_name(&c->arbiter->kinds, c->slot), KINDS_KEEPER) == 0;
+}
+
+/* keepers_look - something has begun or ended */
+void keepers_look(struct arbiter *a);
+
+/* keepers_settle - introduce workers to the keepers that keep for them, and those who take what
+ * dead workers have left; once no worker is left at a stop, keepers end */
+void keepers_settle(struct arbiter *a);
+
+/* keepers_is_keeping - may a keeper have something of @c, which has ended? */
+bool keepers_is_keeping(const struct child *c);
+
+/* keepers_on_exit - @c, a worker or a keeper, has ended */
+void keepers_on_exit(struct arbiter *a, struct child *c);
+
+/* keepers_on_left, keepers_on_passed - what a keeper says of a worker that has died */
+void keepers_on_left(struct arbiter *a, struct child *c, json_t *args);
+void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args);
+
+/* keepers_drain - tell the keeper @c to end with its last ward; at a stop, not before the workers
+ */
+void keepers_drain(struct arbiter *a, struct child *c, bool is_quick);
+
+/* keepers_give_time - @c drains from now on: so does its keeper, perhaps */
+void keepers_give_time(struct arbiter *a, const struct child *c);
+
 /* collect.c */
 
-/* collect_open - see that the slot has a pair. Returns 0 or -errno. */
-int collect_open(struct arbiter *a, uint32_t slot);
+/* collect_inherit - the pair of @slot of the image before; taken over */
+void collect_inherit(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd);
 
-/* collect_is_waited_for - connections are in the slot's pair that nobody has taken out */
-bool collect_is_waited_for(const struct arbiter *a, uint32_t slot);
-
-/* collect_on_exit - a process of the slot has ended; collect_look - somebody serves, or time has
- * passed */
-void collect_on_exit(struct arbiter *a, uint32_t slot);
+/* collect_look - somebody serves or has ended, or time has passed; collect_settle - what waits in
+ * an inherited pair a worker collects, until nobody is left who could send more */
 void collect_look(struct arbiter *a);
-
-/* collect_settle - what waits in the pair of a slot that nobody fills now, another collects */
 void collect_settle(struct arbiter *a);
 void collect_fini(struct arbiter *a);
 

@@ -24,7 +24,7 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
         if (c->kinds[k]->child(a) || (k < kind && c->is_wanted[k]))
             return c->kinds[k]->obstacle;
-    if (!revision_can_change(a, transition_workers(a->engine)))
+    if (!revision_can_change(a, a->live->config, transition_workers(a->engine)))
         return "the workers are changing: try again in a moment";
     return NULL;
 }
@@ -37,7 +37,8 @@ static const char *why_too_early(const struct arbiter *a)
 {
     if (move_is_under_way(a))
         return "connections are on their way to other workers";
-    if (transition_count(a->engine, TR_DRAINING) > 2 * (a->live->workers + kinds_wanted(&a->kinds)))
+    if (transition_count(a->engine, TR_DRAINING) >
+        2 * (a->live->workers + transition_all_others(a->engine)))
         return "more than two sets of workers still drain";
     return NULL;
 }

@@ -15,12 +15,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "arbiter/oom.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"
 #include "base/signals.h"
 #include "base/title.h"
 #include "base/util.h"
+#include "net/keep_table.h"
 
 /* Descriptors of a worker that are not connections: log, mailbox, epoll, signals, reserve and some
  * air. */
@@ -60,24 +62,25 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
 }
 
 /* Never returns. Signals are blocked; the worker unblocks them when it can handle them. */
-static void __attribute__((noreturn))
-become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
+static void __attribute__((noreturn)) become_actor(struct arbiter *a, const struct child *c,
+                                                   struct actor_boot *boot, struct revision *rev)
 {
-    int keep[CONFIG_BIND_MAX + 4], rc;
+    int keep[CONFIG_BIND_MAX + 3], rc;
     size_t n_keep = 0;
 
     a->children_ops->in_child(a);
     signals_default_all();
     ev_loop_destroy(a->loop);
     title_set(boot->id, actor_state_name(ACTOR_INACTIVE));
+    if (child_is_worker(c))
+        oom_raise(); /* rather than the arbiter, or a keeper, without which more would be lost */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     rc = scoreboard_narrow(&a->scoreboard, boot->proc);
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = rev->log.fd;
-    keep[n_keep++] = boot->rescue_recv_fd;
-    keep[n_keep++] = boot->rescue_send_fd;
+    keep[n_keep++] = boot->keep_table_fd;
     for (size_t i = 0; i < boot->n_listeners; i++)
         keep[n_keep++] = boot->listeners[i]->fd;
     fds_close_all_except(keep, n_keep);
@@ -89,7 +92,7 @@ become_actor(struct arbiter *a, struct actor_boot *boot, struct revision *rev)
         log_error(&rev->log, "the scoreboard cannot be mapped", F_ERR(rc));
         _exit(EX_OSERR);
     }
-    _exit((boot->kind ? a->options->other : a->options->worker)->main(boot));
+    _exit(children_kind(a, c->slot)->main(boot));
 }
 
 static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct child *c,
@@ -103,8 +106,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .incarnation = c->incarnation,
         .arbiter_pid = getpid(),
         .config = rev->config,
-        .rescue_recv_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[0] : -1,
-        .rescue_send_fd = a->rescue[c->slot].is_open ? a->rescue[c->slot].ends[1] : -1,
+        .keep_table_fd = c->table_fd,
         .scoreboard = &a->scoreboard,
         .log = &rev->log,
     };
@@ -152,6 +154,27 @@ static void on_mailbox_close(struct mailbox *mb, int error)
         children_kill(c, LOG_LEVEL_WARNING, "its mailbox broke");
 }
 
+const struct actor_kind *children_kind(const struct arbiter *a, uint32_t slot)
+{
+    if (slot <= TR_SLOTS_MAX)
+        return a->options->worker;
+    if (kinds_is_keeper(&a->kinds, slot))
+        return a->options->keeper;
+    return kinds_row(&a->kinds, slot) ? a->options->other : NULL;
+}
+
+/* Without one it serves all the same. */
+static void make_table(struct child *c)
+{
+    struct rlimit rl;
+    int fd = getrlimit(RLIMIT_NOFILE, &rl) < 0 ? -errno : keep_table_make(rl.rlim_cur);
+
+    if (fd < 0)
+        log_warning_limited(c->arbiter->log, "a worker has no keeper: no shared memory for it",
+                            F_STR("worker", c->id), F_ERR(fd));
+    c->table_fd = fd < 0 ? -1 : fd;
+}
+
 int children_spawn(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->proc];
@@ -162,7 +185,7 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     pid_t pid;
     int rc;
 
-    if (action->slot > TR_SLOTS_MAX && !kinds_row(&a->kinds, action->slot))
+    if (!children_kind(a, action->slot))
         return -ENOENT;
     rc = mailbox_pair(ends);
     if (rc < 0)
@@ -182,21 +205,25 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
         .incarnation = ++a->incarnations[action->slot],
         .revision = action->revision,
         .forked_ms = clock_mono_ms(),
+        .table_fd = -1,
     };
     kinds_id(&a->kinds, c->slot, c->id);
     rev = children_revision(a, c);
+    if (child_is_worker(c) && a->kinds.keeper && rev->config->has_keepers)
+        make_table(c);
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
     fill_boot(a, &boot, c, rev);
     boot.mailbox_fd = ends[1];
     signals_block_all(&mask);
     pid = fork();
     if (pid == 0)
-        become_actor(a, &boot, rev);
+        become_actor(a, c, &boot, rev);
     rc = -errno;
     signals_restore(&mask);
     fds_close(&ends[1]);
     if (pid < 0) {
         fds_close(&ends[0]);
+        fds_close(&c->table_fd);
         scoreboard_release(&a->scoreboard, c->proc);
         return rc;
     }
@@ -281,6 +308,7 @@ void children_reap(struct arbiter *a)
         }
         a->children_ops->on_exit(a, c, status);
         scoreboard_release(&a->scoreboard, c->proc);
+        fds_close(&c->table_fd);
         c->pid = 0;
     }
     settle_soon(a);

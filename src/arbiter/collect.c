@@ -1,7 +1,7 @@
 /*
- * Connections that no worker has, left in socket pairs from which workers collect them: what a
- * crashed worker has sent into the pair of its slot, and who waits to be accepted at an address
- * that is closed. Runs in the arbiter, which reads nothing of them.
+ * Connections that no worker has, left in socket pairs from which workers collect them: who waits
+ * to be accepted at an address that is closed, and what workers of an image without keepers leave.
+ * Runs in the arbiter, which reads nothing of them.
  */
 #include "arbiter/arbiter_impl.h"
 
@@ -17,88 +17,57 @@
 #include "base/fds.h"
 #include "base/hash.h"
 
-/* ---- the pair of a slot ---- */
+/*
+ * ---- pairs of an image without keepers ----
+ *
+ * A crashed worker of that image has sent its idle connections into the pair of its slot. The pairs
+ * are there until the last of its workers is gone, and for the way back to it.
+ */
 
-int collect_open(struct arbiter *a, uint32_t slot)
+void collect_inherit(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd)
 {
-    int rc = a->rescue[slot].is_open ? 0 : mailbox_pair(a->rescue[slot].ends);
-
-    a->rescue[slot].is_open = rc == 0;
-    return rc;
+    a->old_pairs[slot] = (struct old_pair){.is_open = true, .ends = {recv_fd, send_fd}};
+    a->has_old_pairs = true;
 }
 
-/* To the first worker that serves and can be told. */
-static void offer_pair(struct arbiter *a, const struct rescue_pair *p)
+static bool has_old_workers(const struct arbiter *a)
 {
-    for_each_worker (a, c)
-        if (transition_phase(a->engine, c->proc) == TR_RUNNING &&
-            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
-            return;
-}
-
-static void close_pair(struct rescue_pair *p)
-{
-    if (!p->is_open)
-        return;
-    p->is_open = false;
-    fds_close(&p->ends[0]);
-    fds_close(&p->ends[1]);
-}
-
-static bool is_slot_used(const struct arbiter *a, uint32_t slot)
-{
-    if (transition_is_slot_wanted(a->engine, slot))
-        return true;
-    for_each_child (a, c)
-        if (c->slot == slot)
-            return true;
+    for_each_worker(a, c) if (c->is_inherited && c->table_fd < 0) return true;
     return false;
 }
 
-static bool is_slot_filled(const struct arbiter *a, uint32_t slot)
+/* To the first worker that serves and can be told. It takes what is there now. */
+static void offer_pair(struct arbiter *a, const struct old_pair *p)
 {
-    for_each_child (a, c) {
-        const enum tr_phase phase = transition_phase(a->engine, c->proc);
-
-        if (c->slot == slot && phase != TR_DRAINING && phase != TR_KILLED)
-            return true;
-    }
-    return false;
-}
-
-/* Asked of the kernel: the record of who has died may say anything, and who was to take it out may
- * have died as well. */
-bool collect_is_waited_for(const struct arbiter *a, uint32_t slot)
-{
-    const struct rescue_pair *p = &a->rescue[slot];
     struct pollfd f = {.fd = p->ends[0], .events = POLLIN};
 
-    return p->is_open && poll(&f, 1, 0) == 1 && (f.revents & POLLIN);
+    if (!p->is_open || poll(&f, 1, 0) != 1 || !(f.revents & POLLIN))
+        return;
+    for_each_worker(a, c) if (transition_is_staying(a->engine, c->proc) &&
+                              children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0) return;
 }
 
-static void settle_pair(struct arbiter *a, uint32_t slot)
+static void close_pairs(struct arbiter *a)
 {
-    struct rescue_pair *p = &a->rescue[slot];
-
-    p->is_left = false;
-    if (a->is_stopping || !p->is_open || is_slot_filled(a, slot))
-        return;
-    /* Kept until it is empty: who is told may die before it has taken anything. */
-    if (collect_is_waited_for(a, slot))
-        offer_pair(a, p);
-    else if (!is_slot_used(a, slot))
-        close_pair(p);
-    p->is_left = p->is_open;
+    for (uint32_t slot = 0; a->old_pairs && slot <= TR_SLOTS_MAX; slot++) {
+        if (!a->old_pairs[slot].is_open)
+            continue;
+        fds_close(&a->old_pairs[slot].ends[0]);
+        fds_close(&a->old_pairs[slot].ends[1]);
+        a->old_pairs[slot].is_open = false;
+    }
+    a->has_old_pairs = false;
 }
 
 void collect_settle(struct arbiter *a)
 {
-    if (!a->is_collect_due)
+    if (!a->is_collect_due || !a->has_old_pairs)
         return;
     a->is_collect_due = false;
-    for (uint32_t slot = 1; slot <= TR_SLOTS_MAX; slot++)
-        if (a->rescue[slot].is_left)
-            settle_pair(a, slot);
+    for (uint32_t slot = 1; !a->is_stopping && slot <= TR_SLOTS_MAX; slot++)
+        offer_pair(a, &a->old_pairs[slot]);
+    if (a->upgrade.phase == UPGRADE_NONE && !has_old_workers(a))
+        close_pairs(a);
 }
 
 void collect_look(struct arbiter *a)
@@ -107,17 +76,10 @@ void collect_look(struct arbiter *a)
     settle_soon(a);
 }
 
-void collect_on_exit(struct arbiter *a, uint32_t slot)
-{
-    a->rescue[slot].is_left = true;
-    collect_look(a);
-}
-
 void collect_fini(struct arbiter *a)
 {
-    for (uint32_t slot = 0; a->rescue && slot <= TR_ALL_SLOTS_MAX; slot++)
-        close_pair(&a->rescue[slot]);
-    free(a->rescue);
+    close_pairs(a);
+    free(a->old_pairs);
 }
 
 /*

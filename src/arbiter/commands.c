@@ -437,6 +437,17 @@ static const struct arbiter_command {
     {{"answered", COMMAND_BY_WORKER,
       COMMAND_ARGS({"count", COMMAND_UINT, true, 1, UINT32_MAX, "connections that owed a reply, and can move now"}),
       "Drains, and wants to be told once more who takes connections"}, NULL, move_on_answered},
+    {{"left", COMMAND_BY_WORKER,
+      COMMAND_ARGS({"of", COMMAND_STRING, true, 0, 0, "the worker that has died"},
+       {"kept", COMMAND_UINT, true, 0, UINT32_MAX, "idle connections, which others may take"},
+       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections in the middle of something"}),
+      "A keeper has looked through what a worker has left"}, NULL, keepers_on_left},
+    {{"passed", COMMAND_BY_WORKER,
+      COMMAND_ARGS({"of", COMMAND_STRING, true, 0, 0, "the worker that has died"},
+       {"kept", COMMAND_UINT, true, 0, UINT32_MAX, "as in left"},
+       {"passed", COMMAND_UINT, true, 0, UINT32_MAX, "connections that others have taken"},
+       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections that are closed"}),
+      "A keeper has passed on what a worker has left"}, NULL, keepers_on_passed},
 };
 /* clang-format on */
 
@@ -630,10 +641,10 @@ static const struct command_row *find_row(struct arbiter *a, const char *target,
 {
     const bool is_arbiter = strcmp(target, "arbiter") == 0;
     const struct command_set *workers = a->options->worker->commands;
+    const struct actor_kind *kind = children_kind(a, kinds_slot(&a->kinds, target));
     const struct command_set *set = is_arbiter ? &arbiter_commands
-                                    : kinds_slot(&a->kinds, target) > TR_SLOTS_MAX
-                                        ? a->options->other->commands
-                                        : workers;
+                                    : kind     ? kind->commands
+                                               : a->options->other->commands;
     const struct command_row *row = command_find(set, name);
 
     if (row)

@@ -50,15 +50,12 @@ static void find_places(struct crash_entry *e)
         find_place(e->record.frames[i], e->places[i], sizeof(e->places[i]));
 }
 
-void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
-                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r)
+static struct crash_entry *add_crash(struct crashes *c, const char *id, uint32_t slot,
+                                     uint64_t incarnation, pid_t pid)
 {
     struct crash_entry *e = &c->last[c->n % CRASHES_KEPT];
-    char payload[4 * CRASH_PAYLOAD_MAX + 1];
     struct timespec now;
 
-    if (r->signo == 0)
-        return;
     clock_gettime(CLOCK_REALTIME, &now);
     *e = (struct crash_entry){
         .number = ++c->n,
@@ -66,9 +63,21 @@ void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t s
         .slot = slot,
         .incarnation = incarnation,
         .pid = pid,
-        .record = *r,
     };
     snprintf(e->id, sizeof(e->id), "%s", id);
+    return e;
+}
+
+void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r)
+{
+    char payload[4 * CRASH_PAYLOAD_MAX + 1];
+    struct crash_entry *e;
+
+    if (r->signo == 0)
+        return;
+    e = add_crash(c, id, slot, incarnation, pid);
+    e->record = *r;
     check_lengths(&e->record);
     if (is_ours)
         find_places(e);
@@ -78,6 +87,27 @@ void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t s
         F_INT("fd", e->record.fd),
         F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)),
         F_CAUSE_STR("id", id));
+}
+
+void crashes_note_oom(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                      uint64_t incarnation, pid_t pid, uint64_t uptime_ms,
+                      const struct score_record *r)
+{
+    struct crash_entry *e = add_crash(c, id, slot, incarnation, pid);
+
+    e->is_oom = true;
+    e->record = (struct crash_record){
+        .signo = SIGKILL,
+        .code = SI_KERNEL,
+        .fd = -1,
+        .requests = counter_get(&r->counters.requests),
+        .connections = scoreboard_connections(r),
+        .uptime_ms = uptime_ms,
+    };
+    log_warning_limited(log, "the kernel has killed a process because memory ran out",
+                        F_STR("id", id), F_INT("process", pid), F_UINT("number", e->number),
+                        F_UINT("connections", e->record.connections),
+                        F_STR("hint", "allow the control group more, or set arbiter.max_memory"));
 }
 
 static void set_hex(json_t *o, const char *key, uint64_t value)
@@ -105,14 +135,18 @@ static json_t *describe_crash(const struct crash_entry *e)
     message_set_uint(o, "pid", (uint64_t)e->pid);
     json_object_set_new(o, "signal", json_string(crash_signal_name(r)));
     json_object_set_new(o, "code", json_integer(r->code));
-    if (r->code <= 0)
+    if (e->is_oom)
+        json_object_set_new(o, "cause", json_string("out of memory"));
+    else if (r->code <= 0)
         message_set_uint(o, "sent_by_pid", r->sender_pid);
     else
         set_hex(o, "address", r->address);
-    set_hex(o, "pc", r->pc);
+    if (!e->is_oom)
+        set_hex(o, "pc", r->pc);
     if (e->place[0])
         json_object_set_new(o, "at", command_text(e->place));
-    set_hex(o, "sp", r->sp);
+    if (!e->is_oom)
+        set_hex(o, "sp", r->sp);
     json_object_set_new(o, "fd", json_integer(r->fd));
     message_set_uint(o, "requests", r->requests);
     message_set_uint(o, "connections", r->connections);

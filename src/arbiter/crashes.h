@@ -24,6 +24,7 @@ struct crash_entry {
     uint32_t slot; /* the number in it */
     uint64_t incarnation;
     pid_t pid;
+    bool is_oom; /* the kernel has killed it: it could not write a record itself */
     struct crash_record record; /* checked: every length is within its array */
     char place[CRASH_PLACE_LEN]; /* "module+0xoffset" of the record's pc; "" = is not known */
     char places[CRASH_FRAMES_MAX][CRASH_PLACE_LEN]; /* of its frames */
@@ -42,6 +43,12 @@ struct crashes {
  */
 void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
                   uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r);
+
+/* crashes_note_oom - the kernel has killed a process because memory ran out; @r is what it had
+ * counted, untrusted. Keeps and logs it. */
+void crashes_note_oom(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                      uint64_t incarnation, pid_t pid, uint64_t uptime_ms,
+                      const struct score_record *r);
 
 /* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no
  * such number */

@@ -21,11 +21,15 @@ static struct kind_entry *add_entry(struct kinds *k, const char *name, const str
     return e;
 }
 
-void kinds_init(struct kinds *k, const struct arb_program *program)
+void kinds_init(struct kinds *k, const struct arb_program *program, bool has_keepers)
 {
     *k = (struct kinds){.n = 0};
     for (size_t i = 0; i < ARB_KINDS_MAX && program && program->kinds && program->kinds[i]; i++)
         add_entry(k, program->kinds[i]->name, program->kinds[i]);
+    if (!has_keepers)
+        return;
+    add_entry(k, KINDS_KEEPER, NULL);
+    k->keeper = k->n;
 }
 
 int kinds_add(struct kinds *k, const char *name)
@@ -49,20 +53,14 @@ static uint32_t wanted_of(const struct kind_entry *e)
     return e->row ? MIN(e->row->count + e->n_spawned, (uint32_t)TR_KIND_SLOTS_MAX) : 0;
 }
 
-void kinds_want(const struct kinds *k, struct tr_set *set)
+void kinds_want(const struct kinds *k, struct tr_set *set, bool has_keepers)
 {
     memset(set->others, 0, sizeof(set->others));
     for (uint32_t i = 0; i < k->n; i++)
         set->others[i] = (uint8_t)wanted_of(&k->list[i]);
-}
-
-uint32_t kinds_wanted(const struct kinds *k)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < k->n; i++)
-        n += wanted_of(&k->list[i]);
-    return n;
+    set->companions = has_keepers ? k->keeper : 0;
+    if (set->companions)
+        set->others[set->companions - 1] = (uint8_t)MIN(set->workers, (uint32_t)TR_KIND_SLOTS_MAX);
 }
 
 const struct arb_kind *kinds_row(const struct kinds *k, uint32_t slot)

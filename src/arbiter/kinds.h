@@ -6,6 +6,7 @@
 #define ARBITER_KINDS_H
 
 #include <arbiter/server.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,10 +24,16 @@ struct kind_entry {
 struct kinds {
     struct kind_entry list[TR_KINDS_MAX]; /* index = the engine's number of the kind */
     uint32_t n;
+    uint32_t
+        keeper; /* number of the framework's own kind, and 1; 0 = this program has no keepers */
 };
 
-/* kinds_init - those of @program, borrowed; NULL = it has none */
-void kinds_init(struct kinds *k, const struct arb_program *program);
+/* The framework's own kind: one for each worker, TR_KIND_SLOTS_MAX at most. */
+#define KINDS_KEEPER "keeper"
+
+/* kinds_init - those of @program, borrowed; NULL = it has none. With @has_keepers the framework's
+ * own comes last. */
+void kinds_init(struct kinds *k, const struct arb_program *program, bool has_keepers);
 
 /* kinds_add - one more that only the program before has known. Returns its index, or -ENOSPC. */
 int kinds_add(struct kinds *k, const char *name);
@@ -34,12 +41,18 @@ int kinds_add(struct kinds *k, const char *name);
 /* kinds_find - index of the kind of that name, or -1 */
 int kinds_find(const struct kinds *k, const char *name);
 
-/* kinds_want - into @set: as many of each as the program says and as were spawned.
- * kinds_wanted - the sum */
-void kinds_want(const struct kinds *k, struct tr_set *set);
-uint32_t kinds_wanted(const struct kinds *k);
+/* kinds_want - into @set: as many of each as the program says and as were spawned, and with
+ * @has_keepers those of its workers */
+void kinds_want(const struct kinds *k, struct tr_set *set, bool has_keepers);
 
-/* kinds_row - what actors of the kind of @slot run; NULL = of a worker, or of an earlier program */
+/* kinds_is_keeper - is @slot one of keepers, which this program can start? */
+static inline bool kinds_is_keeper(const struct kinds *k, uint32_t slot)
+{
+    return k->keeper && tr_slot_kind(slot) == k->keeper - 1;
+}
+
+/* kinds_row - what actors of the kind of @slot run; NULL = of a worker, a keeper, or of an earlier
+ * program */
 const struct arb_kind *kinds_row(const struct kinds *k, uint32_t slot);
 
 /* kinds_name - of what fills @slot: "worker", "clock". Borrowed. */

@@ -199,8 +199,10 @@ static void tell_to_drain(struct arbiter *a, struct child *c, const uint32_t *ta
         move_soon(a);
         return;
     }
-    if (had_to_wait && !c->is_draining)
+    if (had_to_wait && !c->is_draining) {
         engine_post(a, &(struct tr_event){.kind = TR_EV_TOLD, .proc = c->proc});
+        keepers_give_time(a, c);
+    }
     c->is_draining = true;
 }
 
@@ -261,6 +263,7 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
     a->moves.is_balance_due = true;
     move_look(a);
     collect_look(a);
+    keepers_look(a);
 }
 
 void move_look(struct arbiter *a)

@@ -157,7 +157,7 @@ static void reload_prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     struct tr_event ev = {.kind = TR_EV_RELOAD};
 
-    if (!revision_can_change(a, config_effective_workers(config))) {
+    if (!revision_can_change(a, config, config_effective_workers(config))) {
         /* Things have changed since the start: read it again later. */
         answers_turn(&a->answers, ANSWER_RELOAD, ANSWER_NEXT_RELOAD);
         a->reload.is_force_asked |= a->reload.is_forced;

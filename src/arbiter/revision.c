@@ -213,13 +213,16 @@ struct tr_set revision_set(const struct arbiter *a, const struct revision *rev)
         .exit_timeout_ms = rev->config->exit_timeout_ms,
     };
 
-    kinds_want(&a->kinds, &set);
+    kinds_want(&a->kinds, &set, rev->config->has_keepers);
     return set;
 }
 
-bool revision_can_change(const struct arbiter *a, uint32_t workers)
+bool revision_can_change(const struct arbiter *a, const struct config *c, uint32_t workers)
 {
-    return transition_can_reload(a->engine, workers + kinds_wanted(&a->kinds));
+    struct tr_set set = {.workers = workers};
+
+    kinds_want(&a->kinds, &set, c->has_keepers);
+    return transition_can_reload(a->engine, transition_size(&set));
 }
 
 void revision_roll_back(struct arbiter *a)

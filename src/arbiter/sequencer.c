@@ -278,7 +278,7 @@ void sequencer_settle(struct arbiter *a)
 
 void sequencer_join(struct arbiter *a, struct child *c)
 {
-    if (c->relay.is_joined || c->relay.has_left || c->mailbox.is_closed)
+    if (c->relay.is_joined || c->relay.has_left || c->mailbox.is_closed || child_is_keeper(c))
         return;
     relay_join(&a->sequencer.order, &c->relay);
     tell(a, c); /* where it begins */

@@ -24,16 +24,18 @@
 #include "base/util.h"
 
 /* Descriptors of the arbiter: its own with those of a reload or upgrade under way, and for each
- * worker a mailbox, a rescue pair, and the mailbox of its heir; for another actor two mailboxes. */
+ * worker a mailbox, the table that it shares with its keeper, and the same of its heir; for another
+ * actor two mailboxes. */
 enum { FDS_OF_ARBITER = 24, FDS_PER_WORKER = 4, FDS_PER_ACTOR = 2 };
 
-static int check_descriptors(const struct config *c, uint32_t actors, char *why, size_t why_size)
+static int check_descriptors(const struct config *c, const struct tr_set *set, char *why,
+                             size_t why_size)
 {
     /* As many as this user may have: each connection is one. */
     const uint64_t limit = limits_raise(RLIMIT_NOFILE, UINT64_MAX);
-    const unsigned workers = config_effective_workers(c);
+    const unsigned workers = set->workers;
     const size_t needed = FDS_OF_ARBITER + c->n_bind + FDS_PER_WORKER * (size_t)workers +
-                          FDS_PER_ACTOR * (size_t)actors;
+                          FDS_PER_ACTOR * (size_t)(transition_size(set) - workers);
     const size_t there = fds_count_free(limit, needed);
 
     if (there >= needed)
@@ -63,15 +65,16 @@ static int check_null_device(char *why, size_t why_size)
 
 /* What a process cannot do without, and would miss at a place where it can only abort or try again.
  */
-static int check_environment(const struct config *c, const struct arb_program *program, char *why,
-                             size_t why_size)
+static int check_environment(const struct config *c, const struct arbiter_options *options,
+                             char *why, size_t why_size)
 {
+    struct tr_set set = {.workers = config_effective_workers(c)};
     struct kinds kinds;
     int rc;
 
-    kinds_init(&kinds, program);
-    rc = check_descriptors(c, kinds_wanted(&kinds), why, why_size);
-
+    kinds_init(&kinds, options->program, options->keeper != NULL);
+    kinds_want(&kinds, &set, c->has_keepers);
+    rc = check_descriptors(c, &set, why, why_size);
     if (rc == 0)
         rc = check_null_device(why, why_size);
     limits_raise(RLIMIT_FSIZE, UINT64_MAX);
@@ -164,7 +167,8 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
-    kinds_init(&a->kinds, options->program);
+    kinds_init(&a->kinds, options->program, options->keeper != NULL);
+    oom_init(&a->oom);
     rc = own_init(&a->own, options->program, why, sizeof(why));
     if (rc == -EINVAL)
         log_error(log, "the program's tables are not as they must be", F_STR("reason", why));
@@ -180,10 +184,10 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
     a->own_kept = json_object();
-    a->rescue = calloc(TR_ALL_SLOTS_MAX + 1, sizeof(*a->rescue));
+    a->old_pairs = calloc(TR_SLOTS_MAX + 1, sizeof(*a->old_pairs));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
-        !a->own_kept || !a->rescue || !a->crashes)
+        !a->own_kept || !a->old_pairs || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     a->process = (struct actor_process){
@@ -346,7 +350,7 @@ int arbiter_run(struct config *config, struct log *log, const struct arbiter_opt
 {
     struct arbiter a = {.log = log};
     char why[CONFIG_WHY_LEN];
-    int rc = check_environment(config, options->program, why, sizeof(why));
+    int rc = check_environment(config, options, why, sizeof(why));
 
     if (rc < 0) {
         config_free(config);

@@ -157,12 +157,21 @@ static uint64_t owing_of(const struct score_record *r)
     return MIN(counter_get(&r->owing), (uint64_t)scoreboard_connections(r));
 }
 
+/* Of a worker: those that a keeper has as well; of a keeper: those that it holds. */
+static uint64_t kept_of(const struct child *c)
+{
+    const uint64_t n = counter_get(&c->score->kept);
+
+    return n <= SCOREBOARD_CONNECTIONS_MAX ? n : 0;
+}
+
 static void describe_traffic(json_t *w, const struct child *c)
 {
     const struct counters *sum = &c->tally.sum;
 
     message_set_uint(w, "connections", scoreboard_connections(c->score));
     message_set_uint(w, "owing", owing_of(c->score));
+    message_set_uint(w, "kept", kept_of(c));
     message_set_uint(w, "accepted", counter_get(&sum->accepted));
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
@@ -189,6 +198,8 @@ static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t
     json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
     if (child_is_worker(c))
         describe_traffic(w, c);
+    else if (child_is_keeper(c))
+        message_set_uint(w, "kept", kept_of(c));
     json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     if (child_is_worker(c)) {
@@ -269,7 +280,7 @@ json_t *stats_info(struct arbiter *a)
     struct counters sum = {0};
     struct own_counts own = {0};
     json_t *info;
-    uint64_t connections = 0, owing = 0;
+    uint64_t connections = 0, owing = 0, kept = 0;
     size_t n;
     const struct child **list = living(a, &n);
 
@@ -285,10 +296,12 @@ json_t *stats_info(struct arbiter *a)
         own_counts_sum(&own, &list[i]->tally.own_sum);
         connections += scoreboard_connections(r);
         owing += owing_of(r);
+        kept += child_is_worker(list[i]) ? kept_of(list[i]) : 0;
     }
     free(list);
     message_set_uint(totals, "connections", connections);
     message_set_uint(totals, "owing", owing);
+    message_set_uint(totals, "kept", kept);
     set_counters(totals, &sum);
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);

@@ -42,6 +42,19 @@ static uint32_t set_next(const struct tr_set *set, uint32_t slot)
     return 0;
 }
 
+/* Companions of so many workers. */
+static uint32_t companions_of(const struct tr_set *set, uint32_t workers)
+{
+    return set->companions ? MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX) : 0;
+}
+
+static void set_workers(struct tr_set *set, uint32_t workers)
+{
+    set->workers = workers;
+    if (set->companions)
+        set->others[set->companions - 1] = (uint8_t)companions_of(set, workers);
+}
+
 /* Fewer than are wanted if that many processes cannot be, but one worker at least. */
 static void set_limit(struct tr_set *set, uint32_t n_procs)
 {
@@ -54,6 +67,9 @@ static void set_limit(struct tr_set *set, uint32_t n_procs)
     set->workers = MIN(set->workers, room + 1);
     set->workers = MIN(set->workers, (uint32_t)TR_SLOTS_MAX);
     set->workers = MAX(set->workers, (uint32_t)1);
+    if (set->companions)
+        set->others[set->companions - 1] = (uint8_t)MIN(companions_of(set, set->workers),
+                                                        (uint32_t)set->others[set->companions - 1]);
 }
 
 static bool is_set_possible(const struct tr_set *set)
@@ -61,6 +77,8 @@ static bool is_set_possible(const struct tr_set *set)
     for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++)
         if (set->others[kind] > TR_KIND_SLOTS_MAX)
             return false;
+    if (set->companions > TR_KINDS_MAX)
+        return false;
     return set->revision && set->workers >= 1 && set->workers <= TR_SLOTS_MAX;
 }
 
@@ -230,25 +248,41 @@ static void on_reload(struct transition *t, uint64_t now_ms, const struct tr_eve
     t->next = ev->set;
 }
 
+/* The set of @role has no such slot any more. */
+static void forget_slot(struct transition *t, enum tr_role role, uint32_t slot)
+{
+    t->holder[role][slot] = 0;
+    if (role != TR_LIVE)
+        return;
+    t->holder[TR_HEIR][slot] = 0;
+    t->slots[slot] = (struct policy){0};
+}
+
+/* As many as @set may have, with their companions. */
+static uint32_t room_for_workers(const struct transition *t, const struct tr_set *set)
+{
+    const uint32_t now = set->workers + (set->companions ? set->others[set->companions - 1] : 0);
+    const uint32_t held = transition_size(&t->live) + transition_size(&t->next) - now;
+    uint32_t room = MIN(t->n_procs - held, (uint32_t)TR_SLOTS_MAX + TR_KIND_SLOTS_MAX);
+    while (room > 0 && room + companions_of(set, room) > t->n_procs - held)
+        room--;
+    return MIN(room, (uint32_t)TR_SLOTS_MAX);
+}
+
 /* Two sets share the procs: `next` leaves room for `live`, or it could never become ready. */
 static void on_scale(struct transition *t, uint64_t now_ms, const struct tr_event *ev)
 {
     (void)now_ms;
     enum tr_role role = t->next.revision ? TR_NEXT : TR_LIVE;
     struct tr_set *set = t->next.revision ? &t->next : &t->live;
-    uint32_t held = transition_size(&t->live) + transition_size(&t->next) - set->workers;
-    uint32_t room = MIN(t->n_procs - held, (uint32_t)TR_SLOTS_MAX);
-    uint32_t workers = MIN(ev->workers, room);
+    uint32_t workers = MIN(ev->workers, room_for_workers(t, set));
     if (workers == 0 || workers == set->workers || t->mode != TR_MODE_SERVE)
         return;
-    for (uint32_t slot = workers + 1; slot <= set->workers; slot++) {
-        t->holder[role][slot] = 0;
-        if (role == TR_LIVE) {
-            t->holder[TR_HEIR][slot] = 0;
-            t->slots[slot] = (struct policy){0};
-        }
-    }
-    set->workers = workers;
+    const struct tr_set before = *set;
+    set_workers(set, workers);
+    for (uint32_t slot = set_next(&before, 0); slot; slot = set_next(&before, slot))
+        if (!set_has(set, slot))
+            forget_slot(t, role, slot);
     if (role == TR_LIVE)
         policy_budget_init(&t->budget, workers);
 }
@@ -454,11 +488,19 @@ static bool expire(struct transition *t, uint64_t now_ms, uint32_t proc, struct 
     return kill_it(t, now_ms, proc, TR_KILL_BOOT_TIMEOUT, a);
 }
 
+/* Companions end by themselves once the last worker is gone. */
+static uint64_t stop_deadline_of(const struct transition *t, uint32_t slot)
+{
+    const uint32_t kind = tr_slot_kind(slot) + 1;
+    const bool is_companion = kind == t->live.companions || kind == t->next.companions;
+    return deadline_after(t->stop_deadline_ms, is_companion ? TR_QUICK_GRACE_MS : 0);
+}
+
 /* Tell one that drains of the stop: a nearer deadline, and the order to exit at once. */
 static bool hasten(struct transition *t, uint32_t proc, struct tr_action *a)
 {
     struct tr_proc *p = &t->procs[proc];
-    p->deadline_ms = MIN(p->deadline_ms, t->stop_deadline_ms);
+    p->deadline_ms = MIN(p->deadline_ms, stop_deadline_of(t, p->slot));
     if (p->is_quick || t->mode != TR_MODE_QUICK)
         return false;
     p->is_quick = true;
@@ -607,8 +649,12 @@ static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint
     const struct tr_set *set = role == TR_NEXT ? &t->next : &t->live;
     uint32_t proc = proc_alloc(t);
     t->holder[role][slot] = (uint16_t)(proc + 1);
-    t->procs[proc] = (struct tr_proc){
-        .slot = slot, .revision = set->revision, .exit_timeout_ms = set->exit_timeout_ms};
+    const bool is_companion = set->companions && tr_slot_kind(slot) == set->companions - 1;
+    t->procs[proc] =
+        (struct tr_proc){.slot = slot,
+                         .revision = set->revision,
+                         .exit_timeout_ms = deadline_after(set->exit_timeout_ms,
+                                                           is_companion ? TR_COMPANION_MS : 0)};
     proc_enter(t, proc, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
     t->pass.proc = t->top; /* young ones need no look in this pass */
     t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[proc].deadline_ms);
@@ -828,6 +874,11 @@ bool transition_is_slot_running(const struct transition *t, uint32_t slot)
 {
     uint32_t holder = t->holder[TR_LIVE][slot];
     return holder && t->procs[holder - 1].phase == TR_RUNNING;
+}
+
+uint32_t transition_all_others(const struct transition *t)
+{
+    return transition_size(&t->live) - t->live.workers;
 }
 
 bool transition_is_stopped(const struct transition *t)

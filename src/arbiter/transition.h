@@ -24,7 +24,8 @@ enum {
     TR_RECORDS_MAX = 4096,
     TR_KILL_GRACE_MS = 500,
     TR_QUICK_GRACE_MS = 150,
-    TR_RECYCLE_MIN_MS = 1000 /* of service before a process may have an heir */
+    TR_RECYCLE_MIN_MS = 1000, /* of service before a process may have an heir */
+    TR_COMPANION_MS = 5000 /* that a companion may outlive a worker which does not end in time */
 };
 
 enum tr_phase {
@@ -59,6 +60,8 @@ struct tr_set {
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
     uint8_t others[TR_KINDS_MAX]; /* actors of each other kind, at most TR_KIND_SLOTS_MAX */
+    uint32_t companions; /* kind + 1 of which there is one for each worker, or as many as there can
+                            be: scaled with them; 0 = none */
 };
 
 /* tr_slot - of actor @number, from 1, of the other kind @kind; tr_slot_kind, tr_slot_number - back
@@ -270,8 +273,10 @@ bool transition_is_due(const struct transition *t);
 uint32_t transition_workers(const struct transition *t);
 uint32_t transition_wanted(const struct transition *t);
 
-/* transition_others - as many of @kind are wanted of the live configuration */
+/* transition_others - as many of @kind are wanted of the live configuration; transition_all_others
+ * - of all kinds */
 uint32_t transition_others(const struct transition *t, uint32_t kind);
+uint32_t transition_all_others(const struct transition *t);
 
 /* transition_is_slot_wanted - of the live configuration, or of the next one */
 bool transition_is_slot_wanted(const struct transition *t, uint32_t slot);

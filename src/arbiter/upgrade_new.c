@@ -147,7 +147,7 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         turn_back(a, why);
         return;
     }
-    if (!revision_can_change(a, transition_workers(a->engine))) {
+    if (!revision_can_change(a, a->live->config, transition_workers(a->engine))) {
         turn_back(a, "there is no room for a second set of workers");
         return;
     }

@@ -141,7 +141,7 @@ static const struct member proc_fields[] = {
 struct slot {
     uint32_t number;
     uint64_t incarnation;
-    int recv_fd, send_fd; /* of the rescue pair */
+    int recv_fd, send_fd; /* of the pair that images without keepers have; -1 = none */
 };
 
 static const struct member slot_fields[] = {
@@ -163,6 +163,15 @@ static const struct member kind_fields[] = {
     {MEMBER(kind, name), MEMBER_TEXT, 0, NULL},
     {MEMBER(kind, wanted), MEMBER_UINT, TR_KIND_SLOTS_MAX, NULL},
     {MEMBER(kind, spawned), MEMBER_UINT, TR_KIND_SLOTS_MAX, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
+/* What a child has to do with keepers. */
+static const struct member keep_fields[] = {
+    {"record", offsetof(struct child, proc), sizeof(uint32_t), MEMBER_UINT, TR_RECORDS_MAX - 1, NULL},
+    {MEMBER(child, table_fd), MEMBER_MAYBE_FD, 0, NULL},
+    {MEMBER(child, keeper), MEMBER_UINT, INT32_MAX, NULL},
+    {MEMBER(child, n_left), MEMBER_UINT, MEMBER_UINT_MAX, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
@@ -192,6 +201,9 @@ static const char force_name[] = "reload.is_force_asked";
 
 /* Written only if there are other kinds. */
 static const char kinds_member[] = "kinds";
+
+/* Written by programs that have keepers, but on the way back only to one that has them. */
+static const char keeps_member[] = "keeps";
 
 /* ---- what the old image does ---- */
 
@@ -262,7 +274,8 @@ static json_t *pack_slots(struct packer *p)
     json_t *list = json_array();
 
     for (uint32_t i = 1; i <= TR_ALL_SLOTS_MAX; i++) {
-        const struct rescue_pair *pair = &p->a->rescue[i];
+        static const struct old_pair none;
+        const struct old_pair *pair = i <= TR_SLOTS_MAX ? &p->a->old_pairs[i] : &none;
         const struct slot slot = {
             .number = i,
             .incarnation = p->a->incarnations[i],
@@ -288,6 +301,16 @@ static json_t *pack_kinds(struct packer *p)
         strcpy(kind.name, kinds->list[i].name);
         append_object(p, list, kind_fields, &kind);
     }
+    return list;
+}
+
+static json_t *pack_keeps(struct packer *p)
+{
+    json_t *list = json_array();
+
+    for_each_child (p->a, c)
+        if (c->table_fd >= 0 || child_is_keeper(c))
+            append_object(p, list, keep_fields, c);
     return list;
 }
 
@@ -365,6 +388,8 @@ static json_t *pack_body(struct packer *p)
     if (a->kinds.n > 0)
         members_set(&p->to, o, kinds_member, pack_kinds(p));
     members_set(&p->to, o, "children", pack_children(p));
+    if (a->kinds.keeper && (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_keeps))
+        members_set(&p->to, o, keeps_member, pack_keeps(p));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_control(p));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -651,7 +676,7 @@ static int unpack_child(struct reader *r, const json_t *o)
 {
     struct arbiter *a = r->a;
     struct tr_inherited *proc = &r->procs[r->n_procs++];
-    struct child c = {.pid = 0}, *at;
+    struct child c = {.table_fd = -1}, *at;
     int rc = members_unpack(&r->from, o, child_fields, &c, ARRAY_SIZE(proc_fields) - 1);
 
     if (rc == 0)
@@ -688,6 +713,8 @@ static int unpack_children(struct reader *r)
     if (rc < 0)
         return rc;
     memcpy(live.others, r->others, sizeof(live.others));
+    if (live.companions && live.others[live.companions - 1] == 0)
+        live.companions = 0; /* the program before had none */
 
     r->procs = calloc(TR_RECORDS_MAX, sizeof(*r->procs));
     if (!r->procs)
@@ -699,6 +726,31 @@ static int unpack_children(struct reader *r)
     return rc;
 }
 
+/* Of a child that has been read. */
+static int unpack_keep(struct reader *r, const json_t *o)
+{
+    struct child keep = {.table_fd = -1}, *c;
+    int rc = members_unpack(&r->from, o, keep_fields, &keep, 0);
+
+    if (rc < 0)
+        return rc;
+    c = &r->a->children[keep.proc];
+    if (!c->pid || c->table_fd >= 0 || (keep.table_fd >= 0 && !child_is_worker(c)))
+        return members_refuse(&r->from, keeps_member, "one is of no worker, or there twice");
+    c->table_fd = keep.table_fd;
+    c->keeper = keep.keeper;
+    c->n_left = keep.n_left;
+    return 0;
+}
+
+static int unpack_keeps(struct reader *r)
+{
+    r->a->upgrade.has_keeps = json_object_get(r->s->body, keeps_member) != NULL;
+    return r->a->upgrade.has_keeps
+               ? unpack_list(r, r->s->body, keeps_member, TR_RECORDS_MAX, unpack_keep)
+               : 0;
+}
+
 static int unpack_slot(struct reader *r, const json_t *o)
 {
     struct slot s;
@@ -706,18 +758,16 @@ static int unpack_slot(struct reader *r, const json_t *o)
 
     if (rc == 0)
         s.number = slot_here(r, s.number);
-    if (rc == 0 && (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
-                    (s.recv_fd < 0) != (s.send_fd < 0)))
+    if (rc == 0 &&
+        (s.number == 0 || s.incarnation == 0 || r->a->incarnations[s.number] ||
+         (s.recv_fd < 0) != (s.send_fd < 0) || (s.recv_fd >= 0 && s.number > TR_SLOTS_MAX)))
         rc =
             members_refuse(&r->from, "slots", "one is no slot, is there twice, or has half a pair");
     if (rc < 0)
         return rc;
     r->a->incarnations[s.number] = s.incarnation;
-    r->a->rescue[s.number] = (struct rescue_pair){
-        .is_open = s.recv_fd >= 0,
-        .is_left = s.recv_fd >= 0,
-        .ends = {s.recv_fd, s.send_fd},
-    };
+    if (s.recv_fd >= 0)
+        collect_inherit(r->a, s.number, s.recv_fd, s.send_fd);
     return 0;
 }
 
@@ -772,7 +822,8 @@ static int unpack_body(struct reader *r, struct other *o)
     enum { N_OTHERS = ARRAY_SIZE(other_fields) - 1, N_ARBITERS = ARRAY_SIZE(arbiter_fields) - 1 };
     const json_t *force = json_object_get(r->s->body, force_name);
     const json_t *kinds = json_object_get(r->s->body, kinds_member);
-    const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL);
+    const json_t *keeps = json_object_get(r->s->body, keeps_member);
+    const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -792,6 +843,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = inherit_scoreboard(r, o);
     if (rc == 0)
         rc = unpack_children(r);
+    if (rc == 0)
+        rc = unpack_keeps(r);
     if (rc == 0)
         rc = unpack_list(r, r->s->body, "slots", TR_ALL_SLOTS_MAX, unpack_slot);
     return rc == 0 ? unpack_control(r) : rc;

@@ -18,7 +18,7 @@
     X(bytes_out,              "bytes written to clients")                                          \
     X(moved_in,              "connections taken over from another worker")                        \
     X(moved_out,             "connections given to another worker")                               \
-    X(rescued,                "connections collected from a worker that crashed or hung")            \
+    X(rescued,                "connections taken over from a worker that died")                      \
     X(left,                   "connections that a worker had open when it died; see rescued")      \
     X(closed_peer,            "connections ended by the peer between messages")                    \
     X(closed_partial,         "connections ended by the peer inside a message")                    \

@@ -32,6 +32,11 @@ static inline void list_append(struct list *head, struct list *node)
     head->prev = node;
 }
 
+static inline void list_prepend(struct list *head, struct list *node)
+{
+    list_append(head->next, node);
+}
+
 /* list_splice - move all nodes of @from to the end of @head */
 static inline void list_splice(struct list *head, struct list *from)
 {

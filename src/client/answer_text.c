@@ -21,6 +21,7 @@ int answer_text_crashes(FILE *f, const json_t *crashes)
                                             {"PID", "pid", SHOW_NUMBER, 0},
                                             {"SIGNAL", "signal", SHOW_TEXT, 0},
                                             {"UPTIME_MS", "uptime_ms", SHOW_NUMBER, 0},
+                                            {"CAUSE", "cause", SHOW_TEXT, 0},
                                             {"RESCUED", "rescued", SHOW_NUMBER, 0},
                                             {"PC", "pc", SHOW_TEXT, 0},
                                             {"AT", "at", SHOW_TEXT, 0}};

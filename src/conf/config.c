@@ -80,6 +80,14 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "arbiter.timeout", DURATION(timeout_ms), .min = 500, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "30",
         .help = "time without a heartbeat before a worker is aborted and replaced" },
+    [CONFIG_KEEPERS] = {
+        .name = "arbiter.keepers", BOOLEAN(has_keepers),
+        .reload = RELOAD_WORKERS, .initial = "true",
+        .help = "keep idle connections for a worker that is killed, beside each worker" },
+    [CONFIG_KEEP_AFTER] = {
+        .name = "arbiter.keep_after", DURATION(keep_after_ms), .min = 0, .max = DAY_MS,
+        .reload = RELOAD_WORKERS, .initial = "1",
+        .help = "age at which a connection is given to a keeper; 0 = at once" },
     [CONFIG_CONTROL] = {
         .name = "arbiter.control", CONTROL(control),
         .reload = RELOAD_RESTART, .initial = "auto",

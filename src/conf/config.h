@@ -42,6 +42,8 @@ struct config {
     unsigned max_requests; /* 0 = never */
     uint64_t max_memory; /* bytes; 0 = never */
     uint64_t timeout_ms;
+    bool has_keepers;
+    uint64_t keep_after_ms; /* 0 = at once */
     char control[CONFIG_PATH_MAX]; /* "" = none, "auto", or absolute */
     char pid_file[CONFIG_PATH_MAX]; /* "" = none; absolute */
     bool is_daemon;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 
 #include "base/hash.h"
 #include "base/passed.h"
+#include "net/keep.h"
 #include "net/room.h"
 
 enum { PAGE = 4096, MARKS_MIN = 1 << 16, MARKS_MAX = 1 << 24 };
@@ -31,12 +33,25 @@ bool conn_is_local(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
 }
 
-/* Before its mark says that a rescue may have it. */
-static void conn_set_speaks(const struct conn_set *set, int fd, unsigned protocol)
+bool conn_is_stream(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    int type = 0;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 && errno != ENOTCONN)
+        return false;
+    len = sizeof(type);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
+/* Before its mark says that another process may go on with it. */
+static void conn_set_speaks(struct conn_set *set, int fd, unsigned protocol)
 {
     volatile uint8_t *spoken = set->spoken;
 
     spoken[fd] = (uint8_t)protocol;
+    set->marks_end = MAX(set->marks_end, (size_t)fd + 1);
 }
 
 static bool needs_more(const struct arb_protocol *p)
@@ -88,26 +103,62 @@ static int marks_init(struct conn_set *set)
     memory = mmap(NULL, 2 * n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return -errno;
-    set->marks = memory;
+    set->marks = set->own_marks = memory;
     set->spoken = set->marks + n;
-    set->n_marks = n;
+    set->n_marks = set->n_own_marks = n;
     return 0;
 }
 
-void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark)
+void conn_set_mark(struct conn_set *set, int fd, uint8_t mark)
 {
     volatile uint8_t *marks = set->marks;
 
-    if (fd >= 0 && (size_t)fd < set->n_marks)
-        marks[fd] = mark;
-}
-
-void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol)
-{
     if (fd < 0 || (size_t)fd >= set->n_marks)
         return;
+    marks[fd] = mark;
+    set->marks_end = MAX(set->marks_end, (size_t)fd + 1);
+}
+
+bool conn_set_expect(struct conn_set *set, int fd, unsigned protocol)
+{
+    if (fd < 0 || (size_t)fd >= set->n_marks || protocol >= set->n_protocols)
+        return false;
     conn_set_speaks(set, fd, protocol);
     conn_set_mark(set, fd, CONN_MARK_IDLE);
+    return true;
+}
+
+static void on_embed(struct ev_loop *loop, ev_embed *embed, int revents)
+{
+    (void)loop, (void)embed, (void)revents;
+}
+
+/* libev has no call for it, but embeds one loop in another by its descriptor. It changes when libev
+ * builds its set anew, so it is asked for each time: a system call costs more. */
+static int find_epoll_fd(struct conn_set *set)
+{
+    ev_embed embed;
+    int fd;
+
+    if (ev_backend(set->loop) != EVBACKEND_EPOLL)
+        return -1;
+    if (!set->probe)
+        set->probe = ev_loop_new(EVBACKEND_SELECT | EVFLAG_NOENV);
+    if (!set->probe)
+        return -1;
+    ev_embed_init(&embed, on_embed, set->loop);
+    ev_embed_start(set->probe, &embed);
+    fd = embed.io.fd;
+    ev_embed_stop(set->probe, &embed);
+    return fd;
+}
+
+void conn_set_unwatch(struct conn_set *set, int fd)
+{
+    const int epoll_fd = find_epoll_fd(set);
+
+    if (epoll_fd >= 0)
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it is not there */
 }
 
 void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n)
@@ -167,8 +218,6 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_
 
 void conn_set_fini(struct conn_set *set)
 {
-    size_t n_marks;
-
     if (!set->read_buffer)
         return;
     set->on_closed = NULL;
@@ -177,10 +226,11 @@ void conn_set_fini(struct conn_set *set)
     conn_turn_fini(set);
     conn_time_fini(set);
     buffer_pool_fini(&set->pool);
-    n_marks = set->n_marks;
-    set->n_marks = 0; /* first: a fatal-signal handler may still come */
-    if (set->marks)
-        munmap(set->marks, 2 * n_marks);
+    if (set->probe)
+        ev_loop_destroy(set->probe);
+    set->n_marks = set->marks_end = 0; /* first: a handler of fatal signals may still come */
+    if (set->own_marks)
+        munmap(set->own_marks, 2 * set->n_own_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
 }
@@ -193,9 +243,13 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
 
     if (!c) {
         conn_set_mark(set, fd, CONN_MARK_FREE);
+        if (set->keep)
+            keep_lose(set->keep, fd);
         close(fd);
         return -ENOMEM;
     }
+    if (set->keep)
+        keep_come(c);
     if (may_be_unix) {
         setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
         c->is_local = conn_is_local(fd);
@@ -210,6 +264,8 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
         conn_end_answered(c, CONN_END_QUIT);
     if (c->more)
         conn_settle(c);
+    if (c->kept == CONN_KEPT && !conn_is_blank(c)) /* nor has its protocol said so just now */
+        keep_rethink(c);
     if (set->is_draining)
         conn_drain(c);
     return 0;
@@ -223,6 +279,8 @@ void conn_set_drain(struct conn_set *set)
 
         list_remove(&c->link);
         list_append(&set->all, &c->link);
+        if (set->keep)
+            set->keep->is_disordered = true;
         if (c->special & CONN_HELD)
             conn_go_on(c);
         conn_drain(c);

@@ -41,6 +41,7 @@ struct conn_limits {
 
 struct conn_set;
 struct relay;
+struct keep;
 
 /* A protocol that a set serves. */
 struct conn_protocol {
@@ -87,9 +88,14 @@ struct conn_set {
     conn_set_on_broken *on_broken; /* as on_spent */
     conn_set_on_answered *on_answered; /* as on_spent */
     struct buffer_pool pool;
-    uint8_t *marks; /* owned: enum conn_mark of each descriptor, for a fatal-signal handler */
-    uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor; behind `marks` */
+    struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */
+    struct ev_loop *probe; /* owned: tells the descriptor of the kernel's set; NULL = not yet */
+    uint8_t *marks; /* borrowed from `keep`, or own: enum conn_mark of each descriptor */
+    uint8_t *own_marks; /* owned: n_own_marks, and as many of `spoken` behind them */
+    uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor */
+    size_t n_own_marks;
     size_t n_marks; /* descriptors from here on are not served */
+    size_t marks_end; /* from here on nothing has ever been marked */
     struct {
         const uint8_t *data; /* what the protocol looks at now; NULL = nothing */
         size_t len;
@@ -172,10 +178,21 @@ static inline uint64_t conn_id_base(uint32_t slot, uint64_t incarnation)
 int conn_fence(struct arb_conn *c, uint64_t sequence);
 
 /* conn_set_mark - a descriptor that is no connection of the set, or not yet: enum conn_mark */
-void conn_set_mark(const struct conn_set *set, int fd, uint8_t mark);
+void conn_set_mark(struct conn_set *set, int fd, uint8_t mark);
 
-/* conn_set_expect - a connection that conn_set_add will get: a rescue takes it along from now on */
-void conn_set_expect(const struct conn_set *set, int fd, unsigned protocol);
+/* conn_set_expect - a connection of an earlier process, which conn_set_add will get: it is idle.
+ * Returns whether it can be served. */
+bool conn_set_expect(struct conn_set *set, int fd, unsigned protocol);
+
+/*
+ * conn_set_unwatch - take @fd out of the kernel's set behind the loop (EPOLL_CTL_DEL)
+ * Before the close of what lives on elsewhere: libev leaves that to the kernel, which takes out
+ * only what is closed everywhere; each later event would make libev build its whole set anew.
+ */
+void conn_set_unwatch(struct conn_set *set, int fd);
+
+/* conn_is_stream - is it a connected stream socket, perhaps ended by its peer? */
+bool conn_is_stream(int fd);
 
 /*
  * conn_set_settle - tell protocols what is to be told at the end of the turn, now; not inside of

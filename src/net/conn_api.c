@@ -9,6 +9,7 @@
 
 #include "actor/actor.h"
 #include "base/addr.h"
+#include "net/keep.h"
 
 void *arb_conn_state(const struct arb_conn *conn)
 {
@@ -62,17 +63,31 @@ void arb_conn_timeout(struct arb_conn *conn, uint32_t ms)
 }
 
 /* Its mark is that of the blank or not only while it is idle: else it is busy, or on its way. */
+void conn_set_idle_mark(struct arb_conn *c, uint8_t mark)
+{
+    const struct conn_set *set = conn_set_of(c);
+    const uint8_t before = c->idle_mark;
+
+    if (before == mark)
+        return;
+    c->idle_mark = mark;
+    if (!(c->special & CONN_DETACHED) &&
+        (set->marks[c->io.fd] == before || set->marks[c->io.fd] == CONN_MARK_QUIET))
+        conn_mark(c, mark);
+    if (c->kept >= CONN_SETTLED)
+        keep_rethink(c);
+}
+
 void arb_conn_set_blank(struct arb_conn *conn, bool is_blank)
 {
-    const struct conn_set *set = conn_set_of(conn);
-    const uint8_t before = conn->idle_mark;
+    if (conn_protocol_of(conn)->table->conn_size > 0)
+        conn_set_idle_mark(conn, is_blank ? CONN_MARK_IDLE : CONN_MARK_STATEFUL);
+}
 
+void arb_conn_keep(struct arb_conn *conn, bool is_to_be_kept)
+{
     if (conn_protocol_of(conn)->table->conn_size == 0)
-        return;
-    conn->idle_mark = is_blank ? CONN_MARK_IDLE : CONN_MARK_STATEFUL;
-    if (!(conn->special & CONN_DETACHED) &&
-        (set->marks[conn->io.fd] == before || set->marks[conn->io.fd] == CONN_MARK_QUIET))
-        conn_mark(conn, conn->idle_mark);
+        conn_set_idle_mark(conn, is_to_be_kept ? CONN_MARK_IDLE : CONN_MARK_STATEFUL);
 }
 
 void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, void *data),

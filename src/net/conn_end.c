@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/passed.h"
+#include "net/keep.h"
 
 static const size_t counter_of[] = {
     [CONN_END_PEER] = offsetof(struct counters, closed_peer),
@@ -76,7 +77,10 @@ void conn_close_rest(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
-    conn_mark(c, CONN_MARK_FREE);
+    if (unlikely(c->kept == CONN_KEPT))
+        keep_end(c);
+    else
+        conn_mark(c, CONN_MARK_FREE);
     conn_close_fd(c);
     conn_bury(c);
     set->n_open--;

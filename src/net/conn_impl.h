@@ -1,5 +1,5 @@
 /*
- * A connection from inside: private to net/conn*.c and to moves. What has to travel with a
+ * A connection from inside: private to net/conn*.c, keep*.c and to moves. What has to travel with a
  * connection is small and explicit: tail, output, resume, protocol, its state, phase, end, is_eof,
  * and the two times from which its deadlines count.
  */
@@ -49,6 +49,15 @@ enum conn_special {
     CONN_IS_BUSY = CONN_OWES | CONN_WAITS | CONN_ENDS_SOON,
 };
 
+/* How far is it on its way to the keeper? set->all has those that are settled before the others,
+ * unless keep->is_disordered. */
+enum conn_kept {
+    CONN_YOUNG,
+    CONN_OLDER, /* registered with the next step */
+    CONN_SETTLED, /* not to be registered, as it is now */
+    CONN_KEPT, /* registered when it was last looked at; the table's serial is the truth */
+};
+
 /* What a protocol is to be told at the end of the turn. */
 enum conn_news {
     CONN_NEWS_ANSWERED = 1, /* nothing is owed any more */
@@ -95,7 +104,8 @@ struct arb_conn {
     bool is_open_to_fds : 1; /* descriptors may come with its data, see base/passed.h */
     bool has_new_rule : 1; /* while imported: `tail` is to be looked at anew */
     bool is_local : 1; /* a unix socket: the kernel does not find out by itself that nobody reads */
-    uint8_t usual_bits; /* log2 of the room that its long messages need; 0 = unknown */
+    uint8_t usual_bits : 6; /* log2 of the room that its long messages need; 0 = unknown */
+    uint8_t kept : 2; /* enum conn_kept */
     uint16_t unread; /* while idle and local: what the kernel held at `progress`, in 256 bytes */
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
@@ -158,7 +168,7 @@ static inline bool conn_is_blank(const struct arb_conn *c)
     return c->idle_mark == CONN_MARK_IDLE;
 }
 
-/* Plain accesses: the one other reader is a handler that interrupts this very process. */
+/* Plain accesses: others read it when this very process is interrupted, or dead. */
 static inline void conn_mark(const struct arb_conn *c, uint8_t mark)
 {
     volatile uint8_t *marks = conn_set_of(c)->marks;
@@ -197,6 +207,9 @@ void conn_bury(struct arb_conn *c);
 
 /* conn_free_closed - but for @keep that the next connections may have */
 void conn_free_closed(struct conn_set *set, size_t keep);
+
+/* conn_set_idle_mark - what it is marked as while it is idle; now too, if it is */
+void conn_set_idle_mark(struct arb_conn *c, uint8_t mark);
 
 /* conn_is_local - is it a unix socket? */
 bool conn_is_local(int fd);
@@ -428,12 +441,12 @@ void conn_detach(struct arb_conn *c);
 struct arb_conn *conn_pop(struct list *detached);
 
 /*
- * conn_depart - from now on a rescue leaves it alone: it has been sent
+ * conn_depart - from now on nobody else may go on with it: it is about to be sent
  * @mark  of its flight, if it was idle; CONN_MARK_MOVING = it will not come back
  */
 void conn_depart(const struct arb_conn *c, uint8_t mark);
 
-/* conn_arrive - from now on a rescue takes it along, if it is idle */
+/* conn_arrive - from now on another process may go on with it, if it is idle */
 void conn_arrive(const struct arb_conn *c);
 
 /*

@@ -97,8 +97,9 @@ static size_t usual_room(const struct arb_conn *c)
 static void learn_usual(struct arb_conn *c, size_t consumed, uint64_t messages)
 {
     const size_t average = consumed / MAX(messages, (uint64_t)1) + sizeof(struct buffer_block);
+    const unsigned bits = average < USUAL_MIN_BYTES ? 0 : 64 - (unsigned)__builtin_clzll(average);
 
-    c->usual_bits = average < USUAL_MIN_BYTES ? 0 : (uint8_t)(64 - __builtin_clzll(average));
+    c->usual_bits = bits & 63;
 }
 
 /* Puts the beginning of a message, which lies in the shared buffer, into an empty tail. */

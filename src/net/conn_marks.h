@@ -1,7 +1,8 @@
 /*
- * One byte per descriptor: what becomes of it when its process crashes? May the connection be given
- * away? Written before and after the connection is touched, read by a fatal-signal handler of the
- * same process, which may interrupt anything.
+ * One byte per descriptor: what becomes of it when its process dies? May another go on with the
+ * connection? Written before and after the connection is touched; read by a handler of fatal
+ * signals of the same process, which may interrupt anything, and, if the process has a keeper, by
+ * that after its death (keep_table.h).
  */
 #ifndef NET_CONN_MARKS_H
 #define NET_CONN_MARKS_H

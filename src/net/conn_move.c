@@ -10,6 +10,7 @@
 
 #include "actor/relay.h"
 #include "base/passed.h"
+#include "net/keep.h"
 
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
                    (int)CONN_LINGERING == (int)MOVED_LINGERING,
@@ -198,6 +199,8 @@ static void serve_detached(struct arb_conn *c)
 
     c->special &= (uint8_t)~CONN_DETACHED;
     list_append(&set->all, &c->link);
+    if (set->keep)
+        keep_come(c);
     conn_own(c);
     conn_arrive(c);
     ev_io_set(&c->io, c->io.fd, conn_events(c));
@@ -228,10 +231,19 @@ void conn_give_away(struct arb_conn *c)
     counter_add(&set->counters->moved_out, 1);
 }
 
-void conn_forget(struct arb_conn *c)
+/* Neither a shutdown nor a reset: it lives on elsewhere. */
+static void close_copy(struct arb_conn *c)
 {
     conn_mark(c, CONN_MARK_FREE);
+    if (c->kept == CONN_KEPT)
+        keep_given(c);
+    conn_set_unwatch(conn_set_of(c), c->io.fd);
     close(c->io.fd);
+}
+
+void conn_forget(struct arb_conn *c)
+{
+    close_copy(c);
     conn_free(c);
 }
 
@@ -305,6 +317,7 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
         return rc;
     }
     conn_disown(c);
+    conn_mark(c, CONN_MARK_MOVING);
     *ret = c;
     return 0;
 }
@@ -332,6 +345,6 @@ void conn_drop(struct arb_conn *c)
     buffer_free(&c->tail, &set->pool);
     buffer_free(&c->output, &set->pool);
     if (c->io.fd >= 0)
-        close(c->io.fd);
+        close_copy(c);
     conn_free(c);
 }

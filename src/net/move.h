@@ -23,7 +23,6 @@ enum {
     MOVE_BULK_BYTES = 1048576, /* buffered bytes of a batch; a larger connection goes alone */
     MOVE_FLIGHT_BYTES = 16777216, /* buffered bytes on their way together, or one batch */
     MOVE_PULSE_MS = 100,
-    MOVE_KEPT_PULSES = 10, /* after which acknowledged descriptors are closed, however few */
     MOVE_SLOW_PULSES = 5, /* without an answer: other takers get the rest */
     MOVE_STUCK_PULSES = 50, /* without anything: give up what is not sent */
     MOVE_UNWANTED_MAX = 64, /* single connections refused in a row: the taker wants none */
@@ -66,10 +65,7 @@ struct move_out {
     struct move_lane lanes[MOVE_LANES_MAX];
     size_t n_lanes;
     struct move_scratch *scratch; /* owned, while sending */
-    struct list gone; /* acknowledged, their descriptors still open */
-    size_t n_gone;
-    unsigned kept_pulses; /* since `gone` was let go */
-    ev_timer pulse; /* lets go of `gone`, looks after slow takers */
+    ev_timer pulse; /* looks after slow takers */
     ev_timer retry; /* after what no event ends: ETOOMANYREFS, out of memory or descriptors */
     unsigned retry_ms;
     unsigned stuck_pulses; /* since something has moved */

@@ -1,9 +1,5 @@
 /*
  * Giving connections away. Runs in the worker that has them; see move.h.
- *
- * A descriptor that is closed here while the socket lives on elsewhere stays in the kernel's set
- * of libev's, and each of its events would make libev build the set anew. So acknowledged ones are
- * kept open, which lets libev take them out one by one, and closed together, with one new set.
  */
 #include "net/move.h"
 
@@ -17,6 +13,7 @@
 #include "base/fds.h"
 #include "base/signals.h"
 #include "net/conn_impl.h"
+#include "net/keep.h"
 #include "net/move_crash.h"
 #include "net/move_wire.h"
 
@@ -142,27 +139,48 @@ static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
         if (rc == NOT_MOVABLE) {
             list_remove(&c->link);
             list_append(all, &c->link);
+            if (t->set->keep)
+                t->set->keep->is_disordered = true;
         }
     }
     t->is_exhausted = f->count == 0;
 }
 
-/* A crash comes before or after, but not when a batch is sent and has no marks of its own. */
+static void depart_all(const struct list *conns, uint8_t mark)
+{
+    struct list *link;
+
+    list_for_each (link, conns)
+        conn_depart(container_of(link, struct arb_conn, link), mark);
+}
+
+static void arrive_all(const struct list *conns)
+{
+    struct list *link;
+
+    list_for_each (link, conns)
+        conn_arrive(container_of(link, struct arb_conn, link));
+}
+
+/*
+ * A crash comes before or after, but not when a batch is sent and has no marks of its own. A death
+ * comes at any time: what has been sent may be the taker's, so the marks come first, and nothing
+ * comes in between.
+ */
 static int send_marked(struct move_lane *lane, const struct move_flight *f, const uint8_t *head,
                        const int *fds)
 {
     const uint32_t id = lane->rules.sent + 1;
-    struct list *link;
     sigset_t mask;
     int rc;
 
     signals_block_all(&mask);
+    depart_all(&f->conns, move_flight_mark(lane, id));
     rc = move_send(lane->fd, head, MOVED_BATCH_BYTES, fds, 1 + f->count);
-    if (rc == 0) {
+    if (rc == 0)
         giving_sent(&lane->rules);
-        list_for_each (link, &f->conns)
-            conn_depart(container_of(link, struct arb_conn, link), move_flight_mark(lane, id));
-    }
+    else
+        arrive_all(&f->conns);
     signals_restore(&mask);
     return rc;
 }
@@ -378,8 +396,7 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
     t->batch_max = MIN(t->batch_max * 2, (size_t)MOVED_COUNT_MAX);
     for (struct arb_conn *c; (c = conn_pop(&f->conns));) {
         conn_give_away(c);
-        list_append(&t->gone, &c->link);
-        t->n_gone++;
+        conn_forget(c);
     }
 }
 
@@ -424,45 +441,20 @@ static int hear_and_mark(struct move_lane *lane, struct moved_answer *ret,
                          enum giving_outcome *ret_outcome)
 {
     const struct move_flight *f = lane_flight(lane, lane->rules.answered + 1);
-    struct list *link;
     sigset_t mask;
     int rc;
 
     signals_block_all(&mask);
     rc = move_hear(lane, ret, ret_outcome);
-    if (*ret_outcome != GIVING_NOTHING)
-        list_for_each (link, &f->conns) {
-            const struct arb_conn *c = container_of(link, struct arb_conn, link);
-
-            if (*ret_outcome == GIVING_RELEASE)
-                conn_depart(c, CONN_MARK_MOVING);
-            else
-                conn_arrive(c);
-        }
+    if (*ret_outcome == GIVING_RELEASE)
+        depart_all(&f->conns, CONN_MARK_MOVING);
+    else if (*ret_outcome == GIVING_RESUME)
+        arrive_all(&f->conns);
     signals_restore(&mask);
     return rc;
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
-
-/* One new set for all; a process that has nothing left pays nothing for it. */
-static void let_go(struct move_out *t)
-{
-    if (list_is_empty(&t->gone))
-        return;
-    for (struct arb_conn *c; (c = conn_pop(&t->gone));)
-        conn_forget(c);
-    t->n_gone = 0;
-    t->kept_pulses = 0;
-    ev_loop_fork(t->set->loop);
-}
-
-/* The new set costs by what remains: in all no more than by what goes, or once a second. */
-static void let_go_now_and_then(struct move_out *t)
-{
-    if (t->n_gone >= t->set->n_open || ++t->kept_pulses >= MOVE_KEPT_PULSES)
-        let_go(t);
-}
 
 static void stop_giving(struct move_out *t)
 {
@@ -470,7 +462,6 @@ static void stop_giving(struct move_out *t)
         close_lane(&t->lanes[i]);
     ev_timer_stop(t->set->loop, &t->pulse);
     ev_timer_stop(t->set->loop, &t->retry);
-    let_go(t);
     if (t->scratch)
         free(t->scratch->states);
     free(t->scratch);
@@ -554,7 +545,6 @@ static void on_pulse(struct ev_loop *loop UNUSED, ev_timer *timer, int revents U
     struct move_out *t = container_of(timer, struct move_out, pulse);
     bool is_unanswered = false;
 
-    let_go_now_and_then(t);
     for (size_t i = 0; i < t->n_lanes; i++) {
         struct move_lane *lane = &t->lanes[i];
 
@@ -582,7 +572,6 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
         .started_ns = clock_mono_ns(),
         .is_sending = true,
     };
-    list_init(&t->gone);
     ev_timer_init(&t->retry, on_retry, 0., 0.);
     ev_timer_init(&t->pulse, on_pulse, MOVE_PULSE_MS / 1e3, MOVE_PULSE_MS / 1e3);
     for (size_t i = 0; i < n_fds; i++) {

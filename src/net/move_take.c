@@ -10,6 +10,7 @@
 #include "base/fds.h"
 #include "base/signals.h"
 #include "net/conn_impl.h"
+#include "net/keep.h"
 #include "net/move_wire.h"
 
 static size_t room_here(const struct move_in *t)
@@ -95,8 +96,8 @@ static enum taking_outcome send_answer(struct move_in *t, uint32_t id, bool is_t
     return taking_answered(&t->rules, move_send(t->fd, data, sizeof(data), NULL, 0));
 }
 
-/* The connections are this process's from the answer on: no signal ends it before a rescue knows of
- * them. */
+/* The connections are this process's from the answer on: no signal ends it before their marks say
+ * so. Registered before, they are passed on from the moment in which they are marked as idle. */
 static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool is_taken,
                                           size_t room, const struct list *conns)
 {
@@ -104,6 +105,8 @@ static enum taking_outcome answer_and_own(struct move_in *t, uint32_t id, bool i
     struct list *link;
     sigset_t mask;
 
+    if (t->set->keep)
+        keep_imported(t->set->keep, conns);
     signals_block_all(&mask);
     outcome = send_answer(t, id, is_taken, room);
     if (outcome == TAKING_OWN)

@@ -28,6 +28,7 @@
 #include "base/util.h"
 #include "conf/config_diff.h"
 #include "conf/config_file.h"
+#include "keeper/keeper.h"
 #include "kind/kind.h"
 #include "server/daemon.h"
 #include "server/image.h"
@@ -442,8 +443,11 @@ static int __attribute__((noinline)) run(const struct arb_program *program, int 
 {
     struct image image;
     struct config_schema *schema = NULL;
-    struct arbiter_options options = {
-        .program = program, .worker = &worker_kind, .other = &kind_actor, .image = &image.program};
+    struct arbiter_options options = {.program = program,
+                                      .worker = &worker_kind,
+                                      .other = &kind_actor,
+                                      .keeper = &keeper_actor,
+                                      .image = &image.program};
     int rc = fds_ensure_stdio();
 
     if (rc < 0) {

@@ -318,7 +318,7 @@ struct arb_conn *arb_test_rescue(struct arb_conn *conn, struct arb_actor *to)
     struct arb_conn *taken;
 
     if (conn->is_closed || conn->owed > 0 || conn->input.len > 0 || conn->unsent > 0 ||
-        is_ordered_to_end(conn) || (to->protocol->conn_size > 0 && !conn->is_blank))
+        is_ordered_to_end(conn) || (to->protocol->conn_size > 0 ? !conn->is_blank : conn->is_not_kept))
         return NULL;
     taken = conn_new(to, conn->id, ARB_RESCUED, false);
     if (taken)
@@ -410,6 +410,12 @@ void arb_conn_set_blank(struct arb_conn *conn, bool is_blank)
 {
     if (!is_gone(conn, __func__))
         conn->is_blank = is_blank;
+}
+
+void arb_conn_keep(struct arb_conn *conn, bool is_to_be_kept)
+{
+    if (!is_gone(conn, __func__))
+        conn->is_not_kept = !is_to_be_kept;
 }
 
 void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, void *data),

@@ -305,10 +305,10 @@ void acceptor_fini(struct acceptor *a)
     if (!a->watches)
         return;
     acceptor_stop(a);
-    for (size_t i = 0; i < a->n_watches; i++)
+    for (size_t i = 0; i < a->n_watches; i++) {
+        conn_set_unwatch(a->conns, a->watches[i].listener->fd); /* it lives on elsewhere */
         fds_close(&a->watches[i].listener->fd);
-    /* The sockets live on elsewhere, so the kernel keeps them in our epoll set: make a new one. */
-    ev_loop_fork(a->loop);
+    }
     fds_close(&a->reserve_fd);
     free(a->watches);
     a->watches = NULL;

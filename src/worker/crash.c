@@ -5,25 +5,18 @@
 
 #include "actor/fatal.h"
 #include "net/move_crash.h"
-#include "worker/rescue.h"
 
 /* A handler is given no argument of ours. */
-static int crash_send_fd;
+static struct keep *crash_keep;
 static const struct conn_set *crash_conns;
-
-static void rescue_idle(struct crash_record *r)
-{
-    if (crash_send_fd >= 0)
-        r->rescued += rescue_send(crash_send_fd, crash_conns);
-}
 
 /* Takes are closed before anything is waited for: two workers may give to each other. */
 static void rescue_all(struct crash_record *r)
 {
-    rescue_idle(r);
-    move_crash_close_takes(crash_conns->marks, crash_conns->n_marks);
-    if (move_crash_reclaim(crash_conns->marks, crash_conns->n_marks))
-        rescue_idle(r);
+    r->rescued = keep_crash(crash_keep);
+    move_crash_close_takes(crash_conns->marks, crash_conns->marks_end);
+    if (move_crash_reclaim(crash_conns->marks, crash_conns->marks_end))
+        r->rescued = keep_crash(crash_keep);
 }
 
 static bool find_served(int *ret_fd, const uint8_t **ret_data, size_t *ret_len)
@@ -34,11 +27,11 @@ static bool find_served(int *ret_fd, const uint8_t **ret_data, size_t *ret_len)
     return crash_conns->serving.data != NULL;
 }
 
-int crash_install(const struct actor_boot *boot, const struct conn_set *conns)
+int crash_install(const struct actor_boot *boot, const struct conn_set *conns, struct keep *keep)
 {
     static const struct fatal_hooks hooks = {.rescue = rescue_all, .serving = find_served};
 
-    crash_send_fd = boot->rescue_send_fd;
+    crash_keep = keep;
     crash_conns = conns;
     return fatal_install(boot, &hooks);
 }

@@ -32,6 +32,10 @@ static void on_beat(struct process *p)
     if (counter_get(&p->record->counters.requests) >= w->max_requests)
         process_ask_for_heir(p, "max_requests");
     moves_tell(&w->moves);
+    counter_set(&p->record->kept, w->keep.n_kept);
+    if (w->n_rescued > 0)
+        log_info(w->boot->log, "connections rescued", F_UINT("count", w->n_rescued));
+    w->n_rescued = 0;
 }
 
 static void on_second(struct process *p)
@@ -68,6 +72,14 @@ static void on_memory_spent(struct conn_set *set, const char *reason, int fd, si
                         F_UINT("buffered_bytes", set->pool.used_bytes));
 }
 
+static void on_taken(struct keep *k, uint64_t count)
+{
+    struct worker *w = container_of(k, struct worker, keep);
+
+    w->n_rescued += count;
+    acceptor_on_moved(&w->acceptor);
+}
+
 static void on_broken_contract(struct conn_set *set, const char *protocol, const char *what)
 {
     struct worker *w = container_of(set, struct worker, conns);
@@ -97,7 +109,7 @@ static void on_unwanted(struct process *p)
 }
 
 /* The listeners are not its to shut down: it serves what it has until the arbiter ends it, so that
- * its connections are rescued. */
+ * its connections are passed on. */
 static void on_cut_off(struct process *p)
 {
     acceptor_stop(&container_of(p, struct worker, process)->acceptor);
@@ -199,6 +211,10 @@ static int worker_prepare(struct worker *w)
         w->protocols.holds[i].conns = &w->conns;
     w->conns.on_answered = on_answered;
     w->conns.last_id = conn_id_base(w->boot->slot, w->boot->incarnation);
+    rc = keep_init(&w->keep, &w->conns, w->boot->keep_table_fd, w->boot->config->keep_after_ms,
+                   on_taken);
+    if (rc < 0)
+        log_warning(w->boot->log, "connections of this worker are not kept", F_ERR(rc));
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)
         return rc;
@@ -234,7 +250,7 @@ int worker_main(const struct actor_boot *boot)
      * process would grow to twice what max_buffered allows. A mapping of its own leaves none. */
     mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
     process_begin(&w.process, boot, &worker_ops);
-    rc = crash_install(boot, &w.conns);
+    rc = crash_install(boot, &w.conns, &w.keep);
     if (rc == 0)
         rc = worker_prepare(&w);
     if (rc < 0) {
@@ -251,10 +267,10 @@ int worker_main(const struct actor_boot *boot)
     process_set_state(&w.process, ACTOR_CLOSE);
     acceptor_fini(&w.acceptor);
     moves_fini(&w.moves);
-    rescue_stop(&w.rescue);
-    rescue_stop(&w.foreign);
+    collect_stop(&w.collect);
     conn_set_cut(&w.conns);
     protocols_stop(&w.protocols);
+    keep_fini(&w.keep);
     conn_set_fini(&w.conns);
     process_fini(&w.process);
     return EX_OK;

@@ -121,8 +121,8 @@ static void begin_to_leave(struct worker *w)
     w->is_draining = true;
     process_set_state(&w->process, ACTOR_STOPPING);
     acceptor_stop(&w->acceptor);
-    rescue_stop(&w->rescue);
-    rescue_finish(&w->foreign);
+    keep_close(&w->keep);
+    collect_finish(&w->collect);
     moves_close(&w->moves);
     ev_timer_init(&w->drain_deadline, on_drain_deadline,
                   (double)w->boot->config->exit_timeout_ms / 1e3, 0.);
@@ -167,6 +167,6 @@ void worker_run(struct worker *w)
         return;
     process_set_state(&w->process, ACTOR_RUN);
     protocols_run(&w->protocols);
-    rescue_start(&w->rescue, w->boot->rescue_recv_fd, &w->acceptor, false);
+    keep_open(&w->keep);
     acceptor_run(&w->acceptor);
 }

@@ -21,6 +21,7 @@ static json_t *do_info(struct process *p, const struct process_request *request 
 
     message_set_uint(o, "connections", w->conns.n_open);
     message_set_uint(o, "max_connections", w->boot->max_connections);
+    message_set_uint(o, "kept", w->keep.n_kept);
     message_set_uint(o, "buffered_bytes", w->conns.pool.used_bytes);
 #define X(field, help) message_set_uint(counters, #field, counter_get(&r->counters.field));
     COUNTERS(X)
@@ -35,10 +36,18 @@ static json_t *do_collect(struct process *p, const struct process_request *r)
 
     if (r->n_fds < 1 || w->is_draining)
         return NULL;
-    rescue_finish(&w->foreign); /* of another slot, perhaps */
-    rescue_start(&w->foreign, r->fds[0], &w->acceptor, true);
+    collect_start(&w->collect, r->fds[0], &w->acceptor);
     r->fds[0] = -1;
     return json_true();
+}
+
+static json_t *do_keeper(struct process *p, const struct process_request *r)
+{
+    if (r->n_fds > 0) {
+        keep_link(&worker_of(p)->keep, r->fds[0]);
+        r->fds[0] = -1;
+    }
+    return NULL;
 }
 
 static json_t *do_run(struct process *p, const struct process_request *r UNUSED)
@@ -107,6 +116,9 @@ static const struct process_command worker_table[] = {
       "Take the connections that come on the descriptor that came along, until its end of file"}, do_take, NULL},
     {{"collect", COMMAND_BY_ARBITER, NULL,
       "Collect the connections of nobody that are in the descriptor that came along"}, do_collect, NULL},
+    {{"keeper", COMMAND_BY_ARBITER,
+      COMMAND_ARGS({"id", COMMAND_STRING, true, 0, 0, "who keeps"}),
+      "Register connections over the descriptor that came along, and take what is offered there"}, do_keeper, NULL},
     {{"give", COMMAND_BY_ARBITER,
       COMMAND_ARGS({"to", COMMAND_NAMES, true, 0, 0, "who takes, one name per descriptor"},
        {"count", COMMAND_UINT, false, 0, UINT32_MAX, "connections to move (default all)"}),

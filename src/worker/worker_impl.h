@@ -14,10 +14,11 @@
 #include "actor/process.h"
 #include "actor/scoreboard.h"
 #include "net/conn.h"
+#include "net/keep.h"
 #include "worker/accept.h"
+#include "worker/collect.h"
 #include "worker/moves.h"
 #include "worker/protocols.h"
-#include "worker/rescue.h"
 
 struct worker {
     const struct actor_boot *boot; /* borrowed */
@@ -26,8 +27,9 @@ struct worker {
     struct conn_set conns;
     struct acceptor acceptor;
     struct moves moves;
-    struct rescue rescue; /* of this slot */
-    struct rescue foreign; /* of a slot that nobody fills any more */
+    struct keep keep;
+    uint64_t n_rescued; /* that it has offered, of which the log has not heard yet */
+    struct collect collect;
     ev_timer drain_deadline; /* what is left then is cut */
     ev_timer move_deadline; /* what has not moved is drained then, unless some have since */
     uint64_t n_gone; /* connections that had moved or ended at the last move_deadline */

@@ -125,7 +125,7 @@ static void stop(bool is_quick)
     if (!model.is_stopping || is_quick)
         tr_model_event(&model, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
     fail_unless(model.stop_ms <= bound_ms, "the stop takes too long");
-    tr_model_advance(&model, model.stop_ms);
+    tr_model_advance(&model, model.stop_ms + (model.companions ? TR_QUICK_GRACE_MS : 0));
     check();
     all_of(TR_KILLED, TR_EV_EXITED);
     check();
@@ -139,6 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     tr_model_init_kinds(&model, 1 + data[0] % 8, data[0] >> 6, (data[0] >> 4) & 3,
                         1 + data[1] % RECORDS_MAX, data[2], NULL, NULL);
+    model.companions = data[0] & 8 ? 6 : 0; /* of each set but the first */
     check();
     for (size_t i = 3; i + 1 < size && i < 4096; i += 2) {
         take(data[i], data[i + 1]);

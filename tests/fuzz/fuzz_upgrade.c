@@ -40,6 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct upgrade_state s;
     struct arbiter a;
 
+    inherited_has_keepers = true;
     if (upgrade_state_decode((const char *)data, size, INHERITED_PROGRAM, INHERITED_PID, &s, why) !=
         0) {
         must(why[0] && memchr(why, 0, sizeof(why)));

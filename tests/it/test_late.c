@@ -1,6 +1,6 @@
 /*
  * Connections of a protocol that keeps a state, replies late, and sets timeouts of its own
- * (tests/tools/keeper.c): they live through every change, with all of that.
+ * (tests/tools/clerk.c): they live through every change, with all of that.
  */
 #include <jansson.h>
 #include <signal.h>
@@ -13,7 +13,7 @@
 #include "support/server.h"
 #include "support/tool.h"
 
-#define KEEPER .binary = "tests/keeper"
+#define CLERK .binary = "tests/clerk"
 
 /* The next line, without its end; lives until the end of the test. */
 static char *read_line(int fd)
@@ -96,7 +96,7 @@ enum { PEERS = 30 };
 static void state__any_change__kept(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER);
+    struct server *s = server_start(it, CLERK);
     char text[64], *ids[PEERS];
     int fds[PEERS];
 
@@ -128,7 +128,7 @@ static void state__any_change__kept(void **state)
 static void late_reply__owed_at_each_change__given_on_the_same_connection(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { exit_timeout = 60; };");
+    struct server *s = server_start(it, CLERK, .conf = "arbiter: { exit_timeout = 60; };");
     int fds[PEERS];
     pid_t pids[PEERS];
 
@@ -155,7 +155,7 @@ static void late_reply__owed_at_each_change__given_on_the_same_connection(void *
 static void late_reply__never_given__others_move_and_it_ends_with_the_time(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { exit_timeout = 2; };");
+    struct server *s = server_start(it, CLERK, .conf = "arbiter: { exit_timeout = 2; };");
     const int owed = peer_connect(s->addr[0]);
     int fds[PEERS];
     pid_t pids[PEERS];
@@ -178,7 +178,7 @@ static void late_reply__never_given__others_move_and_it_ends_with_the_time(void 
 static void restore__refuses__giver_keeps_it(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { exit_timeout = 60; };");
+    struct server *s = server_start(it, CLERK, .conf = "arbiter: { exit_timeout = 60; };");
     const int kept = peer_connect(s->addr[0]), other = peer_connect(s->addr[0]);
     const pid_t pid = pid_of(kept), other_pid = pid_of(other);
 
@@ -194,7 +194,7 @@ static void restore__refuses__giver_keeps_it(void **state)
 static void timeout__moved_meanwhile__comes_from_the_new_worker(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER);
+    struct server *s = server_start(it, CLERK);
     const int fd = peer_connect(s->addr[0]);
     const pid_t pid = pid_of(fd);
 
@@ -222,7 +222,7 @@ static void too_many_drain__any_change__waits_until_they_end(void **state)
     struct it *it = *state;
     const bool is_upgrade = it->data != NULL;
     struct server *s = server_start(
-        it, KEEPER, .conf = "arbiter: { workers = 1; exit_timeout = 60; };", .args = {"-w", "1"});
+        it, CLERK, .conf = "arbiter: { workers = 1; exit_timeout = 60; };", .args = {"-w", "1"});
     pid_t last = 0;
     int fds[4];
 
@@ -247,7 +247,7 @@ static void too_many_drain__any_change__waits_until_they_end(void **state)
 static void stop__reply_is_owed__given_before_the_end(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { exit_timeout = 60; };");
+    struct server *s = server_start(it, CLERK, .conf = "arbiter: { exit_timeout = 60; };");
     const int waits = peer_connect(s->addr[0]), reads_on = peer_connect(s->addr[0]);
 
     peer_send_text(waits, "late 700 done\n");
@@ -269,7 +269,7 @@ static void crash__two_protocols__each_lives_on_with_its_own(void **state)
 {
     struct it *it = *state;
     struct server *s =
-        server_start(it, KEEPER,
+        server_start(it, CLERK,
                      .conf = "server: { bind = ( \"127.0.0.1:0\", { address = \"127.0.0.2:0\"; "
                              "protocol = \"crier\"; } ); }; arbiter: { workers = 1; };");
     const int keeps = peer_connect(s->addr[0]), guilty = peer_connect(s->addr[0]);
@@ -327,7 +327,7 @@ static void reload__addresses_removed_where_clients_wait__each_served_by_its_pro
 static void crash__some_are_blank__only_they_live_on(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER, .conf = "arbiter: { workers = 1; };");
+    struct server *s = server_start(it, CLERK, .conf = "arbiter: { workers = 1; };");
     const int blank = peer_connect(s->addr[0]), full = peer_connect(s->addr[0]);
     const int owed = peer_connect(s->addr[0]), guilty = peer_connect(s->addr[0]);
     const pid_t pid = pid_of(blank);
@@ -357,7 +357,7 @@ static bool are_paired(struct server *s)
 {
     json_t *info = json_loads(COMMAND(s, "info"), 0, NULL);
     const json_t *own =
-        json_object_get(json_object_get(json_object_get(info, "totals"), "own"), "keeper");
+        json_object_get(json_object_get(json_object_get(info, "totals"), "own"), "clerk");
     const json_int_t n_opens = count_of(own, "opened") + count_of(own, "moved_in");
     const json_int_t n_closes = count_of(own, "closed") + count_of(own, "moved_away");
 
@@ -369,7 +369,7 @@ static bool are_paired(struct server *s)
 static void on_open__after_changes__as_many_on_close(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, KEEPER);
+    struct server *s = server_start(it, CLERK);
     int fds[PEERS];
 
     for (int i = 0; i < PEERS; i++) {

@@ -144,7 +144,8 @@ static void sums__workers_end_with_connections_open__each_is_accounted_for(void 
 {
     enum { PEERS = 20 };
     struct it *it = *state;
-    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; };");
+    /* So young that only the handler of a fatal signal saves them. */
+    struct server *s = server_start(it, .conf = "arbiter = { workers = 1; keep_after = 3600; };");
     json_t *info;
 
     server_expect(s, "worker died|worker crashes|msg=\"?crash|backtrace|stack");

@@ -7,11 +7,12 @@ declare -A may=(
     [client]='base wire'
     [measure]='base wire client'
     [kind]='base wire conf actor'
+    [keeper]='base wire conf actor net/keep_rules.h net/keep_table.h'
     [worker]='base wire conf actor net'
     [log_writer]='base actor/mailbox.h'
-    [arbiter]='base wire conf actor log_writer net/listener.h'
+    [arbiter]='base wire conf actor log_writer net/listener.h net/keep_table.h'
     [testing]='base wire conf'
-    [server]='base wire conf actor net kind worker arbiter'
+    [server]='base wire conf actor net kind keeper worker arbiter'
     [echo_arbiter]=''
     [cmd]='base wire client measure'
 )
@@ -65,5 +66,5 @@ done < <(grep -nE '#[[:space:]]*include[[:space:]]*<(ev|sys/socket|sys/epoll|tim
 while IFS=: read -r file line text; do
     complain "$file" "$line" "a signal handler runs this file, which includes ${text##* }"
 done < <(grep -HnE '#[[:space:]]*include[[:space:]]*<(stdio|stdlib|time)\.h>' \
-    src/base/{fdpass,log_render,log_write}.c src/net/move_crash.c)
+    src/base/{fdpass,log_render,log_write}.c src/net/{keep_crash,move_crash}.c)
 exit $bad

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "arbiter/transition.h"
 #include "base/clock.h"
 #include "base/util.h"
 #include "measure/hist.h"
@@ -69,7 +70,7 @@ static struct sight look_at(const struct scoreboard *board)
         const struct score_record *r = scoreboard_record(board, (uint32_t)i);
         const struct score_identity *id = scoreboard_identity(board, (uint32_t)i);
         const uint64_t state = counter_get(&r->state);
-        if (counter_get(&id->slot) == 0)
+        if (counter_get(&id->slot) == 0 || counter_get(&id->slot) > TR_SLOTS_MAX)
             continue;
         now.n++;
         now.accepting += state == ACTOR_RUN && counter_get(&r->is_accepting);

@@ -13,6 +13,7 @@
 #include "support/schema.h"
 
 const struct arb_program *inherited_program;
+bool inherited_has_keepers;
 
 static int prototypes[INHERITED_N];
 
@@ -68,6 +69,9 @@ int inherited_unpack(const struct upgrade_state *s, struct arbiter *a, char *why
     static struct arbiter_options options = {.image = &image};
     static struct log none = {.fd = -1, .level = LOG_LEVEL_ERROR};
 
+    static const struct actor_kind keeper = {.name = "keeper"};
+
+    options.keeper = inherited_has_keepers ? &keeper : NULL;
     options.program = inherited_program ? inherited_program : &program;
     if (!prototypes[0])
         make_prototypes();

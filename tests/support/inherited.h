@@ -20,6 +20,8 @@ bool inherited_is_known(const struct upgrade_state *s);
 
 /* Whose tables the arbiter gets; NULL = it has nothing of its own. */
 extern const struct arb_program *inherited_program;
+/* Whether it has keepers. */
+extern bool inherited_has_keepers;
 
 /* inherited_unpack - open them all anew, and upgrade_state_unpack into @a. inherited_fini follows,
  * whatever it returns. */

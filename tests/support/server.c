@@ -394,11 +394,12 @@ uint64_t server_sum(struct server *s, size_t offset)
 
 pid_t server_slot_pid(struct server *s, uint32_t slot)
 {
-    struct live live[SERVER_WORKERS_MAX];
-    size_t n = live_workers(s, live);
+    pid_t pids[PROC_CHILDREN_MAX];
+    size_t n = proc_children(s->pid, pids, ARRAY_SIZE(pids));
     for (size_t i = 0; i < n; i++) {
-        if (counter_get(&live[i].identity->slot) == slot)
-            return live[i].pid;
+        int64_t at = proc_is_alive(pids[i]) ? find_record(s, pids[i]) : -1;
+        if (at >= 0 && counter_get(&scoreboard_identity(&s->board, (uint32_t)at)->slot) == slot)
+            return pids[i];
     }
     return 0;
 }

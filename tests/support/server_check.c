@@ -181,10 +181,12 @@ static bool is_settled(struct server *s)
 {
     pid_t pids[SERVER_WORKERS_MAX];
     size_t n = server_worker_pids(s, pids);
-    /* Of each worker the arbiter has the mailbox and both ends of the rescue pair, of another actor
-     * the mailbox. */
+    const size_t n_others = server_others(s);
+    /* Of each actor the arbiter has the mailbox, and of a worker the table that it shares with its
+     * keeper, if there are keepers. */
+    const size_t per_worker = n_others > 0 ? 2 : 1;
     if (proc_count_fds(s->pid) !=
-        s->arbiter_fds + 3 * n - 3 * s->n_workers + server_others(s) - s->n_others)
+        s->arbiter_fds + per_worker * n - per_worker * s->n_workers + n_others - s->n_others)
         return false;
     for (size_t i = 0; i < n; i++) {
         if (proc_count_fds(pids[i]) != s->worker_fds)

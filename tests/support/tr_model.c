@@ -101,11 +101,20 @@ static void enter(struct tr_model *m, struct tr_model_proc *p, enum tr_phase pha
     p->event_ms = NEVER;
 }
 
+/* Companions have a moment more. */
+static uint64_t stop_ms_of(const struct tr_model *m, const struct tr_model_proc *p)
+{
+    const uint32_t kind = tr_slot_kind(p->slot) + 1;
+    const bool is_companion = kind == m->live.companions || kind == m->next.companions;
+
+    return m->stop_ms + (is_companion ? TR_QUICK_GRACE_MS : 0);
+}
+
 static void begin_drain(struct tr_model *m, struct tr_model_proc *p)
 {
     uint64_t kill_ms = m->now_ms + p->exit_timeout_ms + TR_KILL_GRACE_MS;
 
-    enter(m, p, TR_DRAINING, m->is_stopping ? MIN(kill_ms, m->stop_ms) : kill_ms);
+    enter(m, p, TR_DRAINING, m->is_stopping ? MIN(kill_ms, stop_ms_of(m, p)) : kill_ms);
 }
 
 /* ---- what the engine says ---- */
@@ -139,6 +148,8 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     p->revision = a->revision;
     p->is_quick = false;
     p->exit_timeout_ms = set->exit_timeout_ms;
+    if (set->companions && tr_slot_kind(a->slot) == set->companions - 1)
+        p->exit_timeout_ms += TR_COMPANION_MS;
     enter(m, p, TR_STARTING, m->now_ms + set->boot_timeout_ms);
 }
 
@@ -234,7 +245,7 @@ static void begin_stop(struct tr_model *m, bool is_quick, uint64_t stop_ms)
         m->failure = TR_FAILURE_STOPPED;
     for (uint32_t i = 0; i < m->n_procs; i++)
         if (m->procs[i].phase == TR_DRAINING)
-            m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, m->stop_ms);
+            m->procs[i].kill_ms = MIN(m->procs[i].kill_ms, stop_ms_of(m, &m->procs[i]));
 }
 
 static uint32_t count_others(const struct tr_set *set)
@@ -433,14 +444,19 @@ static void note_end(struct tr_model *m, struct tr_model_proc *p, enum tr_failur
 static void note_scale(struct tr_model *m, uint32_t workers)
 {
     struct tr_set *set = m->next.revision ? &m->next : &m->live;
-    uint32_t room = m->n_procs - count_others(set);
+    uint8_t none = 0, *companions = set->companions ? &set->others[set->companions - 1] : &none;
+    uint32_t room = m->n_procs - count_others(set) + *companions;
 
     if (m->next.revision)
         room -= transition_size(&m->live);
-
+    room = MIN(room, (uint32_t)TR_SLOTS_MAX);
     workers = MIN(workers, room);
-    if (workers && !m->is_stopping)
-        set->workers = MIN(workers, (uint32_t)TR_SLOTS_MAX);
+    while (set->companions && workers + MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX) > room)
+        workers--;
+    if (!workers || m->is_stopping || workers == set->workers)
+        return;
+    set->workers = workers;
+    *companions = (uint8_t)MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX);
 }
 
 static void note_one_more(struct tr_model *m, uint32_t kind)
@@ -557,6 +573,10 @@ struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
     };
 
     memcpy(set.others, m->others, sizeof(set.others));
+    if (m->companions) {
+        set.companions = m->companions;
+        set.others[m->companions - 1] = (uint8_t)MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX);
+    }
     return set;
 }
 

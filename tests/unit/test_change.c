@@ -92,6 +92,7 @@ static int setup(void **state)
     while (transition_next(t, 2).kind != TR_NOTHING)
         ;
     f->live.workers = 1;
+    f->live.config = config_new(schema_of_echo());
     f->a = (struct arbiter){
         .loop = ev_loop_new(0),
         .live = &f->live,
@@ -109,6 +110,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     ev_loop_destroy(f->a.loop);
+    config_free(f->live.config);
     free(f->a.engine);
     free(f);
     return 0;
@@ -274,7 +276,6 @@ static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_
 {
     struct fixture *f = *state;
 
-    f->live.config = config_new(schema_of_echo());
     answers_init(&f->a.answers, f->a.loop);
     sequencer_init(&f->a);
     assert_int_equal(arbiter_attach(&f->a), 0);
@@ -292,7 +293,6 @@ static void settle__something_is_always_posted__bounded_and_goes_on_in_the_next_
     arbiter_detach_signals(&f->a);
     move_fini(&f->a);
     free(f->a.signals);
-    config_free(f->live.config);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

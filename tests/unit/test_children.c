@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "net/keep_table.h"
 #include "support/schema.h"
 
 struct fixture {
@@ -55,6 +56,27 @@ static int deaf_main(const struct actor_boot *boot UNUSED)
 {
     pause();
     return 0;
+}
+
+/* It must have no listener; a worker has a table and no keeper is one. */
+static int keeper_main(const struct actor_boot *boot)
+{
+    return strcmp(boot->id, "keeper.3") == 0 && boot->slot == 3 && boot->n_listeners == 0 &&
+                   boot->keep_table_fd < 0 && !boot->kind
+               ? 43
+               : 1;
+}
+
+static int ward_main(const struct actor_boot *boot)
+{
+    struct keep_table t = {0};
+    const int fd = boot->keep_table_fd;
+
+    if (fd < 0 || keep_table_map(&t, fd, true) < 0)
+        return 1;
+    t.serial[7] = 12;
+    t.mark[7] = 3;
+    return 44;
 }
 
 static const struct actor_kind worker = {.name = "worker", .main = worker_main},
@@ -112,6 +134,9 @@ static void on_settle(struct ev_loop *loop, ev_check *w UNUSED, int revents UNUS
 /* ---- */
 
 static struct log no_log = {.fd = -1, .level = LOG_LEVEL_ERROR};
+static const struct actor_kind keeper = {.name = "keeper", .main = keeper_main},
+                               ward = {.name = "worker", .main = ward_main};
+static const struct arbiter_options keeper_options = {.worker = &ward, .keeper = &keeper};
 static const struct arbiter_options options = {.worker = &worker}, deaf_options = {.worker = &deaf};
 
 static int setup(void **state)
@@ -127,7 +152,6 @@ static int setup(void **state)
         .live = &f->live,
         .children_ops = &ops,
         .children = calloc(TR_RECORDS_MAX, sizeof(struct child)),
-        .rescue = calloc(TR_SLOTS_MAX + 1, sizeof(struct rescue_pair)),
         .scoreboard = {.fd = -1},
     };
     assert_int_equal(scoreboard_open(&f->a.scoreboard, 16), 0);
@@ -146,7 +170,6 @@ static int teardown(void **state)
     ev_loop_destroy(f->a.loop);
     config_free(f->live.config);
     free(f->a.children);
-    free(f->a.rescue);
     free(f);
     return 0;
 }
@@ -262,6 +285,52 @@ static void children_reap__child_is_no_worker__reported_as_another(void **state)
     assert_int_equal(WEXITSTATUS(f->status), 7);
 }
 
+static void children_spawn__keeper__runs_its_own_main_without_listeners(void **state)
+{
+    struct fixture *f = *state;
+    struct tr_action action = {.kind = TR_SPAWN, .proc = 1, .revision = 1};
+
+    f->a.options = &keeper_options;
+    kinds_init(&f->a.kinds, NULL, true);
+    action.slot = tr_slot(f->a.kinds.keeper - 1, 3);
+    assert_int_equal(children_spawn(&f->a, &action), 0);
+    assert_string_equal(f->a.children[1].id, "keeper.3");
+    await_end(f, &f->a.children[1]);
+    assert_true(WIFEXITED(f->status) && WEXITSTATUS(f->status) == 43);
+}
+
+/* What it has stored is still there when it is gone, for as long as the arbiter has the file. */
+static void children_spawn__program_has_keepers__worker_has_a_table(void **state)
+{
+    struct fixture *f = *state;
+    struct keep_table t = {0};
+    struct child *c;
+
+    f->a.options = &keeper_options;
+    kinds_init(&f->a.kinds, NULL, true);
+    c = spawn(f, 0);
+    assert_int_equal(keep_table_map(&t, c->table_fd, false), 0);
+    await_end(f, c);
+    assert_true(WIFEXITED(f->status) && WEXITSTATUS(f->status) == 44);
+    assert_int_equal(t.serial[7], 12);
+    assert_int_equal(t.mark[7], 3);
+    assert_int_equal(c->table_fd, -1);
+    keep_table_unmap(&t);
+    f->live.config->has_keepers = false;
+    c = spawn(f, 0);
+    assert_int_equal(c->table_fd, -1);
+    await_end(f, c);
+    assert_int_equal(WEXITSTATUS(f->status), 1);
+}
+
+static void children_spawn__kind_of_nobody__refused(void **state)
+{
+    struct fixture *f = *state;
+    const struct tr_action action = {.kind = TR_SPAWN, .slot = TR_SLOTS_MAX + 1, .revision = 1};
+
+    assert_int_equal(children_spawn(&f->a, &action), -ENOENT);
+}
+
 static void children_send__process_is_gone__refused(void **state)
 {
     struct fixture *f = *state;
@@ -289,6 +358,9 @@ int main(void)
         TEST(on_message__in_anothers_name__not_heard_and_killed),
         TEST(on_message__refused_by_the_owner__killed_and_heard_no_more),
         TEST(children_reap__child_is_no_worker__reported_as_another),
+        TEST(children_spawn__keeper__runs_its_own_main_without_listeners),
+        TEST(children_spawn__program_has_keepers__worker_has_a_table),
+        TEST(children_spawn__kind_of_nobody__refused),
         TEST(children_send__process_is_gone__refused),
     };
 

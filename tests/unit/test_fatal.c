@@ -122,6 +122,7 @@ static pid_t start_crash(void (*crash)(void))
     if (pid == 0) {
         static struct actor_boot boot;
         static struct conn_set conns; /* none open */
+        static struct keep keep; /* none */
         static const struct config config = {.has_crash_payload = true};
 
         boot = (struct actor_boot){.id = "worker.3",
@@ -130,14 +131,13 @@ static pid_t start_crash(void (*crash)(void))
                                    .config = &config,
                                    .scoreboard = &board,
                                    .log = &worker_log,
-                                   .rescue_recv_fd = -1,
-                                   .rescue_send_fd = -1};
+                                   .keep_table_fd = -1};
         conns.serving.data = payload;
         conns.serving.len = 5;
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         signals_block_all(&(sigset_t){0});
         signals_ignore_strays();
-        if (scoreboard_narrow(&board, 0) < 0 || crash_install(&boot, &conns) < 0)
+        if (scoreboard_narrow(&board, 0) < 0 || crash_install(&boot, &conns, &keep) < 0)
             _exit(100);
         crash();
         _exit(101);

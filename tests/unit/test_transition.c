@@ -644,6 +644,61 @@ static void transition__other_kind__is_not_scaled(void **state UNUSED)
          {14, "scale 9", "spawn:2@2 spawn:3@3 spawn:4@4 spawn:5@5 spawn:6@6 spawn:7@7"});
 }
 
+/* One worker with one companion, of kind 0, both of revision 2. */
+static void begin_with_companion(uint32_t n_procs)
+{
+    begin(1, n_procs);
+    PLAY({5, "ready 0", "run:0 serving"});
+    model.companions = 1;
+    PLAY({20, "reload 1", "spawn:1@1 spawn:2@1025"}, {21, "ready 1", ""},
+         {22, "ready 2", "run:1 run:2 commit:2 drain:0"}, {23, "exit 0", ""});
+}
+
+static void transition__companions__scaled_with_the_workers(void **state UNUSED)
+{
+    begin_with_companion(10);
+    PLAY({30, "scale 3", "spawn:0@2 spawn:3@3 spawn:4@1026 spawn:5@1027"}, {31, "ready 0", "run:0"},
+         {32, "ready 3", "run:3"}, {33, "ready 4", "run:4"}, {34, "ready 5", "run:5"},
+         {40, "scale 2", "drain:3 drain:5"}, {41, "exit 5", ""}, {42, "exit 3", ""},
+         {50, "exit 4", "spawn:3@1026"});
+}
+
+/* They are there when a worker has been killed, and for what it has left. */
+static void transition__companions__outlive_a_worker_that_hangs(void **state UNUSED)
+{
+    begin_with_companion(10);
+    PLAY({30, "reload 1", "spawn:0@1 spawn:3@1025"}, {31, "ready 0", ""},
+         {40, "ready 3", "run:0 run:3 commit:3 drain:1 drain:2"},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS, "", "kill:1/exit"},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS + TR_COMPANION_MS - 1, "", ""},
+         {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS + TR_COMPANION_MS, "", "kill:2/exit"});
+}
+
+static void transition__companions__leave_room_for_each_other(void **state UNUSED)
+{
+    begin_with_companion(7);
+    PLAY({30, "scale 9", "spawn:0@2 spawn:3@3 spawn:4@1026 spawn:5@1027"});
+    assert_int_equal(transition_workers(&model.engine), 3);
+    assert_int_equal(transition_others(&model.engine, 0), 3);
+}
+
+static void transition__companions_of_many__as_many_as_a_kind_has_slots(void **state UNUSED)
+{
+    begin_with_companion(300);
+    tr_model_event(&model, &(struct tr_event){.kind = TR_EV_SCALE, .workers = 1000});
+    assert_string_equal(model.broken, "");
+    assert_int_equal(transition_workers(&model.engine), 300 - TR_KIND_SLOTS_MAX);
+    assert_int_equal(transition_others(&model.engine, 0), TR_KIND_SLOTS_MAX);
+}
+
+static void transition__companions_scaled_during_a_reload__of_next(void **state UNUSED)
+{
+    begin_with_companion(10);
+    PLAY({30, "reload 1", "spawn:0@1 spawn:3@1025"}, {31, "scale 2", "spawn:4@2 spawn:5@1026"},
+         {32, "ready 0", ""}, {33, "ready 3", ""},
+         {34, "scale 1", "kill:4/stop kill:5/stop run:0 run:3 commit:3 drain:1 drain:2"});
+}
+
 static void transition__one_more__is_wanted_from_then_on(void **state UNUSED)
 {
     begin_with_other();
@@ -834,7 +889,8 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
                          TR_SLOTS_MAX,
                          1000,
                          3000,
-                         {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX}};
+                         {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX},
+                         0};
     uint32_t n[TR_GIVE_UP + 1] = {0};
     struct tr_action a;
 
@@ -915,6 +971,11 @@ int main(void)
         cmocka_unit_test(transition__other_kind__reload_replaces_it),
         cmocka_unit_test(transition__other_kind__its_failure_rolls_a_reload_back),
         cmocka_unit_test(transition__other_kind__is_not_scaled),
+        cmocka_unit_test(transition__companions__scaled_with_the_workers),
+        cmocka_unit_test(transition__companions__outlive_a_worker_that_hangs),
+        cmocka_unit_test(transition__companions__leave_room_for_each_other),
+        cmocka_unit_test(transition__companions_of_many__as_many_as_a_kind_has_slots),
+        cmocka_unit_test(transition__companions_scaled_during_a_reload__of_next),
         cmocka_unit_test(transition__one_more__is_wanted_from_then_on),
         cmocka_unit_test(transition__one_more_during_a_reload__outlives_its_rollback),
         cmocka_unit_test(transition__other_kind_never_ready__start_gives_up),

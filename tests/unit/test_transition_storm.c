@@ -80,15 +80,16 @@ static void random_request(struct tr_sim *s)
 static void stop_and_check(unsigned seed)
 {
     struct tr_model *m = &sim.model;
+    const uint64_t quick_ms = (m->companions ? 2 : 1) * TR_QUICK_GRACE_MS + 50;
     uint64_t bound_ms = m->now_ms + m->live.exit_timeout_ms + 1000;
 
     tr_model_event(m, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = seed % 3 == 0});
     if (seed % 3 == 1) {
         tr_sim_run(&sim, m->now_ms + tr_sim_random(&sim, 3000));
         tr_model_kind(m, TR_EV_STOP, 0);
-        bound_ms = MIN(bound_ms, m->now_ms + TR_QUICK_GRACE_MS + 50);
+        bound_ms = MIN(bound_ms, m->now_ms + quick_ms);
     } else if (seed % 3 == 0) {
-        bound_ms = m->now_ms + TR_QUICK_GRACE_MS + 50;
+        bound_ms = m->now_ms + quick_ms;
     }
     tr_sim_run(&sim, bound_ms);
     assert_unbroken(seed);
@@ -104,6 +105,7 @@ static void transition__random_life__promises_hold_and_stop_ends(void **state UN
     for (unsigned seed = 1; seed <= 400; seed++) {
         tr_sim_init_kinds(&sim, 1 + seed % 6, seed % 4, seed % 3, 2 + seed % 29, seed,
                           seed % 9 ? &healthy : &hopeless);
+        sim.model.companions = seed % 2 ? 6 : 0;
         for (unsigned step = 0; step < 100 && !sim.model.is_given_up; step++) {
             random_request(&sim);
             tr_sim_run(&sim, sim.model.now_ms + tr_sim_random(&sim, step % 10 ? 300 : 15000));

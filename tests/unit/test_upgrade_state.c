@@ -115,8 +115,8 @@ static void unpack__whole_state__is_in_the_arbiter(void **state UNUSED)
     assert_int_equal(counter_get(&a.children[1].tally.sum.requests), 1);
     assert_int_equal(counter_get(&a.totals.requests), 12);
     assert_int_equal(transition_count(a.engine, TR_RUNNING), 2);
-    assert_int_equal(a.rescue[1].ends[1], 109);
-    assert_true(a.rescue[1].is_open && !a.rescue[2].is_open);
+    assert_int_equal(a.old_pairs[1].ends[1], 109);
+    assert_true(a.old_pairs[1].is_open && !a.old_pairs[2].is_open);
     assert_int_equal(a.incarnations[2], 9);
     assert_true(json_equal(a.notes, json_object_get(o, "notes")));
     list_for_each (link, &a.answers.list)
@@ -493,7 +493,7 @@ static void kinds__by_name__known_ones_go_on_and_others_are_not_wanted(void **st
     assert_string_equal(a.children[3].id, "gone.1");
     assert_string_equal(a.children[4].id, "clock.2");
     assert_int_equal(a.kinds.list[kinds_find(&a.kinds, "clock")].n_spawned, 1);
-    assert_int_equal(kinds_wanted(&a.kinds), 0);
+    assert_int_equal(revision_set(&a, a.live).others[1], 0);
     inherited_fini(&a);
     upgrade_state_fini(&s);
     json_decref(o);
@@ -529,6 +529,103 @@ static void kinds__wrong__refused(void **state UNUSED)
     inherited_program = NULL;
 }
 
+/* ---- keepers ---- */
+
+enum { SPARE_FD = INHERITED_FIRST + INHERITED_N - 1 };
+
+/* Worker 1, of record 1, has a keeper, which still holds two connections of a dead worker. */
+static json_t *sample_with_keepers(void)
+{
+    json_t *o = sample();
+
+    json_object_set_new(o, "kinds",
+                        json_pack("[{s:s,s:i,s:i}]", "name", "keeper", "wanted", 2, "spawned", 0));
+    add_actor(o, 3, tr_slot(0, 1));
+    json_array_append_new(json_object_get(o, "fds"), json_integer(SPARE_FD));
+    json_object_set_new(o, "keeps",
+                        json_loads("[{\"record\":1,\"table_fd\":115,\"keeper\":2003,"
+                                   "\"n_left\":0},"
+                                   "{\"record\":3,\"table_fd\":-1,\"keeper\":0,"
+                                   "\"n_left\":2}]",
+                                   0, NULL));
+    return o;
+}
+
+static void keeps__of_workers_and_keepers__go_on(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample_with_keepers();
+    struct upgrade_state s;
+    struct arbiter a;
+
+    inherited_has_keepers = true;
+    if (build(o, &a, why) != 0)
+        fail_msg("%s", why);
+    assert_true(a.upgrade.has_keeps);
+    assert_int_equal(a.children[1].table_fd, SPARE_FD);
+    assert_int_equal(a.children[1].keeper, 2003);
+    assert_int_equal(a.children[0].table_fd, -1);
+    assert_true(child_is_keeper(&a.children[3]));
+    assert_int_equal(a.children[3].n_left, 2);
+    assert_int_equal(transition_others(a.engine, a.kinds.keeper - 1), 2);
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_int_equal(json_array_size(json_object_get(s.body, "keeps")), 2);
+    upgrade_state_fini(&s);
+    inherited_fini(&a);
+    json_decref(o);
+    inherited_has_keepers = false;
+}
+
+/* It has not written the member, and would not know it. */
+static void keeps__back_to_an_image_without_keepers__not_written(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample();
+    struct upgrade_state s;
+    struct arbiter a;
+
+    inherited_has_keepers = true;
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(transition_others(a.engine, a.kinds.keeper - 1), 0);
+    assert_int_equal(revision_set(&a, a.live).others[a.kinds.keeper - 1], 2); /* of the next set */
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_non_null(json_object_get(s.body, "keeps"));
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_RETURNING;
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_null(json_object_get(s.body, "keeps"));
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_NONE;
+    inherited_fini(&a);
+    json_decref(o);
+    inherited_has_keepers = false;
+}
+
+static void keeps__wrong__refused(void **state UNUSED)
+{
+    static const char *const keeps[] = {
+        "{}",
+        "[{}]",
+        "[{\"record\":9,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":3,\"table_fd\":115,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":1,\"table_fd\":107,\"keeper\":0,\"n_left\":0}]",
+        "[{\"record\":1,\"table_fd\":115,\"keeper\":0,\"n_left\":0},"
+        "{\"record\":1,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
+    };
+    char why[ARBITER_WHY_LEN];
+
+    inherited_has_keepers = true;
+    for (size_t i = 0; i < ARRAY_SIZE(keeps); i++) {
+        json_t *o = sample_with_keepers();
+
+        json_object_set_new(o, "keeps", json_loads(keeps[i], 0, NULL));
+        if (try(o, why) == 0)
+            fail_msg("%s", keeps[i]);
+        json_decref(o);
+    }
+    inherited_has_keepers = false;
+}
+
 static void decode__any_prefix__refused(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN], *text;
@@ -551,6 +648,9 @@ static void decode__any_prefix__refused(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps__of_workers_and_keepers__go_on),
+        cmocka_unit_test(keeps__back_to_an_image_without_keepers__not_written),
+        cmocka_unit_test(keeps__wrong__refused),
         cmocka_unit_test(unpack__whole_state__is_in_the_arbiter),
         cmocka_unit_test(pack__what_was_unpacked__the_same_state),
         cmocka_unit_test(unpack__any_member_wrong__refused),

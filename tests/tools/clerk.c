@@ -22,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct keeper {
+struct clerk {
     struct arb_actor *self;
     struct late *lates; /* owned: replies that are owed, and those that nobody will give */
 };
@@ -36,7 +36,7 @@ struct state {
 
 struct late {
     struct late *next;
-    struct keeper *keeper; /* borrowed */
+    struct clerk *clerk; /* borrowed */
     struct arb_request *request; /* NULL = ended */
     char text[128];
 };
@@ -52,9 +52,9 @@ static const struct arb_counter counters[] = {
     {"gone", "connections that ended before they got a late reply"},
 };
 
-static int keeper_start(struct arb_actor *self, const void *conf, void **ret_data)
+static int clerk_start(struct arb_actor *self, const void *conf, void **ret_data)
 {
-    struct keeper *k = calloc(1, sizeof(*k));
+    struct clerk *k = calloc(1, sizeof(*k));
 
     (void)conf;
     if (!k)
@@ -64,9 +64,9 @@ static int keeper_start(struct arb_actor *self, const void *conf, void **ret_dat
     return 0;
 }
 
-static void keeper_stop(void *server)
+static void clerk_stop(void *server)
 {
-    struct keeper *k = server;
+    struct clerk *k = server;
 
     while (k->lates) {
         struct late *l = k->lates;
@@ -77,20 +77,20 @@ static void keeper_stop(void *server)
     free(k);
 }
 
-static int keeper_on_open(void *server, struct arb_conn *conn, enum arb_origin origin)
+static int clerk_on_open(void *server, struct arb_conn *conn, enum arb_origin origin)
 {
     static const unsigned counter[] = {OPENED, MOVED_IN, RESCUED};
-    struct keeper *k = server;
+    struct clerk *k = server;
 
     (void)conn;
     arb_count(k->self, counter[origin], 1);
     return 0;
 }
 
-static void keeper_on_close(void *server, struct arb_conn *conn, enum arb_end why)
+static void clerk_on_close(void *server, struct arb_conn *conn, enum arb_end why)
 {
     struct state *s = arb_conn_state(conn);
-    struct keeper *k = server;
+    struct clerk *k = server;
 
     arb_count(k->self, why == ARB_END_MOVED ? MOVED_AWAY : CLOSED, 1);
     free(s->filling);
@@ -104,7 +104,7 @@ static void on_gone(struct arb_request *request, void *data)
     struct late *l = data;
 
     (void)request;
-    arb_count(l->keeper->self, GONE, 1);
+    arb_count(l->clerk->self, GONE, 1);
 }
 
 static void on_due(void *data)
@@ -117,7 +117,7 @@ static void on_due(void *data)
 }
 
 /* Freed with the worker: this is a test. */
-static void owe(struct keeper *k, struct arb_conn *conn, unsigned ms, const char *text)
+static void owe(struct clerk *k, struct arb_conn *conn, unsigned ms, const char *text)
 {
     struct late *l = calloc(1, sizeof(*l));
 
@@ -125,7 +125,7 @@ static void owe(struct keeper *k, struct arb_conn *conn, unsigned ms, const char
         return;
     l->next = k->lates;
     k->lates = l;
-    l->keeper = k;
+    l->clerk = k;
     snprintf(l->text, sizeof(l->text), "%.120s\n", text);
     l->request = arb_request_new(conn, on_gone, l);
     if (l->request && ms > 0)
@@ -161,7 +161,7 @@ static const char *after(const char *line, const char *verb)
     return line[len] == ' ' ? line + len + 1 : line + len;
 }
 
-static enum arb_next serve_line(struct keeper *k, struct arb_conn *conn, const char *line)
+static enum arb_next serve_line(struct clerk *k, struct arb_conn *conn, const char *line)
 {
     struct state *s = arb_conn_state(conn);
     char reply[160] = "ok", *text = NULL;
@@ -213,7 +213,7 @@ static enum arb_next serve_line(struct keeper *k, struct arb_conn *conn, const c
     return ARB_GO_ON;
 }
 
-static void keeper_on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
+static void clerk_on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
                            struct arb_output *out)
 {
     const uint8_t *end;
@@ -230,7 +230,7 @@ static void keeper_on_data(void *server, struct arb_conn *conn, const struct arb
     }
 }
 
-static void keeper_on_timeout(void *server, struct arb_conn *conn)
+static void clerk_on_timeout(void *server, struct arb_conn *conn)
 {
     (void)server;
     send_text(conn, (char[]){"woken\n"});
@@ -238,7 +238,7 @@ static void keeper_on_timeout(void *server, struct arb_conn *conn)
 
 /* ---- state ---- */
 
-static size_t keeper_save(void *server, const struct arb_conn *conn, void *buf, size_t size)
+static size_t clerk_save(void *server, const struct arb_conn *conn, void *buf, size_t size)
 {
     const struct state *s = arb_conn_state(conn);
     const size_t len = sizeof(*s) + s->filled;
@@ -252,7 +252,7 @@ static size_t keeper_save(void *server, const struct arb_conn *conn, void *buf, 
     return len;
 }
 
-static int keeper_restore(void *server, struct arb_conn *conn, uint32_t version, const void *data,
+static int clerk_restore(void *server, struct arb_conn *conn, uint32_t version, const void *data,
                           size_t len)
 {
     struct state *s = arb_conn_state(conn), saved;
@@ -267,12 +267,12 @@ static int keeper_restore(void *server, struct arb_conn *conn, uint32_t version,
     return fill(s, saved.filled) ? 0 : -ENOMEM;
 }
 
-static const struct arb_protocol keeper =
-    ARB_PROTOCOL(.name = "keeper", .counters = ARB_COUNTERS(counters), .start = keeper_start,
-                 .stop = keeper_stop, .conn_size = sizeof(struct state), .on_open = keeper_on_open,
-                 .on_data = keeper_on_data, .on_timeout = keeper_on_timeout,
-                 .on_close = keeper_on_close, .state_version = 7, .save = keeper_save,
-                 .restore = keeper_restore);
+static const struct arb_protocol clerk =
+    ARB_PROTOCOL(.name = "clerk", .counters = ARB_COUNTERS(counters), .start = clerk_start,
+                 .stop = clerk_stop, .conn_size = sizeof(struct state), .on_open = clerk_on_open,
+                 .on_data = clerk_on_data, .on_timeout = clerk_on_timeout,
+                 .on_close = clerk_on_close, .state_version = 7, .save = clerk_save,
+                 .restore = clerk_restore);
 
 /* ---- a second protocol, without state: "TEXT" is answered with "! TEXT" ---- */
 
@@ -295,10 +295,10 @@ static void crier_on_data(void *server, struct arb_conn *conn, const struct arb_
 
 static const struct arb_protocol crier = ARB_PROTOCOL(.name = "crier", .on_data = crier_on_data);
 
-static const struct arb_protocol *const protocols[] = {&keeper, &crier, NULL};
+static const struct arb_protocol *const protocols[] = {&clerk, &crier, NULL};
 
 static const struct arb_program program =
-    ARB_PROGRAM(.name = "keeper", .version = "1", .doc = "Keeps what it is told.",
+    ARB_PROGRAM(.name = "clerk", .version = "1", .doc = "Keeps what it is told.",
                 .protocols = protocols);
 
 int main(int argc, char **argv)

@@ -1,0 +1,238 @@
+/*
+ * Which keeper keeps the connections of which worker: the arbiter introduces them to each other by
+ * passing each an end of a fresh socket pair, and the keeper the worker's table. What travels there
+ * it never sees. Runs in the arbiter; the tables are in src/net/keep.md.
+ */
+#include "arbiter/arbiter_impl.h"
+
+#include <errno.h>
+
+#include "base/fds.h"
+#include "base/util.h"
+
+void keepers_look(struct arbiter *a)
+{
+    a->is_keep_due = true;
+    settle_soon(a);
+}
+
+/* ---- who keeps for whom ---- */
+
+/* Workers beyond the slots of a kind share its keepers. */
+static uint32_t number_of_keeper(const struct child *worker)
+{
+    return (worker->slot - 1) % TR_KIND_SLOTS_MAX + 1;
+}
+
+enum { NOT_FIT, OF_LIVE_SET, DRAINS_WITH_IT, BEGINS, SERVES };
+
+/* How well does @keeper suit @worker? A worker of a revision that is gone is better off with a
+ * keeper that leaves with it; but any is better than none. */
+static int suitability(const struct arbiter *a, const struct child *keeper,
+                       const struct child *worker)
+{
+    const enum tr_phase phase = transition_phase(a->engine, keeper->proc);
+
+    if (keeper->mailbox.is_closed || keeper->is_killed || phase == TR_KILLED ||
+        tr_slot_number(keeper->slot) != number_of_keeper(worker))
+        return NOT_FIT;
+    if (keeper->revision == worker->revision)
+        return phase == TR_DRAINING ? DRAINS_WITH_IT : phase == TR_STARTING ? BEGINS : SERVES;
+    return transition_is_staying(a->engine, keeper->proc) ? OF_LIVE_SET : NOT_FIT;
+}
+
+/* The one that has it, unless there is a better one; NULL = there is none. */
+static struct child *choose_keeper(const struct arbiter *a, const struct child *worker)
+{
+    struct child *found = NULL;
+    int best = NOT_FIT;
+
+    for_each_child (a, c) {
+        const int fit = child_is_keeper(c) ? suitability(a, c, worker) : NOT_FIT;
+
+        if (fit > best || (fit == best && fit != NOT_FIT && c->pid == worker->keeper)) {
+            best = fit;
+            found = c;
+        }
+    }
+    return found;
+}
+
+/* What one of them cannot be told ends for the other with the pair; and there is another look. */
+static void keepers_introduce(struct child *keeper, struct child *worker)
+{
+    int ends[2];
+
+    if (mailbox_pair(ends) < 0)
+        return;
+    if (children_send_fds(
+            keeper, "ward", 0,
+            json_pack("{s:s,s:I}", "id", worker->id, "proc", (json_int_t)worker->proc),
+            (const int[]){ends[0], worker->table_fd}, 2) == 0 &&
+        children_send_fds(worker, "keeper", 0, json_pack("{s:s}", "id", keeper->id), &ends[1], 1) ==
+            0)
+        worker->keeper = keeper->pid;
+    fds_close(&ends[0]);
+    fds_close(&ends[1]);
+}
+
+static bool can_be_ward(const struct arbiter *a, const struct child *worker)
+{
+    return worker->table_fd >= 0 && !worker->mailbox.is_closed && !worker->is_killed &&
+           transition_phase(a->engine, worker->proc) != TR_KILLED;
+}
+
+/* It has been lent to the keeper of a slot that nobody fills. */
+static bool is_helping(struct arbiter *a, const struct child *worker)
+{
+    const struct child *keeper = worker->keeper ? children_find(a, worker->keeper) : NULL;
+
+    return keeper && keeper->n_left > 0 && !keeper->mailbox.is_closed;
+}
+
+static void settle_ward(struct arbiter *a, struct child *worker)
+{
+    struct child *keeper;
+
+    if (!can_be_ward(a, worker) || is_helping(a, worker))
+        return;
+    keeper = choose_keeper(a, worker);
+    if (keeper && keeper->pid != worker->keeper)
+        keepers_introduce(keeper, worker);
+}
+
+/* ---- what dead workers have left ---- */
+
+/* A ward that drains takes nothing. */
+static bool has_taker(const struct arbiter *a, const struct child *keeper)
+{
+    for_each_worker(a, c) if (c->keeper == keeper->pid && can_be_ward(a, c) &&
+                              transition_phase(a->engine, c->proc) != TR_DRAINING) return true;
+    return false;
+}
+
+/* The heir of the slot is a ward; where there is none, another worker is one until nothing is left.
+ */
+static void settle_left(struct arbiter *a, struct child *keeper)
+{
+    struct child *least = NULL;
+
+    if (keeper->n_left == 0 || keeper->mailbox.is_closed || has_taker(a, keeper))
+        return;
+    for_each_worker(a, c)
+    {
+        if (transition_is_staying(a->engine, c->proc) && can_be_ward(a, c) && !is_helping(a, c) &&
+            !counter_get(&c->score->is_full) &&
+            (!least || scoreboard_connections(c->score) < scoreboard_connections(least->score)))
+            least = c;
+    }
+    if (least)
+        keepers_introduce(keeper, least);
+}
+
+/* The handler of a fatal signal may have registered those that were too young to be kept. */
+bool keepers_is_keeping(const struct child *c)
+{
+    return c->keeper && scoreboard_connections(c->score) > 0;
+}
+
+static uint64_t count_of(const json_t *args, const char *name)
+{
+    const json_int_t n = json_integer_value(json_object_get(args, name));
+
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* One line per death. */
+static void log_left(const struct arbiter *a, const struct child *keeper, const char *of,
+                     uint64_t kept, uint64_t passed, uint64_t closed)
+{
+    if (kept + closed > 0)
+        log_info(a->log, "connections of a dead worker", F_STR("worker", of),
+                 F_STR("keeper", keeper->id), F_UINT("kept", kept), F_UINT("passed_on", passed),
+                 F_UINT("closed", closed));
+}
+
+static const char *name_of(const json_t *args)
+{
+    const char *name = json_string_value(json_object_get(args, "of"));
+
+    return name ? name : "";
+}
+
+void keepers_on_left(struct arbiter *a, struct child *c, json_t *args)
+{
+    const uint64_t kept = count_of(args, "kept");
+
+    if (!child_is_keeper(c))
+        return;
+    c->n_left += kept;
+    if (kept == 0)
+        log_left(a, c, name_of(args), 0, 0, count_of(args, "closed"));
+    keepers_look(a);
+}
+
+void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
+{
+    const uint64_t kept = count_of(args, "kept");
+
+    if (!child_is_keeper(c))
+        return;
+    c->n_left -= MIN(c->n_left, kept);
+    log_left(a, c, name_of(args), kept, count_of(args, "passed"), count_of(args, "closed"));
+    keepers_look(a);
+}
+
+/* ---- ends ---- */
+
+void keepers_on_exit(struct arbiter *a, struct child *c)
+{
+    for_each_worker(a, other) if (other->keeper == c->pid) other->keeper = 0;
+    if (c->n_left > 0 && !a->is_stopping)
+        log_warning(a->log, "connections of dead workers have died with their keeper",
+                    F_STR("keeper", c->id), F_UINT("count", c->n_left));
+    keepers_look(a);
+}
+
+void keepers_drain(struct arbiter *a, struct child *c, bool is_quick)
+{
+    if (a->is_stopping)
+        keepers_look(a);
+    else
+        children_send(c, "stop", 0, json_pack("{s:b}", "graceful", !is_quick));
+}
+
+void keepers_give_time(struct arbiter *a, const struct child *c)
+{
+    struct child *keeper = c->keeper ? children_find(a, c->keeper) : NULL;
+
+    if (keeper && transition_phase(a->engine, keeper->proc) == TR_DRAINING)
+        engine_post(a, &(struct tr_event){.kind = TR_EV_TOLD, .proc = keeper->proc});
+}
+
+/* Until then the keepers see to it that every end is visible. */
+static void settle_stop(struct arbiter *a)
+{
+    for_each_worker(a, c) return;
+    for_each_child (a, c) {
+        if (!child_is_keeper(c) || c->is_told_last)
+            continue;
+        c->is_told_last = true;
+        children_send(c, "stop", 0, json_pack("{s:b}", "graceful", 0));
+    }
+}
+
+void keepers_settle(struct arbiter *a)
+{
+    if (!a->is_keep_due)
+        return;
+    a->is_keep_due = false;
+    if (a->is_stopping) {
+        settle_stop(a);
+        return;
+    }
+    for_each_worker(a, c) settle_ward(a, c);
+    for_each_child (a, c)
+        if (child_is_keeper(c))
+            settle_left(a, c);
+}

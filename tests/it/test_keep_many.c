@@ -1,0 +1,138 @@
+/*
+ * Many idle connections of a worker that is killed: all are served again on the same sockets. How
+ * long that takes, from the kill to the first and the last, is printed.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+#include "support/server.h"
+
+enum { MANY = 15000, FEW = 3000, USER = 65534 };
+
+static const char ping[] = "ping\r\n\r\n";
+static int *fds;
+
+static int n_peers(void)
+{
+    return it_is_soak() ? MANY : FEW;
+}
+
+static void connect_many(struct server *s, int n)
+{
+    fds = malloc((size_t)n * sizeof(*fds));
+    MUST(fds, "no memory");
+    for (int i = 0; i < n; i++)
+        fds[i] = peer_connect(s->addr[0]);
+    for (int i = 0; i < n; i++)
+        peer_echo(fds[i], "before");
+    server_must_idle(s);
+    MUST_COME(server_gauge(s, kept) == (uint64_t)n, "%llu are kept, not %d",
+              (unsigned long long)server_gauge(s, kept), n);
+}
+
+/* Reads what one has sent. Returns whether it was the whole reply. */
+static bool is_answered(int fd)
+{
+    char reply[sizeof(ping)];
+    const ssize_t n = recv(fd, reply, sizeof(reply), 0);
+
+    MUST(n == sizeof(ping) - 1 && memcmp(reply, ping, (size_t)n) == 0, "%zd bytes instead of %s", n,
+         ping);
+    return true;
+}
+
+static void kill_and_ask_all(struct server *s, int n, const char *title)
+{
+    const int set = epoll_create1(EPOLL_CLOEXEC);
+    const pid_t victim = server_worker(s, 0);
+    uint64_t begin_ns, first_ns = 0;
+
+    MUST(set >= 0, "no epoll");
+    for (int i = 0; i < n; i++)
+        MUST(epoll_ctl(set, EPOLL_CTL_ADD, fds[i], &(struct epoll_event){EPOLLIN, {.fd = fds[i]}}) ==
+                 0,
+             "epoll_ctl");
+    begin_ns = clock_mono_ns();
+    kill(victim, SIGKILL);
+    for (int i = 0; i < n; i++)
+        MUST(send(fds[i], ping, sizeof(ping) - 1, MSG_NOSIGNAL) == sizeof(ping) - 1,
+             "connection %d has ended", i);
+    for (int answered = 0; answered < n;) {
+        struct epoll_event events[256];
+        const int got = epoll_wait(set, events, ARRAY_SIZE(events), (int)WAIT_MS);
+
+        MUST(got > 0, "%d of %d have an answer", answered, n);
+        for (int i = 0; i < got; i++)
+            answered += is_answered(events[i].data.fd);
+        if (first_ns == 0)
+            first_ns = clock_mono_ns() - begin_ns;
+    }
+    printf("#| %s: %d idle connections, served again %.1f ms after the kill (the first), %.1f ms "
+           "(the last)\n",
+           title, n, (double)first_ns / 1e6, (double)(clock_mono_ns() - begin_ns) / 1e6);
+    close(set);
+}
+
+static void kill_rounds(struct server *s, const char *title)
+{
+    const int n = n_peers();
+
+    server_expect(s, "worker died|no control socket"); /* of an ordinary user here */
+    connect_many(s, n);
+    for (int round = 0; round < 3; round++) {
+        server_must_idle(s);
+        MUST_COME(server_gauge(s, kept) == (uint64_t)n, "not all are kept again");
+        kill_and_ask_all(s, n, title);
+        server_wait_workers(s, 1);
+    }
+    MUST(server_counter(s, rescued) == (uint64_t)n, "rescued: %llu",
+         (unsigned long long)server_counter(s, rescued));
+    for (int i = 0; i < n; i++)
+        peer_close(fds[i]);
+    free(fds);
+}
+
+static void keep__many_idle_worker_killed__all_are_served_again(void **state)
+{
+    kill_rounds(server_start(*state, .conf = "arbiter: { workers = 1; };"), "as it is");
+}
+
+static struct it *the_it;
+
+/* Descriptors on their way count against its limit. */
+static void become_ordinary(void)
+{
+    const rlim_t limit = (rlim_t)n_peers() + 200;
+
+    if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){limit, limit}) < 0 ||
+        (getuid() == 0 && (chown(the_it->dir, USER, USER) < 0 || chmod(the_it->dir, 0755) < 0)) ||
+        (getuid() == 0 && (setgid(USER) < 0 || setuid(USER) < 0)))
+        _exit(99);
+}
+
+static void keep__ordinary_user_with_few_descriptors__the_same(void **state)
+{
+    the_it = *state;
+    kill_rounds(server_start(*state, .conf = "arbiter: { workers = 1; };",
+                             .in_child = become_ordinary),
+                "ordinary user");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IT(keep__many_idle_worker_killed__all_are_served_again),
+        IT(keep__ordinary_user_with_few_descriptors__the_same),
+    };
+
+    return it_run(tests);
+}
