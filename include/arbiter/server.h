@@ -29,8 +29,8 @@ struct arb_program {
 
     /* -- in the arbiter, which must never block and never crash -- */
     /*
-     * init - before the first fork, and again in the new program after an upgrade, where what was
-     * spawned before is still wanted
+     * init - before the first actor is forked, and again in the new program after an upgrade, where
+     * what was spawned before is still wanted
      * @confs  one per protocol, in their order; borrowed until the next reload
      * Returns 0 or -errno: the server does not start, an upgrade is taken back.
      */

@@ -64,7 +64,7 @@ uint64_t arb_test_counter(const struct arb_actor *self, const char *name);
 
 /*
  * arb_test_call - run an own command
- * @args  a JSON object, or NULL
+ * @args  a JSON object, or NULL; not checked against the command's table
  * Returns the answer as JSON text, "CODE: MESSAGE" for an error, or NULL: it has not answered yet.
  */
 const char *arb_test_call(struct arb_actor *self, const char *command, const char *args);

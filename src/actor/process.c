@@ -132,7 +132,7 @@ static void on_term(struct ev_loop *loop, ev_signal *signal, int revents UNUSED)
     }
 }
 
-static void on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
+static void process_on_message(struct mailbox *mb, struct message *m, int *fds, size_t n_fds)
 {
     struct process *p = container_of(mb, struct process, mailbox);
 
@@ -151,7 +151,7 @@ static struct process *process_of(struct relay *r)
     return container_of(r, struct process, relay);
 }
 
-static void on_relayed(struct relay *r, const struct arb_message *m, bool is_for_all)
+static void process_on_relayed(struct relay *r, const struct arb_message *m, bool is_for_all)
 {
     struct process *p = process_of(r);
 
@@ -159,7 +159,7 @@ static void on_relayed(struct relay *r, const struct arb_message *m, bool is_for
         p->ops->on_relayed(p, m, is_for_all);
 }
 
-static void on_can_send(struct relay *r)
+static void process_on_can_send(struct relay *r)
 {
     struct process *p = process_of(r);
 
@@ -167,7 +167,7 @@ static void on_can_send(struct relay *r)
         p->ops->on_can_send(p);
 }
 
-static void on_numbered(struct relay *r)
+static void process_on_numbered(struct relay *r)
 {
     struct process *p = process_of(r);
 
@@ -183,13 +183,13 @@ static int fence_conn(struct relay *r, struct arb_conn *conn, uint64_t sequence)
 }
 
 static const struct relay_ops process_relay_ops = {
-    .on_message = on_relayed,
-    .on_can_send = on_can_send,
-    .on_numbered = on_numbered,
+    .on_message = process_on_relayed,
+    .on_can_send = process_on_can_send,
+    .on_numbered = process_on_numbered,
     .fence = fence_conn,
 };
 
-static int on_data(struct mailbox *mb, const uint8_t *data, size_t len)
+static int process_on_data(struct mailbox *mb, const uint8_t *data, size_t len)
 {
     return relay_on_datagram(&container_of(mb, struct process, mailbox)->relay, data, len);
 }
@@ -249,8 +249,8 @@ int process_prepare(struct process *p)
     spawns_init(&p->spawns, p->loop, p->boot->program, ask_for_actor);
     ev_signal_init(&p->term, on_term, SIGTERM);
     ev_signal_start(p->loop, &p->term);
-    mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, on_message, on_mailbox_close);
-    p->mailbox.on_data = on_data;
+    mailbox_start(&p->mailbox, p->loop, p->boot->mailbox_fd, process_on_message, on_mailbox_close);
+    p->mailbox.on_data = process_on_data;
     relay_start(&p->relay, p->loop, &p->mailbox, p->boot->proc, &process_relay_ops);
     p->shared.relay = &p->relay;
     return 0;

@@ -1,7 +1,8 @@
 /*
  * The transition engine: what has happened is noted (transition_event), and what to do about it is
  * decided, wanted against actual, one action at a time (transition_next). Pure: knows no process,
- * signal, clock or log.
+ * signal, clock or log. One file, although a long one: all of it works on one struct, and a cut
+ * would make that struct and its invariants public.
  */
 #include "arbiter/transition.h"
 

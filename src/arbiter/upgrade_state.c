@@ -1,6 +1,7 @@
 /*
  * The arbiter's structs as JSON, and back, by tables of their members. Runs in both images: the old
- * one packs, the new one unpacks.
+ * one packs, the new one unpacks. One file, although a long one: each part is written and read from
+ * the same rows, which have to change together.
  */
 #include "arbiter/upgrade_state.h"
 

@@ -59,7 +59,7 @@ static void end_at_the_latest(const struct kind_process *k)
     alarm((unsigned)(k->process.boot->config->exit_timeout_ms / 1000) + 1);
 }
 
-static void on_orphaned(struct process *p)
+static void kind_on_orphaned(struct process *p)
 {
     struct kind_process *k = kind_of(p);
 
@@ -70,14 +70,14 @@ static void on_orphaned(struct process *p)
     end_soon(k);
 }
 
-static void on_unwanted(struct process *p)
+static void kind_on_unwanted(struct process *p)
 {
     end_soon(kind_of(p));
 }
 
 /* ---- commands ---- */
 
-static json_t *do_info(struct process *p, const struct process_request *r UNUSED)
+static json_t *kind_do_info(struct process *p, const struct process_request *r UNUSED)
 {
     json_t *o = process_info(p);
 
@@ -85,7 +85,7 @@ static json_t *do_info(struct process *p, const struct process_request *r UNUSED
     return o;
 }
 
-static json_t *do_run(struct process *p, const struct process_request *r UNUSED)
+static json_t *kind_do_run(struct process *p, const struct process_request *r UNUSED)
 {
     struct kind_process *k = kind_of(p);
 
@@ -97,7 +97,7 @@ static json_t *do_run(struct process *p, const struct process_request *r UNUSED)
     return NULL;
 }
 
-static json_t *do_stop(struct process *p, const struct process_request *r UNUSED)
+static json_t *kind_do_stop(struct process *p, const struct process_request *r UNUSED)
 {
     end_soon(kind_of(p));
     return NULL;
@@ -112,25 +112,25 @@ static void run_own(struct process *p, uint64_t id, const json_t *args)
 static const struct process_command kind_table[] = {
     PROCESS_PING,
     PROCESS_ECHO,
-    {{"info", PROCESS_BY_BOTH, NULL, "Identity, state, times and counters"}, do_info, NULL},
+    {{"info", PROCESS_BY_BOTH, NULL, "Identity, state, times and counters"}, kind_do_info, NULL},
     {{"stop", PROCESS_BY_BOTH,
       COMMAND_ARGS({"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
                    {"to", COMMAND_NAMES, false, 0, 0, "nobody: there are no connections"}),
-      "End within exit_timeout, or at once"}, do_stop, NULL},
+      "End within exit_timeout, or at once"}, kind_do_stop, NULL},
     PROCESS_LOG_LEVEL,
     PROCESS_CALL(run_own),
-    {{"run", COMMAND_BY_ARBITER, NULL, "All of the set are ready"}, do_run, NULL},
+    {{"run", COMMAND_BY_ARBITER, NULL, "All of the set are ready"}, kind_do_run, NULL},
 };
 /* clang-format on */
 
 static const struct command_set kind_commands = COMMAND_SET(kind_table);
 
-static void on_message(struct process *p, struct message *m, int *fds, size_t n_fds)
+static void kind_on_message(struct process *p, struct message *m, int *fds, size_t n_fds)
 {
     process_command(p, &kind_commands, m, fds, n_fds);
 }
 
-static void on_relayed(struct process *p, const struct arb_message *m, bool is_for_all UNUSED)
+static void kind_on_relayed(struct process *p, const struct arb_message *m, bool is_for_all UNUSED)
 {
     struct kind_process *k = kind_of(p);
 
@@ -138,7 +138,7 @@ static void on_relayed(struct process *p, const struct arb_message *m, bool is_f
         k->kind->on_message(k->hold.data, m);
 }
 
-static void on_can_send(struct process *p)
+static void kind_on_can_send(struct process *p)
 {
     struct kind_process *k = kind_of(p);
 
@@ -150,16 +150,16 @@ static void on_can_send(struct process *p)
 }
 
 static const struct process_ops kind_ops = {
-    .on_message = on_message,
-    .on_relayed = on_relayed,
-    .on_can_send = on_can_send,
-    .on_orphaned = on_orphaned,
-    .on_unwanted = on_unwanted,
+    .on_message = kind_on_message,
+    .on_relayed = kind_on_relayed,
+    .on_can_send = kind_on_can_send,
+    .on_orphaned = kind_on_orphaned,
+    .on_unwanted = kind_on_unwanted,
 };
 
 /* ---- a loop of its own ---- */
 
-static void on_timeout(struct ev_loop *loop UNUSED, ev_timer *timer UNUSED, int revents UNUSED)
+static void kind_on_timeout(struct ev_loop *loop UNUSED, ev_timer *timer UNUSED, int revents UNUSED)
 {
 }
 
@@ -206,7 +206,7 @@ static int run_main(struct kind_process *k)
 {
     struct ev_loop *loop = k->process.loop;
 
-    ev_init(&k->timeout, on_timeout);
+    ev_init(&k->timeout, kind_on_timeout);
     ev_set_userdata(loop, k);
     ev_set_invoke_pending_cb(loop, on_pending);
     return k->kind->main(&k->hold, (const void *const *)k->process.boot->config->own);

@@ -400,13 +400,16 @@ static void settle_flight(struct move_lane *lane, uint32_t id, enum giving_outco
     }
 }
 
-/* The taker has refused a batch that it has room for: one of its connections must be the reason.
- * Smaller batches find out which. */
+/*
+ * The taker has refused a batch that it has room for: one of its connections must be the reason.
+ * Smaller batches find out which. Single ones are offered in turn: when as many have been refused
+ * as there are, all of them have been.
+ */
 static void on_unwanted(struct move_out *t, struct move_lane *lane, uint32_t count)
 {
     if (count > 1)
         t->batch_max = MIN(t->batch_max, (size_t)count / 2);
-    else if (++lane->n_unwanted >= MOVE_UNWANTED_MAX)
+    else if (++lane->n_unwanted >= MIN((size_t)MOVE_UNWANTED_MAX, t->set->n_open))
         giving_close(&lane->rules);
 }
 

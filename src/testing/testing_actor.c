@@ -186,7 +186,7 @@ void arb_log(struct arb_actor *self, enum arb_level level, const char *message,
     static const char *const levels[] = {"debug: ", "info: ", "warning: ", "error: "};
     char number[32];
 
-    text_say(&self->log, levels[level]);
+    text_say(&self->log, levels[(unsigned)level <= ARB_ERROR ? level : ARB_ERROR]);
     text_say(&self->log, message);
     for (size_t i = 0; i < n; i++) {
         snprintf(number, sizeof(number), "%llu", (unsigned long long)fields[i].number);
@@ -260,11 +260,15 @@ const char *arb_test_call(struct arb_actor *self, const char *command, const cha
 
         if (strcmp(row->name, command) != 0)
             continue;
+        given = json_loads(args ? args : "{}", 0, NULL);
+        if (!json_is_object(given)) {
+            json_decref(given);
+            return "bad_argument: the arguments are no JSON object";
+        }
         text_drop(&self->answer, self->answer.len);
         self->is_answered = false;
         answer = test_alloc(sizeof(*answer));
         answer->actor = self;
-        given = json_loads(args ? args : "{}", 0, NULL);
         row->run(self->data, answer, given);
         json_decref(given);
         return self->is_answered ? self->answer.data : NULL;

@@ -599,6 +599,25 @@ move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened(void *
         close(fds[i]);
 }
 
+/* What is offered alone and refused is offered again in the next move, not for ever in this one. */
+static void move__few_and_all_refused__each_offered_a_few_times(void **state UNUSED)
+{
+    int fds[3];
+
+    use_noting();
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = rig_connect_sized(&t.giver, i, "x");
+    move(SIZE_MAX);
+    expect_moved(0, ARRAY_SIZE(fds));
+    assert_in_range(notes[1].n_opens, ARRAY_SIZE(fds), 5 * ARRAY_SIZE(fds));
+    assert_int_equal(notes[1].n_gone, notes[1].n_opens);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        rig_send_text(&t.giver, fds[i], "still here");
+        rig_expect_text(&t.giver, fds[i], "still here");
+        close(fds[i]);
+    }
+}
+
 /* --- replies that come later ------------------------------------------------------------------ */
 
 static struct arb_conn *conn_of(struct rig *r, size_t i)
@@ -1145,6 +1164,7 @@ int main(void)
         TEST(move__protocol_that_cannot_save__stays_and_is_served),
         TEST(move__states_up_to_a_mebibyte__all_move_but_what_is_larger),
         TEST(move__restore_refuses__giver_keeps_it_and_the_taker_closes_what_it_opened),
+        TEST(move__few_and_all_refused__each_offered_a_few_times),
         TEST(move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused),
         TEST(move__held_and_refused__served_on_if_the_giver_does_not_drain),
         TEST(move__held_and_refused__still_held_though_the_giver_drains),
