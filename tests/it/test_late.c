@@ -301,7 +301,7 @@ static void reload__addresses_removed_where_clients_wait__each_served_by_its_pro
              "server: { bind = ( \"127.0.0.3:0\", { address = \"127.0.0.2:0\"; protocol = "
              "\"crier\"; }, \"127.0.0.1:0\" ); };\n%s",
              rest);
-    struct server *s = server_start(it, KEEPER, .conf = conf);
+    struct server *s = server_start(it, CLERK, .conf = conf);
     const pid_t old[] = {server_worker(s, 0), server_worker(s, 1)};
 
     for (size_t i = 0; i < 2; i++)
