@@ -250,9 +250,9 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
     }
     if (set->keep)
         keep_come(c);
-    if (may_be_unix) {
+    c->is_local = may_be_unix && conn_is_local(fd);
+    if (c->is_local) {
         setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
-        c->is_local = conn_is_local(fd);
         c->is_open_to_fds = passed_may_come(fd);
     }
     c->progress = c->is_local ? conn_now(set) : 0;

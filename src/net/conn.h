@@ -191,7 +191,8 @@ bool conn_set_expect(struct conn_set *set, int fd, unsigned protocol);
  */
 void conn_set_unwatch(struct conn_set *set, int fd);
 
-/* conn_is_stream - is it a connected stream socket, perhaps ended by its peer? */
+/* conn_is_stream - is it a connected stream socket, perhaps ended by its peer? Async-signal-safe.
+ */
 bool conn_is_stream(int fd);
 
 /*

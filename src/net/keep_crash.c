@@ -87,7 +87,7 @@ uint32_t keep_crash(struct keep *k)
     k->message.batch = 0;
     for (size_t i = 0; i < set->marks_end && may_send; i++) {
         if (!is_idle_mark(k->table.mark[i]) || k->table.serial[i] != 0 ||
-            set->spoken[i] >= set->n_protocols)
+            set->spoken[i] >= set->n_protocols || !conn_is_stream((int)i))
             continue;
         entries[n++] = (struct keep_entry){
             .number = (uint32_t)i,

@@ -318,7 +318,8 @@ struct arb_conn *arb_test_rescue(struct arb_conn *conn, struct arb_actor *to)
     struct arb_conn *taken;
 
     if (conn->is_closed || conn->owed > 0 || conn->input.len > 0 || conn->unsent > 0 ||
-        is_ordered_to_end(conn) || (to->protocol->conn_size > 0 ? !conn->is_blank : conn->is_not_kept))
+        is_ordered_to_end(conn) ||
+        (to->protocol->conn_size > 0 ? !conn->is_blank : conn->is_not_kept))
         return NULL;
     taken = conn_new(to, conn->id, ARB_RESCUED, false);
     if (taken)

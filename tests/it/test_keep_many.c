@@ -58,8 +58,8 @@ static void kill_and_ask_all(struct server *s, int n, const char *title)
 
     MUST(set >= 0, "no epoll");
     for (int i = 0; i < n; i++)
-        MUST(epoll_ctl(set, EPOLL_CTL_ADD, fds[i], &(struct epoll_event){EPOLLIN, {.fd = fds[i]}}) ==
-                 0,
+        MUST(epoll_ctl(set, EPOLL_CTL_ADD, fds[i],
+                       &(struct epoll_event){EPOLLIN, {.fd = fds[i]}}) == 0,
              "epoll_ctl");
     begin_ns = clock_mono_ns();
     kill(victim, SIGKILL);
@@ -122,9 +122,9 @@ static void become_ordinary(void)
 static void keep__ordinary_user_with_few_descriptors__the_same(void **state)
 {
     the_it = *state;
-    kill_rounds(server_start(*state, .conf = "arbiter: { workers = 1; };",
-                             .in_child = become_ordinary),
-                "ordinary user");
+    kill_rounds(
+        server_start(*state, .conf = "arbiter: { workers = 1; };", .in_child = become_ordinary),
+        "ordinary user");
 }
 
 int main(void)

@@ -543,16 +543,6 @@ static void offer__unknown_protocol__refused(void **state UNUSED)
         close(peers[i]);
 }
 
-static void offer__not_connections__refused(void **state UNUSED)
-{
-    int peers[3];
-
-    keeper_offers(&keeper, 1, "echo", peers, 3, SOCK_SEQPACKET);
-    expect_all_refused(3);
-    for (unsigned i = 0; i < 3; i++)
-        close(peers[i]);
-}
-
 static void offer__to_one_that_drains__refused(void **state UNUSED)
 {
     int peers[3];
@@ -673,6 +663,21 @@ static void crash__young_ones__idle_ones_are_registered_too(void **state UNUSED)
         close(peers[i]);
 }
 
+static void crash__marks_are_damaged__only_connections_are_registered(void **state UNUSED)
+{
+    const int peer = rig_connect(&rig);
+
+    conn_set_mark(&rig.set, keep.fd, CONN_MARK_IDLE);
+    conn_set_mark(&rig.set, 0, CONN_MARK_IDLE);
+    conn_set_mark(&rig.set, 5000, CONN_MARK_IDLE);
+    assert_int_equal(keep_crash(&keep), 1);
+    keeper_hears(&keeper);
+    assert_int_equal(keeper.n_held, 1);
+    first_conn()->kept = CONN_KEPT; /* a handler would not return */
+    keep.n_kept = 1;
+    close(peer);
+}
+
 /* --- moves ------------------------------------------------------------------------------------ */
 
 static void move__keepers_on_both_sides__kept_by_the_takers_alone(void **state UNUSED)
@@ -761,7 +766,6 @@ int main(void)
         TEST(keeper__another_comes_while_it_lives__only_the_new_one_would_pass),
         TEST(offer__all_can_be_served__taken_registered_and_served),
         TEST(offer__unknown_protocol__refused),
-        TEST(offer__not_connections__refused),
         TEST(offer__to_one_that_drains__refused),
         TEST(offer__before_this_worker_serves__waits),
         TEST(offer__the_keeper_is_dead_by_then__served_and_not_kept),
@@ -769,6 +773,7 @@ int main(void)
         TEST(offer__the_answer_cannot_be_sent__nobodys_until_it_is),
         TEST(offer__nonsense__the_keeper_is_left),
         TEST(crash__young_ones__idle_ones_are_registered_too),
+        TEST(crash__marks_are_damaged__only_connections_are_registered),
         cmocka_unit_test(move__keepers_on_both_sides__kept_by_the_takers_alone),
         cmocka_unit_test(move__the_taker_dies__kept_by_the_giver_as_before),
     };
