@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "base/fds.h"
 #include "base/util.h"
 
@@ -103,11 +104,22 @@ static void settle_ward(struct arbiter *a, struct child *worker)
 
 /* ---- what dead workers have left ---- */
 
+enum { REAPED_WITHIN_MS = 1000 };
+
+/* It has just died, and is not reaped yet: its heir is to come. */
+static bool is_dying(const struct child *worker)
+{
+    return worker->mailbox.is_closed &&
+           clock_mono_ms() - worker->disconnected_ms < REAPED_WITHIN_MS;
+}
+
 /* A ward that drains takes nothing. */
 static bool has_taker(const struct arbiter *a, const struct child *keeper)
 {
-    for_each_worker(a, c) if (c->keeper == keeper->pid && can_be_ward(a, c) &&
-                              transition_phase(a->engine, c->proc) != TR_DRAINING) return true;
+    for_each_worker(
+        a, c) if (c->keeper == keeper->pid &&
+                  (is_dying(c) || (can_be_ward(a, c) && transition_phase(a->engine, c->proc) !=
+                                                            TR_DRAINING))) return true;
     return false;
 }
 

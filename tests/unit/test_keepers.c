@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fds.h"
 #include "base/fdpass.h"
 #include "base/util.h"
@@ -256,6 +257,22 @@ static void keepers_settle__worker_dies__its_heir_is_a_ward_of_the_same_keeper(v
     assert_heard(f, "worker.2", "");
 }
 
+/* The keeper sees the end before the arbiter does. */
+static void keepers_on_left__worker_not_reaped_yet__its_heir_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct child *c = find(f, "worker.1");
+
+    c->mailbox.is_closed = true;
+    c->disconnected_ms = clock_mono_ms();
+    leave(f, "keeper.1", 7);
+    assert_heard(f, "worker.2", "");
+    c->disconnected_ms = 1; /* it lives on, and nobody can tell it anything */
+    keepers_look(&f->a);
+    keepers_settle(&f->a);
+    assert_heard(f, "worker.2", "keeper keeper.1+1");
+}
+
 /* A second death in a moment: the slot waits. */
 static void keepers_settle__nobody_fills_the_slot__another_worker_takes_what_is_left(void **state)
 {
@@ -357,6 +374,7 @@ int main(void)
             keepers_settle__a_set_begins__each_worker_gets_the_keeper_of_its_slot, setup, teardown),
         TEST(keepers_settle__keeper_dies__worker_gets_its_heir),
         TEST(keepers_settle__worker_dies__its_heir_is_a_ward_of_the_same_keeper),
+        TEST(keepers_on_left__worker_not_reaped_yet__its_heir_is_waited_for),
         TEST(keepers_settle__nobody_fills_the_slot__another_worker_takes_what_is_left),
         TEST(keepers_on_passed__all__nobody_is_asked_to_help),
         TEST(keepers_settle__fewer_workers__keeper_ends_with_its_last_ward),
