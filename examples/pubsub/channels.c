@@ -102,7 +102,7 @@ static void send_news(struct server *srv)
     srv->news.len = 0;
 }
 
-static void tell_all(struct server *srv)
+void members_tell(struct server *srv)
 {
     const struct channel *c;
 
@@ -116,12 +116,6 @@ static void tell_all(struct server *srv)
         }
     }
     send_news(srv);
-}
-
-void members_flush(struct server *srv)
-{
-    if (srv->is_telling)
-        tell_all(srv);
 }
 
 /* One subscriber more or less in this worker. */
@@ -289,7 +283,7 @@ void publish_on_message(void *server, struct arb_conn *only, const struct arb_me
     size_t len;
 
     if (strcmp(message->topic, "ask") == 0 && !only)
-        tell_all(srv);
+        members_tell(srv);
     else if (resp_parse(&srv->inner, all, &(struct resp_place){0}, &len) != RESP_COMMAND)
         return;
     else if (strcmp(message->topic, "publish") == 0 && srv->inner.n_args == 3)

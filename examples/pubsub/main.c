@@ -78,7 +78,8 @@ static void session_can_send(void *server)
     struct server *srv = server;
     struct session *s;
 
-    members_flush(srv);
+    if (srv->is_telling)
+        members_tell(srv);
     while ((s = TAILQ_FIRST(&srv->parked))) {
         TAILQ_REMOVE(&srv->parked, s, in_parked);
         session_wake(s);
@@ -188,12 +189,11 @@ static int start(struct arb_actor *self, const void *conf, void **ret_server)
         .parser.limits = {c->max_inline, c->max_bulk, c->max_arguments},
         .inner.limits = {SIZE_MAX, SIZE_MAX, INT64_MAX},
         .token = now.tv_sec * INT64_C(1000000000) + now.tv_nsec,
-        .is_telling = true,
     };
     TAILQ_INIT(&srv->parked);
     *ret_server = srv;
     arb_send(self, NULL, "all", "ask", "", 0);
-    members_flush(srv);
+    members_tell(srv);
     return 0;
 }
 

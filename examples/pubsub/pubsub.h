@@ -96,7 +96,7 @@ struct subscription *session_find(const struct session *s, enum kind kind, struc
 void session_subscribe(struct session *s, enum kind kind, struct bytes name);
 void session_unsubscribe(struct subscription *sub);
 
-void members_flush(struct server *srv); /* tell others what there was no credit for */
+void members_tell(struct server *srv); /* tell other workers of all subscribers here */
 void publish_on_message(void *server, struct arb_conn *only, const struct arb_message *message);
 
 /* publish_send - to all workers. Returns as arb_send. */

@@ -121,44 +121,6 @@ static ssize_t read_header(const char *data, size_t len, int64_t *ret_n)
     return (size_t)(end - data) + 2 <= len ? end - data + 2 : 0;
 }
 
-static enum resp_found parse_multi(struct resp_parser *p, const char *data, size_t len,
-                                   struct resp_place *place, size_t *ret_len)
-{
-    const bool is_whole = place->at == 0;
-    ssize_t header;
-    int64_t n;
-
-    if (is_whole) {
-        header = read_header(data, len, &n);
-        if (header <= 0)
-            return header < 0 ? REFUSE(p, "too big mbulk count string") : RESP_MORE;
-        if (n > (int64_t)p->limits.max_args)
-            return REFUSE(p, "invalid multibulk length");
-        *place = (struct resp_place){(size_t)header, n > 0 ? (uint64_t)n : 0};
-    }
-    for (p->list.len = 0; place->n_left > 0; place->n_left--) {
-        const char *line = data + place->at;
-
-        header = read_header(line, len - place->at, &n);
-        if (header <= 0)
-            return header < 0 ? REFUSE(p, "too big bulk count string") : RESP_MORE;
-        if (*line != '$')
-            return REFUSE(p, "expected '$', got '%c'", *line);
-        if (n < 0 || (uint64_t)n > p->limits.max_bulk)
-            return REFUSE(p, "invalid bulk length");
-        if ((size_t)n + 2 > len - place->at - (size_t)header)
-            return RESP_MORE;
-        if (is_whole)
-            text_add(&p->list, &(struct bytes){line + header, (size_t)n}, sizeof(struct bytes));
-        place->at += (size_t)header + (size_t)n + 2;
-    }
-    *ret_len = place->at;
-    *place = (struct resp_place){0};
-    if (!is_whole) /* the first arguments came with earlier calls: all are collected now */
-        return parse_multi(p, data, *ret_len, place, ret_len);
-    return finish(p);
-}
-
 /* What stands behind a backslash within double quotes. Returns what is behind it. */
 static const char *unescape(const char *s, const char *end, char *ret)
 {
@@ -225,11 +187,43 @@ static enum resp_found parse_inline(struct resp_parser *p, const char *data, siz
 enum resp_found resp_parse(struct resp_parser *p, struct bytes in, struct resp_place *place,
                            size_t *ret_len)
 {
+    const bool is_whole = place->at == 0;
+    ssize_t header;
+    int64_t n;
+
     if (in.len == 0)
         return RESP_MORE;
     if (*in.data != '*')
         return parse_inline(p, in.data, in.len, ret_len);
-    return parse_multi(p, in.data, in.len, place, ret_len);
+    if (is_whole) {
+        header = read_header(in.data, in.len, &n);
+        if (header <= 0)
+            return header < 0 ? REFUSE(p, "too big mbulk count string") : RESP_MORE;
+        if (n > (int64_t)p->limits.max_args)
+            return REFUSE(p, "invalid multibulk length");
+        *place = (struct resp_place){(size_t)header, n > 0 ? (uint64_t)n : 0};
+    }
+    for (p->list.len = 0; place->n_left > 0; place->n_left--) {
+        const char *line = in.data + place->at;
+
+        header = read_header(line, in.len - place->at, &n);
+        if (header <= 0)
+            return header < 0 ? REFUSE(p, "too big bulk count string") : RESP_MORE;
+        if (*line != '$')
+            return REFUSE(p, "expected '$', got '%c'", *line);
+        if (n < 0 || (uint64_t)n > p->limits.max_bulk)
+            return REFUSE(p, "invalid bulk length");
+        if ((size_t)n + 2 > in.len - place->at - (size_t)header)
+            return RESP_MORE;
+        if (is_whole)
+            text_add(&p->list, &(struct bytes){line + header, (size_t)n}, sizeof(struct bytes));
+        place->at += (size_t)header + (size_t)n + 2;
+    }
+    *ret_len = place->at;
+    *place = (struct resp_place){0};
+    if (!is_whole) /* the first arguments came with earlier calls: all are collected now */
+        return resp_parse(p, (struct bytes){in.data, *ret_len}, place, ret_len);
+    return finish(p);
 }
 
 /* ---- glob patterns: after a mismatch the text is tried again from one byte further behind the

@@ -103,8 +103,8 @@ struct arb_client_protocol {
     /*
      * encode - the bytes to be sent for @message
      * @buf  NULL when it is asked how many bytes there are
-     * Returns how many bytes it has written, or would write; (size_t)-1: this is no message, and
-     * the call is refused with ARB_INVALID.
+     * Returns how many bytes it has written, or would write, which is the same number; (size_t)-1:
+     * this is no message, and the call is refused with ARB_INVALID.
      */
     size_t (*encode)(void *userdata, const void *message, size_t len, void *buf, size_t size);
     /*

@@ -16,7 +16,6 @@
 struct conn_set;
 struct ev_loop;
 struct log;
-struct mailbox;
 struct relay;
 struct score_record;
 struct spawns;
@@ -25,11 +24,8 @@ struct spawns;
 struct actor_process {
     const char *id; /* borrowed: "worker.2" */
     uint32_t slot; /* 0 = the arbiter */
-    uint32_t proc; /* index in the scoreboard; no meaning in the arbiter */
-    bool is_arbiter;
     struct ev_loop *loop; /* borrowed */
     struct log *const *log; /* borrowed: where the pointer to the log stands; a reload changes it */
-    struct mailbox *mailbox; /* borrowed: to the arbiter; NULL in the arbiter */
     struct score_record *record; /* borrowed: of this process; NULL in the arbiter */
     struct relay *relay; /* borrowed: messages of actors; NULL = none yet */
     struct spawns *spawns; /* borrowed: actors that were asked for; NULL = nobody can be asked */

@@ -96,8 +96,12 @@ static int add_owner(struct own *own, const struct own_tables *t, char *why, siz
 
     if (own->n_owners == OWN_OWNERS_MAX)
         return own_refuse(why, why_size, t->name, NULL, "there are too many protocols or kinds");
-    if (!is_name(t->name))
-        return own_refuse(why, why_size, t->name ? t->name : "", NULL, name_fault);
+    if (!is_name(t->name)) {
+        snprintf(why, why_size,
+                 "a protocol or kind has the name \"%.64s\", allowed: 1 to 31 of a to z and _",
+                 t->name ? t->name : "");
+        return -EINVAL;
+    }
     for (size_t i = 0; t->place != OWN_IN_ARBITER && i < ARRAY_SIZE(taken_names); i++)
         if (strcmp(taken_names[i], t->name) == 0)
             return own_refuse(why, why_size, t->name, NULL,

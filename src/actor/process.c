@@ -238,10 +238,8 @@ int process_prepare(struct process *p)
     p->shared = (struct actor_process){
         .id = p->boot->id,
         .slot = p->boot->slot,
-        .proc = p->boot->proc,
         .loop = p->loop,
         .log = &p->boot->log,
-        .mailbox = &p->mailbox,
         .record = p->record,
         .spawns = &p->spawns,
     };

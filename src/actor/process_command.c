@@ -26,7 +26,7 @@ json_t *process_do_log_level(struct process *p, const struct process_request *r)
 {
     enum log_level level = LOG_LEVEL_INFO;
 
-    /* It is one: command_check has seen to it. */
+    /* The text is a level: command_check has looked. */
     log_level_parse(json_string_value(json_object_get(r->args, "level")), &level);
     p->boot->log->level = level;
     return json_string(log_level_name(level));

@@ -87,7 +87,7 @@ static void on_later(int revents UNUSED, void *arg)
     json_decref(body);
 }
 
-/* Who asks hears of it after he has asked. */
+/* An answer that comes before arb_spawn has returned is kept for later. */
 void spawns_on_reply(struct spawns *all, uint64_t id, const json_t *body)
 {
     struct spawn *s = find_spawn(all, id);

@@ -212,7 +212,7 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
     enum log_level level = LOG_LEVEL_INFO;
     unsigned n_untold = 0;
 
-    /* It is one: command_check has seen to it. */
+    /* The text is a level: command_check has looked. */
     log_level_parse(json_string_value(json_object_get(args, "level")), &level);
     a->live->log.level = level;
     for_each_child (a, c) {

@@ -263,7 +263,7 @@ void sequencer_settle(struct arbiter *a)
 
         if (rc == 0)
             rc = number_message(a, NULL, &m);
-        if (rc == -ENOMEM) { /* it keeps its place */
+        if (rc == -ENOMEM) { /* it goes back in front of the others */
             list_append(s->inbox.next, &own->link);
             break;
         }

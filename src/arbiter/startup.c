@@ -192,7 +192,6 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     ev_set_userdata(a->loop, a);
     a->process = (struct actor_process){
         .id = "arbiter",
-        .is_arbiter = true,
         .loop = a->loop,
         .log = &a->log,
         .spawns = &a->spawns,

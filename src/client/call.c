@@ -27,7 +27,10 @@ int call_new(struct arb_client *client, const void *message, size_t len, struct 
     if (p) {
         call->wire = call->bytes + len;
         call->total = p->encode(userdata, call->bytes, len, call->bytes + len, room);
-        assert(call->total <= room);
+        if (call->total > room) { /* it is not pure: the same message needs more than before */
+            free(call);
+            return ARB_INVALID;
+        }
     } else {
         call->wire = call->bytes;
         call->total = len + room;

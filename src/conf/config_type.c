@@ -67,7 +67,7 @@ static int refuse_number(char *problem, size_t size, const char *text, int error
 {
     char shown[CONFIG_SHOW_LEN];
 
-    snprintf(problem, size, "%s is %s", config_show(text, strlen(text), shown),
+    snprintf(problem, size, "%s is %s", *text ? config_show(text, strlen(text), shown) : "\"\"",
              error == -ERANGE ? "out of range" : "not understood");
     return -EINVAL;
 }

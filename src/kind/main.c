@@ -47,7 +47,7 @@ static void end_soon(struct kind_process *k)
     ev_break(k->process.loop, EVBREAK_ALL);
 }
 
-/* Nobody is left to end one that takes no notice. */
+/* Without an arbiter nobody kills an actor that does not end by itself: the alarm does. */
 static void end_at_the_latest(const struct kind_process *k)
 {
     sigset_t one;

@@ -147,7 +147,7 @@ static inline bool is_reply_sound(const struct arb_output *r, const uint8_t *dat
 }
 
 /* What the protocol has said that cannot be; NULL = nothing. */
-static const char *find_lie(const struct arb_output *r, const uint8_t *data, size_t len)
+static const char *find_output_fault(const struct arb_output *r, const uint8_t *data, size_t len)
 {
     if (r->consumed > len)
         return "it has consumed more than there is";
@@ -186,8 +186,8 @@ static void conn_leave_specially(struct arb_conn *c, const struct arb_output *r)
     }
 }
 
-/* Nothing that is sent now reaches the peer in its place. */
-static bool is_doomed(const struct arb_conn *c)
+/* The connection ends, and what is sent now would follow a gap. */
+static bool is_output_lost(const struct arb_conn *c)
 {
     return (c->special & CONN_ENDS_SOON) &&
            (c->end == CONN_END_BUFFERED || c->end == CONN_END_RESET || c->end == CONN_END_ERROR);
@@ -198,17 +198,17 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struc
                                                  const uint8_t *data, size_t len, size_t sent)
 {
     struct conn_set *set = conn_set_of(c);
-    const char *lie = find_lie(r, data, len);
+    const char *fault = find_output_fault(r, data, len);
     int rc = 0;
 
-    if (unlikely(lie)) {
-        conn_break(c, lie);
+    if (unlikely(fault)) {
+        conn_break(c, fault);
         return;
     }
     c->resume = r->resume;
     if (r->consumed >= USUAL_MIN_BYTES)
         learn_usual(c, r->consumed, r->messages);
-    if (sent < r->reply_len && !is_doomed(c))
+    if (sent < r->reply_len && !is_output_lost(c))
         rc =
             conn_queue(c, (const uint8_t *)r->reply + sent, r->reply_len - sent, len - r->consumed);
     if (rc == 0 && r->next <= ARB_WAIT && (c->tail.block || r->consumed < len))
@@ -425,7 +425,7 @@ int conn_push(struct arb_conn *c, const void *data, size_t len)
         return ARB_SEEN;
     if (c->special & CONN_DETACHED)
         return -EBUSY;
-    if (c->phase != CONN_OPEN || is_doomed(c))
+    if (c->phase != CONN_OPEN || is_output_lost(c))
         return -EPIPE;
     conn_mark(c, CONN_MARK_BUSY);
     if (!c->output.block && len > 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "actor/own.h"
+#include "arbiter/transition.h"
 #include "base/rows.h"
 
 /* Bytes up to the end of the last member that a table must have. */
@@ -180,7 +181,7 @@ static int check_protocol(struct taker *t, const struct arb_protocol *p)
 }
 
 /* NAME.64 has to fit where ids stand. */
-enum { KIND_NAME_MAX = 24, KIND_COUNT_MAX = 64 };
+enum { KIND_NAME_MAX = 24, KIND_COUNT_MAX = TR_KIND_SLOTS_MAX };
 
 static int check_kind(struct taker *t, const struct arb_kind *k)
 {

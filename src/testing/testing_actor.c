@@ -391,7 +391,8 @@ int arb_send(struct arb_actor *self, struct arb_conn *conn, const char *to, cons
 
     if (conn && conn->is_closed)
         test_broken(self, "arb_send: connection %llu is closed", (unsigned long long)conn->id);
-    if (strlen(topic) > ARB_TOPIC_MAX || len > ARB_MESSAGE_MAX)
+    if (!*to || strlen(to) > ARB_TOPIC_MAX || strlen(topic) > ARB_TOPIC_MAX ||
+        len > ARB_MESSAGE_MAX)
         return -EMSGSIZE;
     if (self->credit == 0) {
         self->was_refused = true;

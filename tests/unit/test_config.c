@@ -430,6 +430,7 @@ static void config_set__hostile_value__shown_escaped_and_cut(void **state UNUSED
     struct config *c = new_config();
     char text[1000], why[CONFIG_WHY_LEN];
 
+    expect_refused(c, CONFIG_WORKERS, "", "\"\" is not understood");
     expect_refused(c, CONFIG_LOG_LEVEL, "a\033[2J\n\xff\"", "\"a\\x1b[2J\\n\\xff\\x22\" is");
     memset(text, '\001', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';

@@ -102,8 +102,10 @@ static void own__not_as_it_must_be__refused_by_name(void **state UNUSED)
         struct arb_protocol protocol;
         const char *why;
     } rows[] = {
-        {ARB_PROTOCOL(.name = "Echo"), "Echo: a name has 1 to 31 of the characters a-z and _"},
-        {ARB_PROTOCOL(.name = NULL), ": a name has 1 to 31 of the characters a-z and _"},
+        {ARB_PROTOCOL(.name = "Echo"),
+         "a protocol or kind has the name \"Echo\", allowed: 1 to 31 of a to z and _"},
+        {ARB_PROTOCOL(.name = NULL),
+         "a protocol or kind has the name \"\", allowed: 1 to 31 of a to z and _"},
         {ARB_PROTOCOL(.name = "worker"), "worker: no protocol or kind may have this name"},
         {ARB_PROTOCOL(.name = "clock"), "clock: two protocols or kinds may not have one name"},
         {ARB_PROTOCOL(.name = "p", .counters = ARB_COUNTERS(twice)),

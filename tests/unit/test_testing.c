@@ -363,6 +363,9 @@ static void messages__sent_and_delivered__once_each(void **state)
     assert_true(arb_test_sent(a, 0, &sent));
     assert_string_equal(sent.to, "all");
     assert_memory_equal(sent.data, "data", 4);
+    assert_int_equal(arb_send(a, NULL, "", "topic", "", 0), -EMSGSIZE);
+    assert_int_equal(arb_send(a, NULL, "worker.10000000000000000000000000", "topic", "", 0),
+                     -EMSGSIZE);
     assert_false(arb_test_sent(a, 1, &sent));
     arb_test_deliver(a, NULL, &m);
     must_read(c, "one\n");
