@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -126,39 +125,6 @@ bool conn_set_expect(struct conn_set *set, int fd, unsigned protocol)
     conn_set_speaks(set, fd, protocol);
     conn_set_mark(set, fd, CONN_MARK_IDLE);
     return true;
-}
-
-static void on_embed(struct ev_loop *loop, ev_embed *embed, int revents)
-{
-    (void)loop, (void)embed, (void)revents;
-}
-
-/* libev has no call for it, but embeds one loop in another by its descriptor. It changes when libev
- * builds its set anew, so it is asked for each time: a system call costs more. */
-static int find_epoll_fd(struct conn_set *set)
-{
-    ev_embed embed;
-    int fd;
-
-    if (ev_backend(set->loop) != EVBACKEND_EPOLL)
-        return -1;
-    if (!set->probe)
-        set->probe = ev_loop_new(EVBACKEND_SELECT | EVFLAG_NOENV);
-    if (!set->probe)
-        return -1;
-    ev_embed_init(&embed, on_embed, set->loop);
-    ev_embed_start(set->probe, &embed);
-    fd = embed.io.fd;
-    ev_embed_stop(set->probe, &embed);
-    return fd;
-}
-
-void conn_set_unwatch(struct conn_set *set, int fd)
-{
-    const int epoll_fd = find_epoll_fd(set);
-
-    if (epoll_fd >= 0)
-        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it is not there */
 }
 
 void conn_set_serve(struct conn_set *set, const struct conn_protocol *protocols, unsigned n)
