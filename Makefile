@@ -159,6 +159,9 @@ TESTING_SRC := $(TESTING) $(filter-out $(addprefix %/config_,file.c child.c code
 EXAMPLES := $(wildcard examples/pubsub/*.c)
 AUTHORS  := $(addprefix $(B)/tests/,unit/test_testing unit/test_pubsub fuzz/fuzz_pubsub it/test_redis_table)
 
+# The comments of the installed headers are the manual of the libraries.
+HEADER_MAN := $(patsubst include/arbiter/%.h,$(B)/man/arbiter-%.3,$(filter-out %/client.h,$(wildcard include/arbiter/*.h)))
+
 all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
 
 # What the shells know of the tool is what it knows of itself.
@@ -351,8 +354,6 @@ endif
 
 # ---- installation ----
 
-# The comments of the installed headers are the manual of the libraries.
-HEADER_MAN := $(patsubst include/arbiter/%.h,$(B)/man/arbiter-%.3,$(filter-out %/client.h,$(wildcard include/arbiter/*.h)))
 MAN := $(wildcard man/*.[1-8]) $(HEADER_MAN)
 HDR := $(wildcard include/arbiter/*.h)
 section = $(subst .,,$(suffix $(1)))
