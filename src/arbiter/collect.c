@@ -32,7 +32,9 @@ void collect_inherit(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd)
 
 static bool has_old_workers(const struct arbiter *a)
 {
-    for_each_worker(a, c) if (c->is_inherited && c->table_fd < 0) return true;
+    for_each_worker (a, c)
+        if (c->is_inherited && c->table_fd < 0)
+            return true;
     return false;
 }
 
@@ -43,8 +45,10 @@ static void offer_pair(struct arbiter *a, const struct old_pair *p)
 
     if (!p->is_open || poll(&f, 1, 0) != 1 || !(f.revents & POLLIN))
         return;
-    for_each_worker(a, c) if (transition_is_staying(a->engine, c->proc) &&
-                              children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0) return;
+    for_each_worker (a, c)
+        if (transition_is_staying(a->engine, c->proc) &&
+            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
+            return;
 }
 
 static void close_pairs(struct arbiter *a)

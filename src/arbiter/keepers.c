@@ -116,10 +116,11 @@ static bool is_dying(const struct child *worker)
 /* A ward that drains takes nothing. */
 static bool has_taker(const struct arbiter *a, const struct child *keeper)
 {
-    for_each_worker(
-        a, c) if (c->keeper == keeper->pid &&
-                  (is_dying(c) || (can_be_ward(a, c) && transition_phase(a->engine, c->proc) !=
-                                                            TR_DRAINING))) return true;
+    for_each_worker (a, c)
+        if (c->keeper == keeper->pid &&
+            (is_dying(c) ||
+             (can_be_ward(a, c) && transition_phase(a->engine, c->proc) != TR_DRAINING)))
+            return true;
     return false;
 }
 
@@ -131,8 +132,7 @@ static void settle_left(struct arbiter *a, struct child *keeper)
 
     if (keeper->n_left == 0 || keeper->mailbox.is_closed || has_taker(a, keeper))
         return;
-    for_each_worker(a, c)
-    {
+    for_each_worker (a, c) {
         if (transition_is_staying(a->engine, c->proc) && can_be_ward(a, c) && !is_helping(a, c) &&
             !counter_get(&c->score->is_full) &&
             (!least || scoreboard_connections(c->score) < scoreboard_connections(least->score)))
@@ -199,7 +199,9 @@ void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
 
 void keepers_on_exit(struct arbiter *a, struct child *c)
 {
-    for_each_worker(a, other) if (other->keeper == c->pid) other->keeper = 0;
+    for_each_worker (a, other)
+        if (other->keeper == c->pid)
+            other->keeper = 0;
     if (c->n_left > 0 && !a->is_stopping)
         log_warning(a->log, "connections of dead workers have died with their keeper",
                     F_STR("keeper", c->id), F_UINT("count", c->n_left));
@@ -225,7 +227,8 @@ void keepers_give_time(struct arbiter *a, const struct child *c)
 /* Until then the keepers see to it that every end is visible. */
 static void settle_stop(struct arbiter *a)
 {
-    for_each_worker(a, c) return;
+    for_each_worker (a, c)
+        return;
     for_each_child (a, c) {
         if (!child_is_keeper(c) || c->is_told_last)
             continue;
@@ -243,7 +246,8 @@ void keepers_settle(struct arbiter *a)
         settle_stop(a);
         return;
     }
-    for_each_worker(a, c) settle_ward(a, c);
+    for_each_worker (a, c)
+        settle_ward(a, c);
     for_each_child (a, c)
         if (child_is_keeper(c))
             settle_left(a, c);

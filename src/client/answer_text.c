@@ -15,16 +15,12 @@
 /* All crashes as a table, or one crash with everything that the server knows of it. */
 int answer_text_crashes(FILE *f, const json_t *crashes)
 {
-    static const struct column columns[] = {{"NUMBER", "number", SHOW_NUMBER, 0},
-                                            {"TIME", "time", SHOW_TEXT, 0},
-                                            {"ACTOR", "id", SHOW_TEXT, 0},
-                                            {"PID", "pid", SHOW_NUMBER, 0},
-                                            {"SIGNAL", "signal", SHOW_TEXT, 0},
-                                            {"UPTIME_MS", "uptime_ms", SHOW_NUMBER, 0},
-                                            {"CAUSE", "cause", SHOW_TEXT, 0},
-                                            {"RESCUED", "rescued", SHOW_NUMBER, 0},
-                                            {"PC", "pc", SHOW_TEXT, 0},
-                                            {"AT", "at", SHOW_TEXT, 0}};
+    static const struct column columns[] = {
+        {"NUMBER", "number", SHOW_NUMBER, 0}, {"TIME", "time", SHOW_TEXT, 0},
+        {"ACTOR", "id", SHOW_TEXT, 0},        {"PID", "pid", SHOW_NUMBER, 0},
+        {"SIGNAL", "signal", SHOW_TEXT, 0},   {"UPTIME_MS", "uptime_ms", SHOW_NUMBER, 0},
+        {"CAUSE", "cause", SHOW_TEXT, 0},     {"RESCUED", "rescued", SHOW_NUMBER, 0},
+        {"PC", "pc", SHOW_TEXT, 0},           {"AT", "at", SHOW_TEXT, 0}};
 
     if (json_is_object(crashes))
         return answer_text_value(f, crashes);

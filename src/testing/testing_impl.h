@@ -60,7 +60,8 @@ struct arb_conn {
     enum arb_end why;
     bool is_new; /* bytes or an end that on_data has not been called for */
     bool is_ending, is_end_told; /* the client has half-closed; on_data knows */
-    bool is_waiting, is_blank, is_not_kept, is_stalled, is_above, is_over_limit, is_closed, is_in_close;
+    bool is_waiting, is_blank, is_not_kept, is_stalled, is_above, is_over_limit, is_closed,
+        is_in_close;
 };
 
 struct arb_actor {

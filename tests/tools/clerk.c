@@ -214,7 +214,7 @@ static enum arb_next serve_line(struct clerk *k, struct arb_conn *conn, const ch
 }
 
 static void clerk_on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
-                           struct arb_output *out)
+                          struct arb_output *out)
 {
     const uint8_t *end;
     char line[256];
@@ -253,7 +253,7 @@ static size_t clerk_save(void *server, const struct arb_conn *conn, void *buf, s
 }
 
 static int clerk_restore(void *server, struct arb_conn *conn, uint32_t version, const void *data,
-                          size_t len)
+                         size_t len)
 {
     struct state *s = arb_conn_state(conn), saved;
 
