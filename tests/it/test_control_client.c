@@ -322,9 +322,10 @@ static void actors_and_commands__listed(void **state)
     struct tool_run r = RUN(it, NO_INPUT, "-C", control, "actors");
 
     assert_int_equal(r.code, 0);
-    assert_int_equal(count_lines(r.out), 4);
+    assert_int_equal(count_lines(r.out), 6);
     must_have(r.out, "arbiter ");
     must_have(r.out, "worker.2 ");
+    must_have(r.out, "keeper.2 ");
     r = RUN(it, NO_INPUT, "-C", control, "commands");
     assert_int_equal(r.code, 0);
     must_have(r.out, "\nscale ");
@@ -935,9 +936,9 @@ static void top__window_changes__drawn_anew(void **state)
     terminal_expect(t, "BEAT");
     MUST(ioctl(t->fd, TIOCSWINSZ, &(struct winsize){.ws_col = 20, .ws_row = 5}) == 0, "winsize");
     terminal_clear(t);
-    terminal_expect(t, "and 2 more");
+    terminal_expect(t, "and 4 more");
     terminal_clear(t);
-    terminal_expect(t, "and 2 more");
+    terminal_expect(t, "and 4 more");
     MUST(!strstr(t->buf, "BEAT"), "too wide: %s", t->buf);
     MUST(write(t->fd, "q", 1) == 1, "write");
     terminal_must_end(t, 0);
