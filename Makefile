@@ -53,7 +53,7 @@ help:
 	@echo 'make memcheck   libarbiter-client and echo-client under valgrind'
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS=$(FUZZ_SECONDS) (clang)'
 	@echo 'make soak       the integration tests SOAK_ROUNDS=$(SOAK_ROUNDS) times, with many repetitions'
-	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, rescue, upgrade'
+	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, kill, crash, upgrade'
 	@echo 'make conformance ADDR=127.0.0.1:8060  any server against the protocol, case by case (MAX_MESSAGE=16MiB: its limit)'
 	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
@@ -329,7 +329,7 @@ _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
-PROOFS  := $(foreach t,prove prove_pubsub spread rescue move moved_kill upgrade,$(filter %/test_$(t),$(IT)))
+PROOFS  := $(foreach t,prove prove_pubsub spread rescue prove_kill keep_many move move_kill upgrade,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_move
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)

@@ -56,31 +56,13 @@ static const struct owners *list_owners(struct chaos *c)
     return &owners;
 }
 
-/* No worker has clearly more than another: the rule of the balance itself. */
-static bool is_balanced(struct chaos *c)
-{
-    json_t *info = chaos_must_succeed(c, "info", ""), *worker;
-    uint64_t least = UINT64_MAX, most = 0;
-    size_t i;
-
-    json_array_foreach(json_object_get(info, "workers"), i, worker)
-    {
-        const uint64_t n = (uint64_t)json_integer_value(json_object_get(worker, "connections"));
-
-        least = MIN(least, n);
-        most = MAX(most, n);
-    }
-    json_decref(info);
-    return most <= least + least / 32 + 2;
-}
-
 /* New workers that nobody is going to replace, and no connection that is about to move. */
 static void calm_down(struct chaos *c)
 {
     server_configure(c->server, chaos_random_configuration(c, false));
     json_decref(chaos_must_succeed(c, "reload", ""));
     chaos_await_staff(c);
-    AWAIT(c, is_balanced(c), "connections are not spread evenly");
+    AWAIT(c, chaos_is_balanced(c), "connections are not spread evenly");
 }
 
 static uint64_t moves(struct chaos *c)

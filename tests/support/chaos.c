@@ -135,6 +135,24 @@ void chaos_await_staff(struct chaos *c)
           chaos_number_now(c, "arbiter", "workers_wanted"));
 }
 
+/* No worker has clearly more than another: the rule of the balance itself. */
+bool chaos_is_balanced(struct chaos *c)
+{
+    json_t *info = chaos_must_succeed(c, "info", ""), *worker;
+    uint64_t least = UINT64_MAX, most = 0;
+    size_t i;
+
+    json_array_foreach(json_object_get(info, "workers"), i, worker)
+    {
+        const uint64_t n = (uint64_t)json_integer_value(json_object_get(worker, "connections"));
+
+        least = MIN(least, n);
+        most = MAX(most, n);
+    }
+    json_decref(info);
+    return most <= least + least / 32 + 2;
+}
+
 /* ---- what must be ---- */
 
 /* What a crash between a send and its count leaves out at most. */

@@ -96,6 +96,7 @@ void chaos_run(struct chaos *c, uint64_t ms);
 
 void chaos_await_settled(struct chaos *c); /* every talker does what it is asked for */
 void chaos_await_staff(struct chaos *c); /* as many workers as are wanted, and no others */
+bool chaos_is_balanced(struct chaos *c); /* no connection is about to move */
 void chaos_await_read(struct chaos *c); /* the server has accepted and read all there is */
 void chaos_set_all(struct chaos *c, enum talker_mode mode);
 
