@@ -440,14 +440,18 @@ static void end_scene(struct scene *s)
     server_must_be_well(s->c.server, WORKERS);
 }
 
-#define PATIENT "server: { message_timeout = 300; write_timeout = 300; };"
+#define PATIENT                                                                                    \
+    "timeout = 120; exit_timeout = 120; };\n"                                                      \
+    "server: { message_timeout = 300; write_timeout = 300; };"
+#define AFTER_A_SECOND "arbiter: { workers = 3; " PATIENT
+#define AT_ONCE        "arbiter: { workers = 3; keep_after = 0; " PATIENT
 
 static void prove__any_death__idle_connections_live_on(void **state)
 {
     struct scene *s = &scene;
 
     begin_scene(s, *state, it_is_soak() ? &at_full_length : &in_short,
-                "arbiter: { workers = 3; timeout = 120; exit_timeout = 120; };\n" PATIENT);
+                it_is_soak() ? AFTER_A_SECOND : AT_ONCE);
     let_all_die(s);
     end_scene(s);
     print_table(s);
@@ -565,9 +569,7 @@ static void prove__killed_at_a_system_call__nothing_wrong(void **state)
     unsigned all = 0;
 
     it_need_strace(*state);
-    begin_scene(
-        s, *state, &few,
-        "arbiter: { workers = 3; keep_after = 0; timeout = 120; exit_timeout = 120; };\n" PATIENT);
+    begin_scene(s, *state, &few, AT_ONCE);
     printf("#|\n#| killed at         made  missed  amid moves  idle ones ended  busy ones ended\n");
     for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
         for (enum when when = AT_ENTRY; when < WHENS; when++)
@@ -603,6 +605,15 @@ static bool are_fds_golden(struct server *s, const char *golden)
     return strcmp(now, golden) == 0;
 }
 
+static void connect_ending(struct server *s, int *fds)
+{
+    for (int i = 0; i < ENDING; i++) {
+        fds[i] = peer_connect(s->addr[0]);
+        peer_echo(fds[i], "before");
+    }
+    MUST_COME(server_gauge(s, kept) == ENDING, "not all are kept");
+}
+
 /* The peers keep their ends open, so the worker lingers; when it has closed, nobody else holds it
  * for longer than a keeper takes to sweep. */
 static void must_end(struct server *s, const char *golden, const char *title, const char *text)
@@ -610,11 +621,7 @@ static void must_end(struct server *s, const char *golden, const char *title, co
     uint64_t begin_ms, seen_ms, closed_ms;
     int fds[ENDING];
 
-    for (int i = 0; i < ENDING; i++) {
-        fds[i] = peer_connect(s->addr[0]);
-        peer_echo(fds[i], "before");
-    }
-    MUST_COME(server_gauge(s, kept) == ENDING, "not all are kept");
+    connect_ending(s, fds);
     begin_ms = clock_mono_ms();
     for (int i = 0; i < ENDING; i++)
         peer_send_text(fds[i], text);
@@ -632,6 +639,34 @@ static void must_end(struct server *s, const char *golden, const char *title, co
         peer_close(fds[i]);
 }
 
+static void signal_keepers(struct server *s, int signo)
+{
+    for (uint32_t i = 1; i <= 2; i++) {
+        const pid_t pid = server_slot_pid(s, tr_slot(0, i));
+
+        MUST(pid && kill(pid, signo) == 0, "no keeper.%u", i);
+        MUST_COME((proc_state(pid) == 'T') == (signo == SIGSTOP), "keeper.%u takes no signal", i);
+    }
+}
+
+/* Their peers see the end whoever holds them. */
+static void must_end_though_keepers_hang(struct server *s, const char *golden)
+{
+    int fds[ENDING];
+
+    connect_ending(s, fds);
+    signal_keepers(s, SIGSTOP);
+    for (int i = 0; i < ENDING; i++)
+        peer_send_text(fds[i], "QUIT\r\n\r\n");
+    for (int i = 0; i < ENDING; i++) {
+        MUST(peer_drain(fds[i], WAIT_MS, NULL) != PEER_SILENT, "no end while keepers hang");
+        peer_close(fds[i]);
+    }
+    MUST_COME(server_gauge(s, connections) == 0, "the workers do not close them");
+    signal_keepers(s, SIGCONT);
+    MUST_COME(are_fds_golden(s, golden), "descriptors are held");
+}
+
 static void prove__ended_by_the_server__nobody_holds_it(void **state)
 {
     static char golden[1 << 18], large[40000];
@@ -647,6 +682,14 @@ static void prove__ended_by_the_server__nobody_holds_it(void **state)
     must_end(s, golden, "for a large message:", large);
     must_end(s, golden, "by message_timeout: ", "half");
     must_end(s, golden, "by keep_alive:      ", "");
+    server_configure(s, "arbiter: { keep_after = 0; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_workers(s, 2);
+    MUST_COME(server_others(s) == 2, "%zu keepers", server_others(s));
+    server_must_idle(s);
+    list_all_fds(s, golden, sizeof(golden));
+    must_end_though_keepers_hang(s, golden);
 }
 
 int main(void)
