@@ -225,7 +225,8 @@ struct arb_kind {
     const char *name; /* [a-z_]+, at most 24; its actors are NAME.1, NAME.2 … */
     unsigned count; /* actors at the start, at most 64; 0 = only what arb_spawn starts */
 
-    /* The framework's loop runs. < 0: the actor could not start. @confs: as in arb_program.init */
+    /* The framework's loop runs. < 0: the actor could not start; `stop` frees *ret_data if that is
+     * set. @confs: as in arb_program.init */
     int (*start)(struct arb_actor *self, const void *const *confs, void **ret_data);
     void (*run)(void *data); /* the set of processes that it belongs to serves from now on */
     void (*stop)(void *data); /* it is told to end: free @data. NULL = nothing to do */

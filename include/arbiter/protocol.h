@@ -111,7 +111,8 @@ struct arb_protocol {
     /* -- a worker -- */
     /*
      * start - before the worker says that it is ready
-     * @conf  borrowed for the life of the worker
+     * @conf        borrowed for the life of the worker
+     * @ret_server  NULL before; what it is set to is freed by `stop`, also if start then fails
      * Returns 0, or -errno: the worker cannot start, and what other protocols have started is
      * stopped. A reload or upgrade is taken back; at the first start it is tried again for some
      * seconds, then the server gives up with exit code 70.

@@ -221,6 +221,8 @@ static int run_loop(struct kind_process *k)
 
     if (rc < 0) {
         log_error(k->process.boot->log, "actor cannot start", F_ERR(rc));
+        if (k->hold.data && k->kind->stop)
+            k->kind->stop(k->hold.data);
         return EX_OSERR;
     }
     process_ready(&k->process);

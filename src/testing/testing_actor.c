@@ -33,6 +33,10 @@ static struct arb_actor *actor_alloc(const char *kind, unsigned slot)
 static struct arb_actor *start_failed(struct arb_actor *a, int r, char *why, size_t why_size)
 {
     snprintf(why, why_size, "start of %s has failed: %s", a->id, strerror(-r));
+    if (a->data && a->protocol && a->protocol->stop)
+        a->protocol->stop(a->data);
+    if (a->data && a->kind && a->kind->stop)
+        a->kind->stop(a->data);
     a->is_stopped = true;
     arb_test_free(a);
     return NULL;

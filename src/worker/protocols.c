@@ -28,6 +28,8 @@ static int start_one(struct protocols *p, const struct actor_boot *boot,
         return 0;
     }
     log_error(boot->log, "a protocol cannot start", F_STR("protocol", table->name), F_ERR(rc));
+    if (c->server && table->stop)
+        table->stop(c->server);
     actor_fini(c->actor);
     return rc < 0 ? rc : -EINVAL;
 }

@@ -86,9 +86,10 @@ static void echo_on_data__raw__everything_and_quit_is_payload(void **state UNUSE
 static void echo_start__separator_too_long__refused(void **state UNUSED)
 {
     struct echo_conf conf = {.separator = {17, "12345678901234567"}, .max_message = 3};
-    void *server;
+    void *server = NULL;
 
     assert_int_equal(echo_protocol.start(NULL, &conf, &server), -EINVAL);
+    echo_protocol.stop(server);
 }
 
 int main(void)
