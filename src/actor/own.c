@@ -18,7 +18,7 @@
 /* Names that mean something else where an owner's name stands, or could. */
 static const char *const taken_names[] = {"all", "arbiter", "keeper", "worker", "workers"};
 
-static bool is_name(const char *name)
+bool own_is_name(const char *name)
 {
     return name && *name && strlen(name) <= OWN_NAME_MAX &&
            strspn(name, "abcdefghijklmnopqrstuvwxyz_") == strlen(name);
@@ -41,7 +41,7 @@ static int add_counters(struct own *own, struct own_owner *o, const struct arb_c
         struct arb_counter row;
 
         row_read(&row, sizeof(row), table->first, table->row_size, i);
-        if (!is_name(row.name))
+        if (!own_is_name(row.name))
             return own_refuse(why, why_size, o->name, row.name, name_fault);
         for (size_t k = o->first_counter; k < own->n_counters; k++)
             if (strcmp(own->counters[k].name, row.name) == 0)
@@ -96,7 +96,7 @@ static int add_owner(struct own *own, const struct own_tables *t, char *why, siz
 
     if (own->n_owners == OWN_OWNERS_MAX)
         return own_refuse(why, why_size, t->name, NULL, "there are too many protocols or kinds");
-    if (!is_name(t->name)) {
+    if (!own_is_name(t->name)) {
         snprintf(why, why_size,
                  "a protocol or kind has the name \"%.64s\", allowed: 1 to 31 of a to z and _",
                  t->name ? t->name : "");

@@ -8,6 +8,7 @@
 
 #include <arbiter/server.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -53,6 +54,9 @@ struct own {
     size_t n_commands;
     struct command_arg *args; /* owned: those of all commands, each list with its end */
 };
+
+/* own_is_name - may an owner, a counter, a command or an argument be called so? NULL may not. */
+bool own_is_name(const char *name);
 
 /*
  * own_init - take a program's tables in

@@ -32,19 +32,10 @@ refuse_program(struct taker *t, const char *format, ...)
     return -EINVAL;
 }
 
-static bool is_made_of(const char *text, const char *characters, size_t max)
-{
-    const size_t len = text ? strlen(text) : 0;
-
-    return len > 0 && len <= max && strspn(text, characters) == len;
-}
-
-static const char lower_case[] = "abcdefghijklmnopqrstuvwxyz_";
-
 /* For messages: a name that is none may be anything. */
 static const char *name_of(const char *name)
 {
-    return is_made_of(name, lower_case, OWN_NAME_MAX) ? name : "without a name";
+    return own_is_name(name) ? name : "without a name";
 }
 
 /* ---- sizes ---- */
@@ -96,7 +87,7 @@ static int check_argument(struct taker *t, const char *owner, const char *comman
     struct arb_arg a, other;
 
     READ_ROW(&a, args, i);
-    if (!is_made_of(a.name, lower_case, OWN_NAME_MAX))
+    if (!own_is_name(a.name))
         return refuse_program(t,
                               "%s: command %s: argument %zu has no name, allowed: 1 to %d of a "
                               "to z and _",
@@ -125,7 +116,7 @@ static int check_command(struct taker *t, const char *owner, const struct arb_co
     int rc;
 
     READ_ROW(&c, commands, i);
-    if (!is_made_of(c.name, lower_case, OWN_NAME_MAX))
+    if (!own_is_name(c.name))
         return refuse_program(t, "%s: command %zu has no name, allowed: 1 to %d of a to z and _",
                               owner, i + 1, OWN_NAME_MAX);
     if (!c.run)
@@ -253,8 +244,9 @@ static int check_texts(struct taker *t)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
     const struct arb_program *p = &t->program->table;
+    const size_t len = p->name ? strlen(p->name) : 0;
 
-    if (!is_made_of(p->name, allowed, PROGRAM_NAME_MAX) || p->name[0] < 'a')
+    if (len == 0 || len > PROGRAM_NAME_MAX || strspn(p->name, allowed) != len || p->name[0] < 'a')
         return refuse_program(t,
                               "the program's name is \"%.64s\", allowed: 1 to %d of a to z, 0 to "
                               "9 and -, a letter first",
