@@ -103,7 +103,7 @@ static int start(struct arb_client *client, const void *message, size_t len,
                  void *userdata, struct arb_call **ret_call)
 {
     struct arb_call *call;
-    int rc = client_check(client, false);
+    int rc = reactor_check(&client->reactor, false);
 
     if (rc == 0)
         rc = call_prepare(client, message, len, options, is_connect, &call);
@@ -169,7 +169,7 @@ int arb_echo(struct arb_client *client, const void *message, size_t len,
 {
     struct arb_call_options options;
     struct arb_call *call;
-    int rc = client_check(client, true);
+    int rc = reactor_check(&client->reactor, true);
 
     arb_call_options_init(&options);
     options.full_response = 0;
@@ -208,7 +208,7 @@ static int run_full(struct arb_client *client, const void *message, size_t len, 
                     const struct arb_call_options *options, struct arb_call **ret)
 {
     struct arb_call *call;
-    int rc = client_check(client, true);
+    int rc = reactor_check(&client->reactor, true);
 
     if (rc == 0)
         rc = call_prepare(client, message, len, options, is_connect, &call);
@@ -238,9 +238,8 @@ int arb_connect(struct arb_client *client, const struct arb_call_options *option
 int arb_call_wait(struct arb_call *call, int timeout_ms)
 {
     struct arb_client *client = call->client;
-    uint64_t until =
-        timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
-    int rc = client ? client_check(client, true) : ARB_OK;
+    const uint64_t until = deadline_of_wait(timeout_ms);
+    int rc = client ? reactor_check(&client->reactor, true) : ARB_OK;
 
     call->refs++; /* a handler may free the call */
     while (rc == 0 && !call->is_answered) {
@@ -271,7 +270,7 @@ static void request(struct arb_call *call)
 
 void arb_call_cancel(struct arb_call *call)
 {
-    if (!call->client || client_check(call->client, false) != 0)
+    if (!call->client || reactor_check(&call->client->reactor, false) != 0)
         return;
     call->wants_cancel = true;
     request(call);
@@ -289,7 +288,7 @@ static void free_call(struct arb_call *call, bool is_drop)
 {
     if (!call)
         return;
-    if (!call->client || client_check(call->client, false) != 0) {
+    if (!call->client || reactor_check(&call->client->reactor, false) != 0) {
         free_alone(call);
         return;
     }
@@ -317,7 +316,7 @@ int arb_call_detach(struct arb_call *call, int *ret_fd)
         return ARB_BUSY;
     if (!conn || conn->is_dead)
         return ARB_CLOSED;
-    if (client_check(conn->client, false) != 0)
+    if (reactor_check(&conn->client->reactor, false) != 0)
         return ARB_FORKED;
     if (conn->member.leases != 1 || !list_is_empty(&conn->calls))
         return ARB_BUSY;

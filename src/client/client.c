@@ -41,13 +41,6 @@ static bool options_are_valid(const struct arb_client_options *o)
                              o->protocol->decode));
 }
 
-int client_check(const struct arb_client *client, bool blocks)
-{
-    if (client->reactor.pid != getpid())
-        return ARB_FORKED;
-    return blocks && client->reactor.depth > 0 ? ARB_BUSY : 0;
-}
-
 /* ---- calls: started -> queued -> assigned to a connection -> ended -> answered ---- */
 
 static void on_leased(struct pool_waiter *waiter, struct pool_member *member, int status)
@@ -339,7 +332,7 @@ void arb_client_free(struct arb_client *client)
 
 void arb_client_close(struct arb_client *client)
 {
-    if (client_check(client, false) != 0)
+    if (reactor_check(&client->reactor, false) != 0)
         return;
     reactor_enter(&client->reactor);
     client->is_closing = true;
@@ -349,7 +342,7 @@ void arb_client_close(struct arb_client *client)
 int arb_client_resolve(struct arb_client *client)
 {
     struct addresses found;
-    int rc = client_check(client, false);
+    int rc = reactor_check(&client->reactor, false);
 
     if (rc == 0)
         rc = find_addresses(client, &found);
@@ -387,9 +380,8 @@ unsigned arb_client_calls(const struct arb_client *client)
 
 int arb_client_wait(struct arb_client *client, int timeout_ms)
 {
-    uint64_t until =
-        timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
-    int rc = client_check(client, true);
+    const uint64_t until = deadline_of_wait(timeout_ms);
+    int rc = reactor_check(&client->reactor, true);
 
     while (rc == 0 && client->n_calls > 0) {
         rc = reactor_run(&client->reactor, until);

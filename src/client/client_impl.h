@@ -119,8 +119,6 @@ void call_unref(struct arb_call *call);
 
 /* client.c */
 
-/* client_check - may it be used now? Returns 0, ARB_FORKED, or ARB_BUSY if @blocks in a handler. */
-int client_check(const struct arb_client *client, bool blocks);
 /* client_leave_quietly - as reactor_leave, but handlers of calls wait until the caller has the word
  * again */
 void client_leave_quietly(struct arb_client *client);

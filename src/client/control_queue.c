@@ -265,13 +265,6 @@ void arb_control_free(struct arb_control *control)
     reactor_leave(&control->reactor);
 }
 
-static int control_check(const struct arb_control *control, bool blocks)
-{
-    if (control->reactor.pid != getpid())
-        return ARB_FORKED;
-    return blocks && control->reactor.depth > 0 ? ARB_BUSY : 0;
-}
-
 static int command_new(struct arb_control *control, const char *target, const char *name,
                        const char *args, struct control_command **ret)
 {
@@ -302,7 +295,7 @@ static int command_start(struct arb_control *control, const char *target, const 
                          struct control_command **ret)
 {
     struct control_command *cmd;
-    int rc = control_check(control, false);
+    int rc = reactor_check(&control->reactor, false);
 
     if (rc == 0 && (!command || !*command))
         rc = ARB_INVALID;
@@ -339,9 +332,8 @@ int arb_control_start(struct arb_control *control, const char *target, const cha
 
 int arb_control_wait(struct arb_control *control, int timeout_ms)
 {
-    const uint64_t until =
-        timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
-    int rc = control_check(control, true);
+    const uint64_t until = deadline_of_wait(timeout_ms);
+    int rc = reactor_check(&control->reactor, true);
 
     while (rc == 0 && control->n_commands > 0) {
         rc = reactor_run(&control->reactor, until);
@@ -379,7 +371,7 @@ int arb_control_call(struct arb_control *control, const char *target, const char
 {
     struct control_waiter w = {0};
     struct control_command *cmd;
-    int rc = control_check(control, true);
+    int rc = reactor_check(&control->reactor, true);
 
     if (ret_answer)
         *ret_answer = NULL;

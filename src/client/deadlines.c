@@ -20,6 +20,11 @@ uint64_t deadline_after_ms(uint64_t ms)
     return now + ms * 1000000;
 }
 
+uint64_t deadline_of_wait(int timeout_ms)
+{
+    return timeout_ms < 0 ? DEADLINE_NEVER : clock_mono_ns() + (uint64_t)timeout_ms * 1000000;
+}
+
 int deadline_poll(int fd, short events, uint64_t deadline_ns)
 {
     struct pollfd p = {.fd = fd, .events = events};

@@ -26,6 +26,9 @@ struct deadlines {
 /* deadline_after_ms - on CLOCK_MONOTONIC; DEADLINE_NEVER for 0 and for what is out of range */
 uint64_t deadline_after_ms(uint64_t ms);
 
+/* deadline_of_wait - as the library's waits take their time: below 0 = no limit */
+uint64_t deadline_of_wait(int timeout_ms);
+
 /* deadline_poll - until @fd has @events. Returns 0, ARB_TIMEOUT or -errno. Blocks. */
 int deadline_poll(int fd, short events, uint64_t deadline_ns);
 

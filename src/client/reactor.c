@@ -4,6 +4,7 @@
  */
 #include "client/reactor.h"
 
+#include <arbiter/client.h>
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
@@ -204,6 +205,13 @@ static void fire_deadlines(struct reactor *r)
 
     while ((d = deadlines_take(&r->deadlines, now_ns - 1)) != NULL)
         d->on_due(d);
+}
+
+int reactor_check(const struct reactor *r, bool blocks)
+{
+    if (r->pid != getpid())
+        return ARB_FORKED;
+    return blocks && r->depth > 0 ? ARB_BUSY : 0;
 }
 
 int reactor_run(struct reactor *r, uint64_t until_ns)

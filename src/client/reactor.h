@@ -67,6 +67,13 @@ void reactor_enter(struct reactor *r);
 bool reactor_leave(struct reactor *r);
 
 /*
+ * reactor_check - may its owner be used now?
+ * @blocks  by a function that waits: a handler may not
+ * Returns 0, ARB_FORKED or ARB_BUSY.
+ */
+int reactor_check(const struct reactor *r, bool blocks);
+
+/*
  * reactor_run - wait until something is ready or due or @until_ns has come, and turn once
  * Returns 0, -ENODEV if the reactor is no more, or another -errno of epoll. A signal ends it with
  * 0.
