@@ -280,3 +280,14 @@ char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf)
     }
     return buf;
 }
+
+char *addr_format_peer(int fd, char *buf)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(peer);
+
+    buf[0] = '\0';
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
+        addr_format((struct sockaddr *)&peer, len, buf);
+    return buf;
+}

@@ -1,6 +1,7 @@
 /*
  * Addresses as people write them: HOST:PORT, [V6]:PORT, :PORT, unix:PATH. Pure text and structs:
- * nothing here connects or asks a resolver; only the name of an interface ("%eth0") is looked up.
+ * nothing here connects or asks a resolver; only the name of an interface ("%eth0") is looked up,
+ * and the peer of a socket asked for.
  */
 #ifndef BASE_ADDR_H
 #define BASE_ADDR_H
@@ -43,5 +44,9 @@ int addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret, socklen
 /* addr_format - "127.0.0.1:80", "[::1]:80", "unix:PATH"; an unnamed unix peer is "unix:" */
 enum { ADDR_TEXT_LEN = 320 };
 char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf);
+
+/* addr_format_peer - the same of the peer of the socket @fd; "" if it is not known. Returns @buf.
+ */
+char *addr_format_peer(int fd, char *buf);
 
 #endif

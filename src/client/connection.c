@@ -453,16 +453,6 @@ void connection_flush(struct arb_connection *conn)
 
 /* ---- the pool's table ---- */
 
-static void describe_peer(struct arb_connection *conn)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = sizeof(sa);
-
-    memset(&sa, 0, sizeof(sa));
-    if (getpeername(conn->fd, (struct sockaddr *)&sa, &len) == 0)
-        addr_format((struct sockaddr *)&sa, len, conn->peer);
-}
-
 static void on_connected(struct connector *c, int status, int fd, int address)
 {
     struct arb_connection *conn = connector_userdata(c);
@@ -483,7 +473,7 @@ static void on_connected(struct connector *c, int status, int fd, int address)
     conn->session = ++client->n_sessions;
     client->preferred = address;
     reactor_set_background(&conn->io, true);
-    describe_peer(conn);
+    addr_format_peer(conn->fd, conn->peer);
     connection_fire(conn, ARB_CONNECTION_MADE, NULL, ARB_OK);
     pool_opened(client->pool, &conn->member);
 }

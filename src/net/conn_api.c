@@ -5,7 +5,7 @@
 #include "net/conn_impl.h"
 
 #include <stdio.h>
-#include <sys/socket.h>
+#include <string.h>
 
 #include "actor/actor.h"
 #include "base/addr.h"
@@ -29,14 +29,11 @@ uint64_t arb_conn_id(const struct arb_conn *conn)
 
 const char *arb_conn_peer(const struct arb_conn *conn, char buf[ARB_PEER_LEN])
 {
-    struct sockaddr_storage peer;
-    socklen_t len = sizeof(peer);
-    char text[ADDR_TEXT_LEN] = "";
+    char text[ADDR_TEXT_LEN];
 
-    if (getpeername(conn->io.fd, (struct sockaddr *)&peer, &len) == 0)
-        addr_format((struct sockaddr *)&peer, len, text);
-    if (peer.ss_family == AF_UNIX)
-        snprintf(text, sizeof(text), "unix");
+    addr_format_peer(conn->io.fd, text);
+    if (strncmp(text, "unix:", 5) == 0)
+        text[4] = '\0'; /* a client's own path, if it has one, says nothing */
     snprintf(buf, ARB_PEER_LEN, "%.*s", ARB_PEER_LEN - 1, text);
     return buf;
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <malloc.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -60,14 +59,10 @@ static bool on_answered(struct conn_set *set, struct arb_conn *c UNUSED)
 static void on_memory_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes)
 {
     struct worker *w = container_of(set, struct worker, conns);
-    struct sockaddr_storage peer;
-    socklen_t len = sizeof(peer);
-    char text[ADDR_TEXT_LEN] = "";
+    char text[ADDR_TEXT_LEN];
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
-        addr_format((struct sockaddr *)&peer, len, text);
     log_warning_limited(w->boot->log, "server.max_buffered is spent: a connection is ended",
-                        F_STR("reason", reason), F_STR("peer", text),
+                        F_STR("reason", reason), F_STR("peer", addr_format_peer(fd, text)),
                         F_UINT("held_bytes", held_bytes),
                         F_UINT("buffered_bytes", set->pool.used_bytes));
 }
