@@ -124,11 +124,6 @@ bool mailbox_is_empty(const struct mailbox *mb)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-static bool is_peer_gone(int error)
-{
-    return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
-}
-
 static void watch(struct mailbox *mb, int events)
 {
     if (mb->is_paused)
@@ -177,7 +172,7 @@ static void flush(struct mailbox *mb)
         if (r == 0)
             queue_drop_head(mb);
     }
-    if (is_peer_gone(r)) {
+    if (fdpass_is_gone(r)) {
         /* Its last messages may still be here: reading finds the end. */
         queue_drop_all(mb);
         r = 0;
@@ -200,7 +195,7 @@ static int send_now(const struct mailbox *mb, const void *data, size_t len, cons
     if (!mailbox_is_empty(mb))
         return SENT_LATER;
     r = fdpass_send(mb->fd, data, len, fds, n_fds);
-    if (is_peer_gone(r))
+    if (fdpass_is_gone(r))
         return -EPIPE;
     if (r != -EAGAIN && !fdpass_is_transient(r))
         return r;

@@ -46,6 +46,11 @@ int fdpass_send(int fd, const void *data, size_t len, const int *fds, size_t n_f
     }
 }
 
+bool fdpass_is_gone(int error)
+{
+    return error == -EPIPE || error == -ECONNRESET || error == -ENOTCONN;
+}
+
 bool fdpass_is_transient(int error)
 {
     return error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM;

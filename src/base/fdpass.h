@@ -18,6 +18,9 @@ enum { FDPASS_MAX = 253 }; /* descriptors in a message: the kernel's SCM_MAX_FD 
  */
 int fdpass_send(int fd, const void *data, size_t len, const int *fds, size_t n_fds);
 
+/* fdpass_is_gone - an error of sending: nobody has the other end any more */
+bool fdpass_is_gone(int error);
+
 /* fdpass_is_transient - an error of sending that passes without an event that could wake the
  * sender: too many descriptors of this user are on their way, or memory is short */
 bool fdpass_is_transient(int error);

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/fdpass.h"
 #include "net/conn_marks.h"
 
 enum keep_verdict keep_judge(uint8_t mark, uint32_t table_serial, uint32_t serial)
@@ -29,15 +30,10 @@ uint32_t keeping_serial(struct keeping *k)
     return k->last_serial;
 }
 
-static bool is_keeper_gone(int result)
-{
-    return result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN;
-}
-
 /* What a later attempt may not meet. */
 static bool is_passing(int result)
 {
-    return result == -EAGAIN || result == -ETOOMANYREFS || result == -ENOBUFS || result == -ENOMEM;
+    return result == -EAGAIN || fdpass_is_transient(result);
 }
 
 enum keeping_outcome keeping_sent(struct keeping *k, int result)
@@ -47,7 +43,7 @@ enum keeping_outcome keeping_sent(struct keeping *k, int result)
     if (is_passing(result))
         return KEEPING_LATER;
     k->is_linked = false;
-    return is_keeper_gone(result) ? KEEPING_GONE : KEEPING_BROKEN;
+    return fdpass_is_gone(result) ? KEEPING_GONE : KEEPING_BROKEN;
 }
 
 enum keeping_answer keeping_answered(struct keeping *k, int result)

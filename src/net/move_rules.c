@@ -4,7 +4,8 @@
 #include "net/move_rules.h"
 
 #include <assert.h>
-#include <errno.h>
+
+#include "base/fdpass.h"
 
 bool giving_may_send(const struct giving *g)
 {
@@ -61,17 +62,12 @@ bool taking_received(struct taking *t, uint32_t id, bool is_welcome)
     return is_welcome;
 }
 
-static bool is_giver_gone(int result)
-{
-    return result == -EPIPE || result == -ECONNRESET || result == -ENOTCONN;
-}
-
 enum taking_outcome taking_answered(struct taking *t, int result)
 {
     const bool is_batch = t->phase == TAKING_ANSWERING;
 
     assert(is_batch || t->phase == TAKING_GREETING);
-    if (result < 0 && !is_giver_gone(result)) {
+    if (result < 0 && !fdpass_is_gone(result)) {
         /* The giver lives and does not know: closing our end tells it that we have nothing. */
         t->phase = TAKING_ENDED;
         return TAKING_DROP;
