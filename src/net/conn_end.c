@@ -105,7 +105,7 @@ void conn_fail(struct arb_conn *c, int error)
     if (c->phase == CONN_LINGERING)
         conn_close(c, c->end);
     else
-        conn_close(c, error == ECONNRESET || error == EPIPE ? CONN_END_RESET : CONN_END_ERROR);
+        conn_close(c, conn_end_of(error));
 }
 
 void conn_delivered(struct arb_conn *c)

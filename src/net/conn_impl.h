@@ -6,6 +6,8 @@
 #ifndef NET_CONN_IMPL_H
 #define NET_CONN_IMPL_H
 
+#include <errno.h>
+
 #include "net/conn.h"
 #include "net/conn_marks.h"
 #include "wire/moved.h"
@@ -37,6 +39,12 @@ enum conn_end {
     CONN_END_BROKEN, /* its protocol broke its contract */
     CONN_ENDS
 };
+
+/* conn_end_of - why it ends after @error, an errno value, of its socket */
+static inline enum conn_end conn_end_of(int error)
+{
+    return error == ECONNRESET || error == EPIPE ? CONN_END_RESET : CONN_END_ERROR;
+}
 
 /* What keeps a connection off the short way: none of it is there in a plain protocol. */
 enum conn_special {

@@ -431,7 +431,7 @@ int conn_push(struct arb_conn *c, const void *data, size_t len)
     if (!c->output.block && len > 0)
         sent = send(c->io.fd, data, len, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-        conn_end_soon(c, errno == ECONNRESET || errno == EPIPE ? CONN_END_RESET : CONN_END_ERROR);
+        conn_end_soon(c, conn_end_of(errno));
         return -EPIPE;
     }
     sent = MAX(sent, (ssize_t)0);

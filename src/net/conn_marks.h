@@ -7,6 +7,7 @@
 #ifndef NET_CONN_MARKS_H
 #define NET_CONN_MARKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum conn_mark {
@@ -19,5 +20,11 @@ enum conn_mark {
     CONN_MARK_STATEFUL, /* idle, but its protocol keeps a state that only this process has */
     CONN_MARK_FLIGHT = 128, /* plus a number below 128: moving in that flight, and was idle */
 };
+
+/* conn_mark_is_idle - may another process go on with it? */
+static inline bool conn_mark_is_idle(uint8_t mark)
+{
+    return mark == CONN_MARK_IDLE || mark == CONN_MARK_QUIET;
+}
 
 #endif

@@ -127,9 +127,8 @@ struct arb_conn *conn_pop(struct list *detached)
 void conn_depart(const struct arb_conn *c, uint8_t mark)
 {
     const uint8_t before = conn_set_of(c)->marks[c->io.fd];
-    const bool is_idle = before == CONN_MARK_IDLE || before == CONN_MARK_QUIET;
 
-    conn_mark(c, is_idle ? mark : CONN_MARK_MOVING);
+    conn_mark(c, conn_mark_is_idle(before) ? mark : CONN_MARK_MOVING);
 }
 
 void conn_arrive(const struct arb_conn *c)
@@ -234,9 +233,10 @@ void conn_give_away(struct arb_conn *c)
 /* Neither a shutdown nor a reset: it lives on elsewhere. */
 static void close_copy(struct arb_conn *c)
 {
-    conn_mark(c, CONN_MARK_FREE);
     if (c->kept == CONN_KEPT)
         keep_given(c);
+    else
+        conn_mark(c, CONN_MARK_FREE);
     conn_set_unwatch(conn_set_of(c), c->io.fd);
     close(c->io.fd);
 }

@@ -60,17 +60,12 @@ static bool register_all(struct keep *k, struct keep_entry *entries, uint32_t n)
     return true;
 }
 
-static bool is_idle_mark(uint8_t mark)
-{
-    return mark == CONN_MARK_IDLE || mark == CONN_MARK_QUIET;
-}
-
 static uint32_t count_kept(const struct keep *k)
 {
     uint32_t n = 0;
 
     for (size_t i = 0; i < k->set->marks_end; i++)
-        n += k->table.serial[i] != 0 && is_idle_mark(k->table.mark[i]);
+        n += k->table.serial[i] != 0 && conn_mark_is_idle(k->table.mark[i]);
     return n;
 }
 
@@ -86,7 +81,7 @@ uint32_t keep_crash(struct keep *k)
     k->message.kind = KEEP_REGISTER;
     k->message.batch = 0;
     for (size_t i = 0; i < set->marks_end && may_send; i++) {
-        if (!is_idle_mark(k->table.mark[i]) || k->table.serial[i] != 0 ||
+        if (!conn_mark_is_idle(k->table.mark[i]) || k->table.serial[i] != 0 ||
             set->spoken[i] >= set->n_protocols || !conn_is_stream((int)i))
             continue;
         entries[n++] = (struct keep_entry){

@@ -13,7 +13,7 @@ enum keep_verdict keep_judge(uint8_t mark, uint32_t table_serial, uint32_t seria
 {
     if (table_serial != serial)
         return KEEP_STALE;
-    return mark == CONN_MARK_IDLE || mark == CONN_MARK_QUIET ? KEEP_IDLE : KEEP_LOST;
+    return conn_mark_is_idle(mark) ? KEEP_IDLE : KEEP_LOST;
 }
 
 void keeping_link(struct keeping *k)
