@@ -7,6 +7,7 @@
 #include <ev.h>
 #include <stdlib.h>
 
+#include "actor/io_watch.h"
 #include "actor/scoreboard.h"
 #include "base/counters.h"
 #include "base/log.h"
@@ -157,13 +158,9 @@ static void on_actor_watch(struct ev_loop *loop UNUSED, ev_io *io, int revents)
 
 static void watch_wait_for(struct arb_watch *w, int events)
 {
-    struct ev_loop *loop = w->actor->process->loop;
     const int bits = (events & ARB_READABLE ? EV_READ : 0) | (events & ARB_WRITABLE ? EV_WRITE : 0);
 
-    ev_io_stop(loop, &w->io);
-    ev_io_set(&w->io, w->io.fd, bits);
-    if (bits)
-        ev_io_start(loop, &w->io);
+    io_watch(w->actor->process->loop, &w->io, w->io.fd, bits);
 }
 
 struct arb_watch *arb_watch_new(struct arb_actor *self, int fd, int events,

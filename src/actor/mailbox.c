@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "actor/io_watch.h"
 #include "base/clock.h"
 #include "base/fdpass.h"
 #include "base/fds.h"
@@ -130,10 +132,7 @@ static void watch(struct mailbox *mb, int events)
         events &= ~EV_READ;
     if ((mb->io.events & (EV_READ | EV_WRITE)) == events && ev_is_active(&mb->io))
         return;
-    ev_io_stop(mb->loop, &mb->io);
-    ev_io_set(&mb->io, mb->fd, events);
-    if (events)
-        ev_io_start(mb->loop, &mb->io);
+    io_watch(mb->loop, &mb->io, mb->fd, events);
 }
 
 /* What wakes us for the rest of the queue, after @error. */

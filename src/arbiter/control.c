@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "actor/command.h"
+#include "actor/io_watch.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
@@ -58,10 +59,7 @@ static void client_watch(struct control_client *c)
 
     if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
         return;
-    ev_io_stop(c->arbiter->loop, &c->io);
-    ev_io_set(&c->io, c->io.fd, events);
-    if (events)
-        ev_io_start(c->arbiter->loop, &c->io);
+    io_watch(c->arbiter->loop, &c->io, c->io.fd, events);
 }
 
 static void client_flush(struct control_client *c)

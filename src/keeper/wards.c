@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "actor/io_watch.h"
 #include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/log.h"
@@ -412,9 +413,7 @@ static void watch_ward(struct ward *ward, int events)
 {
     if ((ward->io.events & (EV_READ | EV_WRITE)) == events)
         return;
-    ev_io_stop(ward->all->loop, &ward->io);
-    ev_io_set(&ward->io, ward->fd, events);
-    ev_io_start(ward->all->loop, &ward->io);
+    io_watch(ward->all->loop, &ward->io, ward->fd, events);
 }
 
 /* The newest that wants and may be offered more: the heir rather than who drains. */

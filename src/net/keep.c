@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "actor/io_watch.h"
 #include "base/fdpass.h"
 #include "base/fds.h"
 #include "base/signals.h"
@@ -73,10 +74,7 @@ void keep_watch_link(struct keep *k, bool is_for_room)
     const int offers = k->is_open && k->taken.count == 0 ? EV_READ : 0;
     const int events = k->fd < 0 ? 0 : offers | (is_for_room ? EV_WRITE : 0);
 
-    ev_io_stop(k->set->loop, &k->io);
-    ev_io_set(&k->io, k->fd, events);
-    if (events)
-        ev_io_start(k->set->loop, &k->io);
+    io_watch(k->set->loop, &k->io, k->fd, events);
 }
 
 /* --- registering ------------------------------------------------------------------------------ */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actor/io_watch.h"
 #include "actor/relay.h"
 #include "base/clock.h"
 #include "base/fds.h"
@@ -314,9 +315,7 @@ static void watch(struct move_lane *lane, int events)
 
     if (lane->fd < 0 || (lane->io.events & (EV_READ | EV_WRITE)) == events)
         return;
-    ev_io_stop(loop, &lane->io);
-    ev_io_set(&lane->io, lane->fd, events);
-    ev_io_start(loop, &lane->io);
+    io_watch(loop, &lane->io, lane->fd, events);
 }
 
 static void start_retry(struct move_out *t, unsigned ms)
