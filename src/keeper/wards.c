@@ -254,15 +254,12 @@ static void on_ward_end(struct ward *ward)
     free_ward(ward);
 }
 
-/* What it says cannot be, so nothing can be concluded: whatever it has is its own, and it sees that
- * there is no keeper. */
-static void distrust(struct ward *ward, const char *why)
+/* Closes all that is held for it, and does not shut it down: it may have it, or take it still. */
+static void drop_ward(struct ward *ward)
 {
     struct wards *w = ward->all;
     int fd;
 
-    log_warning_limited(w->log, "a ward is not kept any more", F_STR("worker", ward->id),
-                        F_STR("reason", why));
     for (uint32_t n = 0; n < ward->n_numbers; n++)
         if ((fd = take_number(ward, n)) >= 0)
             close_held(w, fd);
@@ -270,6 +267,15 @@ static void distrust(struct ward *ward, const char *why)
         while ((fd = chain_pop(w, &ward->flights[i])) >= 0)
             settle_and_close(w, fd, true);
     free_ward(ward);
+}
+
+/* What it says cannot be, so nothing can be concluded: whatever it has is its own, and it sees that
+ * there is no keeper. */
+static void distrust(struct ward *ward, const char *why)
+{
+    log_warning_limited(ward->all->log, "a ward is not kept any more", F_STR("worker", ward->id),
+                        F_STR("reason", why));
+    drop_ward(ward);
 }
 
 /* ---- what a ward says: each returns why it cannot be, or NULL ---- */
@@ -515,18 +521,8 @@ void wards_fini(struct wards *w)
     ev_timer_stop(w->loop, &w->retry);
     for (int fd; (fd = chain_pop(w, &w->pending)) >= 0;)
         settle_and_close(w, fd, false);
-    while (!list_is_empty(&w->list)) {
-        struct ward *ward = ward_at(w->list.next);
-        int fd;
-
-        for (uint32_t n = 0; n < ward->n_numbers; n++)
-            if ((fd = take_number(ward, n)) >= 0)
-                close_held(w, fd);
-        for (unsigned i = 0; i < MOVE_UNANSWERED_MAX; i++)
-            while ((fd = chain_pop(w, &ward->flights[i])) >= 0)
-                settle_and_close(w, fd, true); /* it can take them still */
-        free_ward(ward);
-    }
+    while (!list_is_empty(&w->list))
+        drop_ward(ward_at(w->list.next));
     free(w->held);
     *w = (struct wards){0};
 }
