@@ -122,9 +122,12 @@ static void become_ordinary(void)
 static void keep__ordinary_user_with_few_descriptors__the_same(void **state)
 {
     the_it = *state;
-    kill_rounds(
-        server_start(*state, .conf = "arbiter: { workers = 1; };", .in_child = become_ordinary),
-        "ordinary user");
+    /* The build directory may be within one that this user cannot enter. */
+    const char *binary = it_copy(the_it, it_build_path(the_it, "echo-arbiter"), "echo-arbiter", 0);
+
+    kill_rounds(server_start(the_it, .conf = "arbiter: { workers = 1; };", .binary = binary,
+                             .in_child = become_ordinary),
+                "ordinary user");
 }
 
 int main(void)

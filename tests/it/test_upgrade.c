@@ -32,17 +32,7 @@ static void put(struct it *it, const char *name)
 /* Its first @len bytes; 0 = all. */
 static void install(struct it *it, const char *from, size_t len)
 {
-    int in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = open(it_path(it, "new"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
-    struct stat st;
-    MUST(in >= 0 && out >= 0 && fstat(in, &st) == 0, "%s: %s", from, strerror(errno));
-    for (size_t left = len ? len : (size_t)st.st_size; left > 0;) {
-        ssize_t n = copy_file_range(in, NULL, out, NULL, left, 0);
-        MUST(n > 0, "%s: %s", from, strerror(errno));
-        left -= (size_t)n;
-    }
-    close(in);
-    close(out);
+    it_copy(it, from, "new", len);
     put(it, "echo-arbiter");
 }
 

@@ -73,6 +73,25 @@ void it_write(struct it *it, const char *name, const char *text)
     MUST(f && fputs(text, f) >= 0 && fclose(f) == 0, "%s: %s", name, strerror(errno));
 }
 
+char *it_copy(struct it *it, const char *from, const char *name, size_t len)
+{
+    char *path = it_path(it, name);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+    struct stat st;
+
+    MUST(in >= 0 && out >= 0 && fstat(in, &st) == 0, "%s: %s", from, strerror(errno));
+    for (size_t left = len ? len : (size_t)st.st_size; left > 0;) {
+        ssize_t n = copy_file_range(in, NULL, out, NULL, left, 0);
+        MUST(n > 0, "%s: %s", from, strerror(errno));
+        left -= (size_t)n;
+    }
+    MUST(fchmod(out, 0755) == 0, "%s: %s", path, strerror(errno));
+    close(in);
+    close(out);
+    return path;
+}
+
 char *it_build_path(struct it *it, const char *name)
 {
     char *path = it_alloc(it, 4096);

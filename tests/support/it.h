@@ -41,6 +41,9 @@ bool it_is_sanitized(void);
 char *it_path(struct it *it, const char *name);
 void it_write(struct it *it, const char *name, const char *text);
 char *it_build_path(struct it *it, const char *name); /* below the build directory */
+/* it_copy - the first @len bytes of the file @from, 0 = all, as the program DIR/NAME. Returns its
+ * path. */
+char *it_copy(struct it *it, const char *from, const char *name, size_t len);
 
 /* it_tool - run a program beside the server; its output goes to @log in dir */
 pid_t it_tool(struct it *it, const char *log, const char *const *argv);
