@@ -502,23 +502,24 @@ static bool is_held(pid_t pid)
     return true;
 }
 
-/* Returns whether it has died. Whoever is connected may end with each turn. */
+/* Returns whether it has died. */
 static bool let_die_at(struct scene *s, pid_t victim, pid_t tracer, enum when when)
 {
     enum { TURNS = 1000 };
 
     set_talkers(s, TALKER_TALKS);
+    talkers_permit_all(s->c.talkers, true);
     for (unsigned turn = 0; turn < TURNS && proc_is_alive(victim); turn++) {
         make_calls(s, turn);
-        permit_ends(s, true);
         chaos_turn(&s->c);
         if (when == AT_EXIT && proc_state(victim) == 't' && is_held(victim)) {
-            permit_ends(s, true);
             kill(victim, SIGKILL);
             it_tool_stop(s->c.it, tracer); /* it would hold it at its end as well */
             must_die(victim);
         }
     }
+    permit_ends(s, true); /* their end may not have been heard yet */
+    talkers_permit_all(s->c.talkers, false);
     return !proc_is_alive(victim);
 }
 

@@ -54,6 +54,10 @@ const char *talkers_unsettled(const struct talkers *t);
 /* talkers_permit_end - its connection may end, until it has answered a message that begins now */
 void talkers_permit_end(struct talkers *t, unsigned i);
 
+/* talkers_permit_all - whether any connection may end at any time, also one that is made, or
+ * answered, later in the same turn */
+void talkers_permit_all(struct talkers *t, bool may_all_end);
+
 /* talkers_connection - a number that no other connection has; 0 = not connected.
  * talkers_port - the client's port of its connection */
 uint64_t talkers_connection(const struct talkers *t, unsigned i);
