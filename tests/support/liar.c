@@ -44,7 +44,8 @@ static void append(struct bytes_buffer *b, const void *data, size_t len)
         b->data = realloc(b->data, b->size);
         MUST(b->data, "no memory");
     }
-    memcpy(b->data + b->len, data, len);
+    if (len)
+        memcpy(b->data + b->len, data, len);
     b->len += len;
 }
 
