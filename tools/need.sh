@@ -21,6 +21,8 @@ check redis-server    c redis-server
 check redis-tools     c redis-cli
 check libhiredis-dev  h hiredis/hiredis.h
 check libfaketime     l faketime/libfaketime.so.1
+check haproxy         c haproxy
+check zsh             c zsh
 bench strace          c strace
 bench valgrind        c valgrind
 bench python3         c python3
