@@ -48,18 +48,54 @@ void arbiter_set_state(struct arbiter *a, enum actor_state state)
     title_set("arbiter", actor_state_name(state));
 }
 
-void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
+static void begin_stop(struct arbiter *a, bool is_quick, const char *cause)
 {
     if (!a->is_stopping)
         a->end_ms = clock_mono_ms() + a->live->config->exit_timeout_ms + STOP_END_MS;
     collect_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
     log_info(a->log, is_quick || a->is_stopping ? "stopping at once" : "stopping",
              F_STR("cause", cause));
-    a->is_stopping = true;
+    a->is_leaving = a->is_stopping = true;
+    a->leave_ms = 0;
+    ev_timer_stop(a->loop, &a->leave);
     arbiter_set_state(a, ACTOR_STOPPING);
     change_cancel(a);
     move_look(a);
     engine_post(a, &(struct tr_event){.kind = TR_EV_STOP, .is_quick = is_quick});
+}
+
+static void on_leave(struct ev_loop *loop, ev_timer *timer UNUSED, int revents UNUSED)
+{
+    begin_stop(ev_userdata(loop), false, "arbiter.stop_delay is over");
+}
+
+/* Those who send clients here get time to see that it is not ready. Until the delay is over all
+ * goes on but changes, of which none begins; one whose workers start already comes to its end. */
+static void begin_leaving(struct arbiter *a, const char *cause)
+{
+    const uint64_t delay_ms = a->live->config->stop_delay_ms;
+
+    log_info(a->log, "not ready any more: it stops after arbiter.stop_delay", F_STR("cause", cause),
+             F_UINT("delay_ms", delay_ms));
+    a->is_leaving = true;
+    a->leave_ms = clock_mono_ms() + delay_ms;
+    ev_timer_set(&a->leave, (double)delay_ms / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &a->leave);
+    arbiter_set_state(a, ACTOR_STOPPING);
+    change_cancel(a);
+    answers_give(&a->answers, ANSWER_NEXT_RELOAD, command_error("stopping", "the arbiter stops"));
+    if (!a->next)
+        answers_give(&a->answers, ANSWER_RELOAD, command_error("stopping", "the arbiter stops"));
+}
+
+/* One that has not served yet has nobody to serve on for. */
+void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause)
+{
+    if (!is_quick && !a->is_leaving && a->state == ACTOR_RUN && a->live->config->stop_delay_ms > 0)
+        begin_leaving(a, cause);
+    else
+        begin_stop(a, is_quick || a->leave_ms, cause);
 }
 
 static void sig_term(struct arbiter *a)
@@ -79,7 +115,7 @@ static void sig_quit(struct arbiter *a)
 
 void arbiter_scale(struct arbiter *a, uint32_t workers)
 {
-    if (a->is_stopping || workers < 1 || workers > TR_SLOTS_MAX)
+    if (a->is_leaving || workers < 1 || workers > TR_SLOTS_MAX)
         return;
     log_info(a->log, "scaling", F_UINT("workers", workers));
     engine_post(a, &(struct tr_event){.kind = TR_EV_SCALE, .workers = workers});
@@ -131,7 +167,8 @@ static const struct {
     {SIGHUP, sig_reload,
      "Reload the configuration; a bad file or a worker that does not start changes nothing"},
     {SIGTERM, sig_term,
-     "Stop gracefully, within arbiter.exit_timeout; a second TERM, INT or QUIT stops at once"},
+     "Stop gracefully, after arbiter.stop_delay, within arbiter.exit_timeout; a second TERM, INT "
+     "or QUIT stops at once"},
     {SIGINT, sig_int, "Stop at once"},
     {SIGQUIT, sig_quit, "Stop at once"},
     {SIGTTIN, sig_more, "One worker more, until the next reload"},
@@ -445,6 +482,7 @@ int arbiter_attach(struct arbiter *a)
         return -ENOMEM;
     ev_init(&a->settle, on_settle);
     ev_set_priority(&a->settle, EV_MINPRI);
+    ev_init(&a->leave, on_leave);
     ev_timer_init(&a->housekeeping, on_housekeeping, housekeeping_s, housekeeping_s);
     ev_timer_start(a->loop, &a->housekeeping);
     move_start(a);

@@ -181,7 +181,11 @@ struct arbiter {
     uint64_t reloads;
     uint64_t restarts; /* unplanned ends */
     uint64_t upgrades;
-    bool is_stopping;
+    bool is_leaving; /* a stop has been asked for: nothing begins any more */
+    uint64_t leave_ms; /* until then it serves on, arbiter.stop_delay; 0 = it drains, or is not
+                          leaving */
+    ev_timer leave;
+    bool is_stopping; /* it drains */
     uint64_t end_ms; /* when the process has ended at the latest; 0 = it does not stop */
     int exit_code;
 };
@@ -228,7 +232,8 @@ int arbiter_attach(struct arbiter *a);
 /* arbiter_set_state - a step of the states' table: logged, and shown in the process title */
 void arbiter_set_state(struct arbiter *a, enum actor_state state);
 
-/* arbiter_stop - begin to stop; a second time, or @is_quick, at once. @cause: for the log */
+/* arbiter_stop - begin to stop, after arbiter.stop_delay; a second time, or @is_quick, at once.
+ * @cause: for the log */
 void arbiter_stop(struct arbiter *a, bool is_quick, const char *cause);
 
 /* arbiter_scale - want @workers processes, 1..TR_SLOTS_MAX */

@@ -7,7 +7,7 @@
 
 void change_request(struct arbiter *a, enum change_kind kind)
 {
-    if (a->is_stopping)
+    if (a->is_leaving)
         return;
     a->change.is_wanted[kind] = true;
     settle_soon(a);
@@ -17,7 +17,7 @@ const char *change_obstacle(const struct arbiter *a, enum change_kind kind)
 {
     const struct change *c = &a->change;
 
-    if (a->is_stopping)
+    if (a->is_leaving)
         return "the arbiter stops";
     if (c->active)
         return c->active->obstacle;

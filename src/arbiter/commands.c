@@ -32,6 +32,11 @@ static void do_info(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     answer_ok(w, stats_info(a));
 }
 
+static void do_ready(struct arbiter *a, struct answer *w, json_t *args UNUSED)
+{
+    answer_ok(w, stats_ready(a));
+}
+
 static void do_config(struct arbiter *a, struct answer *w, json_t *args)
 {
     const char *key = json_string_value(json_object_get(args, "key"));
@@ -87,7 +92,7 @@ static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
 
 static void do_reload(struct arbiter *a, struct answer *w, json_t *args)
 {
-    if (a->is_stopping) {
+    if (a->is_leaving) {
         answer_error(w, "stopping", "the arbiter stops");
         return;
     }
@@ -102,7 +107,7 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
     const char *obstacle = change_obstacle(a, CHANGE_UPGRADE);
 
     if (obstacle) {
-        answer_error(w, a->is_stopping ? "stopping" : "busy", obstacle);
+        answer_error(w, a->is_leaving ? "stopping" : "busy", obstacle);
         return;
     }
     answer_wait(w, ANSWER_UPGRADE,
@@ -114,7 +119,7 @@ static void do_upgrade(struct arbiter *a, struct answer *w, json_t *args UNUSED)
 /* Done if @workers run, or, with @or_more, more than that. */
 static void scale_to(struct arbiter *a, struct answer *w, uint32_t workers, bool or_more)
 {
-    if (a->is_stopping) {
+    if (a->is_leaving) {
         answer_error(w, "stopping", "the arbiter stops");
         return;
     }
@@ -136,7 +141,7 @@ static void spawn_other(struct arbiter *a, struct answer *w, const char *name)
     const uint32_t kind = (uint32_t)found;
     char why[128];
 
-    if (a->is_stopping) {
+    if (a->is_leaving) {
         answer_error(w, "stopping", "the arbiter stops");
     } else if (found < 0 || !a->kinds.list[kind].row) {
         snprintf(why, sizeof(why), "there is no kind '%.64s' of actors", name);
@@ -385,6 +390,8 @@ static const struct arbiter_command {
       COMMAND_ARGS({"message", COMMAND_STRING, true, 0, 0, "the text to give back"}),
       "Answer with the message"}, do_echo, NULL},
     {{"info", COMMAND_BY_OPERATOR, NULL, "Identity, state, times and counters"}, do_info, NULL},
+    {{"ready", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER, NULL,
+      "Shall clients be sent here? If not, why"}, do_ready, on_ready},
     {{"config", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}),
       "Effective values and where each comes from"}, do_config, NULL},
@@ -424,7 +431,6 @@ static const struct arbiter_command {
     {{"spawn_actor", COMMAND_BY_WORKER,
       COMMAND_ARGS({"kind", COMMAND_STRING, true, 0, 0, "of what there shall be one more"}),
       "One actor more of another kind; answers when it runs"}, do_spawn_actor, NULL},
-    {{"ready", COMMAND_BY_WORKER, NULL, "Prepared: wants to be told to run"}, NULL, on_ready},
     {{"replace_me", COMMAND_BY_WORKER,
       COMMAND_ARGS({"reason", COMMAND_STRING, true, 0, 0, "why"}),
       "Wants to be replaced; serves until it is told to stop"}, NULL, on_replace_me},

@@ -230,9 +230,44 @@ static json_t *describe_binds(const struct revision *rev)
     return list;
 }
 
+bool stats_is_ready(const struct arbiter *a, char *why, size_t size)
+{
+    const uint32_t wanted = transition_workers(a->engine) + transition_all_others(a->engine);
+    const uint64_t now_ms = clock_mono_ms();
+    uint32_t first = 0;
+    const uint32_t n_missing = transition_missing(a->engine, &first);
+    char id[KINDS_ID_LEN];
+
+    if (a->leave_ms) {
+        snprintf(why, size, "it stops: arbiter.stop_delay lets it serve for another %.1f s",
+                 (double)(MAX(a->leave_ms, now_ms) - now_ms) / 1e3);
+    } else if (a->is_leaving) {
+        snprintf(why, size, "it stops");
+    } else if (n_missing > 0) {
+        kinds_id(&a->kinds, first, id);
+        snprintf(why, size, "%s%u of %u actors run: %s does not",
+                 a->state == ACTOR_RUN ? "" : "it starts: ", wanted - n_missing, wanted, id);
+    } else if (a->state != ACTOR_RUN) {
+        snprintf(why, size, "it starts");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+json_t *stats_ready(const struct arbiter *a)
+{
+    char why[STATS_NOT_READY_LEN];
+
+    return stats_is_ready(a, why, sizeof(why)) ? json_pack("{s:b}", "ready", 1)
+                                               : json_pack("{s:b,s:s}", "ready", 0, "reason", why);
+}
+
 static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
 {
     json_t *o = json_object();
+    char why[STATS_NOT_READY_LEN];
+    const bool is_ready = stats_is_ready(a, why, sizeof(why));
 
     message_set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "version", json_string(a->options->program->version));
@@ -243,6 +278,9 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     message_set_uint(o, "restarts", a->restarts);
     message_set_uint(o, "upgrades", a->upgrades);
     message_set_uint(o, "workers_wanted", transition_wanted(a->engine));
+    json_object_set_new(o, "ready", json_boolean(is_ready));
+    if (!is_ready)
+        json_object_set_new(o, "not_ready", json_string(why));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));

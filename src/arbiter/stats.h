@@ -10,6 +10,7 @@
 #define ARBITER_STATS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "actor/scoreboard.h"
 #include "base/counters.h"
@@ -55,6 +56,17 @@ void stats_log_own(const struct arbiter *a);
 
 /* stats_info - what `info` answers. NULL without memory. */
 json_t *stats_info(struct arbiter *a);
+
+/*
+ * stats_is_ready - shall clients be sent here? Yes if a process runs in every slot of the live
+ * revision, and nobody has asked for a stop.
+ * @why  if not: a sentence; @size bytes
+ */
+enum { STATS_NOT_READY_LEN = 128 };
+bool stats_is_ready(const struct arbiter *a, char *why, size_t size);
+
+/* stats_ready - the same as JSON: {"ready":true}, or {"ready":false,"reason":…} */
+json_t *stats_ready(const struct arbiter *a);
 
 /* stats_actors - ids and states; stats_config - one row or all: value and origin; @key is
  * one of the table, NULL = all */

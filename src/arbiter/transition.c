@@ -877,6 +877,15 @@ bool transition_is_slot_running(const struct transition *t, uint32_t slot)
     return holder && t->procs[holder - 1].phase == TR_RUNNING;
 }
 
+uint32_t transition_missing(const struct transition *t, uint32_t *ret_first)
+{
+    uint32_t n = 0;
+    for (uint32_t slot = set_next(&t->live, 0); slot; slot = set_next(&t->live, slot))
+        if (!transition_is_slot_running(t, slot) && n++ == 0)
+            *ret_first = slot;
+    return n;
+}
+
 uint32_t transition_all_others(const struct transition *t)
 {
     return transition_size(&t->live) - t->live.workers;

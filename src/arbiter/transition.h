@@ -287,6 +287,10 @@ bool transition_is_stopped(const struct transition *t);
 /* transition_is_slot_running - its process of the live configuration runs */
 bool transition_is_slot_running(const struct transition *t, uint32_t slot);
 
+/* transition_missing - how many slots of the live configuration have no process that runs;
+ * @ret_first, if there are some: the first of them */
+uint32_t transition_missing(const struct transition *t, uint32_t *ret_first);
+
 /* transition_is_settled - as many workers run as are wanted, and no reload is under way */
 bool transition_is_settled(const struct transition *t);
 

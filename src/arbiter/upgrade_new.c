@@ -95,7 +95,7 @@ static void turn_back(struct arbiter *a, const char *why)
 static void upgrade_on_rollback(struct arbiter *a, enum tr_failure failure, const char *why)
 {
     revision_roll_back(a);
-    if (failure == TR_FAILURE_STOPPED)
+    if (failure == TR_FAILURE_STOPPED || a->is_leaving) /* the old workers serve until it stops */
         upgrade_finish(a, command_error("stopping", "the arbiter stops"));
     else
         turn_back(a, why);

@@ -39,6 +39,10 @@ static const struct command commands[] = {
      hold_run, false, 0, 0},
     {"info", "", "show the arbiter, its workers and what they have done", NULL, request_run, true,
      0, 0},
+    {"ready", "", "shall clients be sent to this server? Exit status 1: no, and why",
+     "Say whether clients shall be sent to the server: yes if every worker and other actor of the "
+     "live configuration runs, and nobody has asked it to stop. Exit status 1: not ready, and why.",
+     ready_run, true, 0, 0},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers",
      "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for each "
      "worker and one for all, MB being 1000000 bytes. A server that goes away is waited for, with "
@@ -187,7 +191,7 @@ static const char doc[] =
     "  echo-client call worker.1 ping\n"
     "\n"
     "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
-    "messages were lost (ping) or connections cut (hold), 64 usage,\n"
+    "messages were lost (ping), connections cut (hold) or it is not ready (ready), 64 usage,\n"
     "65 a message that cannot be sent, 68 unknown host, 69 refused or unreachable,\n"
     "70 failed in the server, 74 input or output, 75 timeout, 76 connection\n"
     "closed or wrong reply, 77 not allowed, 78 configuration refused.";

@@ -112,6 +112,7 @@ int audit_run(struct tool *t);
 /* Over the control socket; request_run is that of most. */
 int request_run(struct tool *t);
 int reload_run(struct tool *t);
+int ready_run(struct tool *t);
 int stop_run(struct tool *t);
 int call_run(struct tool *t);
 int top_run(struct tool *t);

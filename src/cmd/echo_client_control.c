@@ -9,6 +9,7 @@
 #include <sysexits.h>
 
 #include "client/answer_text.h"
+#include "client/human.h"
 #include "client/text.h"
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
@@ -116,6 +117,43 @@ int reload_run(struct tool *t)
 
     tool_parse(t, options, &s);
     return ask_and_print(t, s.is_forced ? json_pack("{s:b}", "force", 1) : NULL);
+}
+
+/* ---- ready ---- */
+
+static int write_ready(FILE *f, const json_t *result)
+{
+    const char *reason = json_string_value(json_object_get(result, "reason"));
+    char text[256];
+
+    if (json_is_true(json_object_get(result, "ready"))) {
+        fputs("ready\n", f);
+    } else if (reason) {
+        snprintf(text, sizeof(text), "%s", reason);
+        fprintf(f, "not ready: %s\n", human_clean(text));
+    } else {
+        return -EBADMSG;
+    }
+    return 0;
+}
+
+int ready_run(struct tool *t)
+{
+    struct operator o;
+    json_t *result = NULL;
+    int rc;
+
+    tool_parse(t, NULL, NULL);
+    rc = operator_open(&o, t, 0);
+    if (rc == 0)
+        rc = operator_ask(&o, "ready", NULL, NULL, &result);
+    if (rc == 0)
+        rc = operator_print(&o, result, write_ready);
+    if (rc == 0 && !json_is_true(json_object_get(result, "ready")))
+        rc = 1;
+    json_decref(result);
+    operator_close(&o);
+    return rc;
 }
 
 /* ---- stop ---- */

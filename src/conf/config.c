@@ -68,6 +68,10 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "arbiter.exit_timeout", DURATION(exit_timeout_ms), .min = 0, .max = DAY_MS,
         .reload = RELOAD_ARBITER, .initial = "30",
         .help = "time to drain before what is left is cut" },
+    [CONFIG_STOP_DELAY] = {
+        .name = "arbiter.stop_delay", DURATION(stop_delay_ms), .min = 0, .max = DAY_MS,
+        .reload = RELOAD_ARBITER, .initial = "0",
+        .help = "time to serve on, no longer ready, before a stop drains" },
     [CONFIG_MAX_REQUESTS] = {
         .name = "arbiter.max_requests", COUNT(max_requests), .min = 0, .max = 4294967295,
         .reload = RELOAD_WORKERS, .initial = "0",

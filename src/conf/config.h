@@ -39,6 +39,7 @@ struct config {
     cpu_set_t cpus; /* AFFINITY_LIST: not empty */
     uint64_t boot_timeout_ms;
     uint64_t exit_timeout_ms;
+    uint64_t stop_delay_ms; /* 0 = none */
     unsigned max_requests; /* 0 = never */
     uint64_t max_memory; /* bytes; 0 = never */
     uint64_t timeout_ms;

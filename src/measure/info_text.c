@@ -10,6 +10,7 @@
 
 #include "base/util.h"
 #include "client/columns.h"
+#include "client/human.h"
 
 #define REVERSE "\033[7m"
 #define RED     "\033[1;31m"
@@ -272,6 +273,17 @@ static int write_section(FILE *f, const struct column *columns, size_t n, json_t
     return rc;
 }
 
+/* @reason NULL = it is ready */
+static void write_not_ready(FILE *f, const char *reason)
+{
+    char text[256];
+
+    if (!reason)
+        return;
+    snprintf(text, sizeof(text), "%s", reason);
+    fprintf(f, "NOT READY: %s\n", human_clean(text));
+}
+
 int info_write(FILE *f, const json_t *info)
 {
     int rc;
@@ -281,6 +293,7 @@ int info_write(FILE *f, const json_t *info)
     rc = columns_write(f, arbiter_columns, ARRAY_SIZE(arbiter_columns), info);
     if (json_is_true(columns_value(info, "arbiter/degraded")))
         fputs("DEGRADED: workers keep dying, fewer than wanted may run\n", f);
+    write_not_ready(f, json_string_value(columns_value(info, "arbiter/not_ready")));
     if (rc == 0)
         rc = write_section(f, worker_columns, ARRAY_SIZE(worker_columns), rows_of(info));
     fputs("(the total has what ended workers did, too)\n", f);

@@ -125,6 +125,22 @@ static void info__for_people__a_table_without_escape_sequences(void **state)
     MUST(!strchr(r.out, '\033'), "escape sequences: %s", r.out);
 }
 
+static void ready__of_a_server_and_of_none__says_so_and_exits(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { keepers = false; workers = 2; };");
+    char *control = control_of(s);
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control, "ready");
+
+    tool_must_print(&r, "ready\n", 6);
+    r = RUN(it, NO_INPUT, "-C", control, "--json", "ready");
+    tool_must_print(&r, "{\"ready\":true}\n", 15);
+    server_signal(s, SIGTERM);
+    assert_int_equal(server_wait_exit(s, WAIT_MS), 0);
+    r = RUN(it, NO_INPUT, "-C", control, "ready");
+    tool_must_fail(&r, 69, "no server there");
+}
+
 static void call__each_kind_of_actor__answers(void **state)
 {
     struct it *it = *state;
@@ -996,6 +1012,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(info__json__all_fields_and_exact_sums),
         IT(info__for_people__a_table_without_escape_sequences),
+        IT(ready__of_a_server_and_of_none__says_so_and_exits),
         IT(call__each_kind_of_actor__answers),
         IT(call__arguments__of_the_types_that_the_command_wants),
         IT(call__refused__code_and_a_way_on),

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "support/load.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 /* The server has been told to end: it does, with @code and nothing left. Prints how long it took.
  */
@@ -176,7 +177,8 @@ static void stop__term_during_reload__ends(void **state)
     uint64_t rng = it_seed();
     for (int i = 0; i < (it_is_soak() ? 1000 : 20); i++) {
         uint64_t us = rng_below(&rng, 20000);
-        struct server *s = server_start(it, .conf = "");
+        struct server *s =
+            server_start(it, .conf = i % 2 ? "arbiter: { stop_delay = 0.02; };" : "");
         int fd = busy_peer(s);
         server_signal(s, SIGHUP);
         nanosleep(&(struct timespec){.tv_nsec = (long)us * 1000}, NULL); /* the stimulus itself */
@@ -199,6 +201,101 @@ static void stop__worker_hangs__is_killed_after_exit_timeout(void **state)
     must_end(s, 0, "exit_timeout = 0.5, a stopped worker");
 }
 
+/* ---- arbiter.stop_delay ---- */
+
+static char *control_of(struct server *s)
+{
+    char *path = peer_alloc(sizeof(s->run) + sizeof("/control"));
+    sprintf(path, "%s/control", s->run);
+    return path;
+}
+
+static void must_refuse(struct server *s, const char *command, const char *word)
+{
+    struct tool_run r = RUN(s->it, NO_INPUT, "-C", control_of(s), command, word);
+    tool_must_fail(&r, 69, "the arbiter stops");
+}
+
+static void stop_delay__term__not_ready_but_serves_on(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { stop_delay = 600; workers = 2; };");
+    int old = busy_peer(s);
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control_of(s), "ready");
+    tool_must_print(&r, "ready\n", 6);
+    server_signal(s, SIGTERM);
+    server_wait_log(s, "not ready any more: it stops after arbiter.stop_delay", 1);
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "ready");
+    MUST(r.code == 1, "exit code %d", r.code);
+    MUST(strstr(r.out, "not ready: it stops: arbiter.stop_delay lets it serve for another "), "%s",
+         r.out);
+    peer_send_text(old, "\r\n\r\n");
+    peer_expect_text(old, "half\r\n\r\n");
+    peer_close(old);
+    must_refuse(s, "reload", NULL);
+    must_refuse(s, "upgrade", NULL);
+    must_refuse(s, "scale", "3");
+    server_signal(s, SIGHUP);
+    server_signal(s, SIGUSR2);
+    server_signal(s, SIGTTIN);
+    pid_t killed = server_worker(s, 0);
+    server_expect(s, "worker died");
+    kill(killed, SIGKILL);
+    MUST_COME(!proc_is_alive(killed) && server_accepting(s) == 2, "the worker is not replaced");
+    server_must_be_well(s, 2);
+    MUST(server_log_count(s, "reloading|upgrading|scaling") == 0, "a change has begun");
+    server_signal(s, SIGTERM);
+    must_end(s, 0, "a second TERM during stop_delay = 600");
+}
+
+static void stop_delay__a_quick_stop__does_not_wait(void **state)
+{
+    static const int signals[] = {SIGINT, SIGQUIT};
+    struct it *it = *state;
+    for (size_t i = 0; i < 4; i++) {
+        const bool is_first = i % 2;
+        struct server *s = server_start(
+            it, .conf = "arbiter: { stop_delay = 600; exit_timeout = 600; workers = 1; };");
+        busy_peer(s);
+        if (!is_first)
+            server_signal(s, SIGTERM);
+        server_signal(s, signals[i / 2]);
+        must_end(s, 0, strsignal(signals[i / 2]));
+        peer_release_all();
+    }
+}
+
+static void stop_delay__is_over__drains_within_exit_timeout(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { stop_delay = 0.2; workers = 1; };");
+    int fd = busy_peer(s);
+    server_signal(s, SIGTERM);
+    server_wait_log(s, "msg=\"stopping\" .*cause=\"arbiter.stop_delay is over\"", 1);
+    peer_send_text(fd, "\r\n\r\n");
+    peer_expect_text(fd, "half\r\n\r\n");
+    peer_expect_eof(fd);
+    peer_close(fd);
+    must_end(s, 0, "stop_delay = 0.2, then a drain");
+}
+
+/* Nobody can have been sent to it. */
+static void stop_delay__term_before_ready__does_not_wait(void **state)
+{
+    struct it *it = *state;
+    char env[256];
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    it_write(it, "hook", "hang 2\n");
+    struct server *s = server_spawn(it, .conf = "arbiter: { stop_delay = 600; workers = 2; };",
+                                    .binary = "test/echo-arbiter", .env = {env});
+    struct tool_run r = {.code = 69};
+    MUST_COME((r = RUN(it, NO_INPUT, "-C", control_of(s), "ready")).code != 69, "no server");
+    MUST(r.code == 1 && strstr(r.out, "not ready: it starts: "), "%d: %s", r.code, r.out);
+    server_expect(s, "worker killed\" ");
+    server_signal(s, SIGTERM);
+    must_end(s, 0, "TERM while a worker hangs before ready, stop_delay = 600");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +309,10 @@ int main(void)
         IT(stop__term_before_ready__ends),
         IT(stop__term_during_reload__ends),
         IT(stop__worker_hangs__is_killed_after_exit_timeout),
+        IT(stop_delay__term__not_ready_but_serves_on),
+        IT(stop_delay__a_quick_stop__does_not_wait),
+        IT(stop_delay__is_over__drains_within_exit_timeout),
+        IT(stop_delay__term_before_ready__does_not_wait),
     };
     return it_run(tests);
 }

@@ -238,7 +238,7 @@ static void change_cancel__arbiter_stops__nothing_begins_any_more(void **state)
     struct fixture *f = *state;
 
     change_request(&f->a, CHANGE_RELOAD);
-    f->a.is_stopping = true;
+    f->a.is_leaving = true;
     change_cancel(&f->a);
     change_request(&f->a, CHANGE_UPGRADE);
     change_settle(&f->a);

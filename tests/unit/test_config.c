@@ -143,7 +143,7 @@ static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
         assert_non_null(strstr(row->allowed, min));
         assert_non_null(strstr(row->allowed, max));
     }
-    assert_int_equal(n, 14);
+    assert_int_equal(n, 15);
     config_free(c);
 }
 
