@@ -70,7 +70,7 @@ static const struct command commands[] = {
      stop_run, true, 0, 0},
     {"log-level", "LEVEL", "change the log level until the next reload", NULL, request_run, true, 1,
      1},
-    {"reopen-logs", "", "open the log file anew", NULL, request_run, true, 0, 0},
+    {"reopen-logs", "[--if-running]", "open the log file anew", NULL, reopen_run, true, 0, 0},
 };
 
 static const struct command *command_find(const char *name)

@@ -70,6 +70,7 @@ struct tool {
     uint8_t separator[FRAME_SEPARATOR_MAX];
     size_t separator_len;
     bool is_json;
+    bool is_optional; /* without a server there is nothing to do */
     int n_words; /* after tool_parse: those that are no options */
     char **words;
 };
@@ -113,6 +114,7 @@ int audit_run(struct tool *t);
 int request_run(struct tool *t);
 int reload_run(struct tool *t);
 int ready_run(struct tool *t);
+int reopen_run(struct tool *t);
 int stop_run(struct tool *t);
 int call_run(struct tool *t);
 int top_run(struct tool *t);

@@ -90,7 +90,7 @@ static int ask_and_print(struct tool *t, json_t *args)
     json_decref(result);
     json_decref(args);
     operator_close(&o);
-    return rc;
+    return rc == OPERATOR_NOBODY ? 0 : rc;
 }
 
 int request_run(struct tool *t)
@@ -105,6 +105,7 @@ int request_run(struct tool *t)
 struct steering {
     bool is_now; /* stop */
     bool is_forced; /* reload */
+    bool is_optional; /* reopen-logs */
 };
 
 int reload_run(struct tool *t)
@@ -117,6 +118,19 @@ int reload_run(struct tool *t)
 
     tool_parse(t, options, &s);
     return ask_and_print(t, s.is_forced ? json_pack("{s:b}", "force", 1) : NULL);
+}
+
+int reopen_run(struct tool *t)
+{
+    static const struct own_option options[] = {
+        {"if-running", 0, NULL, "say nothing, and succeed, if no server is there", OPTION_SET,
+         OPTION_AT(struct steering, is_optional), 0, 0},
+        {0}};
+    struct steering s = {0};
+
+    tool_parse(t, options, &s);
+    t->is_optional = s.is_optional;
+    return ask_and_print(t, NULL);
 }
 
 /* ---- ready ---- */

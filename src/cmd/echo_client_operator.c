@@ -176,6 +176,8 @@ int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms)
         return rc;
     o->deadline_ns = deadline_after_ms(t->has_timeout || slow_ms == 0 ? t->timeout_ms : slow_ms);
     rc = control_call_connect(&o->call, o->path, o->deadline_ns);
+    if (rc == ARB_REFUSED && t->is_optional)
+        return OPERATOR_NOBODY;
     return rc ? operator_fail(o, rc) : 0;
 }
 

@@ -29,8 +29,10 @@ struct operator
 /*
  * operator_open - find the socket and connect
  * @slow_ms  the timeout if none was given; 0 = the tool's
- * Returns 0 or an exit code, reported already; operator_close in any case.
+ * Returns 0, OPERATOR_NOBODY (no server is there, and the tool's is_optional says that this is no
+ * error) or an exit code, reported already; operator_close in any case.
  */
+enum { OPERATOR_NOBODY = -1 };
 int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms);
 void operator_close(struct operator* o);
 
