@@ -5,7 +5,7 @@
 # (tools/probe.sh) and kept; a changed command line rebuilds what it concerns, an unchanged one nothing.
 
 VERSION     := 0.1.0
-prefix      ?= /usr/local
+prefix      ?= $(or $(PREFIX),/usr/local)
 bindir      ?= $(prefix)/bin
 sbindir     ?= $(prefix)/sbin
 mandir      ?= $(prefix)/share/man
@@ -14,6 +14,12 @@ includedir  ?= $(prefix)/include
 libdir      ?= $(prefix)/lib
 bashdir     ?= $(prefix)/share/bash-completion/completions
 zshdir      ?= $(prefix)/share/zsh/site-functions
+unitdir     ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+# Where a server looks for its configuration is a part of the program.
+sysconfdir  ?= $(if $(filter /usr /usr/local,$(prefix)),/etc,$(prefix)/etc)
+confdir     ?= $(sysconfdir)/echo-arbiter
+logrotatedir ?= $(sysconfdir)/logrotate.d
 B           ?= build
 ifeq ($(origin CC),default)
 CC          := gcc
@@ -60,7 +66,7 @@ help:
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
 	@echo 'make html       the manual pages as HTML, in build/html'
-	@echo 'make install    below DESTDIR and prefix=$(prefix); uninstall takes it away again'
+	@echo 'make install    below DESTDIR and prefix=$(prefix), with units and sysconfdir=$(sysconfdir); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
 
@@ -208,11 +214,15 @@ remember = $(if $(PROBED),$(if $(filter-out x,$(subst x$(strip $(2))x,x,x$(file 
 $(call remember,$(B)/compile.txt,$(COMPILE))
 $(call remember,$(B)/link.txt,$(LINK) $(LIBS))
 $(call remember,$(B)/files.txt,$(SRC) $(SUP) $(BIN_SRC) $(TESTING_SRC))
-$(B)/compile.txt $(B)/link.txt $(B)/files.txt:
+$(call remember,$(B)/confdir.txt,$(confdir))
+$(B)/compile.txt $(B)/link.txt $(B)/files.txt $(B)/confdir.txt:
 
 $(B)/%.o: %.c $(B)/compile.txt
 	@$(call say,CC,$<) mkdir -p $(@D)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(B)/src/echo_arbiter/main.o: CPPFLAGS_ALL += -DECHO_CONFIG='"$(confdir)/echo.conf"'
+$(B)/src/echo_arbiter/main.o: $(B)/confdir.txt
 
 $(B)/libecho.a: $(call objects,$(SRC)) $(B)/files.txt
 $(B)/libsupport.a: $(call objects,$(SUP)) $(B)/files.txt
@@ -403,13 +413,18 @@ _html: $(HEADER_MAN)
 	@for page in $(sort $(notdir $(MAN))); do echo "<li><a href='$$page.html'>$$page</a>"; done >$(B)/html/index.html
 	@echo 'The manual: $(B)/html/index.html'
 
+# Directories that are not there yet, of this DESTDIR and prefix: uninstall removes them with the last file in them.
+MADE   ?= $(B)/made$(subst /,_,$(DESTDIR)$(prefix)).txt
+PLACES := $(bindir) $(sbindir) $(docdir) $(libdir)/pkgconfig $(includedir)/arbiter $(bashdir) $(zshdir) $(unitdir) \
+          $(sysusersdir) $(confdir) $(logrotatedir) $(sort $(foreach m,$(MAN),$(mandir)/man$(call section,$(m))))
+placed  = sed 's,@bindir@,$(bindir),g;s,@sbindir@,$(sbindir),g' $(1) | install -m 644 /dev/stdin $(DESTDIR)$(2)
+
 install: all $(HEADER_MAN)
-	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(docdir) \
-	    $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/arbiter
+	tools/install_dirs.sh $(MADE) $(addprefix $(DESTDIR),$(PLACES))
 	install -m 755 $(B)/echo-arbiter $(DESTDIR)$(sbindir)/
 	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
 	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
-	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
+	$(foreach m,$(MAN),install -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
 	for header in $(HDR); do \
 	    page=arbiter-$$(basename $$header .h).3; [ "$$page" != arbiter-client.3 ] || page=lib$$page; \
 	    for name in $$(tools/header_manual.pl --names $$header); do \
@@ -417,8 +432,13 @@ install: all $(HEADER_MAN)
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
 	$(foreach l,$(LIBRARIES),$(call install_library,$(l)))
 	$(call install_archive,arbiter-testing)
-	install -D -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
-	install -D -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
+	install -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
+	install -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
+	$(call placed,conf/systemd/echo-arbiter.service.in,$(unitdir)/echo-arbiter.service)
+	$(call placed,conf/logrotate.d/echo-arbiter.in,$(logrotatedir)/echo-arbiter)
+	install -m 644 conf/systemd/echo-arbiter.socket $(DESTDIR)$(unitdir)/
+	install -m 644 conf/sysusers.d/echo-arbiter.conf $(DESTDIR)$(sysusersdir)/
+	[ -e $(DESTDIR)$(confdir)/echo.conf ] || install -m 644 conf/echo.conf $(DESTDIR)$(confdir)/
 	$(if $(DESTDIR),,@PATH=$$PATH:/usr/sbin:/sbin; ldconfig 2>/dev/null; \
 	    ldconfig -p 2>/dev/null | grep -qF ' $(libdir)/$(call soname,arbiter-client)' || echo 'The loader does not look in $(libdir):' \
 	    'link programs with -Wl,-rpath,$(libdir), or name it in /etc/ld.so.conf.d and run ldconfig.')
@@ -433,4 +453,9 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(includedir)/arbiter/,$(notdir $(HDR)))
 	rm -f $(addprefix $(DESTDIR)$(libdir)/,$(foreach l,$(LIBRARIES),lib$(l).so $(call soname,$(l)) $(call shared,$(l))) \
 	    $(foreach l,$(LIBRARIES) arbiter-testing,lib$(l).a pkgconfig/$(l).pc))
-	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter 2>/dev/null || :
+	rm -f $(addprefix $(DESTDIR)$(unitdir)/echo-arbiter.,service socket) $(DESTDIR)$(sysusersdir)/echo-arbiter.conf \
+	    $(DESTDIR)$(logrotatedir)/echo-arbiter
+	@if cmp -s conf/echo.conf $(DESTDIR)$(confdir)/echo.conf; then rm $(DESTDIR)$(confdir)/echo.conf; \
+	elif [ -e $(DESTDIR)$(confdir)/echo.conf ]; then echo 'kept, since it has been changed: $(DESTDIR)$(confdir)/echo.conf'; fi
+	-rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(includedir)/arbiter $(DESTDIR)$(confdir) 2>/dev/null || :
+	@tools/install_dirs.sh -r $(MADE)

@@ -38,6 +38,9 @@ struct arb_program {
     void (*on_message)(void *data, const struct arb_message *message);
     void (*on_can_send)(void *data);
     struct arb_commands commands; /* arbiter.NAME, of the actor `arbiter`; `run` gets @data */
+
+    /* Absolute: read without -c if it is there. NULL = without -c the built-in values serve. */
+    const char *config;
 };
 
 /*

@@ -105,6 +105,7 @@ struct reload {
     bool is_force_asked; /* by one of the requests that wait */
     bool is_forced; /* the one under way may lose every group */
     pid_t parser; /* 0 = none; reaped by the sweep */
+    const char *path; /* borrowed, of the live revision or the program: what it reads */
     int fd; /* owned: the parser's answer */
     ev_io io;
     ev_timer deadline;

@@ -286,9 +286,9 @@ static void on_whole_answer(struct arbiter *a)
     struct reload *r = &a->reload;
     struct config_errors errors = {0};
     struct config *config = NULL;
-    int rc = config_child_result(a->options->schema, a->live->config->path, r->data ? r->data : "",
-                                 r->len, r->status, a->options->overrides, a->options->n_overrides,
-                                 &config, &errors);
+    int rc =
+        config_child_result(a->options->schema, r->path, r->data ? r->data : "", r->len, r->status,
+                            a->options->overrides, a->options->n_overrides, &config, &errors);
 
     take_result(a, rc, config, &errors);
 }
@@ -338,21 +338,25 @@ static void on_parser_readable(struct ev_loop *loop UNUSED, ev_io *io, int reven
 static void reload_start(struct arbiter *a)
 {
     struct reload *r = &a->reload;
+    const char *path = a->live->config->path;
     char error[LIMITS_ERROR_LEN];
     int rc;
 
+    if (!*path) /* it may have been put there since the start */
+        path = config_path_default(a->options->program->config);
     r->is_forced = r->is_force_asked;
     r->is_force_asked = false;
     r->changes = json_array();
     answers_turn(&a->answers, ANSWER_NEXT_RELOAD, ANSWER_RELOAD);
     r->started_ms = clock_mono_ms();
-    if (!*a->live->config->path) {
+    if (!path) {
         log_info(a->log, "reloading", F_STR("file", "none: the command line and the defaults"));
         reload_without_file(a);
         return;
     }
-    log_info(a->log, "reloading", F_STR("file", a->live->config->path));
-    rc = config_child_start(a->options->schema, a->live->config->path, &r->parser, &r->fd);
+    log_info(a->log, "reloading", F_STR("file", path));
+    r->path = path;
+    rc = config_child_start(a->options->schema, path, &r->parser, &r->fd);
     if (rc < 0) {
         r->parser = 0;
         r->fd = -1;

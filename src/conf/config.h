@@ -148,6 +148,10 @@ int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot);
  */
 int config_path_absolute(const char *path, char *ret, size_t size);
 
+/* config_path_default - what is read if no file was named: @path, or NULL if nothing is there.
+ * @path  borrowed; NULL = there is no such file */
+const char *config_path_default(const char *path);
+
 /* config_path_is_same - two absolute paths, whose "//" and "/./" say nothing */
 bool config_path_is_same(const char *a, const char *b);
 

@@ -559,6 +559,12 @@ const struct config_own_type *config_own_type(enum arb_type type)
 
 /* ---- paths ---- */
 
+const char *config_path_default(const char *path)
+{
+    /* What cannot be seen may be there: whoever opens it says what is wrong. */
+    return path && (access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) ? path : NULL;
+}
+
 int config_path_absolute(const char *path, char *ret, size_t size)
 {
     char dir[PATH_MAX + 1] = ""; /* with room for a slash behind the longest */

@@ -6,6 +6,7 @@
 static const struct arb_program program = ARB_PROGRAM(
         .name = "echo-arbiter", .version = ECHO_VERSION,
         .protocols = (const struct arb_protocol *const[]){&echo_protocol, NULL},
+        .config = ECHO_CONFIG,
         .doc = "A TCP echo server whose connections outlive its processes. See echo-arbiter(8).");
 
 int main(int argc, char **argv)

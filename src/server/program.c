@@ -257,6 +257,9 @@ static int check_texts(struct taker *t)
                               "the program's version is \"%.64s\", allowed: one line of 1 to %d "
                               "bytes",
                               p->version ? p->version : "", PROGRAM_VERSION_MAX);
+    if (p->config && (p->config[0] != '/' || strpbrk(p->config, "\r\n")))
+        return refuse_program(t, "the program's config is \"%.64s\", allowed: an absolute path",
+                              p->config);
     return 0;
 }
 

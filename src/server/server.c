@@ -53,7 +53,10 @@ struct arguments {
 };
 
 static const struct argp_option option_table[] = {
-    {"config", 'c', "FILE", 0, "Read the configuration from FILE (default: built-in values)", 0},
+    {"config", 'c', "FILE", 0,
+     "Read the configuration from FILE (default: the program's own file if it is there, else the "
+     "built-in values; -T says which)",
+     0},
     {"bind", 'b', "ADDR", 0,
      "Listen on ADDR, or PROTOCOL@ADDR, instead of server.bind; may be given again", 0},
     {"workers", 'w', "N", 0, "Number of worker processes, 0 = one per CPU", 0},
@@ -396,6 +399,7 @@ static void parse_arguments(const struct arb_program *program, int argc, char **
 /* A start by somebody, with arguments. */
 static int begin(const struct arbiter_options *options, int argc, char **argv)
 {
+    static const char no_file[] = "built-in defaults";
     struct arguments args = {.schema = options->schema, .ready_fd = -1};
     struct config *config = NULL;
     char path[CONFIG_PATH_MAX];
@@ -407,16 +411,19 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
     if (args.action == ACTION_MANUAL)
         return config_manual(options->schema, stdout) == 0 && fflush(stdout) == 0 ? EX_OK
                                                                                   : EX_IOERR;
+    if (!args.path)
+        args.path = config_path_default(options->program->config);
     rc = resolve(args.path, path, sizeof(path));
     if (rc == EX_OK)
         rc = load(options->schema, &args, path, &config);
     if (rc == EX_OK && args.action == ACTION_SERVE) {
         rc = serve(&args, options, config);
     } else if (rc == EX_OK) {
-        if (args.action == ACTION_DUMP)
+        if (args.action == ACTION_DUMP) {
+            printf("// %s\n", *path ? path : no_file);
             config_dump(config, stdout);
-        else if ((rc = check_files(config)) == EX_OK)
-            printf("%s: the configuration is valid\n", *path ? path : "built-in defaults");
+        } else if ((rc = check_files(config)) == EX_OK)
+            printf("%s: the configuration is valid\n", *path ? path : no_file);
         config_free(config);
         if (fflush(stdout) != 0)
             rc = EX_IOERR;

@@ -224,12 +224,25 @@ int __wrap_worker_main(const struct actor_boot *boot)
     return __real_worker_main(boot);
 }
 
+/* Of the test, out of the memory that becomes the title. */
+static const char *default_config(void)
+{
+    static char path[256];
+    const char *given = getenv("ECHO_TEST_CONFIG");
+
+    if (!given)
+        return NULL;
+    snprintf(path, sizeof(path), "%s", given);
+    return path;
+}
+
 int main(int argc, char **argv)
 {
     struct arb_protocol hooked = echo_protocol;
     const struct arb_protocol *const protocols[] = {&hooked, NULL};
     const struct arb_program program =
-        ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION, .protocols = protocols);
+        ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION, .protocols = protocols,
+                    .config = default_config());
 
     hooked.on_data = on_data;
     return arb_main(&program, argc, argv);

@@ -2,7 +2,7 @@
 # All static checks, each with one line; what fails prints why: run.sh BUILD
 set -u
 build=$1
-flags=(-std=gnu11 -iquotesrc -iquotetests -iquoteexamples/pubsub -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"')
+flags=(-std=gnu11 -iquotesrc -iquotetests -iquoteexamples/pubsub -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"' '-DECHO_CONFIG="lint"')
 read -r -a packages < <(pkg-config --cflags libconfig jansson)
 flags+=("${packages[@]}")
 mapfile -t c < <(find src tests examples -name '*.c' | sort)
@@ -50,7 +50,8 @@ cpp()
         --suppress=legacyUninitvar --suppress=returnDanglingLifetime --suppress=memleak \
         --suppress=internalAstError '--suppress=memleakOnRealloc:tests/*' '--suppress=uninitvar:tests/*' \
         '--suppress=uninitvar:examples/*' \
-        --include=tests/lint/cppcheck.h -j "$(nproc)" -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"' src tests examples
+        --include=tests/lint/cppcheck.h -j "$(nproc)" -Isrc -Iinclude -Itests -D_GNU_SOURCE '-DECHO_VERSION="lint"' \
+        '-DECHO_CONFIG="lint"' src tests examples
 }
 
 manuals()

@@ -163,6 +163,11 @@ static void break_version(struct sample *s)
     s->program.version = "1\n2";
 }
 
+static void break_config(struct sample *s)
+{
+    s->program.config = "cache.conf";
+}
+
 static void break_no_protocols(struct sample *s)
 {
     s->protocol_list[0] = NULL;
@@ -324,11 +329,12 @@ static void program_take__anything_wrong__a_sentence(void **state UNUSED)
     } table[] = {
         {break_abi, "the program was compiled for ABI 2 of libarbiter, and this library has 1: "},
         {break_program_size_small, "the program's table: its size is 0, needed: at least 40: "},
-        {break_program_size_large, "the program's table: its size is 97, known: at most 96: "},
+        {break_program_size_large, "the program's table: its size is 105, known: at most 104: "},
         {break_program_name, "the program's name is \"Cache\", allowed: 1 to 31 of a to z"},
         {break_program_name_digit, "the program's name is \"1-cache\", allowed: "},
         {break_program_name_null, "the program's name is \"\", allowed: "},
         {break_version, "the program's version is \"1\n2\", allowed: one line of 1 to 63 bytes"},
+        {break_config, "the program's config is \"cache.conf\", allowed: an absolute path"},
         {break_no_protocols, "there is no protocol: nothing could be served"},
         {break_many_protocols, "there are more than 8 protocols"},
         {break_protocol_size, "protocol number 1: its size is 16, needed: at least "},
