@@ -23,6 +23,8 @@ check libhiredis-dev  h hiredis/hiredis.h
 check libfaketime     l faketime/libfaketime.so.1
 check haproxy         c haproxy
 check zsh             c zsh
+check systemd         c systemd-analyze
+check logrotate       c logrotate
 bench strace          c strace
 bench valgrind        c valgrind
 bench python3         c python3
