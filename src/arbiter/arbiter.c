@@ -294,6 +294,7 @@ static void on_serving(struct arbiter *a)
     arbiter_set_state(a, ACTOR_RUN);
     revision_addresses(a->live, addresses, sizeof(addresses));
     log_info(a->log, "serving", F_STR("addresses", addresses), F_UINT("workers", a->live->workers),
+             F_STR("workers_why", a->live->workers_why),
              F_STR("version", a->options->program->version));
     if (a->options->on_serving)
         a->options->on_serving(addresses, a->options->userdata);

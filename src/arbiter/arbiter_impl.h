@@ -55,6 +55,7 @@ struct revision {
     struct log log; /* owned; what its workers inherit */
     struct sink *sink; /* held: where the log goes; NULL = syslog */
     unsigned workers;
+    char workers_why[CONFIG_WORKERS_WHY_LEN]; /* why so many */
 };
 
 /* One process, by its index in the scoreboard. */
@@ -339,6 +340,9 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
 int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
                      struct listener **listeners, size_t n, struct revision **ret, char *why,
                      size_t why_size);
+
+/* revision_keep_workers - as many as there were before an upgrade, whatever is counted now */
+void revision_keep_workers(struct revision *rev, unsigned workers);
 
 /* revision_set - the workers and other actors that it wants, for the engine */
 struct tr_set revision_set(const struct arbiter *a, const struct revision *rev);

@@ -417,7 +417,8 @@ static void reload_on_commit(struct arbiter *a)
         supersede_reopening(a);
     a->reloads++;
     log_info(a->log, "reloaded", F_UINT("revision", a->live->number),
-             F_UINT("workers", a->live->workers), F_UINT("took_ms", took_ms));
+             F_UINT("workers", a->live->workers), F_STR("workers_why", a->live->workers_why),
+             F_UINT("took_ms", took_ms));
     body = describe_reload(a, took_ms);
     answers_give(&a->answers, ANSWER_RELOAD, body);
     reload_end(a);

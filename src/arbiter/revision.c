@@ -156,7 +156,7 @@ static int begin_revision(struct arbiter *a, struct config *config, uint64_t num
     rev->number = number;
     rev->config = config;
     rev->log.fd = -1;
-    rev->workers = config_effective_workers(config);
+    rev->workers = config_explain_workers(config, rev->workers_why, sizeof(rev->workers_why));
     rc = open_log(a, rev, why, why_size);
     if (rc < 0)
         return give_up_revision(rev, rc);
@@ -202,6 +202,13 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
     revision_speak(rev);
     *ret = rev;
     return 0;
+}
+
+void revision_keep_workers(struct revision *rev, unsigned workers)
+{
+    if (workers != rev->workers)
+        snprintf(rev->workers_why, sizeof(rev->workers_why), "as before the upgrade");
+    rev->workers = workers;
 }
 
 struct tr_set revision_set(const struct arbiter *a, const struct revision *rev)

@@ -265,6 +265,7 @@ json_t *stats_ready(const struct arbiter *a)
 
 static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
 {
+    const struct revision *rev = a->next ? a->next : a->live; /* as transition_wanted */
     json_t *o = json_object();
     char why[STATS_NOT_READY_LEN];
     const bool is_ready = stats_is_ready(a, why, sizeof(why));
@@ -278,6 +279,10 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     message_set_uint(o, "restarts", a->restarts);
     message_set_uint(o, "upgrades", a->upgrades);
     message_set_uint(o, "workers_wanted", transition_wanted(a->engine));
+    json_object_set_new(o, "workers_why",
+                        command_text(transition_wanted(a->engine) == rev->workers
+                                         ? rev->workers_why
+                                         : "scaled by a command or a signal"));
     json_object_set_new(o, "ready", json_boolean(is_ready));
     if (!is_ready)
         json_object_set_new(o, "not_ready", json_string(why));

@@ -122,7 +122,7 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
         config_free(config);
         return rc;
     }
-    a->next->workers = transition_workers(a->engine); /* as scaled */
+    revision_keep_workers(a->next, transition_workers(a->engine)); /* as scaled */
     a->next->log.level = a->live->log.level;
     return 0;
 }

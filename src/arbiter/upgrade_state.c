@@ -565,7 +565,7 @@ static int unpack_live(struct reader *r, const struct other *o)
     a->log = &a->live->log;
     a->log->dropped = &a->totals.log_dropped;
     a->live->log.level = (enum log_level)o->log_level;
-    a->live->workers = o->workers;
+    revision_keep_workers(a->live, o->workers);
     return 0;
 }
 

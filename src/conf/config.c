@@ -444,16 +444,33 @@ const char *config_log_path(const struct config *c)
     return c->log_file;
 }
 
-unsigned config_effective_workers(const struct config *c)
+unsigned config_explain_workers(const struct config *c, char *why, size_t size)
 {
     const unsigned max = (unsigned)config_keys[CONFIG_WORKERS].max;
+    const bool is_listed = c->cpu_affinity == AFFINITY_LIST;
+    struct cpu_quota quota;
     cpu_set_t cpus = c->cpus;
+    unsigned n = 1;
 
+    snprintf(why, size, "%s", config_keys[CONFIG_WORKERS].name);
     if (c->workers)
         return MIN(c->workers, max);
-    if (c->cpu_affinity != AFFINITY_LIST && cpus_allowed(&cpus) < 0)
-        return 1;
-    return MIN(MAX((unsigned)CPU_COUNT(&cpus), 1u), max);
+    if (is_listed || cpus_allowed(&cpus) == 0)
+        n = MIN(MAX((unsigned)CPU_COUNT(&cpus), 1u), max);
+    cpu_quota_read("", &quota);
+    if (quota.cpus > 0 && quota.cpus < n)
+        snprintf(why, size, "%u of %u CPUs: quota of %s", quota.cpus, n, quota.path);
+    else
+        snprintf(why, size, "%u CPU%s%s", n, n == 1 ? "" : "s",
+                 is_listed ? " of arbiter.cpu_affinity" : "");
+    return quota.cpus > 0 ? MIN(quota.cpus, n) : n;
+}
+
+unsigned config_effective_workers(const struct config *c)
+{
+    char why[CONFIG_WORKERS_WHY_LEN];
+
+    return config_explain_workers(c, why, sizeof(why));
 }
 
 int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot)

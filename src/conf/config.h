@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/cpu_quota.h"
 #include "base/log.h"
 #include "conf/config_schema.h"
 
@@ -127,8 +128,15 @@ int config_fingerprint(const struct config *c, size_t i, const char *version, ui
 /* config_log_path - where the log goes: "" = standard error; NULL = syslog */
 const char *config_log_path(const struct config *c);
 
-/* config_effective_workers - workers, with 0 resolved by the list of CPUs or the affinity mask */
+/*
+ * config_effective_workers - workers, with 0 resolved by the list of CPUs or the affinity mask, and
+ * by the CPU quota of the control groups, whatever is the least of them
+ * config_explain_workers - the same
+ * @why  why so many: "arbiter.workers", "2 of 8 CPUs: quota of /sys/fs/cgroup/x"; @size bytes
+ */
 unsigned config_effective_workers(const struct config *c);
+enum { CONFIG_WORKERS_WHY_LEN = CPU_QUOTA_PATH_MAX + 64 };
+unsigned config_explain_workers(const struct config *c, char *why, size_t size);
 
 /* config_cpu - the CPU for the worker of @slot (1..N) if this process may use @allowed; -1 = any */
 int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot);

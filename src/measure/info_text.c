@@ -273,15 +273,16 @@ static int write_section(FILE *f, const struct column *columns, size_t n, json_t
     return rc;
 }
 
-/* @reason NULL = it is ready */
-static void write_not_ready(FILE *f, const char *reason)
+/* A text of the server's behind @title; nothing if there is none. */
+static void write_remark(FILE *f, const char *title, const json_t *info, const char *path)
 {
-    char text[256];
+    const char *value = json_string_value(columns_value(info, path));
+    char text[512];
 
-    if (!reason)
+    if (!value)
         return;
-    snprintf(text, sizeof(text), "%s", reason);
-    fprintf(f, "NOT READY: %s\n", human_clean(text));
+    snprintf(text, sizeof(text), "%s", value);
+    fprintf(f, "%s: %s\n", title, human_clean(text));
 }
 
 int info_write(FILE *f, const json_t *info)
@@ -293,7 +294,8 @@ int info_write(FILE *f, const json_t *info)
     rc = columns_write(f, arbiter_columns, ARRAY_SIZE(arbiter_columns), info);
     if (json_is_true(columns_value(info, "arbiter/degraded")))
         fputs("DEGRADED: workers keep dying, fewer than wanted may run\n", f);
-    write_not_ready(f, json_string_value(columns_value(info, "arbiter/not_ready")));
+    write_remark(f, "WORKERS", info, "arbiter/workers_why");
+    write_remark(f, "NOT READY", info, "arbiter/not_ready");
     if (rc == 0)
         rc = write_section(f, worker_columns, ARRAY_SIZE(worker_columns), rows_of(info));
     fputs("(the total has what ended workers did, too)\n", f);

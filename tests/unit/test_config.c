@@ -629,18 +629,24 @@ static void config_effective_workers__zero__one_for_each_cpu_of_the_mask(void **
 {
     struct config *c = new_config();
     cpu_set_t before, one;
+    struct cpu_quota quota; /* of the container that this may run in */
+    char why[CONFIG_WORKERS_WHY_LEN];
 
+    cpu_quota_read("", &quota);
     assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
-    assert_int_equal(config_effective_workers(c), CPU_COUNT(&before));
+    assert_int_equal(config_effective_workers(c),
+                     quota.cpus ? MIN((int)quota.cpus, CPU_COUNT(&before)) : CPU_COUNT(&before));
     CPU_ZERO(&one);
     for (size_t cpu = 0; CPU_COUNT(&one) == 0; cpu++)
         if (CPU_ISSET(cpu, &before))
             CPU_SET(cpu, &one);
     assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
-    assert_int_equal(config_effective_workers(c), 1);
+    assert_int_equal(config_explain_workers(c, why, sizeof(why)), 1);
+    assert_string_equal(why, "1 CPU");
     assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
     set(c, CONFIG_WORKERS, "1000");
-    assert_int_equal(config_effective_workers(c), 1000);
+    assert_int_equal(config_explain_workers(c, why, sizeof(why)), 1000);
+    assert_string_equal(why, "arbiter.workers");
     config_free(c);
 }
 
