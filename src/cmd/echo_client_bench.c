@@ -113,13 +113,28 @@ static void warn(const struct benching *b, const struct bench_result *r)
                 r->counts.late);
 }
 
-static int why_nothing(const struct bench_counts *c)
+static int why_not_all(const struct bench_result *r)
 {
+    const struct bench_counts *c = &r->counts;
+
     if (c->wrong)
         return ARB_MISMATCH;
     if (c->closed + c->reset == 0)
-        return ARB_TIMEOUT;
+        return r->last_failure ? r->last_failure : ARB_TIMEOUT;
     return c->closed >= c->reset ? ARB_CLOSED : ARB_RESET;
+}
+
+/* The figures above it are those of what came back. */
+static int bench_fail(struct benching *b, const struct bench_result *r)
+{
+    char what[128];
+
+    if (r->counts.messages == 0)
+        return fail_outcome(b->tool, "not one message came back", why_not_all(r));
+    snprintf(what, sizeof(what),
+             "%" PRIu64 " messages did not come back, no connection for %.0f ms",
+             r->counts.unanswered, r->outage_ms);
+    return fail_outcome(b->tool, what, why_not_all(r));
 }
 
 static int bench_finish(struct benching *b, const struct bench_result *r)
@@ -136,8 +151,8 @@ static int bench_finish(struct benching *b, const struct bench_result *r)
         return rc;
     if (stop_count() > 0)
         return stop_exit(0);
-    if (r->counts.messages == 0 && !(r->rate > 0))
-        return fail_outcome(b->tool, "not one message came back", why_nothing(&r->counts));
+    if (r->counts.unanswered > 0 || r->outage_ms > 0 || (r->counts.messages == 0 && !(r->rate > 0)))
+        return bench_fail(b, r);
     return worse ? EXIT_WORSE : 0;
 }
 

@@ -23,6 +23,7 @@ enum {
     SCRIPTS_MAX = 1021,
     RETRY_MS = 50,
     LATE_NS = 1000000,
+    PATIENCE_MS = 10000, /* without a timeout of the options */
     DUE_A_TURN = 1 << 16,
     BACKLOG_MS = 1000,
 };
@@ -68,10 +69,14 @@ struct bench_load {
     uint64_t next_tick_ns, backlog_ns, deadline_ns; /* the latter two: once it is ending */
     struct local_addresses from; /* none without churn */
     bool is_ending, has_seen_stop;
+    unsigned n_up; /* connections that are there */
+    uint64_t down_ns, outage_ns; /* since when there is none, 0 = there is; … before that */
+    uint64_t waiting_ns; /* since when nothing has come although something should */
+    uint64_t cut_ns; /* taken off the window */
     struct bench_counts counts; /* read by others, relaxed */
     struct hist latency, connects;
     uint64_t n_window, n_window_bytes, n_window_connected; /* that came within the window */
-    uint64_t last_ns; /* the window's end, for a count */
+    uint64_t last_ns; /* the newest reply or failure: the window's end, for a count */
     int last_failure;
 };
 
@@ -258,12 +263,32 @@ static void take_due(struct bench_load *l)
 
 /* ---- connections ---- */
 
+/* Only what lies in the window. */
+static void end_outage(struct bench_load *l, uint64_t now_ns)
+{
+    const uint64_t from_ns = MAX(l->down_ns, l->window_ns), to_ns = MIN(now_ns, l->end_ns);
+
+    if (l->down_ns && to_ns > from_ns)
+        l->outage_ns += to_ns - from_ns;
+    l->down_ns = 0;
+}
+
+/* A connection has failed, or could not be made. */
+static void note_failure(struct bench_load *l)
+{
+    l->last_ns = clock_mono_ns();
+    if (l->n_up == 0 && !l->down_ns)
+        l->down_ns = l->last_ns;
+}
+
 static void on_connected(struct lane *lane)
 {
     struct bench_link *k = link_of(lane);
     struct bench_load *l = k->load;
     uint64_t now_ns = clock_mono_ns();
 
+    l->n_up++;
+    end_outage(l, now_ns);
     hist_add(&l->connects, now_ns - k->free_ns, 1);
     l->counts.connected++;
     l->n_window_connected += now_ns >= l->window_ns && now_ns <= l->end_ns;
@@ -292,6 +317,7 @@ static void on_unconnected(struct lane *lane, int outcome)
 
     l->counts.refused++;
     l->last_failure = outcome;
+    note_failure(l);
     lane_wake_in(lane, RETRY_MS);
 }
 
@@ -300,7 +326,9 @@ static void link_lost(struct bench_link *k, uint64_t *counter)
     struct bench_load *l = k->load;
 
     (*counter)++;
-    l->counts.unfinished += k->outstanding;
+    l->n_up--;
+    note_failure(l);
+    l->counts.unanswered += k->outstanding;
     l->n_open -= k->outstanding;
     k->outstanding = 0;
     lane_close(&k->lane);
@@ -359,7 +387,7 @@ static void take_echoed(struct bench_load *l, struct bench_link *k)
         }
         l->n_open -= n;
     }
-    k->free_ns = l->last_ns = now_ns;
+    k->free_ns = l->last_ns = l->waiting_ns = now_ns;
 }
 
 /* Is it what is wanted, and no more? At most one cycle is under way, so it ends once in between. */
@@ -383,6 +411,7 @@ static void on_data(struct lane *lane, const uint8_t *data, size_t len)
     k->received += len;
     take_echoed(k->load, k);
     if (k->is_replacing && k->outstanding == 0) {
+        k->load->n_up--;
         lane_close(lane);
         link_connect(k);
     }
@@ -400,26 +429,31 @@ static const struct flow_ops bench_flow_ops = {
 
 /* ---- one thread's part ---- */
 
+static uint64_t load_patience_ns(const struct bench_load *l)
+{
+    return (l->options->timeout_ms ? l->options->timeout_ms : PATIENCE_MS) * MS;
+}
+
 /*
  * What is due or under way at the end is waited for, so that a stall at the end is not hidden; what
  * is due and could not begin only for a moment: it may be a backlog of any length.
  */
 static void load_end(struct bench_load *l, uint64_t now_ns)
 {
-    uint64_t patience_ms = l->options->timeout_ms;
-
     if (l->is_ending)
         return;
     l->is_ending = true;
+    if (l->end_ns != UINT64_MAX && now_ns < l->end_ns)
+        l->cut_ns = l->end_ns - now_ns;
     l->end_ns = MIN(l->end_ns, now_ns);
-    l->deadline_ns = now_ns + (patience_ms ? patience_ms : 10000) * MS;
+    l->deadline_ns = now_ns + load_patience_ns(l);
     l->backlog_ns = now_ns + BACKLOG_MS * MS;
 }
 
 static void drop_due(struct bench_load *l)
 {
     for (unsigned i = 0; i < l->n_links; i++) {
-        l->counts.unfinished += l->links[i].n_due;
+        l->counts.unsent += l->links[i].n_due;
         l->n_open -= l->links[i].n_due;
         l->links[i].n_due = 0;
     }
@@ -438,21 +472,51 @@ static void see_stop(struct bench_load *l, uint64_t now_ns)
     l->deadline_ns = MIN(l->deadline_ns, now_ns + patience_ms * MS);
 }
 
+/*
+ * A number of messages has no time in which it must be done: a server that is gone, or says nothing
+ * for twice as long as a reply may take, ends it.
+ */
+static void see_silence(struct bench_load *l, uint64_t now_ns)
+{
+    if (l->n_open == 0 && l->n_up > 0)
+        l->waiting_ns = now_ns;
+    if (l->count == 0 || l->is_ending || now_ns < l->waiting_ns + 2 * load_patience_ns(l))
+        return;
+    load_end(l, now_ns);
+    l->deadline_ns = now_ns;
+}
+
+static bool has_all_begun(const struct bench_load *l)
+{
+    return l->count > 0 && (l->rate > 0 ? l->next_k : l->n_begun) >= l->count;
+}
+
 static bool load_is_over(struct bench_load *l)
 {
     const uint64_t now_ns = l->flow.reactor.now_ns;
-    bool has_all = l->count > 0 && (l->rate > 0 ? l->next_k : l->n_begun) >= l->count;
 
     see_stop(l, now_ns);
+    see_silence(l, now_ns);
     if (now_ns >= l->end_ns)
         load_end(l, now_ns);
     if (l->is_ending && now_ns >= l->backlog_ns)
         drop_due(l);
-    if (l->is_ending && now_ns >= l->deadline_ns) {
-        l->counts.unfinished += l->n_open;
+    if (l->is_ending && now_ns >= l->deadline_ns)
         return true;
-    }
-    return (l->is_ending || has_all) && l->n_open == 0;
+    return (l->is_ending || has_all_begun(l)) && l->n_open == 0;
+}
+
+/* What is left is not waited for any more. */
+static void load_close(struct bench_load *l)
+{
+    drop_due(l);
+    l->counts.unanswered += l->n_open;
+    if (l->count > 0)
+        l->counts.unsent += l->count - (l->rate > 0 ? l->next_k : l->n_begun);
+    if (!l->is_ending) /* all were sent before their time was over */
+        l->end_ns = MIN(l->end_ns, l->last_ns);
+    end_outage(l, l->end_ns);
+    l->is_done = true;
 }
 
 static void bench_tick(struct bench *b)
@@ -463,6 +527,7 @@ static void bench_tick(struct bench *b)
 
 static void load_run(struct bench_load *l)
 {
+    l->waiting_ns = l->start_ns;
     for (unsigned i = 0; i < l->n_links; i++)
         link_connect(&l->links[i]);
     while (!load_is_over(l)) {
@@ -475,9 +540,7 @@ static void load_run(struct bench_load *l)
         l->next_tick_ns = l->flow.reactor.now_ns + BENCH_TICK_MS * MS;
         bench_tick(l->bench);
     }
-    if (l->last_ns && l->last_ns < l->end_ns)
-        l->end_ns = l->last_ns; /* all were sent before their time was over */
-    l->is_done = true;
+    load_close(l);
 }
 
 static int make_scripts(struct bench_load *l)
@@ -651,13 +714,16 @@ static void sum_up(const struct bench *b, struct bench_result *ret)
         hist_merge(&ret->latency, &l->latency);
         hist_merge(&ret->connects, &l->connects);
         end_ns = MAX(end_ns, l->end_ns);
+        ret->outage_ms = MAX(ret->outage_ms, (double)l->outage_ns / 1e6);
+        ret->cut_short_ms = MAX(ret->cut_short_ms, (double)l->cut_ns / 1e6);
         n_window += l->n_window;
         n_bytes += l->n_window_bytes;
         ret->n_connected += l->n_window_connected;
         if (l->last_failure)
             ret->last_failure = l->last_failure;
     }
-    ret->seconds = ((double)end_ns - (double)b->loads[0].window_ns) / 1e9;
+    if (end_ns > b->loads[0].window_ns)
+        ret->seconds = (double)(end_ns - b->loads[0].window_ns) / 1e9;
     ret->rate = ret->seconds > 0 ? (double)n_window / ret->seconds : 0;
     ret->byte_rate = ret->seconds > 0 ? (double)n_bytes / ret->seconds : 0;
     ret->connect_rate = ret->seconds > 0 ? (double)ret->n_connected / ret->seconds : 0;

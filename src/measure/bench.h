@@ -60,7 +60,8 @@ void bench_script_fini(struct bench_script *s);
     X(messages,   "messages sent in the window that came back, if after it")                        \
     X(bytes,      "bytes of them, separators included")                                            \
     X(connected,  "connections made, warm-up included")                                                              \
-    X(unfinished, "messages not echoed when their connection or the bench ended")                            \
+    X(unanswered, "messages sent and not echoed when their connection or the bench ended")                            \
+    X(unsent,     "messages that were due, or wanted by a count, and never sent")                            \
     X(closed,     "connections that the server closed")                                            \
     X(reset,      "connections that were reset")                                                   \
     X(timeout,    "connections given up because nothing came in time")                             \
@@ -78,7 +79,9 @@ struct bench_counts {
 struct bench_result {
     struct bench_counts counts;
     struct hist latency, connects; /* nanoseconds; owned */
-    double seconds; /* of the window */
+    double seconds; /* of the window; 0 = stopped in the warm-up */
+    double cut_short_ms; /* what a stop, or a server that says nothing, has taken off the window */
+    double outage_ms; /* of the window: no connection at all, of the thread where it was longest */
     double rate, byte_rate; /* messages, bytes per second that came back in the window */
     uint64_t n_connected; /* connections made in it */
     double connect_rate; /* … a second */

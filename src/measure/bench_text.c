@@ -21,7 +21,7 @@ static const struct {
 
 bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_result *r)
 {
-    return o->rate > 0 && r->counts.late * 100 > r->counts.messages;
+    return o->rate > 0 && r->counts.late * 100 > r->counts.messages + r->counts.unanswered;
 }
 
 /* ---- JSON ---- */
@@ -54,7 +54,8 @@ json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
     json_object_set_new(j, "rate", json_real(r->rate));
     json_object_set_new(j, "byte_rate", json_real(r->byte_rate));
     json_object_set_new(j, "connect_rate", json_real(r->connect_rate));
-
+    json_object_set_new(j, "outage_ms", json_real(r->outage_ms));
+    json_object_set_new(j, "cut_short_ms", json_real(r->cut_short_ms));
 #define X(field, help) json_object_set_new(j, #field, json_integer((json_int_t)r->counts.field));
     BENCH_COUNTS(X)
 #undef X
@@ -148,6 +149,16 @@ static json_t *plot_rows(const struct hist *h)
     return rows;
 }
 
+/* Of the window's time, unless it is nothing. */
+static void write_part(FILE *f, const json_t *o, const char *name, const char *what)
+{
+    const double ms = json_number_value(json_object_get(o, name));
+    char text[HUMAN_LEN];
+
+    if (ms > 0)
+        fprintf(f, "%s: %s of the time\n", what, human_duration(ms / 1000, text));
+}
+
 int bench_text_write(FILE *f, const json_t *o, const struct hist *latency)
 {
     static const struct column_count counts[] = {
@@ -165,6 +176,8 @@ int bench_text_write(FILE *f, const json_t *o, const struct hist *latency)
         fprintf(f, "reached %s of %s messages/s wanted\n",
                 human_grouped((uint64_t)rate, reached_text),
                 human_grouped((uint64_t)wanted, wanted_text));
+    write_part(f, o, "outage_ms", "without any connection");
+    write_part(f, o, "cut_short_ms", "cut short");
     if (rc == 0)
         rc = columns_write_counts(f, counts, ARRAY_SIZE(counts), o);
     if (rc || latency->n == 0)
@@ -198,9 +211,14 @@ int bench_compare(FILE *f, const json_t *before, const json_t *now, double max_p
     static const struct {
         const char *name, *path;
         int sign; /* 1: more is worse */
-    } rows[] = {{"messages/s", "rate", -1},
-                {"50 % in ms", "latency_ms/50", 1},
-                {"99 % in ms", "latency_ms/99", 1}};
+        bool is_failure; /* 0 where it is missing; any of it is worse than none */
+    } rows[] = {{"messages/s", "rate", -1, false},
+                {"50 % in ms", "latency_ms/50", 1, false},
+                {"99 % in ms", "latency_ms/99", 1, false},
+                {"unanswered", "unanswered", 1, true},
+                {"unsent", "unsent", 1, true},
+                {"outage in ms", "outage_ms", 1, true},
+                {"cut short in ms", "cut_short_ms", 1, true}};
     static const struct column columns[] = {{"COMPARED", "name", SHOW_TEXT, 0},
                                             {"BEFORE", "before", SHOW_FIXED_3, 0},
                                             {"NOW", "now", SHOW_FIXED_3, 0},
@@ -213,9 +231,12 @@ int bench_compare(FILE *f, const json_t *before, const json_t *now, double max_p
         const json_t *was = columns_value(before, rows[i].path);
         double a = json_number_value(was), b = json_number_value(columns_value(now, rows[i].path));
         double change = a > 0 ? (b - a) / a * 100 : 0;
-        bool is_row_worse = change * rows[i].sign > max_percent;
+        bool is_row_worse =
+            change * rows[i].sign > max_percent || (rows[i].is_failure && a <= 0 && b > 0);
 
-        rc = json_is_number(was) ? rc : -EINVAL;
+        if (rows[i].is_failure && a <= 0 && b <= 0)
+            continue;
+        rc = json_is_number(was) || rows[i].is_failure ? rc : -EINVAL;
         is_worse |= is_row_worse;
         json_array_append_new(table, json_pack("{s:s, s:f, s:f, s:f, s:s}", "name", rows[i].name,
                                                "before", a, "now", b, "change", change, "verdict",

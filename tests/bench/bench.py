@@ -203,7 +203,7 @@ def reload_stall(out):
                 ours.process.send_signal(signal.SIGHUP)
                 n += 1
             got = report.parse(load.communicate()[0])
-        lost = sum(got[k] for k in ("unfinished", "closed", "reset", "timeout", "wrong", "refused"))
+        lost = sum(got[k] for k in ("unanswered", "unsent", "closed", "reset", "timeout", "wrong", "refused"))
         data.setdefault("reload_ms", {})[name] = got["latency_ms"] | {"lost": lost, "reloads": n}
         rows.append([name, *(f"{got['latency_ms'][p]:.2f}" for p in PERCENTILES), n, lost,
                      got["late"]])

@@ -12,7 +12,7 @@
 
 static json_int_t count_of(const struct tool_run *r, const char *name)
 {
-    json_t *o = json_loads(r->out, 0, NULL);
+    json_t *o = json_loads(r->out, JSON_DISABLE_EOF_CHECK, NULL);
     json_int_t n;
 
     MUST(json_is_integer(json_object_get(o, name)), "no %s: %s%s", name, r->out, r->err);
@@ -49,7 +49,7 @@ static void bench__every_way__as_the_server_counts(void **state)
                                 ways[i][0], ways[i][1], ways[i][2], ways[i][3]);
 
         MUST(r.code == 0, "%s: exit code %d: %s", ways[i][0], r.code, r.err);
-        MUST(count_of(&r, "messages") == 1000 && count_of(&r, "unfinished") == 0, "%s: %s",
+        MUST(count_of(&r, "messages") == 1000 && count_of(&r, "unanswered") == 0, "%s: %s",
              ways[i][0], r.out);
         MUST_COME(server_counter(s, requests) == before + 1000, "%s: the server counts %llu",
                   ways[i][0], (unsigned long long)(server_counter(s, requests) - before));
@@ -102,7 +102,7 @@ static void bench__rate_out_of_reach__ends_and_says_what_it_reached(void **state
     MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
     MUST(strstr(r.out, "\nreached ") && strstr(r.out, " of 100 000 000 messages/s wanted\n"),
          "says: %s", r.out);
-    MUST(strstr(r.out, "\nunfinished "), "hides what it gave up: %s", r.out);
+    MUST(strstr(r.out, "\nunsent "), "hides what it gave up: %s", r.out);
 }
 
 static void bench__interrupted__with_what_it_has(void **state)
@@ -122,6 +122,129 @@ static void bench__interrupted__with_what_it_has(void **state)
     close(io.err);
     MUST(code == 130, "exit code %d", code);
     MUST(strstr(out, "\nmessages  "), "says: %s", out);
+}
+
+/* ---- a server that stops in the middle ---- */
+
+static double real_of(const char *json, const char *name)
+{
+    json_t *o = json_loads(json, JSON_DISABLE_EOF_CHECK, NULL);
+    const double value = json_number_value(json_object_get(o, name));
+
+    MUST(json_is_number(json_object_get(o, name)), "no %s: %s", name, json);
+    json_decref(o);
+    return value;
+}
+
+enum trouble { TROUBLE_GONE, TROUBLE_FROZEN };
+
+/* The bench has this trouble after its first messages. Returns what it said. */
+static struct tool_run run_into(struct it *it, enum trouble trouble, const char *const *args)
+{
+    struct server *s = server_start(it);
+    pid_t workers[SERVER_WORKERS_MAX];
+    const size_t n = server_worker_pids(s, workers);
+    const char *words[16] = {"-a", s->addr[0], "--json", "--timeout", "0.3", "bench"};
+    struct tool_run r = {0};
+
+    for (size_t i = 0; args[i]; i++)
+        words[6 + i] = args[i];
+    const struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    const pid_t pid = tool_start(it, io, words);
+    MUST_COME(server_counter(s, requests) > 100, "no messages");
+    if (trouble == TROUBLE_FROZEN)
+        server_signal(s, SIGSTOP); /* or it would end them */
+    for (size_t i = 0; i < n && trouble == TROUBLE_FROZEN; i++)
+        kill(workers[i], SIGSTOP);
+    if (trouble == TROUBLE_GONE) {
+        server_signal(s, SIGTERM);
+        MUST(server_wait_exit(s, WAIT_MS) == 0, "the server does not end");
+    }
+    r.code = tool_wait(pid);
+    for (size_t i = 0; i < n && trouble == TROUBLE_FROZEN; i++)
+        kill(workers[i], SIGCONT);
+    if (trouble == TROUBLE_FROZEN)
+        server_signal(s, SIGCONT);
+    r.out = tool_read_back(io.out, NULL);
+    r.err = tool_read_back(io.err, NULL);
+    return r;
+}
+
+/* Nothing came in most of the time: the rate is over all of it. Replies in the window to messages
+ * of the warm-up count for the rate alone. */
+static void must_tell_all_of_the_time(const struct tool_run *r, double seconds)
+{
+    const double measured = real_of(r->out, "seconds");
+
+    MUST(measured > seconds - 0.001 && measured < seconds + 0.001, "seconds: %s", r->out);
+    MUST(real_of(r->out, "rate") * measured < (double)count_of(r, "messages") + 64, "rate: %s",
+         r->out);
+}
+
+static void bench__server_ends_in_the_middle__outage_and_the_rate_of_all_of_it(void **state)
+{
+    struct tool_run r = run_into(
+        *state, TROUBLE_GONE, (const char *const[]){"-t", "2", "--warmup", "1ms", "-c", "4", NULL});
+
+    MUST(r.code == 69 || r.code == 76, "exit code %d: %s", r.code, r.err);
+    MUST(strstr(r.err, "no connection for "), "says: %s", r.err);
+    must_tell_all_of_the_time(&r, 1.999);
+    MUST(real_of(r.out, "outage_ms") > 0, "no outage: %s", r.out);
+}
+
+static void bench__server_freezes_under_a_rate__unanswered(void **state)
+{
+    struct tool_run r = run_into(
+        *state, TROUBLE_FROZEN,
+        (const char *const[]){"-t", "2", "--warmup", "1ms", "-c", "4", "--rate", "1000", NULL});
+
+    MUST(r.code == 75, "exit code %d: %s", r.code, r.err);
+    must_tell_all_of_the_time(&r, 1.999);
+    MUST(count_of(&r, "unanswered") > 0, "says: %s", r.out);
+    MUST(real_of(r.out, "rate") < 999, "a rate that was not reached: %s", r.out);
+}
+
+static void bench__server_ends_before_the_count__ends_as_well(void **state)
+{
+    struct tool_run r =
+        run_into(*state, TROUBLE_GONE, (const char *const[]){"-n", "1000000000", "-c", "4", NULL});
+
+    MUST(r.code == 69 || r.code == 76, "exit code %d: %s", r.code, r.err);
+    MUST(count_of(&r, "messages") + count_of(&r, "unanswered") + count_of(&r, "unsent") ==
+             1000000000,
+         "says: %s", r.out);
+    MUST(count_of(&r, "unsent") > 0 && real_of(r.out, "outage_ms") > 0, "says: %s", r.out);
+}
+
+static void bench__interrupted_in_the_warm_up__no_time_at_all(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_io io = {-1, tool_file(it, "out"), tool_file(it, "err")};
+    pid_t pid =
+        tool_start(it, io, ARGS("-a", s->addr[0], "--json", "bench", "-t", "2h", "--warmup", "1h"));
+    char *out;
+
+    MUST_COME(server_counter(s, requests) > 100, "no messages");
+    kill(pid, SIGINT);
+    MUST(tool_wait(pid) == 130, "another exit code");
+    out = tool_read_back(io.out, NULL);
+    close(io.err);
+    MUST(real_of(out, "seconds") == 0 && real_of(out, "rate") == 0, "says: %s", out);
+    MUST(real_of(out, "cut_short_ms") > 0, "says: %s", out);
+}
+
+static void bench__compared_with_failures__worse(void **state)
+{
+    struct it *it = *state;
+    struct tool_run r;
+
+    it_write(it, "slow.json", "{\"rate\":1,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
+    r = run_into(
+        it, TROUBLE_GONE,
+        (const char *const[]){"-t", "1", "-c", "4", "--compare", it_path(it, "slow.json"), NULL});
+    MUST(r.code != 0 && strstr(r.err, "outage in ms") && strstr(r.err, "WORSE"), "exit code %d: %s",
+         r.code, r.err);
 }
 
 static void bench__nobody__refused(void **state)
@@ -166,6 +289,11 @@ int main(void)
         IT(bench__every_connection_closed_by_the_server__says_so),
         IT(bench__rate_out_of_reach__ends_and_says_what_it_reached),
         IT(bench__interrupted__with_what_it_has),
+        IT(bench__server_ends_in_the_middle__outage_and_the_rate_of_all_of_it),
+        IT(bench__server_freezes_under_a_rate__unanswered),
+        IT(bench__server_ends_before_the_count__ends_as_well),
+        IT(bench__interrupted_in_the_warm_up__no_time_at_all),
+        IT(bench__compared_with_failures__worse),
         IT(bench__nobody__refused),
         IT(bench__wrong_words__usage),
     };
