@@ -315,6 +315,7 @@ static const struct layout_place layout_places[] = {
     {"owing", offsetof(struct score_record, owing)},
     {"kept", offsetof(struct score_record, kept)},
     {"own", offsetof(struct score_record, own.n)},
+    {"kept_bytes", offsetof(struct score_record, kept_bytes)},
     {"crash", offsetof(struct score_record, crash)},
 #define X(field, help) {#field, offsetof(struct score_record, counters.field)},
     COUNTERS(X)

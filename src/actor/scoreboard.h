@@ -62,6 +62,7 @@ struct score_record {
     counter_t kept; /* of a worker: registered with its keeper; of a keeper: held */
     _Alignas(64) struct counters counters;
     struct own_counts own;
+    counter_t kept_bytes; /* of a keeper: memory for what it holds */
     struct crash_record crash; /* all zero while it lives */
 };
 

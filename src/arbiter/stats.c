@@ -13,6 +13,8 @@
 #include "base/util.h"
 #include "wire/message.h"
 
+#define KEPT_BYTES_MAX (UINT64_C(1) << 40)
+
 /* ---- what is believed of a worker's counters ---- */
 
 void tally_init(struct tally *t, uint64_t now_ns)
@@ -165,6 +167,14 @@ static uint64_t kept_of(const struct child *c)
     return n <= SCOREBOARD_CONNECTIONS_MAX ? n : 0;
 }
 
+/* A process has less memory than this. */
+static uint64_t kept_bytes_of(const struct child *c)
+{
+    const uint64_t n = counter_get(&c->score->kept_bytes);
+
+    return child_is_keeper(c) && n <= KEPT_BYTES_MAX ? n : 0;
+}
+
 static void describe_traffic(json_t *w, const struct child *c)
 {
     const struct counters *sum = &c->tally.sum;
@@ -196,10 +206,12 @@ static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t
     json_object_set_new(w, "state",
                         json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
     json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
-    if (child_is_worker(c))
+    if (child_is_worker(c)) {
         describe_traffic(w, c);
-    else if (child_is_keeper(c))
+    } else if (child_is_keeper(c)) {
         message_set_uint(w, "kept", kept_of(c));
+        message_set_uint(w, "kept_bytes", kept_bytes_of(c));
+    }
     json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     if (child_is_worker(c)) {
@@ -323,7 +335,7 @@ json_t *stats_info(struct arbiter *a)
     struct counters sum = {0};
     struct own_counts own = {0};
     json_t *info;
-    uint64_t connections = 0, owing = 0, kept = 0;
+    uint64_t connections = 0, owing = 0, kept = 0, kept_bytes = 0;
     size_t n;
     const struct child **list = living(a, &n);
 
@@ -340,11 +352,13 @@ json_t *stats_info(struct arbiter *a)
         connections += scoreboard_connections(r);
         owing += owing_of(r);
         kept += child_is_worker(list[i]) ? kept_of(list[i]) : 0;
+        kept_bytes += kept_bytes_of(list[i]);
     }
     free(list);
     message_set_uint(totals, "connections", connections);
     message_set_uint(totals, "owing", owing);
     message_set_uint(totals, "kept", kept);
+    message_set_uint(totals, "kept_bytes", kept_bytes);
     set_counters(totals, &sum);
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);

@@ -92,6 +92,7 @@ static void on_change(struct wards *w)
     struct keeper *k = container_of(w, struct keeper, wards);
 
     counter_set(&k->process.record->kept, w->n_held);
+    counter_set(&k->process.record->kept_bytes, w->n_bytes);
     end_if_done(k);
 }
 

@@ -166,10 +166,15 @@ static const struct column worker_columns[] = {
 
 /* What is no worker has no connections. */
 static const struct column actor_columns[] = {
-    {"ACTOR", "id", SHOW_TEXT, 0},     {"PID", "pid", SHOW_NUMBER, 0},
-    {"STATE", "state", SHOW_TEXT, 0},  {"NTH", "incarnation", SHOW_NUMBER, 0},
-    {"UP", "uptime", SHOW_SECONDS, 0}, {"KEPT", "kept", SHOW_COUNT, 0},
-    {"LAG", "lag_ms", SHOW_MS, 0},     {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
+    {"ACTOR", "id", SHOW_TEXT, 0},
+    {"PID", "pid", SHOW_NUMBER, 0},
+    {"STATE", "state", SHOW_TEXT, 0},
+    {"NTH", "incarnation", SHOW_NUMBER, 0},
+    {"UP", "uptime", SHOW_SECONDS, 0},
+    {"KEPT", "kept", SHOW_COUNT, 0},
+    {"MEMORY", "kept_bytes", SHOW_BYTES, 0},
+    {"LAG", "lag_ms", SHOW_MS, 0},
+    {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
 };
 
 static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},

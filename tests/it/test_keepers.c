@@ -2,6 +2,7 @@
  * Keepers, seen from outside: supervised like workers, one for each, and what they keep lives on
  * whatever ends a worker.
  */
+#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "arbiter/transition.h"
 #include "base/util.h"
 #include "support/server.h"
+#include "support/tool.h"
 
 enum { PEERS = 200 };
 
@@ -150,6 +152,48 @@ static void keepers__workers_die_in_any_way__idle_ones_live_on(void **state)
     }
 }
 
+static uint64_t number_of(const json_t *o, const char *key)
+{
+    MUST(json_is_integer(json_object_get(o, key)), "info: no %s", key);
+    return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+/* What is kept, the memory for it, and how many have outlived a worker. */
+static void keepers__info__tells_what_is_kept(void **state)
+{
+    struct server *s = server_start(*state, .conf = at_once);
+    uint64_t kept = 0, bytes = 0, left;
+    const json_t *totals, *actor;
+    struct tool_run r;
+    char control[128];
+    json_t *info;
+    size_t i;
+
+    expect_deaths(s);
+    connect_all(s);
+    must_be_kept(s);
+    left = counter_get(&server_record(s, server_slot_pid(s, 1))->connections);
+    kill(server_slot_pid(s, 1), SIGKILL);
+    server_wait_log(s, "connections of a dead worker.* passed_on=[1-9]", 1);
+    must_be_kept(s);
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    r = RUN(*state, NO_INPUT, "info", "--json", "-C", control);
+    info = json_loads(r.out, 0, NULL);
+    totals = json_object_get(info, "totals");
+    json_array_foreach(json_object_get(info, "actors"), i, actor)
+    {
+        kept += number_of(actor, "kept");
+        bytes += number_of(actor, "kept_bytes");
+    }
+    assert_int_equal(kept, PEERS);
+    assert_int_equal(number_of(totals, "kept"), PEERS);
+    assert_int_equal(number_of(totals, "kept_bytes"), bytes);
+    assert_in_range(bytes, PEERS * sizeof(int), 1 << 20);
+    assert_int_equal(number_of(totals, "left"), left);
+    assert_int_equal(number_of(totals, "rescued"), left);
+    json_decref(info);
+}
+
 static void keepers__busy_one__ends_visibly(void **state)
 {
     struct server *s = server_start(*state, .conf = at_once);
@@ -229,6 +273,7 @@ int main(void)
         IT(keepers__reload_and_upgrade__each_set_has_its_own),
         IT(keepers__killed__replaced_and_nobody_notices),
         IT(keepers__workers_die_in_any_way__idle_ones_live_on),
+        IT(keepers__info__tells_what_is_kept),
         IT(keepers__busy_one__ends_visibly),
         IT(keepers__slot_is_removed_while_its_worker_dies__another_takes),
         IT(keepers__worker_killed_amid_a_reload__idle_ones_live_on),
