@@ -25,7 +25,6 @@
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/kinds.h"
-#include "arbiter/oom.h"
 #include "base/pidfile.h"
 #include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
@@ -36,6 +35,7 @@
 #include "arbiter/watchdog.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/oom.h"
 #include "net/listener.h"
 
 /* A stop takes exit_timeout and a second at most: this much of it, and the rest is for the kernel.

@@ -15,9 +15,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "arbiter/oom.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/oom.h"
 #include "base/passed.h"
 #include "base/signals.h"
 #include "base/title.h"

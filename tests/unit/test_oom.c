@@ -1,7 +1,7 @@
 /*
  * The OOM killer's counter: where it is, what it says, and that each kill is asked for once.
  */
-#include "arbiter/oom.h"
+#include "base/oom.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

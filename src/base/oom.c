@@ -2,7 +2,7 @@
  * The OOM killer's counter: of version 2 of control groups (memory.events), else of version 1
  * (memory.oom_control).
  */
-#include "arbiter/oom.h"
+#include "base/oom.h"
 
 #include <fcntl.h>
 #include <stdio.h>

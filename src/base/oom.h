@@ -1,9 +1,9 @@
 /*
  * Was it the OOM killer? A process that it ends looks like one that somebody has killed: only the
- * counter of the control group tells. Runs in the arbiter.
+ * counter of the control group tells. Asked by the arbiter.
  */
-#ifndef ARBITER_OOM_H
-#define ARBITER_OOM_H
+#ifndef BASE_OOM_H
+#define BASE_OOM_H
 
 #include <stdbool.h>
 #include <stddef.h>
