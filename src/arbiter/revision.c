@@ -10,7 +10,7 @@
 #include <syslog.h>
 #include <time.h>
 
-#include "arbiter/holder.h"
+#include "base/holder.h"
 #include "base/limits.h"
 
 static bool is_listed(const struct config *c, const char *text)

@@ -15,9 +15,9 @@
 #include <sysexits.h>
 
 #include "arbiter/commands.h"
-#include "arbiter/holder.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/holder.h"
 #include "base/limits.h"
 #include "base/reap.h"
 #include "base/signals.h"
@@ -240,7 +240,7 @@ static int prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     int rc;
 
-    strays_mark(config);
+    strays_mark(config_server(config));
     /* First the pid file: it tells "already running" from "the address is taken". */
     rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
     if (rc == 0)

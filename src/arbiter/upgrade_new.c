@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "actor/command.h"
-#include "arbiter/holder.h"
 #include "arbiter/upgrade_exec.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/holder.h"
 #include "base/title.h"
 #include "base/util.h"
 
@@ -264,7 +264,7 @@ static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
     a->state = ACTOR_RUN;
     title_set("arbiter", actor_state_name(a->state));
     take_name(a->upgrade.path);
-    strays_mark(a->live->config);
+    strays_mark(config_server(a->live->config));
     sinks_attach(&a->sinks);
     tell_interrupted(a);
     stats_log_kept(a);

@@ -473,6 +473,20 @@ unsigned config_effective_workers(const struct config *c)
     return config_explain_workers(c, why, sizeof(why));
 }
 
+static uint64_t add_text(uint64_t hash, const char *text)
+{
+    return hash_bytes(hash, text, strlen(text) + 1);
+}
+
+uint64_t config_server(const struct config *c)
+{
+    uint64_t hash = add_text(add_text(HASH_INIT, c->path), c->pid_file);
+
+    for (size_t i = 0; !*c->path && i < c->n_bind; i++)
+        hash = add_text(hash, c->bind[i].address);
+    return hash;
+}
+
 int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot)
 {
     if (c->cpu_affinity == AFFINITY_OFF)

@@ -138,6 +138,13 @@ unsigned config_effective_workers(const struct config *c);
 enum { CONFIG_WORKERS_WHY_LEN = CPU_QUOTA_PATH_MAX + 64 };
 unsigned config_explain_workers(const struct config *c, char *why, size_t size);
 
+/*
+ * config_server - the number of the server that this is the configuration of
+ * Two with the same file and pid file are the same server; without a file, two with the same
+ * addresses.
+ */
+uint64_t config_server(const struct config *c);
+
 /* config_cpu - the CPU for the worker of @slot (1..N) if this process may use @allowed; -1 = any */
 int config_cpu(const struct config *c, const cpu_set_t *allowed, unsigned slot);
 

@@ -2,16 +2,15 @@
  * Who has an address that cannot be had at the start, as far as /proc tells, and processes of ours
  * that were stopped, or hung, while their arbiter was killed: nobody else would ever end them.
  */
-#ifndef ARBITER_HOLDER_H
-#define ARBITER_HOLDER_H
+#ifndef BASE_HOLDER_H
+#define BASE_HOLDER_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/log.h"
-
-struct config;
 
 enum { HOLDERS_MAX = 64, HOLDER_TRIES = 200, HOLDER_STEP_MS = 10 };
 
@@ -53,10 +52,10 @@ void holders_name(const struct holders *h, char *why, size_t why_size);
 
 /*
  * strays_mark - let this process, and those that it forks, show whose they are
- * Two starts with the same configuration file and pid file are the same server; without a file, two
- * with the same addresses. The mark is a mapping with a name, which is not inherited over an exec.
+ * @server  the same number is the same server
+ * The mark is a mapping with a name, which is not inherited over an exec.
  */
-void strays_mark(const struct config *c);
+void strays_mark(uint64_t server);
 
 /*
  * strays_continue - strays with the mark of this process, as holders_continue

@@ -1,7 +1,7 @@
 /*
  * A look into /proc, by an arbiter that does not serve yet and may take its time.
  */
-#include "arbiter/holder.h"
+#include "base/holder.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -21,7 +21,6 @@
 #include "base/hash.h"
 #include "base/title.h"
 #include "base/util.h"
-#include "conf/config.h"
 
 enum { INODES_MAX = 16, IS_LISTENING = 0x10000, TCP_STATE_LISTEN = 10 };
 
@@ -335,20 +334,12 @@ void holders_continue(const struct holders *h, struct log *log)
 /* The name of the mapping, as /proc/PID/maps shows it; "" = there is none. */
 static char mark[72];
 
-static uint64_t mark_add(uint64_t hash, const char *text)
+void strays_mark(uint64_t server)
 {
-    return hash_bytes(hash, text, strlen(text) + 1);
-}
-
-void strays_mark(const struct config *c)
-{
-    uint64_t hash = mark_add(mark_add(HASH_INIT, c->path), c->pid_file);
     char name[56];
     int fd;
 
-    for (size_t i = 0; !*c->path && i < c->n_bind; i++)
-        hash = mark_add(hash, c->bind[i].address);
-    snprintf(name, sizeof(name), "%s-%016llx", title_program(), (unsigned long long)hash);
+    snprintf(name, sizeof(name), "%s-%016llx", title_program(), (unsigned long long)server);
     fd = fds_memfd(name);
     /* Nothing is ever in it: it takes no memory. */
     if (fd >= 0 && mmap(NULL, 1, PROT_NONE, MAP_SHARED, fd, 0) != MAP_FAILED)
