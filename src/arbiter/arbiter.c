@@ -46,6 +46,7 @@ void arbiter_set_state(struct arbiter *a, enum actor_state state)
              F_STR("to", actor_state_name(state)));
     a->state = state;
     title_set("arbiter", actor_state_name(state));
+    notify_look(a);
 }
 
 static void begin_stop(struct arbiter *a, bool is_quick, const char *cause)
@@ -460,6 +461,7 @@ static void settle(struct arbiter *a)
     if (transition_is_settled(a->engine))
         answers_on_scaled(&a->answers, transition_wanted(a->engine));
     answers_on_spawned(&a->answers, runs, a->engine);
+    notify_look(a);
     set_alarm(a, ev_clear_pending(a->loop, &a->settle) != 0);
 }
 
@@ -474,6 +476,7 @@ static void on_housekeeping(struct ev_loop *loop, ev_timer *timer UNUSED, int re
 
     log_flush_causes(a->log, clock_mono_ms());
     oom_forget(&a->oom);
+    notify_look(a);
 }
 
 int arbiter_attach(struct arbiter *a)
@@ -488,6 +491,7 @@ int arbiter_attach(struct arbiter *a)
     ev_timer_start(a->loop, &a->housekeeping);
     move_start(a);
     watch_start(a);
+    notify_attach(a);
     for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
         ev_signal_init(&a->signals[i], on_signal, signal_table[i].signo);
         ev_signal_start(a->loop, &a->signals[i]);

@@ -25,6 +25,7 @@
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
 #include "arbiter/kinds.h"
+#include "arbiter/notify.h"
 #include "base/pidfile.h"
 #include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
@@ -173,6 +174,7 @@ struct arbiter {
     struct reload reload;
     struct upgrade upgrade;
     struct pidfile pidfile;
+    struct notify notify;
     struct control control;
     struct sinks sinks; /* owned */
     struct answers answers;

@@ -81,11 +81,13 @@ void change_settle(struct arbiter *a)
 void change_begin(struct arbiter *a, const struct change_ops *ops)
 {
     a->change.active = ops;
+    notify_look(a);
 }
 
 void change_end(struct arbiter *a)
 {
     a->change.active = NULL;
+    notify_look(a);
     settle_soon(a);
 }
 
@@ -97,6 +99,7 @@ void change_postpone(struct arbiter *a)
     for (enum change_kind k = 0; k < CHANGE_KINDS; k++)
         c->is_wanted[k] |= c->active == c->kinds[k];
     c->active = NULL;
+    notify_look(a);
 }
 
 bool change_on_exit(struct arbiter *a, pid_t pid, int status)

@@ -126,6 +126,7 @@ static int exit_code_of(int rc)
 static int refuse_start(struct arbiter *a, int rc, const char *why)
 {
     log_error(a->log, "cannot start", F_STR("reason", why));
+    notify_refused(a, why);
     return exit_code_of(rc);
 }
 
@@ -312,6 +313,7 @@ void arbiter_fini(struct arbiter *a)
     }
     revision_free(a->next);
     pidfile_remove(&a->pidfile);
+    notify_close(a);
     scoreboard_close(&a->scoreboard);
     free(a->signals);
     for (uint32_t i = 0; i < a->n_children_used; i++)
@@ -361,6 +363,7 @@ int arbiter_run(struct config *config, struct log *log, const struct arbiter_opt
         snprintf(why, sizeof(why), "arbiter: %s", strerror(-rc));
         rc = refuse_start(&a, rc, why);
     } else {
+        notify_open(&a, NOTIFY_NOTHING, config->is_daemon);
         rc = prepare(&a, config);
         if (rc == 0)
             rc = arbiter_serve(&a);

@@ -227,6 +227,7 @@ int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
     struct upgrade_state s;
     int rc;
 
+    with_state.state_fd = -1;
     if (transition_is_due(a->engine))
         return -EBUSY; /* what is still to be done does not travel */
     stats_count(a);
@@ -234,10 +235,12 @@ int upgrade_exec_arbiter(struct arbiter *a, const struct upgrade_exec *exec)
     if (rc < 0)
         return rc;
     rc = upgrade_exec_write(&s, &with_state.state_fd);
-    if (rc == 0) {
+    if (rc == 0)
+        rc = notify_export(a);
+    if (rc == 0)
         rc = upgrade_exec_now(&with_state, &s);
-        fds_close(&with_state.state_fd);
-    }
+    notify_hide();
+    fds_close(&with_state.state_fd);
     upgrade_state_fini(&s);
     return rc;
 }

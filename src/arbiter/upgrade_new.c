@@ -266,6 +266,8 @@ static int go_on(struct arbiter *a, const struct arbiter_inherited *inherited)
     take_name(a->upgrade.path);
     strays_mark(config_server(a->live->config));
     sinks_attach(&a->sinks);
+    notify_open(a, NOTIFY_CHANGING, false);
+    notify_attach(a);
     tell_interrupted(a);
     stats_log_kept(a);
     upgrade_resume(a, inherited->failed);

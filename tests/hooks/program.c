@@ -9,7 +9,8 @@
  * exit0, exit3, spin, deaf: spin without SIGABRT) does that in the middle of serving; scribbleXX
  * fills its record of the scoreboard with the byte XX, trespass writes into another's, disconnect
  * shuts down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory,
- * linger passes it a socket whose close waits, and go on.
+ * linger passes it a socket whose close waits, environ exits with 9 if it has what is the arbiter's
+ * alone, and go on.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -125,6 +126,17 @@ static void linger(void)
     close(fd); /* a test has stopped the arbiter, so that this is not the last one */
 }
 
+/* What a service manager has told the arbiter is nothing for programs that a worker may start. */
+static void check_environment(void)
+{
+    static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                        "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (getenv(names[i]))
+            _exit(9);
+}
+
 static int find_signal(const char *kind)
 {
     static const struct {
@@ -163,6 +175,8 @@ static void fail(const char *kind)
         shutdown(mailbox_fd, SHUT_RDWR);
     else if (strcmp(kind, "linger") == 0)
         linger();
+    else if (strcmp(kind, "environ") == 0)
+        check_environment();
     else if (strcmp(kind, "trespass") == 0)
         trespass();
     else if (strncmp(kind, "scribble", 8) == 0)
