@@ -44,9 +44,9 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-scale bench-wakeups \
-        bench-flood html install uninstall clean help
-INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-scale \
+.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-pairs bench-scale \
+        bench-wakeups bench-flood html install uninstall clean help
+INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-pairs _bench-scale \
          _bench-wakeups _bench-flood
 
 help:
@@ -62,6 +62,7 @@ help:
 	@echo 'make prove      connections outlive processes, at full length: reload, scale, recycle, kill, crash, upgrade'
 	@echo 'make conformance ADDR=127.0.0.1:8060  any server against the protocol, case by case (MAX_MESSAGE=16MiB: its limit)'
 	@echo 'make bench      this server beside the frozen floor and peers: tables, build/bench/report.md (QUICK=1: 3 minutes)'
+	@echo 'make bench-pairs  two configurations of the server in pairs: keepers, sandbox, or ON="arbiter: {...};" OFF="..."'
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
@@ -119,7 +120,7 @@ conformance:
 	$(need)
 	@$(sub) _conformance
 
-bench bench-scale bench-wakeups bench-flood:
+bench bench-pairs bench-scale bench-wakeups bench-flood:
 	$(call need,bench)
 	@$(sub) _$@
 
@@ -353,6 +354,8 @@ _conformance: $(CONF)
 	@$(CONF) $(if $(MAX_MESSAGE),-m $(MAX_MESSAGE)) $(or $(ADDR),127.0.0.1:8060)
 _bench: $(BIN) $(BENCH) $(PUBSUB)
 	@QUICK='$(QUICK)' tests/bench/bench.py $(B)
+_bench-pairs: $(BIN) $(B)/tests/bench/gen
+	@QUICK='$(QUICK)' ON='$(ON)' OFF='$(OFF)' tests/bench/pairs.py $(B)
 _bench-scale: $(BIN) $(B)/tests/bench/scale
 	@CONNECTIONS='$(or $(CONNECTIONS),10000)' tests/bench/scale.sh $(B)
 _bench-wakeups: $(BIN) $(B)/tests/bench/hold

@@ -1,4 +1,4 @@
-"""How things are measured: servers on one CPU, generators on another. Used by bench.py."""
+"""How things are measured: servers on one CPU, generators on another. Used by bench.py and pairs.py."""
 import json
 import os
 import re
@@ -20,7 +20,7 @@ available = sorted(os.sched_getaffinity(0))
 server_cpu = int(os.environ.get("SERVER_CPU", available[0]))
 gen_cpu = int(os.environ.get("GEN_CPU", available[1 % len(available)]))
 tmp = tempfile.TemporaryDirectory(prefix="bench.")
-build = None  # set by bench.py
+build = None  # set by who uses this
 
 
 def on_cpus(*cpus):
@@ -31,11 +31,11 @@ def program(name):
     return os.path.join(build, "tests/bench", name)
 
 
-def worker_pids(control):
-    """Their pids. The arbiter has other children, too, such as the writer of its log."""
+def actor_pids(control, kinds):
+    """Those whose ids begin with one of @kinds. The arbiter has other children, too."""
     out = subprocess.run([f"{build}/echo-client", "-C", control, "--timeout", "60", "--json", "actors"],
                          stdout=subprocess.PIPE, check=True)
-    return [a["pid"] for a in json.loads(out.stdout) if a["id"].startswith("worker.")]
+    return [a["pid"] for a in json.loads(out.stdout) if a["id"].startswith(kinds)]
 
 
 def free_port():
@@ -54,9 +54,10 @@ class Server:
     def is_ours(self):
         return os.path.basename(self.argv[-1]) in ("echo-arbiter", "pubsub")
 
-    def start(self, workers=1, cpus=None, wrapper=(), patience=20):
+    def start(self, workers=1, cpus=None, wrapper=(), patience=20, kinds=("worker.",)):
+        run = tempfile.mkdtemp(dir=tmp.name)
         options = {"preexec_fn": on_cpus(*(cpus or [server_cpu])), "stdout": subprocess.DEVNULL,
-                   "env": dict(os.environ, RUNTIME_DIRECTORY=tmp.name)}
+                   "env": dict(os.environ, RUNTIME_DIRECTORY=run)}
         if self.is_ours():
             r, w = os.pipe()
             self.process = subprocess.Popen(
@@ -66,7 +67,7 @@ class Server:
             line = os.read(r, 4096).decode() if select.select([r], [], [], patience)[0] else ""
             os.close(r)
             self.address = re.search(r"127\.0\.0\.1:\d+", line)[0]
-            self.pids = worker_pids(os.path.join(tmp.name, "control"))
+            self.pids = actor_pids(os.path.join(run, "control"), kinds)
         else:
             port = free_port()
             self.process = subprocess.Popen([*wrapper, *self.argv, str(port)], **options)

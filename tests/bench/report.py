@@ -1,4 +1,4 @@
-"""What a bench run says: tables on the terminal, report.md, report.json, pictures. Used by bench.py."""
+"""What a bench run says: tables on the terminal, report.md, report.json, pictures. Used by bench.py, and by pairs.py."""
 import datetime
 import json
 import os
@@ -46,6 +46,17 @@ def machine():
     }
 
 
+def show(title, head, rows, note=""):
+    """A table on the terminal."""
+    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    print(f"\n{title}")
+    for r in [head, *rows]:
+        print("  " + "  ".join(c.rjust(w) if h else c.ljust(w) for h, c, w in zip(head, r, width)).rstrip())
+    if note:
+        print(note)
+    sys.stdout.flush()
+
+
 class Report:
     def __init__(self, folder, data):
         self.folder, self.data, self.alarms, self.markdown = folder, data, [], []
@@ -59,15 +70,8 @@ class Report:
 
     def table(self, title, head, rows, note=""):
         rows = [[str(c) for c in r] for r in rows]
-        width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
         is_left = [not h for h in head]
-        print(f"\n{title}")
-        for r in [head, *rows]:
-            print("  " + "  ".join(c.ljust(w) if left else c.rjust(w)
-                                   for c, w, left in zip(r, width, is_left)).rstrip())
-        if note:
-            print(note)
-        sys.stdout.flush()
+        show(title, head, rows, note)
         self.markdown += [f"## {title}", "", "| " + " | ".join(head) + " |",
                           "|" + "|".join("---" if left else "--:" for left in is_left) + "|",
                           *("| " + " | ".join(r) + " |" for r in rows), "", *([note, ""] if note else [])]
