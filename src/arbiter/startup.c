@@ -83,7 +83,8 @@ static int check_environment(const struct config *c, const struct arbiter_option
 
 static void explain_scoreboard(int rc, char *why, size_t why_size)
 {
-    const char *hint = rc == -EPERM    ? ": is memfd_create forbidden here?"
+    const char *hint = rc == -EPERM || rc == -ENOSYS
+                           ? ": is memfd_create forbidden here, as by a seccomp profile?"
                        : rc == -ENOENT ? ": is /proc mounted?"
                                        : "";
     char limit[64];
@@ -258,7 +259,7 @@ static int prepare(struct arbiter *a, struct config *config)
     rc = scoreboard_open(&a->scoreboard, TR_RECORDS_MAX);
     if (rc < 0) {
         explain_scoreboard(rc, why, sizeof(why));
-        return refuse_start(a, rc, why);
+        return refuse_start(a, rc == -ENOENT ? -ENOSYS : rc, why); /* no file of the operator's */
     }
     rc = control_open(a, config->control, why, sizeof(why));
     if (rc < 0)
