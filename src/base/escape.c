@@ -9,7 +9,7 @@
 char *escape_bytes(const uint8_t *bytes, size_t len, char *buf)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char from[] = "\r\n\t\\", to[] = "rnt\\";
+    static const char from[] = "\r\n\t\\\"", to[] = "rnt\\\"";
     char *p = buf;
 
     for (size_t i = 0; i < len; i++) {
@@ -18,7 +18,7 @@ char *escape_bytes(const uint8_t *bytes, size_t len, char *buf)
         if (named) {
             *p++ = '\\';
             *p++ = to[named - from];
-        } else if (bytes[i] < 0x20 || bytes[i] >= 0x7f || bytes[i] == '"') {
+        } else if (bytes[i] < 0x20 || bytes[i] >= 0x7f) {
             *p++ = '\\';
             *p++ = 'x';
             *p++ = hex[bytes[i] >> 4];

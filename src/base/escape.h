@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /*
- * escape_bytes - printable ASCII as it is, the rest as \r \n \t \\ \xHH
+ * escape_bytes - printable ASCII as it is, the rest as \r \n \t \\ \" \xHH
  * @buf  4 * @len + 1 bytes. Returns @buf.
  */
 char *escape_bytes(const uint8_t *bytes, size_t len, char *buf);

@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
 #include "base/hash.h"
 #include "base/util.h"
 #include "measure/audit_text.h"
@@ -57,7 +58,8 @@ static void audit_show(struct auditing *a, const struct audit_result *r)
               audit_talking(a->audit));
 }
 
-static void look(struct auditing *a)
+/* Returns whether there is anything to audit. */
+static bool look(struct auditing *a)
 {
     struct audit_result r = audit_result(a->audit);
     uint64_t now_ns = clock_mono_ns(), since_ns = 0;
@@ -67,6 +69,7 @@ static void look(struct auditing *a)
     timeline_look(&a->timeline, &r.total.counts, waiting, since_ns, now_ns);
     if (a->live.is_on && a->n_looks++ % SHOWN_EVERY == 0)
         audit_show(a, &r);
+    return !audit_is_hopeless(a->audit, &r.total.counts);
 }
 
 /* ---- the end ---- */
@@ -93,20 +96,29 @@ static int audit_print(struct auditing *a, const struct audit_result *r)
     return out_end(f, true);
 }
 
+/* That says nothing about the traffic. */
+static int fail_hopeless(struct auditing *a, const struct audit_result *r)
+{
+    const struct audit_counts *c = &r->total.counts;
+    char first[4 * AUDIT_FIRST_BYTES + 1], what[sizeof(first) + 64];
+
+    if (c->connected == 0)
+        return fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE);
+    snprintf(what, sizeof(what), "not an echo server, it says \"%s\"",
+             escape_bytes(r->first, r->first_len, first));
+    return fail_outcome(a->tool, what, ARB_MISMATCH);
+}
+
 static int audit_finish(struct auditing *a)
 {
-    const struct audit_counts *c;
     struct audit_result r;
     int rc;
 
     look(a);
     live_clear(&a->live);
     r = audit_result(a->audit);
-    c = &r.total.counts;
-    /* Nobody was there from beginning to end: that says nothing about the traffic. */
-    if (c->connected == 0 && c->refused + c->unconnected > 0)
-        return stop_exit(
-            fail_outcome(a->tool, NULL, c->refused > 0 ? ARB_REFUSED : ARB_UNREACHABLE));
+    if (audit_is_hopeless(a->audit, &r.total.counts))
+        return stop_exit(fail_hopeless(a, &r));
     rc = audit_print(a, &r);
     if (rc)
         return rc;
@@ -129,7 +141,8 @@ static int audit_all(struct auditing *a)
         if (f->reactor.now_ns < look_ns)
             continue;
         look_ns = f->reactor.now_ns + LOOK_MS * UINT64_C(1000000);
-        look(a);
+        if (!look(a))
+            break;
         n_stops = stop_count();
         if (n_stops > 0)
             audit_stop(a->audit);

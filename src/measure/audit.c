@@ -18,7 +18,10 @@
 #include "client/human.h"
 #include "measure/flow.h"
 
-enum { QUEUE_BYTES = 65536 }; /* queue no more messages above so many unsent bytes */
+enum {
+    QUEUE_BYTES = 65536, /* queue no more messages above so many unsent bytes */
+    FOREIGN_ENOUGH = 4, /* replies that are no echo, and not one that is: no echo server */
+};
 
 enum audit_lane_state {
     AUDIT_LANE_PAUSING, /* no connection; the next one begins when it is due */
@@ -61,6 +64,8 @@ struct audit {
     struct hist echoed;
     uint8_t *expected; /* for the checkers, one message at a time */
     size_t largest; /* message with its separator */
+    uint8_t first[AUDIT_FIRST_BYTES]; /* that ever came */
+    size_t n_first;
     unsigned n_done; /* lanes */
     uint64_t started_ns, started_wall_ns, ended_ns;
     bool is_stopping;
@@ -427,6 +432,10 @@ static void on_data(struct lane *lane, const uint8_t *data, size_t len)
 {
     struct audit_lane *l = audit_lane_of(lane);
 
+    if (l->audit->n_first == 0) {
+        l->audit->n_first = MIN(len, (size_t)AUDIT_FIRST_BYTES);
+        memcpy(l->audit->first, data, l->audit->n_first);
+    }
     audit_check_received(&l->check, len, lane->moved_ns);
     if (buffer_append(&l->in, &l->audit->pool, data, len) || check_replies(l, lane->moved_ns))
         end_connection(l, AUDIT_END_TIMEOUT);
@@ -609,6 +618,8 @@ struct audit_result audit_result(const struct audit *a)
         .started_ns = a->started_ns,
         .started_wall_ns = a->started_wall_ns,
         .duration_ns = (a->ended_ns ? a->ended_ns : now_ns) - a->started_ns,
+        .first = a->first,
+        .first_len = a->n_first,
     };
 
     for (size_t i = 0; i < r.n_lanes; i++) {
@@ -618,6 +629,14 @@ struct audit_result audit_result(const struct audit *a)
         audit_stall_add(&r.total.stall, lane_waiting_ns(&a->lanes[i]), now_ns);
     }
     return r;
+}
+
+bool audit_is_hopeless(const struct audit *a, const struct audit_counts *c)
+{
+    if (c->connected == 0)
+        return c->refused + c->unconnected >= a->options.lanes;
+    return c->echoed + c->reordered + c->truncated == 0 &&
+           c->corrupted + c->foreign >= FOREIGN_ENOUGH;
 }
 
 unsigned audit_waiting(const struct audit *a, uint64_t before_ns, uint64_t *ret_since_ns)

@@ -39,7 +39,7 @@
 #include "measure/flow.h"
 #include "measure/hist.h"
 
-enum { AUDIT_LANES_MAX = 20000 };
+enum { AUDIT_LANES_MAX = 20000, AUDIT_FIRST_BYTES = 48 };
 
 /* Of the lanes the first `churn_lanes` churn, the next `slow_lanes` are slow, the others long-lived
  * (one connection until the end, or until it fails). */
@@ -115,10 +115,18 @@ struct audit_result {
     const struct hist *echoed; /* borrowed; ns from a message's last byte out to the last one in */
     uint64_t started_ns, started_wall_ns; /* CLOCK_MONOTONIC, CLOCK_REALTIME */
     uint64_t duration_ns;
+    const uint8_t *first; /* borrowed: the first bytes that came on any connection */
+    size_t first_len; /* 0..AUDIT_FIRST_BYTES */
 };
 
 /* audit_result - so far, with a stall that lasts, or final; the totals are a copy */
 struct audit_result audit_result(const struct audit *a);
+
+/*
+ * audit_is_hopeless - there is nothing to audit: nobody has been there for any lane, or nothing but
+ * other bytes has ever come back. False once a message has been echoed.
+ */
+bool audit_is_hopeless(const struct audit *a, const struct audit_counts *c);
 
 /* audit_waiting - lanes that have waited since before @before_ns for a reply, not one byte coming,
  * or for a connection; @ret_since_ns (may be NULL, untouched if none): the longest of them since

@@ -218,7 +218,8 @@ void peer_expect_eof(int fd)
 {
     uint8_t byte;
     long n = peer_recv(fd, &byte, 1, clock_mono_ms() + WAIT_MS);
-    MUST(n <= 0, "a byte 0x%02x instead of the end", byte);
+    MUST(n <= 0, "a byte 0x%02x instead of the end of file", byte);
+    MUST(n != -EAGAIN, "no end of file within %u ms, and no byte", WAIT_MS);
     MUST(n == 0, "instead of the end of file: %s", strerror((int)-n));
 }
 

@@ -2,10 +2,13 @@
  * echo-client audit as people and scripts use it: its verdict, its exit code, its summary.
  */
 #include <jansson.h>
+#include <netinet/in.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/server.h"
@@ -216,6 +219,57 @@ static void audit__nobody_there__an_error_not_a_verdict(void **state)
 
     tool_must_fail(&r, 69, "connection refused");
     MUST(r.out_len == 0, "printed %s", r.out);
+    /* Without an end of its own, too. */
+    r = RUN(*state, NO_INPUT, "-a", "127.0.0.1:1", "audit");
+    tool_must_fail(&r, 69, "connection refused");
+}
+
+/* Says the same to everybody, until it is killed. */
+static pid_t start_foreign_server(const char *words, char addr[64])
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(sa);
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    MUST(listener >= 0 && bind(listener, (struct sockaddr *)&sa, len) == 0 &&
+             listen(listener, 64) == 0 && getsockname(listener, (struct sockaddr *)&sa, &len) == 0,
+         "no listener");
+    snprintf(addr, 64, "127.0.0.1:%u", ntohs(sa.sin_port));
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char buf[65536];
+
+        for (;;) {
+            const int fd = accept(listener, NULL, NULL);
+
+            (void)!read(fd, buf, sizeof(buf));
+            (void)!write(fd, words, strlen(words));
+            close(fd);
+        }
+    }
+    close(listener);
+    return pid;
+}
+
+static void audit__no_echo_server__says_what_it_heard(void **state)
+{
+    static const char *const words[] = {"HTTP/1.1 400 Bad \"Request\"\r\n\r\n",
+                                        "\x7f"
+                                        "garbage without an end"};
+    static const char *const shown[] = {"\"HTTP/1.1 400 Bad \\\"Request\\\"\\r\\n\\r\\n\"",
+                                        "\"\\x7fgarbage without an end\""};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        char addr[64];
+        const pid_t pid = start_foreign_server(words[i], addr);
+        struct tool_run r = RUN(*state, NO_INPUT, "-a", addr, "audit", "-c", "2");
+
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        tool_must_fail(&r, 76, "not an echo server, it says ");
+        MUST(strstr(r.err, shown[i]), "says: %s", r.err);
+        MUST(r.out_len == 0, "printed %s", r.out);
+    }
 }
 
 static void audit__wrong_words__usage(void **state)
@@ -246,6 +300,7 @@ int main(void)
         IT(audit__stopped_server__the_stall_decides),
         IT(audit__terminal__a_live_line),
         IT(audit__nobody_there__an_error_not_a_verdict),
+        IT(audit__no_echo_server__says_what_it_heard),
         IT(audit__wrong_words__usage),
     };
 

@@ -244,8 +244,8 @@ static void config_set__separator__any_bytes(void **state UNUSED)
     expect_accepted(c, KEY_SEPARATOR, "\\x00\\xfF\\x0a", "\\x00\\xff\\n");
     assert_int_equal(schema_conf_of_echo(c)->separator.len, 3);
     assert_memory_equal(schema_conf_of_echo(c)->separator.data, "\0\xff\n", 3);
-    expect_accepted(c, KEY_SEPARATOR, "\n\xff\"", "\\n\\xff\\x22");
-    expect_accepted(c, KEY_SEPARATOR, "a\\\\r\\\"\\t\\f", "a\\\\r\\x22\\t\\x0c");
+    expect_accepted(c, KEY_SEPARATOR, "\n\xff\"", "\\n\\xff\\\"");
+    expect_accepted(c, KEY_SEPARATOR, "a\\\\r\\\"\\t\\f", "a\\\\r\\\"\\t\\x0c");
     assert_memory_equal(schema_conf_of_echo(c)->separator.data, "a\\r\"\t\f", 6);
     expect_accepted(c, KEY_SEPARATOR, "0123456789abcdef", "0123456789abcdef");
     expect_refused(c, KEY_SEPARATOR, "0123456789abcdefg", "\"0123456789abcdefg\" is too long");
@@ -431,7 +431,7 @@ static void config_set__hostile_value__shown_escaped_and_cut(void **state UNUSED
     char text[1000], why[CONFIG_WHY_LEN];
 
     expect_refused(c, CONFIG_WORKERS, "", "\"\" is not understood");
-    expect_refused(c, CONFIG_LOG_LEVEL, "a\033[2J\n\xff\"", "\"a\\x1b[2J\\n\\xff\\x22\" is");
+    expect_refused(c, CONFIG_LOG_LEVEL, "a\033[2J\n\xff\"", "\"a\\x1b[2J\\n\\xff\\\"\" is");
     memset(text, '\001', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     assert_int_equal(config_set(c, CONFIG_WORKERS, text, from_command_line, why, sizeof(why)),
@@ -739,7 +739,7 @@ static void config_dump__origins_and_quotes__in_the_files_syntax(void **state UN
     assert_non_null(strstr(text, "arbiter = {\n    workers = 0;  # default\n"));
     assert_non_null(strstr(text, "    file = \"/a\\\"b\\\\c\\x0ad\";  # command line\n"));
     assert_non_null(strstr(text, "    bind = [\"127.0.0.1:1\", \"unix:/a b\"];  # command line\n"));
-    assert_non_null(strstr(text, "    separator = \"\\x22\\n\";  # command line\n"));
+    assert_non_null(strstr(text, "    separator = \"\\\"\\n\";  # command line\n"));
     free(text);
     config_free(c);
 }

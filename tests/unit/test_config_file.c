@@ -486,7 +486,7 @@ static void load__syntax_error__told_beside_the_others(void **state UNUSED)
 {
     static const char *const expected[] = {
         ":1: arbiter.workerz: unknown key",
-        ":2: syntax error at \"log = { level ! \\x22info\\x22; };\"", ":3: lag: unknown group",
+        ":2: syntax error at \"log = { level ! \\\"info\\\"; };\"", ":3: lag: unknown group",
         NULL};
 
     write_file("arbiter = { workerz = 1; };\n  log = { level ! \"info\"; };\nlag = {};\n");
