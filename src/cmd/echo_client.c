@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/std_streams.h"
 #include "base/util.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
@@ -228,6 +229,7 @@ int main(int argc, char **argv)
     int rc, rc_flush;
 
     guard_stdio();
+    std_streams_wait();
     atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
     no_words[0] = argv[0];

@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <histedit.h>
+#include <limits.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,15 +18,24 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/escape.h"
 #include "base/util.h"
 
-enum { HISTORY_LINES = 1000, PATH_LEN = 4096 };
+enum {
+    HISTORY_LINES = 1000,
+    PATH_LEN = 4096,
+    ODD_BYTE = 0xdc00, /* behind it: a byte that is no character here, as a character of its own */
+    CTRL_D = 4,
+};
 
 struct prompt {
     EditLine *edit; /* owned */
     History *history; /* owned */
+    FILE *out, *err; /* owned: the editor wants descriptors, which the standard streams hide */
+    char typed[MB_LEN_MAX]; /* bytes that are no whole character yet */
+    size_t n_typed;
     char path[PATH_LEN]; /* of the history; "" = none */
     char *message; /* owned; what has been read, then its bytes in place */
     size_t len, capacity;
@@ -97,10 +108,16 @@ static void find_history(struct prompt *p)
 static void load_history(struct prompt *p)
 {
     HistEvent event;
+    struct stat st;
 
     history(p->history, &event, H_SETSIZE, HISTORY_LINES);
     history(p->history, &event, H_SETUNIQUE, 1);
     find_history(p);
+    /* Opening a FIFO would wait for ever. */
+    if (p->path[0] && stat(p->path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        fprintf(stderr, "echo-client: %s is no regular file: there is no history\n", p->path);
+        p->path[0] = '\0';
+    }
     if (p->path[0])
         history(p->history, &event, H_LOAD, p->path);
 }
@@ -113,7 +130,7 @@ static void save_history(struct prompt *p)
 
     if (!p->path[0])
         return;
-    fd = open(p->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = open(p->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         return;
     close(fd);
@@ -190,44 +207,113 @@ static void on_interrupt(int signo)
     is_interrupted = 1;
 }
 
-/* Ctrl-C gives up the line. While a reply is awaited it ends the tool, as everywhere. */
-static const char *get_line(struct prompt *p, int *ret_n)
+/* The first character of what was typed. Returns its bytes, 0 = more are needed. */
+static size_t first_character(const struct prompt *p, wchar_t *ret)
+{
+    mbstate_t fresh = {0};
+    const size_t n = mbrtowc(ret, p->typed, p->n_typed, &fresh);
+
+    if (n == (size_t)-2 && p->n_typed < MB_CUR_MAX)
+        return 0;
+    if (n == (size_t)-1 || n == (size_t)-2)
+        *ret = ODD_BYTE + (unsigned char)p->typed[0];
+    return n == (size_t)-1 || n == (size_t)-2 || n == 0 ? 1 : n;
+}
+
+/*
+ * The editor's own reader drops bytes that the locale cannot decode. A Ctrl-D that was typed before
+ * the editor has the terminal, while a reply was awaited, comes as a NUL.
+ */
+static int read_character(EditLine *edit, wchar_t *ret)
+{
+    const LineInfoW *line = el_wline(edit);
+    struct prompt *p = NULL;
+    size_t n = 0;
+
+    el_get(edit, EL_CLIENTDATA, &p);
+    while (p->n_typed == 0 || (n = first_character(p, ret)) == 0) {
+        const ssize_t got = read(STDIN_FILENO, p->typed + p->n_typed, 1);
+
+        if (got < 0 && errno == EAGAIN)
+            (void)!poll(&(struct pollfd){STDIN_FILENO, POLLIN, 0}, 1, -1);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR) && !is_interrupted)
+            continue;
+        if (got <= 0)
+            return (int)got;
+        p->n_typed++;
+    }
+    p->n_typed -= n;
+    memmove(p->typed, p->typed + n, p->n_typed);
+    if (*ret == 0 && line->lastchar == line->buffer)
+        *ret = CTRL_D;
+    return 1;
+}
+
+/* The bytes that were typed. Owned; NULL without memory. */
+static char *bytes_of(const wchar_t *line, size_t n, size_t *ret_len)
+{
+    char *bytes = malloc(n * MB_CUR_MAX + 1);
+    mbstate_t state = {0};
+    size_t len = 0;
+
+    for (size_t i = 0; bytes && i < n; i++) {
+        size_t written;
+
+        if (line[i] >= ODD_BYTE && line[i] <= ODD_BYTE + 0xff)
+            bytes[len++] = (char)(line[i] - ODD_BYTE);
+        else if ((written = wcrtomb(bytes + len, line[i], &state)) != (size_t)-1)
+            len += written;
+    }
+    if (bytes)
+        bytes[len] = '\0';
+    *ret_len = len;
+    return bytes;
+}
+
+/* Ctrl-C gives up the line. While a reply is awaited it ends the tool, as everywhere. Owned; NULL
+ * at the end. */
+static char *get_line(struct prompt *p, size_t *ret_len)
 {
     struct sigaction old, own = {.sa_handler = on_interrupt};
-    const char *line;
+    const wchar_t *line;
+    int n = 0;
 
     is_interrupted = 0;
     sigaction(SIGINT, &own, &old);
-    line = el_gets(p->edit, ret_n);
+    line = el_wgets(p->edit, &n);
     sigaction(SIGINT, &old, NULL);
-    return line;
+    return line && n > 0 ? bytes_of(line, (size_t)n, ret_len) : NULL;
 }
 
 /* One line into the message. Returns 1 if the message is whole, 0 if it goes on, -1 at the end. */
 static int read_line(struct prompt *p)
 {
     HistEvent event;
-    int n = 0;
-    const char *line = get_line(p, &n);
-    size_t len = n > 0 ? (size_t)n : 0;
+    size_t len = 0;
+    char *line = get_line(p, &len);
+    int rc = -1;
 
     if (is_interrupted) {
         puts("^C");
         el_reset(p->edit);
         p->len = 0;
         p->is_continued = false;
+        free(line);
         return append(p, "", 0);
     }
-    if (!line || len == 0)
-        return -1;
-    if (line[len - 1] == '\n')
+    if (len > 0 && line[len - 1] == '\n')
         len--;
     if (len > 0)
         history(p->history, &event, H_ENTER, line);
-    p->is_continued = is_continued(line, len);
-    if (append(p, line, len - p->is_continued) || (p->is_continued && append(p, "\n", 1)))
-        return -1;
-    return !p->is_continued;
+    if (line) {
+        p->is_continued = is_continued(line, len);
+        rc = append(p, line, len - p->is_continued);
+        if (rc == 0 && p->is_continued)
+            rc = append(p, "\n", 1);
+        rc = rc ? -1 : !p->is_continued;
+    }
+    free(line);
+    return rc;
 }
 
 int prompt_read(struct prompt *p, const char **ret, size_t *ret_len)
@@ -267,7 +353,10 @@ struct prompt *prompt_open(void)
     if (!p)
         return NULL;
     setlocale(LC_CTYPE, ""); /* how many columns the bytes take */
-    p->edit = el_init("echo-client", stdin, stdout, stderr);
+    p->out = fdopen(dup(STDOUT_FILENO), "w");
+    p->err = fdopen(dup(STDERR_FILENO), "w");
+    if (p->out && p->err)
+        p->edit = el_init("echo-client", stdin, p->out, p->err);
     p->history = history_init();
     if (!p->edit || !p->history) {
         prompt_close(p);
@@ -275,6 +364,7 @@ struct prompt *prompt_open(void)
     }
     load_history(p);
     el_set(p->edit, EL_CLIENTDATA, p);
+    el_set(p->edit, EL_GETCFN, read_character);
     el_set(p->edit, EL_PROMPT, prompt_text);
     el_set(p->edit, EL_HIST, history, p->history);
     el_set(p->edit, EL_SIGNAL, 1); /* the terminal is put right before a signal ends us */
@@ -296,6 +386,10 @@ void prompt_close(struct prompt *p)
     }
     if (p->edit)
         el_end(p->edit);
+    if (p->out)
+        fclose(p->out);
+    if (p->err)
+        fclose(p->err);
     free(p->message);
     free(p);
 }

@@ -12,13 +12,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/escape.h"
+#include "base/std_streams.h"
 #include "base/util.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_prompt.h"
 #include "client/echo.h"
 
-enum { WINDOW = 256, LINES_CHUNK = 262144 };
+enum { WINDOW = 256, LINES_CHUNK = 262144, CAME_SHOWN = 48 };
 
 /* A message whose reply is awaited; its bytes are borrowed from the command line or the lines. */
 struct awaited {
@@ -36,14 +38,19 @@ struct sending {
     uint64_t n_done; /* replies printed; at the prompt: lines before this one */
     struct awaited window[WINDOW];
     unsigned first, n;
+    uint8_t came[CAME_SHOWN]; /* the first bytes of what was read last */
+    size_t n_came;
     bool is_over; /* QUIT was sent: what follows needs another connection */
 };
 
 static int fail(struct sending *s, int outcome)
 {
-    char what[48];
+    const bool is_other = outcome == ARB_MISMATCH || outcome == ARB_UNEXPECTED;
+    char came[4 * CAME_SHOWN + 1], what[sizeof(came) + 64];
 
-    snprintf(what, sizeof(what), "%s %" PRIu64, s->unit, s->n_done + 1);
+    snprintf(what, sizeof(what), "%s %" PRIu64 "%s%s%s", s->unit, s->n_done + 1,
+             is_other ? ", what came is \"" : "",
+             is_other ? escape_bytes(s->came, s->n_came, came) : "", is_other ? "\"" : "");
     return fail_outcome(s->tool, what, outcome);
 }
 
@@ -101,13 +108,28 @@ static void disconnect(struct sending *s)
     s->n = 0;
 }
 
+static void on_received(const struct arb_event *event, void *userdata)
+{
+    struct sending *s = userdata;
+
+    s->n_came = MIN(event->len, (size_t)CAME_SHOWN);
+    memcpy(s->came, event->data, s->n_came);
+}
+
+static int make_client(struct sending *s)
+{
+    int rc = tool_client(s->tool, NULL, WINDOW, &s->client);
+
+    return rc ? rc : arb_client_bind(s->client, ARB_DATA_RECEIVED, on_received, s);
+}
+
 /* The look-up of the name and the connect share one deadline. */
 static int connect_in_time(struct sending *s)
 {
     uint64_t started_ns = clock_mono_ns(), spent_ms;
     struct arb_call_options o;
     struct arb_call *lease;
-    int rc = s->client ? 0 : tool_client(s->tool, NULL, WINDOW, &s->client);
+    int rc = s->client ? 0 : make_client(s);
 
     if (rc)
         return rc;
@@ -245,9 +267,7 @@ static int lines_fill(struct lines *l, size_t max)
         return -EMSGSIZE;
     if (l->len == l->capacity && lines_grow(l))
         return -ENOMEM;
-    do {
-        n = read(l->fd, l->data + l->len, l->capacity - l->len);
-    } while (n < 0 && errno == EINTR);
+    n = std_stream_read(l->fd, l->data + l->len, l->capacity - l->len);
     if (n < 0)
         return -errno;
     l->len += (size_t)n;

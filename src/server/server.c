@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/signals.h"
+#include "base/std_streams.h"
 #include "base/title.h"
 #include "base/util.h"
 #include "conf/config_diff.h"
@@ -408,6 +409,8 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
     parse_arguments(options->program, argc, argv, &args);
     if (args.ready_fd >= 0)
         fds_set_cloexec(args.ready_fd, true);
+    if (args.action != ACTION_SERVE)
+        std_streams_wait();
     if (args.action == ACTION_MANUAL)
         return config_manual(options->schema, stdout) == 0 && fflush(stdout) == 0 ? EX_OK
                                                                                   : EX_IOERR;

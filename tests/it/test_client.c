@@ -300,7 +300,8 @@ static void client__server_misbehaves__each_its_own_code_and_sentence(void **sta
         {"hello\r\n\r", SCRIPTED_EOF, 76, "connection closed before the reply"},
         {"hel", SCRIPTED_SILENCE, 75, "timed out: allow more time with --timeout"},
         {"", SCRIPTED_RESET, 76, "connection reset before the reply"},
-        {"hallo\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
+        {"hallo\r\n\r\n", SCRIPTED_EOF, 76,
+         "message 1, what came is \"hallo\\r\\n\\r\\n\": the reply is not the message"},
         {"\r\n\r\n", SCRIPTED_EOF, 76, "the reply is not the message"},
         {"helQ", SCRIPTED_SILENCE, 76, "the reply is not the message"}, /* no separator, no end */
     };
@@ -487,6 +488,130 @@ static void client__terminal__edits_completes_and_remembers(void **state)
     rmdir(it_path(it, "state"));
 }
 
+/* Whatever the locale says of them. */
+static void client__terminal__any_byte_is_sent(void **state)
+{
+    static const struct {
+        const char *locale, *typed, *echoed;
+    } rows[] = {
+        {"C", "gr\xc3\xbcn\n", "\ngr\xc3\xbcn\r\n> "},
+        {"C.UTF-8", "gr\xc3\xbcn\n", "\ngr\xc3\xbcn\r\n> "},
+        {"C.UTF-8", "gr\xfcn \xc3\n", "\ngr\xfcn \xc3\r\n> "}, /* in Latin-1 */
+    };
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    const char *before = getenv("LC_ALL");
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char buf[8192] = "";
+        int fd;
+
+        setenv("LC_ALL", rows[i].locale, 1);
+        pid_t pid = tool_start_on_terminal(it, "dumb", 0, ARGS("-a", s->addr[0]), &fd);
+        tool_terminal_expect(fd, buf, sizeof(buf), "> ");
+        tool_type(fd, rows[i].typed);
+        tool_terminal_expect(fd, buf, sizeof(buf), rows[i].echoed);
+        tool_type(fd, "\004");
+        assert_int_equal(tool_wait(pid), 0);
+        close(fd);
+    }
+    if (before)
+        setenv("LC_ALL", before, 1);
+    else
+        unsetenv("LC_ALL");
+    unlink(it_path(it, "state/echo-client/history"));
+    rmdir(it_path(it, "state/echo-client"));
+    rmdir(it_path(it, "state"));
+}
+
+/* The terminal is the shell's then, and takes it as an end of file. */
+static void client__terminal__ctrl_d_while_a_reply_is_awaited__ends(void **state)
+{
+    struct it *it = *state;
+    char addr[64], buf[8192] = "";
+    int listener = scripted_listen(addr), conn, fd;
+
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    pid_t pid = tool_start_on_terminal(it, "dumb", 0, ARGS("-a", addr), &fd);
+    conn = scripted_accept(listener);
+    tool_terminal_expect(fd, buf, sizeof(buf), "> ");
+    tool_type(fd, "hello\n");
+    peer_expect_text(conn, "hello\r\n\r\n");
+    tool_type(fd, "\004");
+    peer_send_text(conn, "hello\r\n\r\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "hello\r\n> ");
+    assert_int_equal(tool_wait(pid), 0);
+    close(fd);
+    close(conn);
+    close(listener);
+    unlink(it_path(it, "state/echo-client/history"));
+    rmdir(it_path(it, "state/echo-client"));
+    rmdir(it_path(it, "state"));
+}
+
+static void client__terminal__history_is_a_fifo__told(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char buf[8192] = "", *path = it_path(it, "state/echo-client/history");
+    int fd;
+
+    mkdir(it_path(it, "state"), 0700);
+    mkdir(it_path(it, "state/echo-client"), 0700);
+    MUST(mkfifo(path, 0600) == 0, "no FIFO");
+    pid_t pid = tool_start_on_terminal(it, "dumb", 0, ARGS("-a", s->addr[0]), &fd);
+    tool_terminal_expect(fd, buf, sizeof(buf), "is no regular file: there is no history\r\n");
+    tool_terminal_expect(fd, buf, sizeof(buf), "> ");
+    tool_type(fd, "\004");
+    assert_int_equal(tool_wait(pid), 0);
+    close(fd);
+    unlink(path);
+    rmdir(it_path(it, "state/echo-client"));
+    rmdir(it_path(it, "state"));
+}
+
+/* Somebody else who has the pipe too may have made it so. */
+static void client__pipes_do_not_block__not_a_byte_is_lost(void **state)
+{
+    enum { LINES = 40000 };
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_io io = {-1, -1, tool_file(it, "err")};
+    int in[2], out[2];
+    char line[16], *got = peer_alloc(LINES * 7);
+    size_t n_sent = 0, n_got = 0;
+    ssize_t n;
+
+    MUST(pipe2(in, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(out, O_CLOEXEC | O_NONBLOCK) == 0,
+         "pipes");
+    io.in = in[0];
+    io.out = out[1];
+    pid_t pid = tool_start(it, io, ARGS("-a", s->addr[0]));
+    close(in[0]);
+    close(out[1]);
+    /* Nothing is read before all is written, so that the tool meets a full pipe. */
+    for (size_t i = 0; i < LINES; i++) {
+        snprintf(line, sizeof(line), "%06zu\n", i);
+        while ((n = write(in[1], line, 7)) != 7) {
+            MUST(n < 0 && errno == EAGAIN, "write: %s", strerror(errno));
+            n = read(out[0], got + n_got, LINES * 7 - n_got);
+            n_got += n > 0 ? (size_t)n : 0;
+        }
+        n_sent += 7;
+    }
+    close(in[1]);
+    while (n_got < n_sent && (n = read(out[0], got + n_got, LINES * 7 - n_got)) != 0)
+        n_got += n > 0 ? (size_t)n : 0;
+    MUST(tool_wait(pid) == 0, "says: %s", tool_read_back(io.err, NULL));
+    MUST(n_got == n_sent, "%zu of %zu bytes", n_got, n_sent);
+    for (size_t i = 0; i < LINES; i++) {
+        snprintf(line, sizeof(line), "%06zu\n", i);
+        MUST(memcmp(got + 7 * i, line, 7) == 0, "line %zu is wrong", i);
+    }
+    close(out[0]);
+    close(io.err);
+}
+
 static void client__help_and_version__on_standard_output(void **state)
 {
     struct it *it = *state;
@@ -523,6 +648,10 @@ int main(void)
         IT(client__interrupted__ended_by_the_signal_with_all_replies_printed),
         IT(client__terminal__prompts_and_leaves_on_quit),
         IT(client__terminal__edits_completes_and_remembers),
+        IT(client__terminal__any_byte_is_sent),
+        IT(client__terminal__ctrl_d_while_a_reply_is_awaited__ends),
+        IT(client__terminal__history_is_a_fifo__told),
+        IT(client__pipes_do_not_block__not_a_byte_is_lost),
         IT(client__help_and_version__on_standard_output),
     };
 
