@@ -291,3 +291,121 @@ char *addr_format_peer(int fd, char *buf)
         addr_format((struct sockaddr *)&peer, len, buf);
     return buf;
 }
+
+/* ---- numbers without a port ---- */
+
+enum { IP_BITS = 128, V4_BITS = 32, MAPPED_BITS = IP_BITS - V4_BITS, MAPPED_BYTES = 12 };
+
+static const uint8_t mapped_prefix[MAPPED_BYTES] = {[10] = 0xff, [11] = 0xff};
+
+static bool is_mapped(const struct addr_ip *ip)
+{
+    return memcmp(ip->bytes, mapped_prefix, sizeof(mapped_prefix)) == 0;
+}
+
+static void map_v4(struct addr_ip *ip, const void *four)
+{
+    memcpy(ip->bytes, mapped_prefix, sizeof(mapped_prefix));
+    memcpy(ip->bytes + MAPPED_BYTES, four, sizeof(ip->bytes) - MAPPED_BYTES);
+}
+
+bool addr_ip(const struct sockaddr *sa, struct addr_ip *ret)
+{
+    if (sa->sa_family == AF_INET)
+        map_v4(ret, (const char *)sa + offsetof(struct sockaddr_in, sin_addr));
+    else if (sa->sa_family == AF_INET6)
+        memcpy(ret->bytes, (const char *)sa + offsetof(struct sockaddr_in6, sin6_addr),
+               sizeof(ret->bytes));
+    else
+        return false;
+    return true;
+}
+
+/* No network of v6 that a peer may have begins with 32 bits of 1: those are multicast addresses. */
+uint64_t addr_source(const struct addr_ip *ip)
+{
+    const uint8_t *p = is_mapped(ip) ? ip->bytes + 8 : ip->bytes;
+    uint64_t source = 0;
+
+    for (size_t i = 0; i < sizeof(source); i++)
+        source = source << 8 | p[i];
+    return is_mapped(ip) ? source | UINT64_C(0xffffffff) << V4_BITS : source;
+}
+
+static bool is_v4_net(const struct addr_net *net)
+{
+    return is_mapped(&net->ip) && net->bits >= MAPPED_BITS;
+}
+
+/* Is bit @i, counted from the first one, set? */
+static bool ip_bit(const struct addr_ip *ip, size_t i)
+{
+    return ip->bytes[i / 8] >> (7 - i % 8) & 1;
+}
+
+static int parse_ip(const char *text, struct addr_ip *ret)
+{
+    struct in_addr in;
+
+    if (inet_pton(AF_INET6, text, ret->bytes) == 1)
+        return 0;
+    if (inet_pton(AF_INET, text, &in) != 1)
+        return -EINVAL;
+    map_v4(ret, &in);
+    return 0;
+}
+
+int addr_net_parse(const char *text, struct addr_net *ret, const char **ret_why)
+{
+    char digits[INET6_ADDRSTRLEN];
+    const char *slash = strchrnul(text, '/');
+    const size_t len = (size_t)(slash - text);
+    struct addr_net net = {.bits = IP_BITS};
+    uint64_t bits = IP_BITS, first = 0;
+
+    *ret_why = "it is neither a numeric address nor ADDRESS/BITS";
+    if (len == 0 || len >= sizeof(digits))
+        return -EINVAL;
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    if (parse_ip(digits, &net.ip) < 0)
+        return -EINVAL;
+    if (!strchr(digits, ':'))
+        first = MAPPED_BITS;
+    *ret_why = first ? "a v4 address has 32 bits: write /0 to /32 behind it"
+                     : "a v6 address has 128 bits: write /0 to /128 behind it";
+    if (*slash) {
+        if (strlen(slash + 1) > 3 || num_parse_u64(slash + 1, 0, IP_BITS - first, &bits) != 0)
+            return -EINVAL;
+        bits += first;
+    }
+    *ret_why = "the address has bits behind those that count: they have to be 0";
+    for (size_t i = bits; i < IP_BITS; i++)
+        if (ip_bit(&net.ip, i))
+            return -EINVAL;
+    net.bits = (uint8_t)bits;
+    *ret = net;
+    return 0;
+}
+
+char *addr_net_format(const struct addr_net *net, char *buf)
+{
+    const bool is_v4 = is_v4_net(net);
+    char digits[INET6_ADDRSTRLEN] = "?";
+
+    inet_ntop(is_v4 ? AF_INET : AF_INET6, net->ip.bytes + (is_v4 ? MAPPED_BYTES : 0), digits,
+              sizeof(digits));
+    if (net->bits == IP_BITS)
+        snprintf(buf, ADDR_NET_LEN, "%s", digits);
+    else
+        snprintf(buf, ADDR_NET_LEN, "%s/%d", digits, net->bits - (is_v4 ? MAPPED_BITS : 0));
+    return buf;
+}
+
+bool addr_net_has(const struct addr_net *net, const struct addr_ip *ip)
+{
+    const size_t bytes = net->bits / 8, rest = net->bits % 8;
+
+    return is_v4_net(net) == is_mapped(ip) && memcmp(net->ip.bytes, ip->bytes, bytes) == 0 &&
+           (rest == 0 || (net->ip.bytes[bytes] ^ ip->bytes[bytes]) >> (8 - rest) == 0);
+}

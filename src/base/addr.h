@@ -6,6 +6,7 @@
 #ifndef BASE_ADDR_H
 #define BASE_ADDR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -48,5 +49,40 @@ char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf);
 /* addr_format_peer - the same of the peer of the socket @fd; "" if it is not known. Returns @buf.
  */
 char *addr_format_peer(int fd, char *buf);
+
+/* ---- numbers without a port: one form for both families, v4 as ::ffff:a.b.c.d ---- */
+
+struct addr_ip {
+    uint8_t bytes[16];
+};
+
+/* All addresses that begin with these bits; of v4 as v6 writes them, so 96 to 128. */
+struct addr_net {
+    struct addr_ip ip;
+    uint8_t bits;
+};
+
+/* addr_ip - of a socket's address. Returns false if it has none: a unix socket. */
+bool addr_ip(const struct sockaddr *sa, struct addr_ip *ret);
+
+/*
+ * addr_source - what counts as one source: a v4 address, or the v6 network of 64 bits, which one
+ * client may have for itself
+ */
+uint64_t addr_source(const struct addr_ip *ip);
+
+/*
+ * addr_net_parse - "192.0.2.1", "10.0.0.0/8", "2001:db8::/32"
+ * @ret,@ret_why  as of addr_parse. Returns 0 or -EINVAL.
+ */
+int addr_net_parse(const char *text, struct addr_net *ret, const char **ret_why);
+
+/* addr_net_format - what addr_net_parse reads back; @buf has ADDR_NET_LEN bytes. Returns @buf. */
+enum { ADDR_NET_LEN = 64 };
+char *addr_net_format(const struct addr_net *net, char *buf);
+
+/* addr_net_has - is @ip in it? No v4 address is in a net that was written as v6, but for mapped
+ * ones. */
+bool addr_net_has(const struct addr_net *net, const struct addr_ip *ip);
 
 #endif

@@ -249,6 +249,126 @@ static void addr_format__unnamed_abstract_strange__still_text(void **state UNUSE
     assert_string_equal(addr_format(&sa, sizeof(sa), buf), "?");
 }
 
+/* ---- numbers without a port ---- */
+
+static struct addr_ip ip_of(const char *text)
+{
+    struct sockaddr_storage ss;
+    struct addr_ip ip;
+    struct addr a;
+    const char *why;
+    socklen_t len;
+
+    assert_int_equal(addr_parse(text, &a, &why), 0);
+    assert_int_equal(addr_to_sockaddr(&a, &ss, &len), 0);
+    assert_true(addr_ip((struct sockaddr *)&ss, &ip));
+    return ip;
+}
+
+static uint64_t source_of(const char *text)
+{
+    const struct addr_ip ip = ip_of(text);
+
+    return addr_source(&ip);
+}
+
+static void addr_source__v4_by_address_v6_by_64_bits(void **state UNUSED)
+{
+    const struct sockaddr_un un = {.sun_family = AF_UNIX};
+    struct addr_ip ip;
+
+    assert_true(source_of("10.0.0.1:80") == source_of("10.0.0.1:81"));
+    assert_true(source_of("10.0.0.1:80") == source_of("[::ffff:10.0.0.1]:80"));
+    assert_true(source_of("10.0.0.1:80") != source_of("10.0.0.2:80"));
+    assert_true(source_of("[2001:db8::1]:80") == source_of("[2001:db8::ffff:1:2:3]:80"));
+    assert_true(source_of("[2001:db8::1]:80") != source_of("[2001:db8:0:1::1]:80"));
+    assert_true(source_of("[::1]:80") == 0);
+    assert_true(source_of("[::10.0.0.1]:80") != source_of("10.0.0.1:80"));
+    assert_false(addr_ip((const struct sockaddr *)&un, &ip));
+}
+
+static void addr_net_parse__good_forms__formatted_the_same(void **state UNUSED)
+{
+    static const char *const good[] = {"10.0.0.0/8",    "192.0.2.1",   "0.0.0.0/0",
+                                       "2001:db8::/32", "2001:db8::1", "::/0",
+                                       "::1",           "fe80::/10",   "127.0.0.128/25"};
+    struct addr_net net;
+    const char *why;
+    char buf[ADDR_NET_LEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        assert_int_equal(addr_net_parse(good[i], &net, &why), 0);
+        assert_string_equal(addr_net_format(&net, buf), good[i]);
+    }
+    assert_int_equal(addr_net_parse("::ffff:10.0.0.0/104", &net, &why), 0);
+    assert_string_equal(addr_net_format(&net, buf), "10.0.0.0/8");
+    assert_int_equal(addr_net_parse("10.0.0.1/32", &net, &why), 0);
+    assert_string_equal(addr_net_format(&net, buf), "10.0.0.1");
+}
+
+static void addr_net_parse__bad_forms__a_reason_that_helps(void **state UNUSED)
+{
+    static const struct {
+        const char *text, *why;
+    } bad[] = {
+        {"", "neither"},
+        {"localhost", "neither"},
+        {"10.0.0.0/33", "/0 to /32"},
+        {"10.0.0.0/", "/0 to /32"},
+        {"10.0.0.0/-1", "/32"},
+        {"::/129", "/0 to /128"},
+        {"10.0.0.1/8", "to be 0"},
+        {"::1/64", "to be 0"},
+        {"10.0.0.0/8/8", "/32"},
+        {"/8", "neither"},
+        {"10.0.0/8", "neither"},
+        {"[::1]", "neither"},
+        {"10.0.0.1:80", "neither"},
+        {"::/0000", "/128"},
+    };
+    struct addr_net net = {.bits = 77};
+    const char *why;
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(addr_net_parse(bad[i].text, &net, &why), -EINVAL);
+        if (!strstr(why, bad[i].why))
+            fail_msg("%s: %s", bad[i].text, why);
+        assert_int_equal(net.bits, 77);
+    }
+}
+
+static void addr_net_has__bits_that_count__and_the_family(void **state UNUSED)
+{
+    static const struct {
+        const char *net, *address;
+        bool is_in;
+    } cases[] = {
+        {"10.0.0.0/8", "10.255.1.2:1", true},
+        {"10.0.0.0/8", "11.0.0.0:1", false},
+        {"10.0.0.0/8", "[::ffff:10.0.0.1]:1", true},
+        {"127.0.0.128/25", "127.0.0.128:1", true},
+        {"127.0.0.128/25", "127.0.0.127:1", false},
+        {"0.0.0.0/0", "1.2.3.4:1", true},
+        {"0.0.0.0/0", "[::1]:1", false},
+        {"::/0", "1.2.3.4:1", false},
+        {"::/0", "[2001:db8::1]:1", true},
+        {"2001:db8::/33", "[2001:db8:8000::1]:1", false},
+        {"2001:db8::/33", "[2001:db8:7fff::1]:1", true},
+        {"::1", "[::2]:1", false},
+        {"192.0.2.1", "192.0.2.1:9", true},
+    };
+    struct addr_net net;
+    const char *why;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const struct addr_ip ip = ip_of(cases[i].address);
+
+        assert_int_equal(addr_net_parse(cases[i].net, &net, &why), 0);
+        if (addr_net_has(&net, &ip) != cases[i].is_in)
+            fail_msg("%s and %s", cases[i].net, cases[i].address);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +379,10 @@ int main(void)
         cmocka_unit_test(addr_format__what_parse_reads__the_same_text),
         cmocka_unit_test(addr_to_sockaddr__scope__the_interface),
         cmocka_unit_test(addr_to_sockaddr__name__needs_a_resolver),
+        cmocka_unit_test(addr_source__v4_by_address_v6_by_64_bits),
+        cmocka_unit_test(addr_net_parse__good_forms__formatted_the_same),
+        cmocka_unit_test(addr_net_parse__bad_forms__a_reason_that_helps),
+        cmocka_unit_test(addr_net_has__bits_that_count__and_the_family),
         cmocka_unit_test(addr_format__unnamed_abstract_strange__still_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,14 @@ static void hash_bytes__published_values__same_at_once_or_in_pieces(void **state
                 UINT64_C(0x85944171f73967e8));
 }
 
+/* Of the list that comes with SipHash: the key is 00 to 0f, the word 00 to 07. */
+static void hash_keyed__published_value__same(void **state UNUSED)
+{
+    const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
+
+    assert_true(hash_keyed(key, UINT64_C(0x0706050403020100)) == UINT64_C(0x93f5f5799a932462));
+}
+
 static void random_next__published_values__same(void **state UNUSED)
 {
     uint64_t seed = 1234567;
@@ -31,6 +39,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hash_bytes__published_values__same_at_once_or_in_pieces),
+        cmocka_unit_test(hash_keyed__published_value__same),
         cmocka_unit_test(random_next__published_values__same),
     };
 
