@@ -16,6 +16,7 @@ struct listener;
 struct log;
 struct own;
 struct scoreboard;
+struct sources;
 
 struct actor_boot {
     char id[32]; /* "worker.2" */
@@ -31,6 +32,7 @@ struct actor_boot {
     struct listener *const *listeners; /* borrowed: each is where config->bind has its protocol */
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
+    struct sources *sources; /* shared, borrowed; NULL = no limits per source */
     int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 =
                           it has no keeper */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */

@@ -198,6 +198,7 @@ static void record_reset(struct score_record *r)
     counter_set(&r->lag_ns, 0);
     counter_set(&r->owing, 0);
     counter_set(&r->kept, 0);
+    counter_set(&r->sources, 0);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
@@ -314,6 +315,7 @@ static const struct layout_place layout_places[] = {
     {"lag_ns", offsetof(struct score_record, lag_ns)},
     {"owing", offsetof(struct score_record, owing)},
     {"kept", offsetof(struct score_record, kept)},
+    {"sources", offsetof(struct score_record, sources)},
     {"own", offsetof(struct score_record, own.n)},
     {"kept_bytes", offsetof(struct score_record, kept_bytes)},
     {"crash", offsetof(struct score_record, crash)},

@@ -60,6 +60,7 @@ struct score_record {
     counter_t lag_ns; /* how late the loop was at most, in the last second or two */
     counter_t owing; /* connections that owe a reply */
     counter_t kept; /* of a worker: registered with its keeper; of a keeper: held */
+    counter_t sources; /* addresses with connections that this worker counts for them */
     _Alignas(64) struct counters counters;
     struct own_counts own;
     counter_t kept_bytes; /* of a keeper: memory for what it holds */

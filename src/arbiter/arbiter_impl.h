@@ -18,6 +18,7 @@
 #include "actor/own.h"
 #include "actor/own_call.h"
 #include "actor/scoreboard.h"
+#include "actor/sources.h"
 #include "actor/spawn.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
@@ -142,6 +143,7 @@ struct arbiter {
     struct own_calls own_calls; /* commands of the program that run here */
     uint64_t last_own_call;
     struct scoreboard scoreboard;
+    struct sources sources; /* what workers count by source; made when it is needed first */
     struct counters totals; /* of the dead */
     struct own_counts own_totals; /* the same of the program's own counters */
     json_t *own_kept; /* owned: of an earlier program, which may come back: OWNER.NAME to value */

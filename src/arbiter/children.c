@@ -78,6 +78,8 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     rc = scoreboard_narrow(&a->scoreboard, boot->proc);
+    if (rc == 0 && a->sources.header)
+        rc = sources_narrow(&a->sources, boot->proc, boot->sources != NULL);
     keep[n_keep++] = boot->mailbox_fd;
     keep[n_keep++] = rev->log.fd;
     keep[n_keep++] = boot->keep_table_fd;
@@ -89,7 +91,7 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
         fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
     log_forked(&rev->log, boot->id);
     if (rc < 0) {
-        log_error(&rev->log, "the scoreboard cannot be mapped", F_ERR(rc));
+        log_error(&rev->log, "shared memory cannot be mapped", F_ERR(rc));
         _exit(EX_OSERR);
     }
     _exit(children_kind(a, c->slot)->main(boot));
@@ -175,6 +177,25 @@ static void make_table(struct child *c)
     c->table_fd = fd < 0 ? -1 : fd;
 }
 
+/* A worker with limits per source counts what it has; the first one has the memory made. */
+static int give_sources(struct arbiter *a, const struct child *c, const struct revision *rev,
+                        struct actor_boot *boot)
+{
+    int rc = 0;
+
+    if (!child_is_worker(c) || (rev->config->max_per_source == 0 && rev->config->accept_rate == 0))
+        return 0;
+    if (!a->sources.header)
+        rc = sources_open(&a->sources, TR_RECORDS_MAX, sources_size(boot->max_connections));
+    if (rc == 0)
+        rc = sources_assign(&a->sources, c->proc);
+    if (rc == 0)
+        boot->sources = &a->sources;
+    else
+        log_warning_limited(a->log, "connections cannot be counted per source", F_ERR(rc));
+    return rc;
+}
+
 int children_spawn(struct arbiter *a, const struct tr_action *action)
 {
     struct child *c = &a->children[action->proc];
@@ -214,17 +235,20 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
     passed_refuse(ends[0]); /* the arbiter needs no descriptor of a worker's */
     fill_boot(a, &boot, c, rev);
     boot.mailbox_fd = ends[1];
+    rc = give_sources(a, c, rev, &boot);
     signals_block_all(&mask);
-    pid = fork();
+    pid = rc < 0 ? -1 : fork();
     if (pid == 0)
         become_actor(a, c, &boot, rev);
-    rc = -errno;
+    if (rc == 0 && pid < 0)
+        rc = -errno;
     signals_restore(&mask);
     fds_close(&ends[1]);
     if (pid < 0) {
         fds_close(&ends[0]);
         fds_close(&c->table_fd);
         scoreboard_release(&a->scoreboard, c->proc);
+        sources_release(&a->sources, c->proc);
         return rc;
     }
     c->pid = pid;
@@ -308,6 +332,7 @@ void children_reap(struct arbiter *a)
         }
         a->children_ops->on_exit(a, c, status);
         scoreboard_release(&a->scoreboard, c->proc);
+        sources_release(&a->sources, c->proc);
         fds_close(&c->table_fd);
         c->pid = 0;
     }

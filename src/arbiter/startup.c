@@ -166,6 +166,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .reload = {.fd = -1},
         .control = {.on_request = commands_dispatch},
         .scoreboard = {.fd = -1},
+        .sources = {.fd = -1, .read_fd = -1},
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
@@ -316,6 +317,7 @@ void arbiter_fini(struct arbiter *a)
     pidfile_remove(&a->pidfile);
     notify_close(a);
     scoreboard_close(&a->scoreboard);
+    sources_close(&a->sources);
     free(a->signals);
     for (uint32_t i = 0; i < a->n_children_used; i++)
         json_decref(a->children[i].own_kept);

@@ -175,6 +175,11 @@ static uint64_t kept_bytes_of(const struct child *c)
     return child_is_keeper(c) && n <= KEPT_BYTES_MAX ? n : 0;
 }
 
+static uint64_t sources_of(const struct score_record *r)
+{
+    return MIN(counter_get(&r->sources), scoreboard_connections(r));
+}
+
 static void describe_traffic(json_t *w, const struct child *c)
 {
     const struct counters *sum = &c->tally.sum;
@@ -182,6 +187,7 @@ static void describe_traffic(json_t *w, const struct child *c)
     message_set_uint(w, "connections", scoreboard_connections(c->score));
     message_set_uint(w, "owing", owing_of(c->score));
     message_set_uint(w, "kept", kept_of(c));
+    message_set_uint(w, "sources", sources_of(c->score));
     message_set_uint(w, "accepted", counter_get(&sum->accepted));
     message_set_uint(w, "requests", counter_get(&sum->requests));
     message_set_uint(w, "bytes_in", counter_get(&sum->bytes_in));
@@ -335,7 +341,7 @@ json_t *stats_info(struct arbiter *a)
     struct counters sum = {0};
     struct own_counts own = {0};
     json_t *info;
-    uint64_t connections = 0, owing = 0, kept = 0, kept_bytes = 0;
+    uint64_t connections = 0, owing = 0, kept = 0, kept_bytes = 0, sources = 0;
     size_t n;
     const struct child **list = living(a, &n);
 
@@ -353,12 +359,14 @@ json_t *stats_info(struct arbiter *a)
         owing += owing_of(r);
         kept += child_is_worker(list[i]) ? kept_of(list[i]) : 0;
         kept_bytes += kept_bytes_of(list[i]);
+        sources += child_is_worker(list[i]) ? sources_of(r) : 0;
     }
     free(list);
     message_set_uint(totals, "connections", connections);
     message_set_uint(totals, "owing", owing);
     message_set_uint(totals, "kept", kept);
     message_set_uint(totals, "kept_bytes", kept_bytes);
+    message_set_uint(totals, "sources", sources);
     set_counters(totals, &sum);
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);

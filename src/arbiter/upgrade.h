@@ -46,6 +46,8 @@ struct upgrade {
     int back_fd; /* owned: the old executable; -1 = there is no way back */
     int board_fd; /* owned: the old scoreboard, if it has another layout; for the way back; or -1 */
     uint64_t board_layout;
+    int sources_fd; /* owned: the same of what workers count by source */
+    bool has_sources; /* the image before has limits per source */
     bool has_keeps; /* the image before knows of keepers */
     char why[256]; /* for the way back */
     bool has_guard; /* the guard of an exec has been told to end, and is perhaps not reaped yet */

@@ -344,6 +344,7 @@ void upgrade_finish(struct arbiter *a, json_t *body)
     sequencer_pause(a, false);
     fds_close(&u->back_fd);
     fds_close(&u->board_fd);
+    fds_close(&u->sources_fd);
     u->exec = NULL;
     u->phase = UPGRADE_NONE;
     answers_give(&a->answers, ANSWER_UPGRADE, body);

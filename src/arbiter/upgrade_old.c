@@ -271,8 +271,8 @@ const struct change_ops upgrade_ops = {
 
 int upgrade_init(struct arbiter *a, const char *path)
 {
-    a->upgrade =
-        (struct upgrade){.path = strdup(path), .checker_fd = -1, .back_fd = -1, .board_fd = -1};
+    a->upgrade = (struct upgrade){
+        .path = strdup(path), .checker_fd = -1, .back_fd = -1, .board_fd = -1, .sources_fd = -1};
     ev_init(&a->upgrade.timer, on_overdue);
     return a->upgrade.path ? 0 : -ENOMEM;
 }
@@ -288,6 +288,7 @@ void upgrade_fini(struct arbiter *a)
     }
     fds_close(&u->back_fd);
     fds_close(&u->board_fd);
+    fds_close(&u->sources_fd);
     free(u->path);
     free(u->old_version);
     u->path = u->old_version = NULL;

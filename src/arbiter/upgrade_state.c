@@ -176,6 +176,12 @@ static const struct member keep_fields[] = {
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
+/* The memory in which workers count by source: all else stands in it. */
+static const struct member sources_fields[] = {
+    {MEMBER(sources, fd), MEMBER_FD, 0, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
 static const struct member client_fields[] = {
     {MEMBER(control_client, io.fd), MEMBER_FD, 0, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
@@ -205,6 +211,9 @@ static const char kinds_member[] = "kinds";
 
 /* Written by programs that have keepers, but on the way back only to one that has them. */
 static const char keeps_member[] = "keeps";
+
+/* Written if there are limits per source, but on the way back only to a program that had it. */
+static const char sources_member[] = "sources";
 
 /* ---- what the old image does ---- */
 
@@ -315,6 +324,28 @@ static json_t *pack_keeps(struct packer *p)
     return list;
 }
 
+/* What to write of the memory in which sources are counted. Returns false for nothing: an earlier
+ * program does not know it, nor the keys without which it is not needed. */
+static bool find_sources(const struct arbiter *a, struct sources *ret)
+{
+    const struct config *c = a->live->config;
+    const struct upgrade *u = &a->upgrade;
+
+    *ret = a->sources;
+    if (u->phase == UPGRADE_RETURNING && u->sources_fd >= 0)
+        ret->fd = u->sources_fd;
+    return ret->fd >= 0 && (c->max_per_source > 0 || c->accept_rate > 0) &&
+           (u->phase != UPGRADE_RETURNING || u->has_sources);
+}
+
+static json_t *pack_sources(struct packer *p, const struct sources *s)
+{
+    json_t *o = json_object();
+
+    members_pack(&p->to, o, sources_fields, s);
+    return o;
+}
+
 static json_t *pack_control(struct packer *p)
 {
     json_t *o = p->a->control.listener ? json_object() : json_null();
@@ -375,6 +406,7 @@ static json_t *pack_body(struct packer *p)
         .scoreboard_fd = has_old_board ? a->upgrade.board_fd : a->scoreboard.fd,
         .scoreboard_layout = has_old_board ? a->upgrade.board_layout : record_layout(a),
     };
+    struct sources sources;
     json_t *o = json_object();
 
     snprintf(other.format, sizeof(other.format), "%s" STATE_SUFFIX, a->options->program->name);
@@ -391,6 +423,8 @@ static json_t *pack_body(struct packer *p)
     members_set(&p->to, o, "children", pack_children(p));
     if (a->kinds.keeper && (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_keeps))
         members_set(&p->to, o, keeps_member, pack_keeps(p));
+    if (find_sources(a, &sources))
+        members_set(&p->to, o, sources_member, pack_sources(p, &sources));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_control(p));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -752,6 +786,21 @@ static int unpack_keeps(struct reader *r)
                : 0;
 }
 
+/* Memory of another layout is left to those who count in it. New workers count what they take. */
+static int unpack_sources(struct reader *r)
+{
+    const json_t *o = json_object_get(r->s->body, sources_member);
+    struct sources found;
+    int rc;
+
+    sources_init(&found);
+    r->a->upgrade.has_sources = o != NULL;
+    rc = o ? members_unpack(&r->from, o, sources_fields, &found, 0) : 0;
+    if (rc == 0 && o && sources_attach(&r->a->sources, found.fd, TR_RECORDS_MAX) < 0)
+        r->a->upgrade.sources_fd = found.fd;
+    return rc;
+}
+
 static int unpack_slot(struct reader *r, const json_t *o)
 {
     struct slot s;
@@ -824,7 +873,9 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *force = json_object_get(r->s->body, force_name);
     const json_t *kinds = json_object_get(r->s->body, kinds_member);
     const json_t *keeps = json_object_get(r->s->body, keeps_member);
-    const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL);
+    const json_t *sources = json_object_get(r->s->body, sources_member);
+    const size_t n_lists =
+        (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) + (sources != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -846,6 +897,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = unpack_children(r);
     if (rc == 0)
         rc = unpack_keeps(r);
+    if (rc == 0)
+        rc = unpack_sources(r);
     if (rc == 0)
         rc = unpack_list(r, r->s->body, "slots", TR_ALL_SLOTS_MAX, unpack_slot);
     return rc == 0 ? unpack_control(r) : rc;

@@ -36,6 +36,9 @@
     X(closed_owing,           "connections cut at the end of the drain that still owed a reply")    \
     X(closed_broken,          "connections ended because their protocol broke its contract")       \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
+    X(closed_max_per_source,  "new connections reset because of server.max_per_source")            \
+    X(closed_accept_rate,     "new connections reset because of server.accept_rate")               \
+    X(uncounted,              "connections not limited per source: no room to count them")         \
     X(linger_expired,         "lingering closes ended by their deadline")                          \
     X(accept_pauses,          "times that accepting paused: full, or out of descriptors, memory")  \
     X(accept_errors,          "accept errors that concern one connection only")                    \

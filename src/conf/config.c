@@ -39,6 +39,7 @@
     .type = &config_type_choice, .choices = formats, .offset = FIELD(field, enum log_format)
 #define CPUS(field)                                                                                \
     .type = &config_type_cpus, .choices = affinities, .offset = FIELD(field, enum config_affinity)
+#define NETS(field) .type = &config_type_nets, .offset = offsetof(struct config, field)
 #define BIND(field) .type = &config_type_bind, .offset = offsetof(struct config, field)
 
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
@@ -137,6 +138,19 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "server.max_connections", COUNT(max_connections), .min = 0, .max = 1000000,
         .reload = RELOAD_WORKERS, .initial = "0",
         .help = "connections of one worker; 0 = what RLIMIT_NOFILE allows" },
+    [CONFIG_MAX_PER_SOURCE] = {
+        .name = "server.max_per_source", COUNT(max_per_source), .min = 0, .max = 1000000,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .help = "connections of one source address, in all workers; 0 = no limit" },
+    [CONFIG_ACCEPT_RATE] = {
+        .name = "server.accept_rate", COUNT(accept_rate), .min = 0, .max = 1000000,
+        .reload = RELOAD_WORKERS, .initial = "0",
+        .help = "connections accepted from one source address a second; 0 = no limit" },
+    [CONFIG_TRUSTED] = {
+        .name = "server.trusted", NETS(trusted),
+        .reload = RELOAD_WORKERS, .initial = "",
+        .allowed = "[ ] or up to 64 of \"ADDRESS\", \"ADDRESS/BITS\" in numbers",
+        .help = "addresses of proxies, which have no limit per source" },
     [CONFIG_LOG_LEVEL] = {
         .name = "log.level", LEVEL(log_level),
         .reload = RELOAD_ARBITER, .initial = "info",

@@ -10,11 +10,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/addr.h"
 #include "base/cpu_quota.h"
 #include "base/log.h"
 #include "conf/config_schema.h"
 
-enum { CONFIG_BIND_MAX = 64, CONFIG_PATH_MAX = 512 };
+enum { CONFIG_BIND_MAX = 64, CONFIG_TRUSTED_MAX = 64, CONFIG_PATH_MAX = 512 };
 
 enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
 
@@ -58,6 +59,10 @@ struct config {
     uint64_t write_timeout_ms;
     uint64_t max_buffered;
     unsigned max_connections; /* 0 = from RLIMIT_NOFILE */
+    unsigned max_per_source; /* 0 = no limit */
+    unsigned accept_rate; /* a second and source; 0 = no limit */
+    struct addr_net trusted[CONFIG_TRUSTED_MAX];
+    size_t n_trusted;
     /* log.* */
     enum log_level log_level;
     char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */

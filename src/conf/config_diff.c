@@ -90,7 +90,7 @@ static void print_listeners(FILE *out, const char *text)
     const bool is_list = strchr(text, '@');
 
     fputc(is_list ? '(' : '[', out);
-    for (;;) {
+    while (*text) {
         const char *end = strchrnul(text, '\n');
 
         print_listener(out, text, end);
@@ -116,6 +116,7 @@ static void print_value(FILE *out, enum config_syntax syntax, const char *text)
         fprintf(out, "\"%s\"", text);
         break;
     case SYNTAX_LISTENERS:
+    case SYNTAX_STRINGS:
         print_listeners(out, text);
         break;
     }

@@ -113,6 +113,8 @@ static const char *kind_name(const struct config_row *row, const config_setting_
     case CONFIG_TYPE_GROUP:
         return "holds a group";
     default:
+        if (row->type->syntax == SYNTAX_STRINGS)
+            return "an element is no string";
         return row->type->syntax == SYNTAX_LISTENERS ? "an element is no string and no group"
                                                      : "holds a list";
     }
@@ -224,7 +226,8 @@ static char *read_listeners(struct reader *r, int key, const config_setting_t *s
 
         if (i > 0)
             fputc('\n', f);
-        if (is_list && config_setting_is_group(element))
+        if (is_list && config_setting_is_group(element) &&
+            r->schema->rows[key].type->syntax == SYNTAX_LISTENERS)
             read_listener_group(r, key, element, f);
         else if (string && !strchr(string, '\n'))
             fputs(string, f);
@@ -257,6 +260,7 @@ static char *read_value(struct reader *r, int key, const config_setting_t *setti
     case SYNTAX_BYTES:
         return string ? read_bytes(string) : refuse_type(r, key, setting);
     case SYNTAX_LISTENERS:
+    case SYNTAX_STRINGS:
         return read_listeners(r, key, setting);
     }
     return NULL;

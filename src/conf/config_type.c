@@ -521,6 +521,52 @@ static char *bind_get(const struct config *c, const struct config_row *row UNUSE
     return text;
 }
 
+/* ---- a list of networks ---- */
+
+static int read_net(const char *text, struct addr_net *ret, char *problem, size_t size)
+{
+    const char *why;
+
+    if (addr_net_parse(text, ret, &why) < 0)
+        return refuse_element(problem, size, text, why);
+    return 0;
+}
+
+static int nets_set(struct config *c, const struct config_row *row UNUSED, const char *text,
+                    char *problem, size_t size)
+{
+    struct addr_net nets[CONFIG_TRUSTED_MAX];
+    char element[CONFIG_SHOW_LEN];
+    size_t n = 0;
+
+    for (bool is_more = *text; is_more;) {
+        const size_t len = strcspn(text, "\n");
+
+        snprintf(element, sizeof(element), "%.*s", (int)MIN(len, sizeof(element)), text);
+        if (n == CONFIG_TRUSTED_MAX)
+            return refuse_element(problem, size, element, "one too many");
+        if (read_net(element, &nets[n++], problem, size) < 0)
+            return -EINVAL;
+        is_more = text[len] != '\0';
+        text += len + 1;
+    }
+    memcpy(c->trusted, nets, n * sizeof(*nets));
+    c->n_trusted = n;
+    return 0;
+}
+
+static char *nets_get(const struct config *c, const struct config_row *row UNUSED)
+{
+    char text[CONFIG_TRUSTED_MAX * (ADDR_NET_LEN + 1)] = "", *end = text;
+
+    for (size_t i = 0; i < c->n_trusted; i++) {
+        if (i > 0)
+            *end++ = '\n';
+        end += strlen(addr_net_format(&c->trusted[i], end));
+    }
+    return strdup(text);
+}
+
 /* clang-format off */
 const struct config_type
     config_type_count    = {SYNTAX_NUMBER, "count", count_set, count_get, count_describe},
@@ -534,7 +580,8 @@ const struct config_type
     config_type_place    = {SYNTAX_STRING, "path", place_set, text_get, NULL},
     config_type_control  = {SYNTAX_STRING, "path", control_set, text_get, NULL},
     config_type_cpus     = {SYNTAX_STRING, "list", cpus_set, cpus_get, NULL},
-    config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL};
+    config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL},
+    config_type_nets     = {SYNTAX_STRINGS, "list", nets_set, nets_get, NULL};
 
 static const struct config_own_type own_types[] = {
     [ARB_COUNT]    = {&config_type_count, sizeof(unsigned), UINT_MAX},

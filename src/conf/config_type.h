@@ -16,6 +16,7 @@ enum config_syntax {
     SYNTAX_BYTES, /* "…": the canonical text is what stands between the quotes, escapes and all */
     /* "…", ["…", "…"], ("…", { address = "…"; protocol = "…"; }): the elements, joined by '\n' */
     SYNTAX_LISTENERS,
+    SYNTAX_STRINGS, /* "…", ["…", "…"]: the elements, joined by '\n' */
 };
 
 struct config_type {
@@ -45,6 +46,7 @@ extern const struct config_type config_type_text; /* char[n] */
 extern const struct config_type config_type_bytes; /* struct arb_bytes */
 extern const struct config_type config_type_cpus; /* enum config_affinity and cpus */
 extern const struct config_type config_type_bind; /* bind and n_bind */
+extern const struct config_type config_type_nets; /* trusted and n_trusted */
 
 /* The types that authors may use. */
 struct config_own_type {

@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/passed.h"
+#include "net/conn_sources.h"
 #include "net/keep.h"
 #include "net/room.h"
 
@@ -208,12 +209,16 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
     const int on = 1;
 
     if (!c) {
+        if (set->sources)
+            conn_sources_go(set->sources, fd);
         conn_set_mark(set, fd, CONN_MARK_FREE);
         if (set->keep)
             keep_lose(set->keep, fd);
         close(fd);
         return -ENOMEM;
     }
+    if (set->sources)
+        conn_sources_come(set->sources, fd);
     if (set->keep)
         keep_come(c);
     c->is_local = may_be_unix && conn_is_local(fd);

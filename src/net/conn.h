@@ -42,6 +42,7 @@ struct conn_limits {
 struct conn_set;
 struct relay;
 struct keep;
+struct conn_sources;
 
 /* A protocol that a set serves. */
 struct conn_protocol {
@@ -89,6 +90,7 @@ struct conn_set {
     conn_set_on_answered *on_answered; /* as on_spent */
     struct buffer_pool pool;
     struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */
+    struct conn_sources *sources; /* borrowed: counts them by source; NULL = nobody does */
     struct ev_loop *probe; /* owned: tells the descriptor of the kernel's set; NULL = not yet */
     uint8_t *marks; /* borrowed from `keep`, or own: enum conn_mark of each descriptor */
     uint8_t *own_marks; /* owned: n_own_marks, and as many of `spoken` behind them */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/passed.h"
+#include "net/conn_sources.h"
 #include "net/keep.h"
 
 static const size_t counter_of[] = {
@@ -77,6 +78,8 @@ void conn_close_rest(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
 
+    if (unlikely(set->sources != NULL))
+        conn_sources_go(set->sources, c->io.fd);
     if (unlikely(c->kept == CONN_KEPT))
         keep_end(c);
     else

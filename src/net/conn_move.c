@@ -10,6 +10,7 @@
 
 #include "actor/relay.h"
 #include "base/passed.h"
+#include "net/conn_sources.h"
 #include "net/keep.h"
 
 _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int)MOVED_DELIVERING &&
@@ -114,6 +115,8 @@ void conn_detach(struct arb_conn *c)
     wheel_disarm(&set->wheel, &c->node);
     conn_unlist(c);
     conn_disown(c);
+    if (set->sources) /* while it is on its way nobody counts it, rather than two */
+        conn_sources_go(set->sources, c->io.fd);
     c->special |= CONN_DETACHED;
 }
 
@@ -198,6 +201,8 @@ static void serve_detached(struct arb_conn *c)
 
     c->special &= (uint8_t)~CONN_DETACHED;
     list_append(&set->all, &c->link);
+    if (set->sources)
+        conn_sources_come(set->sources, c->io.fd);
     if (set->keep)
         keep_come(c);
     conn_own(c);

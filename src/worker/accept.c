@@ -15,11 +15,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/addr.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/passed.h"
 #include "conf/config.h"
+#include "net/conn_sources.h"
 #include "net/listener.h"
 
 static const double gate_s = 0.001;
@@ -120,16 +122,68 @@ static void space_probes(struct acceptor *a, struct accept_watch *w)
     listener_space_probes(w->listener, (unsigned)a->boot->config->write_timeout_ms, n);
 }
 
+/* A reset leaves nothing of the connection behind, neither here nor in the kernel. */
+static void reset_source(struct acceptor *a, int fd, enum source_answer answer)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    const struct config *c = a->boot->config;
+    char peer[ADDR_TEXT_LEN];
+
+    if (answer == SOURCE_HAS_ENOUGH) {
+        counter_add(&a->record->counters.closed_max_per_source, 1);
+        log_warning_limited(a->boot->log, "a source has all the connections that it may have",
+                            F_UINT("server.max_per_source", c->max_per_source),
+                            F_STR("peer", addr_format_peer(fd, peer)));
+    } else {
+        counter_add(&a->record->counters.closed_accept_rate, 1);
+        log_warning_limited(a->boot->log, "a source connects faster than it may",
+                            F_UINT("server.accept_rate", c->accept_rate),
+                            F_STR("peer", addr_format_peer(fd, peer)));
+    }
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    fds_close(&fd);
+}
+
+/* Who cannot be counted has no limit: a full memory must not keep anybody out. */
+static enum source_answer ask_source(struct acceptor *a, int fd, const struct sockaddr *peer)
+{
+    const uint64_t uncounted = counter_get(&a->record->counters.uncounted);
+    const enum source_answer answer = conn_sources_admit(a->conns->sources, fd, peer);
+    char text[ADDR_TEXT_LEN];
+
+    if (counter_get(&a->record->counters.uncounted) != uncounted)
+        log_warning_limited(a->boot->log, "a source has no limit: there is no room to count it",
+                            F_UINT("max_connections", a->boot->max_connections),
+                            F_STR("peer", addr_format_peer(fd, text)));
+    return answer;
+}
+
+int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, const struct sockaddr *peer,
+                   bool may_be_unix)
+{
+    const enum source_answer answer = a->conns->sources ? ask_source(a, fd, peer) : SOURCE_ADMITTED;
+
+    counter_add(&a->record->counters.accepted, 1);
+    if (answer == SOURCE_ADMITTED)
+        return conn_set_add(a->conns, fd, protocol, ARB_ACCEPTED, may_be_unix);
+    reset_source(a, fd, answer);
+    return -EACCES;
+}
+
 /* Returns 0, or the errno of accept4 after dealing with it. */
 static int accept_one(struct acceptor *a, struct accept_watch *w)
 {
-    int fd = accept4(w->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    const bool is_asked = a->conns->sources != NULL;
+    int fd = accept4(w->listener->fd, is_asked ? (struct sockaddr *)&peer : NULL,
+                     is_asked ? &len : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
-        counter_add(&a->record->counters.accepted, 1);
         a->pause_ms = ACCEPT_PAUSE_MIN_MS;
-        if (conn_set_add(a->conns, fd, w->listener->protocol, ARB_ACCEPTED,
-                         w->listener->addr.kind == ADDR_UNIX) < 0)
+        if (acceptor_admit(a, fd, w->listener->protocol,
+                           is_asked ? (const struct sockaddr *)&peer : NULL,
+                           w->listener->addr.kind == ADDR_UNIX) == -ENOMEM)
             on_out_of_resources(a, ENOMEM);
         update(a);
         space_probes(a, w);

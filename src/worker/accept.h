@@ -22,6 +22,7 @@ enum {
 };
 
 struct acceptor;
+struct sockaddr;
 
 struct accept_watch {
     ev_io io;
@@ -59,6 +60,15 @@ bool accept_gate_is_open(uint64_t own, uint64_t least, uint64_t closes);
 /* acceptor_init - borrow all; accepts nothing yet. Returns 0 or -errno. */
 int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_loop *loop,
                   struct conn_set *conns);
+
+/*
+ * acceptor_admit - serve a connection that has been accepted, unless its source has too many or
+ * comes too fast: then it is reset
+ * @peer  its address; NULL = it is asked for
+ * Counted in either case. Returns 0, -EACCES or -ENOMEM; @fd is taken over.
+ */
+int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, const struct sockaddr *peer,
+                   bool may_be_unix);
 
 /* acceptor_run - begin to accept */
 void acceptor_run(struct acceptor *a);

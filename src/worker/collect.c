@@ -13,14 +13,20 @@
 static void collect_one(struct collect *r, int fd, unsigned protocol, bool is_new)
 {
     struct conn_set *conns = r->acceptor->conns;
+    int rc;
 
     if (!conn_is_stream(fd)) {
         fds_close(&fd);
-    } else if (conn_set_add(conns, fd, protocol, is_new ? ARB_ACCEPTED : ARB_RESCUED, true) == 0) {
-        counter_add(is_new ? &conns->counters->accepted : &conns->counters->rescued, 1);
-        r->n_new += is_new;
-        r->n_collected++;
+        return;
     }
+    if (is_new) {
+        rc = acceptor_admit(r->acceptor, fd, protocol, NULL, true);
+    } else {
+        rc = conn_set_add(conns, fd, protocol, ARB_RESCUED, true);
+        counter_add(&conns->counters->rescued, rc == 0);
+    }
+    r->n_new += is_new && rc == 0;
+    r->n_collected += rc == 0;
 }
 
 /* Another version of the program may have had a protocol that this one has not. */

@@ -177,6 +177,28 @@ static void pin(const struct actor_boot *boot)
         log_warning(boot->log, "arbiter.cpu_affinity: not pinned", F_INT("cpu", cpu), F_ERR(rc));
 }
 
+/* What it takes from others is counted, too: so this comes before the first connection. */
+static int count_sources(struct worker *w)
+{
+    const struct config *c = w->boot->config;
+    int rc;
+
+    if (!w->boot->sources)
+        return 0;
+    w->sources = (struct conn_sources){
+        .table = w->boot->sources,
+        .limits = {.connections = c->max_per_source, .accepts = c->accept_rate},
+        .trusted = c->trusted,
+        .n_trusted = c->n_trusted,
+        .in_use = &w->process.record->sources,
+        .uncounted = &w->process.record->counters.uncounted,
+    };
+    rc = conn_sources_init(&w->sources);
+    if (rc == 0)
+        w->conns.sources = &w->sources;
+    return rc;
+}
+
 static int worker_prepare(struct worker *w)
 {
     const struct config *c = w->boot->config;
@@ -210,6 +232,9 @@ static int worker_prepare(struct worker *w)
                    on_taken);
     if (rc < 0)
         log_warning(w->boot->log, "connections of this worker are not kept", F_ERR(rc));
+    rc = count_sources(w);
+    if (rc < 0)
+        return rc;
     rc = acceptor_init(&w->acceptor, w->boot, w->process.loop, &w->conns);
     if (rc < 0)
         return rc;
@@ -267,6 +292,7 @@ int worker_main(const struct actor_boot *boot)
     protocols_stop(&w.protocols);
     keep_fini(&w.keep);
     conn_set_fini(&w.conns);
+    conn_sources_fini(&w.sources);
     process_fini(&w.process);
     return EX_OK;
 }

@@ -16,8 +16,7 @@ static void on_waiting(const struct listener *l, int fd, void *userdata)
 {
     struct worker *w = userdata;
 
-    if (conn_set_add(&w->conns, fd, l->protocol, ARB_ACCEPTED, true) == 0)
-        counter_add(&w->process.record->counters.accepted, 1);
+    acceptor_admit(&w->acceptor, fd, l->protocol, NULL, true);
 }
 
 static const double move_again_s = 1., late_s = 0.1;

@@ -14,6 +14,7 @@
 #include "actor/process.h"
 #include "actor/scoreboard.h"
 #include "net/conn.h"
+#include "net/conn_sources.h"
 #include "net/keep.h"
 #include "worker/accept.h"
 #include "worker/collect.h"
@@ -28,6 +29,7 @@ struct worker {
     struct acceptor acceptor;
     struct moves moves;
     struct keep keep;
+    struct conn_sources sources; /* conns.sources, if there are limits per source */
     uint64_t n_rescued; /* that it has offered, of which the log has not heard yet */
     struct collect collect;
     ev_timer drain_deadline; /* what is left then is cut */

@@ -42,13 +42,16 @@ static bool peer_poll(int fd, short events, uint64_t deadline_ms)
     }
 }
 
-static int peer_connect_to(const struct sockaddr *sa, socklen_t len, int rcvbuf)
+/* As peer_try_connect; @from is bound first, if it is not NULL, which says so at once. */
+static int peer_connect_to(const struct sockaddr *sa, socklen_t len, int rcvbuf,
+                           const struct addrinfo *from)
 {
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     if (rcvbuf)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
+    MUST(!from || bind(fd, from->ai_addr, from->ai_addrlen) == 0, "bind: %s", strerror(errno));
     if (connect(fd, sa, len) < 0) {
         int error = errno;
         socklen_t error_len = sizeof(error);
@@ -91,12 +94,12 @@ int peer_try_connect(const char *addr, int rcvbuf)
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     if (!strncmp(addr, "unix:", 5)) {
         snprintf(un.sun_path, sizeof(un.sun_path), "%s", addr + 5);
-        return peer_connect_to((struct sockaddr *)&un, sizeof(un), rcvbuf);
+        return peer_connect_to((struct sockaddr *)&un, sizeof(un), rcvbuf, NULL);
     }
     struct addrinfo *list = peer_resolve(addr);
     int r = -EINVAL;
     for (struct addrinfo *a = list; a && r < 0; a = a->ai_next)
-        r = peer_connect_to(a->ai_addr, a->ai_addrlen, rcvbuf);
+        r = peer_connect_to(a->ai_addr, a->ai_addrlen, rcvbuf, NULL);
     if (list)
         freeaddrinfo(list);
     return r;
@@ -106,6 +109,20 @@ int peer_connect_rcvbuf(const char *addr, int rcvbuf)
 {
     int fd = peer_try_connect(addr, rcvbuf);
     MUST(fd >= 0, "connect to %s: %s", addr, strerror(-fd));
+    return fd;
+}
+
+int peer_try_connect_from(const char *from, const char *addr)
+{
+    struct addrinfo *to = peer_resolve(addr), *bound = peer_resolve(from);
+    int fd = -EINVAL;
+
+    if (to && bound)
+        fd = peer_connect_to(to->ai_addr, to->ai_addrlen, 0, bound);
+    if (to)
+        freeaddrinfo(to);
+    if (bound)
+        freeaddrinfo(bound);
     return fd;
 }
 

@@ -30,6 +30,9 @@ int peer_try_connect(const char *addr, int rcvbuf);
 int peer_connect(const char *addr);
 int peer_connect_rcvbuf(const char *addr, int rcvbuf);
 
+/* peer_try_connect_from - the same by TCP, from an address of this machine: "127.0.0.2:0" */
+int peer_try_connect_from(const char *from, const char *addr);
+
 /* peer_send - all of it; peer_send_text - a C string */
 void peer_send(int fd, const void *data, size_t len);
 void peer_send_text(int fd, const char *text);

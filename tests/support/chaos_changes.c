@@ -29,15 +29,16 @@ const char *chaos_random_configuration(struct chaos *c, bool may_recycle)
              "arbiter: { workers = %u; max_requests = %s; timeout = %s; exit_timeout = 300; "
              "boot_timeout = 60; cpu_affinity = \"%s\"; };\n"
              "server: { backlog = %s; keep_alive = %s; message_timeout = %s; write_timeout = %s; "
-             "max_connections = %s; max_message = \"%s\"; max_buffered = \"%d\"; };\n"
+             "max_connections = %s; max_message = \"%s\"; max_buffered = \"%d\"; "
+             "max_per_source = %s; accept_rate = 1000000; };\n"
              "log: { level = \"%s\"; file = \"%s\"; crash_payload = %s; };\n",
              1 + (unsigned)rng_below(&c->rng, CHAOS_WORKERS_MAX),
              may_recycle ? PICK(c, "0", "0", "2000", "20000") : "0", PICK(c, "120", "300"),
              PICK(c, "off", "off", "auto"), PICK(c, "1024", "2048", "4096"),
              PICK(c, "0", "0", "600", "1000.5"), PICK(c, "300", "600"), PICK(c, "300", "600"),
              PICK(c, "0", "2000", "5000"), PICK(c, "2MiB", "4MiB", "16MiB"),
-             (int)CHAOS_MAX_BUFFERED, PICK(c, "info", "debug"), it_path(c->it, "log0"),
-             PICK(c, "true", "false"));
+             (int)CHAOS_MAX_BUFFERED, PICK(c, "0", "100000"), PICK(c, "info", "debug"),
+             it_path(c->it, "log0"), PICK(c, "true", "false"));
     return text;
 }
 

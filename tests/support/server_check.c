@@ -218,6 +218,8 @@ const char *server_end(struct server *s, int signo, int exit_code)
     char *problems = it_alloc(s->it, SIZE);
     peer_release_all();
     server_wait_settled(s, problems, SIZE);
+    if (s->arbiter_fds && server_gauge(s, sources) > 0)
+        problem(problems, SIZE, "sources are counted that have no connection any more\n");
     kill(s->pid, signo);
     int code = server_wait_exit(s, WAIT_MS);
     if (code != exit_code)

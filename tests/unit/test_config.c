@@ -143,7 +143,7 @@ static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
         assert_non_null(strstr(row->allowed, min));
         assert_non_null(strstr(row->allowed, max));
     }
-    assert_int_equal(n, 15);
+    assert_int_equal(n, 17);
     config_free(c);
 }
 
@@ -420,6 +420,26 @@ static void config_set__bind__at_most_64(void **state UNUSED)
     strcpy(p, "\n127.0.0.1:65");
     expect_refused(c, CONFIG_BIND, text, "\"127.0.0.1:65\": one too many");
     assert_int_equal(c->n_bind, CONFIG_BIND_MAX);
+    config_free(c);
+}
+
+static void config_set__trusted__networks(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char text[2048] = "", *p = text;
+
+    expect_accepted(c, CONFIG_TRUSTED, "10.0.0.0/8\n::1", "10.0.0.0/8\n::1");
+    assert_int_equal(c->n_trusted, 2);
+    expect_refused(c, CONFIG_TRUSTED, "10.0.0.0/8\n", "\"\": it is neither");
+    expect_refused(c, CONFIG_TRUSTED, "::1\n10.0.0.1/8", "\"10.0.0.1/8\": the address has bits");
+    expect_accepted(c, CONFIG_TRUSTED, "", "");
+    assert_int_equal(c->n_trusted, 0);
+    for (unsigned i = 1; i <= CONFIG_TRUSTED_MAX; i++)
+        p += sprintf(p, "%s2001:db8:ffff:ffff:ffff::%x/128", i > 1 ? "\n" : "", i);
+    assert_int_equal(config_set(c, CONFIG_TRUSTED, text, (struct config_origin){0}, NULL, 0), 0);
+    assert_int_equal(c->n_trusted, CONFIG_TRUSTED_MAX);
+    strcpy(p, "\n::1");
+    expect_refused(c, CONFIG_TRUSTED, text, "\"::1\": one too many");
     config_free(c);
 }
 
@@ -764,6 +784,7 @@ int main(void)
         cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
         cmocka_unit_test(config_set__bind__bad_lists),
         cmocka_unit_test(config_set__bind__at_most_64),
+        cmocka_unit_test(config_set__trusted__networks),
         cmocka_unit_test(config_set__hostile_value__shown_escaped_and_cut),
         cmocka_unit_test(config_set__small_buffer_for_why__cut_with_nul),
         cmocka_unit_test(config_check__message_larger_than_buffers__names_both),

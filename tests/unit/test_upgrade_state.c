@@ -533,6 +533,67 @@ static void kinds__wrong__refused(void **state UNUSED)
 
 enum { SPARE_FD = INHERITED_FIRST + INHERITED_N - 1 };
 
+/* The memory of sources is that of an image with another layout of it: SPARE_FD is a socket. */
+static void sources__not_legible__for_the_way_back(void **state UNUSED)
+{
+    static const char *const wrong[] = {"5", "{}", "{\"fd\":-1}", "{\"fd\":115,\"more\":1}"};
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample();
+    struct upgrade_state s;
+    struct arbiter a;
+
+    json_object_set_new(o, "sources", json_pack("{s:i}", "fd", SPARE_FD));
+    json_array_append_new(json_object_get(o, "fds"), json_integer(SPARE_FD));
+    json_array_append_new(
+        json_object_get(o, "values"),
+        json_pack("{s:s,s:i,s:s}", "key", "server.max_per_source", "line", 9, "text", "3"));
+    if (build(o, &a, why) != 0)
+        fail_msg("%s", why);
+    assert_null(a.sources.header);
+    assert_int_equal(a.upgrade.sources_fd, SPARE_FD);
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_null(json_object_get(s.body, "sources")); /* to an image after this one */
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_RETURNING;
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(s.body, "sources"), "fd")),
+                     SPARE_FD);
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_NONE;
+    inherited_fini(&a);
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        json_object_set_new(o, "sources", json_loads(wrong[i], JSON_DECODE_ANY, NULL));
+        if (try(o, why) != -EBADMSG)
+            fail_msg("%s", wrong[i]);
+    }
+    json_decref(o);
+}
+
+/* A program without limits per source has not written the member, and would not know it. */
+static void sources__back_to_an_image_without_them__not_written(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample();
+    struct upgrade_state s;
+    struct arbiter a;
+
+    json_array_append_new(
+        json_object_get(o, "values"),
+        json_pack("{s:s,s:i,s:s}", "key", "server.accept_rate", "line", 9, "text", "3"));
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(sources_open(&a.sources, TR_RECORDS_MAX, SOURCES_MIN), 0);
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_non_null(json_object_get(s.body, "sources"));
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_RETURNING;
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_null(json_object_get(s.body, "sources"));
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_NONE;
+    inherited_fini(&a);
+    json_decref(o);
+}
+
 /* Worker 1, of record 1, has a keeper, which still holds two connections of a dead worker. */
 static json_t *sample_with_keepers(void)
 {
@@ -648,6 +709,8 @@ static void decode__any_prefix__refused(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sources__not_legible__for_the_way_back),
+        cmocka_unit_test(sources__back_to_an_image_without_them__not_written),
         cmocka_unit_test(keeps__of_workers_and_keepers__go_on),
         cmocka_unit_test(keeps__back_to_an_image_without_keepers__not_written),
         cmocka_unit_test(keeps__wrong__refused),
