@@ -670,8 +670,8 @@ static void keeps__wrong__refused(void **state UNUSED)
         "[{\"record\":9,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
         "[{\"record\":3,\"table_fd\":115,\"keeper\":0,\"n_left\":0}]",
         "[{\"record\":1,\"table_fd\":107,\"keeper\":0,\"n_left\":0}]",
-        "[{\"record\":1,\"table_fd\":115,\"keeper\":0,\"n_left\":0},"
-        "{\"record\":1,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]",
+        ("[{\"record\":1,\"table_fd\":115,\"keeper\":0,\"n_left\":0},"
+         "{\"record\":1,\"table_fd\":-1,\"keeper\":0,\"n_left\":0}]"),
     };
     char why[ARBITER_WHY_LEN];
 
