@@ -4,12 +4,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -21,9 +19,10 @@
 #include "arbiter/control.h"
 #include "base/util.h"
 #include "support/server.h"
+#include "support/stranger.h"
 #include "support/tool.h"
 
-enum { NOBODY = 65534 };
+static const struct identity nobody = {NOBODY, NOBODY, 0};
 
 /* Lives until the test ends, or stops a server. */
 static char *join(const char *before, const char *path, const char *after)
@@ -201,114 +200,31 @@ static void control_path__not_ours__refused_and_untouched(void **state)
 
 /* ---- users that may not ---- */
 
-/* What a process of another user has met, shared with it. */
-struct stranger {
-    atomic_bool is_over;
-    atomic_uint absent, refused, connected, told, answered, odd, error;
-};
-
-static void knock(struct stranger *r, const struct sockaddr_un *un)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char text[256];
-    ssize_t n;
-
-    if (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0) {
-        r->connected++;
-        send(fd, "{\"command\":\"ping\"}\n", 19, MSG_NOSIGNAL);
-        n = recv(fd, text, sizeof(text), 0);
-        if (n > 0 && memmem(text, (size_t)n, "\"not_allowed\"", 13))
-            r->told++;
-        else if (n > 0)
-            r->answered++;
-    } else if (errno == EACCES) {
-        r->refused++;
-    } else if (errno == ENOENT) {
-        r->absent++;
-    } else if (errno != ECONNREFUSED) { /* bound, and not yet listening or no longer */
-        r->error = (unsigned)errno;
-        r->odd++;
-    }
-    close(fd);
-}
-
-/* Knocks at @path as nobody until it is called back. */
-static struct stranger *send_stranger(struct it *it, const char *path, pid_t *ret_pid)
-{
-    const struct sockaddr_un un = unix_address(path);
-    struct stranger *r =
-        mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    char *dir = join("", path, "");
-    const pid_t parent = getpid();
-
-    MUST(r != MAP_FAILED, "mmap");
-    *strrchr(dir, '/') = '\0';
-    *ret_pid = fork();
-    MUST(*ret_pid >= 0, "fork: %s", strerror(errno));
-    if (*ret_pid == 0) {
-        if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-            setresuid(NOBODY, NOBODY, NOBODY) < 0 || access(dir, X_OK) < 0)
-            _exit(2);
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* after setresuid, which clears it */
-        while (!r->is_over && getppid() == parent)
-            knock(r, &un);
-        _exit(0);
-    }
-    it->tools[0] = *ret_pid; /* a process that the harness may find */
-    return r;
-}
-
-static void call_back(struct it *it, struct stranger *r, pid_t pid)
-{
-    int status;
-
-    r->is_over = true;
-    MUST_COME(waitpid(pid, &status, WNOHANG) == pid, "the stranger stays");
-    it->tools[0] = 0;
-    if (status == 0)
-        return;
-    printf("# skipped: no other user can get as far as the socket from here\n");
-    skip();
-}
-
 static void open_to_all(void)
 {
     umask(0);
 }
 
-/* A place that every user can reach. */
-static char *public_path(struct it *it)
-{
-    char *dir = it_path(it, "public");
-
-    MUST(chmod(it->dir, 0711) == 0 && mkdir(dir, 0700) == 0 && chmod(dir, 0777) == 0, "chmod");
-    return it_path(it, "public/control");
-}
-
 static void control__other_user_from_the_first_moment__never_gets_in(void **state)
 {
     struct it *it = *state;
-    char *path = public_path(it);
+    char *path = stranger_public_path(it);
     const int starts = it_is_soak() ? 200 : 8;
     struct stranger *r;
     struct stat st;
-    pid_t pid;
 
-    if (geteuid() != 0) {
-        printf("# skipped: only root can become somebody else\n");
-        skip();
-    }
-    r = send_stranger(it, path, &pid);
+    stranger_need_root();
+    r = stranger_send(it, path, &nobody);
     for (int i = 0; i < starts; i++) {
         unsigned refused = r->refused;
         struct server *s = server_start(it, .conf = CONF_OF(path), .in_child = open_to_all);
 
         MUST(stat(path, &st) == 0 && st.st_mode == (S_IFSOCK | 0600), "mode %o", st.st_mode);
-        if (proc_is_alive(pid))
+        if (proc_is_alive(r->pid))
             MUST_COME(r->refused > refused, "the stranger does not knock");
         server_stop_and_check(s, SIGTERM, 0);
     }
-    call_back(it, r, pid);
+    stranger_call_back(it, r);
     printf(
         "# %d starts, %u attempts: %u before it was there, %u refused, %u connected, %u answers\n",
         starts, r->absent + r->refused + r->connected + r->odd, r->absent, r->refused, r->connected,
@@ -321,21 +237,17 @@ static void control__other_user_from_the_first_moment__never_gets_in(void **stat
 static void control__mode_widened__peers_are_still_told_apart(void **state)
 {
     struct it *it = *state;
-    char *path = public_path(it);
+    char *path = stranger_public_path(it);
     struct server *s;
     struct stranger *r;
-    pid_t pid;
 
-    if (geteuid() != 0) {
-        printf("# skipped: only root can become somebody else\n");
-        skip();
-    }
+    stranger_need_root();
     s = server_start(it, .conf = CONF_OF(path));
     server_expect(s, "control: a peer of another user is refused");
     MUST(chmod(path, 0777) == 0, "chmod");
-    r = send_stranger(it, path, &pid);
-    WAIT_UNTIL(r->connected >= 100 || !proc_is_alive(pid), WAIT_MS);
-    call_back(it, r, pid);
+    r = stranger_send(it, path, &nobody);
+    WAIT_UNTIL(r->connected >= 100 || !proc_is_alive(r->pid), WAIT_MS);
+    stranger_call_back(it, r);
     MUST(r->connected >= 100 && r->answered == 0, "%u connected, %u answered", r->connected,
          r->answered);
     MUST(r->told == r->connected, "%u connected, %u heard why not", r->connected, r->told);
