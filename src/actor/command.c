@@ -29,7 +29,7 @@ const struct command_row *command_find(const struct command_set *set, const char
 
 static bool is_hidden(const struct command_arg *a, unsigned caller)
 {
-    return a->type == COMMAND_NAMES && caller == COMMAND_BY_OPERATOR;
+    return a->type == COMMAND_NAMES && !(caller & ~(unsigned)COMMAND_ASKS);
 }
 
 static const struct command_arg *find_arg(const struct command_row *row, const char *name)
@@ -124,8 +124,15 @@ int command_check(const struct command_row *row, unsigned caller, const json_t *
                   const char **ret_code, char *why, size_t why_size)
 {
     if (!(row->callers & caller)) {
+        const bool is_steering = caller == COMMAND_BY_ASKER && (row->callers & COMMAND_BY_OPERATOR);
+
         *ret_code = "not_allowed";
-        snprintf(why, why_size, "%s is for the actors among themselves", row->name);
+        snprintf(why, why_size,
+                 is_steering
+                     ? "%s steers the server, and you may only ask: that needs root, the server's "
+                       "own user or a member of arbiter.steer_group"
+                     : "%s is for the actors among themselves",
+                 row->name);
         return -EINVAL;
     }
     *ret_code = "bad_argument";
@@ -152,8 +159,10 @@ json_t *command_describe(const struct command_row *row, unsigned caller, bool is
     for (const struct command_arg *a = row->args; a && a->name; a++)
         if (!is_hidden(a, caller))
             json_array_append_new(args, describe_arg(a));
-    return json_pack("{s:s,s:b,s:b,s:o,s:s}", "name", row->name, "arbiter", is_arbiters, "worker",
-                     is_workers, "args", args, "help", row->help);
+    return json_pack("{s:s,s:b,s:b,s:s,s:o,s:s}", "name", row->name, "arbiter", is_arbiters,
+                     "worker", is_workers, "right",
+                     row->callers & COMMAND_BY_ASKER ? "ask" : "steer", "args", args, "help",
+                     row->help);
 }
 
 static bool may_give(const struct command_set *set, const char *name, unsigned caller)

@@ -11,7 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { COMMAND_BY_OPERATOR = 1, COMMAND_BY_ARBITER = 2, COMMAND_BY_WORKER = 4 };
+/* An operator may steer; an asker may only give what changes nothing (COMMAND_ASKS). */
+enum {
+    COMMAND_BY_OPERATOR = 1,
+    COMMAND_BY_ARBITER = 2,
+    COMMAND_BY_WORKER = 4,
+    COMMAND_BY_ASKER = 8,
+    COMMAND_ASKS = COMMAND_BY_OPERATOR | COMMAND_BY_ASKER,
+};
 enum command_type {
     COMMAND_STRING = 1,
     COMMAND_UINT,

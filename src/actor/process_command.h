@@ -38,11 +38,11 @@ void process_command(struct process *p, const struct command_set *set, const str
 #define PROCESS_BY_BOTH (COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER)
 #define PROCESS_PING                                                                               \
     {                                                                                              \
-        {"ping", PROCESS_BY_BOTH, NULL, "Answer \"pong\""}, process_do_ping, NULL                  \
+        {"ping", PROCESS_BY_BOTH | COMMAND_ASKS, NULL, "Answer \"pong\""}, process_do_ping, NULL   \
     }
 #define PROCESS_ECHO                                                                               \
     {                                                                                              \
-        {"echo", PROCESS_BY_BOTH,                                                                  \
+        {"echo", PROCESS_BY_BOTH | COMMAND_ASKS,                                                   \
          COMMAND_ARGS({"message", COMMAND_STRING, true, 0, 0, "the text to give back"}),           \
          "Answer with the message"},                                                               \
             process_do_echo, NULL                                                                  \

@@ -54,6 +54,12 @@ struct revision {
      * `refs`. */
     struct listener *listeners[CONFIG_BIND_MAX];
     size_t n_listeners;
+    /* Unix sockets of the revision before whose access this one has changed, and what they had. */
+    struct {
+        struct listener *listener; /* borrowed */
+        struct listener_access before;
+    } changed[CONFIG_BIND_MAX + 1];
+    size_t n_changed;
     struct log log; /* owned; what its workers inherit */
     struct sink *sink; /* held: where the log goes; NULL = syslog */
     unsigned workers;

@@ -385,14 +385,14 @@ static const struct arbiter_command {
     arbiter_handler *run; /* for whom an answer is due */
     void (*on_news)(struct arbiter *a, struct child *c, json_t *args); /* what a worker just says */
 } arbiter_table[] = {
-    {{"ping", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER, NULL, "Answer \"pong\""}, do_ping, NULL},
-    {{"echo", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER,
+    {{"ping", COMMAND_ASKS | COMMAND_BY_WORKER, NULL, "Answer \"pong\""}, do_ping, NULL},
+    {{"echo", COMMAND_ASKS | COMMAND_BY_WORKER,
       COMMAND_ARGS({"message", COMMAND_STRING, true, 0, 0, "the text to give back"}),
       "Answer with the message"}, do_echo, NULL},
-    {{"info", COMMAND_BY_OPERATOR, NULL, "Identity, state, times and counters"}, do_info, NULL},
-    {{"ready", COMMAND_BY_OPERATOR | COMMAND_BY_WORKER, NULL,
+    {{"info", COMMAND_ASKS, NULL, "Identity, state, times and counters"}, do_info, NULL},
+    {{"ready", COMMAND_ASKS | COMMAND_BY_WORKER, NULL,
       "Shall clients be sent here? If not, why"}, do_ready, on_ready},
-    {{"config", COMMAND_BY_OPERATOR,
+    {{"config", COMMAND_ASKS,
       COMMAND_ARGS({"key", COMMAND_STRING, false, 0, 0, "one key instead of all"}),
       "Effective values and where each comes from"}, do_config, NULL},
     {{"stop", COMMAND_BY_OPERATOR,
@@ -422,11 +422,11 @@ static const struct arbiter_command {
     {{"log_level", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"level", COMMAND_LEVEL, true, 0, 0, "the least severe that is logged"}),
       "Change the log level until the next reload"}, do_log_level, NULL},
-    {{"crashes", COMMAND_BY_OPERATOR,
+    {{"crashes", COMMAND_ASKS,
       COMMAND_ARGS({"show", COMMAND_UINT, false, 1, UINT32_MAX, "number of one crash, with its call stack"}),
       "The last crashes of workers and other actors"}, do_crashes, NULL},
-    {{"actors", COMMAND_BY_OPERATOR, NULL, "Every actor with its state"}, do_actors, NULL},
-    {{"commands", COMMAND_BY_OPERATOR, NULL, "This table"}, do_commands, NULL},
+    {{"actors", COMMAND_ASKS, NULL, "Every actor with its state"}, do_actors, NULL},
+    {{"commands", COMMAND_ASKS, NULL, "This table"}, do_commands, NULL},
 
     {{"spawn_actor", COMMAND_BY_WORKER,
       COMMAND_ARGS({"kind", COMMAND_STRING, true, 0, 0, "of what there shall be one more"}),
@@ -600,8 +600,8 @@ static void own_forward(struct arbiter *a, struct answer *w, const struct own_co
     json_decref(call);
 }
 
-static void own_dispatch(struct arbiter *a, struct answer *w, const char *name, const char *target,
-                         json_t *args)
+static int own_dispatch(struct arbiter *a, struct answer *w, unsigned caller, const char *name,
+                        const char *target, json_t *args)
 {
     const struct own_command *c = own_find_command(&a->own, name);
     const char *code;
@@ -612,13 +612,15 @@ static void own_dispatch(struct arbiter *a, struct answer *w, const char *name, 
         answer_error(w, "unknown_command", why);
     } else if (!own_is_for(c, target, why, sizeof(why))) {
         answer_error(w, "unknown_command", why);
-    } else if (command_check(&c->row, COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0) {
+    } else if (command_check(&c->row, caller, args, &code, why, sizeof(why)) < 0) {
         answer_error(w, code, why);
+        return c->row.callers & caller ? 0 : -EPERM;
     } else if (c->owner->place == OWN_IN_ARBITER) {
         own_run_here(a, w, c, args);
     } else {
         own_forward(a, w, c, target, args);
     }
+    return 0;
 }
 
 /* Members of a request, all that there may be. */
@@ -664,7 +666,7 @@ static const struct command_row *find_row(struct arbiter *a, const char *target,
     return NULL;
 }
 
-void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
+int commands_dispatch(struct arbiter *a, struct answer *w, unsigned caller, json_t *request)
 {
     const char *name = json_string_value(json_object_get(request, "command"));
     json_t *target = json_object_get(request, "target");
@@ -678,19 +680,18 @@ void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request)
         answer_error(w, "bad_request",
                      "a request is {\"command\":TEXT, \"target\":TEXT, \"args\":{...}, "
                      "\"id\":NUMBER or TEXT}");
-        return;
+        return 0;
     }
-    if (strchr(name, '.')) {
-        own_dispatch(a, w, name, to, args);
-        return;
-    }
+    if (strchr(name, '.'))
+        return own_dispatch(a, w, caller, name, to, args);
     row = find_row(a, to, name, why, sizeof(why));
     if (!row)
         answer_error(w, "unknown_command", why);
-    else if (command_check(row, COMMAND_BY_OPERATOR, args, &code, why, sizeof(why)) < 0)
+    else if (command_check(row, caller, args, &code, why, sizeof(why)) < 0)
         answer_error(w, code, why);
     else
         dispatch_to(a, w, to, row, args);
+    return row && !(row->callers & caller) ? -EPERM : 0;
 }
 
 /* ---- messages of workers ---- */

@@ -16,9 +16,12 @@ struct message;
 
 extern const struct command_set arbiter_commands;
 
-/* commands_dispatch - an operator's request {"command","target"?,"args"?}; @w is answered, now or
- * later */
-void commands_dispatch(struct arbiter *a, struct answer *w, json_t *request);
+/*
+ * commands_dispatch - a request {"command","target"?,"args"?}; @w is answered, now or later
+ * @caller  COMMAND_BY_OPERATOR or COMMAND_BY_ASKER
+ * Returns 0, or -EPERM: @caller may not give it, and has been told so.
+ */
+int commands_dispatch(struct arbiter *a, struct answer *w, unsigned caller, json_t *request);
 
 /* arbiter_on_own_answer - of struct own_calls: a command of the program has answered */
 struct own_calls;

@@ -22,6 +22,16 @@
 #include "base/util.h"
 #include "wire/message.h"
 
+#define WHO_MAY_CONNECT                                                                            \
+    "only root, the server's own user and the members of arbiter.control_group and "               \
+    "arbiter.steer_group may connect"
+
+/* -1 = none. Where only those who steer are named, the socket is theirs. */
+static gid_t group_of_control(const struct config *c)
+{
+    return *c->control_access.group ? c->control_access.gid : c->steer_gid;
+}
+
 /* ---- a client ---- */
 
 static void client_touch(struct control_client *c)
@@ -164,6 +174,37 @@ static const char *find_fault(const json_t *request, const char *line, size_t le
     return buf;
 }
 
+static struct rights rights_now(const struct arbiter *a)
+{
+    const struct config *config = a->live->config;
+    struct rights r = a->control.rights;
+
+    r.own = geteuid();
+    r.asker = config->control_access.uid;
+    r.askers = group_of_control(config);
+    r.steerers = config->steer_gid;
+    return r;
+}
+
+/* Rights may have changed since it connected. */
+static void give_request(struct control_client *c, struct answer *w, json_t *request)
+{
+    static const unsigned callers[] = {
+        [RIGHT_ASK] = COMMAND_BY_ASKER, [RIGHT_STEER] = COMMAND_BY_OPERATOR};
+    struct arbiter *a = c->arbiter;
+    const struct rights rights = rights_now(a);
+    const char *command = json_string_value(json_object_get(request, "command"));
+    struct ucred peer;
+    const enum right right = rights_of_peer(&rights, c->io.fd, &peer);
+
+    if (right == RIGHT_NONE)
+        answer_error(w, "not_allowed", "you may ask nothing any more: " WHO_MAY_CONNECT);
+    else if (a->control.on_request(a, w, callers[right], request) == 0)
+        return;
+    log_warning_limited(a->log, "control: a command is refused", F_UINT("uid", peer.uid),
+                        F_INT("peer_pid", peer.pid), F_STR("command", command ? command : ""));
+}
+
 static void on_line(struct control_client *c, const char *line, size_t len)
 {
     struct arbiter *a = c->arbiter;
@@ -185,7 +226,7 @@ static void on_line(struct control_client *c, const char *line, size_t len)
     } else if (fault) {
         answer_error(w, "bad_request", fault);
     } else {
-        a->control.on_request(a, w, request);
+        give_request(c, w, request);
     }
     json_decref(id);
     json_decref(request);
@@ -362,17 +403,15 @@ static void client_sweep(struct control_client *c, uint64_t now_ms)
 /* ---- the socket ---- */
 
 static const char not_allowed[] =
-    "{\"id\":null,\"error\":{\"code\":\"not_allowed\",\"message\":\"only root and the server's own "
-    "user may connect\"}}\n";
+    "{\"id\":null,\"error\":{\"code\":\"not_allowed\",\"message\":\"" WHO_MAY_CONNECT "\"}}\n";
 
-/* Whatever the file's mode says: it is root, or the arbiter's own user. */
+/* Whatever the file's mode says: it is somebody who may at least ask. */
 static void accept_client(struct arbiter *a, int fd)
 {
-    struct ucred peer = {.uid = (uid_t)-1};
-    socklen_t len = sizeof(peer);
+    const struct rights rights = rights_now(a);
+    struct ucred peer;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-        (peer.uid == 0 || peer.uid == geteuid())) {
+    if (rights_of_peer(&rights, fd, &peer) != RIGHT_NONE) {
         if (!client_new(a, fd))
             fds_close(&fd);
         return;
@@ -427,18 +466,36 @@ static void begin_to_accept(struct arbiter *a)
     ev_io_start(a->loop, &k->io);
 }
 
+struct listener_access control_access(const struct config *c)
+{
+    const struct config_access *said = &c->control_access;
+    const gid_t group = group_of_control(c);
+    const bool has_group = group != (gid_t)-1;
+
+    return (struct listener_access){.mode = said->mode >= 0 ? said->mode
+                                            : has_group     ? 0660
+                                                            : 0600,
+                                    .uid = *said->owner ? said->uid : geteuid(),
+                                    .gid = has_group ? group : getegid()};
+}
+
+int control_access_key(const struct config *c)
+{
+    return *c->control_access.owner   ? CONFIG_CONTROL_OWNER
+           : *c->control_access.group ? CONFIG_CONTROL_GROUP
+           : *c->steer_group          ? CONFIG_STEER_GROUP
+                                      : CONFIG_CONTROL_MODE;
+}
+
 static int listen_at(struct arbiter *a, const char *path, unsigned patience_ms, char *why,
                      size_t why_size)
 {
     char text[RUNTIME_PATH_MAX + 8];
-    mode_t mask;
     int rc;
 
     snprintf(text, sizeof(text), "unix:%s", path);
-    mask = umask(0177); /* from its first moment nobody else may connect */
-    rc = listener_open(text, CONTROL_BACKLOG, 0, patience_ms, (struct listener_outgoing){0},
-                       &a->control.listener, why, why_size);
-    umask(mask);
+    rc = listener_open(text, control_access(a->live->config), CONTROL_BACKLOG, 0, patience_ms,
+                       (struct listener_outgoing){0}, &a->control.listener, why, why_size);
     if (rc < 0)
         return rc == -EADDRINUSE ? -EBUSY : rc;
     snprintf(a->control.path, sizeof(a->control.path), "%s", path);
@@ -462,8 +519,11 @@ static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why,
         snprintf(why, why_size, "there is no runtime directory: give arbiter.control a path");
     if (rc < 0)
         return rc;
-    if (place.is_ours && mkdir(place.dir, 0755) == 0)
+    if (place.is_ours && mkdir(place.dir, 0755) == 0) {
+        chmod(place.dir,
+              0755); /* whatever the umask: who may ask has to get as far as the socket */
         snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
+    }
     return listen_at(a, place.socket, patience_ms, why, why_size);
 }
 
@@ -475,6 +535,7 @@ static bool is_default(const char *setting)
 static void control_init(struct control *k)
 {
     list_init(&k->clients);
+    rights_find_unknown(&k->rights);
     ev_init(&k->sweep, on_sweep);
     k->sweep.repeat = CONTROL_SWEEP_MS / 1e3;
 }
@@ -486,15 +547,17 @@ int control_open(struct arbiter *a, const char *setting, char *why, size_t why_s
     control_init(&a->control);
     if (!*setting)
         return 0;
-    if (is_default(setting)) {
-        if (listen_at_default(a, LISTENER_START_MS, why, why_size) < 0)
-            log_warning(a->log, "no control socket", F_STR("reason", why),
-                        F_STR("hint", "no command reaches this server; a reload tries again"));
-        return 0;
-    }
-    rc = listen_at(a, setting, LISTENER_START_MS, why, why_size);
-    if (rc < 0)
+    rc = is_default(setting) ? listen_at_default(a, LISTENER_START_MS, why, why_size)
+                             : listen_at(a, setting, LISTENER_START_MS, why, why_size);
+    if (rc == -EPERM || rc == -EINVAL) {
+        config_name_key(a->live->config, control_access_key(a->live->config), why, why_size);
+    } else if (rc < 0 && is_default(setting)) {
+        log_warning(a->log, "no control socket", F_STR("reason", why),
+                    F_STR("hint", "no command reaches this server; a reload tries again"));
+        rc = 0;
+    } else if (rc < 0) {
         config_name_key(a->live->config, CONFIG_CONTROL, why, why_size);
+    }
     return rc;
 }
 

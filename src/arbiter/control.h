@@ -12,8 +12,11 @@
 #include <stdint.h>
 
 #include "arbiter/answer.h"
+#include "arbiter/rights.h"
 #include "base/list.h"
 #include "base/runtime_path.h"
+#include "conf/config.h"
+#include "net/listener.h"
 
 enum {
     CONTROL_BACKLOG = 64,
@@ -31,8 +34,9 @@ enum {
 
 struct arbiter;
 
-/* A request of an operator: @w is answered, now or later. */
-typedef void control_on_request(struct arbiter *a, struct answer *w, json_t *request);
+/* A request of @caller, as commands_dispatch: @w is answered, now or later. */
+typedef int control_on_request(struct arbiter *a, struct answer *w, unsigned caller,
+                               json_t *request);
 
 struct control_client {
     struct asker asker;
@@ -57,6 +61,7 @@ struct control {
     ev_io io;
     ev_timer sweep; /* runs while clients exist */
     control_on_request *on_request; /* set by arbiter_init */
+    struct rights rights; /* only what the system says; the rest is the configuration's */
     struct list clients;
     unsigned n_clients;
     int lost[CONTROL_CLIENTS_MAX]; /* owned: inherited ones without memory; closed by the sweep */
@@ -70,6 +75,12 @@ struct control {
  * Returns 0 or -errno, with @why.
  */
 int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
+
+/* control_access - that its socket has with this configuration: all of it is said, so that neither
+ * the umask nor the directory has a part in it. control_access_key - the likeliest cause of a
+ * failure */
+struct listener_access control_access(const struct config *c);
+int control_access_key(const struct config *c);
 
 /* control_inherit - go on with what an earlier image has left: listener, path and made_dir are in
  * place */

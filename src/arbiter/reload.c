@@ -264,44 +264,26 @@ void reload_on_sink(struct sinks *sinks, struct sink *s)
     }
 }
 
-/* @rc, @config and @errors are of config_load or the like. */
-static void take_result(struct arbiter *a, int rc, struct config *config,
-                        struct config_errors *errors)
-{
-    if (rc == 0) {
-        accept_config(a, config);
-    } else {
-        json_t *details = json_array();
-
-        for (size_t i = 0; i < errors->n; i++)
-            json_array_append_new(details, command_text(errors->text[i]));
-        reload_refuse_with(
-            a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc), details);
-    }
-    config_errors_fini(errors);
-}
-
 static void on_whole_answer(struct arbiter *a)
 {
     struct reload *r = &a->reload;
     struct config_errors errors = {0};
     struct config *config = NULL;
+    json_t *details;
     int rc =
         config_child_result(a->options->schema, r->path, r->data ? r->data : "", r->len, r->status,
                             a->options->overrides, a->options->n_overrides, &config, &errors);
 
-    take_result(a, rc, config, &errors);
-}
-
-/* Without -c: the command line and the defaults, such as the number of workers, are still there. */
-static void reload_without_file(struct arbiter *a)
-{
-    struct config_errors errors = {0};
-    struct config *config = NULL;
-    int rc = config_load(a->options->schema, NULL, a->options->overrides, a->options->n_overrides,
-                         &config, &errors);
-
-    take_result(a, rc, config, &errors);
+    if (rc == 0) {
+        accept_config(a, config);
+    } else {
+        details = json_array();
+        for (size_t i = 0; i < errors.n; i++)
+            json_array_append_new(details, command_text(errors.text[i]));
+        reload_refuse_with(
+            a, "config", rc == -EINVAL ? "the configuration is not valid" : strerror(-rc), details);
+    }
+    config_errors_fini(&errors);
 }
 
 /* How the parser ended says why an answer is missing: both are waited for. */
@@ -349,14 +331,11 @@ static void reload_start(struct arbiter *a)
     r->changes = json_array();
     answers_turn(&a->answers, ANSWER_NEXT_RELOAD, ANSWER_RELOAD);
     r->started_ms = clock_mono_ms();
-    if (!path) {
-        log_info(a->log, "reloading", F_STR("file", "none: the command line and the defaults"));
-        reload_without_file(a);
-        return;
-    }
-    log_info(a->log, "reloading", F_STR("file", path));
+    log_info(a->log, "reloading",
+             F_STR("file", path ? path : "none: the command line and the defaults"));
     r->path = path;
-    rc = config_child_start(a->options->schema, path, &r->parser, &r->fd);
+    rc = config_child_start(a->options->schema, path, a->options->overrides,
+                            a->options->n_overrides, &r->parser, &r->fd);
     if (rc < 0) {
         r->parser = 0;
         r->fd = -1;

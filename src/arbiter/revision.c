@@ -32,6 +32,88 @@ static struct listener *find_listener(struct revision *rev, const char *text)
     return NULL;
 }
 
+/* Where somebody is named and no mode, the group may connect, as its name is given for that. */
+static struct listener_access access_of(const struct config_access *said)
+{
+    const bool is_owned = *said->owner || *said->group;
+
+    return (struct listener_access){said->mode < 0 && is_owned ? 0660 : said->mode, said->uid,
+                                    said->gid};
+}
+
+/* It serves already, and has what it had again if @rev does not commit. */
+static int change_access(struct revision *rev, struct listener *l, struct listener_access access,
+                         char *why, size_t why_size)
+{
+    struct listener_access before;
+    int rc = listener_access(l, &before);
+
+    if (rc == 0)
+        rc = listener_set_access(l, access, why, why_size);
+    else
+        snprintf(why, why_size, "%s: %s", l->text, strerror(-rc));
+    if (rc < 0)
+        return rc;
+    rev->changed[rev->n_changed].listener = l;
+    rev->changed[rev->n_changed++].before = before;
+    return 0;
+}
+
+static void undo_access(struct revision *rev)
+{
+    char why[CONFIG_WHY_LEN];
+
+    while (rev->n_changed > 0) {
+        rev->n_changed--;
+        listener_set_access(rev->changed[rev->n_changed].listener,
+                            rev->changed[rev->n_changed].before, why, sizeof(why));
+    }
+}
+
+static const struct config_access *find_access(const struct config *c, const char *address)
+{
+    for (size_t i = 0; i < c->n_bind; i++)
+        if (strcmp(c->bind[i].address, address) == 0)
+            return &c->bind[i].access;
+    return NULL;
+}
+
+/* Of a listener that both have. What is said no more has the default again; what never was said is
+ * left as somebody may have made it. */
+static int change_served(struct revision *rev, const struct revision *old, size_t i,
+                         struct listener *l, char *why, size_t why_size)
+{
+    const struct config_access *said = find_access(old->config, l->text);
+    struct listener_access access = access_of(&rev->config->bind[i].access), usual, was;
+
+    if (l->addr.kind != ADDR_UNIX || !said)
+        return 0;
+    was = access_of(said);
+    usual = listener_default_access();
+    if (access.mode < 0 && was.mode >= 0)
+        access.mode = usual.mode;
+    if (access.uid == (uid_t)-1 && was.uid != (uid_t)-1)
+        access.uid = usual.uid;
+    if (access.gid == (gid_t)-1 && was.gid != (gid_t)-1)
+        access.gid = usual.gid;
+    if (access.mode < 0 && access.uid == (uid_t)-1 && access.gid == (gid_t)-1)
+        return 0;
+    return change_access(rev, l, access, why, why_size);
+}
+
+/* The control socket's; one that is gone is made anew when @rev serves. */
+static int change_control(const struct arbiter *a, struct revision *rev, char *why, size_t why_size)
+{
+    struct listener *l = a->control.listener;
+    int rc = 0;
+
+    if (l && listener_is_reachable(l))
+        rc = change_access(rev, l, control_access(rev->config), why, why_size);
+    if (rc < 0)
+        config_name_key(rev->config, control_access_key(rev->config), why, why_size);
+    return rc;
+}
+
 static void release_listener(struct listener *l)
 {
     if (--l->refs == 0)
@@ -42,14 +124,16 @@ static void release_listener(struct listener *l)
  * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
  * and those that hang do not: they are killed.
  */
-static int open_at_start(struct revision *rev, const char *text, struct listener **ret, char *why,
-                         size_t why_size)
+static int open_at_start(struct revision *rev, const struct config_bind *bind,
+                         struct listener **ret, char *why, size_t why_size)
 {
     const struct config *c = rev->config;
+    const struct listener_access access = access_of(&bind->access);
+    const char *text = bind->address;
     const struct listener_outgoing nothing = {0};
     struct holders holders;
-    int rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
-                           nothing, ret, why, why_size);
+    int rc = listener_open(text, access, (int)c->backlog, (unsigned)c->write_timeout_ms,
+                           LISTENER_START_MS, nothing, ret, why, why_size);
 
     if (rc != -EADDRINUSE)
         return rc;
@@ -61,8 +145,8 @@ static int open_at_start(struct revision *rev, const char *text, struct listener
         if (i == HOLDER_TRIES / 2)
             holders_kill(&holders, &rev->log);
         nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
-        rc = listener_open(text, (int)c->backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
-                           nothing, ret, why, why_size);
+        rc = listener_open(text, access, (int)c->backlog, (unsigned)c->write_timeout_ms,
+                           LISTENER_START_MS, nothing, ret, why, why_size);
     }
     if (rc == -EADDRINUSE)
         holders_name(&holders, why, why_size);
@@ -82,19 +166,21 @@ static int open_listeners(struct revision *rev, struct revision *old, char *why,
         if (!is_listed(c, old->listeners[i]->text))
             outgoing[n_outgoing++] = old->listeners[i];
     for (size_t i = 0; i < c->n_bind; i++) {
-        const char *address = c->bind[i].address;
-        struct listener *l = find_listener(old, address);
+        const struct config_bind *bind = &c->bind[i];
+        struct listener *l = find_listener(old, bind->address);
+        int rc;
 
-        if (!l) {
-            int rc = old ? listener_open(address, (int)c->backlog, (unsigned)c->write_timeout_ms, 0,
-                                         (struct listener_outgoing){outgoing, n_outgoing}, &l, why,
-                                         why_size)
-                         : open_at_start(rev, address, &l, why, why_size);
-            if (rc < 0) {
-                config_name_key(c, CONFIG_BIND, why, why_size);
-                return rc;
-            }
-            l->refs = 0;
+        if (l)
+            rc = change_served(rev, old, i, l, why, why_size);
+        else if (old)
+            rc = listener_open(bind->address, access_of(&bind->access), (int)c->backlog,
+                               (unsigned)c->write_timeout_ms, 0,
+                               (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
+        else
+            rc = open_at_start(rev, bind, &l, why, why_size);
+        if (rc < 0) {
+            config_name_key(c, CONFIG_BIND, why, why_size);
+            return rc;
         }
         l->refs++;
         rev->listeners[rev->n_listeners++] = l;
@@ -138,6 +224,7 @@ static int open_log(struct arbiter *a, struct revision *rev, char *why, size_t w
 static int give_up_revision(struct revision *rev, int rc)
 {
     rev->config = NULL; /* stays the caller's */
+    undo_access(rev);
     revision_free(rev);
     return rc;
 }
@@ -173,6 +260,8 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
     if (rc < 0)
         return rc;
     rc = open_listeners(rev, old, why, why_size);
+    if (rc == 0 && old)
+        rc = change_control(a, rev, why, why_size);
     if (rc < 0)
         return give_up_revision(rev, rc);
     if (!old)
@@ -235,6 +324,7 @@ bool revision_can_change(const struct arbiter *a, const struct config *c, uint32
 void revision_roll_back(struct arbiter *a)
 {
     collect_vacate(a, a->next);
+    undo_access(a->next);
     revision_free(a->next);
     a->next = NULL;
 }

@@ -19,6 +19,7 @@
 #include "base/members.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
+#include "conf/config_owner.h"
 
 #define STATE_SUFFIX " state"
 
@@ -205,6 +206,10 @@ static const struct member answer_fields[] = {
 /* Of a reload that is wanted. Written only if it is true, and never on the way back: the program
  * there may not know it, and has nobody to refuse to. */
 static const char force_name[] = "reload.is_force_asked";
+
+/* Numbers of users and groups that are named in the values. Written only if some are: a program
+ * that does not know this has no such values. */
+static const char owners_member[] = "owners";
 
 /* Written only if there are other kinds. */
 static const char kinds_member[] = "kinds";
@@ -416,6 +421,8 @@ static json_t *pack_body(struct packer *p)
     if (a->reload.is_force_asked && a->upgrade.phase != UPGRADE_RETURNING)
         members_set(&p->to, o, force_name, json_true());
     members_set(&p->to, o, "values", config_encode(a->live->config));
+    if (!config_owners_are_numbers(a->live->config))
+        members_set(&p->to, o, owners_member, config_owners_encode(a->live->config));
     members_set(&p->to, o, "sinks", pack_sinks(p));
     members_set(&p->to, o, "listeners", pack_listeners(p));
     if (a->kinds.n > 0)
@@ -512,7 +519,11 @@ static int unpack_config(struct reader *r, const struct other *o)
         members_refuse(&r->from, "values", "not a configuration");
     else if (rc == 0 && errors.n)
         rc = members_refuse(&r->from, "configuration", errors.text[0]);
-    else if (rc == 0)
+    if (rc == 0)
+        config_owners_apply(r->config, json_object_get(r->s->body, owners_member), &errors);
+    if (rc == 0 && errors.n)
+        rc = members_refuse(&r->from, owners_member, errors.text[0]);
+    if (rc == 0)
         rc = config_check(r->config, r->from.why, ARBITER_WHY_LEN);
     config_errors_fini(&errors);
     return rc;
@@ -874,8 +885,9 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *kinds = json_object_get(r->s->body, kinds_member);
     const json_t *keeps = json_object_get(r->s->body, keeps_member);
     const json_t *sources = json_object_get(r->s->body, sources_member);
-    const size_t n_lists =
-        (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) + (sources != NULL);
+    const json_t *owners = json_object_get(r->s->body, owners_member);
+    const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
+                           (sources != NULL) + (owners != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 

@@ -62,6 +62,7 @@ int answer_text_commands(FILE *f, const json_t *commands)
     static const struct column columns[] = {{"COMMAND", "name", SHOW_TEXT, 0},
                                             {"ARGUMENTS", "words", SHOW_LIST, 0},
                                             {"ACTORS", "actors", SHOW_TEXT, 0},
+                                            {"RIGHT", "right", SHOW_TEXT, 0},
                                             {"WHAT IT DOES", "help", SHOW_TEXT, 0}};
     static const struct column args[] = {{"COMMAND", "command", SHOW_TEXT, 0},
                                          {"ARGUMENT", "name", SHOW_TEXT, 0},

@@ -13,7 +13,7 @@
 #include "client/deadlines.h"
 #include "client/human.h"
 
-#define ROOT_SOCKET "/run/echo-arbiter/control"
+#define SYSTEM_SOCKET "/run/echo-arbiter/control"
 
 /* ---- what went wrong, and what to do next ---- */
 
@@ -57,12 +57,10 @@ int operator_error_exit(const char *code)
     return errors[find_error(code)].exit_code;
 }
 
-static const char *advise(const struct operator* o, int outcome)
+static const char *advise(int outcome)
 {
     switch (outcome) {
     case ARB_REFUSED:
-        if (!o->tool->control && access(ROOT_SOCKET, F_OK) == 0)
-            return "root's server has " ROOT_SOCKET ": run this as root";
         return "is echo-arbiter running? it says where with arbiter.control, give that with -C";
     case ARB_TIMEOUT:
         return "allow more time with --timeout SECONDS; is the arbiter stopped or very busy?";
@@ -74,7 +72,8 @@ static const char *advise(const struct operator* o, int outcome)
         return "is this the control socket of an echo-arbiter of the same version?";
     case -EACCES:
     case -EPERM:
-        return "run this as root or as the user whose server it is";
+        return "run this as root, as the user whose server it is, or as a member of its "
+               "arbiter.control_group";
     default:
         return NULL;
     }
@@ -82,7 +81,7 @@ static const char *advise(const struct operator* o, int outcome)
 
 int operator_fail(const struct operator* o, int outcome)
 {
-    const char *next = advise(o, outcome);
+    const char *next = advise(outcome);
     const char *text = arb_strerror(outcome);
     int exit_code = outcome_exit(outcome);
     char message[512];
@@ -146,6 +145,7 @@ int operator_refused(const struct operator* o, const json_t *answer)
 
 static int operator_locate(struct operator* o, struct tool *t)
 {
+    const char *service = getenv("RUNTIME_DIRECTORY");
     struct runtime_path place;
     int rc = 0;
 
@@ -155,8 +155,13 @@ static int operator_locate(struct operator* o, struct tool *t)
         snprintf(o->path, sizeof(o->path), "%s", t->control);
         return 0;
     }
-    rc = runtime_path_default("echo-arbiter", getenv("RUNTIME_DIRECTORY"),
-                              getenv("XDG_RUNTIME_DIR"), geteuid() == 0, &place);
+    rc = runtime_path_default("echo-arbiter", service, getenv("XDG_RUNTIME_DIR"), geteuid() == 0,
+                              &place);
+    /* Who has no server of his own may ask the system's, if he is in its group. */
+    if (!service && (rc || access(place.socket, F_OK) < 0) && access(SYSTEM_SOCKET, F_OK) == 0) {
+        strcpy(o->path, SYSTEM_SOCKET);
+        return 0;
+    }
     if (rc)
         return fail_say(o->tool, "refused",
                         rc == -ENOENT ? "there is no default place for the control socket without "

@@ -25,7 +25,7 @@ static const struct argp_option options[] = {
      "HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
     {"control", 'C', "PATH", 0,
      "the control socket; default $RUNTIME_DIRECTORY/control, else /run/echo-arbiter/control for "
-     "root, else $XDG_RUNTIME_DIR/echo-arbiter.control",
+     "root and where others have no $XDG_RUNTIME_DIR/echo-arbiter.control",
      0},
     {"timeout", OPT_TIMEOUT, "SECONDS", 0,
      "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "

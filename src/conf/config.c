@@ -33,6 +33,8 @@
 #define CONTROL(field)                                                                             \
     .type = &config_type_control, .choices = control_places,                                       \
     .offset = FIELD(field, char[CONFIG_PATH_MAX])
+#define MODE(field)  .type = &config_type_mode, .offset = FIELD(field, int)
+#define OWNER(field) .type = &config_type_owner, .offset = FIELD(field, char[CONFIG_OWNER_LEN])
 #define LEVEL(field)                                                                               \
     .type = &config_type_choice, .choices = levels, .offset = FIELD(field, enum log_level)
 #define FORMAT(field)                                                                              \
@@ -49,6 +51,9 @@ static const char *const affinities[] = {"off", "auto", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
 enum { DAY_MS = 86400000 };
+
+#define ALLOWED_OWNER(what)                                                                        \
+    "the name or the number of a " what " in quotes, without , @ : / [ and blanks, or \"\""
 
 /* clang-format off */
 const struct config_row config_keys[CONFIG_KEYS] = {
@@ -98,6 +103,26 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .reload = RELOAD_RESTART, .initial = "auto",
         .allowed = "\"auto\", a path in quotes, shorter than 108 bytes, or \"\"",
         .help = "control socket; \"auto\" = in the runtime directory, \"\" = none" },
+    [CONFIG_CONTROL_MODE] = {
+        .name = "arbiter.control_mode", MODE(control_access.mode),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = "three or four octal digits in quotes, at most \"0770\", or \"\"",
+        .help = "mode of the control socket; \"\" = 0660 where a group may use it, else 0600" },
+    [CONFIG_CONTROL_OWNER] = {
+        .name = "arbiter.control_owner", OWNER(control_access.owner),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = ALLOWED_OWNER("user"),
+        .help = "user who owns the control socket and may ask; \"\" = the arbiter's own" },
+    [CONFIG_CONTROL_GROUP] = {
+        .name = "arbiter.control_group", OWNER(control_access.group),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = ALLOWED_OWNER("group"),
+        .help = "group of the control socket, whose members may ask; \"\" = arbiter.steer_group" },
+    [CONFIG_STEER_GROUP] = {
+        .name = "arbiter.steer_group", OWNER(steer_group),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = ALLOWED_OWNER("group"),
+        .help = "group whose members may also steer; \"\" = none" },
     [CONFIG_PID_FILE] = {
         .name = "arbiter.pid_file", PATH(pid_file),
         .reload = RELOAD_RESTART, .initial = "",
@@ -111,8 +136,9 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "server.bind", BIND(bind),
         .reload = RELOAD_ARBITER, .initial = "127.0.0.1:8060",
         .allowed = "1 to 64 of \"HOST:PORT\", \"[V6]:PORT\", \":PORT\", \"unix:PATH\", where HOST is a "
-                   "numeric address or localhost; with other protocols ( ADDRESS, "
-                   "{ address = ADDRESS; protocol = \"NAME\"; } )",
+                   "numeric address or localhost; with more to say ( ADDRESS, "
+                   "{ address = ADDRESS; protocol = \"NAME\"; mode = \"0660\"; owner = \"USER\"; "
+                   "group = \"GROUP\"; } )",
         .help = "addresses to listen on" },
     [CONFIG_BACKLOG] = {
         .name = "server.backlog", COUNT(backlog), .min = 1, .max = 65535,
@@ -197,6 +223,8 @@ int config_try_new(const struct config_schema *schema, struct config **ret, char
     if (!c)
         return -ENOMEM;
     c->schema = schema;
+    c->control_access.uid = (uid_t)-1;
+    c->control_access.gid = c->steer_gid = (gid_t)-1;
     r = set_defaults(c, why, why_size);
     if (r == 0)
         *ret = c;

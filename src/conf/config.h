@@ -10,12 +10,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/addr.h"
 #include "base/cpu_quota.h"
 #include "base/log.h"
 #include "conf/config_schema.h"
 
-enum { CONFIG_BIND_MAX = 64, CONFIG_TRUSTED_MAX = 64, CONFIG_PATH_MAX = 512 };
+enum {
+    CONFIG_BIND_MAX = 64,
+    CONFIG_TRUSTED_MAX = 64,
+    CONFIG_PATH_MAX = 512,
+    CONFIG_OWNER_LEN = 64
+};
 
 enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
 
@@ -26,10 +32,23 @@ struct config_origin {
     unsigned line; /* ORIGIN_FILE: from 1 */
 };
 
-/* A listener. Its canonical text is "PROTOCOL@ADDRESS", or ADDRESS alone for the first protocol. */
+/* Who may connect to a unix socket. What is not said is left to the system. */
+struct config_access {
+    int mode; /* -1 = not said */
+    char owner[CONFIG_OWNER_LEN]; /* a name or a number; "" = not said */
+    char group[CONFIG_OWNER_LEN];
+    uid_t uid; /* of `owner`, set by config_owners_apply; -1 = not said */
+    gid_t gid;
+};
+
+/*
+ * A listener. Its canonical text is "WORDS@ADDRESS", where words are separated by commas: PROTOCOL,
+ * mode=MODE, owner=NAME and group=NAME; or ADDRESS alone for the first protocol.
+ */
 struct config_bind {
     char *address; /* owned; as written, checked with addr_parse */
     unsigned protocol; /* index into the protocols of the schema */
+    struct config_access access; /* of a unix socket */
 };
 
 struct config {
@@ -48,6 +67,9 @@ struct config {
     bool has_keepers;
     uint64_t keep_after_ms; /* 0 = at once */
     char control[CONFIG_PATH_MAX]; /* "" = none, "auto", or absolute */
+    struct config_access control_access;
+    char steer_group[CONFIG_OWNER_LEN]; /* as an owner's group; "" = none */
+    gid_t steer_gid; /* -1 = none */
     char pid_file[CONFIG_PATH_MAX]; /* "" = none; absolute */
     bool is_daemon;
     /* server.* */

@@ -22,6 +22,7 @@
 #include "base/signals.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
+#include "conf/config_owner.h"
 
 /* How the child ends; libconfig itself exits with small numbers. */
 enum { EXIT_ANSWERED = 0, EXIT_NO_MEMORY = 101, EXIT_MEMORY_LIMIT, EXIT_NOT_WRITTEN };
@@ -72,7 +73,8 @@ static void limit_self(void)
 }
 
 /* What was found and what is wrong, as one text; NULL without memory. */
-static char *encode_answer(json_t *values, const struct config_errors *errors, bool is_unclear)
+static char *encode_answer(json_t *values, json_t *owners, const struct config_errors *errors,
+                           bool is_unclear)
 {
     json_t *list = json_array(), *answer;
     char *text = NULL;
@@ -81,20 +83,57 @@ static char *encode_answer(json_t *values, const struct config_errors *errors, b
         if (json_array_append_new(list, json_pack("{s:I,s:o}", "line", (json_int_t)errors->line[i],
                                                   "text", json_text(errors->text[i]))) < 0)
             return NULL;
-    answer = json_pack("{s:o,s:o,s:I,s:b}", "values", values, "errors", list, "dropped",
-                       (json_int_t)errors->n_dropped, "unclear", is_unclear);
+    answer = json_pack("{s:o,s:o,s:o,s:I,s:b}", "values", values, "owners", owners, "errors", list,
+                       "dropped", (json_int_t)errors->n_dropped, "unclear", is_unclear);
     if (answer)
         text = json_dumps(answer, JSON_COMPACT);
     return text;
 }
 
-/* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
- */
-__attribute__((noreturn)) static void child_main(const struct config_schema *schema,
-                                                 const char *path, int fd, pid_t parent)
+static int apply_overrides(struct config *c, const struct config_override *overrides, size_t n,
+                           struct config_errors *errors)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct config_origin origin = {ORIGIN_COMMAND_LINE, 0};
+        char why[CONFIG_WHY_LEN];
+        int r = config_set(c, overrides[i].key, overrides[i].text, origin, why, sizeof(why));
+
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0)
+            config_errors_add(errors, "command line", 0, "%s%s%s",
+                              overrides[i].option ? overrides[i].option : "",
+                              overrides[i].option ? ": " : "", why);
+    }
+    return 0;
+}
+
+/* What a child has to read, and what its parent will put on top. */
+struct job {
+    const struct config_schema *schema;
+    const char *path; /* NULL = no file */
+    const struct config_override *overrides;
+    size_t n_overrides;
+};
+
+/* What is wrong with values is the parent's to say, who sets them once more. */
+static json_t *look_up_owners(const struct job *job, const json_t *values)
 {
     struct config_errors errors = {.n = 0};
-    json_t *values;
+    struct config *c = config_new(job->schema);
+
+    if (!c || config_decode(c, values, "", &errors) < 0 ||
+        apply_overrides(c, job->overrides, job->n_overrides, &errors) < 0)
+        return NULL;
+    return config_owners_look_up(c);
+}
+
+/* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
+ */
+__attribute__((noreturn)) static void child_main(const struct job *job, int fd, pid_t parent)
+{
+    struct config_errors errors = {.n = 0};
+    json_t *values, *owners;
     char *answer;
     int r;
 
@@ -108,17 +147,22 @@ __attribute__((noreturn)) static void child_main(const struct config_schema *sch
     /* libconfig's scanner prints before it exits, and exit() flushes what the parent had not. */
     fds_null_stdio();
     values = json_array();
-    r = values ? config_file_read(schema, path, values, &errors) : -ENOMEM;
-    if (r == -ENOMEM || !(answer = encode_answer(values, &errors, r == CONFIG_FILE_UNCLEAR)))
+    r = values ? 0 : -ENOMEM;
+    if (r == 0 && job->path)
+        r = config_file_read(job->schema, job->path, values, &errors);
+    owners = r == -ENOMEM ? NULL : r < 0 ? json_object() : look_up_owners(job, values);
+    if (!owners || !(answer = encode_answer(values, owners, &errors, r == CONFIG_FILE_UNCLEAR)))
         _exit(EXIT_NO_MEMORY);
     _exit(fds_write_all(fd, answer, strlen(answer)) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);
 }
 
 /* ---- in the parent ---- */
 
-int config_child_start(const struct config_schema *schema, const char *path, pid_t *ret_pid,
+int config_child_start(const struct config_schema *schema, const char *path,
+                       const struct config_override *overrides, size_t n_overrides, pid_t *ret_pid,
                        int *ret_fd)
 {
+    const struct job job = {schema, path && *path ? path : NULL, overrides, n_overrides};
     pid_t parent = getpid(), pid;
     sigset_t mask;
     int fd[2], r;
@@ -131,7 +175,7 @@ int config_child_start(const struct config_schema *schema, const char *path, pid
     if (r == 0 && pid < 0)
         r = -errno;
     if (pid == 0)
-        child_main(schema, path, fd[1], parent);
+        child_main(&job, fd[1], parent);
     signals_restore(&mask);
     fds_close(&fd[1]);
     if (r < 0) {
@@ -165,33 +209,17 @@ int config_override_read(const struct config_schema *schema, const char *text,
     return 0;
 }
 
-static int apply_overrides(struct config *c, const struct config_override *overrides, size_t n,
-                           struct config_errors *errors)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct config_origin origin = {ORIGIN_COMMAND_LINE, 0};
-        char why[CONFIG_WHY_LEN];
-        int r = config_set(c, overrides[i].key, overrides[i].text, origin, why, sizeof(why));
-
-        if (r == -ENOMEM)
-            return r;
-        if (r < 0)
-            config_errors_add(errors, "command line", 0, "%s%s%s",
-                              overrides[i].option ? overrides[i].option : "",
-                              overrides[i].option ? ": " : "", why);
-    }
-    return 0;
-}
-
-/* Overrides and cross-checks, for values from the file as well as for the defaults alone. */
+/* What is known when the values of the file are there: overrides, owners and cross-checks. */
 static int finish(struct config *c, const char *path, const struct config_override *overrides,
-                  size_t n, struct config_errors *errors)
+                  size_t n, const json_t *owners, struct config_errors *errors)
 {
     char why[CONFIG_WHY_LEN + CONFIG_WHERE_LEN];
     int r = apply_overrides(c, overrides, n, errors);
 
     if (r < 0)
         return r;
+    if (errors->n == 0)
+        config_owners_apply(c, owners, errors);
     if (errors->n == 0 && config_check(c, why, sizeof(why)) < 0)
         config_errors_add_text(errors, 0, why);
     config_errors_close(errors, path);
@@ -219,13 +247,13 @@ static int decode_error(const json_t *error, struct config_errors *errors)
 
 /* Returns 0, -EBADMSG or -ENOMEM. @c may be half filled, @errors takes what the child has found. */
 static int decode_answer(const char *data, size_t len, const char *path, struct config *c,
-                         struct config_errors *errors)
+                         json_t **ret_owners, struct config_errors *errors)
 {
-    json_t *answer = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL), *values, *list;
+    json_t *answer = json_loadb(data, len, JSON_REJECT_DUPLICATES, NULL), *values, *list, *owners;
     json_int_t n_dropped;
     int is_unclear;
-    int r = json_unpack(answer, "{s:o,s:o,s:I,s:b!}", "values", &values, "errors", &list, "dropped",
-                        &n_dropped, "unclear", &is_unclear) < 0 ||
+    int r = json_unpack(answer, "{s:o,s:o,s:o,s:I,s:b!}", "values", &values, "owners", &owners,
+                        "errors", &list, "dropped", &n_dropped, "unclear", &is_unclear) < 0 ||
                     !json_is_array(list) || n_dropped < 0 || n_dropped > UINT32_MAX
                 ? -EBADMSG
                 : 0;
@@ -243,8 +271,16 @@ static int decode_answer(const char *data, size_t len, const char *path, struct 
         config_errors_add(
             errors, path, 0,
             "can be read in more than one way, allowed: GROUP = { KEY = VALUE; ... };");
+    if (r == 0)
+        *ret_owners = json_incref(owners);
     json_decref(answer);
     return r;
+}
+
+/* Without a file all that is no default is from the command line. */
+static const char *source_name(const char *path)
+{
+    return path && *path ? path : "command line";
 }
 
 static const char *explain_exit(int code, char *buf, size_t size)
@@ -283,22 +319,27 @@ int config_child_result(const struct config_schema *schema, const char *path, co
                         size_t len, int status, const struct config_override *overrides,
                         size_t n_overrides, struct config **ret, struct config_errors *errors)
 {
+    const char *name = source_name(path);
     struct config *c = config_new(schema);
+    json_t *owners = NULL;
     char end[128];
-    int r = c ? config_path_absolute(path, c->path, sizeof(c->path)) : -ENOMEM;
+    int r = c ? 0 : -ENOMEM;
 
+    if (c && path && *path)
+        r = config_path_absolute(path, c->path, sizeof(c->path));
     if (r == 0)
-        r = decode_answer(data, len, path, c, errors);
+        r = decode_answer(data, len, name, c, &owners, errors);
     else if (r != -ENOMEM)
-        config_errors_add(errors, path, 0, "the path is too long, allowed: %d bytes",
+        config_errors_add(errors, name, 0, "the path is too long, allowed: %d bytes",
                           CONFIG_PATH_MAX - 1);
     if (r == -EBADMSG) {
         config_errors_fini(errors);
-        config_errors_add(errors, path, 0, "the parser failed: %s",
+        config_errors_add(errors, name, 0, "the parser failed: %s",
                           explain_end(status, end, sizeof(end)));
     } else if (r != -ENOMEM) {
-        r = finish(c, path, overrides, n_overrides, errors);
+        r = finish(c, name, overrides, n_overrides, owners, errors);
     }
+    json_decref(owners);
     if (r == 0) {
         *ret = c;
         return 0;
@@ -333,17 +374,18 @@ static int read_answer(int fd, uint64_t deadline_ms, char *data, size_t size, si
     }
 }
 
-static int load_file(const struct config_schema *schema, const char *path,
-                     const struct config_override *overrides, size_t n_overrides,
-                     unsigned timeout_ms, struct config **ret, struct config_errors *errors)
+int config_load_within(const struct config_schema *schema, const char *path,
+                       const struct config_override *overrides, size_t n_overrides,
+                       unsigned timeout_ms, struct config **ret, struct config_errors *errors)
 {
+    const char *name = source_name(path);
     uint64_t deadline_ms = clock_mono_ms() + timeout_ms;
     char *data = malloc(CONFIG_ANSWER_MAX_BYTES);
     size_t len = 0;
     int fd = -1, status = SIGKILL, r;
     pid_t pid;
 
-    r = data ? config_child_start(schema, path, &pid, &fd) : -ENOMEM;
+    r = data ? config_child_start(schema, path, overrides, n_overrides, &pid, &fd) : -ENOMEM;
     if (r < 0) {
         free(data);
         return r;
@@ -356,35 +398,16 @@ static int load_file(const struct config_schema *schema, const char *path,
         r = config_child_result(schema, path, data, len, status, overrides, n_overrides, ret,
                                 errors);
     } else if (r == -ETIMEDOUT) {
-        config_errors_add(errors, path, 0, "the parser failed: it took longer than %g s",
+        config_errors_add(errors, name, 0, "the parser failed: it took longer than %g s",
                           timeout_ms / 1e3);
         r = -EINVAL;
     } else {
-        config_errors_add(errors, path, 0, "the parser failed: its answer cannot be read: %s",
+        config_errors_add(errors, name, 0, "the parser failed: its answer cannot be read: %s",
                           strerror(-r));
         r = -EINVAL;
     }
     free(data);
     return r;
-}
-
-int config_load_within(const struct config_schema *schema, const char *path,
-                       const struct config_override *overrides, size_t n_overrides,
-                       unsigned timeout_ms, struct config **ret, struct config_errors *errors)
-{
-    struct config *c;
-    int r;
-
-    if (path && *path)
-        return load_file(schema, path, overrides, n_overrides, timeout_ms, ret, errors);
-    c = config_new(schema);
-    r = c ? finish(c, "command line", overrides, n_overrides, errors) : -ENOMEM;
-    if (r < 0) {
-        config_free(c);
-        return r;
-    }
-    *ret = c;
-    return 0;
 }
 
 int config_load(const struct config_schema *schema, const char *path,

@@ -72,16 +72,33 @@ static void print_string(FILE *out, const char *text, size_t len)
     fputc('"', out);
 }
 
+/* Of a listener: NAME=VALUE, or the name of a protocol. */
+static void print_word(FILE *out, const char *word, size_t len)
+{
+    const char *value = memchr(word, '=', len);
+
+    if (value)
+        fprintf(out, "; %.*s = ", (int)(value - word), word);
+    else
+        fputs("; protocol = ", out);
+    value = value ? value + 1 : word;
+    print_string(out, value, len - (size_t)(value - word));
+}
+
 static void print_listener(FILE *out, const char *text, const char *end)
 {
     size_t len;
     const char *address = config_bind_split(text, &len);
 
-    if (len > 0)
+    if (address > text)
         fputs("{ address = ", out);
     print_string(out, address, (size_t)(end - address));
-    if (len > 0)
-        fprintf(out, "; protocol = \"%.*s\"; }", (int)len, text);
+    for (const char *word = text; word < address; word += len + 1) {
+        len = strcspn(word, ",@");
+        print_word(out, word, len);
+    }
+    if (address > text)
+        fputs("; }", out);
 }
 
 /* A list of libconfig may have groups in it, and an array may not. */

@@ -161,53 +161,76 @@ static char *read_bytes(const char *string)
     return text ? escape_bytes((const uint8_t *)string, len, text) : NULL;
 }
 
-/* Of the group of a listener: where its member is written. NULL, and an error, if there is none. */
-static const char **find_member(struct reader *r, int key, const config_setting_t *member,
-                                const char **address, const char **protocol)
+enum { LISTENER_ADDRESS, LISTENER_PROTOCOL, LISTENER_MODE, LISTENER_OWNER, LISTENER_GROUP };
+
+/* Of the group of a listener. */
+static const char *const listener_members[] = {"address", "protocol", "mode", "owner", "group"};
+
+/* Which member it is. NOT_A_KEY, and an error, if there is none. */
+static int find_member(struct reader *r, int key, const config_setting_t *member)
 {
     const char *name = config_setting_name(member);
 
-    if (strcmp(name, "address") == 0)
-        return address;
-    if (strcmp(name, "protocol") == 0)
-        return protocol;
+    for (size_t i = 0; i < ARRAY_SIZE(listener_members); i++)
+        if (strcmp(name, listener_members[i]) == 0)
+            return (int)i;
     config_errors_add(r->errors, r->path, config_setting_source_line(member),
-                      "%s: %.64s: unknown key of a listener, allowed: address, protocol",
+                      "%s: %.64s: unknown key of a listener, allowed: address, protocol, mode, "
+                      "owner, group",
                       r->schema->rows[key].name, name);
+    return NOT_A_KEY;
+}
+
+/* Its value. NULL, and an error, if it could not stand in the canonical text as one word. */
+static const char *read_member(struct reader *r, int key, const config_setting_t *member, int which)
+{
+    const char *name = r->schema->rows[key].name, *value = config_setting_get_string(member);
+    const unsigned line = config_setting_source_line(member);
+    char list[512], shown[CONFIG_SHOW_LEN];
+
+    if (!value || strchr(value, '\n'))
+        config_errors_add(r->errors, r->path, line, "%s: %s: not a string of one line, allowed: %s",
+                          name, listener_members[which], r->schema->rows[key].allowed);
+    else if (which == LISTENER_PROTOCOL &&
+             config_schema_protocol(r->schema, value, strlen(value)) < 0)
+        config_errors_add(r->errors, r->path, line,
+                          "%s: protocol: \"%s\" is not known, allowed: %s", name,
+                          config_show(value, strlen(value), shown),
+                          config_name_protocols(r->schema, list, sizeof(list)));
+    else if (which > LISTENER_PROTOCOL && !config_owner_is_name(value, strlen(value)))
+        config_errors_add(r->errors, r->path, line,
+                          "%s: %s: \"%s\" is none, allowed: the name or the number of one, without "
+                          ", @ : / [ and blanks",
+                          name, listener_members[which], config_show(value, strlen(value), shown));
+    else
+        return value;
     return NULL;
 }
 
-/* { address = "…"; protocol = "…"; }, as PROTOCOL@ADDRESS. */
+/* { address = "…"; protocol = "…"; mode = "…"; … }, as its canonical text. */
 static void read_listener_group(struct reader *r, int key, const config_setting_t *group, FILE *f)
 {
-    const char *name = r->schema->rows[key].name, *address = NULL, *protocol = NULL;
-    unsigned protocol_line = 0;
-    char list[512], shown[CONFIG_SHOW_LEN];
+    const char *value[ARRAY_SIZE(listener_members)] = {NULL}, *comma = "";
 
     for (unsigned i = 0; i < (unsigned)config_setting_length(group); i++) {
         const config_setting_t *member = config_setting_get_elem(group, i);
-        const char **value = find_member(r, key, member, &address, &protocol);
+        const int which = find_member(r, key, member);
 
-        if (!value)
-            continue;
-        *value = config_setting_get_string(member);
-        if (!*value || strchr(*value, '\n'))
-            config_errors_add(r->errors, r->path, config_setting_source_line(member),
-                              "%s: %s: not a string of one line, allowed: %s", name,
-                              config_setting_name(member), r->schema->rows[key].allowed);
-        if (value == &protocol)
-            protocol_line = config_setting_source_line(member);
+        if (which >= 0)
+            value[which] = read_member(r, key, member, which);
     }
     if (!config_setting_get_member(group, "address"))
         config_errors_add(r->errors, r->path, config_setting_source_line(group),
-                          "%s: a listener without address, allowed: %s", name,
+                          "%s: a listener without address, allowed: %s", r->schema->rows[key].name,
                           r->schema->rows[key].allowed);
-    if (protocol && config_schema_protocol(r->schema, protocol, strlen(protocol)) < 0)
-        config_errors_add(r->errors, r->path, protocol_line,
-                          "%s: protocol: \"%s\" is not known, allowed: %s", name,
-                          config_show(protocol, strlen(protocol), shown),
-                          config_name_protocols(r->schema, list, sizeof(list)));
-    fprintf(f, "%s%s%s", protocol ? protocol : "", protocol ? "@" : "", address ? address : "");
+    for (int i = LISTENER_PROTOCOL; i <= LISTENER_GROUP; i++) {
+        if (!value[i])
+            continue;
+        fprintf(f, "%s%s%s%s", comma, i == LISTENER_PROTOCOL ? "" : listener_members[i],
+                i == LISTENER_PROTOCOL ? "" : "=", value[i]);
+        comma = ",";
+    }
+    fprintf(f, "%s%s", *comma ? "@" : "", value[LISTENER_ADDRESS] ? value[LISTENER_ADDRESS] : "");
 }
 
 /* An element with a newline would count as two in the canonical text. */

@@ -36,17 +36,19 @@ int config_override_read(const struct config_schema *schema, const char *text,
                          struct config_override *ret, char *why, size_t why_size);
 
 /*
- * config_child_start - fork a child that parses @path
+ * config_child_start - fork a child that parses @path, and looks up the users and groups that are
+ * named there or by @overrides
  * The child has every signal but SIGPROF at its default, ends by itself after
  * CONFIG_PARSE_TIMEOUT_MS or when it takes more than CONFIG_PARSE_MEMORY_MIB, touches no event
  * loop, keeps no descriptor, writes its result to a pipe and _exits.
- * @path      absolute; borrowed
+ * @path      absolute; borrowed; NULL or "" = there is no file
  * @ret_pid   the child, to be reaped by the caller
  * @ret_fd    reading end (non-blocking, cloexec), owned by the caller; the result is complete at
  *            end of file
  * Returns 0 or -errno.
  */
-int config_child_start(const struct config_schema *schema, const char *path, pid_t *ret_pid,
+int config_child_start(const struct config_schema *schema, const char *path,
+                       const struct config_override *overrides, size_t n_overrides, pid_t *ret_pid,
                        int *ret_fd);
 
 /*

@@ -282,6 +282,63 @@ static char *bytes_get(const struct config *c, const struct config_row *row)
     return strdup(escape_bytes(bytes->data, bytes->len, buf));
 }
 
+/* Three or four octal digits, of rights alone. Returns 0 or -EINVAL. */
+static int parse_mode(const char *text, size_t len, int max, int *ret)
+{
+    int mode = 0;
+
+    if (len < 3 || len > 4)
+        return -EINVAL;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '7')
+            return -EINVAL;
+        mode = 8 * mode + text[i] - '0';
+    }
+    if (mode & ~max)
+        return -EINVAL;
+    *ret = mode;
+    return 0;
+}
+
+/* Of the control socket, which others have no right to, whatever its mode. */
+static int mode_set(struct config *c, const struct config_row *row, const char *text, char *problem,
+                    size_t size)
+{
+    int mode = -1;
+
+    if (*text && parse_mode(text, strlen(text), 0770, &mode) < 0)
+        return refuse(problem, size, text, "is no such mode");
+    *(int *)field(c, row) = mode;
+    return 0;
+}
+
+static char *mode_get(const struct config *c, const struct config_row *row)
+{
+    const int mode = *(const int *)field_const(c, row);
+
+    return mode < 0 ? strdup("") : make_text("%04o", (unsigned)mode);
+}
+
+bool config_owner_is_name(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7f || strchr(",@:/[", text[i]))
+            return false;
+    return len > 0 && len < CONFIG_OWNER_LEN;
+}
+
+static int owner_set(struct config *c, const struct config_row *row, const char *text,
+                     char *problem, size_t size)
+{
+    const size_t len = strlen(text);
+
+    if (len > 0 && !config_owner_is_name(text, len))
+        return refuse(problem, size, text, "is no name");
+    memset(field(c, row), 0, CONFIG_OWNER_LEN);
+    memcpy(field(c, row), text, len);
+    return 0;
+}
+
 /* A mode, or a list, which is a mode of its own. */
 static int cpus_set(struct config *c, const struct config_row *row, const char *text, char *problem,
                     size_t size)
@@ -410,9 +467,13 @@ static int find_protocol(const struct config_schema *s, const char *name, size_t
     return refuse_element(problem, size, name, what);
 }
 
-/* Takes @text over, also on failure. */
-static int bind_list_add(struct bind_list *l, char *text, unsigned protocol, char *problem,
-                         size_t size)
+static bool is_access_said(const struct config_access *access)
+{
+    return access->mode >= 0 || *access->owner || *access->group;
+}
+
+/* Takes the address over, also on failure. */
+static int bind_list_add(struct bind_list *l, struct config_bind bind, char *problem, size_t size)
 {
     const char *why = "not understood";
     struct sockaddr_storage ss;
@@ -420,15 +481,19 @@ static int bind_list_add(struct bind_list *l, char *text, unsigned protocol, cha
     struct addr a;
     int r;
 
-    r = addr_parse(text, &a, &why);
+    r = addr_parse(bind.address, &a, &why);
     if (r == 0)
-        r = make_path_absolute(&text, &a, &why);
+        r = make_path_absolute(&bind.address, &a, &why);
     if (r == 0 && a.kind == ADDR_HOST && addr_to_sockaddr(&a, &ss, &len) < 0) {
         why = "a name, and a reload does not wait for a resolver";
         r = -EINVAL;
     }
+    if (r == 0 && a.kind != ADDR_UNIX && is_access_said(&bind.access)) {
+        why = "only a unix socket has a mode, an owner and a group";
+        r = -EINVAL;
+    }
     for (size_t i = 0; r == 0 && i < l->n; i++) {
-        if (strcmp(l->bind[i].address, text) == 0 || is_conflict(&l->addr[i], &a)) {
+        if (strcmp(l->bind[i].address, bind.address) == 0 || is_conflict(&l->addr[i], &a)) {
             why = "an element before it has that already";
             r = -EINVAL;
         }
@@ -439,28 +504,59 @@ static int bind_list_add(struct bind_list *l, char *text, unsigned protocol, cha
     }
     if (r < 0) {
         if (r == -EINVAL)
-            refuse_element(problem, size, text, why);
-        free(text);
+            refuse_element(problem, size, bind.address, why);
+        free(bind.address);
         return r;
     }
     l->addr[l->n] = a;
-    l->bind[l->n++] = (struct config_bind){text, protocol};
+    l->bind[l->n++] = bind;
     return 0;
+}
+
+static int read_owner(char ret[CONFIG_OWNER_LEN], const char *name, size_t len)
+{
+    if (!config_owner_is_name(name, len))
+        return -EINVAL;
+    memcpy(ret, name, len); /* the rest is zeros */
+    return 0;
+}
+
+/* mode=MODE, owner=NAME or group=NAME. Returns 0 or -EINVAL. */
+static int read_access(struct config_access *access, const char *word, size_t len)
+{
+    static const char mode[] = "mode=", owner[] = "owner=", group[] = "group=";
+
+    if (len >= strlen(mode) && memcmp(word, mode, strlen(mode)) == 0)
+        return parse_mode(word + strlen(mode), len - strlen(mode), 0777, &access->mode);
+    if (len >= strlen(owner) && memcmp(word, owner, strlen(owner)) == 0 && !*access->owner)
+        return read_owner(access->owner, word + strlen(owner), len - strlen(owner));
+    if (len >= strlen(group) && memcmp(word, group, strlen(group)) == 0 && !*access->group)
+        return read_owner(access->group, word + strlen(group), len - strlen(group));
+    return -EINVAL;
 }
 
 /* @text is an element, and borrowed. */
 static int bind_list_read(struct bind_list *l, const char *text, char *problem, size_t size)
 {
-    size_t len;
-    const char *address = config_bind_split(text, &len);
-    unsigned protocol = 0;
-    char *copy;
-    int r = address == text ? 0 : find_protocol(l->schema, text, len, &protocol, problem, size);
+    struct config_bind bind = {.access = {.mode = -1, .uid = (uid_t)-1, .gid = (gid_t)-1}};
+    size_t head_len;
+    const char *address = config_bind_split(text, &head_len), *word = text;
+    int r = 0;
 
+    while (r == 0 && word < address) {
+        const size_t len = strcspn(word, ",@");
+
+        if (!memchr(word, '=', len))
+            r = find_protocol(l->schema, word, len, &bind.protocol, problem, size);
+        else if (read_access(&bind.access, word, len) < 0)
+            r = refuse_element(problem, size, word,
+                               "no mode=MODE, owner=USER or group=GROUP of a unix socket");
+        word += len + 1;
+    }
     if (r < 0)
         return r;
-    copy = strdup(address);
-    return copy ? bind_list_add(l, copy, protocol, problem, size) : -ENOMEM;
+    bind.address = strdup(address);
+    return bind.address ? bind_list_add(l, bind, problem, size) : -ENOMEM;
 }
 
 static int bind_list_parse(struct bind_list *l, const char *text, char *problem, size_t size)
@@ -504,6 +600,25 @@ static int bind_set(struct config *c, const struct config_row *row UNUSED, const
     return 0;
 }
 
+static void print_bind(FILE *f, const struct config_bind *bind, const char *protocol)
+{
+    const struct config_access *access = &bind->access;
+    const char *comma = *protocol ? "," : "";
+
+    fputs(protocol, f);
+    if (access->mode >= 0) {
+        fprintf(f, "%smode=%04o", comma, (unsigned)access->mode);
+        comma = ",";
+    }
+    if (*access->owner) {
+        fprintf(f, "%sowner=%s", comma, access->owner);
+        comma = ",";
+    }
+    if (*access->group)
+        fprintf(f, "%sgroup=%s", comma, access->group);
+    fprintf(f, "%s%s", *protocol || is_access_said(access) ? "@" : "", bind->address);
+}
+
 static char *bind_get(const struct config *c, const struct config_row *row UNUSED)
 {
     char *text = NULL;
@@ -512,9 +627,9 @@ static char *bind_get(const struct config *c, const struct config_row *row UNUSE
 
     for (size_t i = 0; f && i < c->n_bind; i++) {
         const struct config_bind *bind = &c->bind[i];
-        const char *protocol = bind->protocol ? c->schema->protocols[bind->protocol]->name : "";
 
-        fprintf(f, "%s%s%s%s", i ? "\n" : "", protocol, *protocol ? "@" : "", bind->address);
+        fputs(i ? "\n" : "", f);
+        print_bind(f, bind, bind->protocol ? c->schema->protocols[bind->protocol]->name : "");
     }
     if (f)
         fclose(f);
@@ -579,6 +694,8 @@ const struct config_type
     config_type_path     = {SYNTAX_STRING, "path", path_set, text_get, NULL},
     config_type_place    = {SYNTAX_STRING, "path", place_set, text_get, NULL},
     config_type_control  = {SYNTAX_STRING, "path", control_set, text_get, NULL},
+    config_type_mode     = {SYNTAX_STRING, "mode", mode_set, mode_get, NULL},
+    config_type_owner    = {SYNTAX_STRING, "name", owner_set, text_get, NULL},
     config_type_cpus     = {SYNTAX_STRING, "list", cpus_set, cpus_get, NULL},
     config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL},
     config_type_nets     = {SYNTAX_STRINGS, "list", nets_set, nets_get, NULL};

@@ -41,6 +41,8 @@ extern const struct config_type config_type_boolean; /* bool */
 extern const struct config_type config_type_path; /* char[CONFIG_PATH_MAX], made absolute */
 extern const struct config_type config_type_place; /* the same, or the one word that is no path */
 extern const struct config_type config_type_control; /* the same, of a socket */
+extern const struct config_type config_type_mode; /* int: of a file; -1 = not said */
+extern const struct config_type config_type_owner; /* char[CONFIG_OWNER_LEN] */
 extern const struct config_type config_type_choice; /* unsigned or enum: an index into choices */
 extern const struct config_type config_type_text; /* char[n] */
 extern const struct config_type config_type_bytes; /* struct arb_bytes */
@@ -60,10 +62,13 @@ const struct config_own_type *config_own_type(enum arb_type type);
 
 /*
  * config_bind_split - the text of an element of server.bind
- * @ret_len  bytes of the protocol's name, if there is one
+ * @ret_len  bytes of the words before the '@', if there are any
  * Returns the address, which is borrowed from @text.
  */
 const char *config_bind_split(const char *text, size_t *ret_len);
+
+/* config_owner_is_name - may a user or group be called so, or have that number? */
+bool config_owner_is_name(const char *text, size_t len);
 
 /*
  * config_show - a value as error messages show it: controls escaped, cut when long

@@ -150,7 +150,7 @@ static json_t *do_ward(struct process *p, const struct process_request *r)
 static const struct process_command keeper_table[] = {
     PROCESS_PING,
     PROCESS_ECHO,
-    {{"info", PROCESS_BY_BOTH, NULL, "Identity, state, wards and what is kept"}, do_info, NULL},
+    {{"info", PROCESS_BY_BOTH | COMMAND_ASKS, NULL, "Identity, state, wards and what is kept"}, do_info, NULL},
     {{"stop", PROCESS_BY_BOTH,
       COMMAND_ARGS({"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"}),
       "End with the last ward, or at once"}, do_stop, NULL},

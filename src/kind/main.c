@@ -112,7 +112,7 @@ static void run_own(struct process *p, uint64_t id, const json_t *args)
 static const struct process_command kind_table[] = {
     PROCESS_PING,
     PROCESS_ECHO,
-    {{"info", PROCESS_BY_BOTH, NULL, "Identity, state, times and counters"}, kind_do_info, NULL},
+    {{"info", PROCESS_BY_BOTH | COMMAND_ASKS, NULL, "Identity, state, times and counters"}, kind_do_info, NULL},
     {{"stop", PROCESS_BY_BOTH,
       COMMAND_ARGS({"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},
                    {"to", COMMAND_NAMES, false, 0, 0, "nobody: there are no connections"}),

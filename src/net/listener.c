@@ -265,8 +265,8 @@ static int probe_unix(const struct sockaddr *sa, socklen_t len)
     }
 }
 
-static int clear_stale(const struct listener *l, const struct sockaddr *sa, socklen_t len,
-                       const struct failure *f)
+static int clear_stale(const struct listener *l, uid_t owner, const struct sockaddr *sa,
+                       socklen_t len, const struct failure *f)
 {
     struct stat st;
     if (lstat(l->addr.path, &st) < 0)
@@ -277,7 +277,7 @@ static int clear_stale(const struct listener *l, const struct sockaddr *sa, sock
     int r = probe_unix(sa, len);
     if (r < 0)
         return fail(f, &l->addr, r == -EADDRINUSE ? "bind" : "connect to the old socket", -r);
-    if (st.st_uid != geteuid())
+    if (st.st_uid != geteuid() && st.st_uid != owner)
         return fail_hint(f, "bind", EEXIST,
                          "there is a stale socket of another user: remove it yourself");
     if (unlink(l->addr.path) < 0 && errno != ENOENT)
@@ -285,26 +285,176 @@ static int clear_stale(const struct listener *l, const struct sockaddr *sa, sock
     return 0;
 }
 
-/* A socket is neither run nor listed: 0666 less the umask, as a file would have. */
-static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t len)
+static bool is_access_said(struct listener_access access)
+{
+    return access.mode >= 0 || access.uid != (uid_t)-1 || access.gid != (gid_t)-1;
+}
+
+struct listener_access listener_default_access(void)
+{
+    const mode_t mask = umask(0777);
+
+    umask(mask);
+    return (struct listener_access){(int)(0666 & ~mask), geteuid(), getegid()};
+}
+
+/* The file by a descriptor, so that nobody can put another one in its place. */
+static int open_file(const struct listener *l, int *ret_fd, struct stat *ret)
+{
+    int fd = open(l->addr.path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int error = fd < 0 || fstat(fd, ret) < 0 ? errno : 0;
+
+    if (error == 0 && !S_ISSOCK(ret->st_mode))
+        error = ENOENT;
+    if (error)
+        fds_close(&fd);
+    else
+        *ret_fd = fd;
+    return -error;
+}
+
+/* chmod(2) knows no descriptor of O_PATH. */
+static int change_mode(int fd, mode_t mode)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return chmod(path, mode) < 0 ? -errno : 0;
+}
+
+static int change_owner(int fd, uid_t uid, gid_t gid)
+{
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
+/*
+ * Until the end the file has only the rights that both modes give, so that nobody has more than
+ * before or after. Only who owns a file may change its mode, unless CAP_FOWNER lets him: so a
+ * foreign owner comes last, and has it no more while the mode changes. Returns 0 or -errno, with
+ * @ret_call.
+ */
+static int change_access(int fd, const struct stat *st, struct listener_access to,
+                         const char **ret_call)
+{
+    const mode_t mode = st->st_mode & 07777;
+    const bool has_other_mode = to.mode >= 0 && (mode_t)to.mode != mode;
+    const bool has_other_group = to.gid != (gid_t)-1 && to.gid != st->st_gid;
+    uid_t owner = st->st_uid;
+    int r = 0;
+
+    *ret_call = "chown";
+    if (has_other_mode && owner != geteuid() && (r = change_owner(fd, geteuid(), (gid_t)-1)) == 0)
+        owner = geteuid();
+    if (r == 0 && has_other_mode && has_other_group)
+        r = change_mode(fd, mode & (mode_t)to.mode);
+    if (r == 0 && has_other_group)
+        r = change_owner(fd, (uid_t)-1, to.gid);
+    if (r == 0 && has_other_mode && (r = change_mode(fd, (mode_t)to.mode)) < 0)
+        *ret_call = "chmod";
+    if (r == 0 && to.uid != (uid_t)-1 && to.uid != owner)
+        r = change_owner(fd, to.uid, (gid_t)-1);
+    else if (r == 0 && to.uid == (uid_t)-1 && owner != st->st_uid)
+        r = change_owner(fd, st->st_uid, (gid_t)-1);
+    return r;
+}
+
+static int fail_access(const struct failure *f, const char *call, int error)
+{
+    return fail_hint(f, call, error,
+                     error == EPERM
+                         ? "only root may give a socket to another user, and an ordinary "
+                           "user only to a group of his own"
+                     : error == EINVAL ? "this user namespace has no such user or group"
+                                       : NULL);
+}
+
+/* @from is what the file has: it has it again if this fails. */
+static int apply_access(int fd, const struct stat *from, struct listener_access to,
+                        const struct failure *f)
+{
+    const struct listener_access back = {(int)(from->st_mode & 07777), from->st_uid, from->st_gid};
+    const char *call, *unused;
+    struct stat now;
+    const int r = change_access(fd, from, to, &call);
+
+    if (r == 0)
+        return 0;
+    if (fstat(fd, &now) == 0)
+        change_access(fd, &now, back, &unused);
+    return fail_access(f, call, -r);
+}
+
+int listener_access(const struct listener *l, struct listener_access *ret)
 {
     struct stat st;
-    mode_t old = umask(0777);
-    umask(old | 0111);
-    int error = bind(l->fd, sa, len) < 0 ? errno : 0;
-    umask(old);
-    if (error == 0 && lstat(l->addr.path, &st) < 0)
-        error = errno;
-    if (error)
-        return -error;
-    l->owner = getpid();
-    l->dev = st.st_dev;
-    l->ino = st.st_ino;
+
+    if (lstat(l->addr.path, &st) < 0)
+        return -errno;
+    if (!listener_is_reachable(l))
+        return -ENOENT;
+    *ret = (struct listener_access){(int)(st.st_mode & 07777), st.st_uid, st.st_gid};
     return 0;
 }
 
-static int open_unix(struct listener *l, unsigned patience_ms, const struct failure *f,
-                     int *ret_lock)
+int listener_set_access(const struct listener *l, struct listener_access access, char *why,
+                        size_t why_size)
+{
+    const struct failure f = {.text = l->text, .why = why, .size = why_size};
+    struct stat st;
+    int fd = -1;
+    int r = open_file(l, &fd, &st);
+
+    if (r == 0 && (st.st_dev != l->dev || st.st_ino != l->ino))
+        r = -ENOENT;
+    r = r < 0 ? fail_hint(&f, "its file", -r, NULL) : apply_access(fd, &st, access, &f);
+    fds_close(&fd);
+    return r;
+}
+
+/*
+ * A socket is neither run nor listed: 0666 less the umask, as a file would have. One whose access
+ * is said is its owner's alone until it has what it shall have.
+ */
+static int bind_file(const struct listener *l, const struct sockaddr *sa, socklen_t len,
+                     bool is_private)
+{
+    const mode_t mask = umask(0777);
+    int r;
+
+    umask(mask | 0111);
+    r = is_private && fchmod(l->fd, 0600) < 0 ? -errno : 0;
+    if (r == 0 && bind(l->fd, sa, len) < 0)
+        r = -errno;
+    umask(mask);
+    return r;
+}
+
+static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t len,
+                     struct listener_access access, const struct failure *f)
+{
+    struct stat st;
+    int fd = -1;
+    int r = bind_file(l, sa, len, is_access_said(access));
+
+    if (r == 0)
+        r = open_file(l, &fd, &st);
+    if (r < 0)
+        return fail(f, &l->addr, "bind", -r);
+    l->owner = getpid();
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+    if (is_access_said(access) && st.st_uid != geteuid())
+        r = fail_hint(f, "bind", EEXIST,
+                      "another user has put a socket of his own there: choose a directory in which "
+                      "only this user may write");
+    else if (is_access_said(access))
+        r = apply_access(fd, &st, access, f);
+    fds_close(&fd);
+    return r;
+}
+
+static int open_unix(struct listener *l, struct listener_access access, unsigned patience_ms,
+                     const struct failure *f, int *ret_lock)
 {
     struct sockaddr_storage ss;
     socklen_t len;
@@ -314,14 +464,13 @@ static int open_unix(struct listener *l, unsigned patience_ms, const struct fail
         return r;
     r = addr_to_sockaddr(&l->addr, &ss, &len);
     if (r == 0)
-        r = clear_stale(l, (struct sockaddr *)&ss, len, f);
+        r = clear_stale(l, access.uid, (struct sockaddr *)&ss, len, f);
     if (r < 0)
         return r;
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (l->fd < 0)
         return fail(f, &l->addr, "socket", errno);
-    r = bind_unix(l, (struct sockaddr *)&ss, len);
-    return r < 0 ? fail(f, &l->addr, "bind", -r) : 0;
+    return bind_unix(l, (struct sockaddr *)&ss, len, access, f);
 }
 
 /* --- both ------------------------------------------------------------------------------------- */
@@ -383,10 +532,11 @@ static int serve_tcp(struct listener *l, unsigned user_timeout_ms,
 }
 
 /* The lock is held until there is somebody to answer a probe. */
-static int serve_unix(struct listener *l, unsigned patience_ms, const struct failure *f)
+static int serve_unix(struct listener *l, struct listener_access access, unsigned patience_ms,
+                      const struct failure *f)
 {
     int lock = -1;
-    int r = open_unix(l, patience_ms, f, &lock);
+    int r = open_unix(l, access, patience_ms, f, &lock);
 
     if (r == 0)
         r = begin_to_listen(l, f);
@@ -394,9 +544,9 @@ static int serve_unix(struct listener *l, unsigned patience_ms, const struct fai
     return r;
 }
 
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms, unsigned patience_ms,
-                  struct listener_outgoing outgoing, struct listener **ret, char *why,
-                  size_t why_size)
+int listener_open(const char *text, struct listener_access access, int backlog,
+                  unsigned user_timeout_ms, unsigned patience_ms, struct listener_outgoing outgoing,
+                  struct listener **ret, char *why, size_t why_size)
 {
     struct failure f = {.text = text, .why = why, .size = why_size};
     const char *what;
@@ -412,7 +562,7 @@ int listener_open(const char *text, int backlog, unsigned user_timeout_ms, unsig
     if (r < 0)
         fail_hint(&f, "address", -r, what);
     else if (l->addr.kind == ADDR_UNIX)
-        r = serve_unix(l, patience_ms, &f);
+        r = serve_unix(l, access, patience_ms, &f);
     else
         r = serve_tcp(l, user_timeout_ms, outgoing, &f);
     if (r < 0) {

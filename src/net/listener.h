@@ -11,6 +11,15 @@
 #include <sys/types.h>
 #include "base/addr.h"
 
+/* Who may connect to a unix socket: the mode, the owner and the group of its file. */
+struct listener_access {
+    int mode; /* -1 = as a file would have it (0666 less the umask), or as it is */
+    uid_t uid; /* -1 = this process', or as it is */
+    gid_t gid;
+};
+
+#define LISTENER_ANY_ACCESS ((struct listener_access){-1, (uid_t)-1, (gid_t)-1})
+
 struct listener {
     char *text; /* owned: as configured; identity over reloads */
     char bound[ADDR_TEXT_LEN]; /* what it is bound to, port 0 resolved: "127.0.0.1:43211" */
@@ -35,10 +44,11 @@ struct listener_outgoing {
 /*
  * listener_open - socket, options, bind, listen
  * TCP: SO_REUSEADDR, TCP_NODELAY (inherited), keepalive (inherited), TCP_USER_TIMEOUT (inherited).
- * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: mode 0666 less the umask; a
- * stale socket file (nobody accepts) of our own user is replaced under a lock; a live one, another
+ * ":PORT" is dual-stack; v4 alone where the kernel has no IPv6. unix: a stale socket file (nobody
+ * accepts) of our own user or of the owner in @access is replaced under a lock; a live one, another
  * user's, or anything that is no socket, is refused.
  * @text      borrowed, valid for addr_parse; the path of a unix socket is absolute
+ * @access    of a unix socket. What it says is so before anybody can connect, whatever the umask.
  * @user_timeout_ms  TCP_USER_TIMEOUT, if it leaves time for all keepalive probes; 0 = kernel's
  *   default
  * @patience_ms  for the lock of a unix socket's path, which another server may have while it
@@ -48,9 +58,24 @@ struct listener_outgoing {
  * bytes Returns 0 or -errno (-EADDRINUSE also for a live unix socket, -EEXIST for what may not be
  * removed, -EBUSY if another process has the lock).
  */
-int listener_open(const char *text, int backlog, unsigned user_timeout_ms, unsigned patience_ms,
-                  struct listener_outgoing outgoing, struct listener **ret, char *why,
-                  size_t why_size);
+int listener_open(const char *text, struct listener_access access, int backlog,
+                  unsigned user_timeout_ms, unsigned patience_ms, struct listener_outgoing outgoing,
+                  struct listener **ret, char *why, size_t why_size);
+
+/* listener_access - as its file has it now. Returns 0 or -errno (-ENOENT: it is not its file). */
+int listener_access(const struct listener *l, struct listener_access *ret);
+
+/*
+ * listener_set_access - of a unix socket that may be listening
+ * Nobody may connect meanwhile who might neither before nor after. What is -1 stays.
+ * @why  on failure, as of listener_open: nothing has changed then
+ * Returns 0 or -errno.
+ */
+int listener_set_access(const struct listener *l, struct listener_access access, char *why,
+                        size_t why_size);
+
+/* listener_default_access - what a socket has whose access is not said */
+struct listener_access listener_default_access(void);
 
 /*
  * listener_inherit - a listening socket that an earlier image of this program has made

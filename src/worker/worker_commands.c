@@ -101,7 +101,7 @@ static void run_own(struct process *p, uint64_t id, const json_t *args)
 static const struct process_command worker_table[] = {
     PROCESS_PING,
     PROCESS_ECHO,
-    {{"info", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, NULL,
+    {{"info", COMMAND_ASKS | COMMAND_BY_ARBITER, NULL,
       "Identity, state, times and counters"}, do_info, NULL},
     {{"stop", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER,
       COMMAND_ARGS({"graceful", COMMAND_BOOL, false, 0, 0, "false: at once (default true)"},

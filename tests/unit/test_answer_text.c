@@ -177,22 +177,25 @@ static void actors__each__a_line(void **state UNUSED)
 
 static void commands__table__arguments_explained_below(void **state UNUSED)
 {
-    check(answer_text_commands,
-          "[{\"name\":\"ping\",\"arbiter\":true,\"worker\":true,\"args\":[],\"help\":\"Answer\"},"
-          "{\"name\":\"kill_actor\",\"arbiter\":true,\"worker\":false,\"args\":["
-          "{\"name\":\"actor\",\"type\":\"string\",\"allowed\":\"a string\",\"required\":true,"
-          "\"help\":\"worker.N\"},"
-          "{\"name\":\"timeout\",\"type\":\"uint\",\"allowed\":\"a number\",\"required\":false,"
-          "\"help\":\"seconds\"}],\"help\":\"End one\"},"
-          "{\"name\":\"spin\",\"arbiter\":false,\"worker\":true,\"help\":\"Turn\"}]",
-          "COMMAND     ARGUMENTS          ACTORS   WHAT IT DOES\n"
-          "ping                           all      Answer\n"
-          "kill_actor  actor= [timeout=]  arbiter  End one\n"
-          "spin                           workers  Turn\n"
-          "\n"
-          "COMMAND     ARGUMENT  IS        MEANS\n"
-          "kill_actor  actor     a string  worker.N\n"
-          "kill_actor  timeout   a number  seconds\n");
+    check(
+        answer_text_commands,
+        "[{\"name\":\"ping\",\"arbiter\":true,\"worker\":true,\"right\":\"ask\",\"args\":[],"
+        "\"help\":\"Answer\"},"
+        "{\"name\":\"kill_actor\",\"arbiter\":true,\"worker\":false,\"right\":\"steer\",\"args\":["
+        "{\"name\":\"actor\",\"type\":\"string\",\"allowed\":\"a string\",\"required\":true,"
+        "\"help\":\"worker.N\"},"
+        "{\"name\":\"timeout\",\"type\":\"uint\",\"allowed\":\"a number\",\"required\":false,"
+        "\"help\":\"seconds\"}],\"help\":\"End one\"},"
+        "{\"name\":\"spin\",\"arbiter\":false,\"worker\":true,\"right\":\"steer\",\"help\":"
+        "\"Turn\"}]",
+        "COMMAND     ARGUMENTS          ACTORS   RIGHT  WHAT IT DOES\n"
+        "ping                           all      ask    Answer\n"
+        "kill_actor  actor= [timeout=]  arbiter  steer  End one\n"
+        "spin                           workers  steer  Turn\n"
+        "\n"
+        "COMMAND     ARGUMENT  IS        MEANS\n"
+        "kill_actor  actor     a string  worker.N\n"
+        "kill_actor  timeout   a number  seconds\n");
     check_refused(answer_text_commands);
 }
 

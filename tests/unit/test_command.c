@@ -58,6 +58,11 @@ static void command_check__each_request__allowed_or_why_not(void **state UNUSED)
         {"ping", &worker_commands, COMMAND_BY_OPERATOR, "{\"a\":1}", "bad_argument"},
         {"scale", &arbiter_commands, COMMAND_BY_WORKER, "{\"workers\":2}", "not_allowed"},
         {"scale", &arbiter_commands, COMMAND_BY_OPERATOR, "{\"workers\":2}", NULL},
+        {"scale", &arbiter_commands, COMMAND_BY_ASKER, "{\"workers\":2}", "not_allowed"},
+        {"info", &arbiter_commands, COMMAND_BY_ASKER, "{}", NULL},
+        {"info", &worker_commands, COMMAND_BY_ASKER, "{}", NULL},
+        {"stop", &worker_commands, COMMAND_BY_ASKER, "{}", "not_allowed"},
+        {"take", &worker_commands, COMMAND_BY_ASKER, "{}", "not_allowed"},
         {"scale", &arbiter_commands, COMMAND_BY_OPERATOR, "{\"workers\":0}", "bad_argument"},
         {"scale", &arbiter_commands, COMMAND_BY_OPERATOR, "{\"workers\":-1}", "bad_argument"},
         {"scale", &arbiter_commands, COMMAND_BY_OPERATOR, "{}", "bad_argument"},
@@ -103,11 +108,12 @@ static void format_row(const json_t *row, char *ret, size_t size)
         snprintf(args + len, sizeof(args) - len, is_required ? " %s=" : " [%s=]",
                  json_string_value(json_object_get(arg, "name")));
     }
-    snprintf(ret, size, "| `%s%s` | %s | %s |\n", json_string_value(json_object_get(row, "name")),
-             args,
+    snprintf(ret, size, "| `%s%s` | %s | %s | %s |\n",
+             json_string_value(json_object_get(row, "name")), args,
              is_arbiters && is_workers ? "all"
              : is_arbiters             ? "arbiter"
                                        : "workers",
+             json_string_value(json_object_get(row, "right")),
              json_string_value(json_object_get(row, "help")));
 }
 

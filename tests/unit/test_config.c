@@ -350,6 +350,8 @@ static void config_set__bind__good_lists(void **state UNUSED)
         "127.0.0.1:0\n127.0.0.2:0\n:0",
         "0.0.0.0:8060\n[::1]:8060",
         "127.0.0.1:8060\n:8061",
+        "mode=0660,owner=www-data,group=33@unix:/run/x.sock",
+        "group=a.b-c$@unix:/a@b\nmode=0000@unix:/c,mode=0777@d",
         "unix:/a\nunix:/b",
     };
     struct config *c = new_config();
@@ -358,6 +360,43 @@ static void config_set__bind__good_lists(void **state UNUSED)
         expect_accepted(c, CONFIG_BIND, good[i], good[i]);
     assert_int_equal(c->n_bind, 2);
     assert_string_equal(c->bind[1].address, "unix:/b");
+    config_free(c);
+}
+
+static void config_set__bind_with_access__one_spelling(void **state UNUSED)
+{
+    struct config *c = new_config(), *copy;
+
+    expect_accepted(c, CONFIG_BIND, "unix:/a", "unix:/a");
+    assert_int_equal(c->bind[0].access.mode, -1);
+    expect_accepted(c, CONFIG_BIND, "group=g,mode=660@unix:/a", "mode=0660,group=g@unix:/a");
+    assert_int_equal(c->bind[0].access.mode, 0660);
+    assert_string_equal(c->bind[0].access.owner, "");
+    assert_string_equal(c->bind[0].access.group, "g");
+    assert_int_equal(c->bind[0].access.gid, (gid_t)-1);
+    copy = config_copy(c);
+    assert_string_equal(copy->bind[0].access.group, "g");
+    config_free(copy);
+    config_free(c);
+}
+
+static void config_set__control_access__strict(void **state UNUSED)
+{
+    struct config *c = new_config();
+
+    assert_int_equal(c->control_access.mode, -1);
+    expect_accepted(c, CONFIG_CONTROL_MODE, "660", "0660");
+    assert_int_equal(c->control_access.mode, 0660);
+    expect_accepted(c, CONFIG_CONTROL_MODE, "", "");
+    expect_refused(c, CONFIG_CONTROL_MODE, "0666", "\"0666\" is no such mode");
+    expect_refused(c, CONFIG_CONTROL_MODE, "0o660", "\"0o660\" is no such mode");
+    expect_refused(c, CONFIG_CONTROL_MODE, "06600", "\"06600\" is no such mode");
+    expect_refused(c, CONFIG_CONTROL_MODE, "60", "\"60\" is no such mode");
+    expect_accepted(c, CONFIG_CONTROL_OWNER, "monitor", "monitor");
+    expect_accepted(c, CONFIG_CONTROL_OWNER, "", "");
+    expect_accepted(c, CONFIG_STEER_GROUP, "4", "4");
+    expect_refused(c, CONFIG_CONTROL_GROUP, "a b", "\"a b\" is no name");
+    expect_refused(c, CONFIG_CONTROL_GROUP, "a@b", "\"a@b\" is no name");
     config_free(c);
 }
 
@@ -401,6 +440,15 @@ static void config_set__bind__bad_lists(void **state UNUSED)
         {"0.0.0.0:80\n127.0.0.1:80", "\"127.0.0.1:80\": an element before it"},
         {"[::1]:80\n[::]:80", "\"[::]:80\": an element before it"},
         {"unix:/a\nunix:/a", "\"unix:/a\": an element before it"},
+        {"mode=0660@127.0.0.1:80", "\"127.0.0.1:80\": only a unix socket has a mode"},
+        {"group=g@:80", "\":80\": only a unix socket has a mode"},
+        {"mode=0860@unix:/a", "\"mode=0860@unix:/a\": no mode=MODE"},
+        {"mode=1777@unix:/a", "\"mode=1777@unix:/a\": no mode=MODE"},
+        {"mode=@unix:/a", "\"mode=@unix:/a\": no mode=MODE"},
+        {"owner=@unix:/a", "\"owner=@unix:/a\": no mode=MODE"},
+        {"owner=a,owner=b@unix:/a", "\"owner=b@unix:/a\": no mode=MODE"},
+        {"mood=1@unix:/a", "\"mood=1@unix:/a\": no mode=MODE"},
+        {",mode=0660@unix:/a", "\",mode=0660@unix:/a\": there is no such protocol"},
     };
     struct config *c = new_config();
 
@@ -782,6 +830,8 @@ int main(void)
         cmocka_unit_test(config_set__relative_path_in_a_removed_directory__refused),
         cmocka_unit_test(config_set__bind__good_lists),
         cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
+        cmocka_unit_test(config_set__bind_with_access__one_spelling),
+        cmocka_unit_test(config_set__control_access__strict),
         cmocka_unit_test(config_set__bind__bad_lists),
         cmocka_unit_test(config_set__bind__at_most_64),
         cmocka_unit_test(config_set__trusted__networks),

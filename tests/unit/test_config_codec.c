@@ -104,7 +104,7 @@ static void expect_refused(const char *answer)
 }
 
 #define LEVEL    "{\"key\":\"log.level\",\"line\":1,\"text\":\"info\"}"
-#define NO_ERROR "\"errors\":[],\"dropped\":0,\"unclear\":false"
+#define NO_ERROR "\"owners\":{},\"errors\":[],\"dropped\":0,\"unclear\":false"
 #define GOOD     "{\"values\":[" LEVEL "]," NO_ERROR "}"
 
 static void child_result__every_prefix__refused(void **state UNUSED)
@@ -133,14 +133,17 @@ static void child_result__nonsense__refused(void **state UNUSED)
         "{\"values\":[" LEVEL "]," NO_ERROR ",\"more\":1}",
         "{\"values\":{}," NO_ERROR "}",
         "{\"values\":[1]," NO_ERROR "}",
-        "{\"values\":[],\"errors\":[]}",
-        "{\"values\":[],\"errors\":[],\"dropped\":0,\"unclear\":0}",
-        "{\"values\":[],\"errors\":{},\"dropped\":0,\"unclear\":false}",
-        "{\"values\":[],\"errors\":[],\"dropped\":-1,\"unclear\":false}",
-        "{\"values\":[],\"errors\":[],\"dropped\":4294967296,\"unclear\":false}",
-        "{\"values\":[],\"errors\":[{\"line\":1,\"text\":\"\"}],\"dropped\":0,\"unclear\":false}",
-        "{\"values\":[],\"errors\":[{\"line\":-1,\"text\":\"x\"}],\"dropped\":0,\"unclear\":false}",
-        "{\"values\":[],\"errors\":[{\"text\":\"x\"}],\"dropped\":0,\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[]}",
+        "{\"values\":[],\"owners\":{},\"errors\":[],\"dropped\":0,\"unclear\":0}",
+        "{\"values\":[],\"owners\":{},\"errors\":{},\"dropped\":0,\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[],\"dropped\":-1,\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[],\"dropped\":4294967296,\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[{\"line\":1,\"text\":\"\"}],\"dropped\":0,"
+        "\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[{\"line\":-1,\"text\":\"x\"}],\"dropped\":0,"
+        "\"unclear\":false}",
+        "{\"values\":[],\"owners\":{},\"errors\":[{\"text\":\"x\"}],\"dropped\":0,\"unclear\":"
+        "false}",
         "{\"values\":[{\"key\":\"log.level\",\"line\":0,\"text\":\"info\"}]," NO_ERROR "}",
         "{\"values\":[{\"key\":\"log.level\",\"line\":4294967296,\"text\":\"info\"}]," NO_ERROR "}",
         "{\"values\":[{\"key\":\"log.level\",\"line\":1.5,\"text\":\"info\"}]," NO_ERROR "}",
@@ -168,14 +171,15 @@ static void child_result__errors_of_both__told_together(void **state UNUSED)
     struct config_errors errors = {.n = 0};
     struct config *c;
 
-    assert_int_equal(take("{\"values\":["
-                          "{\"key\":\"log.lavel\",\"line\":3,\"text\":\"info\"},"
-                          "{\"key\":\"log.level\",\"line\":2,\"text\":\"loud\"}],\"errors\":["
-                          "{\"line\":1,\"text\":\"/echo.conf:1: of the child \u00ff\"},"
-                          "{\"line\":4,\"text\":\"/echo.conf:4: of the child, too\"}],"
-                          "\"dropped\":7,\"unclear\":true}",
-                          &c, &errors),
-                     -EINVAL);
+    assert_int_equal(
+        take("{\"values\":["
+             "{\"key\":\"log.lavel\",\"line\":3,\"text\":\"info\"},"
+             "{\"key\":\"log.level\",\"line\":2,\"text\":\"loud\"}],\"owners\":{},\"errors\":["
+             "{\"line\":1,\"text\":\"/echo.conf:1: of the child \u00ff\"},"
+             "{\"line\":4,\"text\":\"/echo.conf:4: of the child, too\"}],"
+             "\"dropped\":7,\"unclear\":true}",
+             &c, &errors),
+        -EINVAL);
     assert_null(c);
     assert_int_equal(errors.n, ARRAY_SIZE(expected));
     for (size_t i = 0; i < errors.n; i++)

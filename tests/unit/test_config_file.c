@@ -758,7 +758,7 @@ static void child__its_parent_dies__dies_too(void **state UNUSED)
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     parent = fork();
     if (parent == 0) {
-        bool has_begun = config_child_start(schema_of_echo(), path, &pid, &fd) == 0 &&
+        bool has_begun = config_child_start(schema_of_echo(), path, NULL, 0, &pid, &fd) == 0 &&
                          WAIT_UNTIL(probe->was_called, WAIT_MS);
         _exit(has_begun ? 0 : 1);
     }

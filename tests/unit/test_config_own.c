@@ -560,6 +560,50 @@ static void bind__strings_and_groups__each_with_its_protocol(void **state UNUSED
     config_free(back);
 }
 
+/* Names are looked up in the child; whoever runs this has at least a name for root. */
+static void bind__access_of_a_unix_socket__read_and_shown_with_its_numbers(void **state UNUSED)
+{
+    struct config *c = load("server = { bind = ( { address = \"unix:/x\"; mode = \"0660\";\n"
+                            "owner = \"root\"; group = \"7\"; protocol = \"toy\"; } ); };\n"
+                            "arbiter = { control_group = \"root\"; steer_group = \"8\"; };",
+                            NULL, 0),
+                  *back;
+    char *text = dump(c);
+
+    expect_text(c, CONFIG_BIND, "toy,mode=0660,owner=root,group=7@unix:/x");
+    assert_int_equal(c->bind[0].access.uid, 0);
+    assert_int_equal(c->bind[0].access.gid, 7);
+    assert_int_equal(c->control_access.uid, (uid_t)-1);
+    assert_int_equal(c->control_access.gid, 0);
+    assert_int_equal(c->steer_gid, 8);
+    assert_non_null(strstr(text, "    bind = ({ address = \"unix:/x\"; protocol = \"toy\"; mode = "
+                                 "\"0660\"; owner = \"root\"; group = \"7\"; });  # "));
+    back = load(text, NULL, 0);
+    assert_int_equal(config_diff(c, back, NULL, NULL), 0);
+    free(text);
+    config_free(c);
+    config_free(back);
+}
+
+static void bind__owner_on_the_command_line__looked_up_too(void **state UNUSED)
+{
+    struct config_override overrides[] = {
+        {.key = CONFIG_BIND, .text = "owner=root@unix:/x", .option = "-b"},
+        {.key = CONFIG_STEER_GROUP, .text = "no-such-group", .option = "-o"}};
+    struct config_errors errors = {.n = 0};
+    struct config *c = NULL;
+
+    assert_int_equal(config_load(schema_of_toys(), NULL, overrides, 1, &c, &errors), 0);
+    assert_int_equal(c->bind[0].access.uid, 0);
+    config_free(c);
+    assert_int_equal(config_load(schema_of_toys(), NULL, overrides, 2, &c, &errors), -EINVAL);
+    assert_int_equal(errors.n, 1);
+    assert_non_null(strstr(errors.text[0],
+                           "command line: arbiter.steer_group: \"no-such-group\" is "
+                           "no group of this system, allowed: what getent group "));
+    config_errors_fini(&errors);
+}
+
 static void bind__one_group__a_list_of_one(void **state UNUSED)
 {
     struct config *c = load("server={bind=({address=\":1\";protocol=\"toy\";});};", NULL, 0);
@@ -588,6 +632,19 @@ static void bind__wrong_groups__with_line_value_and_what_is_allowed(void **state
         {"server={bind=(\":1\",{address=\":1\";protocol=\"toy\";});};",
          ":1: server.bind: \":1\": an element before it has that already"},
         {"server={bind=({address=\":1\";address=\":2\";});};", ":1: duplicate setting name"},
+        {"server={bind=({address=\"unix:/x\";\nmode=0660;});};",
+         ":2: server.bind: mode: not a string of one line, allowed: 1 to 64"},
+        {"server={bind=({address=\"unix:/x\";\ngroup=\"a,mode=0777\";});};",
+         ":2: server.bind: group: \"a,mode=0777\" is none, allowed: the name or the number"},
+        {"server={bind=(\n{address=\"unix:/x\";mode=\"0999\";});};",
+         ":1: server.bind: \"mode=0999@unix:/x\": no mode=MODE, owner=USER or group=GROUP"},
+        {"server={bind=(\n{address=\":1\";mode=\"0660\";});};",
+         ":1: server.bind: \":1\": only a unix socket has a mode, an owner and a group"},
+        {"server={bind=(\n{address=\"unix:/x\";owner=\"no-such-user\";});};",
+         ":1: server.bind: \"no-such-user\" is no user of this system, allowed: what getent "
+         "passwd"},
+        {"server={bind=(\n{address=\"unix:/x\";owner=\"4294967295\";});};",
+         ":1: server.bind: \"4294967295\" is no user of this system"},
         {"server={bind={address=\":1\";};};", ":1: server.bind: holds a group"},
         {"server={bind=[\"tyo@:1\"];};",
          ":1: server.bind: \"tyo@:1\": there is no such protocol, but echo, toy, allowed: 1 to 64"},
@@ -642,6 +699,8 @@ int main(void)
         cmocka_unit_test(override__of_any_key__the_last_one_wins),
         cmocka_unit_test(override__that_is_wrong__says_why),
         cmocka_unit_test(bind__strings_and_groups__each_with_its_protocol),
+        cmocka_unit_test(bind__access_of_a_unix_socket__read_and_shown_with_its_numbers),
+        cmocka_unit_test(bind__owner_on_the_command_line__looked_up_too),
         cmocka_unit_test(bind__one_group__a_list_of_one),
         cmocka_unit_test(bind__wrong_groups__with_line_value_and_what_is_allowed),
         cmocka_unit_test(bind__default_protocol_by_its_name__is_the_default),

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <ftw.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -70,7 +71,7 @@ static const char *text_of(const char *name)
 static struct listener *must_open(const char *text)
 {
     struct listener *l = NULL;
-    int r = listener_open(text, 16, 0, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open(text, LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r != 0)
         fail_msg("%s: %s", text, why);
     assert_string_equal(l->text, text);
@@ -81,7 +82,7 @@ static void must_refuse(const char *text, int error, const char *words)
 {
     struct listener *l = (struct listener *)&l;
     why[0] = '\0';
-    int r = listener_open(text, 16, 0, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open(text, LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r != error || !strstr(why, words) || strncmp(why, text, strlen(text)) != 0)
         fail_msg("%s gave %d (%s), expected %d and \"%s\"", text, r, why, error, words);
     assert_ptr_equal(l, &l);
@@ -162,7 +163,9 @@ static void listener_open__tcp__listens_without_blocking(void **state UNUSED)
 static void listener_open__tcp__accepted_sockets_inherit_the_options(void **state UNUSED)
 {
     struct listener *l = NULL;
-    assert_int_equal(listener_open("127.0.0.1:0", 16, 12345, 0, nothing, &l, why, sizeof(why)), 0);
+    assert_int_equal(listener_open("127.0.0.1:0", LISTENER_ANY_ACCESS, 16, 12345, 0, nothing, &l,
+                                   why, sizeof(why)),
+                     0);
     int client = connect_text(l->bound), fd = accept(l->fd, NULL, NULL);
     assert_true(client >= 0 && fd >= 0);
     assert_int_equal(get_int(fd, IPPROTO_TCP, TCP_NODELAY), 1);
@@ -198,9 +201,9 @@ static void listener_open__user_timeout__leaves_time_for_all_probes(void **state
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         struct listener *l = NULL;
 
-        assert_int_equal(
-            listener_open("127.0.0.1:0", 16, table[i].wanted_ms, 0, nothing, &l, why, sizeof(why)),
-            0);
+        assert_int_equal(listener_open("127.0.0.1:0", LISTENER_ANY_ACCESS, 16, table[i].wanted_ms,
+                                       0, nothing, &l, why, sizeof(why)),
+                         0);
         expect_all_probes(l->fd, 60, table[i].first_ms);
         listener_space_probes(l, table[i].wanted_ms, 9);
         expect_all_probes(l->fd, 60, table[i].first_ms);
@@ -246,7 +249,7 @@ static bool is_v4_free_beside(const struct listener *v6)
     char text[64];
 
     snprintf(text, sizeof(text), "0.0.0.0:%u", v6->addr.port);
-    if (listener_open(text, 16, 0, 0, nothing, &v4, why, sizeof(why)) < 0)
+    if (listener_open(text, LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &v4, why, sizeof(why)) < 0)
         return false;
     listener_close(v4);
     return true;
@@ -307,7 +310,8 @@ static int low_port_without_privilege(void)
     struct listener *l;
     if (geteuid() == 0 && setuid(65534) != 0)
         return 1;
-    int r = listener_open("127.0.0.1:7", 16, 0, 0, nothing, &l, why, sizeof(why));
+    int r =
+        listener_open("127.0.0.1:7", LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why, sizeof(why));
     if (r == 0)
         return 77; /* net.ipv4.ip_unprivileged_port_start allows it */
     return r == -EACCES && strstr(why, "below 1024") ? 0 : 2;
@@ -318,10 +322,14 @@ static int no_descriptors(void)
     struct listener *l;
     while (dup(0) >= 0)
         ;
-    if (listener_open("127.0.0.1:0", 16, 0, 0, nothing, &l, why, sizeof(why)) != -EMFILE ||
+    if (listener_open("127.0.0.1:0", LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why,
+                      sizeof(why)) != -EMFILE ||
         !strstr(why, "socket: ") || !strstr(why, "ulimit -n"))
         return 1;
-    return listener_open(text_of("x"), 16, 0, 0, nothing, &l, why, sizeof(why)) == -EMFILE ? 0 : 2;
+    return listener_open(text_of("x"), LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why,
+                         sizeof(why)) == -EMFILE
+               ? 0
+               : 2;
 }
 
 static int in_child(int (*body)(void))
@@ -354,12 +362,12 @@ static int any_without_v6(void)
         return 77;
     if (socket(AF_INET6, SOCK_STREAM, 0) >= 0 || errno != EAFNOSUPPORT)
         return 77; /* big-endian: the filter looks at the wrong half */
-    if (listener_open(":0", 16, 0, 0, nothing, &l, why, sizeof(why)) != 0)
+    if (listener_open(":0", LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why, sizeof(why)) != 0)
         return 1;
     if (strncmp(l->bound, "0.0.0.0:", 8) != 0 || l->addr.port == 0 ||
         !(connect_text(l->bound) >= 0))
         return 2;
-    int r = listener_open("[::]:0", 16, 0, 0, nothing, &l, why, sizeof(why));
+    int r = listener_open("[::]:0", LISTENER_ANY_ACCESS, 16, 0, 0, nothing, &l, why, sizeof(why));
     return r == -EAFNOSUPPORT && strstr(why, "no IPv6") ? 0 : 3;
 }
 
@@ -435,6 +443,121 @@ static void listener_open__unix_umask__is_honoured(void **state UNUSED)
         assert_int_equal(st.st_mode & 07777, 0666 & ~masks[i]);
         listener_close(l);
     }
+}
+
+static void must_have(const char *name, mode_t mode, uid_t uid, gid_t gid)
+{
+    struct stat st;
+
+    assert_int_equal(lstat(path_of(name), &st), 0);
+    if ((st.st_mode & 07777) != mode || st.st_uid != uid || st.st_gid != gid)
+        fail_msg("%s: mode %04o, owner %u:%u", name, st.st_mode & 07777, st.st_uid, st.st_gid);
+}
+
+static struct listener *must_open_with(struct listener_access access)
+{
+    struct listener *l = NULL;
+
+    if (listener_open(text_of("a"), access, 16, 0, 0, nothing, &l, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    return l;
+}
+
+static void listener_open__unix_access__so_whatever_the_umask(void **state UNUSED)
+{
+    static const mode_t masks[] = {0, 022, 0377, 0777};
+
+    for (size_t i = 0; i < ARRAY_SIZE(masks); i++) {
+        umask(masks[i]);
+        struct listener *l = must_open_with((struct listener_access){0666, geteuid(), getegid()});
+        assert_int_equal(umask(022), masks[i]);
+        must_have("a", 0666, geteuid(), getegid());
+        listener_close(l);
+        assert_false(exists("a"));
+    }
+}
+
+static void listener_set_access__while_it_listens__queue_and_socket_stay(void **state UNUSED)
+{
+    const uid_t uid = geteuid() ? geteuid() : 4321;
+    const gid_t gid = geteuid() ? getegid() : 4322;
+    struct listener *l = must_open_with((struct listener_access){0600, (uid_t)-1, (gid_t)-1});
+    struct listener_access now;
+    int client = connect_text(l->text), fd;
+
+    assert_true(client >= 0);
+    assert_int_equal(
+        listener_set_access(l, (struct listener_access){0660, uid, gid}, why, sizeof(why)), 0);
+    must_have("a", 0660, uid, gid);
+    assert_int_equal(listener_set_access(l, (struct listener_access){0606, (uid_t)-1, (gid_t)-1},
+                                         why, sizeof(why)),
+                     0);
+    assert_int_equal(listener_access(l, &now), 0);
+    assert_int_equal(now.mode, 0606);
+    assert_int_equal(now.uid, uid);
+    must_have("a", 0606, uid, gid);
+    fd = accept(l->fd, NULL, NULL);
+    assert_true(fd >= 0);
+    fds_close(&fd);
+    fds_close(&client);
+    listener_close(l);
+    assert_false(exists("a"));
+}
+
+/* In a child: an ordinary user, of one group more. */
+static int be_refused_an_owner(void)
+{
+    const gid_t group = 4322;
+    struct listener *l = NULL;
+
+    if (setgroups(1, &group) < 0 || setresgid(4321, 4321, 4321) < 0 ||
+        setresuid(4321, 4321, 4321) < 0)
+        return 2;
+    if (listener_open(text_of("a"), (struct listener_access){0660, 0, (gid_t)-1}, 16, 0, 0, nothing,
+                      &l, why, sizeof(why)) != -EPERM ||
+        !strstr(why, "chown: ") || !strstr(why, "only root may give") || exists("a"))
+        return 3;
+    if (listener_open(text_of("a"), (struct listener_access){0660, (uid_t)-1, group}, 16, 0, 0,
+                      nothing, &l, why, sizeof(why)) != 0)
+        return 4;
+    must_have("a", 0660, 4321, group);
+    if (listener_set_access(l, (struct listener_access){0606, (uid_t)-1, 0}, why, sizeof(why)) !=
+        -EPERM)
+        return 5;
+    must_have("a", 0660, 4321, group);
+    listener_close(l);
+    return exists("a") ? 6 : 0;
+}
+
+static void listener_open__unix_access_that_is_not_allowed__nothing_is_left(void **state UNUSED)
+{
+    int status;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        print_message("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_int_equal(chmod(dir, 0777), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(be_refused_an_owner());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+/* After a server that was killed: its socket belongs to whom the configuration says. */
+static void listener_open__unix_stale_of_its_owner__replaced(void **state UNUSED)
+{
+    if (geteuid() != 0) {
+        print_message("skipped: only root can give a file away\n");
+        skip();
+    }
+    make_stale("a", SOCK_STREAM);
+    assert_int_equal(chown(path_of("a"), 4321, 4321), 0);
+    must_refuse(text_of("a"), -EEXIST, "stale socket of another user");
+    listener_close(must_open_with((struct listener_access){0660, 4321, 4322}));
+    assert_false(exists("a"));
 }
 
 static void listener_open__unix_stale__replaced(void **state UNUSED)
@@ -697,7 +820,8 @@ static int race(int go, const int done[2])
         return 3;
     int r = -EBUSY;
     while (r == -EBUSY)
-        r = listener_open(text_of("a"), 16, 0, LISTENER_START_MS, nothing, &l, why, sizeof(why));
+        r = listener_open(text_of("a"), LISTENER_ANY_ACCESS, 16, 0, LISTENER_START_MS, nothing, &l,
+                          why, sizeof(why));
     close(done[1]);
     if (r == -EADDRINUSE)
         return 1;
@@ -810,6 +934,10 @@ int main(void)
         cmocka_unit_test(listener_open__no_descriptors__says_so),
         IN_DIR(listener_open__unix__made_and_removed),
         IN_DIR(listener_open__unix_umask__is_honoured),
+        IN_DIR(listener_open__unix_access__so_whatever_the_umask),
+        IN_DIR(listener_set_access__while_it_listens__queue_and_socket_stay),
+        IN_DIR(listener_open__unix_access_that_is_not_allowed__nothing_is_left),
+        IN_DIR(listener_open__unix_stale_of_its_owner__replaced),
         IN_DIR(listener_open__unix_stale__replaced),
         IN_DIR(listener_open__unix_live__refused),
         IN_DIR(listener_open__unix_live_with_full_queue__refused),
