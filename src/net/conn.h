@@ -92,6 +92,8 @@ struct conn_set {
     struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */
     struct conn_sources *sources; /* borrowed: counts them by source; NULL = nobody does */
     struct ev_loop *probe; /* owned: tells the descriptor of the kernel's set; NULL = not yet */
+    int epoll_fd; /* that descriptor, in the turn of the loop with the number epoll_turn */
+    unsigned epoll_turn;
     uint8_t *marks; /* borrowed from `keep`, or own: enum conn_mark of each descriptor */
     uint8_t *own_marks; /* owned: n_own_marks, and as many of `spoken` behind them */
     uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor */

@@ -10,8 +10,7 @@ static void on_embed(struct ev_loop *loop, ev_embed *embed, int revents)
     (void)loop, (void)embed, (void)revents;
 }
 
-/* libev has no call for it, but embeds one loop in another by its descriptor. It changes when libev
- * builds its set anew, so it is asked for each time: a system call costs more. */
+/* libev has no call for it, but embeds one loop in another by its descriptor. */
 static int find_epoll_fd(struct conn_set *set)
 {
     ev_embed embed;
@@ -30,10 +29,15 @@ static int find_epoll_fd(struct conn_set *set)
     return fd;
 }
 
+/* It changes when libev builds its set anew, which is between two turns of the loop. To ask for it
+ * is a system call. */
 void conn_set_unwatch(struct conn_set *set, int fd)
 {
-    const int epoll_fd = find_epoll_fd(set);
+    const unsigned turn = ev_iteration(set->loop);
 
-    if (epoll_fd >= 0)
-        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it is not there */
+    if (set->epoll_fd <= 0 || set->epoll_turn != turn)
+        set->epoll_fd = find_epoll_fd(set);
+    set->epoll_turn = turn;
+    if (set->epoll_fd >= 0)
+        epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it is not there */
 }
