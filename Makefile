@@ -27,6 +27,7 @@ endif
 OPT         ?= -O2 -g
 WERROR      ?=
 SAN         ?=
+SHARED      ?=
 FUZZ_SECONDS ?= 60
 SOAK_ROUNDS ?= 10
 
@@ -45,7 +46,7 @@ MAKEFLAGS += --no-builtin-rules
 # ---- what people call ----
 
 .PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-pairs bench-scale \
-        bench-wakeups bench-flood html install uninstall clean help
+        bench-wakeups bench-flood html deb deb-check install uninstall clean help
 INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-pairs _bench-scale \
          _bench-wakeups _bench-flood
 
@@ -67,6 +68,8 @@ help:
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
 	@echo 'make html       the manual pages as HTML, in build/html'
+	@echo 'make deb        the Debian packages, in build/deb'
+	@echo 'make deb-check  build, install, upgrade and purge them in a fresh Debian (root, and a registry of packages)'
 	@echo 'make install    below DESTDIR and prefix=$(prefix), with units and sysconfdir=$(sysconfdir); uninstall takes it away again'
 	@echo 'make clean      remove build/'
 	@echo 'Variables: V=1 CC=clang WERROR=-Werror OPT="-O0 -g" CFLAGS=... LDFLAGS=... B=build'
@@ -78,8 +81,8 @@ run:
 	@exec $(B)/echo-arbiter -c conf/echo.conf
 
 check:
-	$(call need,check)
-	@$(sub) _check
+	$(call need,check deb)
+	@$(sub) BESIDE=tests/deb/package.sh _check
 
 it unit:
 	@$(sub) _$@
@@ -111,6 +114,15 @@ soak:
 prove:
 	$(call need,check)
 	@$(sub) _prove
+
+# Not one of the inner targets: the packages are built from a copy of the tree, with dpkg's flags.
+deb:
+	$(call need,check deb)
+	@tools/deb.sh $(B)/deb
+	@lintian --allow-root --fail-on error,warning $(B)/deb/*.changes
+deb-check:
+	$(call need,deb-check)
+	@tests/deb/deb_check.sh $(B)
 
 html:
 	$(call need,lint)
@@ -255,11 +267,12 @@ $(B)/examples/%.o: CPPFLAGS_ALL = -Iinclude -Dmain=example_main -Wno-missing-pro
 # One rule links everything: objects and archives are the prerequisites, $(LIBS_<name>) the rest.
 define link
 @$(call say,LD,$@)
-$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LIBS)
+$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a %.so.$(VERSION),$^) $(1) $(LIBS)
 endef
 
-# The server is a program as anybody's: it has the library and nothing else.
-$(B)/echo-arbiter: $(call objects,$(wildcard src/echo_arbiter/*.c)) $(B)/libarbiter.a
+# The server is a program as anybody's: it has the library and nothing else. With SHARED=1 it needs the
+# shared one at run time, as Debian's package does.
+$(B)/echo-arbiter: $(call objects,$(wildcard src/echo_arbiter/*.c)) $(B)/$(if $(SHARED),$(call shared,arbiter),libarbiter.a)
 $(B)/echo-client: $(call objects,$(filter src/cmd/echo_client%,$(BIN_SRC))) $(B)/libecho.a
 # The test build: the same server with a worker that can be told to fail.
 HOOKED  := $(B)/test/echo-arbiter
@@ -321,7 +334,7 @@ $(BENCH): %: %.o $(B)/link.txt
 
 .PHONY: $(filter _%,$(INNER))
 _check: $(BIN) $(HOOKED) $(TESTS)
-	@ECHO_CC='$(CC) $(SANFLAGS)' tests/run.sh $(B) $(TESTS)
+	@ECHO_CC='$(CC) $(SANFLAGS)' BESIDE='$(BESIDE)' tests/run.sh $(B) $(TESTS)
 _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
 _it: $(BIN) $(HOOKED) $(IT)

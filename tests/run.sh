@@ -3,7 +3,8 @@
 # A program prints as cmocka does; a fuzz_* program replays its corpus and counts as one test. What
 # crashes, hangs (TEST_TIMEOUT seconds) or ends without its summary counts as failed. Programs find the
 # binaries below $ECHO_BUILD. At full length (ECHO_PROFILE=soak) the figures that a program prints, lines that
-# begin with "#|", are shown. The last line is always "N passed, N failed".
+# begin with "#|", are shown. $BESIDE names one more program, which computes while the others wait: it has the
+# rest of the processors and none of the JOBS. The last line is always "N passed, N failed".
 set -u
 build=$1
 shift
@@ -12,6 +13,8 @@ export CMOCKA_MESSAGE_OUTPUT=STDOUT
 export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1:detect_stack_use_after_return=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1:halt_on_error=1}
 limit=${TEST_TIMEOUT:-300}
+# Many shells begin with 1024 descriptors, and some tests hold more.
+[ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 20000 ] || ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 out=$build/log
 mkdir -p "$out"
 rm -f "$out"/*.log "$out"/*.sum
@@ -79,8 +82,13 @@ run_one()
 }
 
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
+beside=none
+if [ -n "${BESIDE-}" ]; then
+    TEST_WRAPPER='nice -n 19' run_one "$BESIDE" &
+    beside=$!
+fi
 for program in "$@"; do
-    while [ "$(jobs -pr | wc -l)" -ge "${JOBS:-2}" ]; do
+    while [ "$(jobs -pr | grep -cvx "$beside")" -ge "${JOBS:-2}" ]; do
         wait -n
     done
     run_one "$program" &
@@ -88,7 +96,7 @@ done
 wait
 
 passed=0 failed=0
-for program in "$@"; do
+for program in "$@" ${BESIDE:+"$BESIDE"}; do
     read -r p f <"$(file_of "$program").sum" || { p=0 f=1; }
     passed=$((passed + p))
     failed=$((failed + f))

@@ -7,7 +7,7 @@ read -r -a packages < <(pkg-config --cflags libconfig jansson)
 flags+=("${packages[@]}")
 mapfile -t c < <(find src tests examples -name '*.c' | sort)
 mapfile -t h < <(find src include tests examples -name '*.h' 2>/dev/null | sort)
-mapfile -t scripts < <(grep -rlE '^#!.*[/ ](ba)?sh$' tests tools .ci | sort)
+mapfile -t scripts < <(grep -rlE '^#!.*[/ ](ba)?sh$' tests tools .ci debian | sort)
 failed=0
 
 check()
