@@ -20,6 +20,7 @@
 #include "actor/scoreboard.h"
 #include "actor/sources.h"
 #include "actor/spawn.h"
+#include "arbiter/activation.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
 #include "arbiter/change.h"
@@ -183,6 +184,7 @@ struct arbiter {
     struct upgrade upgrade;
     struct pidfile pidfile;
     struct notify notify;
+    struct activation activation; /* until the first revision has it */
     struct control control;
     struct sinks sinks; /* owned */
     struct answers answers;

@@ -70,6 +70,16 @@ static void undo_access(struct revision *rev)
     }
 }
 
+/* Where nothing is said, nothing changes: so it is of one that a service manager has made, too. */
+static int give_access(struct revision *rev, struct listener *l, struct listener_access access,
+                       char *why, size_t why_size)
+{
+    if (l->addr.kind != ADDR_UNIX ||
+        (access.mode < 0 && access.uid == (uid_t)-1 && access.gid == (gid_t)-1))
+        return 0;
+    return change_access(rev, l, access, why, why_size);
+}
+
 static const struct config_access *find_access(const struct config *c, const char *address)
 {
     for (size_t i = 0; i < c->n_bind; i++)
@@ -96,9 +106,7 @@ static int change_served(struct revision *rev, const struct revision *old, size_
         access.uid = usual.uid;
     if (access.gid == (gid_t)-1 && was.gid != (gid_t)-1)
         access.gid = usual.gid;
-    if (access.mode < 0 && access.uid == (uid_t)-1 && access.gid == (gid_t)-1)
-        return 0;
-    return change_access(rev, l, access, why, why_size);
+    return give_access(rev, l, access, why, why_size);
 }
 
 /* The control socket's; one that is gone is made anew when @rev serves. */
@@ -154,24 +162,31 @@ static int open_at_start(struct revision *rev, const struct config_bind *bind,
     return rc;
 }
 
-static int open_listeners(struct revision *rev, struct revision *old, char *why, size_t why_size)
+static int open_listeners(const struct arbiter *a, struct revision *rev, struct revision *old,
+                          char *why, size_t why_size)
 {
     const struct config *c = rev->config;
-    struct listener *outgoing[CONFIG_BIND_MAX];
+    struct listener *outgoing[CONFIG_BIND_MAX], *passed[CONFIG_BIND_MAX] = {NULL};
     size_t n_outgoing = 0;
 
-    if (!old)
+    if (!old) {
+        const int rc = activation_match(&a->activation, c, passed, why, why_size);
+
+        if (rc < 0)
+            return rc;
         strays_continue(&rev->log);
+    }
     for (size_t i = 0; old && i < old->n_listeners; i++)
         if (!is_listed(c, old->listeners[i]->text))
             outgoing[n_outgoing++] = old->listeners[i];
     for (size_t i = 0; i < c->n_bind; i++) {
         const struct config_bind *bind = &c->bind[i];
-        struct listener *l = find_listener(old, bind->address);
+        struct listener *l = old ? find_listener(old, bind->address) : passed[i];
         int rc;
 
         if (l)
-            rc = change_served(rev, old, i, l, why, why_size);
+            rc = old ? change_served(rev, old, i, l, why, why_size)
+                     : give_access(rev, l, access_of(&bind->access), why, why_size);
         else if (old)
             rc = listener_open(bind->address, access_of(&bind->access), (int)c->backlog,
                                (unsigned)c->write_timeout_ms, 0,
@@ -180,6 +195,8 @@ static int open_listeners(struct revision *rev, struct revision *old, char *why,
             rc = open_at_start(rev, bind, &l, why, why_size);
         if (rc < 0) {
             config_name_key(c, CONFIG_BIND, why, why_size);
+            for (size_t k = i; k < c->n_bind; k++)
+                listener_close(passed[k]);
             return rc;
         }
         l->refs++;
@@ -259,7 +276,7 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
 
     if (rc < 0)
         return rc;
-    rc = open_listeners(rev, old, why, why_size);
+    rc = open_listeners(a, rev, old, why, why_size);
     if (rc == 0 && old)
         rc = change_control(a, rev, why, why_size);
     if (rc < 0)

@@ -109,6 +109,8 @@ static int exit_code_of(int rc)
         return EX_NOPERM;
     case EBUSY:
         return EX_TEMPFAIL;
+    case EPROTOTYPE: /* what a service manager has passed */
+        return EX_CONFIG;
     case EEXIST:
     case ENOENT:
     case ENOTDIR:
@@ -243,6 +245,11 @@ static int prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     int rc;
 
+    rc = activation_take(&a->activation, config->is_daemon, why, sizeof(why));
+    if (rc < 0) {
+        config_free(config);
+        return refuse_start(a, rc, why);
+    }
     strays_mark(config_server(config));
     /* First the pid file: it tells "already running" from "the address is taken". */
     rc = pidfile_open(&a->pidfile, config->pid_file, why, sizeof(why));
@@ -316,6 +323,7 @@ void arbiter_fini(struct arbiter *a)
     revision_free(a->next);
     pidfile_remove(&a->pidfile);
     notify_close(a);
+    activation_fini(&a->activation);
     scoreboard_close(&a->scoreboard);
     sources_close(&a->sources);
     free(a->signals);

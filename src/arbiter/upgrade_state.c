@@ -214,6 +214,10 @@ static const char owners_member[] = "owners";
 /* Written only if there are other kinds. */
 static const char kinds_member[] = "kinds";
 
+/* The texts of those listeners that a service manager has passed; written only if there are some.
+ */
+static const char passed_member[] = "passed";
+
 /* Written by programs that have keepers, but on the way back only to one that has them. */
 static const char keeps_member[] = "keeps";
 
@@ -245,6 +249,27 @@ static json_t *pack_sinks(struct packer *p)
 
     list_for_each (link, &p->a->sinks.list)
         append_object(p, list, sink_fields, container_of(link, struct sink, link));
+    return list;
+}
+
+static bool has_passed(const struct arbiter *a)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < a->live->n_listeners; i++)
+        has |= a->live->listeners[i]->is_passed;
+    return has;
+}
+
+static json_t *pack_passed(struct packer *p)
+{
+    const struct revision *live = p->a->live;
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < live->n_listeners; i++)
+        if (live->listeners[i]->is_passed)
+            p->to.has_failed |=
+                json_array_append_new(list, json_string(live->listeners[i]->text)) < 0;
     return list;
 }
 
@@ -425,6 +450,8 @@ static json_t *pack_body(struct packer *p)
         members_set(&p->to, o, owners_member, config_owners_encode(a->live->config));
     members_set(&p->to, o, "sinks", pack_sinks(p));
     members_set(&p->to, o, "listeners", pack_listeners(p));
+    if (has_passed(a))
+        members_set(&p->to, o, passed_member, pack_passed(p));
     if (a->kinds.n > 0)
         members_set(&p->to, o, kinds_member, pack_kinds(p));
     members_set(&p->to, o, "children", pack_children(p));
@@ -554,6 +581,19 @@ static int unpack_listener(struct reader *r, const json_t *o, struct listener **
     return rc;
 }
 
+/* Of a listener that has been read. */
+static int unpack_passed(struct reader *r, const json_t *o)
+{
+    const char *text = json_string_value(o);
+
+    for (size_t i = 0; text && i < r->n_listeners; i++)
+        if (strcmp(r->listeners[i]->text, text) == 0) {
+            r->listeners[i]->is_passed = true;
+            return 0;
+        }
+    return members_refuse(&r->from, passed_member, "one is no listener");
+}
+
 static int unpack_served(struct reader *r, const json_t *o)
 {
     const int rc = unpack_listener(r, o, &r->listeners[r->n_listeners]);
@@ -598,6 +638,8 @@ static int unpack_live(struct reader *r, const struct other *o)
         rc = members_refuse(&r->from, "sinks", "there is none for the log of the configuration");
     if (rc == 0)
         rc = unpack_list(r, r->s->body, "listeners", CONFIG_BIND_MAX, unpack_served);
+    if (rc == 0 && json_object_get(r->s->body, passed_member))
+        rc = unpack_list(r, r->s->body, passed_member, CONFIG_BIND_MAX, unpack_passed);
     if (rc == 0 && !are_of_config(r))
         rc = members_refuse(&r->from, "listeners", "they are not those of the configuration");
     if (rc == 0)
@@ -886,8 +928,9 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *keeps = json_object_get(r->s->body, keeps_member);
     const json_t *sources = json_object_get(r->s->body, sources_member);
     const json_t *owners = json_object_get(r->s->body, owners_member);
+    const json_t *passed = json_object_get(r->s->body, passed_member);
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
-                           (sources != NULL) + (owners != NULL);
+                           (sources != NULL) + (owners != NULL) + (passed != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 

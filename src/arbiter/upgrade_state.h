@@ -2,8 +2,8 @@
  * What one image of the arbiter leaves to the next over exec: the arbiter's structs as JSON, and a
  * list of every descriptor in it. Strict: a member that is missing, unknown, of another type or out
  * of its range is refused with its name. Only counters come and go with versions; that a reload
- * which waits is forced is said only if it is, and what keepers keep only by programs that have
- * them.
+ * which waits is forced, and which listeners were passed by a service manager, is said only if
+ * there are some, and what keepers keep only by programs that have them.
  */
 #ifndef ARBITER_UPGRADE_STATE_H
 #define ARBITER_UPGRADE_STATE_H

@@ -99,7 +99,8 @@ static int user_timeout(int idle_s, unsigned wanted_ms)
     return (int)(wanted_ms ? MAX(wanted_ms, least_ms) : 0);
 }
 
-/* Accepted sockets inherit all of these on Linux, which saves six calls a connection. */
+/* Accepted sockets inherit all of these on Linux, which saves six calls a connection. @family is
+ * AF_UNSPEC if it is bound already. */
 static int set_tcp_options(struct listener *l, int family, unsigned user_timeout_ms, bool is_shared,
                            const struct failure *f)
 {
@@ -108,7 +109,7 @@ static int set_tcp_options(struct listener *l, int family, unsigned user_timeout
         int level, option, value;
         bool is_wanted;
     } options[] = {
-        {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR, 1, true},
+        {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR, 1, family != AF_UNSPEC},
         {"SO_REUSEPORT", SOL_SOCKET, SO_REUSEPORT, 1, is_shared},
         {"IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, l->addr.kind != ADDR_ANY, family == AF_INET6},
         {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY, 1, true},
@@ -613,6 +614,117 @@ int listener_inherit(const char *text, int fd, int backlog, bool is_owner, dev_t
     return 0;
 }
 
+/* --- passed by a service manager ---------------------------------------------------------------
+ */
+
+int listener_check_passed(int fd, char *ret_where, char *why, size_t why_size)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss), int_len = sizeof(int);
+    int type = 0;
+    bool is_of_family;
+
+    *ret_where = '\0';
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0) {
+        snprintf(why, why_size, "%s", errno == EBADF ? "is not open" : "is no socket");
+        return -EPROTOTYPE;
+    }
+    is_of_family = ss.ss_family == AF_INET || ss.ss_family == AF_INET6 || ss.ss_family == AF_UNIX;
+    if (is_of_family)
+        addr_format((struct sockaddr *)&ss, len, ret_where);
+    if (!is_of_family)
+        snprintf(why, why_size, "is a socket of family %d, allowed: TCP and unix", ss.ss_family);
+    else if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &int_len) < 0 || type != SOCK_STREAM)
+        snprintf(why, why_size, "is %s socket, allowed: a stream (ListenStream=)",
+                 type == SOCK_DGRAM ? "a datagram" : "another kind of");
+    else if (check_listening(fd) < 0)
+        snprintf(why, why_size, "does not listen (is it Accept=yes?)");
+    else
+        return 0;
+    return -EPROTOTYPE;
+}
+
+static bool is_v6_only(int fd)
+{
+    int is_only = 0;
+    socklen_t len = sizeof(is_only);
+
+    return getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &is_only, &len) == 0 && is_only;
+}
+
+/* ":PORT" is both families, or v4 alone where the kernel has no other. */
+static bool is_any_of(int fd, const struct sockaddr_storage *ss, uint16_t port)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
+
+    if (ss->ss_family == AF_INET)
+        return v4->sin_addr.s_addr == htonl(INADDR_ANY) && ntohs(v4->sin_port) == port;
+    return ss->ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr) &&
+           ntohs(v6->sin6_port) == port && !is_v6_only(fd);
+}
+
+static bool is_bound_to(int fd, const struct addr *a)
+{
+    char is[ADDR_TEXT_LEN], wanted[ADDR_TEXT_LEN];
+    struct sockaddr_storage ss, want;
+    socklen_t len = sizeof(ss), want_len;
+
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+        return false;
+    if (a->kind == ADDR_ANY)
+        return is_any_of(fd, &ss, a->port);
+    if (addr_to_sockaddr(a, &want, &want_len) < 0 || want.ss_family != ss.ss_family)
+        return false;
+    addr_format((struct sockaddr *)&ss, len, is);
+    addr_format((struct sockaddr *)&want, want_len, wanted);
+    return strcmp(is, wanted) == 0;
+}
+
+/* The file is the manager's, but whether it is still there is seen as of any. */
+static void learn_file(struct listener *l)
+{
+    struct stat st;
+
+    if (l->addr.kind != ADDR_UNIX || lstat(l->addr.path, &st) < 0)
+        return;
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+}
+
+int listener_take_passed(const char *text, int fd, int backlog, unsigned user_timeout_ms,
+                         struct listener **ret)
+{
+    char why[256];
+    const struct failure f = {.text = text, .why = why, .size = sizeof(why)};
+    struct listener *l;
+    const char *what;
+    struct addr a;
+    int r = addr_parse(text, &a, &what);
+
+    if (r < 0)
+        return r;
+    if (!is_bound_to(fd, &a))
+        return 1;
+    r = listener_inherit(text, fd, backlog, false, 0, 0, &l);
+    if (r < 0)
+        return r;
+    l->is_passed = true;
+    learn_file(l);
+    r = fds_set_nonblock(fd);
+    if (r == 0 && l->addr.kind != ADDR_UNIX)
+        r = set_tcp_options(l, AF_UNSPEC, user_timeout_ms, false, &f);
+    if (r == 0)
+        r = listener_set_backlog(l, backlog);
+    if (r == 0) {
+        *ret = l;
+        return 0;
+    }
+    l->fd = -1; /* stays the caller's */
+    listener_close(l);
+    return r;
+}
+
 int listener_set_backlog(struct listener *l, int backlog)
 {
     if (listen(l->fd, backlog) < 0)
@@ -700,14 +812,14 @@ static void turn_new_ones_away(int fd)
         drop_new_ones(fd);
 }
 
-/* Until the queue is empty, which has an end: nobody new comes. */
+/* Until the queue is empty, which has an end: nobody new comes, but to one that was passed. */
 static void accept_waiting(const struct listener *l, listener_on_waiting *on_waiting,
                            void *userdata)
 {
     const int nothing = 0;
     int n_errors = 0; /* of single connections: no more than can wait */
 
-    while (n_errors <= l->backlog) {
+    for (int n = 0; n_errors <= l->backlog && !(l->is_passed && n > l->backlog); n++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd >= 0) {
@@ -764,6 +876,11 @@ void listener_shut(struct listener *const *list, size_t n, listener_on_waiting *
         if (l->is_shut || l->fd < 0)
             continue;
         l->is_shut = true;
+        if (l->is_passed) {
+            if (on_waiting)
+                accept_waiting(l, on_waiting, userdata);
+            continue;
+        }
         if (l->addr.kind == ADDR_UNIX) {
             shut_unix(l, on_waiting, userdata);
             continue;

@@ -29,6 +29,7 @@ struct listener {
     unsigned refs; /* how many configurations (live, next) hold it */
     /* Index in the program's table: what is spoken there, as this process' revision has it. */
     unsigned protocol;
+    bool is_passed; /* by a service manager, which has a copy: what the socket is, is not ours */
     bool is_shut; /* its address is free again */
     pid_t owner; /* only this process unlinks */
     dev_t dev; /* of the socket file */
@@ -87,6 +88,26 @@ struct listener_access listener_default_access(void);
 int listener_inherit(const char *text, int fd, int backlog, bool is_owner, dev_t dev, ino_t ino,
                      struct listener **ret);
 
+/*
+ * listener_check_passed - is @fd a stream socket that listens at an address which can be
+ * configured?
+ * @ret_where  its address, ADDR_TEXT_LEN bytes; "" if it is not known
+ * @why        if it is not: what it is instead
+ * Returns 0 or -EPROTOTYPE.
+ */
+int listener_check_passed(int fd, char *ret_where, char *why, size_t why_size);
+
+/*
+ * listener_take_passed - serve at the socket @fd of a service manager, if it is what @text says
+ * It gets the options of listener_open and @backlog. listener_shut leaves it open for the manager:
+ * who connects from then on waits there. Its socket file is not unlinked.
+ * @text  as of listener_open; the same interfaces and families are meant, and port 0 is none
+ * @fd    taken over on 0
+ * Returns 0, 1 (it is another address) or -errno.
+ */
+int listener_take_passed(const char *text, int fd, int backlog, unsigned user_timeout_ms,
+                         struct listener **ret);
+
 /* listener_set_backlog - listen() again with another backlog (arbiter only). Returns 0 or -errno.
  */
 int listener_set_backlog(struct listener *l, int backlog);
@@ -107,7 +128,8 @@ enum { LISTENER_SHUT_MAX = 64, LISTENER_START_MS = 100 /* patience of a server t
 /*
  * listener_shut - free the addresses at once, in every process that has the sockets
  * From then on clients are refused and other servers may have the addresses; in the owner the
- * socket files are unlinked. Takes a few milliseconds at most, for all of them together.
+ * socket files are unlinked. Takes a few milliseconds at most, for all of them together. Of one
+ * that was passed only those are accepted that wait now.
  * Idempotent.
  * @n           at most LISTENER_SHUT_MAX
  * @on_waiting  called for each connection that nobody has accepted yet, as far as there are

@@ -21,7 +21,7 @@
 #include "base/util.h"
 #include "support/server_internal.h"
 
-enum { READY_FD = 3, ARGS_MAX = 48 };
+enum { READY_FD = 3, ARGS_MAX = 48, HIGH_FD = 200 };
 
 static void add_args(const char **argv, size_t *n, const char *const *more, size_t max)
 {
@@ -38,7 +38,9 @@ static void build_argv(struct server *s, const struct server_options *o, const c
                     ? o->binary
                     : it_build_path(s->it, o->binary ? o->binary : "echo-arbiter");
     if (!o->is_bare) {
-        static const char *const ready[] = {"--ready-fd", "3"};
+        static const char *const ready_fds[] = {"3", "4", "5", "6",
+                                                "7"}; /* behind what is passed */
+        const char *const ready[] = {"--ready-fd", ready_fds[o->n_passed]};
         static const char *const bind[] = {"-b", "127.0.0.1:0"};
         static const char *const workers[] = {"-w", "2"};
         argv[n++] = "-c";
@@ -49,6 +51,25 @@ static void build_argv(struct server *s, const struct server_options *o, const c
     }
     add_args(argv, &n, o->args, ARRAY_SIZE(o->args));
     argv[n] = NULL;
+}
+
+/* From READY_FD on: what is passed, then the ready pipe; nothing else stays open. */
+static void place_descriptors(const struct server_options *o, int ready)
+{
+    int high[ARRAY_SIZE(o->passed) + 1];
+    char text[24];
+
+    for (size_t i = 0; i <= o->n_passed; i++)
+        high[i] = fcntl(i < o->n_passed ? o->passed[i] : ready, F_DUPFD, HIGH_FD);
+    for (size_t i = 0; i <= o->n_passed; i++)
+        dup2(high[i], READY_FD + (int)i);
+    close_range(READY_FD + (unsigned)o->n_passed + 1, ~0u, 0);
+    if (o->n_passed == 0)
+        return;
+    snprintf(text, sizeof(text), "%zu", o->n_passed);
+    setenv("LISTEN_FDS", text, 1);
+    snprintf(text, sizeof(text), "%d", (int)getpid());
+    setenv("LISTEN_PID", text, 1);
 }
 
 static void __attribute__((noreturn))
@@ -63,8 +84,7 @@ become_server(const struct server *s, const struct server_options *o, const char
     dup2(null, 0);
     dup2(log, 1);
     dup2(log, 2);
-    dup2(ready, READY_FD);
-    close_range(READY_FD + 1, ~0u, 0);
+    place_descriptors(o, ready);
     setenv("RUNTIME_DIRECTORY", s->run, 1);
     for (size_t i = 0; i < ARRAY_SIZE(o->env) && o->env[i]; i++)
         putenv((char *)(uintptr_t)o->env[i]);

@@ -44,6 +44,8 @@ struct server_options {
     const char *env[6]; /* NAME=VALUE */
     const char *binary; /* a path, or below the build directory; NULL = echo-arbiter */
     const char *wrapper[8]; /* a command that starts it */
+    int passed[4]; /* as by a service manager: listeners, from descriptor 3 on */
+    size_t n_passed;
     void (*in_child)(void); /* between fork and exec */
     bool is_daemon; /* what it leaves when it fails is an orphan: reap it */
     bool is_bare; /* no -c, -b, -w, --ready-fd of the harness's */

@@ -303,6 +303,36 @@ static void unpack__forced_reload_waits__still_forced(void **state UNUSED)
     json_decref(o);
 }
 
+/* Only a server that has such listeners has the member: another program goes on without it. */
+static void unpack__listener_of_a_service_manager__still_is(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN];
+    json_t *o = sample();
+
+    for (int is_passed = 0; is_passed <= 1; is_passed++) {
+        struct upgrade_state s;
+        struct arbiter a;
+
+        if (is_passed)
+            json_object_set_new(
+                o, "passed",
+                json_pack("[O]", json_object_get(json_array_get(json_object_get(o, "listeners"), 0),
+                                                 "text")));
+        assert_int_equal(build(o, &a, why), 0);
+        assert_int_equal(a.live->listeners[0]->is_passed, is_passed);
+        assert_int_equal(upgrade_state_pack(&a, &s), 0);
+        assert_true(json_equal(json_object_get(s.body, "passed"), json_object_get(o, "passed")) ||
+                    !is_passed);
+        assert_int_equal(json_object_size(s.body), json_object_size(o));
+        upgrade_state_fini(&s);
+        inherited_fini(&a);
+    }
+    json_object_set_new(o, "passed", json_pack("[s]", "unix:/nowhere"));
+    assert_int_equal(try(o, why), -EBADMSG);
+    assert_string_equal(why, "passed: one is no listener");
+    json_decref(o);
+}
+
 static void unpack__unknown_counter__skipped(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN];
@@ -719,6 +749,7 @@ int main(void)
         cmocka_unit_test(unpack__any_member_wrong__refused),
         cmocka_unit_test(unpack__value_wrong__says_which),
         cmocka_unit_test(unpack__forced_reload_waits__still_forced),
+        cmocka_unit_test(unpack__listener_of_a_service_manager__still_is),
         cmocka_unit_test(unpack__unknown_counter__skipped),
         cmocka_unit_test(unpack__no_memory_for_a_control_client__closed_once_the_loop_runs),
         cmocka_unit_test(own_counters__by_name__known_ones_go_on_and_others_are_kept),

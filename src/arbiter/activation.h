@@ -1,0 +1,42 @@
+/*
+ * Socket activation: listeners that a service manager has made and passed (sd_listen_fds(3)), found
+ * by their addresses. Runs in the arbiter, before it serves.
+ */
+#ifndef ARBITER_ACTIVATION_H
+#define ARBITER_ACTIVATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/config.h"
+#include "net/listener.h"
+
+/* Descriptors from this number on are passed. */
+enum { ACTIVATION_FIRST_FD = 3 };
+
+struct activation {
+    size_t n; /* descriptors that were passed */
+    char *names; /* owned: what the manager calls them, between colons; or NULL. For people. */
+};
+
+/*
+ * activation_take - take LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES out of the environment
+ * Every descriptor is close-on-exec then, and a listener.
+ * @is_daemon  the parent is the process that the manager has started
+ * @ret        activation_fini when done
+ * @why        on -EPROTOTYPE: a sentence that names the descriptor
+ * Returns 0, -EPROTOTYPE or -ENOMEM.
+ */
+int activation_take(struct activation *ret, bool is_daemon, char *why, size_t why_size);
+void activation_fini(struct activation *a);
+
+/*
+ * activation_match - which address of @c has been passed?
+ * @ret  CONFIG_BIND_MAX, in the order of @c: NULL = it has not; owned by the caller on 0
+ * @why  else: a sentence
+ * Returns 0, -EPROTOTYPE (one is configured nowhere) or -errno.
+ */
+int activation_match(const struct activation *a, const struct config *c, struct listener **ret,
+                     char *why, size_t why_size);
+
+#endif
