@@ -70,6 +70,11 @@ static void on_leave(struct ev_loop *loop, ev_timer *timer UNUSED, int revents U
     begin_stop(ev_userdata(loop), false, "arbiter.stop_delay is over");
 }
 
+static void tell_stopping(struct arbiter *a, enum answer_wait wait)
+{
+    answers_give(&a->answers, wait, command_error("stopping", "the arbiter stops"));
+}
+
 /* Those who send clients here get time to see that it is not ready. Until the delay is over all
  * goes on but changes, of which none begins; one whose workers start already comes to its end. */
 static void begin_leaving(struct arbiter *a, const char *cause)
@@ -85,9 +90,11 @@ static void begin_leaving(struct arbiter *a, const char *cause)
     ev_timer_start(a->loop, &a->leave);
     arbiter_set_state(a, ACTOR_STOPPING);
     change_cancel(a);
-    answers_give(&a->answers, ANSWER_NEXT_RELOAD, command_error("stopping", "the arbiter stops"));
+    tell_stopping(a, ANSWER_NEXT_RELOAD);
     if (!a->next)
-        answers_give(&a->answers, ANSWER_RELOAD, command_error("stopping", "the arbiter stops"));
+        tell_stopping(a, ANSWER_RELOAD);
+    if (a->upgrade.phase == UPGRADE_NONE)
+        tell_stopping(a, ANSWER_UPGRADE);
 }
 
 /* One that has not served yet has nobody to serve on for. */

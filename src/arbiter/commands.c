@@ -87,7 +87,8 @@ static bool is_graceful(json_t *args)
 static void do_stop(struct arbiter *a, struct answer *w, json_t *args)
 {
     arbiter_stop(a, !is_graceful(args), "control socket");
-    answer_ok(w, json_pack("{s:b}", "stopping", 1));
+    answer_ok(w, json_pack("{s:b,s:I}", "stopping", 1, "delay_ms",
+                           (json_int_t)(a->leave_ms ? a->live->config->stop_delay_ms : 0)));
 }
 
 static void do_reload(struct arbiter *a, struct answer *w, json_t *args)

@@ -8,7 +8,9 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/util.h"
 #include "client/answer_text.h"
+#include "client/deadlines.h"
 #include "client/human.h"
 #include "client/text.h"
 #include "measure/info_text.h"
@@ -193,6 +195,14 @@ static void check_now(const struct tool *t)
             usage_error("%s: write --now to cut the connections", t->argv[i]);
 }
 
+/* Milliseconds, at most a day. */
+static uint64_t delay_of(const json_t *stopping)
+{
+    const json_int_t ms = json_integer_value(json_object_get(stopping, "delay_ms"));
+
+    return ms < 0 ? 0 : MIN((uint64_t)ms, UINT64_C(86400000));
+}
+
 int stop_run(struct tool *t)
 {
     static const struct own_option options[] = {
@@ -211,10 +221,14 @@ int stop_run(struct tool *t)
     if (rc == 0)
         rc = operator_ask(&o, "stop", NULL, args, &result);
     if (rc == 0) {
+        /* Its arbiter.stop_delay is no part of the time that a stop may take. */
+        if (!t->has_timeout)
+            o.deadline_ns = deadline_after_ms(OPERATOR_SLOW_MS + delay_of(result));
         rc = control_call_wait_end(&o.call, o.deadline_ns);
         if (rc == ARB_TIMEOUT) {
-            fprintf(stderr, "echo-client: stop: it still drains: allow more time with --timeout "
-                            "SECONDS, or cut it off with: echo-client stop --now\n");
+            fprintf(stderr,
+                    "echo-client: stop: it has not ended yet: allow more time with --timeout "
+                    "SECONDS, or cut it off with: echo-client stop --now\n");
             rc = EX_TEMPFAIL;
         } else {
             rc = rc ? operator_fail(&o, rc) : print_stopped(&o);
