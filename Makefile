@@ -46,7 +46,7 @@ MAKEFLAGS += --no-builtin-rules
 # ---- what people call ----
 
 .PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-pairs bench-scale \
-        bench-wakeups bench-flood html deb deb-check install uninstall clean help
+        bench-wakeups bench-flood container-check html deb deb-check install uninstall clean help
 INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-pairs _bench-scale \
          _bench-wakeups _bench-flood
 
@@ -67,6 +67,7 @@ help:
 	@echo 'make bench-scale  CONNECTIONS=10000 held over reload, scaling and upgrade: their cost, their waits, the lost'
 	@echo 'make bench-wakeups  what a new connection wakes, by number of workers'
 	@echo 'make bench-flood  what a client that connects as fast as it can does to the others'
+	@echo 'make container-check  the image of conf/container, built and run without a container engine (root, a Debian mirror)'
 	@echo 'make html       the manual pages as HTML, in build/html'
 	@echo 'make deb        the Debian packages, in build/deb'
 	@echo 'make deb-check  build, install, upgrade and purge them in a fresh Debian (root, and a registry of packages)'
@@ -131,6 +132,9 @@ html:
 conformance:
 	$(need)
 	@$(sub) _conformance
+
+container-check:
+	@tools/container_check.sh
 
 bench bench-pairs bench-scale bench-wakeups bench-flood:
 	$(call need,bench)

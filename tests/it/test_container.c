@@ -22,6 +22,7 @@
 
 #include "base/util.h"
 #include "support/server.h"
+#include "support/server_internal.h"
 #include "support/tool.h"
 
 /* ---- how a child becomes contained ---- */
@@ -427,6 +428,23 @@ static void container__cpu_quota__workers_as_it_allows(void **state)
     MUST_COME(rmdir(group) == 0, "%s: %s", group, strerror(errno));
 }
 
+/* ---- the files of conf/container ---- */
+
+static void container__its_files__fit_the_programs_and_each_other(void **state)
+{
+    struct it *it = *state;
+    const char *const argv[] = {"tests/it/manifests.py", it_build_path(it, ""), NULL};
+    const int code = it_tool_run(it, "manifests", argv);
+    char *text = it_read(it_path(it, "manifests"));
+
+    if (*text)
+        printf("# %s", text);
+    free(text);
+    if (code == 77 || code == 127)
+        skip();
+    MUST(code == 0, "%s: exit code %d", argv[0], code);
+}
+
 /* ---- */
 
 static bool map_write(const char *path, const char *text)
@@ -468,6 +486,7 @@ int main(void)
         IT(container__process_1__each_signal_that_stops),
         IT(container__process_1_is_killed__all_end),
         IT(container__cpu_quota__workers_as_it_allows),
+        IT(container__its_files__fit_the_programs_and_each_other),
     };
 
     if (!may_contain()) {
