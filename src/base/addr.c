@@ -120,6 +120,9 @@ static int check_name(const char *name, const char **why)
 static int parse_host(const char *text, struct addr *a, const char **why)
 {
     const char *colon = strchr(text, ':');
+    *why = "an address has no scheme before it and no path behind it; " FORMS;
+    if (strstr(text, "://"))
+        return -EINVAL;
     *why = "the port is missing; " FORMS;
     if (!colon)
         return -EINVAL;

@@ -20,7 +20,7 @@
 static const struct command commands[] = {
     {"send", "[MESSAGE...]", "print a line for each echo (the default command)", NULL, send_run,
      false, 0, INT_MAX},
-    {"ping", "[-n COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?",
+    {"ping", "[-c COUNT] [-i TIME] [-s SIZE]", "how long does an echo take?",
      "Send a message every so often and print how long its echo took; at the end, or on Ctrl-C, "
      "what was lost and the least, mean and greatest time. Exit status 1: messages were lost.",
      ping_run, false, 0, 0},

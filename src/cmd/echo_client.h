@@ -139,6 +139,9 @@ int out_flush(void);
  */
 int fail_outcome(const struct tool *t, const char *what, int outcome);
 
+/* why_no_socket - what is at @path instead of a socket; static, NULL = a socket or nothing */
+const char *why_no_socket(const char *path);
+
 /* fail_say - @message, and JSON with @code (NULL = none) if asked for. Returns @exit_code. */
 int fail_say(const struct tool *t, const char *code, const char *message, int exit_code);
 

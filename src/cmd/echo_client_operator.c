@@ -93,7 +93,9 @@ int operator_fail(const struct operator* o, int outcome)
         text = "not UTF-8";
         exit_code = EX_USAGE;
     } else if (outcome == ARB_REFUSED) {
-        text = "no server there";
+        const char *why = why_no_socket(o->path);
+
+        text = why ? why : "no server there";
     } else if (outcome == ARB_TIMEOUT) {
         text = "no answer in time";
     } else if (outcome == ARB_CLOSED) {

@@ -14,7 +14,8 @@
 #include "cmd/echo_client.h"
 #include "client/echo.h"
 
-#define DEFAULT_ADDRESS "127.0.0.1:8060"
+#define DEFAULT_PORT    "8060"
+#define DEFAULT_ADDRESS "127.0.0.1:" DEFAULT_PORT
 
 enum { DEFAULT_TIMEOUT_MS = 10000 };
 
@@ -22,7 +23,7 @@ enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
 
 static const struct argp_option options[] = {
     {"address", 'a', "ADDR", 0,
-     "HOST:PORT, [V6]:PORT, :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
+     "HOST[:PORT], [V6][:PORT], :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
     {"control", 'C', "PATH", 0,
      "the control socket; default $RUNTIME_DIRECTORY/control, else /run/echo-arbiter/control for "
      "root and where others have no $XDG_RUNTIME_DIR/echo-arbiter.control",
@@ -36,6 +37,7 @@ static const struct argp_option options[] = {
      "echo",
      0},
     {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
+    {NULL, 'h', NULL, 0, "give this help list", -1},
     {0},
 };
 
@@ -87,22 +89,39 @@ static void check_way(const struct tool *t, struct argp_state *state)
                    t->control, t->command->name);
 }
 
+/* A host alone has the default port. */
+static void set_address(struct tool *t, char *arg, struct argp_state *state)
+{
+    static char text[512];
+    const size_t len = strlen(arg);
+    const bool is_host = len > 0 && (!strchr(arg, ':') || (arg[0] == '[' && arg[len - 1] == ']'));
+    const char *why;
+
+    t->address_text = arg;
+    t->has_address = true;
+    if (is_host && len + sizeof(":" DEFAULT_PORT) <= sizeof(text)) {
+        snprintf(text, sizeof(text), "%s:" DEFAULT_PORT, arg);
+        t->address_text = text;
+    }
+    if (addr_parse(t->address_text, &t->address, &why))
+        argp_error(state, "-a %s: %s", arg, why);
+    else if (t->address.kind != ADDR_UNIX && t->address.port == 0)
+        argp_error(state, "-a %s: port 0 cannot be connected to", arg);
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct tool *t = state->input;
-    const char *why;
 
     switch (key) {
     case ARGP_KEY_INIT:
         set_defaults(t);
         return 0;
     case 'a':
-        t->address_text = arg;
-        t->has_address = true;
-        if (addr_parse(arg, &t->address, &why))
-            argp_error(state, "-a %s: %s", arg, why);
-        else if (t->address.kind != ADDR_UNIX && t->address.port == 0)
-            argp_error(state, "-a %s: port 0 cannot be connected to", arg);
+        set_address(t, arg, state);
+        return 0;
+    case 'h':
+        argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
         return 0;
     case 'C':
         t->control = set_control(arg, state);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -94,13 +95,28 @@ static const char *const advice[OUTCOMES_N] = {
     [ARB_SEPARATOR] = "choose another one with --separator, as the server's configuration has",
 };
 
-/* connect(2) tells a socket without a server and a path without a socket apart. */
+const char *why_no_socket(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0 || S_ISSOCK(st.st_mode))
+        return NULL;
+    return S_ISDIR(st.st_mode) ? "it is a directory, and no socket" : "it is a file, and no socket";
+}
+
+/* connect(2) refuses alike where nobody listens, where there is no socket, and where there is
+ * something else. */
 static const char *text_of(const struct tool *t, int outcome)
 {
-    if (outcome == ARB_REFUSED && t->address.kind == ADDR_UNIX &&
-        access(t->address.path, F_OK) < 0 && errno == ENOENT)
-        return "there is no such socket";
-    return arb_strerror(outcome);
+    const char *why = NULL;
+
+    if (outcome != ARB_REFUSED || t->address.kind != ADDR_UNIX)
+        return arb_strerror(outcome);
+    if (access(t->address.path, F_OK) < 0 && errno == ENOENT)
+        why = "there is no such socket";
+    else
+        why = why_no_socket(t->address.path);
+    return why ? why : arb_strerror(outcome);
 }
 
 int fail_say(const struct tool *t, const char *code, const char *message, int exit_code)

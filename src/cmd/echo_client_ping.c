@@ -301,7 +301,7 @@ static int ping(struct pinging *p)
 /* ---- the command line ---- */
 
 static const struct own_option ping_options[] = {
-    {"count", 'n', "COUNT", "end after so many messages; default: no end", OPTION_NUMBER,
+    {"count", 'c', "COUNT", "end after so many messages; default: no end", OPTION_NUMBER,
      OPTION_AT(struct pinging, count), 1, UINT32_MAX},
     {"interval", 'i', "TIME", "from one message to the next, like 200ms; default 1s", OPTION_MS,
      OPTION_AT(struct pinging, interval_ms), 0, TOOL_MS_MAX},

@@ -74,6 +74,7 @@ static const struct argp_option option_table[] = {
      "Print the program's own keys as a part of a manual page (mdoc)", 0},
     {"ready-fd", OPTION_READY_FD, "N", 0,
      "Write one line with the bound addresses to descriptor N when every worker is ready", 0},
+    {NULL, 'h', NULL, 0, "Give this help list", -1},
     {0},
 };
 
@@ -218,6 +219,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_READY_FD:
         set_ready_fd(args, text, state);
+        break;
+    case 'h':
+        argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
         break;
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument '%s'", text);

@@ -223,7 +223,8 @@ static void client__bad_command_line__usage(void **state)
     struct it *it = *state;
     static const char *const rows[][5] = {
         {"--bogus"},
-        {"-a", "nonsense", "x"},
+        {"-a", "non:sense", "x"},
+        {"-a", "http://127.0.0.1", "x"},
         {"-a", "127.0.0.1:0", "x"},
         {"--timeout", "-1", "x"},
         {"--timeout", "soon", "x"},
@@ -285,6 +286,14 @@ static void client__nobody_listens__says_how_to_start_it(void **state)
     MUST(strstr(r.err, addr), "does not name the address: %s", r.err);
     r = RUN(it, NO_INPUT, "-a", "unix:/nowhere/sock", "x");
     tool_must_fail(&r, 69, "unix:/nowhere/sock: there is no such socket: is echo-arbiter running?");
+    r = RUN(it, NO_INPUT, "-a", "unix:/etc/passwd", "x");
+    tool_must_fail(&r, 69, "unix:/etc/passwd: it is a file, and no socket");
+    r = RUN(it, NO_INPUT, "-C", "/etc", "info");
+    tool_must_fail(&r, 69, "/etc: it is a directory, and no socket");
+    r = RUN(it, NO_INPUT, "-a", "[::1]:1", "x"); /* with a port; without, the default one: */
+    MUST(r.code == 69 && strstr(r.err, "[::1]:1: "), "says: %s", r.err);
+    r = RUN(it, NO_INPUT, "-a", "no-such-host.invalid", "--timeout", "1", "x");
+    MUST(strstr(r.err, "no-such-host.invalid:8060: "), "says: %s", r.err);
     close(bound);
 }
 

@@ -20,7 +20,7 @@ static void ping__count__a_line_each_and_the_summary(void **state)
     struct it *it = *state;
     struct server *s = server_start(it);
     struct tool_run r =
-        RUN(it, NO_INPUT, "-a", s->addr[0], "ping", "-n", "3", "-i", "0", "-s", "1000");
+        RUN(it, NO_INPUT, "-a", s->addr[0], "ping", "-c", "3", "-i", "0", "-s", "1000");
 
     MUST(r.code == 0 && r.err[0] == '\0', "exit code %d: %s", r.code, r.err);
     MUST(strstr(r.out, "1000 bytes from ") == r.out, "says: %s", r.out);
@@ -36,7 +36,7 @@ static void ping__json__an_object_a_line(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it);
-    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "ping", "-n", "2", "-i", "0");
+    struct tool_run r = RUN(it, NO_INPUT, "-a", s->addr[0], "--json", "ping", "-c", "2", "-i", "0");
     size_t n = 0;
 
     MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
@@ -130,7 +130,7 @@ static void ping__too_late__lost_and_said(void **state)
     struct tool_run r;
 
     kill(worker, SIGSTOP);
-    r = RUN(it, NO_INPUT, "-a", s->addr[0], "--timeout", "0.1", "ping", "-n", "2", "-i", "0");
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "--timeout", "0.1", "ping", "-c", "2", "-i", "0");
     kill(worker, SIGCONT);
     MUST(r.code == 75, "exit code %d", r.code);
     MUST(strstr(r.out, "seq=1 timed out\n"), "says: %s", r.out);
@@ -182,7 +182,7 @@ static void every_command__first_address_silent__the_next(void **state)
         s = server_start(it, .conf = "server = { bind = \"[::1]:0\"; };");
         n = silence_v4(s->addr[0], fds, ARRAY_SIZE(fds));
     }
-    r = RUN(it, NO_INPUT, "-a", strrchr(s->addr[0], ':'), "ping", "-n", "3", "-i", "0");
+    r = RUN(it, NO_INPUT, "-a", strrchr(s->addr[0], ':'), "ping", "-c", "3", "-i", "0");
     MUST(r.code == 0, "exit code %d: %s%s", r.code, r.out, r.err);
     MUST(strstr(r.out, "3 messages sent, 3 echoed, 0% lost, 1 connection,"), "says: %s", r.out);
     r = RUN(it, NO_INPUT, "-a", strrchr(s->addr[0], ':'), "hold", "-c", "3", "-t", "100ms");
@@ -199,7 +199,7 @@ static void every_command__first_address_silent__the_next(void **state)
 
 static void ping__nobody__refused(void **state)
 {
-    struct tool_run r = RUN(*state, NO_INPUT, "-a", "127.0.0.1:1", "ping", "-n", "2", "-i", "1ms");
+    struct tool_run r = RUN(*state, NO_INPUT, "-a", "127.0.0.1:1", "ping", "-c", "2", "-i", "1ms");
 
     MUST(r.code == 69, "exit code %d", r.code);
     MUST(strstr(r.out, "seq=2 connection refused\n"), "says: %s", r.out);

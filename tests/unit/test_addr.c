@@ -90,6 +90,8 @@ static void addr_parse__bad_forms__a_reason_that_helps(void **state UNUSED)
         {"", "empty"},
         {"127.0.0.1", "port is missing"},
         {"localhost", "port is missing"},
+        {"http://127.0.0.1:8060", "no scheme"},
+        {"tcp://localhost:8060/", "no scheme"},
         {"8060", "port is missing"},
         {"127.0.0.1:", "port is missing"},
         {":", "port is missing"},
