@@ -214,7 +214,7 @@ HARDEN   = $(PROBED_FORTIFY) $(PROBED_HARDEN)
 else
 # The fuzzer's own main is linked into the targets alone.
 SANFLAGS := -fsanitize=$(subst fuzzer$(comma),fuzzer-no-link$(comma),$(SAN)) \
-            -fno-omit-frame-pointer -fno-sanitize-recover=all
+            -fno-omit-frame-pointer -fno-sanitize-recover=all -DARB_SANITIZED
 OPT      := -O1 -g
 HARDEN   :=
 endif
@@ -402,7 +402,7 @@ Libs.private: $(PRIVATE_$(1))
 Cflags: -I$${includedir}
 endef
 DESCRIPTION_arbiter := pre-fork servers whose connections outlive processes: a protocol is a table of callbacks
-PRIVATE_arbiter := -lev -lconfig -ljansson -lm
+PRIVATE_arbiter := -lev -lconfig -ljansson -lseccomp -lm
 DESCRIPTION_arbiter-client := client library for echo-arbiter: a connection pool, blocking and asynchronous calls
 PRIVATE_arbiter-client := -lev -ljansson -pthread
 DESCRIPTION_arbiter-testing := tests of protocols for libarbiter, without sockets: to be linked instead of it

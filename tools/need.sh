@@ -11,6 +11,7 @@ build pkg-config      c pkg-config
 build libev-dev       h ev.h
 build libconfig-dev   h libconfig.h
 build libjansson-dev  h jansson.h
+build libseccomp-dev  h seccomp.h
 build libedit-dev     h histedit.h
 check libcmocka-dev   h cmocka.h
 check strace          c strace

@@ -21,6 +21,6 @@ for flag in -fstack-protector-strong -fstack-clash-protection -fcf-protection=fu
     try "$@" "$flag"
 done
 echo
-echo "PROBED_CFLAGS := $(pkg-config --cflags libconfig jansson)"
-echo "PROBED_LIBS := $(pkg-config --libs libconfig jansson)"
+echo "PROBED_CFLAGS := $(pkg-config --cflags libconfig jansson libseccomp)"
+echo "PROBED_LIBS := $(pkg-config --libs libconfig jansson libseccomp)"
 echo "PROBED_EDIT := $(pkg-config --libs libedit)"

@@ -41,6 +41,17 @@ struct arb_program {
 
     /* Absolute: read without -c if it is there. NULL = without -c the built-in values serve. */
     const char *config;
+
+    /*
+     * -- in workers --
+     * calls - names of system calls, NULL-ended, that the protocols make beyond what the functions
+     * of this API do, such as "openat". A worker that makes another one is ended: its sandbox lets
+     * through what the framework needs, and there are no files in it. `start` of a protocol is
+     * called before the sandbox is entered: what it has opened can be used.
+     * With any name there is no Landlock in workers, but still seccomp; with "*" there is neither.
+     * NULL = none.
+     */
+    const char *const *calls;
 };
 
 /*

@@ -15,6 +15,7 @@ struct config;
 struct listener;
 struct log;
 struct own;
+struct sandbox;
 struct scoreboard;
 struct sources;
 
@@ -35,6 +36,8 @@ struct actor_boot {
     struct sources *sources; /* shared, borrowed; NULL = no limits per source */
     int keep_table_fd; /* marks and serials of this worker, sealed (net/keep_table.h); owned; -1 =
                           it has no keeper */
+    struct sandbox *sandbox; /* to be entered before it is ready; of this process alone since the
+                                fork; NULL = none */
     unsigned max_connections; /* effective: what configuration and RLIMIT_NOFILE allow */
     struct log *log; /* inherited; the actor sets log->actor */
 };

@@ -15,6 +15,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "actor/sandbox.h"
 #include "actor/scoreboard.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -58,6 +59,12 @@ static void find_registers(struct crash *c UNUSED, const ucontext_t *context UNU
 static bool is_sent(const struct crash *c)
 {
     return c->info->si_code <= 0; /* by kill, tgkill or sigqueue: no instruction is at fault */
+}
+
+/* The sandbox has stopped a call. */
+static bool is_forbidden_call(const struct crash *c)
+{
+    return c->signo == SIGSYS && c->info->si_code == SANDBOX_SYS_SECCOMP;
 }
 
 static const char *signal_name(int signo)
@@ -123,6 +130,7 @@ static void record_crash(const struct crash *c)
     r->code = c->info->si_code;
     r->sender_pid = is_sent(c) ? (uint64_t)c->info->si_pid : 0;
     r->address = is_sent(c) ? 0 : (uint64_t)(uintptr_t)c->info->si_addr;
+    r->call = is_forbidden_call(c) ? c->info->si_syscall : -1;
     r->pc = c->pc;
     r->sp = c->sp;
     r->fd = find_serving(c, &fd, &len) ? fd : -1;
@@ -168,7 +176,7 @@ static void log_crash(const struct crash *c)
 {
     const struct score_record *r = score_of(c);
     char pc[NUM_PUT_LEN], address[NUM_PUT_LEN];
-    struct log_field fields[10], *f = fields;
+    struct log_field fields[11], *f = fields;
 
     *f++ = F_STR("signal", signal_name(c->signo));
     if (is_sent(c)) {
@@ -177,6 +185,8 @@ static void log_crash(const struct crash *c)
         *f++ = F_UINT("code", c->info->si_code);
         *f++ = hex_field("address", (uintptr_t)c->info->si_addr, address);
     }
+    if (is_forbidden_call(c))
+        *f++ = F_STR("forbidden_call", sandbox_call_name(c->boot->sandbox, c->info->si_syscall));
     *f++ = hex_field("pc", c->pc, pc);
     *f++ = F_UINT("slot", c->boot->slot);
     *f++ = F_UINT("incarnation", c->boot->incarnation);

@@ -254,6 +254,23 @@ int process_prepare(struct process *p)
     return 0;
 }
 
+int process_confine(struct process *p, enum sandbox_who who)
+{
+    const char *step;
+    const int rc = p->boot->sandbox ? sandbox_enter(p->boot->sandbox, who, &step) : 0;
+
+    if (rc == 0)
+        return 0;
+    /* It was possible in the arbiter's trial. */
+    if (p->boot->config->sandbox == SANDBOX_REQUIRE) {
+        log_error(p->boot->log, "arbiter.sandbox: cannot be entered", F_STR("step", step),
+                  F_ERR(rc));
+        return rc;
+    }
+    log_warning(p->boot->log, "arbiter.sandbox: not entered", F_STR("step", step), F_ERR(rc));
+    return 0;
+}
+
 void process_ready(struct process *p)
 {
     heartbeat_start(&p->heartbeat, p->loop, p->record, p->boot->config->timeout_ms);

@@ -17,6 +17,7 @@
 #include "actor/heartbeat.h"
 #include "actor/mailbox.h"
 #include "actor/relay.h"
+#include "actor/sandbox.h"
 #include "actor/own_call.h"
 #include "actor/spawn.h"
 #include "actor/state.h"
@@ -65,11 +66,14 @@ struct process {
  * process_begin - the state is "starting", signals that stray are ignored
  * @p        zeroed
  * process_prepare - then make the loop. Returns 0 or -errno.
+ * process_confine - then, with all open that it needs, enter the sandbox. Returns 0, or -errno if
+ *                   that fails and the configuration requires it; both are logged.
  * process_ready   - then hear the arbiter, beat, and say that this process is ready
  * process_fini    - the loop has ended: give back what there is; never begun is fine
  */
 void process_begin(struct process *p, const struct actor_boot *boot, const struct process_ops *ops);
 int process_prepare(struct process *p);
+int process_confine(struct process *p, enum sandbox_who who);
 void process_ready(struct process *p);
 void process_fini(struct process *p);
 

@@ -269,7 +269,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
                          clock_mono_ms() - c->forked_ms, c->score);
     if (WIFSIGNALED(status) && has_crash_record(c, WTERMSIG(status)))
         crashes_note(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
-                     !c->is_inherited, &c->score->crash);
+                     !c->is_inherited, &c->score->crash, &a->sandbox);
     a->restarts += !is_planned;
     stats_on_exit(a, c);
     answers_on_exit(&a->answers, c->pid, c->is_killed);

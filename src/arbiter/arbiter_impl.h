@@ -17,6 +17,7 @@
 #include "actor/mailbox.h"
 #include "actor/own.h"
 #include "actor/own_call.h"
+#include "actor/sandbox.h"
 #include "actor/scoreboard.h"
 #include "actor/sources.h"
 #include "actor/spawn.h"
@@ -158,6 +159,7 @@ struct arbiter {
     struct revision *live; /* owned */
     struct revision *next; /* owned; NULL = no reload has got that far */
     uint64_t last_revision;
+    struct sandbox sandbox; /* owned; built for the first revision that wants it */
     struct kinds kinds; /* of actors beside the workers */
     uint64_t incarnations[TR_ALL_SLOTS_MAX + 1]; /* processes that have filled the slot */
     const struct children_ops *children_ops; /* borrowed */

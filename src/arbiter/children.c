@@ -74,6 +74,7 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
     title_set(boot->id, actor_state_name(ACTOR_INACTIVE));
     if (child_is_worker(c))
         oom_raise(); /* rather than the arbiter, or a keeper, without which more would be lost */
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != boot->arbiter_pid)
         _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
@@ -111,6 +112,7 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         .keep_table_fd = c->table_fd,
         .scoreboard = &a->scoreboard,
         .log = &rev->log,
+        .sandbox = rev->config->sandbox == SANDBOX_OFF ? NULL : &a->sandbox,
     };
     if (child_is_worker(c)) {
         boot->listeners = rev->listeners;

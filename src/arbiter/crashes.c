@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "actor/command.h"
+#include "actor/sandbox.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "base/title.h"
@@ -68,10 +69,31 @@ static struct crash_entry *add_crash(struct crashes *c, const char *id, uint32_t
     return e;
 }
 
-void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
-                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r)
+static void log_crash_entry(struct log *log, const struct crash_entry *e)
 {
+    const struct crash_record *r = &e->record;
     char payload[4 * CRASH_PAYLOAD_MAX + 1];
+    const struct log_field fields[] = {
+        F_UINT("slot", e->slot),
+        F_INT("worker_pid", e->pid),
+        F_UINT("number", e->number),
+        F_CAUSE_STR("signal", crash_signal_name(r)),
+        F_UINT("rescued", r->rescued),
+        F_INT("fd", r->fd),
+        F_STR("payload", escape_bytes(r->payload, r->payload_len, payload)),
+        F_CAUSE_STR("id", e->id),
+        F_CAUSE_STR(*e->call ? "forbidden_call" : NULL, e->call),
+        {.key = NULL},
+    };
+
+    if (log->level <= LOG_LEVEL_WARNING)
+        log_emit_limited(log, LOG_LEVEL_WARNING, "crash", fields);
+}
+
+void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
+                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r,
+                  const struct sandbox *sandbox)
+{
     struct crash_entry *e;
 
     if (r->signo == 0)
@@ -81,12 +103,9 @@ void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t s
     check_lengths(&e->record);
     if (is_ours)
         find_places(e);
-    log_warning_limited(
-        log, "crash", F_UINT("slot", slot), F_INT("worker_pid", pid), F_UINT("number", e->number),
-        F_CAUSE_STR("signal", crash_signal_name(&e->record)), F_UINT("rescued", e->record.rescued),
-        F_INT("fd", e->record.fd),
-        F_STR("payload", escape_bytes(e->record.payload, e->record.payload_len, payload)),
-        F_CAUSE_STR("id", id));
+    if (r->signo == SIGSYS && r->code == SANDBOX_SYS_SECCOMP)
+        snprintf(e->call, sizeof(e->call), "%s", sandbox_call_name(sandbox, r->call));
+    log_crash_entry(log, e);
 }
 
 void crashes_note_oom(struct crashes *c, struct log *log, const char *id, uint32_t slot,
@@ -135,6 +154,10 @@ static json_t *describe_crash(const struct crash_entry *e)
     message_set_uint(o, "pid", (uint64_t)e->pid);
     json_object_set_new(o, "signal", json_string(crash_signal_name(r)));
     json_object_set_new(o, "code", json_integer(r->code));
+    if (*e->call) {
+        json_object_set_new(o, "cause", json_sprintf("forbidden call: %s", e->call));
+        json_object_set_new(o, "forbidden_call", json_string(e->call));
+    }
     if (e->is_oom)
         json_object_set_new(o, "cause", json_string("out of memory"));
     else if (r->code <= 0)

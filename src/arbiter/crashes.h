@@ -15,6 +15,7 @@
 enum { CRASHES_KEPT = 16, CRASH_PLACE_LEN = 96 };
 
 struct log;
+struct sandbox;
 
 /* A record with what the arbiter knows of the process. */
 struct crash_entry {
@@ -26,6 +27,7 @@ struct crash_entry {
     pid_t pid;
     bool is_oom; /* the kernel has killed it: it could not write a record itself */
     struct crash_record record; /* checked: every length is within its array */
+    char call[32]; /* the system call that the sandbox has stopped; "" = none */
     char place[CRASH_PLACE_LEN]; /* "module+0xoffset" of the record's pc; "" = is not known */
     char places[CRASH_FRAMES_MAX][CRASH_PLACE_LEN]; /* of its frames */
 };
@@ -39,10 +41,12 @@ struct crashes {
  * crashes_note - a process has died of a fatal signal
  * @is_ours  this very image has forked it, so that what is loaded where is the same
  * @r        borrowed, untrusted: a process that went mad may have written anything there
+ * @sandbox  borrowed: that knows the names of system calls
  * Keeps and logs it. Does nothing if the process could not write a record.
  */
 void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t slot,
-                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r);
+                  uint64_t incarnation, pid_t pid, bool is_ours, const struct crash_record *r,
+                  const struct sandbox *sandbox);
 
 /* crashes_note_oom - the kernel has killed a process because memory ran out; @r is what it had
  * counted, untrusted. Keeps and logs it. */

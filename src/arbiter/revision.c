@@ -246,6 +246,41 @@ static int give_up_revision(struct revision *rev, int rc)
     return rc;
 }
 
+/* What cannot be had is said once in an image. */
+static void say_lacks(const struct arbiter *a, struct revision *rev)
+{
+    if (a->sandbox.is_denied)
+        log_warning(&rev->log, "arbiter.sandbox: not all of it can be had",
+                    F_STR("reason", a->sandbox.lacks));
+    else if (*a->sandbox.lacks)
+        log_info(&rev->log, "arbiter.sandbox: not all of it can be had",
+                 F_STR("reason", a->sandbox.lacks));
+}
+
+static int prepare_sandbox(struct arbiter *a, struct revision *rev, char *why, size_t why_size)
+{
+    const struct config *c = rev->config;
+    const bool is_first = !a->sandbox.is_known;
+    int rc = 0;
+
+    if (c->sandbox == SANDBOX_OFF)
+        return 0;
+    if (is_first)
+        rc = sandbox_init(&a->sandbox, a->options->program ? a->options->program->calls : NULL);
+    if (rc < 0)
+        snprintf(why, why_size, "it cannot be built: %s", strerror(-rc));
+    if (rc == 0 && c->sandbox == SANDBOX_REQUIRE && *a->sandbox.lacks) {
+        rc = -ENOTSUP;
+        snprintf(why, why_size, "\"require\" is not possible: %s, allowed: \"auto\" or \"off\"",
+                 a->sandbox.lacks);
+    }
+    if (rc < 0)
+        config_name_key(c, CONFIG_SANDBOX, why, why_size);
+    else if (is_first)
+        say_lacks(a, rev);
+    return rc;
+}
+
 /* Without listeners. */
 static int begin_revision(struct arbiter *a, struct config *config, uint64_t number,
                           struct revision **ret, char *why, size_t why_size)
@@ -262,6 +297,8 @@ static int begin_revision(struct arbiter *a, struct config *config, uint64_t num
     rev->log.fd = -1;
     rev->workers = config_explain_workers(config, rev->workers_why, sizeof(rev->workers_why));
     rc = open_log(a, rev, why, why_size);
+    if (rc == 0)
+        rc = prepare_sandbox(a, rev, why, why_size);
     if (rc < 0)
         return give_up_revision(rev, rc);
     *ret = rev;

@@ -338,6 +338,7 @@ void arbiter_fini(struct arbiter *a)
     revision_free(a->live);
     sinks_fini(&a->sinks, deadline_ms);
     own_fini(&a->own);
+    sandbox_fini(&a->sandbox);
     if (a->loop)
         ev_loop_destroy(a->loop);
     reap_rest(a, deadline_ms);

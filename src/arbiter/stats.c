@@ -281,6 +281,25 @@ json_t *stats_ready(const struct arbiter *a)
                                                : json_pack("{s:b,s:s}", "ready", 0, "reason", why);
 }
 
+/* Of the workers of the live revision. */
+static json_t *describe_sandbox(const struct arbiter *a)
+{
+    const bool is_on = a->live->config->sandbox != SANDBOX_OFF;
+    const bool has_seccomp = is_on && sandbox_has_seccomp(&a->sandbox);
+    const int abi = is_on ? sandbox_landlock(&a->sandbox) : 0;
+    const char *lacks = is_on ? a->sandbox.lacks : "arbiter.sandbox is \"off\"";
+    char text[SANDBOX_WHY_LEN + 64], landlock[32];
+    json_t *o = json_object();
+
+    snprintf(landlock, sizeof(landlock), "Landlock (ABI %d)", abi);
+    snprintf(text, sizeof(text), "%s, %s%s%s", has_seccomp ? "seccomp" : "no seccomp",
+             abi > 0 ? landlock : "no Landlock", *lacks ? ": " : "", lacks);
+    json_object_set_new(o, "seccomp", json_boolean(has_seccomp));
+    json_object_set_new(o, "landlock", json_integer(abi));
+    json_object_set_new(o, "is", command_text(text));
+    return o;
+}
+
 static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
 {
     const struct revision *rev = a->next ? a->next : a->live; /* as transition_wanted */
@@ -305,6 +324,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     if (!is_ready)
         json_object_set_new(o, "not_ready", json_string(why));
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
+    json_object_set_new(o, "sandbox", describe_sandbox(a));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));
     set_note(o, a, "arbiter", now_ns);

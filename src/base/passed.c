@@ -27,6 +27,7 @@ enum { CLOSE_NS = 20000000, LOOP_CLOSE_NS = 1000000 };
  */
 static struct {
     pid_t pid; /* of the process that has started it: a forked child has none */
+    sem_t begun; /* the thread has made all system calls of its beginning */
     sem_t filled; /* counts what is in `fds` */
     _Atomic unsigned closed, queued; /* numbers of the first and of the next in `fds` */
     int fds[PASSED_QUEUE_MAX];
@@ -105,14 +106,19 @@ static void close_impatiently(const timer_t *timer, int fd, long ns)
 }
 
 /* With a timer of this thread's, which a forked child has not. */
-static void close_in_loop(int fd)
+static const timer_t *loop_timer(void)
 {
     static pid_t owner;
     static timer_t timer;
 
     if (owner != getpid())
         owner = make_timer(&timer) ? getpid() : 0;
-    close_impatiently(owner ? &timer : NULL, fd, LOOP_CLOSE_NS);
+    return owner ? &timer : NULL;
+}
+
+static void close_in_loop(int fd)
+{
+    close_impatiently(loop_timer(), fd, LOOP_CLOSE_NS);
 }
 
 static void *closer_main(void *unused)
@@ -120,6 +126,7 @@ static void *closer_main(void *unused)
     timer_t timer;
     const bool has_timer = make_timer(&timer);
 
+    sem_post(&closer.begun);
     for (;;) {
         const unsigned n = atomic_load(&closer.closed);
         int fd;
@@ -143,6 +150,7 @@ static int closer_start(void)
 
     if (closer.pid == getpid())
         return 0;
+    sem_init(&closer.begun, 0, 0);
     sem_init(&closer.filled, 0, 0);
     atomic_store(&closer.closed, 0);
     atomic_store(&closer.queued, 0);
@@ -171,6 +179,16 @@ static int closer_give(int fd)
     atomic_store(&closer.queued, n + 1);
     sem_post(&closer.filled);
     return 0;
+}
+
+void passed_prepare(void)
+{
+    if (!is_thread_needed())
+        return;
+    if (closer_start() == 0)
+        while (sem_wait(&closer.begun) < 0)
+            ;
+    loop_timer();
 }
 
 void passed_close(int *fd)

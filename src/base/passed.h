@@ -34,6 +34,10 @@ bool passed_may_come(int fd);
 /* passed_recv - as readv(2) on a socket, without what comes along */
 ssize_t passed_recv(int fd, struct iovec *iov, int n_iov);
 
+/* passed_prepare - make now what passed_close would make: a thread and a timer, where the kernel
+ * cannot refuse descriptors. For a process that may not do so later; once. */
+void passed_prepare(void);
+
 /* passed_close - as fds_close, of a descriptor that a peer has passed, or in which some may lie
  * unread */
 void passed_close(int *fd);

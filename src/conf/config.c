@@ -42,12 +42,15 @@
 #define CPUS(field)                                                                                \
     .type = &config_type_cpus, .choices = affinities, .offset = FIELD(field, enum config_affinity)
 #define NETS(field) .type = &config_type_nets, .offset = offsetof(struct config, field)
+#define SANDBOX(field)                                                                             \
+    .type = &config_type_choice, .choices = sandboxes, .offset = FIELD(field, enum config_sandbox)
 #define BIND(field) .type = &config_type_bind, .offset = offsetof(struct config, field)
 
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const log_places[] = {"syslog", NULL};
 static const char *const control_places[] = {"auto", NULL};
 static const char *const affinities[] = {"off", "auto", NULL};
+static const char *const sandboxes[] = {"auto", "off", "require", NULL};
 static const char *const formats[] = {"text", "json", NULL};
 
 enum { DAY_MS = 86400000 };
@@ -98,6 +101,10 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "arbiter.keep_after", DURATION(keep_after_ms), .min = 0, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "1",
         .help = "age at which a connection is given to a keeper; 0 = at once" },
+    [CONFIG_SANDBOX] = {
+        .name = "arbiter.sandbox", SANDBOX(sandbox),
+        .reload = RELOAD_WORKERS, .initial = "auto",
+        .help = "seccomp and Landlock for workers and keepers: as far as they can be had, off, or all of it" },
     [CONFIG_CONTROL] = {
         .name = "arbiter.control", CONTROL(control),
         .reload = RELOAD_RESTART, .initial = "auto",

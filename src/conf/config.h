@@ -25,6 +25,8 @@ enum {
 
 enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
 
+enum config_sandbox { SANDBOX_AUTO, SANDBOX_OFF, SANDBOX_REQUIRE };
+
 enum config_origin_kind { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_COMMAND_LINE };
 
 struct config_origin {
@@ -66,6 +68,7 @@ struct config {
     uint64_t timeout_ms;
     bool has_keepers;
     uint64_t keep_after_ms; /* 0 = at once */
+    enum config_sandbox sandbox;
     char control[CONFIG_PATH_MAX]; /* "" = none, "auto", or absolute */
     struct config_access control_access;
     char steer_group[CONFIG_OWNER_LEN]; /* as an owner's group; "" = none */

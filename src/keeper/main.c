@@ -198,6 +198,8 @@ static int keeper_main(const struct actor_boot *boot)
         return EX_OSERR;
     }
     wards_init(&k->wards, k->process.loop, boot->log, &keeper_wards_ops);
+    if (process_confine(&k->process, SANDBOX_KEEPER) < 0)
+        return EX_OSERR;
     process_ready(&k->process);
     ev_run(k->process.loop, 0);
     wards_fini(&k->wards);

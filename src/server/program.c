@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "actor/own.h"
+#include "actor/sandbox.h"
 #include "arbiter/transition.h"
 #include "base/rows.h"
 
@@ -263,6 +264,19 @@ static int check_texts(struct taker *t)
     return 0;
 }
 
+static int check_calls(struct taker *t)
+{
+    const char *const *call = t->program->table.calls;
+
+    for (; call && *call; call++)
+        if (!sandbox_knows_call(*call))
+            return refuse_program(t,
+                                  "calls: \"%.64s\" is no system call, allowed: names of man 2 "
+                                  "syscalls, or \"*\"",
+                                  *call);
+    return 0;
+}
+
 int program_take(unsigned abi, const struct arb_program *given, struct program *ret, char *why)
 {
     struct taker t = {.program = ret, .why = why};
@@ -286,6 +300,8 @@ int program_take(unsigned abi, const struct arb_program *given, struct program *
     if (rc == 0)
         rc = check_tables(&t, "the program", &(struct arb_counters){.count = 0},
                           &ret->table.commands);
+    if (rc == 0)
+        rc = check_calls(&t);
     if (rc == 0) {
         rc = own_init(&own, &ret->table, why, PROGRAM_WHY_LEN);
         own_fini(&own);

@@ -238,6 +238,12 @@ static void on_gate(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
     accept_one(w->owner, w);
 }
 
+/* A worker in its sandbox opens nothing, but it can make a second descriptor of what it has. */
+static int make_reserve(void)
+{
+    return fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+}
+
 /* Accept and close with the reserve descriptor's place. Returns whether there may be more. */
 static bool refuse_one(struct acceptor *a, const struct listener *l)
 {
@@ -255,7 +261,7 @@ static bool refuse_one(struct acceptor *a, const struct listener *l)
             passed_close(&fd);
         fds_close(&fd);
     }
-    a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    a->reserve_fd = make_reserve();
     return may_be_more;
 }
 
@@ -300,7 +306,7 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
         .conns = conns,
         .n_watches = boot->n_listeners,
         .pause_ms = ACCEPT_PAUSE_MIN_MS,
-        .reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
+        .reserve_fd = make_reserve(),
     };
     if (a->reserve_fd < 0)
         return -errno;

@@ -15,6 +15,7 @@
 #include "base/addr.h"
 #include "base/clock.h"
 #include "base/cpus.h"
+#include "base/fds.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "conf/config.h"
@@ -42,7 +43,7 @@ static void on_second(struct process *p)
     struct worker *w = container_of(p, struct worker, process);
 
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
-        recycle_resident_bytes() >= w->boot->config->max_memory)
+        recycle_resident_bytes(w->memory_fd) >= w->boot->config->max_memory)
         process_ask_for_heir(p, "max_memory");
 }
 
@@ -249,9 +250,14 @@ static int worker_prepare(struct worker *w)
 /* How big a worker is without a client is known for the first time here. */
 static void begin_to_measure(struct worker *w)
 {
-    const uint64_t limit = w->boot->config->max_memory, fresh = recycle_resident_bytes();
-    const uint64_t grace_ms = recycle_memory_grace_ms(limit, fresh);
+    const uint64_t limit = w->boot->config->max_memory;
+    uint64_t fresh, grace_ms;
 
+    if (limit == 0)
+        return;
+    w->memory_fd = recycle_open_memory(); /* for good: in the sandbox it opens nothing */
+    fresh = recycle_resident_bytes(w->memory_fd);
+    grace_ms = recycle_memory_grace_ms(limit, fresh);
     w->memory_from_ms = clock_mono_ms() + grace_ms;
     if (grace_ms > RECYCLE_GRACE_MS)
         log_warning(w->boot->log,
@@ -262,7 +268,7 @@ static void begin_to_measure(struct worker *w)
 
 int worker_main(const struct actor_boot *boot)
 {
-    struct worker w = {.boot = boot};
+    struct worker w = {.boot = boot, .memory_fd = -1};
     int rc;
 
     pin(boot);
@@ -281,6 +287,10 @@ int worker_main(const struct actor_boot *boot)
     w.max_requests =
         recycle_max_requests(boot->config->max_requests, (uint64_t)getpid() ^ clock_mono_ns());
     begin_to_measure(&w);
+    if (process_confine(&w.process, SANDBOX_WORKER) < 0) {
+        protocols_stop(&w.protocols);
+        return EX_OSERR;
+    }
     process_ready(&w.process);
     ev_run(w.process.loop, 0);
 
@@ -293,6 +303,7 @@ int worker_main(const struct actor_boot *boot)
     keep_fini(&w.keep);
     conn_set_fini(&w.conns);
     conn_sources_fini(&w.sources);
+    fds_close(&w.memory_fd);
     process_fini(&w.process);
     return EX_OK;
 }

@@ -3,12 +3,12 @@
  */
 #include "worker/recycle.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/fds.h"
 #include "base/hash.h"
 
 uint64_t recycle_max_requests(uint64_t limit, uint64_t random)
@@ -27,14 +27,19 @@ uint64_t recycle_memory_grace_ms(uint64_t limit, uint64_t fresh)
     return limit && is_tight ? RECYCLE_TIGHT_GRACE_MS : RECYCLE_GRACE_MS;
 }
 
-uint64_t recycle_resident_bytes(void)
+int recycle_open_memory(void)
+{
+    const int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+uint64_t recycle_resident_bytes(int fd)
 {
     char text[128];
     unsigned long size, resident;
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    const ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 
-    fds_close(&fd);
     if (n <= 0)
         return 0;
     text[n] = '\0';

@@ -10,12 +10,14 @@
  * fills its record of the scoreboard with the byte XX, trespass writes into another's, disconnect
  * shuts down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory,
  * linger passes it a socket whose close waits, environ exits with 9 if it has what is the arbiter's
- * alone, and go on.
+ * alone, and go on; openat, socket, execve, ptrace, setuid and kill try that system call.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -137,6 +139,25 @@ static void check_environment(void)
             _exit(9);
 }
 
+/* What no worker may do. */
+static void try_call(const char *kind)
+{
+    char *const argv[] = {(char[]){"true"}, NULL};
+
+    if (strcmp(kind, "openat") == 0)
+        open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    else if (strcmp(kind, "socket") == 0)
+        socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    else if (strcmp(kind, "execve") == 0)
+        execv("/bin/true", argv);
+    else if (strcmp(kind, "ptrace") == 0)
+        ptrace(PTRACE_ATTACH, getppid(), 0, 0);
+    else if (strcmp(kind, "setuid") == 0)
+        (void)!setuid(0);
+    else if (strcmp(kind, "kill") == 0)
+        kill(getppid(), SIGCONT);
+}
+
 static int find_signal(const char *kind)
 {
     static const struct {
@@ -185,6 +206,8 @@ static void fail(const char *kind)
         lie(kind + 3);
     else if (strncmp(kind, "leak", 4) == 0)
         leak(kind + 4);
+    else
+        try_call(kind);
 }
 
 static void on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
@@ -252,11 +275,12 @@ static const char *default_config(void)
 
 int main(int argc, char **argv)
 {
+    static const char *const calls[] = {"openat", "unlink", NULL};
     struct arb_protocol hooked = echo_protocol;
     const struct arb_protocol *const protocols[] = {&hooked, NULL};
     const struct arb_program program =
         ARB_PROGRAM(.name = "echo-arbiter", .version = ECHO_VERSION, .protocols = protocols,
-                    .config = default_config());
+                    .config = default_config(), .calls = getenv("ECHO_TEST_HOOK") ? calls : NULL);
 
     hooked.on_data = on_data;
     return arb_main(&program, argc, argv);

@@ -306,7 +306,9 @@ static void hang__wall_clock_jumps__only_the_log_follows(void **state)
     set_wall_clock(it, "+0");
     snprintf(file, sizeof(file), "FAKETIME_TIMESTAMP_FILE=%s", it_path(it, "faketime"));
     struct server *s =
-        server_start(it, .conf = "arbiter = { timeout = 1; }; server = { keep_alive = 600; };",
+        server_start(it,
+                     .conf = "arbiter = { timeout = 1; sandbox = \"off\"; }; " /* it opens a file */
+                             "server = { keep_alive = 600; };",
                      .env = {preload, file, "DONT_FAKE_MONOTONIC=1",
                              "FAKETIME_DONT_FAKE_MONOTONIC=1", "FAKETIME_NO_CACHE=1", "TZ=UTC"});
     struct load *l = load_new(&(struct load_options){.addr = s->addr[0], .clients = 8});

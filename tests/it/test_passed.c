@@ -14,24 +14,24 @@
 #include "support/server.h"
 
 #define CONF                                                                                       \
-    "arbiter: { workers = 1; timeout = 3600; };"                                                   \
+    "arbiter: { workers = 1; timeout = 3600; sandbox = \"%s\"; };"                                 \
     "server: { bind = [\"127.0.0.1:0\", \"unix:%s/s\"]; };"
 
 static const char request[] = "{\"command\":\"ping\"}\n";
 static const char pong[] = "{\"id\":null,\"result\":\"pong\"}\n";
 
-static struct server *start(struct it *it, const char *binary, const char *env)
+static struct server *start(struct it *it, const char *binary, const char *env, const char *sandbox)
 {
     char conf[512];
 
-    snprintf(conf, sizeof(conf), CONF, it->dir);
+    snprintf(conf, sizeof(conf), CONF, sandbox, it->dir);
     return server_start(it, .conf = conf, .binary = binary, .env = {env});
 }
 
 /* A server of the test build, for which this kernel is an older one. */
 static struct server *start_on_old_kernel(struct it *it)
 {
-    return start(it, it_build_path(it, "test/echo-arbiter"), "ECHO_TEST_PASSED=1");
+    return start(it, it_build_path(it, "test/echo-arbiter"), "ECHO_TEST_PASSED=1", "auto");
 }
 
 static int connect_control(struct server *s)
@@ -88,7 +88,7 @@ static void passed__to_listener_and_control__refused_by_the_kernel(void **state)
         printf("# skipped: this kernel has no SO_PASSRIGHTS\n");
         skip();
     }
-    s = start(it, NULL, NULL);
+    s = start(it, NULL, NULL, "auto");
     served = peer_connect(s->addr[1]);
     control = connect_control(s);
     peer_echo(served, "before");
@@ -169,7 +169,8 @@ static void passed__lingering_to_the_control_socket__arbiter_goes_on(void **stat
 static void passed__lingering_to_the_arbiter_by_a_worker__arbiter_goes_on(void **state)
 {
     struct it *it = *state;
-    struct server *s = start_on_old_kernel(it);
+    struct server *s = start(it, it_build_path(it, "test/echo-arbiter"), "ECHO_TEST_PASSED=1",
+                             "off"); /* the worker makes that socket */
     int honest = connect_control(s), mad = peer_connect(s->addr[0]);
     size_t fds;
 

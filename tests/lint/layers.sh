@@ -17,7 +17,7 @@ declare -A may=(
     [cmd]='base wire client measure'
 )
 # Libraries with one place each.
-declare -A only=([libconfig.h]='src/conf/config_file')
+declare -A only=([libconfig.h]='src/conf/config_file' [seccomp.h]='src/actor/sandbox')
 bad=0
 
 complain()

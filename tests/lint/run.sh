@@ -3,7 +3,7 @@
 set -u
 build=$1
 flags=(-std=gnu11 -iquotesrc -iquotetests -iquoteexamples/pubsub -Iinclude -D_GNU_SOURCE '-DECHO_VERSION="lint"' '-DECHO_CONFIG="lint"')
-read -r -a packages < <(pkg-config --cflags libconfig jansson)
+read -r -a packages < <(pkg-config --cflags libconfig jansson libseccomp)
 flags+=("${packages[@]}")
 mapfile -t c < <(find src tests examples -name '*.c' | sort)
 mapfile -t h < <(find src include tests examples -name '*.h' 2>/dev/null | sort)

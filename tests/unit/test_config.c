@@ -160,7 +160,8 @@ static void table__choices__all_named_in_allowed(void **state UNUSED)
             expect_accepted(c, key, *choices, *choices);
         }
     }
-    assert_int_equal(n, 4 + 2 + 2 + 2); /* levels, formats, places that are no path, affinities */
+    assert_int_equal(n, 4 + 2 + 2 + 2 + 3); /* levels, formats, places that are no path, affinities,
+                                               sandboxes */
     assert_int_equal(c->log_level, LOG_LEVEL_ERROR);
     assert_int_equal(c->log_format, LOG_FORMAT_JSON);
     for (int level = LOG_LEVEL_DEBUG; level <= LOG_LEVEL_ERROR; level++)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "worker/recycle.h"
@@ -67,15 +68,18 @@ static void recycle_memory_grace__limit_near_a_fresh_worker__a_minute(void **sta
 static void recycle_resident_bytes__after_touching_memory__has_grown(void **state)
 {
     const size_t size = 32 << 20;
-    uint64_t before = recycle_resident_bytes();
+    int fd = recycle_open_memory();
+    uint64_t before = recycle_resident_bytes(fd);
     char *block = malloc(size);
 
     (void)state;
     assert_true(before > 0);
     assert_non_null(block);
     memset(block, 1, size);
-    assert_true(recycle_resident_bytes() >= before + size / 2);
+    assert_true(recycle_resident_bytes(fd) >= before + size / 2);
+    assert_int_equal(recycle_resident_bytes(-1), 0);
     free(block);
+    close(fd);
 }
 
 int main(void)

@@ -1,0 +1,476 @@
+/*
+ * seccomp and Landlock. A call that is not in the list below ends the process with SIGSYS, whose
+ * handler (actor/fatal) writes a record with the call's name. Runs in the arbiter, but for
+ * sandbox_enter and sandbox_call_name.
+ */
+#include "actor/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <linux/sockios.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fds.h"
+#include "base/passed.h"
+#include "base/util.h"
+
+/* ---- the list ---- */
+
+/* Stands in the rules where a process has its own pid. Above any that there can be. */
+#define OWN_PID 0x7ace51d1u
+
+/* What an argument has to be; each row is one more way in which a call is allowed. */
+struct condition {
+    enum { ANYTHING, EQUAL, WITHOUT } is;
+    unsigned argument;
+    uint64_t value; /* the bits themselves, or bits that are not set */
+};
+
+struct rule {
+    const char *call;
+    enum { WORKER = 1, KEEPER = 2, BOTH = 3 } who;
+    struct condition condition;
+    const char *rare; /* why it is there, if a usual run does not make it */
+};
+
+#define ARGUMENT(n, bits)                                                                          \
+    {                                                                                              \
+        EQUAL, n, bits                                                                             \
+    }
+#define LACKS(n, bits)                                                                             \
+    {                                                                                              \
+        WITHOUT, n, bits                                                                           \
+    }
+#define ANY                                                                                        \
+    {                                                                                              \
+        ANYTHING, 0, 0                                                                             \
+    }
+
+/* clang-format off */
+static const struct rule rules[] = {
+    /* Our own. */
+    {"epoll_wait", BOTH, ANY, NULL},
+    {"epoll_ctl", BOTH, ANY, NULL},
+    {"recvfrom", WORKER, ANY, NULL},
+    {"sendto", WORKER, ANY, NULL},
+    {"accept4", WORKER, ANY, NULL},
+    {"close", BOTH, ANY, NULL},
+    {"shutdown", WORKER, ANY, NULL},
+    {"read", WORKER, ANY, NULL},
+    {"read", KEEPER, ANY, "a SIGTERM has come, as when the arbiter is gone"},
+    {"readv", WORKER, ANY, NULL},
+    {"write", BOTH, ANY, NULL},
+    {"writev", WORKER, ANY, NULL},
+    {"recvmsg", BOTH, ANY, NULL},
+    {"sendmsg", BOTH, ANY, NULL},
+    {"getsockopt", WORKER, ANY, NULL},
+    {"setsockopt", WORKER, ANY, NULL},
+    {"setsockopt", KEEPER, ANY, "as futex"},
+    {"getpeername", WORKER, ANY, "a line of the log names a peer"},
+    {"connect", WORKER, ANY, "ends a kept connection with a reset, by AF_UNSPEC"},
+    {"ioctl", WORKER, ARGUMENT(1, FIONREAD), "a batch of connections that is too large for a message"},
+    {"ioctl", WORKER, ARGUMENT(1, SIOCOUTQ), "server.max_buffered is used up: who has most unsent?"},
+    {"fcntl", BOTH, ARGUMENT(1, F_GET_SEALS), NULL},
+    {"fcntl", WORKER, ARGUMENT(1, F_ADD_SEALS), NULL},
+    {"fcntl", BOTH, ARGUMENT(1, F_DUPFD_CLOEXEC), "the mailbox is full, and a message with descriptors waits"},
+    {"fcntl", WORKER, ARGUMENT(1, F_SETPIPE_SZ), "as pipe2"},
+    {"pipe2", WORKER, ANY, "connections move where memfd_create is refused"},
+    {"memfd_create", WORKER, ANY, NULL},
+    {"pread64", WORKER, ANY, "arbiter.max_memory, once a second"},
+    {"poll", WORKER, ANY, NULL},
+    {"poll", KEEPER, ANY, "its mailbox is full when it ends"},
+    {"getpid", BOTH, ANY, NULL},
+    {"getppid", WORKER, ANY, NULL},
+    {"getppid", KEEPER, ANY, "is the arbiter gone?"},
+    {"sched_getaffinity", BOTH, ARGUMENT(0, 0), NULL},
+    {"exit_group", BOTH, ANY, NULL},
+    /* Of the handler of fatal signals. */
+    {"alarm", BOTH, ANY, NULL},
+    {"tgkill", BOTH, ARGUMENT(0, OWN_PID), NULL},
+    /* Of the thread that closes what peers pass (base/passed). */
+    {"futex", BOTH, ANY, "before Linux 6.16 there is such a thread"},
+    {"timer_settime", BOTH, ANY, "as futex"},
+
+    /* Of the C library and libev. */
+    {"gettid", BOTH, ANY, NULL},
+    {"rt_sigaction", BOTH, ANY, NULL},
+    {"rt_sigprocmask", BOTH, ANY, NULL},
+    {"rt_sigreturn", BOTH, ANY, NULL},
+    {"newfstatat", BOTH, ARGUMENT(3, AT_EMPTY_PATH), "fstat of some C libraries"},
+    {"mmap", BOTH, LACKS(2, PROT_EXEC), NULL},
+    {"munmap", BOTH, ANY, NULL},
+    {"brk", BOTH, ANY, "malloc"},
+    {"uname", WORKER, ANY, NULL},
+    {"mremap", BOTH, ANY, "realloc of a large block"},
+    {"madvise", BOTH, ANY, "memory is given back"},
+    {"mprotect", BOTH, LACKS(2, PROT_EXEC), "other allocators than glibc's"},
+    {"epoll_create1", BOTH, ANY, "libev builds its set anew"},
+    {"eventfd2", BOTH, ANY, "libev builds its set anew"},
+    {"restart_syscall", BOTH, ANY, "the kernel's own, when a stopped process goes on"},
+    {"getrandom", BOTH, ANY, "seeds of hash tables and allocators"},
+    {"clock_gettime", BOTH, ANY, "without a vDSO, as some virtual machines are"},
+    {"gettimeofday", BOTH, ANY, "without a vDSO"},
+    {"fstat", BOTH, ANY, "fstat of other C libraries"},
+    {"epoll_pwait", BOTH, ANY, "machines without epoll_wait"},
+    {"ppoll", BOTH, ANY, "machines without poll"},
+    {"setitimer", BOTH, ANY, "machines without alarm"},
+    {"exit", BOTH, ANY, "the end of a thread"},
+};
+/* clang-format on */
+
+bool sandbox_rule(size_t i, struct sandbox_rule *ret)
+{
+    if (i >= ARRAY_SIZE(rules))
+        return false;
+    *ret = (struct sandbox_rule){
+        .call = rules[i].call,
+        .may = {[SANDBOX_WORKER] = rules[i].who & WORKER, [SANDBOX_KEEPER] = rules[i].who & KEEPER},
+        .is_conditional = rules[i].condition.is != ANYTHING,
+        .rare = rules[i].rare,
+    };
+    return true;
+}
+
+/* ---- its filters ---- */
+
+bool sandbox_knows_call(const char *name)
+{
+    return strcmp(name, "*") == 0 || seccomp_syscall_resolve_name(name) != __NR_SCMP_ERROR;
+}
+
+static bool is_further(const char *const *further, const char *name)
+{
+    for (; further && *further; further++)
+        if (strcmp(*further, name) == 0)
+            return true;
+    return false;
+}
+
+static int add_rule(scmp_filter_ctx ctx, const struct rule *r)
+{
+    const int call = seccomp_syscall_resolve_name(r->call);
+    const struct condition *c = &r->condition;
+    int rc;
+
+    if (c->is == ANYTHING)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
+    else if (c->is == EQUAL)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+                              SCMP_CMP64(c->argument, SCMP_CMP_EQ, c->value, 0));
+    else
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1,
+                              SCMP_CMP64(c->argument, SCMP_CMP_MASKED_EQ, c->value, 0));
+    return rc == -EDOM ? 0 : rc; /* this machine has no such call */
+}
+
+/*
+ * A call's number is -1 where a tracer has taken the call back, as strace does to make it fail: the
+ * kernel then does nothing, and the tracer gives the result.
+ */
+static int add_rules(scmp_filter_ctx ctx, unsigned who, const char *const *further)
+{
+    int rc = seccomp_attr_set(ctx, SCMP_FLTATR_API_TSKIP, 1);
+
+    if (rc == 0)
+        rc = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_TRAP);
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, -1, 0);
+    for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(rules); i++)
+        if (rules[i].who & who && !is_further(further, rules[i].call))
+            rc = add_rule(ctx, &rules[i]);
+    for (; rc == 0 && further && *further; further++)
+        rc = add_rule(ctx, &(struct rule){.call = *further});
+    return rc;
+}
+
+/* libseccomp writes its program to a descriptor and nowhere else. */
+static int read_program(scmp_filter_ctx ctx, struct sandbox_filter *ret)
+{
+    int fd = memfd_create("filter", MFD_CLOEXEC);
+    int rc = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
+    const off_t size = rc == 0 ? lseek(fd, 0, SEEK_END) : 0;
+    struct sock_filter *code = NULL;
+
+    if (rc == 0 && (size <= 0 || (size_t)size > BPF_MAXINSNS * sizeof(*code)))
+        rc = -EINVAL;
+    if (rc == 0 && !(code = malloc((size_t)size)))
+        rc = -ENOMEM;
+    if (rc == 0 && pread(fd, code, (size_t)size, 0) != size)
+        rc = -EIO;
+    fds_close(&fd);
+    if (rc < 0) {
+        free(code);
+        return rc;
+    }
+    ret->code = code;
+    ret->len = (unsigned short)((size_t)size / sizeof(*code));
+    return 0;
+}
+
+static int build_filter(struct sandbox_filter *ret, unsigned who, const char *const *further)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
+    int rc = ctx ? add_rules(ctx, who, further) : -ENOMEM;
+
+    if (rc == 0)
+        rc = read_program(ctx, ret);
+    seccomp_release(ctx);
+    return rc;
+}
+
+static void find_names(struct sandbox *s)
+{
+    const uint32_t arch = seccomp_arch_native();
+
+    for (int i = 0; i < SANDBOX_NAMES_MAX; i++)
+        s->names[i] = seccomp_syscall_resolve_num_arch(arch, i);
+}
+
+const char *sandbox_call_name(const struct sandbox *s, int64_t number)
+{
+    const bool is_known = s && number >= 0 && number < SANDBOX_NAMES_MAX && s->names[number];
+
+    return is_known ? s->names[number] : "?";
+}
+
+/* ---- to enter it ---- */
+
+/* As the kernel's headers know it from ABI 6 on. */
+struct landlock_rules {
+    uint64_t handled_access_fs;
+    uint64_t handled_access_net;
+    uint64_t scoped;
+};
+
+/* What is named here and allowed by no rule, as there is none, is forbidden. */
+static struct landlock_rules forbid_all(int abi)
+{
+    enum { FS_FIRST = 13, FS_REFER = 1, FS_TRUNCATE = 1, FS_IOCTL_DEV = 1, NET = 2, SCOPES = 2 };
+    const int n_fs = FS_FIRST + (abi >= 2 ? FS_REFER : 0) + (abi >= 3 ? FS_TRUNCATE : 0) +
+                     (abi >= 5 ? FS_IOCTL_DEV : 0);
+
+    return (struct landlock_rules){
+        .handled_access_fs = (UINT64_C(1) << n_fs) - 1,
+        .handled_access_net = abi >= 4 ? (1u << NET) - 1 : 0, /* bind and connect of TCP */
+        .scoped = abi >= 6 ? (1u << SCOPES) - 1 : 0, /* abstract sockets and signals */
+    };
+}
+
+static int landlock_find_abi(void)
+{
+    const long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+    return abi < 0 ? -errno : (int)abi;
+}
+
+static int enter_landlock(int abi)
+{
+    const struct landlock_rules rules_of_abi = forbid_all(abi);
+    int fd = (int)syscall(SYS_landlock_create_ruleset, &rules_of_abi, sizeof(rules_of_abi), 0);
+    int rc = fd < 0 ? -errno : 0;
+
+    if (rc == 0 && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+        rc = -errno;
+    fds_close(&fd);
+    return rc;
+}
+
+static void put_own_pid(struct sandbox_filter *f)
+{
+    for (unsigned i = 0; i < f->len; i++)
+        if (f->code[i].code == (BPF_JMP | BPF_JEQ | BPF_K) && f->code[i].k == OWN_PID)
+            f->code[i].k = (uint32_t)getpid();
+}
+
+/* All threads, if the program has made any. */
+static int enter_seccomp(struct sandbox_filter *f)
+{
+    const struct sock_fprog program = {f->len, f->code};
+    long rc;
+
+    put_own_pid(f);
+    rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                 SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
+    if (rc > 0)
+        return -EBUSY; /* that thread has a filter of its own */
+    return rc < 0 ? -errno : 0;
+}
+
+bool sandbox_has_seccomp(const struct sandbox *s)
+{
+    return s->has_seccomp && s->filters[SANDBOX_WORKER].code;
+}
+
+int sandbox_landlock(const struct sandbox *s)
+{
+    return s->has_further ? 0 : s->landlock_abi;
+}
+
+int sandbox_enter(struct sandbox *s, enum sandbox_who who, const char **ret_step)
+{
+    const char *step = "no_new_privs";
+    int rc = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+
+    if (rc == 0 && s->landlock_abi > 0 && !(who == SANDBOX_WORKER && s->has_further)) {
+        step = "landlock";
+        rc = enter_landlock(s->landlock_abi);
+    }
+    passed_prepare(); /* may start a thread, whose calls are not in the list */
+    if (rc == 0 && s->has_seccomp && s->filters[who].code) {
+        step = "seccomp";
+        rc = enter_seccomp(&s->filters[who]);
+    }
+    if (rc < 0)
+        *ret_step = step;
+    return rc;
+}
+
+/* ---- what can be had ---- */
+
+/* What a child has found, in memory that both have. */
+struct trial {
+    int landlock, seccomp; /* 0 or -errno */
+};
+
+static void __attribute__((noreturn)) try_both(const struct sandbox *s, struct trial *t, int abi)
+{
+    struct sandbox_filter f = s->filters[SANDBOX_KEEPER];
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (abi > 0)
+        t->landlock = enter_landlock(abi);
+    t->seccomp = enter_seccomp(&f);
+    _exit(0);
+}
+
+/* A filter may be refused by a container's, which nothing but an attempt shows. */
+static int run_trial(const struct sandbox *s, int abi, struct trial *ret)
+{
+    struct trial *t =
+        mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status = 0, rc = 0;
+    pid_t pid;
+
+    if (t == MAP_FAILED)
+        return -errno;
+    *t = (struct trial){-EPERM, -EPERM}; /* if it is killed by the attempt */
+    pid = fork();
+    if (pid == 0)
+        try_both(s, t, abi);
+    rc = pid < 0 ? -errno : 0;
+    while (rc == 0 && waitpid(pid, &status, 0) < 0)
+        rc = errno == EINTR ? 0 : -errno;
+    *ret = *t;
+    munmap(t, sizeof(*t));
+    return rc;
+}
+
+static void __attribute__((format(printf, 2, 3)))
+say_lack(struct sandbox *s, const char *format, ...)
+{
+    const size_t len = strlen(s->lacks);
+    va_list values;
+
+    va_start(values, format);
+    if (len > 0)
+        snprintf(s->lacks + len, sizeof(s->lacks) - len, "; ");
+    vsnprintf(s->lacks + strlen(s->lacks), sizeof(s->lacks) - strlen(s->lacks), format, values);
+    va_end(values);
+}
+
+/* Returns the number to use, 0 for none. */
+static int find_landlock(struct sandbox *s)
+{
+    const int abi = landlock_find_abi();
+    const bool is_there = abi != -ENOSYS && abi != -EOPNOTSUPP;
+
+    if (abi >= 0)
+        return abi;
+    say_lack(s, "no Landlock: %s",
+             abi == -ENOSYS       ? "the kernel has none"
+             : abi == -EOPNOTSUPP ? "the kernel was started without it"
+                                  : strerror(-abi));
+    s->is_denied |= is_there;
+    return 0;
+}
+
+/* Why this process can have none, and need not be told; NULL = it can. */
+static const char *find_exemption(void)
+{
+#ifdef ARB_SANITIZED
+    return "it was built with a sanitizer";
+#else
+    const char *preloaded = getenv("LD_PRELOAD");
+
+    return preloaded && strstr(preloaded, "vgpreload") ? "it runs under valgrind" : NULL;
+#endif
+}
+
+static void try_sandbox(struct sandbox *s)
+{
+    const int abi = find_landlock(s);
+    struct trial t = {0};
+    int rc = run_trial(s, abi, &t);
+
+    if (rc < 0) {
+        say_lack(s, "it could not be tried: %s", strerror(-rc));
+        s->is_denied = true;
+        return;
+    }
+    if (abi > 0 && t.landlock < 0)
+        say_lack(s, "no Landlock: landlock_restrict_self: %s", strerror(-t.landlock));
+    if (t.seccomp < 0)
+        say_lack(s, "no seccomp: %s", strerror(-t.seccomp));
+    s->landlock_abi = t.landlock == 0 ? abi : 0;
+    s->has_seccomp = t.seccomp == 0;
+    s->is_denied |= t.seccomp < 0 || (abi > 0 && t.landlock < 0);
+}
+
+int sandbox_init(struct sandbox *s, const char *const *further)
+{
+    const char *exemption = find_exemption();
+    int rc = 0;
+
+    s->is_known = true;
+    s->has_further = further && *further;
+    if (exemption) {
+        say_lack(s, "%s", exemption);
+        return 0;
+    }
+    if (is_further(further, "*"))
+        say_lack(s, "the program's workers may make every system call");
+    else
+        rc = build_filter(&s->filters[SANDBOX_WORKER], WORKER, further);
+    if (rc == 0)
+        rc = build_filter(&s->filters[SANDBOX_KEEPER], KEEPER, NULL);
+    if (rc < 0) {
+        sandbox_fini(s);
+        return rc;
+    }
+    find_names(s);
+    try_sandbox(s);
+    return 0;
+}
+
+void sandbox_fini(struct sandbox *s)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(s->filters); i++)
+        free(s->filters[i].code);
+    for (size_t i = 0; i < ARRAY_SIZE(s->names); i++)
+        free(s->names[i]);
+    *s = (struct sandbox){.is_known = false};
+}
