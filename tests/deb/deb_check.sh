@@ -51,7 +51,7 @@ everything()
     rm -rf "$base/src/echo-arbiter"
     cp -r "$maker/src/echo-arbiter" "$base/src/"
     steps "$base" prepare install_packages installed &&
-        NET=--net steps "$base" start upgrade library refused stopped purge &&
+        NET=--net steps "$base" start upgrade library refused stopped elsewhere purge &&
         steps "$base" autopkgtest_null
 }
 
