@@ -122,6 +122,21 @@ static int change_control(const struct arbiter *a, struct revision *rev, char *w
     return rc;
 }
 
+/* Once is enough: it is one limit for all of them. */
+static void warn_of_backlog(struct revision *rev)
+{
+    for (size_t i = 0; i < rev->n_listeners; i++) {
+        const int max = listener_queue_max(rev->listeners[i]);
+
+        if (max >= (int)rev->config->backlog)
+            continue;
+        log_warning(&rev->log, "fewer connections can wait than server.backlog says",
+                    F_UINT("backlog", rev->config->backlog), F_INT("somaxconn", max),
+                    F_STR("hint", "raise net.core.somaxconn, or lower server.backlog"));
+        return;
+    }
+}
+
 static void release_listener(struct listener *l)
 {
     if (--l->refs == 0)
@@ -318,8 +333,10 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
         rc = change_control(a, rev, why, why_size);
     if (rc < 0)
         return give_up_revision(rev, rc);
-    if (!old)
+    if (!old) {
         revision_speak(rev);
+        warn_of_backlog(rev);
+    }
     *ret = rev;
     return 0;
 }
@@ -400,6 +417,7 @@ void revision_commit(struct arbiter *a)
         if (old->config->write_timeout_ms != a->live->config->write_timeout_ms)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
+    warn_of_backlog(a->live);
     revision_speak(a->live);
     control_repair(a);
     collect_vacate(a, old);

@@ -20,6 +20,7 @@
 #include "base/fds.h"
 #include "base/limits.h"
 #include "base/lockfile.h"
+#include "base/num.h"
 #include "base/passed.h"
 #include "base/util.h"
 
@@ -731,6 +732,27 @@ int listener_set_backlog(struct listener *l, int backlog)
         return -errno;
     l->backlog = backlog;
     return 0;
+}
+
+/* A listening TCP socket tells it in this field; of others only the limit can be read. */
+int listener_queue_max(const struct listener *l)
+{
+    struct tcp_info info = {.tcpi_state = 0};
+    socklen_t len = sizeof(info);
+    char text[32] = "";
+    uint64_t limit;
+    int fd;
+
+    if (l->addr.kind != ADDR_UNIX)
+        return getsockopt(l->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 ? (int)info.tcpi_sacked
+                                                                          : l->backlog;
+    fd = open("/proc/sys/net/core/somaxconn", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
+        text[strcspn(text, "\n")] = '\0';
+    fds_close(&fd);
+    if (num_parse_u64(text, 0, INT_MAX, &limit) < 0)
+        return l->backlog;
+    return (int)MIN(limit, (uint64_t)l->backlog);
 }
 
 void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open)

@@ -112,6 +112,10 @@ int listener_take_passed(const char *text, int fd, int backlog, unsigned user_ti
  */
 int listener_set_backlog(struct listener *l, int backlog);
 
+/* listener_queue_max - how many connections can wait: the backlog, or net.core.somaxconn where that
+ * is less, as far as it can be known */
+int listener_queue_max(const struct listener *l);
+
 /*
  * listener_space_probes - for what is accepted from now on, by somebody who has @n_open connections
  * Connections that were opened together would be probed together, by the hundred thousand in one

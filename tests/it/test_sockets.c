@@ -375,6 +375,50 @@ static void control__tool_of_an_asker__refused_with_77(void **state)
     server_wait_workers(s, 2);
 }
 
+/* In a mount namespace, which has a /run of its own. */
+static void control__tool_of_an_asker__finds_the_systems_server(void **state)
+{
+    static const char script[] = "mount -t tmpfs run /run && umask 077 && exec \"$0\" \"$@\"";
+    struct it *it = *state;
+    const char *const probe[] = {"unshare", "-m", "sh", "-c", script, "true", NULL};
+    char *tool;
+    struct server *s;
+
+    stranger_need_root();
+    if (it_tool_run(it, "probe", probe) != 0) {
+        printf("# skipped: no mount namespace can be had\n");
+        skip();
+    }
+    MUST(chmod(it->dir, 0711) == 0, "chmod");
+    tool = it_copy(it, it_build_path(it, "echo-client"), "echo-client", 0);
+    s = server_start(it, .conf = make_text("arbiter: { control_group = \"%d\"; };", ASK_GROUP),
+                     .env = {"RUNTIME_DIRECTORY="},
+                     .wrapper = {"unshare", "-m", "sh", "-c", script});
+    for (int member = 0; member <= 1; member++) {
+        char *groups = make_text("--groups=%d", member ? ASK_GROUP : USER);
+        const char *const info[] = {"nsenter",
+                                    "-m",
+                                    "-t",
+                                    make_text("%d", s->pid),
+                                    "env",
+                                    "-u",
+                                    "RUNTIME_DIRECTORY",
+                                    "XDG_RUNTIME_DIR=/none",
+                                    "setpriv",
+                                    make_text("--reuid=%d", USER),
+                                    make_text("--regid=%d", USER),
+                                    groups,
+                                    tool,
+                                    "info",
+                                    NULL};
+
+        MUST(it_tool_run(it, "found", info) == (member ? 0 : 77), "%s: it is %sserved", groups,
+             member ? "not " : "");
+    }
+    MUST(it_file_has(it_path(it, "found"), "/run/echo-arbiter/control: .*arbiter.control_group"),
+         "it does not say what is missing");
+}
+
 /* A right that is taken away is gone for connections that are open, and one that is given is there;
  * an upgrade changes nothing of that. Names are of a group that every system has. */
 static void control__rights_changed_by_reload_and_kept_by_upgrade(void **state)
@@ -407,6 +451,30 @@ static void control__rights_changed_by_reload_and_kept_by_upgrade(void **state)
     MUST(is_refused(stranger_ask(it, path, &member, ping)), "who was a member may still ask");
 }
 
+/* ---- the accept queue ---- */
+
+static void backlog__more_than_somaxconn__warned_with_both(void **state)
+{
+    struct it *it = *state;
+    static const char script[] = "echo 100 >/proc/sys/net/core/somaxconn && exec \"$0\" \"$@\"";
+    const char *const probe[] = {"unshare", "-n", "sh", "-c", script, "true", NULL};
+    struct server *s;
+
+    if (it_tool_run(it, "probe", probe) != 0) {
+        printf("# skipped: no network namespace with a limit of its own can be had\n");
+        skip();
+    }
+    s = server_start(it, .conf = "server: { bind = [\":0\"]; };",
+                     .wrapper = {"unshare", "-n", "sh", "-c", script});
+    server_wait_log(s, "level=warning .*fewer connections can wait.* backlog=2048 somaxconn=100",
+                    1);
+    reload(s, make_text("server: { bind = [\"unix:%s\"]; };", it_path(it, "served")));
+    server_wait_log(s, "fewer connections can wait.* backlog=2048 somaxconn=100", 2);
+    reload(s,
+           make_text("server: { bind = [\"unix:%s\"]; backlog = 100; };", it_path(it, "served")));
+    MUST(server_log_count(s, "fewer connections can wait") == 2, "it warns of what it can have");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,7 +485,9 @@ int main(void)
         IT(reload__file_removed_or_replaced__made_anew_and_connections_kept),
         IT(control__each_command__by_who_may_give_it),
         IT(control__tool_of_an_asker__refused_with_77),
+        IT(control__tool_of_an_asker__finds_the_systems_server),
         IT(control__rights_changed_by_reload_and_kept_by_upgrade),
+        IT(backlog__more_than_somaxconn__warned_with_both),
     };
 
     return it_run(tests);

@@ -73,7 +73,9 @@ static bool is_harmless(const char *line)
 {
     static const char *const levels[] = {" level=debug ", " level=info ", "\"level\":\"debug\"",
                                          "\"level\":\"info\"",
-                                         "a stopped process whose arbiter was killed"};
+                                         "a stopped process whose arbiter was killed",
+                                         /* of the machine, where net.core.somaxconn is low */
+                                         "fewer connections can wait than"};
     if (strncmp(line, "ts=", 3) && strncmp(line, "{\"ts\":", 6))
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
