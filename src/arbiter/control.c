@@ -52,6 +52,7 @@ static void client_drop(struct control_client *c)
     shutdown(c->io.fd, SHUT_RDWR);
     passed_close(&c->io.fd);
     c->arbiter->control.n_clients--;
+    c->arbiter->control.n_askers -= c->is_asker;
 }
 
 static void client_free(struct control_client *c)
@@ -62,9 +63,14 @@ static void client_free(struct control_client *c)
     free(c);
 }
 
+static bool is_full(const struct control_client *c)
+{
+    return c->n_pending >= (c->is_asker ? CONTROL_ASKER_PENDING_MAX : CONTROL_PENDING_MAX);
+}
+
 static void client_watch(struct control_client *c)
 {
-    const bool is_heard = c->refused_ms || c->n_pending < CONTROL_PENDING_MAX;
+    const bool is_heard = c->refused_ms || !is_full(c);
     const int events = (is_heard && !c->is_eof ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
 
     if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
@@ -124,10 +130,11 @@ static void send_line(struct control_client *c, const char *text, size_t len)
 static void client_on_answer(struct asker *asker, json_t *id, json_t *body)
 {
     struct control_client *c = container_of(asker, struct control_client, asker);
-    const bool was_full = c->n_pending-- >= CONTROL_PENDING_MAX;
+    const bool was_full = is_full(c);
     json_t *line = json_object();
     char *text;
 
+    c->n_pending--;
     json_object_set(line, "id", id);
     json_object_update(line, body);
     text = json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
@@ -237,7 +244,7 @@ static void take_lines(struct control_client *c)
 {
     size_t start = 0;
 
-    while (!c->is_dead && start < c->in_len && c->n_pending < CONTROL_PENDING_MAX) {
+    while (!c->is_dead && start < c->in_len && !is_full(c)) {
         const char *line = c->in + start, *end = memchr(line, '\n', c->in_len - start);
         const size_t len = end ? (size_t)(end - line) : c->in_len - start;
 
@@ -275,7 +282,7 @@ static void read_some(struct control_client *c)
     ssize_t n;
 
     take_lines(c); /* what was postponed leaves its room first */
-    if (c->is_dead || (c->n_pending >= CONTROL_PENDING_MAX && !c->refused_ms))
+    if (c->is_dead || (is_full(c) && !c->refused_ms))
         return;
     if (!c->in)
         c->in = malloc(CONTROL_LINE_MAX);
@@ -325,17 +332,18 @@ static void keep_time(struct arbiter *a)
         ev_timer_again(a->loop, &a->control.sweep);
 }
 
-/* Full: who has been silent longest and waits for nothing makes room for an operator. */
-static bool make_room(struct control *k)
+/* Full: who has been silent longest and waits for nothing makes room for an operator. Who may only
+ * ask pushes out nobody but another one. */
+static bool make_room(struct control *k, bool is_asker)
 {
     struct list *link;
 
-    if (k->n_clients < CONTROL_CLIENTS_MAX)
+    if (k->n_clients < CONTROL_CLIENTS_MAX && !(is_asker && k->n_askers >= CONTROL_ASKERS_MAX))
         return true;
     list_for_each (link, &k->clients) {
         struct control_client *c = container_of(link, struct control_client, link);
 
-        if (!c->is_dead && c->n_pending == 0) {
+        if (!c->is_dead && c->n_pending == 0 && (c->is_asker || !is_asker)) {
             client_drop(c);
             return true;
         }
@@ -344,13 +352,15 @@ static bool make_room(struct control *k)
 }
 
 /* @fd is taken over if it succeeds. NULL: no room, no memory. */
-static struct control_client *client_new(struct arbiter *a, int fd)
+static struct control_client *client_new(struct arbiter *a, int fd, bool is_asker)
 {
     struct control *k = &a->control;
-    struct control_client *c = make_room(k) ? calloc(1, sizeof(*c)) : NULL;
+    struct control_client *c = make_room(k, is_asker) ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c)
         return NULL;
+    c->is_asker = is_asker;
+    k->n_askers += is_asker;
     c->arbiter = a;
     c->asker.give = client_on_answer;
     c->since_ms = clock_mono_ms();
@@ -366,7 +376,9 @@ static struct control_client *client_new(struct arbiter *a, int fd)
 struct control_client *control_inherit_client(struct arbiter *a, int fd)
 {
     struct control *k = &a->control;
-    struct control_client *c = client_new(a, fd);
+    const struct rights rights = rights_now(a);
+    struct ucred peer;
+    struct control_client *c = client_new(a, fd, rights_of_peer(&rights, fd, &peer) != RIGHT_STEER);
 
     if (!c) {
         k->lost[k->n_lost++] = fd;
@@ -410,9 +422,10 @@ static void accept_client(struct arbiter *a, int fd)
 {
     const struct rights rights = rights_now(a);
     struct ucred peer;
+    const enum right right = rights_of_peer(&rights, fd, &peer);
 
-    if (rights_of_peer(&rights, fd, &peer) != RIGHT_NONE) {
-        if (!client_new(a, fd))
+    if (right != RIGHT_NONE) {
+        if (!client_new(a, fd, right != RIGHT_STEER))
             fds_close(&fd);
         return;
     }

@@ -27,6 +27,9 @@ enum {
     CONTROL_READ_BYTES = 1024, /* a wake: a flood of short requests may not hold up supervision */
     CONTROL_OUTPUT_MAX = 4 << 20,
     CONTROL_PENDING_MAX = 16,
+    /* Who may only ask leaves room for those who steer, also among the answers that wait. */
+    CONTROL_ASKERS_MAX = 32,
+    CONTROL_ASKER_PENDING_MAX = 4,
     CONTROL_IDLE_MS = 60000,
     CONTROL_STALL_MS = 10000,
     CONTROL_LINGER_MS = 2000,
@@ -48,6 +51,7 @@ struct control_client {
     char *out; /* owned: unsent answers */
     size_t out_len;
     unsigned n_pending; /* requests without an answer yet */
+    bool is_asker; /* when it connected it had no right to steer */
     uint64_t since_ms; /* last byte read, or written while some are unsent */
     uint64_t refused_ms; /* since then its input is read and dropped; 0 = it is not */
     bool is_eof; /* it asks no more; what it has asked is still answered */
@@ -64,6 +68,7 @@ struct control {
     struct rights rights; /* only what the system says; the rest is the configuration's */
     struct list clients;
     unsigned n_clients;
+    unsigned n_askers; /* of them */
     int lost[CONTROL_CLIENTS_MAX]; /* owned: inherited ones without memory; closed by the sweep */
     unsigned n_lost;
 };

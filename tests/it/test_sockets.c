@@ -11,8 +11,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "arbiter/control.h"
 #include "base/util.h"
 #include "support/server.h"
 #include "support/stranger.h"
@@ -344,6 +346,54 @@ static void control__each_command__by_who_may_give_it(void **state)
          "a worker is stopped by who may ask");
 }
 
+/* In a child: connections that stay, the last of which is answered. Returns an exit code. */
+static int besiege(const char *path, int n)
+{
+    static const char ping[] = "{\"command\":\"ping\"}\n";
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    char text[64];
+    int fd = -1;
+
+    snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+    for (int i = 0; i < n; i++) {
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
+            return 3;
+    }
+    return send(fd, ping, strlen(ping), MSG_NOSIGNAL) > 0 && recv(fd, text, sizeof(text), 0) > 0
+               ? 0
+               : 4;
+}
+
+static void control__besieged_by_an_asker__operators_keep_their_place(void **state)
+{
+    enum { OPERATORS = CONTROL_CLIENTS_MAX - CONTROL_ASKERS_MAX };
+    struct it *it = *state;
+    int fds[OPERATORS], status;
+    char *path;
+    pid_t pid;
+
+    stranger_need_root();
+    path = stranger_public_path(it);
+    server_start(it, .conf = conf_of_groups(path, make_text("%d", ASK_GROUP), ""));
+    for (int i = 0; i < OPERATORS; i++)
+        fds[i] = peer_connect(make_text("unix:%s", path));
+    pid = fork();
+    MUST(pid >= 0, "fork");
+    if (pid == 0) {
+        stranger_become(&asker);
+        alarm(WAIT_MS / 1000 + 1);
+        _exit(besiege(path, 3 * CONTROL_CLIENTS_MAX));
+    }
+    it->tools[0] = pid;
+    MUST(waitpid(pid, &status, 0) == pid && status == 0, "the siege: status %d", status);
+    it->tools[0] = 0;
+    for (int i = 0; i < OPERATORS; i++)
+        MUST(!peer_has_ended(fds[i]), "operator %d has been pushed out", i);
+    peer_send_text(fds[0], "{\"command\":\"ping\",\"id\":7}\n");
+    peer_expect_text(fds[0], "{\"id\":7,\"result\":\"pong\"}\n");
+}
+
 /* The exit status of the tool, and the way back. */
 static void control__tool_of_an_asker__refused_with_77(void **state)
 {
@@ -484,6 +534,7 @@ int main(void)
         IT(ordinary_user__gives_a_socket_away__refused_and_nothing_changed),
         IT(reload__file_removed_or_replaced__made_anew_and_connections_kept),
         IT(control__each_command__by_who_may_give_it),
+        IT(control__besieged_by_an_asker__operators_keep_their_place),
         IT(control__tool_of_an_asker__refused_with_77),
         IT(control__tool_of_an_asker__finds_the_systems_server),
         IT(control__rights_changed_by_reload_and_kept_by_upgrade),

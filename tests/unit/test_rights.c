@@ -1,9 +1,11 @@
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "arbiter/rights.h"
@@ -75,11 +77,45 @@ static void rights_of_peer__of_ourselves__steers_and_is_named(void **state UNUSE
     assert_int_equal(peer.uid, none);
 }
 
+/* In a child, as root: a peer of more groups than there is room for at first. */
+static int be_of_many_groups(void)
+{
+    struct rights r = {1, none, none, STEERERS, none, none};
+    struct ucred peer;
+    gid_t groups[200];
+    int pair[2];
+
+    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+        groups[i] = 1000 + (gid_t)i;
+    groups[ARRAY_SIZE(groups) - 1] = STEERERS;
+    if (setgroups(ARRAY_SIZE(groups), groups) < 0 || setresuid(ASKER, ASKER, ASKER) < 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+        return 2;
+    return rights_of_peer(&r, pair[0], &peer) == RIGHT_STEER ? 0 : 3;
+}
+
+static void rights_of_peer__of_many_groups__all_are_looked_at(void **state UNUSED)
+{
+    int status;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        print_message("skipped: only root can have other groups\n");
+        skip();
+    }
+    pid = fork();
+    if (pid == 0)
+        _exit(be_of_many_groups());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rights_decide__each_peer__what_it_has),
         cmocka_unit_test(rights_of_peer__of_ourselves__steers_and_is_named),
+        cmocka_unit_test(rights_of_peer__of_many_groups__all_are_looked_at),
     };
 
     return cmocka_run_group_tests_name("rights", tests, NULL, NULL);
