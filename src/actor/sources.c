@@ -20,6 +20,10 @@
 
 enum { SIZE_SEALS = F_SEAL_SHRINK | F_SEAL_GROW, COUNT_MAX = INT32_MAX };
 
+/* In parts beside each other a source's tags do not lie in the same place of their pages: they
+ * would fall into the same set of the cache. */
+enum { BUCKETS_APART = 5 };
+
 static const uint64_t second_ns = 1000000000;
 
 void sources_init(struct sources *s)
@@ -41,9 +45,19 @@ static size_t header_bytes(uint32_t n_parts)
     return in_pages(sizeof(struct sources_header) + n_parts);
 }
 
+static size_t tags_bytes(uint32_t n_entries)
+{
+    return n_entries * sizeof(uint16_t);
+}
+
+static size_t bytes_of_part(uint32_t n_entries)
+{
+    return in_pages(tags_bytes(n_entries) + n_entries * sizeof(struct source_entry));
+}
+
 static size_t total_bytes(uint32_t n_parts, uint32_t n_entries)
 {
-    return header_bytes(n_parts) + n_parts * in_pages(n_entries * sizeof(struct source_entry));
+    return header_bytes(n_parts) + n_parts * bytes_of_part(n_entries);
 }
 
 /* A quarter full, one source of ten thousand finds no room. */
@@ -77,7 +91,7 @@ static int map_header(struct sources *s, int fd, uint32_t n_parts, uint32_t n_en
                           .read_fd = read_fd,
                           .header = p,
                           .parts_at = header_bytes(n_parts),
-                          .part_bytes = in_pages(n_entries * sizeof(struct source_entry))};
+                          .part_bytes = bytes_of_part(n_entries)};
     return 0;
 }
 
@@ -202,7 +216,8 @@ int sources_narrow(struct sources *s, uint32_t index, bool is_counting)
     fds_close(&s->read_fd);
     if (is_counting && rc == 0) {
         s->header = (void *)all;
-        s->own = (void *)own;
+        s->own_tags = (void *)own;
+        s->own = (void *)(own + tags_bytes(n_entries));
         s->self = index;
     }
     return rc;
@@ -231,11 +246,28 @@ static void store(_Atomic uint32_t *p, uint32_t value)
     atomic_store_explicit(p, value, memory_order_relaxed);
 }
 
+/* The first entry of @bucket in part @part. */
+static uint32_t place_bucket(const struct sources *s, uint32_t part, uint32_t bucket)
+{
+    const uint32_t n_buckets = s->header->n_entries / SOURCES_WAYS;
+
+    return (bucket + part * BUCKETS_APART) % n_buckets * SOURCES_WAYS;
+}
+
+static uint32_t bucket_of(uint32_t part, uint32_t entry)
+{
+    return entry / SOURCES_WAYS - part * BUCKETS_APART; /* may wrap: it is only placed anew */
+}
+
+static uint16_t load_tag(const _Atomic uint16_t *p)
+{
+    return atomic_load_explicit(p, memory_order_relaxed);
+}
+
 uint32_t sources_find(struct sources *s, uint64_t source, uint64_t now_ns)
 {
     const uint64_t hash = hash_keyed(s->header->key, source);
-    const uint32_t n_buckets = s->header->n_entries / SOURCES_WAYS;
-    const uint32_t first = (uint32_t)(hash >> 32) % n_buckets * SOURCES_WAYS, tag = (uint32_t)hash;
+    const uint32_t first = place_bucket(s, s->self, (uint32_t)(hash >> 32)), tag = (uint32_t)hash;
     uint32_t free = SOURCES_NONE;
 
     for (uint32_t i = first; i < first + SOURCES_WAYS; i++) {
@@ -250,6 +282,7 @@ uint32_t sources_find(struct sources *s, uint64_t source, uint64_t now_ns)
         return SOURCES_NONE;
     counter_set(&s->own[free].next_ns, 0);
     store(&s->own[free].tag, tag);
+    atomic_store_explicit(&s->own_tags[free], (uint16_t)tag, memory_order_relaxed);
     return free;
 }
 
@@ -270,37 +303,41 @@ void sources_drop(struct sources *s, uint32_t entry)
     store(&s->own[entry].count, count - 1);
 }
 
-static const struct source_entry *part_of(const struct sources *s, uint32_t index)
+/* Adds an entry of another process. What cannot be is not believed. */
+static void add_entry(const struct source_entry *e, uint64_t now_ns, uint64_t *count,
+                      uint64_t *next_ns)
 {
-    return (const void *)((const char *)s->header + part_at(s, index));
+    const uint32_t n = load(&e->count);
+    const uint64_t next = counter_get(&e->next_ns);
+
+    if (n <= COUNT_MAX)
+        *count += n;
+    if (next <= now_ns + 2 * second_ns) /* more than a second never is */
+        *next_ns = MAX(*next_ns, next);
 }
 
-/* Adds what one other process has of the source. What cannot be is not believed. */
-static void add_of(const struct source_entry *bucket, uint32_t tag, uint64_t now_ns,
-                   uint64_t *count, uint64_t *next_ns)
+static void add_part(const struct sources *s, uint32_t part, uint32_t bucket, uint32_t tag,
+                     uint64_t now_ns, uint64_t *count, uint64_t *next_ns)
 {
-    for (uint32_t i = 0; i < SOURCES_WAYS; i++) {
-        const uint32_t n = load(&bucket[i].count);
-        const uint64_t next = counter_get(&bucket[i].next_ns);
+    const char *at = (const char *)s->header + part_at(s, part);
+    const _Atomic uint16_t *tags = (const void *)at;
+    const struct source_entry *entries = (const void *)(at + tags_bytes(s->header->n_entries));
+    const uint32_t first = place_bucket(s, part, bucket);
 
-        if (load(&bucket[i].tag) != tag)
-            continue;
-        if (n <= COUNT_MAX)
-            *count += n;
-        if (next <= now_ns + 2 * second_ns) /* more than a second never is */
-            *next_ns = MAX(*next_ns, next);
-    }
+    for (uint32_t i = first; i < first + SOURCES_WAYS; i++)
+        if (load_tag(&tags[i]) == (uint16_t)tag && load(&entries[i].tag) == tag)
+            add_entry(&entries[i], now_ns, count, next_ns);
 }
 
 static void add_others(const struct sources *s, uint32_t entry, uint64_t now_ns, uint64_t *count,
                        uint64_t *next_ns)
 {
-    const uint32_t first = entry / SOURCES_WAYS * SOURCES_WAYS, tag = load(&s->own[entry].tag);
+    const uint32_t bucket = bucket_of(s->self, entry), tag = load(&s->own[entry].tag);
     const uint64_t high = counter_get(&s->header->high);
 
     for (uint32_t i = 0; i < high; i++)
         if (i != s->self && atomic_load_explicit(&s->header->is_used[i], memory_order_relaxed))
-            add_of(part_of(s, i) + first, tag, now_ns, count, next_ns);
+            add_part(s, i, bucket, tag, now_ns, count, next_ns);
 }
 
 enum source_answer sources_admit(struct sources *s, uint32_t entry,

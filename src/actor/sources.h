@@ -22,13 +22,17 @@
 
 enum {
     SOURCES_PARTS_MAX = 65536,
-    SOURCES_WAYS = 8, /* entries that a source may have in a part: two lines of the cache */
+    SOURCES_WAYS = 8, /* entries that a source may have in a part */
     SOURCES_MIN = 256, /* entries of a part */
     SOURCES_MAX = 65536,
 };
 #define SOURCES_NONE UINT32_MAX
 
-/* Free if nothing is counted and `next_ns` has passed. */
+/*
+ * A part has first a short tag for each entry, then the entries: who looks at many parts reads a
+ * line of the cache in most of them, and more only where the source may be known. An entry is free
+ * if nothing is counted and `next_ns` has passed.
+ */
 struct source_entry {
     _Atomic uint32_t tag; /* of the hash */
     _Atomic uint32_t count; /* connections open now */
@@ -55,7 +59,8 @@ struct sources {
     size_t parts_at; /* offset of the first part */
     size_t part_bytes;
     /* Of a worker. */
-    struct source_entry *own; /* its part; NULL = it counts nothing */
+    struct source_entry *own; /* of its part; NULL = it counts nothing */
+    _Atomic uint16_t *own_tags; /* of its part */
     uint32_t self; /* index of that part */
     uint32_t n_in_use; /* entries with a connection */
 };
