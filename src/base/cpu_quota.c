@@ -65,7 +65,8 @@ static const char *find_group(const char *groups, bool is_v2, size_t *ret_len)
     return NULL;
 }
 
-/* The kernel writes blanks and the like as \040. Returns the length, or -1: too long. */
+/* The kernel writes blanks and the like as \040. Returns the length, or -1: too long, or no path.
+ */
 static int unescape_octal(const char *text, size_t len, char *buf, size_t size)
 {
     size_t n = 0;
@@ -82,6 +83,8 @@ static int unescape_octal(const char *text, size_t len, char *buf, size_t size)
                 (char)((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
             i += 3;
         }
+        if (buf[n] == '\0')
+            return -1;
     }
     buf[n] = '\0';
     return (int)n;

@@ -2,6 +2,7 @@
  * The CPU quota of control groups: from texts, and from trees of files that stand for a machine's.
  */
 #include <errno.h>
+#include <ftw.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -83,6 +84,7 @@ static void cpu_quota_find__any_machine__the_own_groups(void **state UNUSED)
         {"0::/else\n", V2("/docker/abc", "/u"), "2:/u[]"},
         {"0::/a\n", V2("/", "/with\\040blank\\134"), "2:/with blank\\[/a]"},
         {"0::/a\n", V2("/", "/odd\\9\\08"), "2:/odd\\9\\08[/a]"},
+        {"0::/a\n", V2("/", "/nul\\000x"), ""},
         /* controllers whose name only begins so, or that nobody is in */
         {"3:cpuacct:/x\n2:cpuset:/y\n", V1("/", "/c", "cpuset") V1("/", "/d", "cpuacct"), ""},
         {"", V2("/", "/u"), ""},
@@ -153,12 +155,15 @@ static int tree_make(void **state UNUSED)
     return mkdtemp(root) ? 0 : -1;
 }
 
+static int remove_one(const char *path, const struct stat *st UNUSED, int kind UNUSED,
+                      struct FTW *at UNUSED)
+{
+    return remove(path);
+}
+
 static int tree_remove(void **state UNUSED)
 {
-    char command[PATH_MAX + 16];
-
-    snprintf(command, sizeof(command), "rm -rf %s", root);
-    return system(command);
+    return nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void must_read(unsigned cpus, const char *path)
