@@ -213,10 +213,10 @@ static void container__memfd_create_denied__says_so(void **state)
 
     denied = calls;
     denied_errno = EPERM;
-    server_refuses(*state, 77, "shared memory.*Operation not permitted.*memfd_create", .conf = "",
+    server_refuses(*state, 77, "cannot start.*Operation not permitted.*memfd_create", .conf = "",
                    .in_child = deny_calls);
     denied_errno = ENOSYS;
-    server_refuses(*state, 71, "shared memory.*not implemented.*memfd_create", .conf = "",
+    server_refuses(*state, 71, "cannot start.*not implemented.*memfd_create", .conf = "",
                    .in_child = deny_calls);
 }
 
