@@ -198,6 +198,20 @@ static void container__calls_that_engines_deny__serves(void **state)
     }
 }
 
+/* Engines of some years ago know no Landlock, and some know no seccomp within seccomp. */
+static void container__sandbox_denied__serves_and_warns(void **state)
+{
+    static const int calls[] = {SYS_seccomp, SYS_landlock_create_ruleset, 0};
+    struct server *s;
+
+    leave_out_sanitizers();
+    denied = calls;
+    denied_errno = EPERM;
+    s = server_start(*state, .conf = "", .in_child = deny_calls);
+    server_expect(s, "arbiter.sandbox: not all of it can be had");
+    must_live(s);
+}
+
 /* ---- what it cannot do without ---- */
 
 static void container__without_proc__says_so(void **state)
@@ -479,6 +493,7 @@ int main(void)
         IT(container__read_only_root__serves),
         IT(container__uid_without_a_name__serves),
         IT(container__calls_that_engines_deny__serves),
+        IT(container__sandbox_denied__serves_and_warns),
         IT(container__without_proc__says_so),
         IT(container__memfd_create_denied__says_so),
         IT(container__process_1__reaps_what_is_not_its_own),
