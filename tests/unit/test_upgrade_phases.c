@@ -165,6 +165,20 @@ static void upgrade_step__called_off_while_the_loop_is_left__goes_on(void **stat
     inherited_fini(&a);
 }
 
+/* The old image would know nothing of the stop. */
+static void upgrade_rollback__during_stop_delay__new_image_stays(void **state UNUSED)
+{
+    struct arbiter a;
+
+    build(&a, "");
+    bring_to(&a, "changing");
+    a.is_leaving = true;
+    happen(&a, "a worker fails");
+    assert_int_equal(a.upgrade.phase, UPGRADE_NONE);
+    assert_null(a.upgrade.exec);
+    inherited_fini(&a);
+}
+
 /* What is due in the engine does not travel, however long it has been. */
 static void upgrade_exec__way_back_and_the_engine_is_due__waits(void **state UNUSED)
 {
@@ -221,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(upgrade_exec__way_back_and_the_engine_is_due__waits),
         cmocka_unit_test(upgrade_exec__not_quiet_for_too_long__refused_with_the_reason),
+        cmocka_unit_test(upgrade_rollback__during_stop_delay__new_image_stays),
         cmocka_unit_test(upgrade_step__called_off_while_the_loop_is_left__goes_on),
         cmocka_unit_test(upgrade_phases__each_cell__as_the_code),
     };
