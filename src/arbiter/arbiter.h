@@ -41,6 +41,14 @@ struct arbiter_options {
  */
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options);
 
+/*
+ * arbiter_try_start - can a start with @config become whom it has to? Changes nothing.
+ * @why  on failure: a sentence; CONFIG_WHY_LEN bytes
+ * Returns 0 or the exit code that a start would have.
+ */
+int arbiter_try_start(const struct config *config, const struct arbiter_options *options,
+                      char *why);
+
 /* arbiter_signal_help - what the arbiter does with its @i-th signal, in words; NULL = there are no
  * more */
 const char *arbiter_signal_help(size_t i, int *ret_signo);

@@ -30,6 +30,7 @@
 #include "arbiter/kinds.h"
 #include "arbiter/notify.h"
 #include "base/pidfile.h"
+#include "base/privileges.h"
 #include "arbiter/sequencer.h"
 #include "arbiter/sinks.h"
 #include "arbiter/stats.h"
@@ -184,6 +185,7 @@ struct arbiter {
     struct change change;
     struct reload reload;
     struct upgrade upgrade;
+    struct privileges privileges; /* whom workers and other actors serve as */
     struct pidfile pidfile;
     struct notify notify;
     struct activation activation; /* until the first revision has it */

@@ -61,6 +61,20 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
     return room;
 }
 
+/* What is open already stays open. */
+static void drop_privileges(const struct privileges *p, struct log *log)
+{
+    const char *step;
+    const int rc = privileges_drop(p, &step);
+
+    if (rc == 0)
+        return;
+    log_error(log, "root's rights cannot be given up", F_STR("user", p->user),
+              F_UINT("uid", p->uid), F_STR("group", p->group), F_UINT("gid", p->gid),
+              F_STR("call", step), F_ERR(rc));
+    _exit(EX_NOPERM);
+}
+
 /* Never returns. Signals are blocked; the worker unblocks them when it can handle them. */
 static void __attribute__((noreturn)) become_actor(struct arbiter *a, const struct child *c,
                                                    struct actor_boot *boot, struct revision *rev)
@@ -74,10 +88,6 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
     title_set(boot->id, actor_state_name(ACTOR_INACTIVE));
     if (child_is_worker(c))
         oom_raise(); /* rather than the arbiter, or a keeper, without which more would be lost */
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != boot->arbiter_pid)
-        _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     rc = scoreboard_narrow(&a->scoreboard, boot->proc);
     if (rc == 0 && a->sources.header)
         rc = sources_narrow(&a->sources, boot->proc, boot->sources != NULL);
@@ -91,6 +101,10 @@ static void __attribute__((noreturn)) become_actor(struct arbiter *a, const stru
     if (rev->config->is_daemon)
         fds_null_stdio(); /* the arbiter keeps them until every worker is ready */
     log_forked(&rev->log, boot->id);
+    drop_privileges(&a->privileges, &rev->log);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a change of the user would clear it */
+    if (getppid() != boot->arbiter_pid)
+        _exit(EX_OK); /* died between fork and prctl: nobody is left to serve for */
     if (rc < 0) {
         log_error(&rev->log, "shared memory cannot be mapped", F_ERR(rc));
         _exit(EX_OSERR);
@@ -210,6 +224,8 @@ int children_spawn(struct arbiter *a, const struct tr_action *action)
 
     if (!children_kind(a, action->slot))
         return -ENOENT;
+    if (a->privileges.kind == PRIVILEGES_UNKNOWN)
+        return -EAGAIN;
     rc = mailbox_pair(ends);
     if (rc < 0)
         return rc;

@@ -287,6 +287,12 @@ static int prepare_sandbox(struct arbiter *a, struct revision *rev, char *why, s
                  rc == -EPERM || rc == -ENOSYS
                      ? ": is memfd_create forbidden here, as by a seccomp profile?"
                      : "");
+    if (rc == 0 && c->sandbox == SANDBOX_REQUIRE && a->privileges.kind == PRIVILEGES_BARE) {
+        rc = -EPERM;
+        snprintf(why, why_size,
+                 "\"require\" is not possible: workers run as user 0, since they cannot become "
+                 "another user, allowed: \"auto\" or \"off\"");
+    }
     if (rc == 0 && c->sandbox == SANDBOX_REQUIRE && *a->sandbox.lacks) {
         rc = -ENOTSUP;
         snprintf(why, why_size, "\"require\" is not possible: %s, allowed: \"auto\" or \"off\"",

@@ -15,6 +15,7 @@
 #include <sysexits.h>
 
 #include "arbiter/commands.h"
+#include "arbiter/trial.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/holder.h"
@@ -107,6 +108,8 @@ static int exit_code_of(int rc)
     case EACCES:
     case EPERM:
         return EX_NOPERM;
+    case ESRCH: /* no such user or group */
+        return EX_CONFIG;
     case EBUSY:
         return EX_TEMPFAIL;
     case EPROTOTYPE: /* what a service manager has passed */
@@ -245,7 +248,9 @@ static int prepare(struct arbiter *a, struct config *config)
     char why[CONFIG_WHY_LEN];
     int rc;
 
-    rc = activation_take(&a->activation, config->is_daemon, why, sizeof(why));
+    rc = trial_run(config, a->options->program->name, &a->privileges, why);
+    if (rc == 0)
+        rc = activation_take(&a->activation, config->is_daemon, why, sizeof(why));
     if (rc < 0) {
         config_free(config);
         return refuse_start(a, rc, why);
@@ -275,6 +280,7 @@ static int prepare(struct arbiter *a, struct config *config)
     rc = arbiter_attach(a);
     if (rc < 0)
         return refuse_start(a, rc, "out of memory");
+    trial_log(&a->privileges, a->log);
     arbiter_set_state(a, ACTOR_STARTING);
     first = revision_set(a, a->live);
     transition_init(a->engine, &first, TR_RECORDS_MAX, (uint32_t)clock_mono_ns());
@@ -357,6 +363,14 @@ int arbiter_serve(struct arbiter *a)
              F_UINT("accepted", counter_get(&a->totals.accepted)),
              F_UINT("requests", counter_get(&a->totals.requests)), F_INT("exit", a->exit_code));
     return a->exit_code;
+}
+
+int arbiter_try_start(const struct config *config, const struct arbiter_options *options, char *why)
+{
+    struct privileges p;
+    const int rc = trial_run(config, options->program->name, &p, why);
+
+    return rc < 0 ? exit_code_of(rc) : 0;
 }
 
 int arbiter_run(struct config *config, struct log *log, const struct arbiter_options *options)

@@ -327,6 +327,10 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_object_set_new(o, "sandbox", describe_sandbox(a));
     json_object_set_new(o, "binds", describe_binds(a->live));
     json_object_set_new(o, "config", command_text(a->live->config->path));
+    json_object_set_new(o, "user", command_text(a->privileges.user));
+    message_set_uint(o, "uid", a->privileges.uid);
+    json_object_set_new(o, "group", command_text(a->privileges.group));
+    message_set_uint(o, "gid", a->privileges.gid);
     set_note(o, a, "arbiter", now_ns);
     return o;
 }

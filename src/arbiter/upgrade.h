@@ -26,6 +26,7 @@ enum upgrade_phase {
     UPGRADE_NONE,
     UPGRADE_CHECKING, /* the old image: the dry run is under way */
     UPGRADE_DUE, /* the old image: to be done outside of every callback */
+    UPGRADE_FINDING, /* the new image: whom its workers have to run as */
     UPGRADE_CHANGING, /* the new image: its workers start */
     UPGRADE_RETURNING, /* the new image: back to the old one, outside of every callback */
 };
@@ -35,8 +36,10 @@ struct upgrade {
     char *path; /* owned: the executable's, absolute, as the first image was called */
     char *old_version; /* owned: of the image before, while it is an upgrade; or NULL */
     struct stat candidate; /* what the dry run was made with */
-    pid_t checker; /* 0 = none; reaped by the sweep */
+    pid_t checker; /* of the dry run, or who finds out whom workers run as; 0 = none; reaped by the
+                      sweep */
     int checker_fd; /* owned: what it says; -1 = none */
+    void (*on_checker_exit)(struct arbiter *a, int status);
     bool is_overdue; /* the checker's time was up */
     ev_timer timer; /* the dry run's deadline; then the next try to execute it */
     uint64_t asked_ms;
@@ -49,6 +52,7 @@ struct upgrade {
     int sources_fd; /* owned: the same of what workers count by source */
     bool has_sources; /* the image before has limits per source */
     bool has_keeps; /* the image before knows of keepers */
+    bool has_privileges; /* and of users that workers run as */
     char why[256]; /* for the way back */
     bool has_guard; /* the guard of an exec has been told to end, and is perhaps not reaped yet */
 };
@@ -56,6 +60,11 @@ struct upgrade {
 /* upgrade_init - @path is copied. Returns 0 or -ENOMEM. */
 int upgrade_init(struct arbiter *a, const char *path);
 void upgrade_fini(struct arbiter *a);
+
+/* upgrade_watch_child - a child of the upgrade, the leader of its process group, has
+ * UPGRADE_CHECK_MS to say on @fd what it has to say; @on_exit is told the status of its end */
+void upgrade_watch_child(struct arbiter *a, pid_t pid, int fd,
+                         void (*on_exit)(struct arbiter *a, int status));
 
 extern const struct change_ops upgrade_ops;
 

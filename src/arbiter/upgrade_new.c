@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "actor/command.h"
+#include "arbiter/trial.h"
 #include "arbiter/upgrade_exec.h"
 #include "base/clock.h"
 #include "base/fds.h"
@@ -87,7 +88,7 @@ static void turn_back(struct arbiter *a, const char *why)
 {
     struct upgrade *u = &a->upgrade;
 
-    snprintf(u->why, sizeof(u->why), "%s", why);
+    snprintf(u->why, sizeof(u->why), "%.*s", (int)sizeof(u->why) - 1, why);
     u->phase = UPGRADE_RETURNING;
     upgrade_exec_later(a, exec_back);
 }
@@ -127,11 +128,61 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
     return 0;
 }
 
-void upgrade_resume(struct arbiter *a, const char *failed)
+static void start_workers(struct arbiter *a)
 {
     struct tr_event ev = {.kind = TR_EV_RELOAD};
     char why[ARBITER_WHY_LEN];
 
+    a->upgrade.phase = UPGRADE_CHANGING;
+    if (!revision_can_change(a, a->live->config, transition_workers(a->engine))) {
+        turn_back(a, "there is no room for a second set of workers");
+        return;
+    }
+    if (prepare_next(a, why, sizeof(why)) < 0) {
+        turn_back(a, why);
+        return;
+    }
+    ev.set = revision_set(a, a->next);
+    engine_post(a, &ev);
+}
+
+static void on_found(struct arbiter *a, int status)
+{
+    struct upgrade *u = &a->upgrade;
+    char why[CONFIG_WHY_LEN];
+    const int rc = trial_result(a->live->config, u->checker_fd, status, &a->privileges, why);
+
+    u->checker_fd = -1;
+    if (u->phase != UPGRADE_FINDING)
+        return; /* the server stops */
+    if (rc < 0) {
+        turn_back(a, why);
+        return;
+    }
+    trial_log(&a->privileges, a->log);
+    start_workers(a);
+}
+
+/* The image before has not said whom workers run as: it is of a time when it was always root. */
+static void find_privileges(struct arbiter *a)
+{
+    char why[ARBITER_WHY_LEN];
+    pid_t pid;
+    int fd;
+    const int rc = trial_start(a->live->config, a->options->program->name, &pid, &fd);
+
+    if (rc < 0) {
+        snprintf(why, sizeof(why), "the process that looks users up: %s", strerror(-rc));
+        turn_back(a, why);
+        return;
+    }
+    a->upgrade.phase = UPGRADE_FINDING;
+    upgrade_watch_child(a, pid, fd, on_found);
+}
+
+void upgrade_resume(struct arbiter *a, const char *failed)
+{
+    char why[ARBITER_WHY_LEN];
     const int rc = arbiter_init_program(a, why, sizeof(why));
 
     if (failed) {
@@ -147,16 +198,10 @@ void upgrade_resume(struct arbiter *a, const char *failed)
         turn_back(a, why);
         return;
     }
-    if (!revision_can_change(a, a->live->config, transition_workers(a->engine))) {
-        turn_back(a, "there is no room for a second set of workers");
-        return;
-    }
-    if (prepare_next(a, why, sizeof(why)) < 0) {
-        turn_back(a, why);
-        return;
-    }
-    ev.set = revision_set(a, a->next);
-    engine_post(a, &ev);
+    if (a->privileges.kind == PRIVILEGES_UNKNOWN)
+        find_privileges(a);
+    else
+        start_workers(a);
 }
 
 /* ---- the beginning ---- */

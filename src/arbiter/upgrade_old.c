@@ -23,6 +23,36 @@
 #include "base/signals.h"
 #include "base/util.h"
 
+/* ---- a child ---- */
+
+static void check_kill(const struct upgrade *u)
+{
+    if (u->checker)
+        kill(-u->checker, SIGKILL);
+}
+
+static void on_overdue(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    struct upgrade *u = container_of(timer, struct upgrade, timer);
+
+    u->is_overdue = true;
+    check_kill(u);
+}
+
+void upgrade_watch_child(struct arbiter *a, pid_t pid, int fd,
+                         void (*on_exit)(struct arbiter *a, int status))
+{
+    struct upgrade *u = &a->upgrade;
+
+    u->is_overdue = false;
+    u->checker = pid;
+    u->checker_fd = fd;
+    u->on_checker_exit = on_exit;
+    ev_timer_init(&u->timer, on_overdue, UPGRADE_CHECK_MS / 1e3, 0.);
+    ev_now_update(a->loop);
+    ev_timer_start(a->loop, &u->timer);
+}
+
 /* ---- the dry run ---- */
 
 /* Never returns. */
@@ -49,58 +79,6 @@ become_checker(const struct upgrade *u, const struct upgrade_state *s, int state
     execve(u->path, argv, environ);
     dprintf(STDERR_FILENO, "%s\n", strerror(errno));
     _exit(127);
-}
-
-static int fork_checker(struct arbiter *a, const struct upgrade_state *s, int state_fd)
-{
-    struct upgrade *u = &a->upgrade;
-    const pid_t arbiter = getpid();
-    sigset_t mask;
-    int ends[2];
-    pid_t pid;
-
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
-    fds_set_nonblock(ends[0]);
-    signals_block_all(&mask);
-    pid = fork();
-    if (pid == 0)
-        become_checker(u, s, state_fd, ends[1], a->options->image->argv[0], arbiter);
-    signals_restore(&mask);
-    fds_close(&ends[1]);
-    if (pid < 0) {
-        fds_close(&ends[0]);
-        return -errno;
-    }
-    setpgid(pid, pid); /* here as well: it may be killed before it has run */
-    u->checker = pid;
-    u->checker_fd = ends[0];
-    return 0;
-}
-
-static int check_start(struct arbiter *a)
-{
-    struct upgrade_state s;
-    int fd = -1;
-    int rc;
-
-    if (stat(a->upgrade.path, &a->upgrade.candidate) < 0)
-        return -errno;
-    rc = upgrade_state_pack(a, &s);
-    if (rc < 0)
-        return rc;
-    rc = upgrade_exec_write(&s, &fd);
-    if (rc == 0)
-        rc = fork_checker(a, &s, fd);
-    upgrade_state_fini(&s);
-    fds_close(&fd);
-    return rc;
-}
-
-static void check_kill(const struct upgrade *u)
-{
-    if (u->checker)
-        kill(-u->checker, SIGKILL);
 }
 
 /* What it has said, all that it will ever say; cut to @size. */
@@ -152,34 +130,6 @@ static int explain_end(const struct upgrade *u, const char *program, int status,
     return -EINVAL;
 }
 
-static void on_overdue(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
-{
-    struct upgrade *u = container_of(timer, struct upgrade, timer);
-
-    u->is_overdue = true;
-    check_kill(u);
-}
-
-static void upgrade_start(struct arbiter *a)
-{
-    struct upgrade *u = &a->upgrade;
-    char why[256];
-    int rc;
-
-    u->is_overdue = false;
-    u->asked_ms = clock_mono_ms();
-    u->phase = UPGRADE_CHECKING;
-    log_info(a->log, "upgrading: dry run", F_STR("path", u->path));
-    ev_timer_init(&u->timer, on_overdue, UPGRADE_CHECK_MS / 1e3, 0.);
-    ev_now_update(a->loop);
-    ev_timer_start(a->loop, &u->timer);
-    rc = check_start(a);
-    if (rc == 0)
-        return;
-    snprintf(why, sizeof(why), "%s: %s", u->path, strerror(-rc));
-    upgrade_refuse(a, why);
-}
-
 /* ---- the exec ---- */
 
 static bool is_same_file(const struct stat *x, const struct stat *y)
@@ -222,18 +172,16 @@ static void on_exec_due(struct arbiter *a, bool is_quiet)
                               : "a worker does not take its messages");
 }
 
-static void upgrade_on_child_exit(struct arbiter *a, int status)
+static void on_checked(struct arbiter *a, int status)
 {
     struct upgrade *u = &a->upgrade;
     char output[512], text[768];
     int rc;
 
-    u->checker = 0;
     read_output(u, output, sizeof(output));
     rc = explain_end(u, a->options->program->name, status, output, text, sizeof(text));
     if (u->phase != UPGRADE_CHECKING)
         return; /* cancelled */
-    ev_timer_stop(a->loop, &u->timer);
     if (rc < 0) {
         upgrade_refuse(a, text);
         return;
@@ -241,6 +189,75 @@ static void upgrade_on_child_exit(struct arbiter *a, int status)
     log_info(a->log, "upgrading: the dry run was successful", F_STR("version", text));
     u->phase = UPGRADE_DUE;
     upgrade_exec_later(a, on_exec_due);
+}
+
+/* ---- the begin ---- */
+
+static int fork_checker(struct arbiter *a, const struct upgrade_state *s, int state_fd)
+{
+    const pid_t arbiter = getpid();
+    sigset_t mask;
+    int ends[2];
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    fds_set_nonblock(ends[0]);
+    signals_block_all(&mask);
+    pid = fork();
+    if (pid == 0)
+        become_checker(&a->upgrade, s, state_fd, ends[1], a->options->image->argv[0], arbiter);
+    signals_restore(&mask);
+    fds_close(&ends[1]);
+    if (pid < 0) {
+        fds_close(&ends[0]);
+        return -errno;
+    }
+    setpgid(pid, pid); /* here as well: it may be killed before it has run */
+    upgrade_watch_child(a, pid, ends[0], on_checked);
+    return 0;
+}
+
+static int check_start(struct arbiter *a)
+{
+    struct upgrade_state s;
+    int fd = -1;
+    int rc;
+
+    if (stat(a->upgrade.path, &a->upgrade.candidate) < 0)
+        return -errno;
+    rc = upgrade_state_pack(a, &s);
+    if (rc < 0)
+        return rc;
+    rc = upgrade_exec_write(&s, &fd);
+    if (rc == 0)
+        rc = fork_checker(a, &s, fd);
+    upgrade_state_fini(&s);
+    fds_close(&fd);
+    return rc;
+}
+
+static void upgrade_start(struct arbiter *a)
+{
+    struct upgrade *u = &a->upgrade;
+    char why[256];
+    int rc;
+
+    u->asked_ms = clock_mono_ms();
+    u->phase = UPGRADE_CHECKING;
+    log_info(a->log, "upgrading: dry run", F_STR("path", u->path));
+    rc = check_start(a);
+    if (rc == 0)
+        return;
+    snprintf(why, sizeof(why), "%s: %s", u->path, strerror(-rc));
+    upgrade_refuse(a, why);
+}
+
+static void upgrade_on_child_exit(struct arbiter *a, int status)
+{
+    a->upgrade.checker = 0;
+    ev_timer_stop(a->loop, &a->upgrade.timer);
+    a->upgrade.on_checker_exit(a, status);
 }
 
 static pid_t upgrade_child(const struct arbiter *a)
@@ -253,7 +270,7 @@ static void upgrade_cancel(struct arbiter *a)
     struct upgrade *u = &a->upgrade;
 
     check_kill(u);
-    if (u->phase == UPGRADE_CHECKING || u->phase == UPGRADE_DUE || u->phase == UPGRADE_RETURNING) {
+    if (u->phase != UPGRADE_NONE && u->phase != UPGRADE_CHANGING) {
         log_info(a->log, "upgrade given up");
         upgrade_finish(a, command_error("stopping", "the arbiter stops"));
     }
@@ -271,8 +288,12 @@ const struct change_ops upgrade_ops = {
 
 int upgrade_init(struct arbiter *a, const char *path)
 {
-    a->upgrade = (struct upgrade){
-        .path = strdup(path), .checker_fd = -1, .back_fd = -1, .board_fd = -1, .sources_fd = -1};
+    a->upgrade = (struct upgrade){.path = strdup(path),
+                                  .on_checker_exit = on_checked,
+                                  .checker_fd = -1,
+                                  .back_fd = -1,
+                                  .board_fd = -1,
+                                  .sources_fd = -1};
     ev_init(&a->upgrade.timer, on_overdue);
     return a->upgrade.path ? 0 : -ENOMEM;
 }

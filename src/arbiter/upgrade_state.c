@@ -183,6 +183,20 @@ static const struct member sources_fields[] = {
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
+static const char *const privileges_names[PRIVILEGES_KINDS] = {
+    [PRIVILEGES_SAME] = "same", [PRIVILEGES_SWITCH] = "switch", [PRIVILEGES_ROOT] = "root",
+    [PRIVILEGES_BARE] = "bare",
+};
+static const struct member privileges_fields[] = {
+    {MEMBER(privileges, kind), MEMBER_NAME, PRIVILEGES_KINDS, privileges_names},
+    {MEMBER(privileges, uid), MEMBER_UINT, UINT32_MAX, NULL},
+    {MEMBER(privileges, gid), MEMBER_UINT, UINT32_MAX, NULL},
+    {MEMBER(privileges, has_group), MEMBER_FLAG, 0, NULL},
+    {MEMBER(privileges, user), MEMBER_TEXT, 0, NULL},
+    {MEMBER(privileges, group), MEMBER_TEXT, 0, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
 static const struct member client_fields[] = {
     {MEMBER(control_client, io.fd), MEMBER_FD, 0, NULL},
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
@@ -223,6 +237,9 @@ static const char keeps_member[] = "keeps";
 
 /* Written if there are limits per source, but on the way back only to a program that had it. */
 static const char sources_member[] = "sources";
+
+/* Written by programs that know of it, but on the way back only to one that does. */
+static const char privileges_member[] = "privileges";
 
 /* ---- what the old image does ---- */
 
@@ -376,6 +393,18 @@ static json_t *pack_sources(struct packer *p, const struct sources *s)
     return o;
 }
 
+static json_t *pack_privileges(struct packer *p)
+{
+    const struct privileges *found = &p->a->privileges;
+    json_t *o = json_object(), *groups = json_array();
+
+    members_pack(&p->to, o, privileges_fields, found);
+    for (size_t i = 0; i < found->n_groups; i++)
+        json_array_append_new(groups, json_integer(found->groups[i]));
+    members_set(&p->to, o, "groups", groups);
+    return o;
+}
+
 static json_t *pack_control(struct packer *p)
 {
     json_t *o = p->a->control.listener ? json_object() : json_null();
@@ -459,6 +488,9 @@ static json_t *pack_body(struct packer *p)
         members_set(&p->to, o, keeps_member, pack_keeps(p));
     if (find_sources(a, &sources))
         members_set(&p->to, o, sources_member, pack_sources(p, &sources));
+    if (a->privileges.kind != PRIVILEGES_UNKNOWN &&
+        (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_privileges))
+        members_set(&p->to, o, privileges_member, pack_privileges(p));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_control(p));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -854,6 +886,32 @@ static int unpack_sources(struct reader *r)
     return rc;
 }
 
+static int unpack_supplementary(struct reader *r, const json_t *o)
+{
+    struct privileges *p = &r->a->privileges;
+
+    if (!json_is_integer(o) || json_integer_value(o) < 0 || json_integer_value(o) >= UINT32_MAX)
+        return members_refuse(&r->from, "groups", "one is no number of a group");
+    p->groups[p->n_groups++] = (gid_t)json_integer_value(o);
+    return 0;
+}
+
+/* An ordinary user's arbiter has nothing to find out. */
+static int unpack_privileges(struct reader *r)
+{
+    const json_t *o = json_object_get(r->s->body, privileges_member);
+    struct privileges *p = &r->a->privileges;
+    int rc;
+
+    r->a->upgrade.has_privileges = o != NULL;
+    if (!o && geteuid() != 0)
+        privileges_same(p);
+    if (!o)
+        return 0;
+    rc = members_unpack(&r->from, o, privileges_fields, p, 1);
+    return rc == 0 ? unpack_list(r, o, "groups", PRIVILEGES_GROUPS_MAX, unpack_supplementary) : rc;
+}
+
 static int unpack_slot(struct reader *r, const json_t *o)
 {
     struct slot s;
@@ -929,8 +987,9 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *sources = json_object_get(r->s->body, sources_member);
     const json_t *owners = json_object_get(r->s->body, owners_member);
     const json_t *passed = json_object_get(r->s->body, passed_member);
+    const bool has_privileges = json_object_get(r->s->body, privileges_member) != NULL;
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
-                           (sources != NULL) + (owners != NULL) + (passed != NULL);
+                           (sources != NULL) + (owners != NULL) + (passed != NULL) + has_privileges;
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -954,6 +1013,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = unpack_keeps(r);
     if (rc == 0)
         rc = unpack_sources(r);
+    if (rc == 0)
+        rc = unpack_privileges(r);
     if (rc == 0)
         rc = unpack_list(r, r->s->body, "slots", TR_ALL_SLOTS_MAX, unpack_slot);
     return rc == 0 ? unpack_control(r) : rc;

@@ -3,7 +3,7 @@
  * list of every descriptor in it. Strict: a member that is missing, unknown, of another type or out
  * of its range is refused with its name. Only counters come and go with versions; that a reload
  * which waits is forced, and which listeners were passed by a service manager, is said only if
- * there are some, and what keepers keep only by programs that have them.
+ * there are some, and what keepers keep and whom workers run as only by programs that know of it.
  */
 #ifndef ARBITER_UPGRADE_STATE_H
 #define ARBITER_UPGRADE_STATE_H

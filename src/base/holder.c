@@ -210,7 +210,7 @@ static bool read_status(struct holder *p)
         else if (sscanf(line, "PPid: %d", &parent) == 1)
             p->parent = parent;
         else if (sscanf(line, "Uid: %*u %u", &uid) == 1)
-            p->is_own_user = uid == geteuid();
+            p->is_own_user = uid == geteuid() || geteuid() == 0; /* whose workers are others */
         else if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
                  sscanf(line, "ShdPnd: %llx", &pending) == 1)
             p->is_told |= (pending & term) != 0;

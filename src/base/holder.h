@@ -18,9 +18,9 @@ struct holder {
     pid_t pid, parent;
     int pidfd; /* owned: what is signalled is what was looked at */
     char name[32];
-    bool is_own_user;
+    bool is_own_user; /* root has them all */
     bool is_alone; /* by its title the child of an arbiter, and its parent is none */
-    bool is_stray; /* that, of this user, and it executes this program's file */
+    bool is_stray; /* that, of this user or of any for root, and it executes this program's file */
     bool is_stopped; /* by a signal, not by a debugger */
     bool is_told; /* SIGTERM waits for it, which the kernel sends when the arbiter is gone */
 };

@@ -101,6 +101,14 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "arbiter.keep_after", DURATION(keep_after_ms), .min = 0, .max = DAY_MS,
         .reload = RELOAD_WORKERS, .initial = "1",
         .help = "age at which a connection is given to a keeper; 0 = at once" },
+    [CONFIG_USER] = {
+        .name = "arbiter.user", OWNER(user), .reload = RELOAD_RESTART, .initial = "",
+        .allowed = ALLOWED_OWNER("user"),
+        .help = "whom workers run as if root starts the server; \"\" = a user without rights" },
+    [CONFIG_GROUP] = {
+        .name = "arbiter.group", OWNER(group), .reload = RELOAD_RESTART, .initial = "",
+        .allowed = ALLOWED_OWNER("group"),
+        .help = "the group that they run in; \"\" = that of their user" },
     [CONFIG_SANDBOX] = {
         .name = "arbiter.sandbox", SANDBOX(sandbox),
         .reload = RELOAD_WORKERS, .initial = "auto",

@@ -68,6 +68,7 @@ struct config {
     uint64_t timeout_ms;
     bool has_keepers;
     uint64_t keep_after_ms; /* 0 = at once */
+    char user[CONFIG_OWNER_LEN], group[CONFIG_OWNER_LEN]; /* whom workers run as; "" = not said */
     enum config_sandbox sandbox;
     char control[CONFIG_PATH_MAX]; /* "" = none, "auto", or absolute */
     struct config_access control_access;

@@ -308,6 +308,16 @@ static int check_files(const struct config *c)
     return code;
 }
 
+static int check_user(const struct config *c, const struct arbiter_options *options)
+{
+    char why[CONFIG_WHY_LEN];
+    const int code = arbiter_try_start(c, options, why);
+
+    if (code != 0)
+        complain("%s", why);
+    return code;
+}
+
 struct readiness {
     int ready_fd;
     struct daemon_launch launch;
@@ -429,7 +439,8 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
         if (args.action == ACTION_DUMP) {
             printf("// %s\n", *path ? path : no_file);
             config_dump(config, stdout);
-        } else if ((rc = check_files(config)) == EX_OK)
+        } else if ((rc = check_files(config)) == EX_OK &&
+                   (rc = check_user(config, options)) == EX_OK)
             printf("%s: the configuration is valid\n", *path ? path : no_file);
         config_free(config);
         if (fflush(stdout) != 0)

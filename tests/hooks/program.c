@@ -10,13 +10,17 @@
  * fills its record of the scoreboard with the byte XX, trespass writes into another's, disconnect
  * shuts down the mailbox, lieN says to the arbiter what it may not, leakMB forgets so much memory,
  * linger passes it a socket whose close waits, environ exits with 9 if it has what is the arbiter's
- * alone, and go on; openat, socket, execve, ptrace, setuid and kill try that system call.
+ * alone, rights tries what a worker must not be able to do and answers with the outcome of each,
+ * and go on; openat, socket, execve, ptrace, setuid and kill try that system call.
  */
+#include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -210,6 +214,32 @@ static void fail(const char *kind)
         try_call(kind);
 }
 
+static const char *outcome(long rc)
+{
+    return rc < 0 ? strerrorname_np(errno) : "done";
+}
+
+/* The file that ECHO_TEST_SECRET names is root's alone. */
+static size_t try_rights(char *ret, size_t size)
+{
+    const char *secret = getenv("ECHO_TEST_SECRET");
+    const pid_t arbiter = getppid();
+    size_t len = 0;
+
+#define TRY(name, call)                                                                            \
+    len += (size_t)snprintf(ret + len, size - len, " %s=%s", name, outcome(call))
+    TRY("setuid", setuid(0));
+    TRY("setgid", setgid(0));
+    TRY("setgroups", setgroups(0, NULL));
+    TRY("open", open(secret ? secret : "", O_RDONLY | O_CLOEXEC));
+    TRY("ptrace", ptrace(PTRACE_SEIZE, arbiter, NULL, NULL));
+    TRY("kill", kill(arbiter, 0));
+    TRY("chroot", chroot("/"));
+    TRY("dumpable", prctl(PR_GET_DUMPABLE) == 0 ? 0 : -1);
+#undef TRY
+    return len;
+}
+
 static void on_data(void *server, struct arb_conn *conn, const struct arb_input *in,
                     struct arb_output *out)
 {
@@ -220,6 +250,14 @@ static void on_data(void *server, struct arb_conn *conn, const struct arb_input 
     if (in->len > sizeof(prefix) && memcmp(in->data, prefix, sizeof(prefix) - 1) == 0 &&
         sscanf((const char *)in->data + sizeof(prefix) - 1, "%15[a-z0-9]", kind) == 1)
         fail(kind);
+    if (strcmp(kind, "rights") == 0) {
+        static char text[256];
+
+        out->reply_len = try_rights(text, sizeof(text));
+        out->reply = (const uint8_t *)text;
+        out->consumed = in->len;
+        return;
+    }
     echo_protocol.on_data(server, conn, in, out);
 }
 

@@ -223,7 +223,7 @@ static void limits__port_scan__no_line_and_no_leak(void **state)
 static void limit_descriptors(pid_t pid, rlim_t n)
 {
     struct rlimit rl = {n, n};
-    MUST(prlimit(pid, RLIMIT_NOFILE, &rl, NULL) == 0, "prlimit");
+    MUST(proc_limit_fds(pid, &rl, NULL), "prlimit");
 }
 
 static void limits__reload_without_descriptors__refused_with_the_number(void **state)

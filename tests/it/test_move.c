@@ -245,13 +245,13 @@ static struct rlimit leave_no_descriptor(pid_t pid)
     struct rlimit limit, before;
     char path[64];
 
-    MUST(prlimit(pid, RLIMIT_NOFILE, NULL, &before) == 0, "prlimit");
+    MUST(proc_limit_fds(pid, NULL, &before), "prlimit");
     limit = before;
     limit.rlim_cur = 0;
     do
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, (int)limit.rlim_cur);
     while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && ++limit.rlim_cur);
-    MUST(prlimit(pid, RLIMIT_NOFILE, &limit, NULL) == 0, "prlimit");
+    MUST(proc_limit_fds(pid, &limit, NULL), "prlimit");
     return before;
 }
 
@@ -271,7 +271,7 @@ static void moved__worker_without_descriptors__asked_again_and_nothing_lost(void
         server_signal(s, SIGHUP);
         server_wait_log(s, RELOADED, round);
         server_wait_log(s, "connections moved\" .*count=0 refused=30", round);
-        MUST(prlimit(pid, RLIMIT_NOFILE, &before, NULL) == 0, "prlimit");
+        MUST(proc_limit_fds(pid, &before, NULL), "prlimit");
         server_wait_log(s, "worker ended\"", round);
         for (int i = 0; i < PEERS; i++)
             peer_echo(fds[i], "after");

@@ -127,6 +127,9 @@ int it_setup(void **state)
     snprintf(it->dir, sizeof(it->dir), "%s/echo-it.XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     if (!mkdtemp(it->dir))
         return -1;
+    /* Workers are others than root that starts them, and have files here for hooks. */
+    if (geteuid() == 0 && chmod(it->dir, 0777) < 0)
+        return -1;
     it->data = *state;
     *state = current = it;
     return 0;

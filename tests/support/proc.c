@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The whole of a small file below /proc/PID, terminated. Returns its length, 0 = not there. */
@@ -125,6 +127,26 @@ uint64_t proc_status(pid_t pid, const char *key, int base)
     snprintf(name, sizeof(name), "\n%s:", key);
     const char *p = strstr(buf, name);
     return p ? strtoull(p + strlen(name), NULL, base) : 0;
+}
+
+bool proc_limit_fds(pid_t pid, const struct rlimit *limit, struct rlimit *ret_before)
+{
+    const uid_t uid = (uid_t)proc_status(pid, "Uid", 10);
+    const gid_t gid = (gid_t)proc_status(pid, "Gid", 10);
+    struct rlimit *before =
+        mmap(NULL, sizeof(*before), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const pid_t child = before == MAP_FAILED ? -1 : fork();
+    int status = -1;
+
+    if (child == 0)
+        _exit((geteuid() == 0 && (setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)) ||
+              prlimit(pid, RLIMIT_NOFILE, limit, before) < 0);
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+        return false;
+    if (ret_before)
+        *ret_before = *before;
+    munmap(before, sizeof(*before));
+    return true;
 }
 
 uint64_t proc_cpu_ms(pid_t pid)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 enum { PROC_CHILDREN_MAX = 256 };
@@ -28,6 +29,10 @@ void proc_list_fds(pid_t pid, char *buf, size_t size);
 
 /* proc_status - the number behind "KEY:" of /proc/PID/status, in its own unit and base */
 uint64_t proc_status(pid_t pid, const char *key, int base);
+
+/* proc_limit_fds - prlimit(2) of RLIMIT_NOFILE by a process of the same user as @pid: root may not
+ * everywhere do it for others. Returns whether it worked. */
+bool proc_limit_fds(pid_t pid, const struct rlimit *limit, struct rlimit *ret_before);
 
 uint64_t proc_cpu_ms(pid_t pid); /* user and system */
 

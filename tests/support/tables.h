@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-enum { TABLE_ROWS_MAX = 12, TABLE_COLUMNS_MAX = 12, TABLE_CELL_LEN = 160 };
+enum { TABLE_ROWS_MAX = 12, TABLE_COLUMNS_MAX = 16, TABLE_CELL_LEN = 160 };
 
 struct table {
     char cells[TABLE_ROWS_MAX][TABLE_COLUMNS_MAX][TABLE_CELL_LEN]; /* row 0 is the head */

@@ -154,6 +154,7 @@ static int setup(void **state)
         .children = calloc(TR_RECORDS_MAX, sizeof(struct child)),
         .scoreboard = {.fd = -1},
     };
+    privileges_same(&f->a.privileges);
     assert_int_equal(scoreboard_open(&f->a.scoreboard, 16), 0);
     ev_set_userdata(f->a.loop, &f->a);
     ev_init(&f->a.settle, on_settle);

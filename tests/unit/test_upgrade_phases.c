@@ -3,23 +3,28 @@
  * an arbiter that was built from a state. Run from the top of the tree.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "arbiter/upgrade_state.h"
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/util.h"
 #include "support/inherited.h"
 #include "support/tables.h"
 
 static const char *const phases[] = {
-    [UPGRADE_NONE] = "none",         [UPGRADE_CHECKING] = "checking",   [UPGRADE_DUE] = "due",
+    [UPGRADE_NONE] = "none",         [UPGRADE_CHECKING] = "checking",
+    [UPGRADE_DUE] = "due",           [UPGRADE_FINDING] = "finding",
     [UPGRADE_CHANGING] = "changing", [UPGRADE_RETURNING] = "returning",
 };
 
@@ -67,11 +72,33 @@ static void drain_engine(struct arbiter *a)
     assert_false(transition_is_due(a->engine));
 }
 
+static void inherit_without_users(struct arbiter *a)
+{
+    a->privileges.kind = PRIVILEGES_UNKNOWN;
+    upgrade_resume(a, NULL);
+}
+
+/* What it has said is there, unless it has been killed first. */
+static void finder_ends(struct arbiter *a, bool is_killed)
+{
+    int status;
+
+    if (is_killed) {
+        kill(a->upgrade.checker, SIGKILL);
+        fds_close(&a->upgrade.checker_fd);
+        a->upgrade.checker_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    assert_int_equal(waitpid(a->upgrade.checker, &status, 0), a->upgrade.checker);
+    upgrade_ops.on_child_exit(a, status);
+}
+
 static void bring_to(struct arbiter *a, const char *phase)
 {
     if (strcmp(phase, "none") == 0)
         return;
-    if (strcmp(phase, "changing") == 0 || strcmp(phase, "returning") == 0) {
+    if (strcmp(phase, "finding") == 0) {
+        inherit_without_users(a);
+    } else if (strcmp(phase, "changing") == 0 || strcmp(phase, "returning") == 0) {
         upgrade_resume(a, NULL);
         drain_engine(a);
     } else
@@ -110,6 +137,10 @@ static void happen(struct arbiter *a, const char *event)
         a->upgrade.exec(a, true); /* of no program */
     } else if (strcmp(event, "inherits") == 0 || strcmp(event, "cannot begin workers") == 0) {
         upgrade_resume(a, NULL);
+    } else if (strcmp(event, "inherits no users") == 0) {
+        inherit_without_users(a);
+    } else if (strcmp(event, "users are found") == 0 || strcmp(event, "no users") == 0) {
+        finder_ends(a, event[0] == 'n');
     } else if (strcmp(event, "comes back") == 0) {
         upgrade_resume(a, "a new worker died");
     } else if (strcmp(event, "commit") == 0) {

@@ -1,0 +1,184 @@
+/*
+ * The child that becomes whom the configuration names, as its parent sees it: fork, deadline,
+ * answer.
+ */
+#include "arbiter/trial.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/reap.h"
+#include "base/signals.h"
+#include "base/util.h"
+
+/* Between two processes of one image, and shorter than PIPE_BUF: it is there as a whole or not. */
+struct answer_of_trial {
+    int rc;
+    bool is_group; /* the key that is to blame */
+    struct privileges found;
+    char why[PRIVILEGES_WHY_LEN];
+};
+
+/* What is asked for must be had. Only a server that has not been told whom to serve as goes on as
+ * what it is, where nobody can become another user. */
+static bool is_must(const struct config *c)
+{
+    return *c->user || *c->group;
+}
+
+bool trial_is_needed(const struct config *config)
+{
+    return geteuid() == 0 || is_must(config);
+}
+
+/* ---- in the child ---- */
+
+static void try_privileges(const struct config *c, const char *program, struct answer_of_trial *ret)
+{
+    const struct privileges_wish wish = {.user = c->user, .group = c->group, .usual = program};
+    struct privileges same;
+    const char *step = "";
+
+    privileges_same(&same);
+    ret->rc = privileges_find(&wish, &ret->found, &ret->is_group, ret->why);
+    if (ret->rc < 0)
+        return;
+    ret->rc = privileges_drop(&ret->found, &step);
+    if (ret->rc == 0)
+        return;
+    if (!is_must(c) && (ret->rc == -EPERM || ret->rc == -EINVAL)) {
+        ret->rc = 0;
+        ret->found = same;
+        ret->found.kind = PRIVILEGES_BARE;
+        return;
+    }
+    ret->is_group = !*c->user;
+    snprintf(ret->why, sizeof(ret->why),
+             "a process of this server cannot become user %s (%" PRIu32 ") in group %s (%" PRIu32
+             "): %s: %s%s",
+             ret->found.user, ret->found.uid, ret->found.group, ret->found.gid, step,
+             strerror(-ret->rc),
+             ret->rc == -EPERM    ? ": give it CAP_SETUID and CAP_SETGID, or leave the key out"
+             : ret->rc == -EINVAL ? ": is that number mapped in this user namespace?"
+                                  : "");
+}
+
+static void __attribute__((noreturn))
+trial_main(const struct config *config, const char *program, int fd, pid_t parent)
+{
+    struct answer_of_trial answer = {.rc = 0};
+
+    setpgid(0, 0);
+    signals_default_all();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+    signals_unblock_all();
+    fds_close_all_except(&fd, 1);
+    try_privileges(config, program, &answer);
+    _exit(fds_write_all(fd, &answer, sizeof(answer)) < 0);
+}
+
+/* ---- in the parent ---- */
+
+int trial_start(const struct config *config, const char *program, pid_t *ret_pid, int *ret_fd)
+{
+    const pid_t parent = getpid();
+    sigset_t mask;
+    int ends[2], rc;
+    pid_t pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    signals_block_all(&mask);
+    pid = fork();
+    if (pid == 0)
+        trial_main(config, program, ends[1], parent);
+    rc = pid < 0 ? -errno : 0;
+    signals_restore(&mask);
+    fds_close(&ends[1]);
+    if (rc < 0) {
+        fds_close(&ends[0]);
+        return rc;
+    }
+    setpgid(pid, pid); /* here as well: it may be killed before it has run */
+    *ret_pid = pid;
+    *ret_fd = ends[0];
+    return 0;
+}
+
+int trial_result(const struct config *config, int fd, int status, struct privileges *ret, char *why)
+{
+    struct answer_of_trial answer;
+    const ssize_t n = read(fd, &answer, sizeof(answer));
+
+    fds_close(&fd);
+    if (n != (ssize_t)sizeof(answer)) {
+        answer = (struct answer_of_trial){.rc = -ECHILD};
+        snprintf(answer.why, sizeof(answer.why),
+                 "the process that looks users up ended without an answer: %s %d",
+                 WIFSIGNALED(status) ? "signal" : "exit code",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+    if (answer.rc == 0) {
+        *ret = answer.found;
+        return 0;
+    }
+    snprintf(why, CONFIG_WHY_LEN, "%s", answer.why);
+    config_name_key(config, answer.is_group ? CONFIG_GROUP : CONFIG_USER, why, CONFIG_WHY_LEN);
+    return answer.rc;
+}
+
+int trial_run(const struct config *config, const char *program, struct privileges *ret, char *why)
+{
+    const uint64_t deadline_ms = clock_mono_ms() + TRIAL_MS;
+    int status = 0, fd, rc;
+    pid_t pid;
+
+    if (!trial_is_needed(config)) {
+        privileges_same(ret);
+        return 0;
+    }
+    rc = trial_start(config, program, &pid, &fd);
+    if (rc < 0) {
+        snprintf(why, CONFIG_WHY_LEN, "the process that looks users up: %s", strerror(-rc));
+        return rc;
+    }
+    if (reap_by(pid, deadline_ms, &status))
+        return trial_result(config, fd, status, ret, why);
+    reap_killed(pid, NULL);
+    fds_close(&fd);
+    snprintf(why, CONFIG_WHY_LEN,
+             "the look-up of users took longer than %d s: does nsswitch.conf name a service that "
+             "does not answer?",
+             TRIAL_MS / 1000);
+    config_name_key(config, CONFIG_USER, why, CONFIG_WHY_LEN);
+    return -ETIMEDOUT;
+}
+
+/* What root should know about: an ordinary user's server has nothing to give away. */
+void trial_log(const struct privileges *p, struct log *log)
+{
+    if (p->kind == PRIVILEGES_SWITCH)
+        log_info(log, "workers give root's rights up", F_STR("user", p->user),
+                 F_UINT("uid", p->uid), F_STR("group", p->group), F_UINT("gid", p->gid));
+    else if (p->kind == PRIVILEGES_ROOT)
+        log_warning(log, "workers run as root, and what takes one over has the machine",
+                    F_STR("hint", "name a user in arbiter.user that has no rights"));
+    else if (p->kind == PRIVILEGES_BARE)
+        log_warning(log,
+                    "workers cannot become another user: they run as user 0, without any "
+                    "capability",
+                    F_STR("hint", "give the server CAP_SETUID and CAP_SETGID, or start it as an "
+                                  "ordinary user"));
+}
