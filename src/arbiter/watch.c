@@ -5,6 +5,7 @@
  */
 #include "arbiter/arbiter_impl.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,8 +84,17 @@ void watch_read_stack(struct evidence *e, const char *text)
     }
 }
 
+/* A file that is empty says that there is nothing; one that cannot be read has to be named. */
+static void note_unread(struct evidence *e, const char *name, int error)
+{
+    const size_t used = strlen(e->unread);
+
+    snprintf(e->unread + used, sizeof(e->unread) - used, "%s%s: %s", used ? ", " : "", name,
+             strerror(error));
+}
+
 /* Returns whether there was anything to read. */
-static bool read_file(pid_t pid, const char *name, char *buf, size_t size)
+static bool read_evidence(struct evidence *e, pid_t pid, const char *name, char *buf, size_t size)
 {
     char path[64];
     ssize_t n;
@@ -92,9 +102,9 @@ static bool read_file(pid_t pid, const char *name, char *buf, size_t size)
 
     snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
     fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    n = read(fd, buf, size - 1);
+    n = fd < 0 ? -1 : read(fd, buf, size - 1);
+    if (n < 0)
+        note_unread(e, name, errno);
     fds_close(&fd);
     buf[MAX(n, 0)] = '\0';
     return n > 0;
@@ -105,13 +115,13 @@ void watch_evidence(struct evidence *e, pid_t pid)
     char text[4096];
 
     *e = (struct evidence){.cpu_ms = 0};
-    if (read_file(pid, "stat", text, sizeof(text)))
+    if (read_evidence(e, pid, "stat", text, sizeof(text)))
         watch_read_stat(e, text, sysconf(_SC_CLK_TCK));
-    if (read_file(pid, "wchan", text, sizeof(text)))
+    if (read_evidence(e, pid, "wchan", text, sizeof(text)))
         watch_read_line(e->wchan, sizeof(e->wchan), text);
-    if (read_file(pid, "syscall", text, sizeof(text)))
+    if (read_evidence(e, pid, "syscall", text, sizeof(text)))
         watch_read_line(e->syscall, sizeof(e->syscall), text);
-    if (read_file(pid, "stack", text, sizeof(text)))
+    if (read_evidence(e, pid, "stack", text, sizeof(text)))
         watch_read_stack(e, text);
 }
 
@@ -137,7 +147,7 @@ static void abort_child(struct arbiter *a, const struct child *c, const char *wh
                 F_UINT("incarnation", c->incarnation),
                 F_UINT("silent_ms", watch_silence_ns(&a->watchdog, &c->watch) / 1000000),
                 F_STR("state", e.state), F_UINT("cpu_ms", e.cpu_ms), F_STR("syscall", e.syscall),
-                F_STR("wchan", e.wchan), F_STR("stack", e.stack),
+                F_STR("wchan", e.wchan), F_STR("stack", e.stack), F_STR("unread", e.unread),
                 F_UINT("connections", scoreboard_connections(c->score)),
                 F_UINT("requests", counter_get(&c->tally.sum.requests)));
     kill(c->pid, SIGABRT);

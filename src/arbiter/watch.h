@@ -30,6 +30,7 @@ struct evidence {
     char wchan[64]; /* the kernel function that it sleeps in */
     char syscall[192]; /* "running", or number, arguments, sp and pc */
     char stack[1024]; /* of the kernel, the innermost first */
+    char unread[192]; /* files of /proc/PID that cannot be read, and why; "" = all can */
 };
 
 /* watch_evidence - whatever can be had of process @pid */

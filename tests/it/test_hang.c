@@ -85,7 +85,8 @@ static void must_have_evidence(struct server *s, pid_t victim, const char *doing
     snprintf(pattern, sizeof(pattern),
              "level=warning actor=arbiter .*worker hangs: aborting it\" worker=worker\\.[12] "
              "worker_pid=%d slot=[12] incarnation=1 silent_ms=[1-9][0-9]{3,} state=\"%s\" "
-             "cpu_ms=[0-9]+ syscall=.* wchan=.* stack=.* connections=[1-9][0-9]* requests=[0-9]+$",
+             "cpu_ms=[0-9]+ syscall=.* wchan=.* stack=.* unread=.* connections=[1-9][0-9]* "
+             "requests=[0-9]+$",
              (int)victim, doing);
     server_wait_log(s, pattern, 1);
     snprintf(pattern, sizeof(pattern),

@@ -107,6 +107,7 @@ static void watch_evidence__stopped_child__said_to_be_stopped(void **state UNUSE
     watch_evidence(&e, pid); /* nobody any more */
     assert_string_equal(e.state, "");
     assert_string_equal(e.wchan, "");
+    assert_non_null(strstr(e.unread, "stat: No such file or directory, wchan: "));
     assert_string_equal(e.stack, "");
 }
 
