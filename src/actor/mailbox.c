@@ -130,8 +130,6 @@ static void watch(struct mailbox *mb, int events)
 {
     if (mb->is_paused)
         events &= ~EV_READ;
-    if ((mb->io.events & (EV_READ | EV_WRITE)) == events && ev_is_active(&mb->io))
-        return;
     io_watch(mb->loop, &mb->io, mb->fd, events);
 }
 

@@ -73,9 +73,8 @@ static void client_watch(struct control_client *c)
     const bool is_heard = c->refused_ms || !is_full(c);
     const int events = (is_heard && !c->is_eof ? EV_READ : 0) | (c->out_len ? EV_WRITE : 0);
 
-    if (c->is_dead || events == (c->io.events & (EV_READ | EV_WRITE)))
-        return;
-    io_watch(c->arbiter->loop, &c->io, c->io.fd, events);
+    if (!c->is_dead)
+        io_watch(c->arbiter->loop, &c->io, c->io.fd, events);
 }
 
 static void client_flush(struct control_client *c)

@@ -415,13 +415,6 @@ static int hear_one(struct ward *ward)
 
 /* ---- offers ---- */
 
-static void watch_ward(struct ward *ward, int events)
-{
-    if ((ward->io.events & (EV_READ | EV_WRITE)) == events)
-        return;
-    io_watch(ward->all->loop, &ward->io, ward->fd, events);
-}
-
 /* The newest that wants and may be offered more: the heir rather than who drains. */
 static struct ward *find_taker(struct wards *w)
 {
@@ -467,7 +460,7 @@ static void offer_all(struct wards *w)
         if (rc == 0) {
             w->batch_max = MIN(2 * w->batch_max, (size_t)KEEP_COUNT_MAX);
         } else if (rc == -EAGAIN) {
-            watch_ward(ward, EV_READ | EV_WRITE);
+            io_watch(w->loop, &ward->io, ward->fd, EV_READ | EV_WRITE);
         } else if (fdpass_is_transient(rc)) {
             w->batch_max = MAX(w->batch_max / 2, (size_t)1); /* fewer may do */
             ev_timer_set(&w->retry, WARDS_RETRY_MS / 1e3, 0.);
@@ -493,7 +486,7 @@ static void on_ward_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     int heard = HEARD;
 
     if (revents & EV_WRITE)
-        watch_ward(ward, EV_READ);
+        io_watch(w->loop, io, ward->fd, EV_READ);
     for (int i = 0; i < WARDS_DATAGRAMS_A_WAKE && heard == HEARD; i++)
         heard = hear_one(ward);
     offer_all(w);

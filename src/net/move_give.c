@@ -311,11 +311,8 @@ static int send_batch(struct move_out *t, struct move_lane *lane)
 
 static void watch(struct move_lane *lane, int events)
 {
-    struct ev_loop *loop = lane->owner->set->loop;
-
-    if (lane->fd < 0 || (lane->io.events & (EV_READ | EV_WRITE)) == events)
-        return;
-    io_watch(loop, &lane->io, lane->fd, events);
+    if (lane->fd >= 0)
+        io_watch(lane->owner->set->loop, &lane->io, lane->fd, events);
 }
 
 static void start_retry(struct move_out *t, unsigned ms)
