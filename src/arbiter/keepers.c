@@ -148,50 +148,37 @@ bool keepers_is_keeping(const struct child *c)
     return c->keeper && scoreboard_connections(c->score) > 0;
 }
 
-static uint64_t count_of(const json_t *args, const char *name)
+static uint64_t number_in(const json_t *args, const char *name)
 {
-    const json_int_t n = json_integer_value(json_object_get(args, name));
-
-    return n > 0 ? (uint64_t)n : 0;
+    return (uint64_t)json_integer_value(json_object_get(args, name));
 }
 
 /* One line per death. */
-static void log_left(const struct arbiter *a, const struct child *keeper, const char *of,
-                     uint64_t kept, uint64_t passed, uint64_t closed)
+static void log_left(const struct arbiter *a, const struct child *keeper, const json_t *args)
 {
-    if (kept + closed > 0)
-        log_info(a->log, "connections of a dead worker", F_STR("worker", of),
-                 F_STR("keeper", keeper->id), F_UINT("kept", kept), F_UINT("passed_on", passed),
-                 F_UINT("closed", closed));
-}
-
-static const char *name_of(const json_t *args)
-{
-    const char *name = json_string_value(json_object_get(args, "of"));
-
-    return name ? name : "";
+    log_info(a->log, "connections of a dead worker",
+             F_STR("worker", json_string_value(json_object_get(args, "of"))),
+             F_STR("keeper", keeper->id), F_UINT("kept", number_in(args, "kept")),
+             F_UINT("passed_on", number_in(args, "passed")),
+             F_UINT("closed", number_in(args, "closed")));
 }
 
 void keepers_on_left(struct arbiter *a, struct child *c, json_t *args)
 {
-    const uint64_t kept = count_of(args, "kept");
-
     if (!child_is_keeper(c))
         return;
-    c->n_left += kept;
-    if (kept == 0)
-        log_left(a, c, name_of(args), 0, 0, count_of(args, "closed"));
+    c->n_left += number_in(args, "kept");
+    if (number_in(args, "kept") == 0)
+        log_left(a, c, args);
     keepers_look(a);
 }
 
 void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
 {
-    const uint64_t kept = count_of(args, "kept");
-
     if (!child_is_keeper(c))
         return;
-    c->n_left -= MIN(c->n_left, kept);
-    log_left(a, c, name_of(args), kept, count_of(args, "passed"), count_of(args, "closed"));
+    c->n_left -= MIN(c->n_left, number_in(args, "kept"));
+    log_left(a, c, args);
     keepers_look(a);
 }
 
