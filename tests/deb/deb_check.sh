@@ -18,6 +18,7 @@ leave_out()
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
 [ "$(id -u)" = 0 ] || leave_out 'it makes a root directory, which needs root'
 [ "$suite" = bookworm ] || leave_out "the machine's sources are those of ${suite:-another system}, not of bookworm"
+tools/need.sh deb-check || leave_out 'mmdebstrap is missing'
 unshare --mount --pid --net --kill-child true 2>/dev/null || leave_out 'namespaces are not allowed here (unshare)'
 
 bootstrap()
@@ -57,16 +58,23 @@ everything()
 
 build=$1
 export NET=
-rm -rf "$folder"
-mkdir -p "$folder"
-began=$SECONDS
-bootstrap >"$folder/bootstrap.log" 2>&1 </dev/null ||
-    leave_out "mmdebstrap cannot make a root: $(grep -m 1 '^E' "$folder/bootstrap.log")"
-printf '  ok   %-20s (%d s)\n' bootstrap $((SECONDS - began))
-everything
-cp "$maker"/src/*.log "$base"/src/*.log "$folder/" 2>/dev/null
-passed=$(cat "$maker/src/results" "$base/src/results" 2>/dev/null | grep -c passed)
-failed=$(cat "$maker/src/results" "$base/src/results" 2>/dev/null | grep -c failed)
-rm -rf "$base" "$maker"
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+main()
+{
+    local began=$SECONDS results
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    bootstrap >"$folder/bootstrap.log" 2>&1 </dev/null ||
+        leave_out "mmdebstrap cannot make a root: $(grep -m 1 '^E' "$folder/bootstrap.log")"
+    printf '  ok   %-20s (%d s)\n' bootstrap $((SECONDS - began))
+    everything
+    cp "$maker"/src/*.log "$base"/src/*.log "$folder/" 2>/dev/null
+    results=$(cat "$maker/src/results" "$base/src/results" 2>/dev/null)
+    rm -rf "$base" "$maker"
+    passed=$(grep -c passed <<<"$results")
+    failed=$(grep -c failed <<<"$results")
+    echo "$((SECONDS - began)) s in all"
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+    exit
+}
+main
