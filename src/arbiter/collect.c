@@ -188,8 +188,14 @@ void collect_vacate(struct arbiter *a, struct revision *rev)
     size_t n = 0;
 
     for (size_t i = 0; i < rev->n_listeners; i++)
-        if (rev->listeners[i]->refs == 1)
+        if (rev->listeners[i]->refs == 1) {
             removed[n++] = rev->listeners[i];
+            if (rev->listeners[i]->is_passed)
+                log_warning(a->log,
+                            "the service manager still listens at a removed address: who connects "
+                            "waits there until its socket unit is changed, too",
+                            F_STR("address", rev->listeners[i]->bound));
+        }
     listener_shut(removed, n, on_waiting, &w);
     pass_waiting(&w);
 }

@@ -191,6 +191,7 @@ static void activation__address_removed_by_reload__manager_keeps_it(void **state
     int fd = peer_connect(removed.addr);
 
     peer_echo(fd, "before");
+    server_expect(s, "still listens at a removed address");
     server_configure(s, conf_of(quoted(kept.addr, NULL, NULL)));
     server_signal(s, SIGHUP);
     server_wait_log(s, "msg=\"reloaded\"", 1);
@@ -198,6 +199,8 @@ static void activation__address_removed_by_reload__manager_keeps_it(void **state
     MUST_COME(server_log_count(s, "worker ended") == 2, "the old workers have not ended");
     peer_echo(fd, "after");
     must_wait_at_manager(&removed);
+    MUST(server_log_count(s, "still listens at a removed address.*address=127.0.0.1:") == 1,
+         "no warning");
     MUST(peer_is_served(kept.addr, WAIT_MS), "the other is not served");
     peer_close(fd);
     server_signal(s, SIGTERM);
