@@ -14,6 +14,7 @@
 static const char *program_name; /* NULL = not known yet */
 static char *room;
 static size_t room_size;
+static char *arguments, *environment; /* owned for ever: copies, to which argv and environ point */
 
 /* The end of those strings of a list that lie one behind the other from @end on. */
 static char *end_of_strings(char **list, char *end)
@@ -24,14 +25,22 @@ static char *end_of_strings(char **list, char *end)
     return end;
 }
 
-static int copy_strings(char **list)
+/* Into one block, which stays reachable when a string is taken out of the list. */
+static int copy_strings(char **list, char **ret_block)
 {
-    for (; *list; list++) {
-        char *copy = strdup(*list);
+    size_t size = 1;
+    char *to;
 
-        if (!copy)
-            return -1;
-        *list = copy;
+    for (char **p = list; *p; p++)
+        size += strlen(*p) + 1;
+    to = *ret_block = malloc(size);
+    if (!to)
+        return -1;
+    for (; *list; list++) {
+        const size_t len = strlen(*list) + 1;
+
+        *list = memcpy(to, *list, len);
+        to += len;
     }
     return 0;
 }
@@ -58,7 +67,7 @@ void title_init(const char *program, int argc, char **argv)
     if (argc < 1 || copy_program_name(argv[0]) < 0)
         return;
     end = end_of_strings(environ, end_of_strings(argv, argv[0]));
-    if (copy_strings(argv + 1) < 0 || copy_strings(environ) < 0)
+    if (copy_strings(argv + 1, &arguments) < 0 || copy_strings(environ, &environment) < 0)
         return;
     room = argv[0];
     room_size = (size_t)(end - room);
