@@ -362,10 +362,12 @@ static int change_access(int fd, const struct stat *st, struct listener_access t
 
 static int fail_access(const struct failure *f, const char *call, int error)
 {
+    static const char not_allowed[] =
+        "only root may give a socket to another user, and an ordinary user only to a group of his "
+        "own; under systemd it also takes SystemCallFilter=@chown";
+
     return fail_hint(f, call, error,
-                     error == EPERM
-                         ? "only root may give a socket to another user, and an ordinary "
-                           "user only to a group of his own"
+                     error == EPERM    ? not_allowed
                      : error == EINVAL ? "this user namespace has no such user or group"
                                        : NULL);
 }

@@ -117,6 +117,27 @@ static void format_row(const json_t *row, char *ret, size_t size)
              json_string_value(json_object_get(row, "help")));
 }
 
+static void rows__of_the_same_name__take_the_same_right(void **state UNUSED)
+{
+    json_t *list = command_list(&arbiter_commands, &worker_commands, COMMAND_BY_ASKER), *row;
+    size_t i, n = 0;
+
+    json_array_foreach(list, i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        const struct command_row *of_workers = command_find(&worker_commands, name);
+
+        assert_string_equal(json_string_value(json_object_get(row, "right")), "ask");
+        if (of_workers && (of_workers->callers & COMMAND_BY_OPERATOR)) {
+            assert_true(of_workers->callers & COMMAND_BY_ASKER);
+            n++;
+        }
+    }
+    assert_true(n >= 3);
+    assert_false(command_find(&worker_commands, "stop")->callers & COMMAND_BY_ASKER);
+    json_decref(list);
+}
+
 static void command_list__for_operators__the_table_of_README(void **state UNUSED)
 {
     json_t *list = command_list(&arbiter_commands, &worker_commands, COMMAND_BY_OPERATOR), *row;
@@ -146,6 +167,7 @@ int main(void)
         cmocka_unit_test(command_text__any_bytes__a_string),
         cmocka_unit_test(command_error__message_no_utf8__still_an_error),
         cmocka_unit_test(command_check__each_request__allowed_or_why_not),
+        cmocka_unit_test(rows__of_the_same_name__take_the_same_right),
         cmocka_unit_test(command_list__for_operators__the_table_of_README),
     };
 

@@ -17,6 +17,7 @@
 #include "base/cpus.h"
 #include "base/num.h"
 #include "base/util.h"
+#include "conf/config_codec.h"
 #include "conf/config_diff.h"
 #include "conf/config_type.h"
 #include "support/schema.h"
@@ -378,6 +379,25 @@ static void config_set__bind_with_access__one_spelling(void **state UNUSED)
     copy = config_copy(c);
     assert_string_equal(copy->bind[0].access.group, "g");
     config_free(copy);
+    config_free(c);
+}
+
+static void config_set__the_longest_list__still_a_value(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char name[CONFIG_OWNER_LEN], path[64], *text = malloc(65536), *p = text;
+
+    assert_non_null(text);
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    memset(path, 'p', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    for (unsigned i = 0; i < CONFIG_BIND_MAX; i++)
+        p += sprintf(p, "%smode=0660,owner=%s,group=%s@unix:/%s/%.36s%02u", i ? "\n" : "", name,
+                     name, path, path, i);
+    expect_accepted(c, CONFIG_BIND, text, text);
+    assert_true(p - text > 16384 && p - text <= CONFIG_VALUE_MAX);
+    free(text);
     config_free(c);
 }
 
@@ -832,6 +852,7 @@ int main(void)
         cmocka_unit_test(config_set__bind__good_lists),
         cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
         cmocka_unit_test(config_set__bind_with_access__one_spelling),
+        cmocka_unit_test(config_set__the_longest_list__still_a_value),
         cmocka_unit_test(config_set__control_access__strict),
         cmocka_unit_test(config_set__bind__bad_lists),
         cmocka_unit_test(config_set__bind__at_most_64),
