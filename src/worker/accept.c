@@ -122,23 +122,31 @@ static void space_probes(struct acceptor *a, struct accept_watch *w)
     listener_space_probes(w->listener, (unsigned)a->boot->config->write_timeout_ms, n);
 }
 
+/* One that has gone already has its address no more, but accept4 has said it. */
+static const char *name_peer(int fd, const struct sockaddr *peer, char *text)
+{
+    return peer ? addr_format(peer, sizeof(struct sockaddr_storage), text)
+                : addr_format_peer(fd, text);
+}
+
 /* A reset leaves nothing of the connection behind, neither here nor in the kernel. */
-static void reset_source(struct acceptor *a, int fd, enum source_answer answer)
+static void reset_source(struct acceptor *a, int fd, const struct sockaddr *peer,
+                         enum source_answer answer)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     const struct config *c = a->boot->config;
-    char peer[ADDR_TEXT_LEN];
+    char text[ADDR_TEXT_LEN];
 
     if (answer == SOURCE_HAS_ENOUGH) {
         counter_add(&a->record->counters.closed_max_per_source, 1);
         log_warning_limited(a->boot->log, "a source has all the connections that it may have",
                             F_UINT("server.max_per_source", c->max_per_source),
-                            F_STR("peer", addr_format_peer(fd, peer)));
+                            F_STR("peer", name_peer(fd, peer, text)));
     } else {
         counter_add(&a->record->counters.closed_accept_rate, 1);
         log_warning_limited(a->boot->log, "a source connects faster than it may",
                             F_UINT("server.accept_rate", c->accept_rate),
-                            F_STR("peer", addr_format_peer(fd, peer)));
+                            F_STR("peer", name_peer(fd, peer, text)));
     }
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     fds_close(&fd);
@@ -154,7 +162,7 @@ static enum source_answer ask_source(struct acceptor *a, int fd, const struct so
     if (counter_get(&a->record->counters.uncounted) != uncounted)
         log_warning_limited(a->boot->log, "a source has no limit: there is no room to count it",
                             F_UINT("max_connections", a->boot->max_connections),
-                            F_STR("peer", addr_format_peer(fd, text)));
+                            F_STR("peer", name_peer(fd, peer, text)));
     return answer;
 }
 
@@ -166,7 +174,7 @@ int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, const struct s
     counter_add(&a->record->counters.accepted, 1);
     if (answer == SOURCE_ADMITTED)
         return conn_set_add(a->conns, fd, protocol, ARB_ACCEPTED, may_be_unix);
-    reset_source(a, fd, answer);
+    reset_source(a, fd, peer, answer);
     return -EACCES;
 }
 
