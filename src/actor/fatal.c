@@ -61,10 +61,10 @@ static bool is_sent(const struct crash *c)
     return c->info->si_code <= 0; /* by kill, tgkill or sigqueue: no instruction is at fault */
 }
 
-/* The sandbox has stopped a call. */
-static bool is_forbidden_call(const struct crash *c)
+/* The system call that the sandbox has stopped. */
+static int64_t forbidden_call(const struct crash *c)
 {
-    return c->signo == SIGSYS && c->info->si_code == SANDBOX_SYS_SECCOMP;
+    return sandbox_stopped(c->boot->sandbox, c->info);
 }
 
 static const char *signal_name(int signo)
@@ -130,7 +130,7 @@ static void record_crash(const struct crash *c)
     r->code = c->info->si_code;
     r->sender_pid = is_sent(c) ? (uint64_t)c->info->si_pid : 0;
     r->address = is_sent(c) ? 0 : (uint64_t)(uintptr_t)c->info->si_addr;
-    r->call = is_forbidden_call(c) ? c->info->si_syscall : -1;
+    r->call = forbidden_call(c);
     r->pc = c->pc;
     r->sp = c->sp;
     r->fd = find_serving(c, &fd, &len) ? fd : -1;
@@ -185,8 +185,8 @@ static void log_crash(const struct crash *c)
         *f++ = F_UINT("code", c->info->si_code);
         *f++ = hex_field("address", (uintptr_t)c->info->si_addr, address);
     }
-    if (is_forbidden_call(c))
-        *f++ = F_STR("forbidden_call", sandbox_call_name(c->boot->sandbox, c->info->si_syscall));
+    if (forbidden_call(c) != SANDBOX_NONE)
+        *f++ = F_STR("forbidden_call", sandbox_call_name(c->boot->sandbox, forbidden_call(c)));
     *f++ = hex_field("pc", c->pc, pc);
     *f++ = F_UINT("slot", c->boot->slot);
     *f++ = F_UINT("incarnation", c->boot->incarnation);

@@ -6,14 +6,20 @@
 #ifndef ACTOR_SANDBOX_H
 #define ACTOR_SANDBOX_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum sandbox_who { SANDBOX_WORKER, SANDBOX_KEEPER, SANDBOX_WHO };
 
-/* The code of the SIGSYS of a call that was stopped is SYS_SECCOMP, which glibc does not have. */
-enum { SANDBOX_NAMES_MAX = 512, SANDBOX_WHY_LEN = 256, SANDBOX_SYS_SECCOMP = 1 };
+enum {
+    SANDBOX_NAMES_MAX = 512,
+    SANDBOX_WHY_LEN = 256,
+    SANDBOX_SYS_SECCOMP = 1, /* SYS_SECCOMP of the kernel, which glibc does not have */
+    SANDBOX_NONE = -1, /* no call was stopped */
+    SANDBOX_FOREIGN = -2, /* one by the numbers of another machine, as of 32 bits */
+};
 
 struct sock_filter;
 
@@ -23,6 +29,7 @@ struct sandbox {
         struct sock_filter *code; /* owned */
         unsigned short len; /* instructions */
     } filters[SANDBOX_WHO];
+    uint32_t arch; /* as the kernel names this machine */
     char *names[SANDBOX_NAMES_MAX]; /* owned: of system calls, by number; NULL = none has it */
     bool has_further; /* calls of the program's own */
     bool has_seccomp;
@@ -54,6 +61,10 @@ int sandbox_enter(struct sandbox *s, enum sandbox_who who, const char **ret_step
  */
 bool sandbox_has_seccomp(const struct sandbox *s);
 int sandbox_landlock(const struct sandbox *s);
+
+/* sandbox_stopped - the number of the system call whose end that signal is, or SANDBOX_NONE or
+ * SANDBOX_FOREIGN. Async-signal-safe, @s may be NULL. */
+int64_t sandbox_stopped(const struct sandbox *s, const siginfo_t *info);
 
 /* sandbox_call_name - of a system call; "?" if there is none with that number. Async-signal-safe,
  * @s may be NULL. */

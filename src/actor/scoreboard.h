@@ -41,8 +41,8 @@ struct crash_record {
     uint8_t payload[CRASH_PAYLOAD_MAX]; /* only with log.crash_payload */
     uint64_t n_frames; /* written last of all: walking the stack may fail */
     uint64_t frames[CRASH_FRAMES_MAX];
-    int64_t call; /* number of the system call that the sandbox has stopped, -1 = none; last, so
-                     that records of an earlier image can be read */
+    int64_t call; /* number of the system call that the sandbox has stopped, or as sandbox_stopped;
+                     last, so that records of an earlier image can be read */
 };
 
 /* Counters of the program's own, in the order of struct own. */

@@ -103,7 +103,7 @@ void crashes_note(struct crashes *c, struct log *log, const char *id, uint32_t s
     check_lengths(&e->record);
     if (is_ours)
         find_places(e);
-    if (r->signo == SIGSYS && r->code == SANDBOX_SYS_SECCOMP)
+    if (r->signo == SIGSYS && r->code == SANDBOX_SYS_SECCOMP && r->call != SANDBOX_NONE)
         snprintf(e->call, sizeof(e->call), "%s", sandbox_call_name(sandbox, r->call));
     log_crash_entry(log, e);
 }

@@ -281,19 +281,27 @@ json_t *stats_ready(const struct arbiter *a)
                                                : json_pack("{s:b,s:s}", "ready", 0, "reason", why);
 }
 
-/* Of the workers of the live revision. */
+/* What the workers of the live revision have of it, and what they lack. */
 static json_t *describe_sandbox(const struct arbiter *a)
 {
+    const struct sandbox *s = &a->sandbox;
     const bool is_on = a->live->config->sandbox != SANDBOX_OFF;
-    const bool has_seccomp = is_on && sandbox_has_seccomp(&a->sandbox);
-    const int abi = is_on ? sandbox_landlock(&a->sandbox) : 0;
-    const char *lacks = is_on ? a->sandbox.lacks : "arbiter.sandbox is \"off\"";
+    const bool has_seccomp = is_on && sandbox_has_seccomp(s);
+    const int abi = is_on ? sandbox_landlock(s) : 0;
+    const char *lacks = !is_on           ? "arbiter.sandbox is \"off\""
+                        : *s->lacks      ? s->lacks
+                        : s->has_further ? "no Landlock: the program names system calls of its own"
+                                         : "";
     char text[SANDBOX_WHY_LEN + 64], landlock[32];
     json_t *o = json_object();
 
     snprintf(landlock, sizeof(landlock), "Landlock (ABI %d)", abi);
-    snprintf(text, sizeof(text), "%s, %s%s%s", has_seccomp ? "seccomp" : "no seccomp",
-             abi > 0 ? landlock : "no Landlock", *lacks ? ": " : "", lacks);
+    snprintf(text, sizeof(text), "%s%s%s%s%s", has_seccomp ? "seccomp" : "",
+             has_seccomp && abi > 0 ? ", " : "", abi > 0 ? landlock : "",
+             !*lacks                  ? ""
+             : has_seccomp || abi > 0 ? "; "
+                                      : "none: ",
+             lacks);
     json_object_set_new(o, "seccomp", json_boolean(has_seccomp));
     json_object_set_new(o, "landlock", json_integer(abi));
     json_object_set_new(o, "is", command_text(text));

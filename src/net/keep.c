@@ -272,7 +272,7 @@ void keep_end(struct arb_conn *c)
     conn_mark(c, CONN_MARK_FREE);
     keep_drop_serial(keep_of(c), fd);
     conn_set_unwatch(conn_set_of(c), fd);
-    if (!is_reset_wanted(fd) || connect(fd, &nobody, sizeof(nobody)) < 0)
+    if (!is_reset_wanted(fd) || connect(fd, &nobody, sizeof(nobody.sa_family)) < 0)
         shutdown(fd, SHUT_RDWR); /* a unix socket knows no reset */
 }
 
