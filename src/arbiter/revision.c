@@ -283,10 +283,7 @@ static int prepare_sandbox(struct arbiter *a, struct revision *rev, char *why, s
     if (is_first)
         rc = sandbox_init(&a->sandbox, a->options->program ? a->options->program->calls : NULL);
     if (rc < 0)
-        snprintf(why, why_size, "it cannot be built: %s%s", strerror(-rc),
-                 rc == -EPERM || rc == -ENOSYS
-                     ? ": is memfd_create forbidden here, as by a seccomp profile?"
-                     : "");
+        snprintf(why, why_size, "it cannot be built: %s", strerror(-rc));
     if (rc == 0 && c->sandbox == SANDBOX_REQUIRE && a->privileges.kind == PRIVILEGES_BARE) {
         rc = -EPERM;
         snprintf(why, why_size,
