@@ -109,7 +109,8 @@ for as in "$user" 4711:4712; do
         mount --bind /dev/null "$image/dev/null"
         mount -t tmpfs -o mode=1777,size=64k tmpfs "$image/run/echo-arbiter"
         shift 2
-        exec setpriv --no-new-privs chroot --userspec="$as" "$image" "$@"' sh "$image" "$as" $entrypoint >"$work/log" 2>&1 &
+        exec setpriv --no-new-privs chroot --userspec="$as" "$image" "$@"' sh \
+        "$image" "$as" $entrypoint -o arbiter.stop_delay=2 >"$work/log" 2>&1 &
     unshare=$!
     server=
     for ((i = 0; i < 100; i++)); do

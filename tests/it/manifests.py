@@ -37,12 +37,12 @@ def seconds(text):
     return float(text[:-1]) if str(text).endswith("s") else float(text)
 
 
-def settings(name, text):
-    """What the server makes of a configuration: key to value."""
+def settings(name, text, *words):
+    """What the server makes of a configuration and more words: key to value."""
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
         f.write(text)
         f.flush()
-        shown = run(build + "/echo-arbiter", "-T", "-c", f.name)
+        shown = run(build + "/echo-arbiter", "-T", "-c", f.name, *words)
     must(shown.returncode == 0, f"{name}: {shown.stderr.strip()}")
     values, group = {}, ""
     for line in shown.stdout.splitlines():
@@ -81,6 +81,7 @@ must(user and int(user[1]) > 0, "Dockerfile: USER is no number above 0")
 must(re.search(r"^STOPSIGNAL SIGTERM$", docker, re.M), "Dockerfile: no STOPSIGNAL SIGTERM")
 must(f"EXPOSE {port}\n" in docker, f"Dockerfile: port {port} is not exposed")
 must(f"/image{volume}\n" in docker, f"Dockerfile: no directory {volume}")
+must_have_time("docker stop", 10, image)
 must_be_probe("Dockerfile", yaml.safe_load(check[1]))
 
 echo = yaml.safe_load(read("compose.yaml"))["services"]["echo"]
@@ -92,7 +93,9 @@ must([t.split(":")[0] for t in echo["tmpfs"]] == [volume], f"compose: no tmpfs a
 must(echo["ports"] == [f"{port}:{port}"], f"compose: not port {port}")
 must(echo["healthcheck"]["test"][0] == "CMD", "compose: there is no shell for the health check")
 must_be_probe("compose", echo["healthcheck"]["test"][1:])
-must_have_time("compose", seconds(echo["stop_grace_period"]), image)
+must(echo["command"][:2] == yaml.safe_load(re.search(r"^CMD (\[.*\])$", docker, re.M)[1]), "compose: another file")
+must_have_time("compose", seconds(echo["stop_grace_period"]),
+               settings("compose", read("echo.conf"), *echo["command"][2:]))
 
 objects = {o["kind"]: o for o in yaml.safe_load_all(read("kubernetes.yaml"))}
 pod = objects["Deployment"]["spec"]["template"]
