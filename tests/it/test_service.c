@@ -2,7 +2,8 @@
  * What makes a service of the server: what `make install` puts down and takes away again, the units
  * as systemd's own tools see them, log rotation, and the configuration that nobody has to name.
  */
-#include <jansson.h>
+#include <errno.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include "support/installed.h"
 #include "support/server.h"
+#include "support/stranger.h"
 #include "support/tool.h"
 
 #define MAKE "make --no-print-directory B=\"$BUILD\" DESTDIR=\"$DEST\" "
@@ -77,6 +79,81 @@ static void install__prefix_in_capitals__the_same(void **state)
                        "cmp \"$LOG.capital\" \"$LOG.small\"\n"
                        "grep -q /opt/echo/lib/systemd/system/echo-arbiter.service \"$LOG.small\"\n"
                        "! grep -q /usr/local \"$LOG.small\"\n");
+}
+
+/* ---- what the unit forbids ---- */
+
+/* The calls that its filter allows, one a line: what a line with ~ names is taken away again. */
+static const char list_allowed[] =
+    "calls() { for set in \"$@\"; do case $set in\n"
+    "    @*) calls $(systemd-analyze syscall-filter \"$set\" | sed 's/ *#.*//; 1d') ;;\n"
+    "    *) echo \"$set\" ;; esac; done; }\n"
+    "mkdir \"$DEST\"\n"
+    ": >\"$DEST/allowed\"\n"
+    "sed -n 's/^SystemCallFilter=//p' conf/systemd/echo-arbiter.service.in | while read -r line; "
+    "do\n"
+    "    calls ${line#\\~} | sort >\"$DEST/sets\"\n"
+    "    case $line in\n"
+    "    \\~*) comm -23 \"$DEST/allowed\" \"$DEST/sets\" >\"$DEST/next\" ;;\n"
+    "    *) sort -u \"$DEST/allowed\" \"$DEST/sets\" >\"$DEST/next\" ;; esac\n"
+    "    mv \"$DEST/next\" \"$DEST/allowed\"\n"
+    "done\n"
+    "grep -q '^accept4$' \"$DEST/allowed\"; grep -q '^seccomp$' \"$DEST/allowed\"\n"
+    "! grep -q '^setuid$' \"$DEST/allowed\"; ! grep -q '^sched_setaffinity$' \"$DEST/allowed\"\n";
+
+static struct it *the_it;
+static const char *allowed_path;
+
+/* As the unit has it: somebody without a privilege, to whom other calls say EPERM. */
+static void become_service(void)
+{
+    static const struct identity nobody = {NOBODY, NOBODY, 0};
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    FILE *list = fopen(allowed_path, "re");
+    char name[64];
+
+    if (!list || !filter)
+        _exit(97);
+    if (getuid() == 0 && (chown(the_it->dir, NOBODY, NOBODY) < 0 ||
+                          chown(getenv("RUNTIME_DIRECTORY"), NOBODY, NOBODY) < 0))
+        _exit(99);
+    if (getuid() == 0)
+        stranger_become(&nobody);
+    while (fgets(name, sizeof(name), list)) {
+        name[strcspn(name, "\n")] = '\0';
+        if (seccomp_syscall_resolve_name(name) >= 0) /* else this machine has no such call */
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 0);
+    }
+    if (seccomp_load(filter) < 0)
+        _exit(98);
+    seccomp_release(filter);
+    fclose(list);
+}
+
+/* The server starts, serves, reloads, upgrades and stops. */
+static void unit__calls_that_its_filter_allows__are_enough(void **state)
+{
+    struct it *it = *state;
+    char *program = it_copy(it, it_build_path(it, "echo-arbiter"), "program", 0), conf[160];
+    struct server *s;
+
+    if (it_tool_run(it, "which.log", ARGS("sh", "-c", "command -v systemd-analyze")) != 0) {
+        print_message("skipped: there is no systemd-analyze here; apt-get install systemd\n");
+        skip();
+    }
+    installed_run(it, list_allowed);
+    snprintf(conf, sizeof(conf), "server: { bind = [\"127.0.0.1:0\", \"unix:%s\"]; };",
+             it_path(it, "served.sock"));
+    the_it = it;
+    allowed_path = it_path(it, "dest/allowed");
+    s = server_start(it, .binary = program, .in_child = become_service, .conf = conf);
+    server_must_be_well(s, 2);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_signal(s, SIGUSR2);
+    server_wait_log(s, "msg=\"upgraded\"", 1);
+    server_wait_workers(s, 2);
+    server_must_be_well(s, 2);
 }
 
 /* ---- log rotation ---- */
@@ -174,6 +251,7 @@ int main(void)
         IT(install__service__sound_and_gone_after_uninstall),
         IT(install__configuration_changed__kept),
         IT(install__prefix_in_capitals__the_same),
+        IT(unit__calls_that_its_filter_allows__are_enough),
         IT(logrotate__server_runs__writes_to_the_new_file),
         IT(reopen_logs__nobody_there__silent_if_that_is_allowed),
         IT(configuration__not_named__default_is_read),
