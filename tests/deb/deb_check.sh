@@ -4,7 +4,7 @@
 # the machine's own sources; where it cannot run it says why. The last line is "N passed, N failed".
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-folder=$PWD/$1/deb-check
+folder=$(realpath -m "$1")/deb-check
 base=$folder/base maker=$folder/maker
 
 leave_out()
@@ -45,7 +45,7 @@ everything()
 {
     mkdir -p "$base/src/echo-arbiter"
     cp tests/deb/in_root.sh "$base/src/"
-    tar --exclude-vcs --exclude='./build*' --exclude="./${build%%/*}" -cf - . | tar --no-same-owner -xf - -C "$base/src/echo-arbiter"
+    tar --exclude-vcs --exclude='./build*' --exclude="./${inside%%/*}" -cf - . | tar --no-same-owner -xf - -C "$base/src/echo-arbiter"
     cp -a "$base" "$maker"
     steps "$maker" build_dependencies build_old build_again build_new || return
     cp -r "$maker/src/old" "$maker/src/new" "$base/src/"
@@ -56,7 +56,7 @@ everything()
         steps "$base" autopkgtest_null
 }
 
-build=$1
+inside=$(realpath -m --relative-to=. "$1")
 export NET=
 main()
 {

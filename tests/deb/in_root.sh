@@ -78,11 +78,17 @@ installed()
         dpkg --verify echo-arbiter echo-client libarbiter0 && ! find / -xdev -nogroup -o -nouser | grep .
 }
 
+# Started by root with what the package configures: who reads clients' bytes is the package's user.
 start()
 {
+    local worker
     mkdir -p /var/log/echo-arbiter
     echo-arbiter -c /etc/echo-arbiter/echo.conf --daemon --log-file=/var/log/echo-arbiter/echo.log || return 1
-    [ "$(echo-client 'Hello!')" = 'Hello!' ]
+    [ "$(echo-client 'Hello!')" = 'Hello!' ] || return 1
+    for worker in $(echo-client --json info | grep -o '"id":"worker[^}]*"pid":[0-9]*' | grep -o '[0-9]*$'); do
+        grep '^Uid:.*'"$(id -u echo-arbiter)" "/proc/$worker/status" ||
+            { grep Uid "/proc/$worker/status"; return 1; }
+    done
 }
 
 # under_audit COMMAND...: nothing is lost while it runs, and the server's process is the same one.
