@@ -650,7 +650,7 @@ static int read_net(const char *text, struct addr_net *ret, char *problem, size_
 static int nets_set(struct config *c, const struct config_row *row UNUSED, const char *text,
                     char *problem, size_t size)
 {
-    struct addr_net nets[CONFIG_TRUSTED_MAX];
+    struct addr_net nets[CONFIG_TRUSTED_MAX] = {{.bits = 0}};
     char element[CONFIG_SHOW_LEN];
     size_t n = 0;
 
