@@ -132,11 +132,21 @@ static void leave_out_sanitizers(void)
 
 /* ---- all goes on ---- */
 
+static bool is_alone; /* in a namespace of users that has no other user */
+
+/* Who is root in a namespace without anybody else serves as that root, and says so. */
+static void expect_of_users(struct server *s)
+{
+    if (is_alone)
+        server_expect(s, "workers cannot become another user");
+}
+
 /* Traffic, a worker that is killed, and a reload. */
 static void must_live(struct server *s)
 {
     const pid_t victim = server_worker(s, 0);
 
+    expect_of_users(s);
     server_expect(s, "worker died");
     kill(victim, SIGKILL);
     MUST_COME(!proc_is_alive(victim) && server_accepting(s) == 2, "the worker is not replaced");
@@ -267,6 +277,7 @@ static struct server *start_as_process_1(struct it *it, const char *conf)
 
     MUST(waitpid(s->pid, &status, 0) == s->pid && status == 0, "see its log: status %d", status);
     MUST(proc_children(getpid(), &s->pid, 1) == 1, "it has not begun");
+    expect_of_users(s);
     MUST(server_is_ready_or_ended(s), "it ended before it was ready");
     server_wait_log(s, "actor=arbiter pid=1 msg=\"serving\"", 1);
     return s;
@@ -481,6 +492,7 @@ static bool may_contain(void)
     if (geteuid() == 0)
         return unshare(CLONE_NEWNS) == 0 &&
                mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    is_alone = true;
     return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && map_write("/proc/self/setgroups", "deny") &&
            map_write("/proc/self/gid_map", gids) && map_write("/proc/self/uid_map", uids);
 }
