@@ -202,11 +202,14 @@ static void on_deadline(struct ev_loop *loop UNUSED, ev_timer *timer, int revent
 {
     struct reload *r = container_of(timer, struct reload, deadline);
     struct arbiter *a = container_of(r, struct arbiter, reload);
-    char why[96];
+    char why[128];
 
     if (!r->config) {
-        snprintf(why, sizeof(why), "reading the configuration took longer than %g s",
-                 CONFIG_PARSE_TIMEOUT_MS / 1e3);
+        snprintf(
+            why, sizeof(why),
+            "reading the configuration took longer than %g s: does its file system or the name "
+            "service hang?",
+            CONFIG_PARSE_TIMEOUT_MS / 1e3);
         give_up_reading(a, why);
         return;
     }

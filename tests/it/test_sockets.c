@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -501,6 +502,37 @@ static void control__rights_changed_by_reload_and_kept_by_upgrade(void **state)
     MUST(is_refused(stranger_ask(it, path, &member, ping)), "who was a member may still ask");
 }
 
+static void become_unmapped(void)
+{
+    become_ordinary();
+    if (unshare(CLONE_NEWUSER) < 0)
+        _exit(99);
+}
+
+/* There every user is shown as the same one, the server's own as well. */
+static void control__server_in_an_unmapped_namespace__knows_nobody(void **state)
+{
+    struct it *it = *state;
+    const char *const probe[] = {"setpriv", make_text("--reuid=%d", USER), "unshare", "-U", "true",
+                                 NULL};
+    struct tool_run r;
+    struct server *s;
+
+    stranger_need_root();
+    if (it_tool_run(it, "probe", probe) != 0) {
+        printf("# skipped: no user namespace can be had\n");
+        skip();
+    }
+    the_it = it;
+    s = server_start(it,
+                     .binary = it_copy(it, it_build_path(it, "echo-arbiter"), "echo-arbiter", 0),
+                     .in_child = become_unmapped);
+    server_expect(s, "control: a peer of another user is refused");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "info");
+    MUST(r.code == 77 && strstr(r.err, "may connect"), "exit code %d: %s", r.code, r.err);
+    server_wait_log(s, "a peer of another user is refused\" uid=65534 ", 1);
+}
+
 /* ---- the accept queue ---- */
 
 static void backlog__more_than_somaxconn__warned_with_both(void **state)
@@ -538,6 +570,7 @@ int main(void)
         IT(control__tool_of_an_asker__refused_with_77),
         IT(control__tool_of_an_asker__finds_the_systems_server),
         IT(control__rights_changed_by_reload_and_kept_by_upgrade),
+        IT(control__server_in_an_unmapped_namespace__knows_nobody),
         IT(backlog__more_than_somaxconn__warned_with_both),
     };
 
