@@ -190,7 +190,7 @@ static const char *read_member(struct reader *r, int key, const config_setting_t
 
     if (!value || strchr(value, '\n'))
         config_errors_add(r->errors, r->path, line, "%s: %s: not a string of one line, allowed: %s",
-                          name, listener_members[which], r->schema->rows[key].allowed);
+                          name, config_setting_name(member), r->schema->rows[key].allowed);
     else if (which == LISTENER_PROTOCOL &&
              config_schema_protocol(r->schema, value, strlen(value)) < 0)
         config_errors_add(r->errors, r->path, line,
@@ -201,7 +201,8 @@ static const char *read_member(struct reader *r, int key, const config_setting_t
         config_errors_add(r->errors, r->path, line,
                           "%s: %s: \"%s\" is none, allowed: the name or the number of one, without "
                           ", @ : / [ and blanks",
-                          name, listener_members[which], config_show(value, strlen(value), shown));
+                          name, config_setting_name(member),
+                          config_show(value, strlen(value), shown));
     else
         return value;
     return NULL;

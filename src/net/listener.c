@@ -404,7 +404,7 @@ int listener_set_access(const struct listener *l, struct listener_access access,
                         size_t why_size)
 {
     const struct failure f = {.text = l->text, .why = why, .size = why_size};
-    struct stat st;
+    struct stat st = {.st_mode = 0};
     int fd = -1;
     int r = open_file(l, &fd, &st);
 
@@ -436,7 +436,7 @@ static int bind_file(const struct listener *l, const struct sockaddr *sa, sockle
 static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t len,
                      struct listener_access access, const struct failure *f)
 {
-    struct stat st;
+    struct stat st = {.st_mode = 0};
     int fd = -1;
     int r = bind_file(l, sa, len, is_access_said(access));
 

@@ -207,8 +207,10 @@ void server_refuses_with(struct it *it, int code, const char *pattern,
 
 void server_configure(struct server *s, const char *text)
 {
-    /* A file without a key is refused; the command line has another word for this one. */
-    it_write(s->it, strrchr(s->conf, '/') + 1, *text ? text : "arbiter: { workers = 2; };");
+    /* A file without a key is refused; the command line has another word for this one. Whoever
+     * reads it now has all of the old one or all of the new one. */
+    it_write(s->it, "conf.new", *text ? text : "arbiter: { workers = 2; };");
+    MUST(rename(it_path(s->it, "conf.new"), s->conf) == 0, "%s: %s", s->conf, strerror(errno));
 }
 
 void server_signal(struct server *s, int signo)
