@@ -228,7 +228,7 @@ LIBS     = -lev $(PROBED_LIBS) -lm
 remember = $(if $(PROBED),$(if $(filter-out x,$(subst x$(strip $(2))x,x,x$(file <$(1))x)),$(shell \
            mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2)))))
 $(call remember,$(B)/compile.txt,$(COMPILE))
-$(call remember,$(B)/link.txt,$(LINK) $(LIBS))
+$(call remember,$(B)/link.txt,$(LINK) $(LIBS) $(SHARED))
 $(call remember,$(B)/files.txt,$(SRC) $(SUP) $(BIN_SRC) $(TESTING_SRC))
 $(call remember,$(B)/confdir.txt,$(confdir))
 $(B)/compile.txt $(B)/link.txt $(B)/files.txt $(B)/confdir.txt:
