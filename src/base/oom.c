@@ -16,7 +16,7 @@
 static const char group_file[] = "/proc/self/cgroup", adjust_file[] = "/proc/self/oom_score_adj";
 
 /* Lines of NUMBER:CONTROLLERS:PATH. Of version 2: "0::PATH". */
-void oom_find_path(const char *text, char *ret)
+void oom_find_path(const char *text, bool is_top, char *ret)
 {
     ret[0] = '\0';
     while (*text) {
@@ -26,12 +26,12 @@ void oom_find_path(const char *text, char *ret)
 
         if (path && strncmp(list, ":memory:", 8) == 0) {
             snprintf(ret, OOM_PATH_MAX, "/sys/fs/cgroup/memory%.*s/memory.oom_control",
-                     (int)(text + len - path - 1), path + 1);
+                     is_top ? 0 : (int)(text + len - path - 1), path + 1);
             return;
         }
         if (path && strncmp(text, "0::", 3) == 0)
             snprintf(ret, OOM_PATH_MAX, "/sys/fs/cgroup%.*s/memory.events",
-                     (int)(text + len - path - 1), path + 1);
+                     is_top ? 0 : (int)(text + len - path - 1), path + 1);
         text += len + (text[len] == '\n');
     }
 }
@@ -72,7 +72,9 @@ void oom_init(struct oom *o)
     char text[4096];
 
     read_text(group_file, text, sizeof(text));
-    oom_find_path(text, o->path);
+    oom_find_path(text, false, o->path);
+    if (access(o->path, R_OK) < 0)
+        oom_find_path(text, true, o->path);
     oom_forget(o);
 }
 

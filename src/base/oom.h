@@ -31,10 +31,12 @@ void oom_raise(void);
 
 /*
  * oom_find_path - where the counter is
- * @text  of /proc/self/cgroup
- * @ret   OOM_PATH_MAX bytes; "" = not known
+ * @text    of /proc/self/cgroup
+ * @is_top  at the mount point: a container without a namespace of control groups sees its own
+ *          group there, and not where @text says
+ * @ret     OOM_PATH_MAX bytes; "" = not known
  */
-void oom_find_path(const char *text, char *ret);
+void oom_find_path(const char *text, bool is_top, char *ret);
 
 /* oom_count - kills, by the text of that file; 0 if it does not say */
 uint64_t oom_count(const char *text);

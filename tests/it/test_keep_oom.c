@@ -84,7 +84,7 @@ static void group_make(void)
     char *text = it_read("/proc/self/cgroup"), file[OOM_PATH_MAX], *end;
     int rc;
 
-    oom_find_path(text, file);
+    oom_find_path(text, false, file);
     free(text);
     end = strrchr(file, '/');
     if (!end)

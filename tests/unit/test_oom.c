@@ -35,9 +35,22 @@ static void oom_find_path__any_hierarchy__its_file(void **state UNUSED)
     char path[OOM_PATH_MAX];
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        oom_find_path(cases[i].text, path);
+        oom_find_path(cases[i].text, false, path);
         assert_string_equal(path, cases[i].path);
     }
+}
+
+/* In a container without a namespace of control groups the path is the host's. */
+static void oom_find_path__at_the_top__the_mount_point(void **state UNUSED)
+{
+    char path[OOM_PATH_MAX];
+
+    oom_find_path("4:memory:/docker/0123\n0::/\n", true, path);
+    assert_string_equal(path, "/sys/fs/cgroup/memory/memory.oom_control");
+    oom_find_path("0::/docker/0123\n", true, path);
+    assert_string_equal(path, "/sys/fs/cgroup/memory.events");
+    oom_find_path("5:devices:/x\n", true, path);
+    assert_string_equal(path, "");
 }
 
 static void oom_count__text_of_either_file__the_kills(void **state UNUSED)
@@ -115,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(oom_find_path__any_hierarchy__its_file),
+        cmocka_unit_test(oom_find_path__at_the_top__the_mount_point),
         cmocka_unit_test(oom_count__text_of_either_file__the_kills),
         cmocka_unit_test(oom_has_killed__n_kills__true_for_n_deaths),
         cmocka_unit_test(oom_has_killed__no_counter__false),
