@@ -62,7 +62,9 @@ static void expect_deaths(struct server *s)
     server_expect(s, "worker died|actor died|worker crashes|backtrace|msg=\"crash\"");
 }
 
-static const char at_once[] = "arbiter: { workers = 2; keep_after = 0; };";
+/* The end of each test asserts that no source is counted any more, whoever has been killed. */
+static const char at_once[] =
+    "arbiter: { workers = 2; keep_after = 0; }; server: { max_per_source = 100000; };";
 
 static void keepers__started__one_for_each_worker(void **state)
 {

@@ -452,7 +452,7 @@ static void end_scene(struct scene *s)
 
 #define PATIENT                                                                                    \
     "timeout = 120; exit_timeout = 120; };\n"                                                      \
-    "server: { message_timeout = 300; write_timeout = 300; };"
+    "server: { message_timeout = 300; write_timeout = 300; max_per_source = 100000; };"
 #define AFTER_A_SECOND "arbiter: { workers = 3; " PATIENT
 #define AT_ONCE        "arbiter: { workers = 3; keep_after = 0; " PATIENT
 
