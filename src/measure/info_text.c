@@ -151,6 +151,8 @@ static const struct column arbiter_columns[] = {
     {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
     {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
     {"WANTED", "arbiter/workers_wanted", SHOW_NUMBER, 0},
+    {"USER", "arbiter/user", SHOW_TEXT, 0},
+    {"GROUP", "arbiter/group", SHOW_TEXT, 0},
     {"SERVING", "arbiter/binds", SHOW_LIST, 0},
     {"CONFIG", "arbiter/config", SHOW_TEXT, 0},
 };

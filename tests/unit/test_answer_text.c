@@ -61,6 +61,7 @@ static void check_refused(writer *write)
 #define ARBITER                                                                                    \
     "\"arbiter\":{\"pid\":70,\"version\":\"1.2\",\"state\":\"run\",\"uptime\":3700,"               \
     "\"revision\":4,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":%s,"            \
+    "\"user\":\"echo\",\"group\":\"www-data\","                                                    \
     "\"binds\":[\"127.0.0.1:80\",\"[::1]:80\"],\"config\":\"%s\"%s}"
 #define WORKERS                                                                                    \
     "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
@@ -78,32 +79,33 @@ static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED
 
     snprintf(text, sizeof(text), "{" ARBITER "," WORKERS "," TOTALS "}", "false", "/etc/echo.conf",
              "");
-    check(info_write, text,
-          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
-          "                CONFIG\n"
-          "1.2       70  run    1h 01m         4        3         1       2"
-          "  127.0.0.1:80 [::1]:80  /etc/echo.conf\n"
-          "\n"
-          "WORKER     PID  STATE     NTH      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
-          "   BEAT\n"
-          "worker.1    71  run         4  1m 05s      2        10  1.23M  1.50 kB  1.50 kB  1.2ms"
-          "  250ms\n"
-          "worker.2  1072  stopping    3    5.0s      -         -      -        -        -      -"
-          "      -\n"
-          "total        -  run         -       -      2        12  1.23M  1.60 kB  1.60 kB      -"
-          "      -\n"
-          "(the total has what ended workers did, too)\n"
-          "\n"
-          "COUNTER          TOTAL\n"
-          "connections          2\n"
-          "accepted            12\n"
-          "requests       1234570\n"
-          "bytes_in          1600\n"
-          "bytes_out         1600\n"
-          "closed_peer          9\n"
-          "closed_reset         1\n"
-          "accept_pauses        2\n"
-          "scanned             77\n");
+    check(
+        info_write, text,
+        "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  USER  GROUP     SERVING"
+        "                CONFIG\n"
+        "1.2       70  run    1h 01m         4        3         1       2"
+        "  echo  www-data  127.0.0.1:80 [::1]:80  /etc/echo.conf\n"
+        "\n"
+        "WORKER     PID  STATE     NTH      UP  CONNS  ACCEPTED   MSGS       IN      OUT    LAG"
+        "   BEAT\n"
+        "worker.1    71  run         4  1m 05s      2        10  1.23M  1.50 kB  1.50 kB  1.2ms"
+        "  250ms\n"
+        "worker.2  1072  stopping    3    5.0s      -         -      -        -        -      -"
+        "      -\n"
+        "total        -  run         -       -      2        12  1.23M  1.60 kB  1.60 kB      -"
+        "      -\n"
+        "(the total has what ended workers did, too)\n"
+        "\n"
+        "COUNTER          TOTAL\n"
+        "connections          2\n"
+        "accepted            12\n"
+        "requests       1234570\n"
+        "bytes_in          1600\n"
+        "bytes_out         1600\n"
+        "closed_peer          9\n"
+        "closed_reset         1\n"
+        "accept_pauses        2\n"
+        "scanned             77\n");
 }
 
 #define OWN_COUNTERS                                                                               \
@@ -119,22 +121,23 @@ static void info__own_counters__all_with_what_they_count(void **state UNUSED)
              "{" ARBITER ",\"workers\":[],\"totals\":{\"accepted\":12," OWN_TOTALS "}," OWN_COUNTERS
              "}",
              "false", "", "", "", "");
-    check(info_write, text,
-          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
-          "                CONFIG\n"
-          "1.2       70  run    1h 01m         4        3         1       2"
-          "  127.0.0.1:80 [::1]:80\n"
-          "\n"
-          "WORKER  PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
-          "total     -  run      -   -      -        12     -   -    -    -     -\n"
-          "(the total has what ended workers did, too)\n"
-          "\n"
-          "COUNTER   TOTAL\n"
-          "accepted     12\n"
-          "\n"
-          "OWN COUNTER       TOTAL  WHAT IS COUNTED\n"
-          "pubsub.published  12345  messages\n"
-          "clock.ticks           0  seconds\n");
+    check(
+        info_write, text,
+        "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  USER  GROUP     SERVING"
+        "                CONFIG\n"
+        "1.2       70  run    1h 01m         4        3         1       2"
+        "  echo  www-data  127.0.0.1:80 [::1]:80\n"
+        "\n"
+        "WORKER  PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
+        "total     -  run      -   -      -        12     -   -    -    -     -\n"
+        "(the total has what ended workers did, too)\n"
+        "\n"
+        "COUNTER   TOTAL\n"
+        "accepted     12\n"
+        "\n"
+        "OWN COUNTER       TOTAL  WHAT IS COUNTED\n"
+        "pubsub.published  12345  messages\n"
+        "clock.ticks           0  seconds\n");
 }
 
 static void info__degraded_with_notes_and_without_file__said(void **state UNUSED)
@@ -143,19 +146,20 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
 
     snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "",
              ",\"notified\":{\"info\":{\"by\":\"\\u001b\"},\"at_ms\":7,\"age\":61}");
-    check(info_write, text,
-          "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  SERVING"
-          "                CONFIG\n"
-          "1.2       70  run    1h 01m         4        3         1       2"
-          "  127.0.0.1:80 [::1]:80\n"
-          "DEGRADED: workers keep dying, fewer than wanted may run\n"
-          "\n"
-          "WORKER  PID  STATE     NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
-          "total     -  degraded    -   -      -         -     -   -    -    -     -\n"
-          "(the total has what ended workers did, too)\n"
-          "\n"
-          "NOTE OF     AGE  NOTE\n"
-          "arbiter  1m 01s  {\"by\":\"\\u001B\"}\n");
+    check(
+        info_write, text,
+        "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  USER  GROUP     SERVING"
+        "                CONFIG\n"
+        "1.2       70  run    1h 01m         4        3         1       2"
+        "  echo  www-data  127.0.0.1:80 [::1]:80\n"
+        "DEGRADED: workers keep dying, fewer than wanted may run\n"
+        "\n"
+        "WORKER  PID  STATE     NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
+        "total     -  degraded    -   -      -         -     -   -    -    -     -\n"
+        "(the total has what ended workers did, too)\n"
+        "\n"
+        "NOTE OF     AGE  NOTE\n"
+        "arbiter  1m 01s  {\"by\":\"\\u001B\"}\n");
 }
 
 static void info__of_another_shape__bad_message(void **state UNUSED)
