@@ -252,21 +252,21 @@ bool stats_is_ready(const struct arbiter *a, char *why, size_t size)
 {
     const uint32_t wanted = transition_workers(a->engine) + transition_all_others(a->engine);
     const uint64_t now_ms = clock_mono_ms();
-    uint32_t first = 0;
-    const uint32_t n_missing = transition_missing(a->engine, &first);
-    char id[KINDS_ID_LEN];
+    uint32_t n_missing, first = 0;
+    char id[KINDS_ID_LEN] = "";
 
     if (a->leave_ms) {
         snprintf(why, size, "it stops: arbiter.stop_delay lets it serve for another %.1f s",
                  (double)(MAX(a->leave_ms, now_ms) - now_ms) / 1e3);
     } else if (a->is_leaving) {
         snprintf(why, size, "it stops");
-    } else if (n_missing > 0) {
-        kinds_id(&a->kinds, first, id);
-        snprintf(why, size, "%s%u of %u actors run: %s does not",
-                 a->state == ACTOR_RUN ? "" : "it starts: ", wanted - n_missing, wanted, id);
     } else if (a->state != ACTOR_RUN) {
-        snprintf(why, size, "it starts");
+        n_missing = transition_missing(a->engine, &first);
+        kinds_id(&a->kinds, first, id);
+        snprintf(why, size, "it starts: %u of %u actors run%s%s", wanted - n_missing, wanted,
+                 n_missing > 0 ? ", not yet " : "", n_missing > 0 ? id : "");
+    } else if (!transition_serves(a->engine)) {
+        snprintf(why, size, "no worker runs");
     } else {
         return true;
     }

@@ -58,8 +58,9 @@ void stats_log_own(const struct arbiter *a);
 json_t *stats_info(struct arbiter *a);
 
 /*
- * stats_is_ready - shall clients be sent here? Yes if a process runs in every slot of the live
- * revision, and nobody has asked for a stop.
+ * stats_is_ready - shall clients be sent here? Not before every process of the first revision
+ * runs, then for as long as one worker of the live one does and nobody has asked for a stop: one of
+ * many that has died is no reason to send all clients elsewhere.
  * @why  if not: a sentence; @size bytes
  */
 enum { STATS_NOT_READY_LEN = 128 };

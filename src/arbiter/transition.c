@@ -877,6 +877,14 @@ bool transition_is_slot_running(const struct transition *t, uint32_t slot)
     return holder && t->procs[holder - 1].phase == TR_RUNNING;
 }
 
+bool transition_serves(const struct transition *t)
+{
+    for (uint32_t slot = 1; slot <= t->live.workers; slot++)
+        if (transition_is_slot_running(t, slot))
+            return true;
+    return false;
+}
+
 uint32_t transition_missing(const struct transition *t, uint32_t *ret_first)
 {
     uint32_t n = 0;

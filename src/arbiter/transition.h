@@ -287,6 +287,9 @@ bool transition_is_stopped(const struct transition *t);
 /* transition_is_slot_running - its process of the live configuration runs */
 bool transition_is_slot_running(const struct transition *t, uint32_t slot);
 
+/* transition_serves - a worker of the live configuration runs */
+bool transition_serves(const struct transition *t);
+
 /* transition_missing - how many slots of the live configuration have no process that runs;
  * @ret_first, if there are some: the first of them */
 uint32_t transition_missing(const struct transition *t, uint32_t *ret_first);

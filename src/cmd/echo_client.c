@@ -41,8 +41,8 @@ static const struct command commands[] = {
     {"info", "", "show the arbiter, its workers and what they have done", NULL, request_run, true,
      0, 0},
     {"ready", "", "shall clients be sent to this server? Exit status 1: no, and why",
-     "Say whether clients shall be sent to the server: yes if every worker and other actor of the "
-     "live configuration runs, and nobody has asked it to stop. Exit status 1: not ready, and why.",
+     "Say whether clients shall be sent to the server: yes if it has started, at least one worker "
+     "runs, and nobody has asked it to stop. Exit status 1: not ready, and why.",
      ready_run, true, 0, 0},
     {"top", "[-n COUNT] [-i SECONDS]", "watch the workers",
      "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for each "

@@ -128,13 +128,31 @@ static void info__for_people__a_table_without_escape_sequences(void **state)
 static void ready__of_a_server_and_of_none__says_so_and_exits(void **state)
 {
     struct it *it = *state;
-    struct server *s = server_start(it, .conf = "arbiter: { keepers = false; workers = 2; };");
+    char env[256];
+
+    snprintf(env, sizeof(env), "ECHO_TEST_HOOK=%s", it_path(it, "hook"));
+    struct server *s = server_start(it, .conf = "arbiter: { keepers = false; workers = 2; };",
+                                    .binary = "test/echo-arbiter", .env = {env});
     char *control = control_of(s);
     struct tool_run r = RUN(it, NO_INPUT, "-C", control, "ready");
 
     tool_must_print(&r, "ready\n", 6);
     r = RUN(it, NO_INPUT, "-C", control, "--json", "ready");
     tool_must_print(&r, "{\"ready\":true}\n", 15);
+    /* One that hangs is no reason to send all clients elsewhere. Of two, nobody is left. */
+    it_write(it, "hook", "hang 0\n");
+    server_expect(s, "worker died");
+    server_expect(s, "worker killed");
+    kill(server_slot_pid(s, 1), SIGKILL);
+    server_wait_log(s, "worker died.*slot=1", 1);
+    r = RUN(it, NO_INPUT, "-C", control, "ready");
+    tool_must_print(&r, "ready\n", 6);
+    kill(server_slot_pid(s, 2), SIGKILL);
+    server_wait_log(s, "worker died.*slot=2", 1);
+    r = RUN(it, NO_INPUT, "-C", control, "ready");
+    MUST(r.code == 1, "exit code %d: %s", r.code, r.err);
+    tool_must_print(&(struct tool_run){.out = r.out, .err = r.err, .out_len = r.out_len},
+                    "not ready: no worker runs\n", 26);
     server_signal(s, SIGTERM);
     assert_int_equal(server_wait_exit(s, WAIT_MS), 0);
     r = RUN(it, NO_INPUT, "-C", control, "ready");
