@@ -137,6 +137,10 @@ static void unit__calls_that_its_filter_allows__are_enough(void **state)
     char *program = it_copy(it, it_build_path(it, "echo-arbiter"), "program", 0), conf[160];
     struct server *s;
 
+    if (it_is_sanitized()) {
+        print_message("skipped: sanitizers call more than the unit allows\n");
+        skip();
+    }
     if (it_tool_run(it, "which.log", ARGS("sh", "-c", "command -v systemd-analyze")) != 0) {
         print_message("skipped: there is no systemd-analyze here; apt-get install systemd\n");
         skip();
