@@ -261,9 +261,10 @@ int64_t sandbox_stopped(const struct sandbox *s, const siginfo_t *info)
 
 const char *sandbox_call_name(const struct sandbox *s, int64_t number)
 {
-    const bool is_known = s && number >= 0 && number < SANDBOX_NAMES_MAX && s->names[number];
-
-    return is_known ? s->names[number] : number == SANDBOX_FOREIGN ? "of another machine" : "?";
+    if (number == SANDBOX_FOREIGN)
+        return "of another machine";
+    return s && number >= 0 && number < SANDBOX_NAMES_MAX && s->names[number] ? s->names[number]
+                                                                              : "?";
 }
 
 /* ---- to enter it ---- */
