@@ -487,8 +487,8 @@ struct listener_access control_access(const struct config *c)
     return (struct listener_access){.mode = said->mode >= 0 ? said->mode
                                             : has_group     ? 0660
                                                             : 0600,
-                                    .uid = *said->owner ? said->uid : geteuid(),
-                                    .gid = has_group ? group : getegid()};
+                                    .uid = said->uid,
+                                    .gid = group};
 }
 
 int control_access_key(const struct config *c)

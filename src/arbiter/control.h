@@ -81,8 +81,8 @@ struct control {
  */
 int control_open(struct arbiter *a, const char *setting, char *why, size_t why_size);
 
-/* control_access - that its socket has with this configuration: all of it is said, so that neither
- * the umask nor the directory has a part in it. control_access_key - the likeliest cause of a
+/* control_access - that its socket has with this configuration; the umask has no part in it, and
+ * what is not said is as the system makes it. control_access_key - the likeliest cause of a
  * failure */
 struct listener_access control_access(const struct config *c);
 int control_access_key(const struct config *c);

@@ -88,24 +88,30 @@ static const struct config_access *find_access(const struct config *c, const cha
     return NULL;
 }
 
-/* Of a listener that both have. What is said no more has the default again; what never was said is
- * left as somebody may have made it. */
+/* What is said no more has the default again; what never was said is left as somebody may have made
+ * it. */
+static void fall_back(struct listener_access *access, struct listener_access was)
+{
+    const struct listener_access usual = listener_default_access();
+
+    if (access->mode < 0 && was.mode >= 0)
+        access->mode = usual.mode;
+    if (access->uid == (uid_t)-1 && was.uid != (uid_t)-1)
+        access->uid = usual.uid;
+    if (access->gid == (gid_t)-1 && was.gid != (gid_t)-1)
+        access->gid = usual.gid;
+}
+
+/* Of a listener that both have. */
 static int change_served(struct revision *rev, const struct revision *old, size_t i,
                          struct listener *l, char *why, size_t why_size)
 {
     const struct config_access *said = find_access(old->config, l->text);
-    struct listener_access access = access_of(&rev->config->bind[i].access), usual, was;
+    struct listener_access access = access_of(&rev->config->bind[i].access);
 
     if (l->addr.kind != ADDR_UNIX || !said)
         return 0;
-    was = access_of(said);
-    usual = listener_default_access();
-    if (access.mode < 0 && was.mode >= 0)
-        access.mode = usual.mode;
-    if (access.uid == (uid_t)-1 && was.uid != (uid_t)-1)
-        access.uid = usual.uid;
-    if (access.gid == (gid_t)-1 && was.gid != (gid_t)-1)
-        access.gid = usual.gid;
+    fall_back(&access, access_of(said));
     return give_access(rev, l, access, why, why_size);
 }
 
@@ -113,10 +119,13 @@ static int change_served(struct revision *rev, const struct revision *old, size_
 static int change_control(const struct arbiter *a, struct revision *rev, char *why, size_t why_size)
 {
     struct listener *l = a->control.listener;
+    const struct listener_access was = control_access(a->live->config);
+    struct listener_access access = control_access(rev->config);
     int rc = 0;
 
+    fall_back(&access, was);
     if (l && listener_is_reachable(l))
-        rc = change_access(rev, l, control_access(rev->config), why, why_size);
+        rc = change_access(rev, l, access, why, why_size);
     if (rc < 0)
         config_name_key(rev->config, control_access_key(rev->config), why, why_size);
     return rc;

@@ -292,6 +292,14 @@ static bool is_access_said(struct listener_access access)
     return access.mode >= 0 || access.uid != (uid_t)-1 || access.gid != (gid_t)-1;
 }
 
+/* Where nothing has to change nobody asks whether it could: some file systems let nobody. */
+static bool has_access(const struct stat *st, struct listener_access access)
+{
+    return (access.mode < 0 || (mode_t)access.mode == (st->st_mode & 07777)) &&
+           (access.uid == (uid_t)-1 || access.uid == st->st_uid) &&
+           (access.gid == (gid_t)-1 || access.gid == st->st_gid);
+}
+
 struct listener_access listener_default_access(void)
 {
     const mode_t mask = umask(0777);
@@ -447,11 +455,11 @@ static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t le
     l->owner = getpid();
     l->dev = st.st_dev;
     l->ino = st.st_ino;
-    if (is_access_said(access) && st.st_uid != geteuid())
+    if (!has_access(&st, access) && st.st_uid != geteuid())
         r = fail_hint(f, "bind", EEXIST,
                       "another user has put a socket of his own there: choose a directory in which "
                       "only this user may write");
-    else if (is_access_said(access))
+    else if (!has_access(&st, access))
         r = apply_access(fd, &st, access, f);
     fds_close(&fd);
     return r;
