@@ -55,7 +55,7 @@ static size_t bytes_of_part(uint32_t n_entries)
     return in_pages(tags_bytes(n_entries) + n_entries * sizeof(struct source_entry));
 }
 
-static size_t total_bytes(uint32_t n_parts, uint32_t n_entries)
+size_t sources_bytes(uint32_t n_parts, uint32_t n_entries)
 {
     return header_bytes(n_parts) + n_parts * bytes_of_part(n_entries);
 }
@@ -114,7 +114,7 @@ int sources_open(struct sources *s, uint32_t n_parts, uint32_t n_entries)
     if (fd < 0)
         return fd;
     rc = make_key(key);
-    if (rc == 0 && (ftruncate(fd, (off_t)total_bytes(n_parts, n_entries)) < 0 ||
+    if (rc == 0 && (ftruncate(fd, (off_t)sources_bytes(n_parts, n_entries)) < 0 ||
                     fallocate(fd, 0, 0, (off_t)header_bytes(n_parts)) < 0 ||
                     fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_SEAL) < 0))
         rc = -errno;
@@ -139,7 +139,7 @@ static bool is_sources_header(const struct sources_header *h, off_t bytes, uint3
     return h->magic == SOURCES_MAGIC && h->version == SOURCES_VERSION &&
            h->page_bytes == in_pages(1) && h->n_parts == n_parts && h->n_entries >= SOURCES_MIN &&
            h->n_entries <= SOURCES_MAX && (h->n_entries & (h->n_entries - 1)) == 0 &&
-           (off_t)total_bytes(n_parts, h->n_entries) == bytes && counter_get(&h->high) <= n_parts;
+           (off_t)sources_bytes(n_parts, h->n_entries) == bytes && counter_get(&h->high) <= n_parts;
 }
 
 /* What cannot shrink any more can be mapped without fear of SIGBUS. */
@@ -158,7 +158,7 @@ int sources_attach(struct sources *s, int fd, uint32_t n_parts)
 void sources_close(struct sources *s)
 {
     if (s->header)
-        munmap(s->header, s->own ? total_bytes(s->header->n_parts, s->header->n_entries)
+        munmap(s->header, s->own ? sources_bytes(s->header->n_parts, s->header->n_entries)
                                  : header_bytes(s->header->n_parts));
     fds_close(&s->fd);
     fds_close(&s->read_fd);
@@ -206,7 +206,7 @@ int sources_narrow(struct sources *s, uint32_t index, bool is_counting)
     munmap(s->header, header_bytes(n_parts)); /* which was writable */
     s->header = NULL;
     if (is_counting) {
-        all = mmap(NULL, total_bytes(n_parts, n_entries), PROT_READ, MAP_SHARED, s->read_fd, 0);
+        all = mmap(NULL, sources_bytes(n_parts, n_entries), PROT_READ, MAP_SHARED, s->read_fd, 0);
         if (all != MAP_FAILED)
             own = mmap(all + at, s->part_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                        s->fd, at);

@@ -71,6 +71,9 @@ void sources_init(struct sources *s);
 /* sources_size - entries of a part for workers with @max_connections */
 uint32_t sources_size(uint64_t max_connections);
 
+/* sources_bytes - shared memory of one, used or not */
+size_t sources_bytes(uint32_t n_parts, uint32_t n_entries);
+
 /*
  * sources_open - make one of @n_parts free parts with @n_entries each, a value of sources_size
  * Returns 0, -EINVAL, -ENOENT (no /proc) or -errno.

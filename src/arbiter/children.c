@@ -193,18 +193,16 @@ static void make_table(struct child *c)
     c->table_fd = fd < 0 ? -1 : fd;
 }
 
-/* A worker with limits per source counts what it has; the first one has the memory made. */
+/* A worker with limits per source counts what it has. Without the memory for that, as one of the
+ * image before an upgrade may be that is started anew, it has no limits. */
 static int give_sources(struct arbiter *a, const struct child *c, const struct revision *rev,
                         struct actor_boot *boot)
 {
-    int rc = 0;
+    int rc;
 
-    if (!child_is_worker(c) || (rev->config->max_per_source == 0 && rev->config->accept_rate == 0))
+    if (!child_is_worker(c) || !a->sources.header || !config_has_source_limits(rev->config))
         return 0;
-    if (!a->sources.header)
-        rc = sources_open(&a->sources, TR_RECORDS_MAX, sources_size(boot->max_connections));
-    if (rc == 0)
-        rc = sources_assign(&a->sources, c->proc);
+    rc = sources_assign(&a->sources, c->proc);
     if (rc == 0)
         boot->sources = &a->sources;
     else

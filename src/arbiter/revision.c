@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <syslog.h>
 #include <time.h>
 
@@ -335,6 +336,26 @@ static int begin_revision(struct arbiter *a, struct config *config, uint64_t num
     return 0;
 }
 
+/* The memory in which workers count by source: made for the first revision that needs it, it stays.
+ */
+static int make_sources(struct arbiter *a, const struct config *c, char *why, size_t why_size)
+{
+    const uint64_t connections =
+        c->max_connections > 0 ? c->max_connections : limits_raise(RLIMIT_NOFILE, 0);
+    const uint32_t n = sources_size(MIN(connections, (uint64_t)SOURCES_MAX));
+    int rc;
+
+    if (a->sources.header || !config_has_source_limits(c))
+        return 0;
+    rc = sources_open(&a->sources, TR_RECORDS_MAX, n);
+    if (rc < 0)
+        snprintf(why, why_size, "%s or %s: %zu MiB of shared memory for what is counted: %s%s",
+                 config_keys[CONFIG_MAX_PER_SOURCE].name, config_keys[CONFIG_ACCEPT_RATE].name,
+                 sources_bytes(TR_RECORDS_MAX, n) >> 20, strerror(-rc),
+                 rc == -EFBIG ? ": raise RLIMIT_FSIZE, or set server.max_connections lower" : "");
+    return rc;
+}
+
 int revision_new(struct arbiter *a, struct config *config, uint64_t number, struct revision *old,
                  struct revision **ret, char *why, size_t why_size)
 {
@@ -343,7 +364,9 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
 
     if (rc < 0)
         return rc;
-    rc = open_listeners(a, rev, old, why, why_size);
+    rc = make_sources(a, config, why, why_size);
+    if (rc == 0)
+        rc = open_listeners(a, rev, old, why, why_size);
     if (rc == 0 && old)
         rc = change_control(a, rev, why, why_size);
     if (rc < 0)

@@ -375,13 +375,12 @@ static json_t *pack_keeps(struct packer *p)
  * program does not know it, nor the keys without which it is not needed. */
 static bool find_sources(const struct arbiter *a, struct sources *ret)
 {
-    const struct config *c = a->live->config;
     const struct upgrade *u = &a->upgrade;
 
     *ret = a->sources;
     if (u->phase == UPGRADE_RETURNING && u->sources_fd >= 0)
         ret->fd = u->sources_fd;
-    return ret->fd >= 0 && (c->max_per_source > 0 || c->accept_rate > 0) &&
+    return ret->fd >= 0 && config_has_source_limits(a->live->config) &&
            (u->phase != UPGRADE_RETURNING || u->has_sources);
 }
 

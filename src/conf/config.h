@@ -156,6 +156,12 @@ void config_name_key(const struct config *c, int key, char *why, size_t why_size
  */
 int config_fingerprint(const struct config *c, size_t i, const char *version, uint64_t *ret);
 
+/* config_has_source_limits - are connections counted by source? */
+static inline bool config_has_source_limits(const struct config *c)
+{
+    return c->max_per_source > 0 || c->accept_rate > 0;
+}
+
 /* config_log_path - where the log goes: "" = standard error; NULL = syslog */
 const char *config_log_path(const struct config *c);
 

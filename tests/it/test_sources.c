@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -364,6 +365,27 @@ static void sources__no_room_for_all__served_without_limit_and_counted(void **st
     must_count_nothing(s);
 }
 
+static void few_bytes(void)
+{
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){40 << 20, 40 << 20});
+}
+
+static void sources__no_memory__start_and_reload_refused_with_the_reason(void **state)
+{
+    static const char why[] = "server.max_per_source or server.accept_rate: [0-9]* MiB of shared "
+                              "memory.*File too large: raise RLIMIT_FSIZE";
+    static const char limits[] = "server: { max_connections = 10000; max_per_source = 1; };";
+    struct server *s;
+
+    server_refuses(*state, 71, why, .conf = limits, .in_child = few_bytes);
+    s = server_start(*state, .conf = "server: { backlog = 100; };", .in_child = few_bytes);
+    server_expect(s, "reload refused");
+    server_configure(s, limits);
+    MUST(ask(s, "reload", NULL).code == 78, "reload");
+    MUST(server_log_count(s, why) == 1, "no reason");
+    server_must_be_well(s, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +396,7 @@ int main(void)
         IT(sources__reload_scale_recycle_upgrade__still_counted),
         IT(sources__kill_of_all_workers__only_what_lives_on_is_counted),
         IT(sources__limits_change_by_reload__for_new_connections),
+        IT(sources__no_memory__start_and_reload_refused_with_the_reason),
         IT(sources__no_room_for_all__served_without_limit_and_counted),
     };
 
