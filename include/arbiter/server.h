@@ -31,6 +31,8 @@ struct arb_program {
     /*
      * init - before the first actor is forked, and again in the new program after an upgrade, where
      * what was spawned before is still wanted
+     * It has the rights of whoever has started the server. If that is root, all `start` and what
+     * follows it run as arbiter.user, and open only what this user may.
      * @confs  one per protocol, in their order; borrowed until the next reload
      * Returns 0 or -errno: the server does not start, an upgrade is taken back.
      */

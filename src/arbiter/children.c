@@ -61,7 +61,11 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
     return room;
 }
 
-/* What is open already stays open. */
+/*
+ * What is open already stays open. These children of the arbiter come by another way and stay what
+ * it is: the log writer, the parser, a trial and the dry run of an upgrade. They open what only
+ * root may open, or are to be what the arbiter will be, and read nothing that a client has sent.
+ */
 static void drop_privileges(const struct privileges *p, struct log *log)
 {
     const char *step;

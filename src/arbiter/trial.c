@@ -163,7 +163,7 @@ int trial_run(const struct config *config, const char *program, struct privilege
              "does not answer?",
              TRIAL_MS / 1000);
     config_name_key(config, CONFIG_USER, why, CONFIG_WHY_LEN);
-    return -ETIMEDOUT;
+    return -ETIME;
 }
 
 /* What root should know about: an ordinary user's server has nothing to give away. */

@@ -31,7 +31,7 @@ int trial_start(const struct config *config, const char *program, pid_t *ret_pid
 int trial_result(const struct config *config, int fd, int status, struct privileges *ret,
                  char *why);
 
-/* trial_run - the whole of it, in TRIAL_MS at most. Returns as trial_result; or -ETIMEDOUT. */
+/* trial_run - the whole of it, in TRIAL_MS at most. Returns as trial_result; or -ETIME. */
 int trial_run(const struct config *config, const char *program, struct privileges *ret, char *why);
 
 /* trial_is_needed - is there anything that the arbiter does not know by itself? */
