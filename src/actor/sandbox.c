@@ -65,7 +65,8 @@ struct rule {
 
 /* clang-format off */
 static const struct rule rules[] = {
-    /* Our own. */
+    /* Our own. Calls of each message have no condition: only then does the kernel remember the
+     * answer, which saves a half of the cost. So sendto with MSG_FASTOPEN is let through. */
     {"epoll_wait", BOTH, ANY, NULL},
     {"epoll_ctl", BOTH, ANY, NULL},
     {"recvfrom", WORKER, ANY, NULL},
@@ -446,13 +447,10 @@ static void try_sandbox(struct sandbox *s)
 {
     const int abi = find_landlock(s);
     struct trial t = {0};
-    int rc = run_trial(s, abi, &t);
 
-    if (rc < 0) {
-        say_lack(s, "it could not be tried: %s", strerror(-rc));
-        s->is_denied = true;
-        return;
-    }
+    /* Who starts it short of processes gets no server without a sandbox: each worker tries. */
+    if (run_trial(s, abi, &t) < 0)
+        t = (struct trial){0};
     if (abi > 0 && t.landlock < 0)
         say_lack(s, "no Landlock: landlock_restrict_self: %s", strerror(-t.landlock));
     if (t.seccomp < 0)

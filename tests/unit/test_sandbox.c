@@ -136,6 +136,19 @@ static long do_push_input(void)
     return ioctl(STDIN_FILENO, TIOCSTI, "x");
 }
 
+static long do_connect_again(void)
+{
+    return connect(-1, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET},
+                   sizeof(struct sockaddr_in));
+}
+
+static long do_disconnect(void)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    return connect(-1, &nobody, sizeof(nobody.sa_family)) < 0 && errno == EBADF ? 0 : -1;
+}
+
 static long do_raise(void)
 {
     return raise(SIGCONT);
@@ -195,10 +208,11 @@ static void seccomp__what_is_not_in_the_list__is_stopped(void **state UNUSED)
     static const struct {
         long (*call)(void);
         int number;
-    } forbidden[] = {{do_open, SYS_openat},     {do_socket, SYS_socket}, {do_execve, SYS_execve},
-                     {do_ptrace, SYS_ptrace},   {do_setuid, SYS_setuid}, {do_kill, SYS_kill},
-                     {do_tgkill, SYS_tgkill},   {do_map_code, SYS_mmap}, {do_own, SYS_fcntl},
-                     {do_push_input, SYS_ioctl}};
+    } forbidden[] = {
+        {do_open, SYS_openat},      {do_socket, SYS_socket},        {do_execve, SYS_execve},
+        {do_ptrace, SYS_ptrace},    {do_setuid, SYS_setuid},        {do_kill, SYS_kill},
+        {do_tgkill, SYS_tgkill},    {do_map_code, SYS_mmap},        {do_own, SYS_fcntl},
+        {do_push_input, SYS_ioctl}, {do_connect_again, SYS_connect}};
     struct sandbox s = {.is_known = false};
 
     assert_int_equal(sandbox_init(&s, NULL), 0);
@@ -211,6 +225,7 @@ static void seccomp__what_is_not_in_the_list__is_stopped(void **state UNUSED)
         assert_int_equal(run_in(&s, who, do_map), ALLOWED);
         assert_int_equal(run_in(&s, who, do_nothing), ALLOWED);
     }
+    assert_int_equal(run_in(&s, SANDBOX_WORKER, do_disconnect), ALLOWED);
     assert_string_equal(sandbox_call_name(&s, SYS_execve), "execve");
     assert_string_equal(sandbox_call_name(&s, -1), "?");
     assert_string_equal(sandbox_call_name(&s, SANDBOX_NAMES_MAX), "?");
