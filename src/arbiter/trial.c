@@ -68,7 +68,8 @@ static void try_privileges(const struct config *c, const char *program, struct a
              "): %s: %s%s",
              ret->found.user, ret->found.uid, ret->found.group, ret->found.gid, step,
              strerror(-ret->rc),
-             ret->rc == -EPERM    ? ": give it CAP_SETUID and CAP_SETGID, or leave the key out"
+             ret->rc == -EPERM ? ": give it CAP_SETUID, CAP_SETGID and CAP_KILL, or leave the key "
+                                 "out"
              : ret->rc == -EINVAL ? ": is that number mapped in this user namespace?"
                                   : "");
 }
@@ -179,6 +180,7 @@ void trial_log(const struct privileges *p, struct log *log)
         log_warning(log,
                     "workers cannot become another user: they run as user 0, without any "
                     "capability",
-                    F_STR("hint", "give the server CAP_SETUID and CAP_SETGID, or start it as an "
-                                  "ordinary user"));
+                    F_STR("hint",
+                          "give the server CAP_SETUID, CAP_SETGID and CAP_KILL, or start it "
+                          "as an ordinary user"));
 }

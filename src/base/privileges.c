@@ -206,14 +206,31 @@ static void drop_bounds(void)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* unknown before Linux 4.3 */
 }
 
+/* Of this process. Returns false where the kernel does not tell. */
+static bool read_capabilities(struct __user_cap_data_struct ret[_LINUX_CAPABILITY_U32S_3])
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+
+    return syscall(SYS_capget, &header, ret) == 0;
+}
+
+/* A parent without CAP_KILL could not end a child of another user, and would wait for it for ever
+ * when it hangs. */
+static bool can_end_others(void)
+{
+    struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3];
+
+    return !read_capabilities(has) ||
+           (has[CAP_TO_INDEX(CAP_KILL)].effective & CAP_TO_MASK(CAP_KILL));
+}
+
 /* Where there are none, as in a service of systemd, the call itself may be forbidden. */
 static bool has_capabilities(void)
 {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3];
     uint32_t any = 0;
 
-    if (syscall(SYS_capget, &header, has) < 0)
+    if (!read_capabilities(has))
         return true;
     for (size_t i = 0; i < ARRAY_SIZE(has); i++)
         any |= has[i].effective | has[i].permitted | has[i].inheritable;
@@ -233,6 +250,10 @@ int privileges_drop(const struct privileges *p, const char **ret_step)
 {
     const bool is_root = p->kind == PRIVILEGES_ROOT;
 
+    if (p->kind == PRIVILEGES_SWITCH && !can_end_others()) {
+        *ret_step = "kill";
+        return -EPERM;
+    }
     if (!is_root)
         drop_bounds();
     if (p->kind == PRIVILEGES_SWITCH || (is_root && p->has_group)) {

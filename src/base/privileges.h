@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { PRIVILEGES_GROUPS_MAX = 256, PRIVILEGES_NAME_LEN = 64, PRIVILEGES_WHY_LEN = 256 };
+enum { PRIVILEGES_GROUPS_MAX = 256, PRIVILEGES_NAME_LEN = 64, PRIVILEGES_WHY_LEN = 512 };
 
 enum privileges_kind {
     PRIVILEGES_UNKNOWN, /* not found yet: nobody may be forked */
@@ -49,8 +49,9 @@ int privileges_find(const struct privileges_wish *wish, struct privileges *ret, 
 
 /*
  * privileges_drop - from now on this process has them, and no way back
- * What the parent's death sends has to be asked for anew: a change of the user clears it.
- * @ret_step  on failure: the call that was refused
+ * What the parent's death sends has to be asked for anew: a change of the user clears it. Another
+ * user is refused as well if this process has no CAP_KILL: then its parent could not end it.
+ * @ret_step  on failure: the call that was refused, or would be
  * Returns 0 or -errno; the process is then no longer what it was, and has to end.
  */
 int privileges_drop(const struct privileges *p, const char **ret_step);

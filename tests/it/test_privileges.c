@@ -319,7 +319,7 @@ static void ordinary_start__another_user__refused(void **state)
     MUST(proc_status(server_worker(s, 0), "NoNewPrivs", 10) == 1, "it may gain rights");
 }
 
-#define WITHOUT_SETUID "setpriv", "--bounding-set", "-setuid", "--"
+#define WITHOUT(capability) "setpriv", "--bounding-set", "-" capability, "--"
 
 static void root_start__may_become_nobody__serves_without_capabilities(void **state)
 {
@@ -329,16 +329,37 @@ static void root_start__may_become_nobody__serves_without_capabilities(void **st
     need_root();
     server_refuses(it, 77,
                    "arbiter.user: .*cannot become user .*setresuid: Operation not permitted",
-                   .conf = "arbiter = { user = \"4711\"; };", .wrapper = {WITHOUT_SETUID});
+                   .conf = "arbiter = { user = \"4711\"; };", .wrapper = {WITHOUT("setuid")});
     server_refuses(it, 77, "arbiter.sandbox: .*require.* workers run as user 0",
-                   .conf = "arbiter = { sandbox = \"require\"; };", .wrapper = {WITHOUT_SETUID});
-    s = server_start(it, .conf = "", .wrapper = {WITHOUT_SETUID});
+                   .conf = "arbiter = { sandbox = \"require\"; };", .wrapper = {WITHOUT("setuid")});
+    s = server_start(it, .conf = "", .wrapper = {WITHOUT("setuid")});
     server_expect(s, "cannot become another user");
     MUST(server_log_count(s, "level=warning .*workers cannot become another user") == 1,
          "not warned of");
     must_run_as(s, 0, 0);
     must_do(s, "upgrade");
     must_run_as(s, 0, 0);
+    server_must_be_well(s, 2);
+}
+
+/* Nobody else would end a worker of another user that hangs. */
+static void root_start__may_signal_nobody__a_worker_that_hangs_is_ended(void **state)
+{
+    struct it *it = *state;
+    struct server *s;
+    pid_t hangs;
+
+    need_root();
+    server_refuses(it, 77, "arbiter.user: .*cannot become user .*kill: .*give it .*CAP_KILL",
+                   .conf = "arbiter = { user = \"4711\"; };", .wrapper = {WITHOUT("kill")});
+    s = server_start(it, .conf = "arbiter = { exit_timeout = 0.3; };",
+                     .wrapper = {WITHOUT("kill")});
+    server_expect(s, "cannot become another user|not gone within arbiter.exit_timeout|worker died");
+    must_run_as(s, 0, 0);
+    hangs = server_worker(s, 0);
+    kill(hangs, SIGSTOP);
+    must_do(s, "reload");
+    MUST_COME(!proc_is_alive(hangs), "it is not ended");
     server_must_be_well(s, 2);
 }
 
@@ -380,6 +401,7 @@ int main(void)
         IT(start__user_that_cannot_be__refused_before_anything_is_bound),
         IT(ordinary_start__another_user__refused),
         IT(root_start__may_become_nobody__serves_without_capabilities),
+        IT(root_start__may_signal_nobody__a_worker_that_hangs_is_ended),
         IT(unshared_start__others_are_not_mapped__serves_without_capabilities),
         IT(check__user_that_does_not_exist__told),
     };
