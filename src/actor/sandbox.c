@@ -22,13 +22,14 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fds.h"
 #include "base/passed.h"
+#include "base/reap.h"
 #include "base/util.h"
 
 /* ---- the list ---- */
@@ -364,12 +365,14 @@ int sandbox_enter(struct sandbox *s, enum sandbox_who who, const char **ret_step
 
 /* ---- what can be had ---- */
 
+enum { ATTEMPT_MS = 2000 }; /* it takes less than one, unless somebody stops it */
+
 /* What a child has found, in memory that both have. */
-struct trial {
+struct attempt {
     int landlock, seccomp; /* 0 or -errno */
 };
 
-static void __attribute__((noreturn)) try_both(const struct sandbox *s, struct trial *t, int abi)
+static void __attribute__((noreturn)) try_both(const struct sandbox *s, struct attempt *t, int abi)
 {
     struct sandbox_filter f = s->filters[SANDBOX_KEEPER];
 
@@ -381,22 +384,24 @@ static void __attribute__((noreturn)) try_both(const struct sandbox *s, struct t
 }
 
 /* A filter may be refused by a container's, which nothing but an attempt shows. */
-static int run_trial(const struct sandbox *s, int abi, struct trial *ret)
+static int attempt_both(const struct sandbox *s, int abi, struct attempt *ret)
 {
-    struct trial *t =
+    struct attempt *t =
         mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int status = 0, rc = 0;
+    int rc = 0;
     pid_t pid;
 
     if (t == MAP_FAILED)
         return -errno;
-    *t = (struct trial){-EPERM, -EPERM}; /* if it is killed by the attempt */
+    *t = (struct attempt){-EPERM, -EPERM}; /* if it is killed by the attempt */
     pid = fork();
     if (pid == 0)
         try_both(s, t, abi);
     rc = pid < 0 ? -errno : 0;
-    while (rc == 0 && waitpid(pid, &status, 0) < 0)
-        rc = errno == EINTR ? 0 : -errno;
+    if (rc == 0 && !reap_by(pid, clock_mono_ms() + ATTEMPT_MS, NULL)) {
+        reap_killed(pid, NULL);
+        rc = -ETIMEDOUT;
+    }
     *ret = *t;
     munmap(t, sizeof(*t));
     return rc;
@@ -446,11 +451,11 @@ static const char *find_exemption(void)
 static void try_sandbox(struct sandbox *s)
 {
     const int abi = find_landlock(s);
-    struct trial t = {0};
+    struct attempt t = {0};
 
     /* Who starts it short of processes gets no server without a sandbox: each worker tries. */
-    if (run_trial(s, abi, &t) < 0)
-        t = (struct trial){0};
+    if (attempt_both(s, abi, &t) < 0)
+        t = (struct attempt){0};
     if (abi > 0 && t.landlock < 0)
         say_lack(s, "no Landlock: landlock_restrict_self: %s", strerror(-t.landlock));
     if (t.seccomp < 0)

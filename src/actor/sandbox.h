@@ -42,7 +42,7 @@ struct sandbox {
  * sandbox_init - build the filters, and try in a child what can be had; @s is of zeros
  * @further  names of calls that the program's own code makes in workers, ended by NULL; NULL =
  * none. With any there is no Landlock, which knows no such list; with "*" no sandbox of workers.
- * Blocks for the time of a fork. Returns 0 or -ENOMEM.
+ * Blocks for the time of a fork, two seconds at most. Returns 0 or -errno.
  */
 int sandbox_init(struct sandbox *s, const char *const *further);
 void sandbox_fini(struct sandbox *s);

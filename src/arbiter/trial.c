@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,13 +22,14 @@
 #include "base/signals.h"
 #include "base/util.h"
 
-/* Between two processes of one image, and shorter than PIPE_BUF: it is there as a whole or not. */
+/* Between two processes of one image. */
 struct answer_of_trial {
     int rc;
     bool is_group; /* the key that is to blame */
     struct privileges found;
     char why[PRIVILEGES_WHY_LEN];
 };
+_Static_assert(sizeof(struct answer_of_trial) <= PIPE_BUF, "it is there as a whole or not at all");
 
 /* What is asked for must be had. Only a server that has not been told whom to serve as goes on as
  * what it is, where nobody can become another user. */
@@ -99,7 +101,8 @@ int trial_start(const struct config *config, const char *program, pid_t *ret_pid
     int ends[2], rc;
     pid_t pid;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    /* The answer has room. A name service may have left the other end to a process of its own. */
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     signals_block_all(&mask);
     pid = fork();
