@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #include "arbiter/answer.h"
-#include "arbiter/rights.h"
 #include "base/list.h"
+#include "base/rights.h"
 #include "base/runtime_path.h"
 #include "conf/config.h"
 #include "net/listener.h"

@@ -15,7 +15,6 @@
 #include <sysexits.h>
 
 #include "arbiter/commands.h"
-#include "arbiter/trial.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/holder.h"
@@ -23,6 +22,7 @@
 #include "base/reap.h"
 #include "base/signals.h"
 #include "base/util.h"
+#include "conf/trial.h"
 
 /* Descriptors of the arbiter: its own with those of a reload or upgrade under way, and for each
  * worker a mailbox, the table that it shares with its keeper, and the same of its heir; for another

@@ -14,13 +14,13 @@
 #include <unistd.h>
 
 #include "actor/command.h"
-#include "arbiter/trial.h"
 #include "arbiter/upgrade_exec.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/holder.h"
 #include "base/title.h"
 #include "base/util.h"
+#include "conf/trial.h"
 
 /* ---- other workers ---- */
 

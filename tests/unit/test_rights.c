@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "arbiter/rights.h"
+#include "base/rights.h"
 #include "base/util.h"
 
 enum { OWN = 100, ASKER = 101, ASKERS = 201, STEERERS = 202, UNKNOWN = 65534 };

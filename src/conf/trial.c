@@ -2,7 +2,7 @@
  * The child that becomes whom the configuration names, as its parent sees it: fork, deadline,
  * answer.
  */
-#include "arbiter/trial.h"
+#include "conf/trial.h"
 
 #include <errno.h>
 #include <fcntl.h>

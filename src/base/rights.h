@@ -3,8 +3,8 @@
  * that the kernel has noted of the peer when it connected. So a reload that takes a right away
  * holds for open connections, too. Pure, but for what asks the kernel.
  */
-#ifndef ARBITER_RIGHTS_H
-#define ARBITER_RIGHTS_H
+#ifndef BASE_RIGHTS_H
+#define BASE_RIGHTS_H
 
 #include <stddef.h>
 #include <sys/socket.h>

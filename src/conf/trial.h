@@ -2,8 +2,8 @@
  * Whom workers and other actors serve as is found out, and tried, by a child: a look-up of a name
  * may block for ever, and what cannot be done shall be known before anything is bound.
  */
-#ifndef ARBITER_TRIAL_H
-#define ARBITER_TRIAL_H
+#ifndef CONF_TRIAL_H
+#define CONF_TRIAL_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
  * The peer of a control connection, and what it may do.
  */
-#include "arbiter/rights.h"
+#include "base/rights.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -10,7 +10,7 @@
 
 enum { OVERFLOW_ID = 65534 }; /* the kernel's default */
 
-static unsigned long read_number(const char *path, unsigned long otherwise)
+static unsigned long read_overflow_id(const char *path, unsigned long otherwise)
 {
     FILE *f = fopen(path, "re");
     unsigned long number;
@@ -42,9 +42,9 @@ void rights_find_unknown(struct rights *r)
     r->unknown_uid = (uid_t)-1;
     r->unknown_gid = (gid_t)-1;
     if (!is_mapped_whole("/proc/self/uid_map"))
-        r->unknown_uid = (uid_t)read_number("/proc/sys/kernel/overflowuid", OVERFLOW_ID);
+        r->unknown_uid = (uid_t)read_overflow_id("/proc/sys/kernel/overflowuid", OVERFLOW_ID);
     if (!is_mapped_whole("/proc/self/gid_map"))
-        r->unknown_gid = (gid_t)read_number("/proc/sys/kernel/overflowgid", OVERFLOW_ID);
+        r->unknown_gid = (gid_t)read_overflow_id("/proc/sys/kernel/overflowgid", OVERFLOW_ID);
 }
 
 static bool is_in_group(const struct rights *r, gid_t group, gid_t own, const gid_t *groups,
