@@ -21,7 +21,6 @@
 #include "actor/scoreboard.h"
 #include "actor/sources.h"
 #include "actor/spawn.h"
-#include "arbiter/activation.h"
 #include "arbiter/answer.h"
 #include "arbiter/arbiter.h"
 #include "arbiter/change.h"
@@ -41,6 +40,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/oom.h"
+#include "net/activation.h"
 #include "net/listener.h"
 
 /* A stop takes exit_timeout and a second at most: this much of it, and the rest is for the kernel.

@@ -187,6 +187,23 @@ static int open_at_start(struct revision *rev, const struct config_bind *bind,
     return rc;
 }
 
+_Static_assert(CONFIG_BIND_MAX <= (int)ACTIVATION_FDS_MAX, "every address may be passed");
+
+/* Which addresses of @c a service manager has passed; the others stay NULL. */
+static int take_passed(const struct arbiter *a, const struct config *c, struct listener **ret,
+                       char *why, size_t why_size)
+{
+    struct activation_wish wish = {
+        .n = c->n_bind,
+        .backlog = (int)c->backlog,
+        .user_timeout_ms = (unsigned)c->write_timeout_ms,
+    };
+
+    for (size_t i = 0; i < c->n_bind; i++)
+        wish.addresses[i] = c->bind[i].address;
+    return activation_match(&a->activation, &wish, ret, why, why_size);
+}
+
 static int open_listeners(const struct arbiter *a, struct revision *rev, struct revision *old,
                           char *why, size_t why_size)
 {
@@ -195,7 +212,7 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
     size_t n_outgoing = 0;
 
     if (!old) {
-        const int rc = activation_match(&a->activation, c, passed, why, why_size);
+        const int rc = take_passed(a, c, passed, why, why_size);
 
         if (rc < 0)
             return rc;

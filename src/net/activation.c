@@ -2,7 +2,7 @@
  * Listeners of a service manager. Names are for people: FileDescriptorName is one for all sockets
  * of a unit, so what is asked for is the address.
  */
-#include "arbiter/activation.h"
+#include "net/activation.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -63,9 +63,9 @@ int activation_take(struct activation *ret, bool is_daemon, char *why, size_t wh
     int rc = 0;
 
     *ret = (struct activation){.n = 0};
-    if (is_meant && num_parse_u64(count, 0, CONFIG_BIND_MAX, &n) < 0) {
+    if (is_meant && num_parse_u64(count, 0, ACTIVATION_FDS_MAX, &n) < 0) {
         snprintf(why, why_size, "LISTEN_FDS is \"%.32s\", allowed: 0 to %d", count,
-                 CONFIG_BIND_MAX);
+                 ACTIVATION_FDS_MAX);
         rc = -EPROTOTYPE;
     } else if (is_meant && names && !(ret->names = strdup(names))) {
         snprintf(why, why_size, "out of memory");
@@ -85,20 +85,20 @@ void activation_fini(struct activation *a)
 }
 
 /* Returns as activation_match, for the @i-th that was passed. */
-static int match_one(const struct activation *a, size_t i, const struct config *c,
+static int match_one(const struct activation *a, size_t i, const struct activation_wish *wish,
                      struct listener **ret, char *why, size_t why_size)
 {
     const int fd = ACTIVATION_FIRST_FD + (int)i;
     char name[96], where[ADDR_TEXT_LEN], what[128];
 
     name_passed(a, i, name, sizeof(name));
-    for (size_t k = 0; k < c->n_bind; k++) {
+    for (size_t k = 0; k < wish->n; k++) {
         const int rc = ret[k] ? 1
-                              : listener_take_passed(c->bind[k].address, fd, (int)c->backlog,
-                                                     (unsigned)c->write_timeout_ms, &ret[k]);
+                              : listener_take_passed(wish->addresses[k], fd, wish->backlog,
+                                                     wish->user_timeout_ms, &ret[k]);
 
         if (rc < 0)
-            snprintf(why, why_size, "LISTEN_FDS: %s for %s: %s", name, c->bind[k].address,
+            snprintf(why, why_size, "LISTEN_FDS: %s for %s: %s", name, wish->addresses[k],
                      strerror(-rc));
         if (rc <= 0)
             return rc;
@@ -111,15 +111,15 @@ static int match_one(const struct activation *a, size_t i, const struct config *
     return -EPROTOTYPE;
 }
 
-int activation_match(const struct activation *a, const struct config *c, struct listener **ret,
-                     char *why, size_t why_size)
+int activation_match(const struct activation *a, const struct activation_wish *wish,
+                     struct listener **ret, char *why, size_t why_size)
 {
     int rc = 0;
 
-    memset(ret, 0, CONFIG_BIND_MAX * sizeof(struct listener *));
+    memset(ret, 0, wish->n * sizeof(struct listener *));
     for (size_t i = 0; rc == 0 && i < a->n; i++)
-        rc = match_one(a, i, c, ret, why, why_size);
-    for (size_t k = 0; rc < 0 && k < c->n_bind; k++) {
+        rc = match_one(a, i, wish, ret, why, why_size);
+    for (size_t k = 0; rc < 0 && k < wish->n; k++) {
         listener_close(ret[k]);
         ret[k] = NULL;
     }
