@@ -24,6 +24,8 @@ int answer_text_crashes(FILE *f, const json_t *crashes)
 
     if (json_is_object(crashes))
         return answer_text_value(f, crashes);
+    if (json_array_size(crashes) == 0)
+        return fputs("no process has crashed\n", f) < 0 ? -EIO : 0;
     return columns_write(f, columns, ARRAY_SIZE(columns), crashes);
 }
 

@@ -11,9 +11,6 @@
 
 #include "base/util.h"
 
-/* Longer words are no slips of a command's name. */
-enum { SLIP_MAX = 16 };
-
 static char *base64(const uint8_t *p, size_t len)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -51,44 +48,6 @@ int text_set_json(json_t *object, const char *key, const void *data, size_t len)
     rc = json_object_set_new(object, name, json_string(text));
     free(text);
     return rc == 0 ? 0 : -ENOMEM;
-}
-
-static bool is_same_letter(char a, char b)
-{
-    return tolower((unsigned char)a) == tolower((unsigned char)b);
-}
-
-/* The cost of turning one word into the other: 1 for a swap of neighbours, 2 for any other change.
- */
-static unsigned cost_of(const char *a, size_t n, const char *b, size_t m)
-{
-    unsigned rows[SLIP_MAX + 1][SLIP_MAX + 1];
-
-    for (size_t i = 0; i <= n; i++)
-        for (size_t j = 0; j <= m; j++) {
-            unsigned cost = 2 * (unsigned)(i + j);
-
-            if (i > 0 && j > 0) {
-                unsigned either = MIN(rows[i - 1][j], rows[i][j - 1]) + 2;
-
-                cost = rows[i - 1][j - 1] + (is_same_letter(a[i - 1], b[j - 1]) ? 0 : 2);
-                cost = MIN(cost, either);
-            }
-            if (i > 1 && j > 1 && is_same_letter(a[i - 1], b[j - 2]) &&
-                is_same_letter(a[i - 2], b[j - 1]))
-                cost = MIN(cost, rows[i - 2][j - 2] + 1);
-            rows[i][j] = cost;
-        }
-    return rows[n][m];
-}
-
-bool text_is_slip(const char *text, const char *word)
-{
-    size_t n = strlen(text), m = strlen(word);
-
-    if (n > SLIP_MAX || m > SLIP_MAX)
-        return false;
-    return cost_of(text, n, word, m) <= (m <= 4 ? 1 : m <= 7 ? m - 3 : 4);
 }
 
 /* ---- arguments: the types are the server's, a guess where it does not say ---- */

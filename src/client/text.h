@@ -15,12 +15,6 @@
  */
 int text_set_json(json_t *object, const char *key, const void *data, size_t len);
 
-/*
- * text_is_slip - could somebody who meant @word have typed @text? Letters of either case; a swap
- * of neighbours is likely, another letter less so, and a short word is soon another one.
- */
-bool text_is_slip(const char *text, const char *word);
-
 /* text_value - @text as a JSON value if it is one, else as a string; NULL if it is not UTF-8 */
 json_t *text_value(const char *text);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/slip.h"
 #include "base/std_streams.h"
 #include "base/util.h"
 #include "client/text.h"
@@ -88,7 +89,7 @@ static void check_word(const struct tool *t, struct argp_state *state, const cha
     static const char advice[] = "to send it as a message use: echo-client send";
 
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-        if (text_is_slip(word, commands[i].name))
+        if (slip_is(word, strlen(word), commands[i].name, strlen(commands[i].name)))
             argp_error(state, "%s: no command; did you mean %s? %s %s", word, commands[i].name,
                        advice, word);
     if (strcmp(word, "help") == 0)

@@ -97,10 +97,10 @@ static int print_summary(const struct pinging *p)
             "echoed", (json_int_t)p->n_echoed, "lost_percent", lost, "duration_ms", ms,
             "connections", (json_int_t)p->n_connects, "connect_ms", times_json(&p->connect_times),
             "round_trip_ms", times_json(&p->round_trips)));
-    rc = out_print("\n--- %s echo statistics ---\n%" PRIu64 " messages sent, %" PRIu64
+    rc = out_print("\n--- %s echo statistics ---\n%" PRIu64 " message%s sent, %" PRIu64
                    " echoed, %.6g%% lost, %" PRIu64 " connection%s, time %.0f ms",
-                   p->tool->address_text, p->n_sent, p->n_echoed, lost, p->n_connects,
-                   p->n_connects == 1 ? "" : "s", ms);
+                   p->tool->address_text, p->n_sent, p->n_sent == 1 ? "" : "s", p->n_echoed, lost,
+                   p->n_connects, p->n_connects == 1 ? "" : "s", ms);
     if (rc == 0)
         rc = print_times("connect", &p->connect_times);
     return rc ? rc : print_times("round trip", &p->round_trips);

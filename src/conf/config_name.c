@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slip.h"
+
 int config_schema_protocol(const struct config_schema *s, const char *name, size_t len)
 {
     for (size_t i = 0; i < s->n_protocols; i++)
@@ -55,6 +57,23 @@ static size_t append_name(char *buf, size_t size, size_t n, const char *name, si
     return n + (size_t)snprintf(buf + n, size - n, "%s%.*s", n ? ", " : "", (int)len, name);
 }
 
+const char *config_name_meant(const struct config_schema *s, int group, const char *name,
+                              size_t len, size_t *ret_len)
+{
+    for (int key = 0; key < s->n_keys; key++) {
+        const struct config_row *row = &s->rows[key];
+        const char *own = group == NOT_A_KEY ? row->name : config_name_short(row);
+        const size_t own_len = group == NOT_A_KEY ? row->group_len : strlen(own);
+
+        if ((group == NOT_A_KEY || row->group == group) && slip_is(name, len, own, own_len)) {
+            *ret_len = own_len;
+            return own;
+        }
+    }
+    *ret_len = 0;
+    return "";
+}
+
 const char *config_name_list(const struct config_schema *s, int group, char *buf, size_t size)
 {
     size_t n = 0;
@@ -89,6 +108,12 @@ void config_name_explain(const struct config_schema *s, const char *name, char *
     int near = config_name_find(s, NOT_A_KEY, own, strlen(own));
     char list[512];
 
+    if (near == NOT_A_KEY && group != NOT_A_KEY) {
+        size_t len;
+        const char *meant = config_name_meant(s, group, own, strlen(own), &len);
+
+        near = config_name_find(s, group, meant, len);
+    }
     if (near != NOT_A_KEY)
         snprintf(why, why_size, "there is no key '%.64s': write %s", name, s->rows[near].name);
     else if (group != NOT_A_KEY)

@@ -95,6 +95,11 @@ int config_name_find_group(const struct config_schema *s, const char *name, size
 /* config_name_find - the key of that short name, in @group or (NOT_A_KEY) in any; or NOT_A_KEY */
 int config_name_find(const struct config_schema *s, int group, const char *name, size_t len);
 
+/* config_name_meant - a key of @group, or (NOT_A_KEY) a group, of which the name may be a slip;
+ * borrowed, of @ret_len bytes. "" = none */
+const char *config_name_meant(const struct config_schema *s, int group, const char *name,
+                              size_t len, size_t *ret_len);
+
 /* config_name_list - "arbiter, server, log" or, with a group, its short names. Returns @buf. */
 const char *config_name_list(const struct config_schema *s, int group, char *buf, size_t size);
 

@@ -122,23 +122,52 @@ static void skip_blank(struct scan *s)
 
 /* ---- statements ---- */
 
+/* " (did you mean X?)", or nothing. Returns @buf. */
+static const char *ask_back(const struct scan *s, int group, const char *name, size_t len,
+                            char *buf, size_t size)
+{
+    size_t meant_len;
+    const char *meant = config_name_meant(s->schema, group, name, len, &meant_len);
+
+    buf[0] = '\0';
+    if (meant_len > 0)
+        snprintf(buf, size, " (did you mean %.*s?)", (int)meant_len, meant);
+    return buf;
+}
+
+/* The key whose full name, with a dot, stands where a group should; or NOT_A_KEY. */
+static int find_dotted(const struct scan *s, const char *name, size_t len)
+{
+    const char *dot = memchr(name, '.', len);
+    const int group =
+        dot ? config_name_find_group(s->schema, name, (size_t)(dot - name)) : NOT_A_KEY;
+
+    if (group == NOT_A_KEY)
+        return NOT_A_KEY;
+    return config_name_find(s->schema, group, dot + 1, len - (size_t)(dot + 1 - name));
+}
+
 static void scan_group_name(struct scan *s, size_t start, size_t len, unsigned line)
 {
     const char *name = s->text + start;
-    char names[256], shown[CONFIG_SHOW_LEN];
+    char names[256], shown[CONFIG_SHOW_LEN], meant[CONFIG_NAME_MAX + 32];
     int group = config_name_find_group(s->schema, name, len),
-        key = config_name_find(s->schema, NOT_A_KEY, name, len);
+        key = config_name_find(s->schema, NOT_A_KEY, name, len), dotted = find_dotted(s, name, len);
     bool is_group = s->text[s->pos] == '{';
 
     s->group = NOT_A_KEY;
     config_show(name, len, shown);
+    if (dotted != NOT_A_KEY)
+        key = dotted;
     if (group != NOT_A_KEY && !is_group)
         REPORT(s, line, "%s: not a group, allowed: %s = { KEY = VALUE; ... }", shown, shown);
     else if (group == NOT_A_KEY && key != NOT_A_KEY)
         REPORT(s, line, "%s: outside of its group, allowed: %.*s = { %s = VALUE; ... }", shown,
-               (int)s->schema->rows[key].group_len, s->schema->rows[key].name, shown);
+               (int)s->schema->rows[key].group_len, s->schema->rows[key].name,
+               config_name_short(&s->schema->rows[key]));
     else if (group == NOT_A_KEY)
-        REPORT(s, line, "%s: unknown group, allowed: %s", shown,
+        REPORT(s, line, "%s: unknown group%s, allowed: %s", shown,
+               ask_back(s, NOT_A_KEY, name, len, meant, sizeof(meant)),
                config_name_list(s->schema, NOT_A_KEY, names, sizeof(names)));
     else if (s->has_group[group])
         REPORT(s, line, "%s: given twice, allowed: one group of that name", shown);
@@ -156,14 +185,14 @@ static void scan_key_name(struct scan *s, size_t start, size_t len, unsigned lin
     const char *name = s->text + start, *group = rows[s->group].name;
     int prefix = (int)rows[s->group].group_len,
         key = config_name_find(s->schema, s->group, name, len);
-    char names[512], shown[CONFIG_SHOW_LEN];
+    char names[512], shown[CONFIG_SHOW_LEN], meant[CONFIG_NAME_MAX + 32];
 
     config_show(name, len, shown);
     if (key == NOT_A_KEY)
-        REPORT(s, line, "%.*s.%s: %s, allowed: %s", prefix, group, shown,
+        REPORT(s, line, "%.*s.%s: unknown key%s, allowed: %s", prefix, group, shown,
                config_name_find_group(s->schema, name, len) == NOT_A_KEY
-                   ? "unknown key"
-                   : "unknown key; is a } missing before it?",
+                   ? ask_back(s, s->group, name, len, meant, sizeof(meant))
+                   : "; is a } missing before it?",
                config_name_list(s->schema, s->group, names, sizeof(names)));
     else if (s->out->key[key].line)
         REPORT(s, line, "%s: given twice, first in line %u, allowed: once",

@@ -51,8 +51,10 @@ static void own_key__in_file_and_options__checked_shown_and_used(void **state)
     server_refuses(it, 78,
                    "conf:2: say.times: 10 is out of range, allowed: a whole number from 1 to 9",
                    .binary = BINARY, .conf = "say: {\ntimes = 10; };", .args = {"-t"});
-    server_refuses(it, 78, "conf:1: say.tiems: unknown key, allowed: greeting, times, room",
-                   .binary = BINARY, .conf = "say: { tiems = 1; };");
+    server_refuses(
+        it, 78,
+        "conf:1: say.tiems: unknown key .did you mean times.., allowed: greeting, times, room",
+        .binary = BINARY, .conf = "say: { tiems = 1; };");
     server_refuses(it, 78, "conf:1: say.room: there is no room, allowed: a say.room of",
                    .binary = BINARY, .conf = "say: { room = \"1GiB\"; };");
     server_refuses(it, 0, "^[.]It Ic say.times No = Ar count$", .binary = BINARY, .is_bare = true,

@@ -387,8 +387,8 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"arbiter={workers=1;\nworkers=2;};", ":2: arbiter.workers: given twice, first in line 1"},
         {"log={};\nlog={};", ":2: log: given twice"},
         {"lag={};", ":1: lag: unknown group, allowed: arbiter, server, log"},
-        {"arbiter={tineout=30;};",
-         ":1: arbiter.tineout: unknown key, allowed: workers, cpu_affinity, boot_timeout"},
+        {"arbiter={tineout=30;};", ":1: arbiter.tineout: unknown key (did you mean timeout?), "
+                                   "allowed: workers, cpu_affinity, boot_timeout"},
         {"Arbiter={workers=4;};", ":1: Arbiter: unknown group"},
         {"arbiter={workers=\"4\";};", ":1: arbiter.workers: \"4\" is a string, allowed: a whole "
                                       "number from 0 to 1024, without quotes"},
@@ -486,8 +486,7 @@ static void load__syntax_error__told_beside_the_others(void **state UNUSED)
 {
     static const char *const expected[] = {
         ":1: arbiter.workerz: unknown key",
-        ":2: syntax error at \"log = { level ! \\\"info\\\"; };\"", ":3: lag: unknown group",
-        NULL};
+        ":2: syntax error at \"log = { level ! \\\"info\\\"; };\"", ":3: lag: unknown group", NULL};
 
     write_file("arbiter = { workerz = 1; };\n  log = { level ! \"info\"; };\nlag = {};\n");
     expect_errors(expected);

@@ -338,11 +338,12 @@ static void own__errors__with_line_value_and_what_is_allowed(void **state UNUSED
     static const char *const expected[] = {
         ":1: toy.count: 10 is out of range, allowed: a whole number from 1 to 9",
         ":2: toy.mood: \"bad\" is not known, allowed: \"glad\", \"sad\" or \"mad\"",
-        ":3: toy.gretting: unknown key, allowed: count, mood, wait, room, is_loud, greeting, mark",
+        ":3: toy.gretting: unknown key (did you mean greeting?), allowed: count, mood, wait, room, "
+        "is_loud, greeting, mark",
         ":4: toy.greeting: \"0123456789abcdef\" is too long, allowed: a string of at most 15",
         ":5: toy.wait: \"1\" is a string, allowed: seconds from 0.01 to 60, without quotes",
         ":6: toy.is_loud: 1 is a number, allowed: true or false",
-        ":7: tyo: unknown group, allowed: arbiter, server, log, toy",
+        ":7: tyo: unknown group (did you mean toy?), allowed: arbiter, server, log, toy",
         NULL};
     char why[CONFIG_WHY_LEN];
 

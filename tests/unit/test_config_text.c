@@ -83,7 +83,8 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
         {"arbiter={workers=1;};", 0, {NULL}, "arbiter={workers=1;};"},
         {"arbiter={workerz=1;};",
          0,
-         {"F:1: arbiter.workerz: unknown key, allowed: workers, cpu_affinity, boot_"},
+         {"F:1: arbiter.workerz: unknown key (did you mean workers?), allowed: workers, "
+          "cpu_affinity, boot_"},
          "arbiter={          };"},
         {"arbiter={a=1;b=2 c=3,workers=4;d=5};",
          0,
@@ -131,7 +132,11 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
          0,
          {"F:2: arbiter.server: unknown key; is a } missing before it?"},
          NULL},
-        {"arbiter.workers=1;", 0, {"F:1: arbiter.workers: unknown group"}, NULL},
+        {"arbiter.workers=1;",
+         0,
+         {"F:1: arbiter.workers: outside of its group, allowed: arbiter = { workers = VALUE; ... "
+          "}"},
+         NULL},
         {"arbiter={workers=};5;", 0, {NULL}, NULL},
         {"\xc3\xa9=1;", 0, {NULL}, NULL}, /* left to libconfig: a syntax error */
     };

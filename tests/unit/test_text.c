@@ -14,37 +14,6 @@
 #include "client/outcome.h"
 #include "client/text.h"
 
-static void text_is_slip__table__likely_or_not(void **state)
-{
-    static const struct {
-        const char *text, *word;
-        bool is_slip;
-    } rows[] = {
-        {"relaod", "reload", true},
-        {"Reload", "reload", true},
-        {"reolda", "reload", true},
-        {"reloadd", "reload", true},
-        {"eload", "reload", true},
-        {"upload", "reload", false},
-        {"road", "reload", false},
-        {"tpo", "top", true},
-        {"to", "top", false},
-        {"pnig", "ping", true},
-        {"pong", "ping", false},
-        {"scael", "scale", true},
-        {"scal", "scale", true},
-        {"calls", "scale", false},
-        {"confromanse", "conformance", true},
-        {"", "top", false},
-        {"a word of many letters", "top", false},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (text_is_slip(rows[i].text, rows[i].word) != rows[i].is_slip)
-            fail_msg("'%s' for '%s'", rows[i].text, rows[i].word);
-}
-
 static void text_set_json__table__text_or_base64(void **state)
 {
     static const struct {
@@ -93,7 +62,6 @@ static void outcome__each__has_its_words_and_a_code(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_is_slip__table__likely_or_not),
         cmocka_unit_test(text_set_json__table__text_or_base64),
         cmocka_unit_test(outcome__each__has_its_words_and_a_code),
     };
