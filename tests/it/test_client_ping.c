@@ -119,7 +119,7 @@ static void ping__silent_server__interrupted_at_once(void **state)
     close(conn);
     close(listener);
     MUST(code == 130, "exit code %d", code);
-    MUST(strstr(out, "1 messages sent, 0 echoed, 100% lost"), "says: %s", out);
+    MUST(strstr(out, "1 message sent, 0 echoed, 100% lost"), "says: %s", out);
 }
 
 static void ping__too_late__lost_and_said(void **state)
