@@ -24,15 +24,12 @@ check libhiredis-dev  h hiredis/hiredis.h
 check libfaketime     l faketime/libfaketime.so.1
 check haproxy         c haproxy
 check zsh             c zsh
-<<<<<<< HEAD
 check systemd         c systemd-analyze
 check logrotate       c logrotate
-=======
 deb debhelper         c dh
 deb dpkg-dev          c dpkg-buildpackage
 deb lintian           c lintian
 deb-check mmdebstrap  c mmdebstrap
->>>>>>> 64eba11 (wip)
 bench strace          c strace
 bench valgrind        c valgrind
 bench python3         c python3

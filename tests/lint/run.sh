@@ -60,12 +60,19 @@ manuals()
     mandoc -Tlint -W warning man/*.[1-8] "$build"/man/*.3
 }
 
+# A script may hold what a merge has left behind and still run.
+conflicts()
+{
+    ! grep -rnE '^(<{7}|>{7})( |$)' --exclude-dir='.git' --exclude-dir='build*' .
+}
+
 # One example stands in a manual page, and has to fit there.
 mapfile -t formatted < <(printf '%s\n' "${c[@]}" "${h[@]}" | grep -v '^examples/shout\.c$')
 
 check format clang-format --dry-run -Werror "${formatted[@]}"
 check layers tests/lint/layers.sh
 check names tests/lint/names.sh
+check conflicts conflicts
 check headers headers
 check api tests/lint/api.sh
 check cycles tests/lint/cycles.sh "$build"
