@@ -198,6 +198,7 @@ static void record_reset(struct score_record *r)
     counter_set(&r->lag_ns, 0);
     counter_set(&r->owing, 0);
     counter_set(&r->kept, 0);
+    counter_set(&r->kept_bytes, 0);
     counter_set(&r->sources, 0);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)

@@ -355,12 +355,14 @@ static void scoreboard_release__used__free_and_zero_for_the_next(void **state UN
         counter_set(&r->connections, 5);
         counter_set(&r->is_accepting, 1);
         counter_set(&r->lag_ns, 1);
+        counter_set(&r->kept_bytes, 1);
         scoreboard_release(&sb, 1);
         assert_int_equal(counter_get(&id->slot), 0);
         assert_int_equal(counter_get(&r->state), ACTOR_INITIAL);
         assert_int_equal(counter_get(&r->connections), 0);
         assert_int_equal(counter_get(&r->is_accepting), 0);
         assert_int_equal(counter_get(&r->lag_ns), 0);
+        assert_int_equal(counter_get(&r->kept_bytes), 0);
     }
     scoreboard_close(&sb);
 }
