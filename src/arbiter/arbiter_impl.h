@@ -65,7 +65,8 @@ struct revision {
     size_t n_changed;
     struct log log; /* owned; what its workers inherit */
     struct sink *sink; /* held: where the log goes; NULL = syslog */
-    unsigned workers;
+    unsigned workers; /* at its beginning: as counted, or as an upgrade has kept them */
+    unsigned counted; /* what the configuration and the CPUs give */
     char workers_why[CONFIG_WORKERS_WHY_LEN]; /* why so many */
 };
 

@@ -343,7 +343,8 @@ static int begin_revision(struct arbiter *a, struct config *config, uint64_t num
     rev->number = number;
     rev->config = config;
     rev->log.fd = -1;
-    rev->workers = config_explain_workers(config, rev->workers_why, sizeof(rev->workers_why));
+    rev->counted = config_explain_workers(config, rev->workers_why, sizeof(rev->workers_why));
+    rev->workers = rev->counted;
     rc = open_log(a, rev, why, why_size);
     if (rc == 0)
         rc = prepare_sandbox(a, rev, why, why_size);

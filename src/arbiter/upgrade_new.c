@@ -108,7 +108,7 @@ static const struct change_ops new_image_ops = {
     .on_rollback = upgrade_on_rollback,
 };
 
-/* The same configuration once more, for workers of this image. */
+/* The same configuration once more, for workers of this image, with the CPUs that there are now. */
 static int prepare_next(struct arbiter *a, char *why, size_t size)
 {
     struct config *config = config_copy(a->live->config);
@@ -123,7 +123,8 @@ static int prepare_next(struct arbiter *a, char *why, size_t size)
         config_free(config);
         return rc;
     }
-    revision_keep_workers(a->next, transition_workers(a->engine)); /* as scaled */
+    if (transition_workers(a->engine) != a->live->counted) /* scaled: it stays so until a reload */
+        revision_keep_workers(a->next, transition_workers(a->engine));
     a->next->log.level = a->live->log.level;
     return 0;
 }
@@ -134,12 +135,13 @@ static void start_workers(struct arbiter *a)
     char why[ARBITER_WHY_LEN];
 
     a->upgrade.phase = UPGRADE_CHANGING;
-    if (!revision_can_change(a, a->live->config, transition_workers(a->engine))) {
-        turn_back(a, "there is no room for a second set of workers");
-        return;
-    }
     if (prepare_next(a, why, sizeof(why)) < 0) {
         turn_back(a, why);
+        return;
+    }
+    if (!revision_can_change(a, a->next->config, a->next->workers)) {
+        revision_roll_back(a);
+        turn_back(a, "there is no room for a second set of workers");
         return;
     }
     ev.set = revision_set(a, a->next);

@@ -241,6 +241,9 @@ static const char sources_member[] = "sources";
 /* Written by programs that know of it, but on the way back only to one that does. */
 static const char privileges_member[] = "privileges";
 
+/* How many workers the configuration gave, whatever the number was scaled to; as privileges. */
+static const char counted_member[] = "counted";
+
 /* ---- what the old image does ---- */
 
 struct packer {
@@ -490,6 +493,8 @@ static json_t *pack_body(struct packer *p)
     if (a->privileges.kind != PRIVILEGES_UNKNOWN &&
         (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_privileges))
         members_set(&p->to, o, privileges_member, pack_privileges(p));
+    if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_counted)
+        members_set(&p->to, o, counted_member, json_integer(a->live->counted));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_control(p));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -911,6 +916,20 @@ static int unpack_privileges(struct reader *r)
     return rc == 0 ? unpack_list(r, o, "groups", PRIVILEGES_GROUPS_MAX, unpack_supplementary) : rc;
 }
 
+/* If the image before has not said it, it is what is counted now: another number was scaled. */
+static int unpack_counted(struct reader *r, const json_t *o)
+{
+    const json_int_t n = json_integer_value(o);
+
+    r->a->upgrade.has_counted = o != NULL;
+    if (!o)
+        return 0;
+    if (n < 1 || n > TR_SLOTS_MAX)
+        return members_refuse(&r->from, counted_member, "no number of workers");
+    r->a->live->counted = (unsigned)n;
+    return 0;
+}
+
 static int unpack_slot(struct reader *r, const json_t *o)
 {
     struct slot s;
@@ -986,9 +1005,11 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *sources = json_object_get(r->s->body, sources_member);
     const json_t *owners = json_object_get(r->s->body, owners_member);
     const json_t *passed = json_object_get(r->s->body, passed_member);
+    const json_t *counted = json_object_get(r->s->body, counted_member);
     const bool has_privileges = json_object_get(r->s->body, privileges_member) != NULL;
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
-                           (sources != NULL) + (owners != NULL) + (passed != NULL) + has_privileges;
+                           (sources != NULL) + (owners != NULL) + (passed != NULL) +
+                           has_privileges + (counted != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -1004,6 +1025,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = unpack_own(r, r->s->body, "totals", &a->own_totals, a->own_kept);
     if (rc == 0)
         rc = unpack_live(r, o);
+    if (rc == 0)
+        rc = unpack_counted(r, counted);
     if (rc == 0)
         rc = inherit_scoreboard(r, o);
     if (rc == 0)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,6 +301,40 @@ static void upgrade__scaled_and_on_the_command_line__both_hold(void **state)
     server_wait_log(s, "msg=\"reloaded\"", 1);
     server_wait_workers(s, 2);
     upgrade(s, 2);
+}
+
+/* The arbiter may use the first @n CPUs of @all, and those that it forks after it. */
+static void give_cpus(struct server *s, const cpu_set_t *all, int n)
+{
+    cpu_set_t some;
+
+    CPU_ZERO(&some);
+    for (size_t cpu = 0; CPU_COUNT(&some) < n; cpu++)
+        if (CPU_ISSET(cpu, all))
+            CPU_SET(cpu, &some);
+    MUST(sched_setaffinity(s->pid, sizeof(some), &some) == 0, "%s", strerror(errno));
+}
+
+static void upgrade__other_cpus__counted_anew_unless_scaled(void **state)
+{
+    struct server *s;
+    cpu_set_t all;
+
+    MUST(sched_getaffinity(0, sizeof(all), &all) == 0, "%s", strerror(errno));
+    if (CPU_COUNT(&all) < 2) {
+        printf("# skipped: needs two CPUs\n");
+        skip();
+    }
+    s = start(*state, "arbiter: { workers = 0; };");
+    give_cpus(s, &all, 1);
+    upgrade(s, 1);
+    MUST(RUN(s->it, NO_INPUT, "-C", control_of(s), "scale", "3").code == 0, "scale");
+    give_cpus(s, &all, 2);
+    upgrade(s, 3);
+    upgrade(s, 3);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_workers(s, 2);
 }
 
 static void upgrade__control_client_and_notes__go_on(void **state)
@@ -757,6 +792,7 @@ int main(void)
         IT(upgrade__open_connections__live_on),
         IT(upgrade__again_and_again__no_descriptor_is_left),
         IT(upgrade__scaled_and_on_the_command_line__both_hold),
+        IT(upgrade__other_cpus__counted_anew_unless_scaled),
         IT(upgrade__control_client_and_notes__go_on),
         IT(upgrade__client_waits_for_a_worker__told_to_ask_again),
         IT(upgrade__crashes_before_and_after__rescued),
