@@ -43,16 +43,12 @@ static struct listener_access access_of(const struct config_access *said)
 }
 
 /* It serves already, and has what it had again if @rev does not commit. */
-static int change_access(struct revision *rev, struct listener *l, struct listener_access access,
-                         char *why, size_t why_size)
+static int change_noting_access(struct revision *rev, struct listener *l,
+                                struct listener_access access, char *why, size_t why_size)
 {
     struct listener_access before;
-    int rc = listener_access(l, &before);
+    const int rc = listener_set_access(l, access, &before, why, why_size);
 
-    if (rc == 0)
-        rc = listener_set_access(l, access, why, why_size);
-    else
-        snprintf(why, why_size, "%s: %s", l->text, strerror(-rc));
     if (rc < 0)
         return rc;
     rev->changed[rev->n_changed].listener = l;
@@ -67,7 +63,7 @@ static void undo_access(struct revision *rev)
     while (rev->n_changed > 0) {
         rev->n_changed--;
         listener_set_access(rev->changed[rev->n_changed].listener,
-                            rev->changed[rev->n_changed].before, why, sizeof(why));
+                            rev->changed[rev->n_changed].before, NULL, why, sizeof(why));
     }
 }
 
@@ -78,7 +74,7 @@ static int give_access(struct revision *rev, struct listener *l, struct listener
     if (l->addr.kind != ADDR_UNIX ||
         (access.mode < 0 && access.uid == (uid_t)-1 && access.gid == (gid_t)-1))
         return 0;
-    return change_access(rev, l, access, why, why_size);
+    return change_noting_access(rev, l, access, why, why_size);
 }
 
 static const struct config_access *find_access(const struct config *c, const char *address)
@@ -126,7 +122,7 @@ static int change_control(const struct arbiter *a, struct revision *rev, char *w
 
     fall_back(&access, was);
     if (l && listener_is_reachable(l))
-        rc = change_access(rev, l, access, why, why_size);
+        rc = change_noting_access(rev, l, access, why, why_size);
     if (rc < 0)
         config_name_key(rev->config, control_access_key(rev->config), why, why_size);
     return rc;

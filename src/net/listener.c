@@ -287,7 +287,7 @@ static int clear_stale(const struct listener *l, uid_t owner, const struct socka
     return 0;
 }
 
-static bool is_access_said(struct listener_access access)
+static bool says_access(struct listener_access access)
 {
     return access.mode >= 0 || access.uid != (uid_t)-1 || access.gid != (gid_t)-1;
 }
@@ -298,6 +298,11 @@ static bool has_access(const struct stat *st, struct listener_access access)
     return (access.mode < 0 || (mode_t)access.mode == (st->st_mode & 07777)) &&
            (access.uid == (uid_t)-1 || access.uid == st->st_uid) &&
            (access.gid == (gid_t)-1 || access.gid == st->st_gid);
+}
+
+static struct listener_access access_in(const struct stat *st)
+{
+    return (struct listener_access){(int)(st->st_mode & 07777), st->st_uid, st->st_gid};
 }
 
 struct listener_access listener_default_access(void)
@@ -384,7 +389,6 @@ static int fail_access(const struct failure *f, const char *call, int error)
 static int apply_access(int fd, const struct stat *from, struct listener_access to,
                         const struct failure *f)
 {
-    const struct listener_access back = {(int)(from->st_mode & 07777), from->st_uid, from->st_gid};
     const char *call, *unused;
     struct stat now;
     const int r = change_access(fd, from, to, &call);
@@ -392,24 +396,12 @@ static int apply_access(int fd, const struct stat *from, struct listener_access 
     if (r == 0)
         return 0;
     if (fstat(fd, &now) == 0)
-        change_access(fd, &now, back, &unused);
+        change_access(fd, &now, access_in(from), &unused);
     return fail_access(f, call, -r);
 }
 
-int listener_access(const struct listener *l, struct listener_access *ret)
-{
-    struct stat st;
-
-    if (lstat(l->addr.path, &st) < 0)
-        return -errno;
-    if (!listener_is_reachable(l))
-        return -ENOENT;
-    *ret = (struct listener_access){(int)(st.st_mode & 07777), st.st_uid, st.st_gid};
-    return 0;
-}
-
-int listener_set_access(const struct listener *l, struct listener_access access, char *why,
-                        size_t why_size)
+int listener_set_access(const struct listener *l, struct listener_access access,
+                        struct listener_access *ret_before, char *why, size_t why_size)
 {
     const struct failure f = {.text = l->text, .why = why, .size = why_size};
     struct stat st = {.st_mode = 0};
@@ -419,6 +411,8 @@ int listener_set_access(const struct listener *l, struct listener_access access,
     if (r == 0 && (st.st_dev != l->dev || st.st_ino != l->ino))
         r = -ENOENT;
     r = r < 0 ? fail_hint(&f, "its file", -r, NULL) : apply_access(fd, &st, access, &f);
+    if (r == 0 && ret_before)
+        *ret_before = access_in(&st);
     fds_close(&fd);
     return r;
 }
@@ -446,7 +440,7 @@ static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t le
 {
     struct stat st = {.st_mode = 0};
     int fd = -1;
-    int r = bind_file(l, sa, len, is_access_said(access));
+    int r = bind_file(l, sa, len, says_access(access));
 
     if (r == 0)
         r = open_file(l, &fd, &st);

@@ -63,17 +63,15 @@ int listener_open(const char *text, struct listener_access access, int backlog,
                   unsigned user_timeout_ms, unsigned patience_ms, struct listener_outgoing outgoing,
                   struct listener **ret, char *why, size_t why_size);
 
-/* listener_access - as its file has it now. Returns 0 or -errno (-ENOENT: it is not its file). */
-int listener_access(const struct listener *l, struct listener_access *ret);
-
 /*
  * listener_set_access - of a unix socket that may be listening
  * Nobody may connect meanwhile who might neither before nor after. What is -1 stays.
+ * @ret_before  what its file had; NULL = of no interest
  * @why  on failure, as of listener_open: nothing has changed then
- * Returns 0 or -errno.
+ * Returns 0 or -errno (-ENOENT: its file is gone, or another one is there).
  */
-int listener_set_access(const struct listener *l, struct listener_access access, char *why,
-                        size_t why_size);
+int listener_set_access(const struct listener *l, struct listener_access access,
+                        struct listener_access *ret_before, char *why, size_t why_size);
 
 /* listener_default_access - what a socket has whose access is not said */
 struct listener_access listener_default_access(void);
