@@ -347,13 +347,12 @@ int sandbox_enter(struct sandbox *s, enum sandbox_who who, const char **ret_step
     const char *step = "no_new_privs";
     int rc = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 
+    tzset(); /* reads a file, for whoever asks for the local time later */
     if (rc == 0 && s->landlock_abi > 0 && !(who == SANDBOX_WORKER && s->has_further)) {
         step = "landlock";
         rc = enter_landlock(s->landlock_abi);
     }
-    /* A thread, perhaps, and a file: what comes later may make neither. */
-    passed_prepare();
-    tzset();
+    passed_prepare(); /* may start a thread, which is under Landlock then as well */
     if (rc == 0 && s->has_seccomp && s->filters[who].code) {
         step = "seccomp";
         rc = enter_seccomp(&s->filters[who]);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -172,6 +174,15 @@ static long do_connect(void)
                : 0;
 }
 
+/* The file that TZ names is an hour east of Greenwich. */
+static long do_local_time(void)
+{
+    const time_t now = 0;
+    struct tm tm;
+
+    return localtime_r(&now, &tm) && tm.tm_gmtoff == 3600 ? 0 : -1;
+}
+
 /* What is no call, as a tracer makes of one that is to fail: strace -e inject. */
 static long do_nothing(void)
 {
@@ -271,6 +282,27 @@ static void landlock__alone__refuses_files_connections_and_signals(void **state 
     sandbox_fini(&s);
 }
 
+static void zone__of_a_file__is_known_inside(void **state UNUSED)
+{
+    static const uint8_t file[] = "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" /* tzfile(5) */
+                                  "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\4"
+                                  "\0\0\16\20\0\0ABC";
+    char path[] = "/tmp/arbiter_zone_XXXXXX", zone[sizeof(path) + 1];
+    const int fd = mkstemp(path);
+    struct sandbox s = {.is_known = false};
+
+    assert_int_equal(write(fd, file, sizeof(file)), sizeof(file));
+    close(fd);
+    snprintf(zone, sizeof(zone), ":%s", path);
+    setenv("TZ", zone, 1);
+    assert_int_equal(sandbox_init(&s, NULL), 0);
+    assert_int_equal(run_in(&s, SANDBOX_WORKER, do_local_time), ALLOWED);
+    assert_int_equal(run_in(&s, SANDBOX_KEEPER, do_local_time), ALLOWED);
+    sandbox_fini(&s);
+    unsetenv("TZ");
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +310,7 @@ int main(void)
         cmocka_unit_test(seccomp__what_is_not_in_the_list__is_stopped),
         cmocka_unit_test(further_calls__of_the_program__may_be_made_by_workers_alone),
         cmocka_unit_test(landlock__alone__refuses_files_connections_and_signals),
+        cmocka_unit_test(zone__of_a_file__is_known_inside),
     };
 
     return cmocka_run_group_tests_name("sandbox", tests, share_told, NULL);
