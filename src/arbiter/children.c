@@ -73,9 +73,8 @@ static void drop_privileges(const struct privileges *p, struct log *log)
 
     if (rc == 0)
         return;
-    log_error(log, "root's rights cannot be given up", F_STR("user", p->user),
-              F_UINT("uid", p->uid), F_STR("group", p->group), F_UINT("gid", p->gid),
-              F_STR("call", step), F_ERR(rc));
+    log_error(log, "privileges cannot be dropped", F_STR("user", p->user), F_UINT("uid", p->uid),
+              F_STR("group", p->group), F_UINT("gid", p->gid), F_STR("call", step), F_ERR(rc));
     _exit(EX_NOPERM);
 }
 
