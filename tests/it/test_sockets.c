@@ -180,6 +180,38 @@ static void reload__only_the_access_changed__queue_and_connections_stay(void **s
     peer_echo(old, "again");
 }
 
+static void reload__new_workers_fail__access_as_it_was(void **state)
+{
+    struct it *it = *state;
+    char *path = it_path(it, "place/served"), *control = it_path(it, "place/control"),
+         *hook = it_path(it, "hook");
+    struct server *s;
+    struct tool_run r;
+
+    MUST(mkdir(it_path(it, "place"), 0700) == 0, "mkdir");
+    s = server_start(it,
+                     .conf = make_text("server: { bind = [\"unix:%s\"]; }; "
+                                       "arbiter: { control = \"%s\"; };",
+                                       path, control),
+                     .binary = "test/echo-arbiter", .env = {make_text("ECHO_TEST_HOOK=%s", hook)},
+                     .in_child = all_rights_for_everybody);
+    server_expect(s, "reload refused|worker died");
+    it_write(it, "hook", "exit 0\n");
+    server_configure(
+        s, make_text("server: { bind = ( { address = \"unix:%s\"; mode = \"0606\"; } ); }; "
+                     "arbiter: { control = \"%s\"; control_mode = \"0620\"; };",
+                     path, control));
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    MUST(r.code == 78, "reload: exit code %d: %s", r.code, r.err);
+    must_be(path, 0666, geteuid(), getegid());
+    must_be(control, 0600, geteuid(), getegid());
+    unlink(hook);
+    r = RUN(it, NO_INPUT, "-C", control, "reload");
+    MUST(r.code == 0, "reload: %s", r.err);
+    must_be(path, 0606, geteuid(), getegid());
+    must_be(control, 0620, geteuid(), getegid());
+}
+
 static struct it *the_it;
 
 static void become_ordinary(void)
@@ -563,6 +595,7 @@ int main(void)
         IT(bind__other_user_from_the_first_moment__never_gets_in),
         IT(bind__members_of_its_group__get_in),
         IT(reload__only_the_access_changed__queue_and_connections_stay),
+        IT(reload__new_workers_fail__access_as_it_was),
         IT(ordinary_user__gives_a_socket_away__refused_and_nothing_changed),
         IT(reload__file_removed_or_replaced__made_anew_and_connections_kept),
         IT(control__each_command__by_who_may_give_it),
