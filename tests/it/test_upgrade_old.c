@@ -156,6 +156,26 @@ static bool upgrade(struct served *s, const char *title)
     return is_done;
 }
 
+/* Those of an old build were root's. */
+static void must_be_nobodys(const struct served *s)
+{
+    char *text = workers_of(s);
+    json_t *pids = json_loads(text, 0, NULL), *pid;
+    size_t i;
+
+    json_array_foreach(pids, i, pid)
+    {
+        const pid_t worker = (pid_t)json_integer_value(pid);
+
+        MUST(proc_status(worker, "NoNewPrivs", 10) == 1, "worker %d may gain rights", (int)worker);
+        MUST(geteuid() != 0 || proc_status(worker, "Uid", 10) != 0, "worker %d is root's",
+             (int)worker);
+    }
+    MUST(i > 0, "there are no workers");
+    json_decref(pids);
+    free(text);
+}
+
 static void stop(struct served *s)
 {
     peer_close(s->fd);
@@ -177,6 +197,8 @@ static void upgrade__from_and_to_an_old_build__goes_on_or_is_refused(void **stat
     MUST(!upgrade(&s, "old to new, whose workers crash"), "upgraded");
     unlink(it_path(it, "hook"));
     MUST(upgrade(&s, "old to new") == is_understood, "expected otherwise");
+    if (is_understood)
+        must_be_nobodys(&s);
     install(it, old->commit, "test/echo-arbiter");
     if (is_understood)
         MUST(upgrade(&s, "and to the old again") == is_back, "expected otherwise");
