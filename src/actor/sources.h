@@ -130,8 +130,8 @@ void sources_drop(struct sources *s, uint32_t entry);
 
 /*
  * sources_admit - a new connection of the source of @entry: may it be served? Then it is counted.
- * No two workers together let more in than @limits says; of connections above it they may refuse
- * one too many if they come in the same moment.
+ * Workers that ask in the same moment never let more connections in than @limits says, and may
+ * refuse one that there was room for; of the rate each of them may let one more in.
  */
 enum source_answer sources_admit(struct sources *s, uint32_t entry,
                                  const struct source_limits *limits, uint64_t now_ns);

@@ -196,8 +196,9 @@ static void make_table(struct child *c)
     c->table_fd = fd < 0 ? -1 : fd;
 }
 
-/* A worker with limits per source counts what it has. Without the memory for that, as one of the
- * image before an upgrade may be that is started anew, it has no limits. */
+/* A worker with limits per source counts what it has. The arbiter may lack the memory for that from
+ * the exec of an upgrade on until the new workers are prepared, if the image before has another
+ * layout of it: a worker that has to be replaced meanwhile has no limits. */
 static int give_sources(struct arbiter *a, const struct child *c, const struct revision *rev,
                         struct actor_boot *boot)
 {

@@ -241,7 +241,8 @@ static const char sources_member[] = "sources";
 /* Written by programs that know of it, but on the way back only to one that does. */
 static const char privileges_member[] = "privileges";
 
-/* How many workers the configuration gave, whatever the number was scaled to; as privileges. */
+/* How many workers the configuration gave, whatever they were scaled to. Written as `privileges`.
+ */
 static const char counted_member[] = "counted";
 
 /* ---- what the old image does ---- */

@@ -21,11 +21,14 @@ static const char count_name[] = "LISTEN_FDS", process_name[] = "LISTEN_PID",
 static void name_passed(const struct activation *a, size_t i, char *buf, size_t size)
 {
     const char *name = a->names ? a->names : "";
+    size_t len = strcspn(name, ":");
 
-    for (size_t k = 0; k < i && name[strcspn(name, ":")]; k++)
-        name += strcspn(name, ":") + 1;
-    snprintf(buf, size, "descriptor %zu (%.*s)", ACTIVATION_FIRST_FD + i,
-             *name ? (int)strcspn(name, ":") : 7, *name ? name : "no name");
+    for (size_t k = 0; k < i; k++) {
+        name += len + (name[len] == ':');
+        len = strcspn(name, ":");
+    }
+    snprintf(buf, size, "descriptor %zu (%.*s)", ACTIVATION_FIRST_FD + i, len ? (int)len : 7,
+             len ? name : "no name");
 }
 
 static bool is_for_this_process(bool is_daemon)

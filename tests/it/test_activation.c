@@ -252,7 +252,7 @@ static void activation__nowhere_configured__refused_by_name(void **state)
                    .env = {"LISTEN_FDNAMES=first:second"});
     server_refuses(it, 78, "descriptor 4 \\(no name\\) listens at .*passed twice",
                    .conf = conf_of(quoted(used.addr, NULL, NULL)), .passed = {used.fd, used.fd},
-                   .n_passed = 2);
+                   .n_passed = 2, .env = {"LISTEN_FDNAMES=first"});
     must_wait_at_manager(&used);
     close(used.fd);
     close(unused.fd);
