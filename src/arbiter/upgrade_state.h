@@ -1,9 +1,9 @@
 /*
  * What one image of the arbiter leaves to the next over exec: the arbiter's structs as JSON, and a
  * list of every descriptor in it. Strict: a member that is missing, unknown, of another type or out
- * of its range is refused with its name. Only counters come and go with versions; that a reload
- * which waits is forced, and which listeners were passed by a service manager, is said only if
- * there are some, and what keepers keep and whom workers run as only by programs that know of it.
+ * of its range is refused with its name. Counters come and go with versions. Some members may be
+ * missing: they are written where there is something to say, and on the way back only to a program
+ * that has had them. A program that does not know one refuses it in the dry run.
  */
 #ifndef ARBITER_UPGRADE_STATE_H
 #define ARBITER_UPGRADE_STATE_H
