@@ -60,7 +60,8 @@ void installed_run(struct it *it, const char *script)
 
 void installed_make(struct it *it)
 {
-    installed_run(it, "make --no-print-directory install B=\"$BUILD\" DESTDIR=\"$DEST\" MADE=/dev/null");
+    installed_run(
+        it, "make --no-print-directory install B=\"$BUILD\" DESTDIR=\"$DEST\" MADE=/dev/null");
 }
 
 void installed_must_say(struct it *it, const char *name, const char *want)
