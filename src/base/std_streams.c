@@ -31,6 +31,13 @@ ssize_t std_stream_read(int fd, void *buf, size_t size)
     return n;
 }
 
+static int write_error;
+
+int std_streams_error(void)
+{
+    return write_error;
+}
+
 /* All of it, as fopencookie(3) wants it: 0 = an error, which errno names. */
 static ssize_t write_waiting(void *cookie, const char *data, size_t len)
 {
@@ -42,8 +49,10 @@ static ssize_t write_waiting(void *cookie, const char *data, size_t len)
 
         if (n >= 0)
             done += (size_t)n;
-        else if (!wait_after(fd, POLLOUT))
+        else if (!wait_after(fd, POLLOUT)) {
+            write_error = errno;
             return 0;
+        }
     }
     return (ssize_t)len;
 }

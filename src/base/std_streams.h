@@ -16,6 +16,9 @@
  */
 void std_streams_wait(void);
 
+/* std_streams_error - why one of them could not be written, the last time; 0 = all could */
+int std_streams_error(void);
+
 /* std_stream_read - as read(2), but waits for bytes, and goes on after a signal */
 ssize_t std_stream_read(int fd, void *buf, size_t size);
 

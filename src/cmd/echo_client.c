@@ -206,6 +206,20 @@ static void guard_stdio(void)
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
+static void on_deadly(int signo)
+{
+    _exit(128 + signo);
+}
+
+/* The kernel keeps signals from the first process of a container that it has no handler for. */
+static void die_as_others(void)
+{
+    static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+    for (size_t i = 0; getpid() == 1 && i < ARRAY_SIZE(signals); i++)
+        signal(signals[i], on_deadly);
+}
+
 /* argp ends --help, --version and --usage with 0 whether or not they could be written. */
 static void check_output(void)
 {
@@ -233,6 +247,7 @@ int main(int argc, char **argv)
     std_streams_wait();
     atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
+    die_as_others();
     no_words[0] = argv[0];
     argp_program_version = "echo-client " ECHO_VERSION;
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &t);

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/std_streams.h"
 #include "client/outcome.h"
 #include "cmd/echo_client.h"
 
@@ -74,9 +75,13 @@ int out_end(FILE *f, bool is_wanted)
     return rc;
 }
 
+/* A line that a terminal has not taken is not there any more to be flushed. */
 int out_flush(void)
 {
-    return fflush(stdout) == 0 ? 0 : out_failed();
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    errno = std_streams_error() ? std_streams_error() : errno;
+    return out_failed();
 }
 
 static const char *const advice[OUTCOMES_N] = {

@@ -198,6 +198,17 @@ static int top_draw(struct top *t)
     return rc ? top_fail(t, rc) : TOP_GO_ON;
 }
 
+/* What the second screen has shown last, where it can be read afterwards. */
+static int top_leave_view(const struct top *t)
+{
+    struct info_look look = {.has_colour = t->screen.has_colour};
+    int rc;
+
+    screen_size(&look.width, &look.height);
+    rc = info_frame(stdout, t->now, &look);
+    return rc ? rc : out_line("", 0);
+}
+
 static int top_print_lines(struct top *t)
 {
     const time_t now = time(NULL);
@@ -472,6 +483,8 @@ static int top_loop(struct top *t)
     while (rc == TOP_GO_ON)
         rc = turn(t);
     screen_leave(&t->screen);
+    if (rc == 0 && !t->is_lines && t->count > 0 && t->n_shown == t->count)
+        rc = top_leave_view(t);
     fds_close(&t->signal_fd);
     if (t->signo)
         die_of(t->signo);

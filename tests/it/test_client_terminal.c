@@ -5,12 +5,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "support/proc.h"
 #include "support/server.h"
 #include "support/tool.h"
 
@@ -156,6 +159,79 @@ static void long_run__closed_pipe__silent(void **state)
     }
 }
 
+static char *control_of(struct server *s)
+{
+    char *path = peer_alloc(strlen(s->run) + sizeof("/control"));
+
+    sprintf(path, "%s/control", s->run);
+    return path;
+}
+
+/* As the first process of a container, where the kernel keeps signals without a handler away. */
+static void run__first_process__ended_by_term(void **state)
+{
+    static const char *const words[][2] = {{NULL}, {"--json", "top"}};
+    struct it *it = *state;
+    struct server *s = server_start(it);
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        int in[2], ids[2], status;
+        pid_t tool = 0;
+
+        MUST(pipe2(in, O_CLOEXEC) == 0 && pipe2(ids, O_CLOEXEC) == 0, "pipes");
+        const pid_t outer = fork();
+        if (outer == 0) {
+            const pid_t inner = unshare(CLONE_NEWPID) == 0 ? fork() : -1;
+
+            if (inner == 0) {
+                dup2(in[0], STDIN_FILENO);
+                dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
+                execl(it_build_path(it, "echo-client"), "echo-client", "-a", s->addr[0], "-C",
+                      control_of(s), words[i][0], words[i][1], NULL);
+                _exit(99);
+            }
+            (void)!write(ids[1], &inner, sizeof(inner));
+            if (inner > 0)
+                waitpid(inner, &status, 0);
+            _exit(inner > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 98);
+        }
+        close(ids[1]);
+        MUST(read(ids[0], &tool, sizeof(tool)) == sizeof(tool), "no child");
+        if (tool < 0) {
+            waitpid(outer, NULL, 0);
+            print_message("skipped: no pid namespace here: it takes root\n");
+            skip();
+        }
+        /* Its handlers are there as soon as it reads, or asks. */
+        MUST_COME(proc_state(tool) == 'S', "%zu: it does not wait", i);
+        kill(tool, SIGTERM);
+        MUST_COME(waitpid(outer, &status, WNOHANG) == outer, "%zu: TERM does not end it", i);
+        MUST(WIFEXITED(status) && WEXITSTATUS(status) == 128 + SIGTERM, "%zu: status %x", i,
+             (unsigned)status);
+        close(in[0]);
+        close(in[1]);
+        close(ids[0]);
+    }
+}
+
+static void top__so_many_views_on_a_terminal__the_last_one_stays(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "arbiter: { control = \"auto\"; };");
+    static const char first_screen[] = "\033[?1049l";
+    char seen[65536] = "", *last;
+    int fd;
+
+    pid_t pid = tool_start_on_terminal(
+        it, "xterm", 100, ARGS("-C", control_of(s), "top", "-n", "1", "-i", "0.1"), &fd);
+    tool_terminal_expect(fd, seen, sizeof(seen), first_screen);
+    last = strstr(seen, first_screen) + strlen(first_screen);
+    memmove(seen, last, strlen(last) + 1);
+    tool_terminal_expect(fd, seen, sizeof(seen), "worker.2");
+    assert_int_equal(tool_wait(pid), 0);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +241,8 @@ int main(void)
         IT(long_run__terminal_without_columns__no_escapes),
         IT(long_run__dumb_terminal__no_escapes),
         IT(long_run__closed_pipe__silent),
+        IT(run__first_process__ended_by_term),
+        IT(top__so_many_views_on_a_terminal__the_last_one_stays),
     };
 
     return it_run(tests);
