@@ -81,6 +81,7 @@ int out_flush(void)
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
     errno = std_streams_error() ? std_streams_error() : errno;
+    clearerr(stdout); /* it is told once */
     return out_failed();
 }
 
