@@ -87,8 +87,10 @@ static void group_make(void)
     oom_find_path(text, false, file);
     free(text);
     end = strrchr(file, '/');
-    if (!end)
+    if (!end) {
         leave_out("no memory control group", ENOENT);
+        return;
+    }
     group.is_v2 = strcmp(end, "/memory.events") == 0;
     snprintf(group.dir, sizeof(group.dir), "%.*s/echo-test-%d", (int)(end - file), file,
              (int)getpid());
