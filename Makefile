@@ -176,7 +176,7 @@ LIBRARY := $(foreach l,$(LIBRARIES),$(B)/$(call shared,$(l)) $(B)/lib$(l).a) $(B
 
 # For authors' tests, static only: a worker that is pretended, and what of the real one is pure.
 TESTING_SRC := $(TESTING) $(filter-out $(addprefix %/config_,file.c child.c codec.c diff.c errors.c owner.c text.c) %/trial.c,$(wildcard src/conf/*.c)) \
-               $(patsubst %,src/base/%.c,addr cpu_quota cpus escape fds num runtime_path title) src/net/arb_frame.c $(wildcard src/wire/frame*.c)
+               $(patsubst %,src/base/%.c,addr cpu_quota cpus escape fds num runtime_path slip title) src/net/arb_frame.c $(wildcard src/wire/frame*.c)
 # What is linked with that library, and not with the objects of the server.
 EXAMPLES := $(wildcard examples/pubsub/*.c)
 AUTHORS  := $(addprefix $(B)/tests/,unit/test_testing unit/test_pubsub fuzz/fuzz_pubsub it/test_redis_table)
