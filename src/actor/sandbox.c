@@ -1,7 +1,7 @@
 /*
  * seccomp and Landlock. A call that is not in the list below ends the process with SIGSYS, whose
- * handler (actor/fatal) writes a record with the call's name. Runs in the arbiter, but for
- * sandbox_enter and sandbox_call_name.
+ * handler (actor/fatal) writes a record with the call's name. Runs in the arbiter and a child of
+ * it, but for sandbox_enter and sandbox_call_name.
  */
 #include "actor/sandbox.h"
 
@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@
 #include "base/fds.h"
 #include "base/passed.h"
 #include "base/reap.h"
+#include "base/signals.h"
 #include "base/util.h"
 
 /* ---- the list ---- */
@@ -208,39 +210,34 @@ static int add_rules(scmp_filter_ctx ctx, unsigned who, const char *const *furth
     return rc;
 }
 
-/* libseccomp writes its program to a descriptor and nowhere else. */
-static int read_program(scmp_filter_ctx ctx, struct sandbox_filter *ret)
+/* libseccomp writes its program to a descriptor and nowhere else. @code has room for the longest.
+ */
+static int read_program(scmp_filter_ctx ctx, struct sock_filter *code, unsigned short *ret_len)
 {
-    const size_t most = BPF_MAXINSNS * sizeof(struct sock_filter); /* a pipe holds more */
-    struct sock_filter *code = malloc(most);
-    int ends[2] = {-1, -1}, rc = code ? 0 : -ENOMEM;
+    int ends[2] = {-1, -1}, rc = 0;
     ssize_t size;
 
-    if (rc == 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        rc = -errno;
-    if (rc == 0)
-        rc = seccomp_export_bpf(ctx, ends[1]);
-    size = rc == 0 ? read(ends[0], code, most) : 0;
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    rc = seccomp_export_bpf(ctx, ends[1]);
+    size = rc == 0 ? read(ends[0], code, BPF_MAXINSNS * sizeof(*code)) : 0; /* a pipe holds more */
     if (rc == 0 && (size <= 0 || (size_t)size % sizeof(*code) != 0))
         rc = -EIO;
+    if (rc == 0)
+        *ret_len = (unsigned short)((size_t)size / sizeof(*code));
     fds_close(&ends[0]);
     fds_close(&ends[1]);
-    if (rc < 0) {
-        free(code);
-        return rc;
-    }
-    ret->code = code;
-    ret->len = (unsigned short)((size_t)size / sizeof(*code));
-    return 0;
+    return rc;
 }
 
-static int build_filter(struct sandbox_filter *ret, unsigned who, const char *const *further)
+static int build_filter(struct sock_filter *code, unsigned short *ret_len, unsigned who,
+                        const char *const *further)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
     int rc = ctx ? add_rules(ctx, who, further) : -ENOMEM;
 
     if (rc == 0)
-        rc = read_program(ctx, ret);
+        rc = read_program(ctx, code, ret_len);
     seccomp_release(ctx);
     return rc;
 }
@@ -364,46 +361,81 @@ int sandbox_enter(struct sandbox *s, enum sandbox_who who, const char **ret_step
 
 /* ---- what can be had ---- */
 
-enum { ATTEMPT_MS = 2000 }; /* it takes less than one, unless somebody stops it */
+enum { ATTEMPT_MS = 2000 }; /* it takes a few, unless somebody stops it */
 
-/* What a child has found, in memory that both have. */
+/*
+ * What a child has found, in memory that both have. A filter of a container may refuse each of
+ * these calls, which nothing but an attempt shows, or kill who makes it: libseccomp itself asks the
+ * kernel what it knows. So nothing of all that happens in the arbiter.
+ */
 struct attempt {
-    int landlock, seccomp; /* 0 or -errno */
+    /* of the child */
+    const char *const *further;
+    bool has_worker; /* it is confined */
+    /* by the child */
+    int built; /* 0 or -errno: not even the filters could be had */
+    int entered; /* 0 or -errno */
+    int abi; /* of Landlock, or -errno */
+    unsigned short len[SANDBOX_WHO];
+    struct sock_filter code[SANDBOX_WHO][BPF_MAXINSNS];
 };
 
-static void __attribute__((noreturn)) try_both(const struct sandbox *s, struct attempt *t, int abi)
+static void attempt_landlock(struct attempt *t)
 {
-    struct sandbox_filter f = s->filters[SANDBOX_KEEPER];
+    t->abi = landlock_find_abi();
+    if (t->abi > 0)
+        t->entered = enter_landlock(t->abi);
+}
 
+static void attempt_seccomp(struct attempt *t)
+{
+    static struct sock_filter own[BPF_MAXINSNS]; /* gets the pid of this process */
+    struct sandbox_filter f;
+
+    if (t->has_worker)
+        t->built =
+            build_filter(t->code[SANDBOX_WORKER], &t->len[SANDBOX_WORKER], WORKER, t->further);
+    if (t->built == 0)
+        t->built = build_filter(t->code[SANDBOX_KEEPER], &t->len[SANDBOX_KEEPER], KEEPER, NULL);
+    if (t->built < 0)
+        return;
+    f = (struct sandbox_filter){own, t->len[SANDBOX_KEEPER]};
+    memcpy(own, t->code[SANDBOX_KEEPER], f.len * sizeof(own[0]));
+    t->entered = enter_seccomp(&f);
+}
+
+/* Signals stay blocked: they are the arbiter's. One that a filter sends comes all the same. */
+static void __attribute__((noreturn))
+attempt_main(void (*attempt)(struct attempt *t), struct attempt *t, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* its end is no crash that anybody should look at */
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (abi > 0)
-        t->landlock = enter_landlock(abi);
-    t->seccomp = enter_seccomp(&f);
+    if (getppid() == parent)
+        attempt(t);
     _exit(0);
 }
 
-/* A filter may be refused by a container's, which nothing but an attempt shows. */
-static int attempt_both(const struct sandbox *s, int abi, struct attempt *ret)
+/* Returns 0, -errno, or the signal that has ended the attempt. */
+static int attempt_run(void (*attempt)(struct attempt *t), struct attempt *t, uint64_t deadline_ms)
 {
-    struct attempt *t =
-        mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int rc = 0;
+    const pid_t parent = getpid();
+    int status = 0, rc;
+    sigset_t mask;
     pid_t pid;
 
-    if (t == MAP_FAILED)
-        return -errno;
-    *t = (struct attempt){-EPERM, -EPERM}; /* if it is killed by the attempt */
+    signals_block_all(&mask);
     pid = fork();
     if (pid == 0)
-        try_both(s, t, abi);
+        attempt_main(attempt, t, parent);
     rc = pid < 0 ? -errno : 0;
-    if (rc == 0 && !reap_by(pid, clock_mono_ms() + ATTEMPT_MS, NULL)) {
-        reap_killed(pid, NULL);
-        rc = -ETIMEDOUT;
-    }
-    *ret = *t;
-    munmap(t, sizeof(*t));
-    return rc;
+    signals_restore(&mask);
+    if (rc < 0)
+        return rc;
+    if (reap_by(pid, deadline_ms, &status))
+        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    reap_killed(pid, NULL);
+    return -ETIMEDOUT;
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -419,20 +451,88 @@ say_lack(struct sandbox *s, const char *format, ...)
     va_end(values);
 }
 
-/* Returns the number to use, 0 for none. */
-static int find_landlock(struct sandbox *s)
+static void say_killed(struct sandbox *s, const char *what, int signal)
 {
-    const int abi = landlock_find_abi();
-    const bool is_there = abi != -ENOSYS && abi != -EOPNOTSUPP;
+    say_lack(s, "no %s: a process that tries it is killed: %s", what, strsignal(signal));
+    s->is_denied = true;
+}
 
-    if (abi >= 0)
-        return abi;
-    say_lack(s, "no Landlock: %s",
-             abi == -ENOSYS       ? "the kernel has none"
-             : abi == -EOPNOTSUPP ? "the kernel was started without it"
-                                  : strerror(-abi));
-    s->is_denied |= is_there;
+static int find_landlock(struct sandbox *s, struct attempt *t, uint64_t deadline_ms)
+{
+    const int rc = attempt_run(attempt_landlock, t, deadline_ms);
+
+    if (rc > 0)
+        say_killed(s, "Landlock", rc);
+    if (rc != 0)
+        return MIN(rc, 0);
+    if (t->abi < 0) {
+        s->is_denied |= t->abi != -ENOSYS && t->abi != -EOPNOTSUPP;
+        say_lack(s, "no Landlock: %s",
+                 t->abi == -ENOSYS       ? "the kernel has none"
+                 : t->abi == -EOPNOTSUPP ? "the kernel was started without it"
+                                         : strerror(-t->abi));
+    } else if (t->entered < 0) {
+        s->is_denied = true;
+        say_lack(s, "no Landlock: landlock_restrict_self: %s", strerror(-t->entered));
+    } else {
+        s->landlock_abi = t->abi;
+    }
     return 0;
+}
+
+static int copy_filter(struct sandbox *s, const struct attempt *t, enum sandbox_who who)
+{
+    const size_t size = t->len[who] * sizeof(t->code[who][0]);
+
+    if (size == 0)
+        return 0;
+    s->filters[who].code = malloc(size);
+    if (!s->filters[who].code)
+        return -ENOMEM;
+    memcpy(s->filters[who].code, t->code[who], size);
+    s->filters[who].len = t->len[who];
+    return 0;
+}
+
+static int find_seccomp(struct sandbox *s, struct attempt *t, uint64_t deadline_ms)
+{
+    int rc = attempt_run(attempt_seccomp, t, deadline_ms);
+
+    if (rc > 0) {
+        say_killed(s, "seccomp", rc);
+        return 0;
+    }
+    if (rc == 0)
+        rc = t->built;
+    for (enum sandbox_who who = 0; rc == 0 && who < SANDBOX_WHO; who++)
+        rc = copy_filter(s, t, who);
+    if (rc < 0)
+        return rc;
+    s->has_seccomp = t->entered == 0;
+    if (t->entered < 0) {
+        s->is_denied = true;
+        say_lack(s, "no seccomp: %s", strerror(-t->entered));
+    }
+    return 0;
+}
+
+static int try_sandbox(struct sandbox *s, const char *const *further)
+{
+    const uint64_t deadline_ms = clock_mono_ms() + ATTEMPT_MS;
+    struct attempt *t =
+        mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int rc;
+
+    if (t == MAP_FAILED)
+        return -errno;
+    rc = find_landlock(s, t, deadline_ms);
+    t->entered = 0;
+    t->further = further;
+    t->has_worker = !is_further(further, "*");
+    if (rc == 0)
+        rc = find_seccomp(s, t, deadline_ms);
+    munmap(t, sizeof(*t));
+    return rc;
 }
 
 /* Why this process can have none, and need not be told; NULL = it can. */
@@ -447,27 +547,10 @@ static const char *find_exemption(void)
 #endif
 }
 
-static void try_sandbox(struct sandbox *s)
-{
-    const int abi = find_landlock(s);
-    struct attempt t = {0};
-
-    /* Who starts it short of processes gets no server without a sandbox: each worker tries. */
-    if (attempt_both(s, abi, &t) < 0)
-        t = (struct attempt){0};
-    if (abi > 0 && t.landlock < 0)
-        say_lack(s, "no Landlock: landlock_restrict_self: %s", strerror(-t.landlock));
-    if (t.seccomp < 0)
-        say_lack(s, "no seccomp: %s", strerror(-t.seccomp));
-    s->landlock_abi = t.landlock == 0 ? abi : 0;
-    s->has_seccomp = t.seccomp == 0;
-    s->is_denied |= t.seccomp < 0 || (abi > 0 && t.landlock < 0);
-}
-
 int sandbox_init(struct sandbox *s, const char *const *further)
 {
     const char *exemption = find_exemption();
-    int rc = 0;
+    int rc;
 
     s->is_known = true;
     s->has_further = further && *further;
@@ -477,17 +560,11 @@ int sandbox_init(struct sandbox *s, const char *const *further)
     }
     if (is_further(further, "*"))
         say_lack(s, "the program's workers may make every system call");
-    else
-        rc = build_filter(&s->filters[SANDBOX_WORKER], WORKER, further);
-    if (rc == 0)
-        rc = build_filter(&s->filters[SANDBOX_KEEPER], KEEPER, NULL);
-    if (rc < 0) {
-        sandbox_fini(s);
-        return rc;
-    }
     find_names(s);
-    try_sandbox(s);
-    return 0;
+    rc = try_sandbox(s, further);
+    if (rc < 0)
+        sandbox_fini(s);
+    return rc;
 }
 
 void sandbox_fini(struct sandbox *s)

@@ -1,7 +1,7 @@
 /*
  * The sandbox of processes that parse clients' bytes: seccomp with a list of what they call, and
- * Landlock without any file. The arbiter builds and tries it once, a process enters it when it has
- * all that it has to open.
+ * Landlock without any file. A child of the arbiter builds and tries it once, a process enters it
+ * when it has all that it has to open.
  */
 #ifndef ACTOR_SANDBOX_H
 #define ACTOR_SANDBOX_H
@@ -35,14 +35,15 @@ struct sandbox {
     bool has_seccomp;
     int landlock_abi; /* of the kernel; 0 = Landlock is not used */
     bool is_denied; /* what the kernel has is refused to this process: worth a warning */
+    bool is_told; /* that it lacks something */
     char lacks[SANDBOX_WHY_LEN]; /* what cannot be had, and why; "" = nothing */
 };
 
 /*
- * sandbox_init - build the filters, and try in a child what can be had; @s is of zeros
+ * sandbox_init - build the filters and try what can be had, both in a child; @s is of zeros
  * @further  names of calls that the program's own code makes in workers, ended by NULL; NULL =
  * none. With any there is no Landlock, which knows no such list; with "*" no sandbox of workers.
- * Blocks for the time of a fork, two seconds at most. Returns 0 or -errno.
+ * Blocks for the time of two forks, some two seconds at most. Returns 0 or -errno.
  */
 int sandbox_init(struct sandbox *s, const char *const *further);
 void sandbox_fini(struct sandbox *s);

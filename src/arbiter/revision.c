@@ -285,8 +285,11 @@ static int give_up_revision(struct revision *rev, int rc)
 }
 
 /* What cannot be had is said once in an image. */
-static void say_lacks(const struct arbiter *a, struct revision *rev)
+static void say_lacks(struct arbiter *a, struct revision *rev)
 {
+    if (a->sandbox.is_told)
+        return;
+    a->sandbox.is_told = true;
     if (a->sandbox.is_denied)
         log_warning(&rev->log, "arbiter.sandbox: not all of it can be had",
                     F_STR("reason", a->sandbox.lacks));
@@ -298,12 +301,11 @@ static void say_lacks(const struct arbiter *a, struct revision *rev)
 static int prepare_sandbox(struct arbiter *a, struct revision *rev, char *why, size_t why_size)
 {
     const struct config *c = rev->config;
-    const bool is_first = !a->sandbox.is_known;
     int rc = 0;
 
     if (c->sandbox == SANDBOX_OFF)
         return 0;
-    if (is_first)
+    if (!a->sandbox.is_known)
         rc = sandbox_init(&a->sandbox, a->options->program ? a->options->program->calls : NULL);
     if (rc < 0)
         snprintf(why, why_size, "it cannot be built: %s", strerror(-rc));
@@ -320,7 +322,7 @@ static int prepare_sandbox(struct arbiter *a, struct revision *rev, char *why, s
     }
     if (rc < 0)
         config_name_key(c, CONFIG_SANDBOX, why, why_size);
-    else if (is_first)
+    else
         say_lacks(a, rev);
     return rc;
 }

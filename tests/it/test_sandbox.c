@@ -25,12 +25,12 @@
 /* ---- a container that refuses ---- */
 
 /* What a container's filter does to the call; without it this process goes on as before. */
-static void refuse_call(int number)
+static void answer_call(int number, unsigned action)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const struct sock_fprog program = {ARRAY_SIZE(code), code};
@@ -41,12 +41,22 @@ static void refuse_call(int number)
 
 static void refuse_seccomp(void)
 {
-    refuse_call(SYS_seccomp);
+    answer_call(SYS_seccomp, SECCOMP_RET_ERRNO | EPERM);
 }
 
 static void refuse_landlock(void)
 {
-    refuse_call(SYS_landlock_restrict_self);
+    answer_call(SYS_landlock_restrict_self, SECCOMP_RET_ERRNO | EPERM);
+}
+
+static void kill_seccomp(void)
+{
+    answer_call(SYS_seccomp, SECCOMP_RET_KILL_PROCESS);
+}
+
+static void kill_landlock(void)
+{
+    answer_call(SYS_landlock_create_ruleset, SECCOMP_RET_KILL_PROCESS);
 }
 
 /* Where there is no sandbox by design, or by the kernel, there is nothing to be tested. */
@@ -191,6 +201,35 @@ static void sandbox__refused_by_a_container__warned_once_or_refused(void **state
     server_wait_log(s, "reload refused", 1);
     server_refuses(it, 71, "arbiter.sandbox: .*require.* is not possible: no Landlock: .*allowed",
                    .conf = "arbiter: { sandbox = \"require\"; };", .in_child = refuse_landlock);
+}
+
+/* Whoever makes the call is killed: that is never the arbiter. */
+static void sandbox__killed_by_a_container__the_arbiter_lives_and_warns(void **state)
+{
+    struct it *it = *state;
+    need_sandbox();
+    struct server *s =
+        server_start(it, .conf = "arbiter: { sandbox = \"off\"; };", .in_child = kill_seccomp);
+    char control[128];
+    struct tool_run r;
+
+    server_expect(s, "arbiter.sandbox: not all of it can be had.*no seccomp: .*is killed: Bad sys|"
+                     "reload refused: .*require.* is not possible: no seccomp: .*is killed");
+    server_configure(s, "arbiter: { sandbox = \"require\"; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reload refused", 1);
+    server_configure(s, "arbiter: { sandbox = \"auto\"; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    info_must_say(s, "SANDBOX: Landlock (ABI ");
+    server_must_be_well(s, 2);
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    r = RUN(it, NO_INPUT, "-C", control, "upgrade");
+    MUST(r.code == 0, "upgrade: %s", r.err);
+    MUST(server_log_count(s, "arbiter.sandbox: not all") == 3, "not of a dry run and two images");
+    server_must_be_well(s, 2);
+    server_refuses(it, 71, "require.* is not possible: no Landlock: .*is killed: Bad system call",
+                   .conf = "arbiter: { sandbox = \"require\"; };", .in_child = kill_landlock);
 }
 
 /* ---- the list ---- */
@@ -359,6 +398,7 @@ int main(void)
         IT(sandbox__forbidden_call__is_a_crash_with_its_name),
         IT(sandbox__off_and_auto__as_the_configuration_says),
         IT(sandbox__refused_by_a_container__warned_once_or_refused),
+        IT(sandbox__killed_by_a_container__the_arbiter_lives_and_warns),
         IT(sandbox__list__is_what_is_called),
     };
 
