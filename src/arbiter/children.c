@@ -293,13 +293,18 @@ int children_send_fds(struct child *c, const char *command, uint64_t id, json_t 
 
 void children_kill(struct child *c, enum log_level level, const char *why)
 {
+    struct log *log = c->arbiter->log;
+
     if (!c->pid)
         return;
     c->is_killed = true;
-    kill(c->pid, SIGKILL);
-    LOG_AT_(c->arbiter->log, level, log_emit_limited,
-            child_is_worker(c) ? "worker killed" : "actor killed", F_CHILD(c),
-            F_CAUSE_STR("why", why));
+    if (kill(c->pid, SIGKILL) < 0)
+        log_error_limited(log,
+                          child_is_worker(c) ? "worker cannot be killed" : "actor cannot be killed",
+                          F_CHILD(c), F_ERR(-errno), F_CAUSE_STR("why", why));
+    else
+        LOG_AT_(log, level, log_emit_limited, child_is_worker(c) ? "worker killed" : "actor killed",
+                F_CHILD(c), F_CAUSE_STR("why", why));
 }
 
 void children_inherit(struct arbiter *a, struct child *c, int mailbox_fd)

@@ -244,6 +244,26 @@ static void container__memfd_create_denied__says_so(void **state)
                    .in_child = deny_calls);
 }
 
+static void container__kill_denied__never_says_that_it_has_killed(void **state)
+{
+    static const int calls[] = {SYS_kill, 0};
+    struct server *s;
+    pid_t stopped;
+
+    leave_out_sanitizers();
+    denied = calls;
+    denied_errno = EPERM;
+    s = server_start(*state, .conf = "arbiter: { exit_timeout = 0.1; };", .in_child = deny_calls);
+    server_expect(s, "worker cannot be killed|not gone within arbiter.exit_timeout");
+    stopped = server_worker(s, 0);
+    kill(stopped, SIGSTOP);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "level=error .*worker cannot be killed\" .*error=.Operation not permitted. why=", 1);
+    MUST(server_log_count(s, "worker killed") == 0, "it says that it has killed it");
+    kill(stopped, SIGCONT);
+    MUST_COME(!proc_is_alive(stopped), "it does not end by itself");
+}
+
 /* ---- process 1 ---- */
 
 /* The process that the harness has forked stays outside; its child within is a child of the test's.
@@ -508,6 +528,7 @@ int main(void)
         IT(container__sandbox_denied__serves_and_warns),
         IT(container__without_proc__says_so),
         IT(container__memfd_create_denied__says_so),
+        IT(container__kill_denied__never_says_that_it_has_killed),
         IT(container__process_1__reaps_what_is_not_its_own),
         IT(container__process_1__reload_and_upgrade),
         IT(container__process_1__each_signal_that_stops),
