@@ -231,18 +231,19 @@ void arbiter_detach_signals(struct arbiter *a)
         ev_signal_stop(a->loop, &a->signals[i]);
 }
 
-static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_planned)
+static void log_exit(struct arbiter *a, const struct child *c, int status, bool is_expected)
 {
     static const char *const exit_texts[2][2] = {{"actor died", "actor ended"},
                                                  {"worker died", "worker ended"}};
     uint64_t now_ms = clock_mono_ms();
     bool is_signal = WIFSIGNALED(status);
     const char *name = is_signal ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    enum log_level level = is_planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    enum log_level level = is_expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
 
-    LOG_AT_(a->log, level, log_emit_limited, exit_texts[child_is_worker(c)][is_planned], F_CHILD(c),
-            F_UINT("slot", tr_slot_number(c->slot)), F_UINT("incarnation", c->incarnation),
-            F_STR("kind", is_signal ? "signal" : "exit"), F_CAUSE_STR("signal", name ? name : ""),
+    LOG_AT_(a->log, level, log_emit_limited, exit_texts[child_is_worker(c)][is_expected],
+            F_CHILD(c), F_UINT("slot", tr_slot_number(c->slot)),
+            F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
+            F_CAUSE_STR("signal", name ? name : ""),
             F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
             F_UINT("uptime_ms", now_ms - c->forked_ms),
             F_STR("was", c->ready_ms ? "ready" : "booting"));
@@ -263,7 +264,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     const bool is_planned = transition_is_planned(a->engine, c->proc);
     const bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed;
 
-    log_exit(a, c, status, is_planned);
+    log_exit(a, c, status, is_planned && !was_killed);
     if (was_killed && oom_has_killed(&a->oom))
         crashes_note_oom(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
                          clock_mono_ms() - c->forked_ms, c->score);

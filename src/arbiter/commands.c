@@ -447,13 +447,15 @@ static const struct arbiter_command {
     {{"left", COMMAND_BY_WORKER,
       COMMAND_ARGS({"of", COMMAND_STRING, true, 0, 0, "the worker that has died"},
        {"kept", COMMAND_UINT, true, 0, UINT32_MAX, "idle connections, which others may take"},
-       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections in the middle of something"}),
+       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections in the middle of something"},
+       {"moving", COMMAND_UINT, false, 0, UINT32_MAX, "connections that another worker may have"}),
       "A keeper has looked through what a worker has left"}, NULL, keepers_on_left},
     {{"passed", COMMAND_BY_WORKER,
       COMMAND_ARGS({"of", COMMAND_STRING, true, 0, 0, "the worker that has died"},
        {"kept", COMMAND_UINT, true, 0, UINT32_MAX, "as in left"},
        {"passed", COMMAND_UINT, true, 0, UINT32_MAX, "connections that others have taken"},
-       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections that are closed"}),
+       {"closed", COMMAND_UINT, true, 0, UINT32_MAX, "connections that are closed"},
+       {"moving", COMMAND_UINT, false, 0, UINT32_MAX, "connections that another worker may have"}),
       "A keeper has passed on what a worker has left"}, NULL, keepers_on_passed},
 };
 /* clang-format on */

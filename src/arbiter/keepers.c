@@ -160,7 +160,8 @@ static void log_left(const struct arbiter *a, const struct child *keeper, const 
              F_STR("worker", json_string_value(json_object_get(args, "of"))),
              F_STR("keeper", keeper->id), F_UINT("kept", number_in(args, "kept")),
              F_UINT("passed_on", number_in(args, "passed")),
-             F_UINT("closed", number_in(args, "closed")));
+             F_UINT("closed", number_in(args, "closed")),
+             F_UINT("moving", number_in(args, "moving")));
 }
 
 void keepers_on_left(struct arbiter *a, struct child *c, json_t *args)

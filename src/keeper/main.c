@@ -73,18 +73,26 @@ static void on_unwanted(struct process *p)
 
 /* ---- what has become of wards ---- */
 
+/* An arbiter of an earlier image knows nothing of `moving`, which is rare. */
+static void tell_death(struct wards *w, const char *what, const struct ward_death *d, json_t *args)
+{
+    if (d->moving > 0)
+        message_set_uint(args, "moving", d->moving);
+    process_tell(&container_of(w, struct keeper, wards)->process, what, 0, args);
+}
+
 static void on_left(struct wards *w, const struct ward_death *d)
 {
-    process_tell(&container_of(w, struct keeper, wards)->process, "left", 0,
-                 json_pack("{s:s,s:I,s:I}", "of", d->of, "kept", (json_int_t)d->kept, "closed",
-                           (json_int_t)d->closed));
+    tell_death(w, "left", d,
+               json_pack("{s:s,s:I,s:I}", "of", d->of, "kept", (json_int_t)d->kept, "closed",
+                         (json_int_t)d->closed));
 }
 
 static void on_passed(struct wards *w, const struct ward_death *d)
 {
-    process_tell(&container_of(w, struct keeper, wards)->process, "passed", 0,
-                 json_pack("{s:s,s:I,s:I,s:I}", "of", d->of, "kept", (json_int_t)d->kept, "passed",
-                           (json_int_t)d->passed, "closed", (json_int_t)d->closed));
+    tell_death(w, "passed", d,
+               json_pack("{s:s,s:I,s:I,s:I}", "of", d->of, "kept", (json_int_t)d->kept, "passed",
+                         (json_int_t)d->passed, "closed", (json_int_t)d->closed));
 }
 
 static void on_change(struct wards *w)

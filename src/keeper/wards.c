@@ -212,6 +212,10 @@ static void judge_all(struct ward *ward)
             chain_append(w, &w->pending, fd);
             left.kept++;
             break;
+        case KEEP_MOVING:
+            left.moving++;
+            close_held(w, fd);
+            break;
         case KEEP_LOST:
             left.closed++;
             close_held(w, fd);
@@ -224,8 +228,9 @@ static void judge_all(struct ward *ward)
     w->deaths[i].kept += left.kept;
     w->deaths[i].pending += left.kept;
     w->deaths[i].closed += left.closed;
+    w->deaths[i].moving += left.moving;
     memcpy(left.of, ward->id, sizeof(left.of));
-    if (left.kept + left.closed > 0)
+    if (left.kept + left.closed + left.moving > 0)
         w->ops->on_left(w, &left);
 }
 

@@ -37,6 +37,7 @@ struct ward_death {
     uint32_t pending; /* of them, those that nobody has taken so far */
     uint32_t passed; /* of them, those that others have taken */
     uint32_t closed; /* the rest of them, and those that were in the middle of something */
+    uint32_t moving; /* were on their way from or to another worker, which may have them */
 };
 
 struct wards_ops {

@@ -27,4 +27,10 @@ static inline bool conn_mark_is_idle(uint8_t mark)
     return mark == CONN_MARK_IDLE || mark == CONN_MARK_QUIET;
 }
 
+/* conn_mark_is_moving - may another process have it already? */
+static inline bool conn_mark_is_moving(uint8_t mark)
+{
+    return mark == CONN_MARK_MOVING || mark >= CONN_MARK_FLIGHT;
+}
+
 #endif

@@ -13,6 +13,8 @@ enum keep_verdict keep_judge(uint8_t mark, uint32_t table_serial, uint32_t seria
 {
     if (table_serial != serial)
         return KEEP_STALE;
+    if (conn_mark_is_moving(mark))
+        return KEEP_MOVING;
     return conn_mark_is_idle(mark) ? KEEP_IDLE : KEEP_LOST;
 }
 

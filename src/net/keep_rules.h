@@ -20,7 +20,8 @@
 enum keep_verdict {
     KEEP_STALE, /* the number is another's by now, or not registered: close the duplicate, which
                    nobody notices, since its worker has ended or given away the connection */
-    KEEP_LOST, /* in the middle of something, or in a move: close it, and its peer sees the end */
+    KEEP_MOVING, /* in a move: close it. Its peer sees the end, unless another worker has it */
+    KEEP_LOST, /* in the middle of something: close it, and its peer sees the end */
     KEEP_IDLE, /* nothing read that is not answered: another worker may go on with it */
 };
 

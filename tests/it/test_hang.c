@@ -176,6 +176,24 @@ static void hang__draining__aborted_before_exit_timeout(void **state)
     server_must_be_well(s, 2);
 }
 
+/* Its end was wanted, but not like this. */
+static void hang__draining__killed_by_a_stranger__a_warning(void **state)
+{
+    struct server *s = server_start(*state, .binary = "test/echo-arbiter");
+    const pid_t victim = server_worker(s, 0);
+    struct peers p;
+
+    server_expect(s, "worker died\" .*signal=KILL");
+    connect_peers(s, victim, &p);
+    peer_send_text(p.on_victim[0], "\x01"
+                                   "crash spin\r\n\r\n");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reloaded\" revision=2", 1);
+    kill(victim, SIGKILL);
+    server_wait_log(s, "level=warning .*worker died\" .*signal=KILL", 1);
+    server_must_be_well(s, 2);
+}
+
 /* The arbiter and its workers, by @signo; the arbiter comes last, or first. */
 static void signal_all(struct server *s, int signo, bool is_arbiter_first)
 {
@@ -338,6 +356,7 @@ int main(void)
         IT(hang__endless_loop__replaced_with_evidence_others_see_nothing),
         IT(hang__deaf_to_the_abort__killed),
         IT(hang__draining__aborted_before_exit_timeout),
+        IT(hang__draining__killed_by_a_stranger__a_warning),
         IT(hang__all_stopped_and_continued__nobody_aborted),
         IT(hang__starved_of_cpu__nobody_aborted),
         IT(hang__wall_clock_jumps__only_the_log_follows),

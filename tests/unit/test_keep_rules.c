@@ -1467,8 +1467,11 @@ static void keep_judge__each_mark__only_idle_ones_pass(void **state UNUSED)
 {
     for (unsigned mark = 0; mark <= UINT8_MAX; mark++) {
         const bool is_idle = mark == CONN_MARK_IDLE || mark == CONN_MARK_QUIET;
+        const bool is_moving = mark == CONN_MARK_MOVING || mark >= CONN_MARK_FLIGHT;
 
-        assert_int_equal(keep_judge((uint8_t)mark, 7, 7), is_idle ? KEEP_IDLE : KEEP_LOST);
+        assert_int_equal(keep_judge((uint8_t)mark, 7, 7), is_idle     ? KEEP_IDLE
+                                                          : is_moving ? KEEP_MOVING
+                                                                      : KEEP_LOST);
         assert_int_equal(keep_judge((uint8_t)mark, 0, 7), KEEP_STALE);
         assert_int_equal(keep_judge((uint8_t)mark, 8, 7), KEEP_STALE);
     }

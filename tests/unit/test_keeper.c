@@ -262,7 +262,29 @@ static void expect_end(int *peer)
 /* ---- tests ---- */
 
 static const char *const of_left[] = {"kept", "closed", NULL};
+static const char *const of_moving[] = {"kept", "closed", "moving", NULL};
 static const char *const of_passed[] = {"kept", "passed", "closed", NULL};
+
+/* What another worker may have is not called closed. */
+static void keeper__ward_dies_amid_a_move__moving_ones_are_told_apart(void **state UNUSED)
+{
+    struct fake giver;
+    int busy[2], moving[2], flying[2];
+
+    begin_keeper();
+    giver = fake_new("worker.1");
+    make_conn(busy);
+    make_conn(moving);
+    make_conn(flying);
+    fake_register(&giver, 20, CONN_MARK_BUSY, &busy[1]);
+    fake_register(&giver, 21, CONN_MARK_MOVING, &moving[1]);
+    fake_register(&giver, 22, CONN_MARK_FLIGHT + 1, &flying[1]);
+    fake_free(&giver);
+    hear_counts("left", "worker.1", of_moving, (json_int_t[]){0, 1, 2});
+    expect_end(&busy[0]);
+    expect_end(&moving[0]);
+    expect_end(&flying[0]);
+}
 
 static void keeper__ward_dies_and_an_heir_comes__the_arbiter_hears_of_both(void **state UNUSED)
 {
@@ -372,6 +394,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(keeper__ward_dies_and_an_heir_comes__the_arbiter_hears_of_both),
+        TEST(keeper__ward_dies_amid_a_move__moving_ones_are_told_apart),
         TEST(keeper__told_to_stop__ends_with_its_last_ward),
         TEST(keeper__stops_with_something_pending__waits_for_who_takes_it),
         TEST(keeper__told_to_stop_at_once__closes_what_is_pending),

@@ -263,7 +263,8 @@ static void wards__a_ward_dies__idle_pending_others_closed(void **state UNUSED)
     assert_int_equal(t.n_left, 1);
     assert_string_equal(t.left.of, "worker.1");
     assert_int_equal(t.left.kept, 2);
-    assert_int_equal(t.left.closed, 5);
+    assert_int_equal(t.left.closed, 3);
+    assert_int_equal(t.left.moving, 2);
     assert_int_equal(t.n_passed, 0);
     assert_int_equal(t.wards.n_wards, 0);
     assert_false(wards_is_idle(&t.wards));
