@@ -170,21 +170,22 @@ void arbiter_on_reopened(struct sinks *sinks, struct sink *s)
 static const struct {
     int signo;
     void (*handle)(struct arbiter *a);
+    bool is_change; /* none begins once a stop has been asked for */
     const char *help;
 } signal_table[] = {
-    {SIGHUP, sig_reload,
+    {SIGHUP, sig_reload, true,
      "Reload the configuration; a bad file or a worker that does not start changes nothing"},
-    {SIGTERM, sig_term,
+    {SIGTERM, sig_term, false,
      "Stop gracefully, after arbiter.stop_delay, within arbiter.exit_timeout; a second TERM, INT "
      "or QUIT stops at once"},
-    {SIGINT, sig_int, "Stop at once"},
-    {SIGQUIT, sig_quit, "Stop at once"},
-    {SIGTTIN, sig_more, "One worker more, until the next reload"},
-    {SIGTTOU, sig_fewer, "One worker fewer, never below one, until the next reload"},
-    {SIGUSR1, arbiter_reopen_logs, "Reopen the log file"},
-    {SIGUSR2, sig_upgrade,
+    {SIGINT, sig_int, false, "Stop at once"},
+    {SIGQUIT, sig_quit, false, "Stop at once"},
+    {SIGTTIN, sig_more, true, "One worker more, until the next reload"},
+    {SIGTTOU, sig_fewer, true, "One worker fewer, never below one, until the next reload"},
+    {SIGUSR1, arbiter_reopen_logs, false, "Reopen the log file"},
+    {SIGUSR2, sig_upgrade, true,
      "Execute the program at its path anew, in place; a program that cannot go on changes nothing"},
-    {SIGCHLD, children_reap, NULL},
+    {SIGCHLD, children_reap, false, NULL},
 };
 
 const char *arbiter_signal_help(size_t i, int *ret_signo)
@@ -220,9 +221,15 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int revents UNUSED)
 {
     struct arbiter *a = ev_userdata(loop);
 
-    for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++)
-        if (signal_table[i].signo == w->signum)
+    for (size_t i = 0; i < ARRAY_SIZE(signal_table); i++) {
+        if (signal_table[i].signo != w->signum)
+            continue;
+        if (signal_table[i].is_change && a->is_leaving)
+            log_info(a->log, "refused: the arbiter stops",
+                     F_STR("signal", sigabbrev_np(w->signum)));
+        else
             signal_table[i].handle(a);
+    }
 }
 
 void arbiter_detach_signals(struct arbiter *a)

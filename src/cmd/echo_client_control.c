@@ -227,8 +227,9 @@ int stop_run(struct tool *t)
         rc = control_call_wait_end(&o.call, o.deadline_ns);
         if (rc == ARB_TIMEOUT) {
             fprintf(stderr,
-                    "echo-client: stop: it has not ended yet: allow more time with --timeout "
-                    "SECONDS, or cut it off with: echo-client stop --now\n");
+                    "echo-client: stop: it stops, and has not ended yet: follow it with: "
+                    "echo-client info; or cut it off with: echo-client stop --now (a second stop "
+                    "means the same)\n");
             rc = EX_TEMPFAIL;
         } else {
             rc = rc ? operator_fail(&o, rc) : print_stopped(&o);

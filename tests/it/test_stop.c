@@ -238,6 +238,11 @@ static void stop_delay__term__not_ready_but_serves_on(void **state)
     server_signal(s, SIGHUP);
     server_signal(s, SIGUSR2);
     server_signal(s, SIGTTIN);
+    server_signal(s, SIGTTOU);
+    server_wait_log(s, "refused: the arbiter stops\" signal=HUP", 1);
+    server_wait_log(s, "refused: the arbiter stops\" signal=USR2", 1);
+    server_wait_log(s, "refused: the arbiter stops\" signal=TTIN", 1);
+    server_wait_log(s, "refused: the arbiter stops\" signal=TTOU", 1);
     pid_t killed = server_worker(s, 0);
     server_expect(s, "worker died");
     kill(killed, SIGKILL);
