@@ -187,13 +187,18 @@ static bool read_address(struct notify *n, const char *text)
 }
 
 /* 0 = another process is watched, or none. A daemon is the child of the process that was meant. */
-static uint64_t read_watchdog(bool is_daemon)
+static uint64_t read_watchdog(const struct arbiter *a, bool is_daemon)
 {
     const char *period = getenv(period_name), *process = getenv(process_name);
     uint64_t period_us = 0, pid = 0;
 
-    if (!period || num_parse_u64(period, 1, INT64_MAX, &period_us) < 0)
+    if (!period)
         return 0;
+    if (num_parse_u64(period, 0, INT64_MAX, &period_us) < 0) {
+        log_warning(a->log, "WATCHDOG_USEC is no number of microseconds: no watchdog is fed",
+                    F_STR("value", period));
+        return 0;
+    }
     if (process && (num_parse_u64(process, 1, INT32_MAX, &pid) < 0 ||
                     ((pid_t)pid != getpid() && !(is_daemon && (pid_t)pid == getppid()))))
         return 0;
@@ -208,7 +213,7 @@ void notify_open(struct arbiter *a, enum notify_phase phase, bool is_daemon)
     n->said.phase = phase;
     if (text && *text && read_address(n, text)) {
         n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        n->watchdog_us = read_watchdog(is_daemon);
+        n->watchdog_us = read_watchdog(a, is_daemon);
     } else if (text && *text) {
         log_warning(a->log,
                     "NOTIFY_SOCKET is no absolute path of a unix socket, and no name after @",

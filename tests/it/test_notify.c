@@ -303,6 +303,16 @@ static void notify__another_process_is_watched__silent(void **state)
     MUST(manager_count(m, "WATCHDOG=1") == 0, "it feeds another's watchdog");
 }
 
+static void notify__period_is_no_number__warned_of(void **state)
+{
+    struct it *it = *state;
+    struct manager *m = manager_new(it);
+    struct server *s = server_start(it, .env = {m->env, "WATCHDOG_USEC=-5"});
+
+    server_expect(s, "WATCHDOG_USEC is no number of microseconds.* value=-5");
+    MUST(server_log_count(s, "level=warning .*WATCHDOG_USEC is no number") == 1, "not said");
+}
+
 /* ---- the environment ---- */
 
 static void notify__environment__not_the_workers(void **state)
@@ -435,6 +445,7 @@ int main(void)
         IT(notify__upgrade_good_refused_and_turned_back__each_ends_ready),
         IT(notify__watchdog__fed_by_the_loop_of_each_image),
         IT(notify__another_process_is_watched__silent),
+        IT(notify__period_is_no_number__warned_of),
         IT(notify__environment__not_the_workers),
         IT(notify__daemon__says_its_process),
         IT(notify__queue_is_full__server_goes_on_and_says_it_later),
