@@ -455,9 +455,29 @@ static int check_cpus(const struct config *c, char *why, size_t why_size)
     return -EINVAL;
 }
 
+/* To connect to a unix socket takes the right to write to its file; unix(7). */
+static int check_control_mode(const struct config *c, char *why, size_t why_size)
+{
+    const struct config_access *access = &c->control_access;
+    const int key = *access->group ? CONFIG_CONTROL_GROUP : CONFIG_STEER_GROUP;
+    char where[CONFIG_WHERE_LEN];
+
+    if (access->mode < 0 || (access->mode & 0020) || !(*access->group || *c->steer_group))
+        return 0;
+    snprintf(why, why_size,
+             "%s: %s: %04o lets no member of %s connect, which takes the right to write, allowed: "
+             "0660 or 0620, or no group",
+             config_where(c, CONFIG_CONTROL_MODE, where), config_keys[CONFIG_CONTROL_MODE].name,
+             (unsigned)access->mode, config_keys[key].name);
+    return -EINVAL;
+}
+
 int config_check(const struct config *c, char *why, size_t why_size)
 {
     int r = check_paths(c, why, why_size);
+
+    if (r == 0)
+        r = check_control_mode(c, why, why_size);
 
     if (r == 0)
         r = check_cpus(c, why, why_size);

@@ -526,7 +526,7 @@ static int read_access(struct config_access *access, const char *word, size_t le
 {
     static const char mode[] = "mode=", owner[] = "owner=", group[] = "group=";
 
-    if (len >= strlen(mode) && memcmp(word, mode, strlen(mode)) == 0)
+    if (len >= strlen(mode) && memcmp(word, mode, strlen(mode)) == 0 && access->mode < 0)
         return parse_mode(word + strlen(mode), len - strlen(mode), 0777, &access->mode);
     if (len >= strlen(owner) && memcmp(word, owner, strlen(owner)) == 0 && !*access->owner)
         return read_owner(access->owner, word + strlen(owner), len - strlen(owner));

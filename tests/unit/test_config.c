@@ -467,6 +467,7 @@ static void config_set__bind__bad_lists(void **state UNUSED)
         {"mode=1777@unix:/a", "\"mode=1777@unix:/a\": no mode=MODE"},
         {"mode=@unix:/a", "\"mode=@unix:/a\": no mode=MODE"},
         {"owner=@unix:/a", "\"owner=@unix:/a\": no mode=MODE"},
+        {"mode=0660,mode=0600@unix:/a", "\"mode=0600@unix:/a\": no mode=MODE"},
         {"owner=a,owner=b@unix:/a", "\"owner=b@unix:/a\": no mode=MODE"},
         {"mood=1@unix:/a", "\"mood=1@unix:/a\": no mode=MODE"},
         {",mode=0660@unix:/a", "\",mode=0660@unix:/a\": there is no such protocol"},
@@ -568,6 +569,26 @@ static void config_check__message_larger_than_buffers__names_both(void **state U
     set(c, KEY_MAX_MESSAGE, "262145");
     assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "command line: server.max_message: messages of \"262145\""));
+    config_free(c);
+}
+
+static void config_check__control_mode_locks_the_group_out__refused(void **state UNUSED)
+{
+    struct config *c = new_config();
+    char why[CONFIG_WHY_LEN] = "";
+
+    expect_accepted(c, CONFIG_CONTROL_MODE, "0640", "0640");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
+    expect_accepted(c, CONFIG_CONTROL_GROUP, "7", "7");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "arbiter.control_mode: 0640 lets no member of "
+                                "arbiter.control_group connect"));
+    expect_accepted(c, CONFIG_CONTROL_GROUP, "", "");
+    expect_accepted(c, CONFIG_STEER_GROUP, "7", "7");
+    assert_int_equal(config_check(c, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "no member of arbiter.steer_group connect"));
+    expect_accepted(c, CONFIG_CONTROL_MODE, "0620", "0620");
+    assert_int_equal(config_check(c, why, sizeof(why)), 0);
     config_free(c);
 }
 
@@ -860,6 +881,7 @@ int main(void)
         cmocka_unit_test(config_set__hostile_value__shown_escaped_and_cut),
         cmocka_unit_test(config_set__small_buffer_for_why__cut_with_nul),
         cmocka_unit_test(config_check__message_larger_than_buffers__names_both),
+        cmocka_unit_test(config_check__control_mode_locks_the_group_out__refused),
         cmocka_unit_test(config_check__files_of_two_uses__refused),
         cmocka_unit_test(config_check__one_path_in_two_ways__refused),
         cmocka_unit_test(config_check__the_control_sockets_default__is_a_path_too),
