@@ -357,12 +357,15 @@ static int change_access(int fd, const struct stat *st, struct listener_access t
     uid_t owner = st->st_uid;
     int r = 0;
 
-    *ret_call = "chown";
+    *ret_call = "chmod"; /* what it would be by */
     if (has_other_mode && owner != geteuid() && (r = change_owner(fd, geteuid(), (gid_t)-1)) == 0)
         owner = geteuid();
     if (r == 0 && has_other_mode && has_other_group)
         r = change_mode(fd, mode & (mode_t)to.mode);
-    if (r == 0 && has_other_group)
+    if (r < 0)
+        return r;
+    *ret_call = "chown";
+    if (has_other_group)
         r = change_owner(fd, (uid_t)-1, to.gid);
     if (r == 0 && has_other_mode && (r = change_mode(fd, (mode_t)to.mode)) < 0)
         *ret_call = "chmod";
@@ -378,9 +381,12 @@ static int fail_access(const struct failure *f, const char *call, int error)
     static const char not_allowed[] =
         "only root may give a socket to another user, and an ordinary user only to a group of his "
         "own; under systemd it also takes SystemCallFilter=@chown";
+    static const char not_owner[] =
+        "only the user whose file it is, and root, may change its mode: leave it out, or let who "
+        "makes the socket give it, as by SocketMode= of systemd";
 
     return fail_hint(f, call, error,
-                     error == EPERM    ? not_allowed
+                     error == EPERM    ? strcmp(call, "chmod") == 0 ? not_owner : not_allowed
                      : error == EINVAL ? "this user namespace has no such user or group"
                                        : NULL);
 }

@@ -530,6 +530,40 @@ static int be_refused_an_owner(void)
     return exists("a") ? 6 : 0;
 }
 
+/* In a child: an ordinary user, to whom root has passed a socket. */
+static int be_refused_a_mode(void)
+{
+    struct listener *l = must_open_with((struct listener_access){0600, (uid_t)-1, (gid_t)-1});
+
+    if (setgroups(0, NULL) < 0 || setresgid(4321, 4321, 4321) < 0 ||
+        setresuid(4321, 4321, 4321) < 0)
+        return 2;
+    if (listener_set_access(l, (struct listener_access){0666, (uid_t)-1, (gid_t)-1}, NULL, why,
+                            sizeof(why)) != -EPERM ||
+        !strstr(why, "chmod: ") || !strstr(why, "may change its mode"))
+        return 3;
+    must_have("a", 0600, 0, 0);
+    return 0;
+}
+
+static void listener_set_access__mode_of_a_file_of_root__told_so(void **state UNUSED)
+{
+    int status;
+    pid_t pid;
+
+    if (geteuid() != 0) {
+        print_message("skipped: only root can become somebody else\n");
+        skip();
+    }
+    assert_int_equal(chmod(dir, 0777), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(be_refused_a_mode());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(unlink(path_of("a")), 0);
+}
+
 static void listener_open__unix_access_that_is_not_allowed__nothing_is_left(void **state UNUSED)
 {
     int status;
@@ -937,6 +971,7 @@ int main(void)
         IN_DIR(listener_open__unix_umask__is_honoured),
         IN_DIR(listener_open__unix_access__so_whatever_the_umask),
         IN_DIR(listener_set_access__while_it_listens__queue_and_socket_stay),
+        IN_DIR(listener_set_access__mode_of_a_file_of_root__told_so),
         IN_DIR(listener_open__unix_access_that_is_not_allowed__nothing_is_left),
         IN_DIR(listener_open__unix_stale_of_its_owner__replaced),
         IN_DIR(listener_open__unix_stale__replaced),
