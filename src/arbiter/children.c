@@ -69,7 +69,7 @@ static unsigned effective_max_connections(struct arbiter *a, const struct revisi
 static void drop_privileges(const struct privileges *p, struct log *log)
 {
     const char *step;
-    const int rc = privileges_drop(p, &step);
+    const int rc = privileges_drop(p, &step, NULL);
 
     if (rc == 0)
         return;

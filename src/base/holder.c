@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@
 #include "base/addr.h"
 #include "base/fds.h"
 #include "base/hash.h"
+#include "base/privileges.h"
 #include "base/title.h"
 #include "base/util.h"
 
@@ -391,7 +393,10 @@ void holders_name(const struct holders *h, char *why, size_t why_size)
 
     if (h->n == 0 && h->is_incomplete)
         snprintf(why + used, why_size - used,
-                 "; no process that may be looked at has it: perhaps another user's");
+                 "; no process that may be looked at has it: perhaps another user's%s",
+                 geteuid() == 0 && !privileges_has(CAP_SYS_PTRACE)
+                     ? ", at which root may look with CAP_SYS_PTRACE"
+                     : "");
     for (size_t i = 0; i < h->n && i < 4 && used < why_size; i++)
         used +=
             (size_t)snprintf(why + used, why_size - used, "%s%d (%s)",

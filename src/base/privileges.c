@@ -214,14 +214,12 @@ static bool read_capabilities(struct __user_cap_data_struct ret[_LINUX_CAPABILIT
     return syscall(SYS_capget, &header, ret) == 0;
 }
 
-/* A parent without CAP_KILL could not end a child of another user, and would wait for it for ever
- * when it hangs. */
-static bool can_end_others(void)
+bool privileges_has(int capability)
 {
     struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3];
 
     return !read_capabilities(has) ||
-           (has[CAP_TO_INDEX(CAP_KILL)].effective & CAP_TO_MASK(CAP_KILL));
+           (has[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability));
 }
 
 /* Where there are none, as in a service of systemd, the call itself may be forbidden. */
@@ -246,17 +244,19 @@ static int drop_capabilities(void)
 }
 
 /* The order matters: each step needs what a later one takes away. */
-int privileges_drop(const struct privileges *p, const char **ret_step)
+static int switch_user(const struct privileges *p, const char **ret_step)
 {
-    const bool is_root = p->kind == PRIVILEGES_ROOT;
+    const bool has_group = p->kind == PRIVILEGES_ROOT && p->has_group;
 
-    if (p->kind == PRIVILEGES_SWITCH && !can_end_others()) {
+    /* A parent without CAP_KILL could not end a child of another user, and would wait for it for
+     * ever when it hangs. */
+    if (p->kind == PRIVILEGES_SWITCH && !privileges_has(CAP_KILL)) {
         *ret_step = "kill";
         return -EPERM;
     }
-    if (!is_root)
+    if (p->kind != PRIVILEGES_ROOT)
         drop_bounds();
-    if (p->kind == PRIVILEGES_SWITCH || (is_root && p->has_group)) {
+    if (p->kind == PRIVILEGES_SWITCH || has_group) {
         if (setgroups(p->n_groups, p->groups) < 0)
             return fail_step(ret_step, "setgroups");
         if (setresgid(p->gid, p->gid, p->gid) < 0)
@@ -264,6 +264,18 @@ int privileges_drop(const struct privileges *p, const char **ret_step)
     }
     if (p->kind == PRIVILEGES_SWITCH && setresuid(p->uid, p->uid, p->uid) < 0)
         return fail_step(ret_step, "setresuid");
+    return 0;
+}
+
+int privileges_drop(const struct privileges *p, const char **ret_step, bool *ret_is_switch)
+{
+    const bool is_root = p->kind == PRIVILEGES_ROOT;
+    const int rc = switch_user(p, ret_step);
+
+    if (ret_is_switch)
+        *ret_is_switch = rc < 0;
+    if (rc < 0)
+        return rc;
     if (!is_root && drop_capabilities() < 0)
         return fail_step(ret_step, "capset");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

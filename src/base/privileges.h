@@ -52,8 +52,13 @@ int privileges_find(const struct privileges_wish *wish, struct privileges *ret, 
  * What the parent's death sends has to be asked for anew: a change of the user clears it. Another
  * user is refused as well if this process has no CAP_KILL: then its parent could not end it.
  * @ret_step  on failure: the call that was refused, or would be
+ * @ret_is_switch  on failure: it is one of those by which a process becomes another user; NULL = of
+ * no interest
  * Returns 0 or -errno; the process is then no longer what it was, and has to end.
  */
-int privileges_drop(const struct privileges *p, const char **ret_step);
+int privileges_drop(const struct privileges *p, const char **ret_step, bool *ret_is_switch);
+
+/* privileges_has - has this process that capability? Also where the kernel does not tell. */
+bool privileges_has(int capability);
 
 #endif

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,32 +49,34 @@ bool trial_is_needed(const struct config *config)
 static void try_privileges(const struct config *c, const char *program, struct answer_of_trial *ret)
 {
     const struct privileges_wish wish = {.user = c->user, .group = c->group, .usual = program};
+    const char *step = "", *hint = "";
     struct privileges same;
-    const char *step = "";
+    bool is_switch;
 
     privileges_same(&same);
     ret->rc = privileges_find(&wish, &ret->found, &ret->is_group, ret->why);
     if (ret->rc < 0)
         return;
-    ret->rc = privileges_drop(&ret->found, &step);
-    if (ret->rc == 0)
-        return;
-    if (!is_must(c) && (ret->rc == -EPERM || ret->rc == -EINVAL)) {
-        ret->rc = 0;
+    ret->rc = privileges_drop(&ret->found, &step, &is_switch);
+    if (!is_must(c) && is_switch && (ret->rc == -EPERM || ret->rc == -EINVAL)) {
         ret->found = same;
         ret->found.kind = PRIVILEGES_BARE;
-        return;
+        ret->rc = privileges_drop(&ret->found, &step, &is_switch);
     }
-    ret->is_group = !*c->user;
+    if (ret->rc == 0)
+        return;
+    if (ret->rc == -EPERM)
+        hint = is_switch ? ": give it CAP_SETUID, CAP_SETGID and CAP_KILL, or leave the key out"
+                         : ": no capability is needed for that: does a filter of system calls "
+                           "forbid it?";
+    else if (ret->rc == -EINVAL)
+        hint = ": is that number mapped in this user namespace?";
+    ret->is_group = !*c->user && *c->group;
     snprintf(ret->why, sizeof(ret->why),
              "a process of this server cannot become user %s (%" PRIu32 ") in group %s (%" PRIu32
              "): %s: %s%s",
              ret->found.user, ret->found.uid, ret->found.group, ret->found.gid, step,
-             strerror(-ret->rc),
-             ret->rc == -EPERM ? ": give it CAP_SETUID, CAP_SETGID and CAP_KILL, or leave the key "
-                                 "out"
-             : ret->rc == -EINVAL ? ": is that number mapped in this user namespace?"
-                                  : "");
+             strerror(-ret->rc), hint);
 }
 
 static void __attribute__((noreturn))
@@ -170,6 +173,15 @@ int trial_run(const struct config *config, const char *program, struct privilege
     return -ETIME;
 }
 
+static bool has_group_of_root(const struct privileges *p)
+{
+    bool has = p->gid == 0;
+
+    for (size_t i = 0; i < p->n_groups; i++)
+        has |= p->groups[i] == 0;
+    return has;
+}
+
 /* What root should know about: an ordinary user's server has nothing to give away. */
 void trial_log(const struct privileges *p, struct log *log)
 {
@@ -186,4 +198,14 @@ void trial_log(const struct privileges *p, struct log *log)
                     F_STR("hint",
                           "give the server CAP_SETUID, CAP_SETGID and CAP_KILL, or start it "
                           "as an ordinary user"));
+    if (p->kind == PRIVILEGES_SWITCH && has_group_of_root(p))
+        log_warning(log, "workers are in root's group, and may open what it may",
+                    F_STR("user", p->user), F_STR("group", p->group),
+                    F_STR("hint", "name a group in arbiter.group that has no rights"));
+    if ((p->kind == PRIVILEGES_SWITCH || p->kind == PRIVILEGES_BARE) &&
+        !privileges_has(CAP_SETPCAP))
+        log_warning(log,
+                    "workers keep the bounding set of capabilities; no_new_privs alone keeps them "
+                    "from gaining any",
+                    F_STR("hint", "give the server CAP_SETPCAP"));
 }

@@ -6,14 +6,21 @@
 #include <errno.h>
 #include <grp.h>
 #include <jansson.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -21,6 +28,8 @@
 #include "support/tool.h"
 
 enum { OTHER = 4711 }; /* no entry of passwd has it */
+
+#define WITHOUT(capability) "setpriv", "--bounding-set", "-" capability, "--"
 
 static void need_root(void)
 {
@@ -270,6 +279,63 @@ static void root_start__root_is_asked_for__warned_of(void **state)
     MUST(id_of(server_worker(s, 0), "Uid") == 0, "it is not root");
 }
 
+static void root_start__group_of_root__warned_of(void **state)
+{
+    struct it *it = *state;
+    struct server *s;
+
+    need_root();
+    s = server_start(it, .conf = "arbiter = { group = \"root\"; };");
+    server_expect(s, "workers are in root's group");
+    MUST(server_log_count(s, "level=warning .*workers are in root's group.* group=root") == 1,
+         "not warned of");
+}
+
+static void root_start__bounding_set_stays__warned_of(void **state)
+{
+    struct it *it = *state;
+    struct server *s;
+
+    need_root();
+    s = server_start(it, .conf = "", .wrapper = {WITHOUT("setpcap")});
+    server_expect(s, "workers keep the bounding set");
+    MUST(server_log_count(s, "level=warning .*workers keep the bounding set.*CAP_SETPCAP") == 1,
+         "not warned of");
+}
+
+/* A filter that refuses what needs no capability. */
+static void refuse_no_new_privs(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_NO_NEW_PRIVS, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {ARRAY_SIZE(code), code};
+
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+        _exit(99);
+}
+
+static void root_start__no_new_privs_is_refused__told_so(void **state)
+{
+    static const char told[] = "arbiter.user: .*prctl: PR_SET_NO_NEW_PRIVS: Operation not "
+                               "permitted: no capability is needed for that";
+    struct it *it = *state;
+
+    need_root();
+    if (!(proc_status(getpid(), "CapEff", 16) & (1u << CAP_SYS_ADMIN))) {
+        printf("# skipped: no filter without no_new_privs can be had here\n");
+        skip();
+    }
+    server_refuses(it, 77, told, .conf = "arbiter = { user = \"root\"; };",
+                   .in_child = refuse_no_new_privs);
+    server_refuses(it, 77, told, .conf = "", .in_child = refuse_no_new_privs);
+}
+
 static void start__user_that_cannot_be__refused_before_anything_is_bound(void **state)
 {
     struct it *it = *state;
@@ -319,8 +385,6 @@ static void ordinary_start__another_user__refused(void **state)
     MUST(proc_status(server_worker(s, 0), "NoNewPrivs", 10) == 1, "it may gain rights");
 }
 
-#define WITHOUT(capability) "setpriv", "--bounding-set", "-" capability, "--"
-
 static void root_start__may_become_nobody__serves_without_capabilities(void **state)
 {
     struct it *it = *state;
@@ -363,6 +427,49 @@ static void root_start__may_signal_nobody__a_worker_that_hangs_is_ended(void **s
     server_must_be_well(s, 2);
 }
 
+/* A child of another user listens at a port of its own choice. */
+static pid_t listen_as_other(char address[32])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pid_t pid;
+
+    MUST(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 1) == 0 &&
+             getsockname(fd, (struct sockaddr *)&at, &len) == 0,
+         "listen: %s", strerror(errno));
+    snprintf(address, 32, "127.0.0.1:%u", ntohs(at.sin_port));
+    pid = fork();
+    if (pid == 0) {
+        if (setresuid(OTHER, OTHER, OTHER) < 0)
+            _exit(99);
+        for (;;)
+            pause();
+    }
+    close(fd);
+    MUST_COME(id_of(pid, "Uid") == OTHER, "it is not another user's");
+    return pid;
+}
+
+static void root_start__address_of_a_process_that_it_may_not_look_at__told_so(void **state)
+{
+    struct it *it = *state;
+    const char *binary = it_build_path(it, "echo-arbiter");
+    char address[32];
+    pid_t holder;
+
+    need_root();
+    holder = listen_as_other(address);
+    MUST(it_tool_run(
+             it, "refused",
+             ARGS(WITHOUT("sys_ptrace"), binary, "-o", "arbiter.control=", "-b", address)) == 69 &&
+             it_file_has(it_path(it, "refused"),
+                         "perhaps another user's, at which root may look with CAP_SYS_PTRACE"),
+         "it is not told");
+    kill(holder, SIGKILL);
+    MUST(waitpid(holder, NULL, 0) == holder, "waitpid");
+}
+
 /* In a user namespace in which only one number is mapped. */
 static void unshared_start__others_are_not_mapped__serves_without_capabilities(void **state)
 {
@@ -398,10 +505,14 @@ int main(void)
         IT(worker__tries_everything__can_do_nothing),
         IT(root_start__user_and_group_by_name__with_the_groups_of_that_user),
         IT(root_start__root_is_asked_for__warned_of),
+        IT(root_start__group_of_root__warned_of),
+        IT(root_start__bounding_set_stays__warned_of),
+        IT(root_start__no_new_privs_is_refused__told_so),
         IT(start__user_that_cannot_be__refused_before_anything_is_bound),
         IT(ordinary_start__another_user__refused),
         IT(root_start__may_become_nobody__serves_without_capabilities),
         IT(root_start__may_signal_nobody__a_worker_that_hangs_is_ended),
+        IT(root_start__address_of_a_process_that_it_may_not_look_at__told_so),
         IT(unshared_start__others_are_not_mapped__serves_without_capabilities),
         IT(check__user_that_does_not_exist__told),
     };
