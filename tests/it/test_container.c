@@ -258,7 +258,8 @@ static void container__kill_denied__never_says_that_it_has_killed(void **state)
     stopped = server_worker(s, 0);
     kill(stopped, SIGSTOP);
     server_signal(s, SIGHUP);
-    server_wait_log(s, "level=error .*worker cannot be killed\" .*error=.Operation not permitted. why=", 1);
+    server_wait_log(
+        s, "level=error .*worker cannot be killed\" .*error=.Operation not permitted. why=", 1);
     MUST(server_log_count(s, "worker killed") == 0, "it says that it has killed it");
     kill(stopped, SIGCONT);
     MUST_COME(!proc_is_alive(stopped), "it does not end by itself");
