@@ -266,6 +266,18 @@ static void begin_to_measure(struct worker *w)
                     F_UINT("at_least", fresh + RECYCLE_ROOM_BYTES));
 }
 
+static void close_worker(struct worker *w)
+{
+    acceptor_fini(&w->acceptor);
+    moves_fini(&w->moves);
+    collect_stop(&w->collect);
+    conn_set_cut(&w->conns);
+    protocols_stop(&w->protocols);
+    keep_fini(&w->keep);
+    conn_set_fini(&w->conns);
+    conn_sources_fini(&w->sources);
+}
+
 int worker_main(const struct actor_boot *boot)
 {
     struct worker w = {.boot = boot, .memory_fd = -1};
@@ -295,14 +307,10 @@ int worker_main(const struct actor_boot *boot)
     ev_run(w.process.loop, 0);
 
     process_set_state(&w.process, ACTOR_CLOSE);
-    acceptor_fini(&w.acceptor);
-    moves_fini(&w.moves);
-    collect_stop(&w.collect);
-    conn_set_cut(&w.conns);
-    protocols_stop(&w.protocols);
-    keep_fini(&w.keep);
-    conn_set_fini(&w.conns);
-    conn_sources_fini(&w.sources);
+    /* After a second SIGTERM no connection is shut down: the keeper passes on what it has, as after
+     * a kill, and the others end with the process. */
+    if (!w.process.is_over)
+        close_worker(&w);
     fds_close(&w.memory_fd);
     process_fini(&w.process);
     return EX_OK;

@@ -154,6 +154,31 @@ static void keepers__workers_die_in_any_way__idle_ones_live_on(void **state)
     }
 }
 
+/* The arbiter stands still, so that nobody can take its place before it ends. */
+static void keepers__second_term_to_a_worker__idle_ones_live_on(void **state)
+{
+    struct server *s = server_start(
+        *state,
+        .conf = "arbiter: { workers = 1; keep_after = 0; }; server: { max_per_source = 100000; };");
+    const pid_t worker = server_slot_pid(s, 1);
+    const int busy = peer_connect(s->addr[0]);
+
+    expect_deaths(s);
+    connect_all(s);
+    peer_echo(busy, "before");
+    MUST_COME(server_gauge(s, kept) == PEERS + 1, "not all are kept");
+    const uint64_t read = server_counter(s, bytes_in);
+    peer_send_text(busy, "half a message");
+    MUST_COME(server_counter(s, bytes_in) == read + 14, "the half is not read");
+    server_must_idle(s);
+    kill(s->pid, SIGSTOP);
+    MUST_COME(kill(worker, SIGTERM) < 0 || !proc_is_alive(worker), "it survives SIGTERM");
+    kill(s->pid, SIGCONT);
+    MUST(peer_drain(busy, WAIT_MS, NULL) != PEER_SILENT, "a busy connection is silent");
+    must_all_be_served();
+    assert_int_equal(server_counter(s, rescued), PEERS);
+}
+
 static uint64_t number_of(const json_t *o, const char *key)
 {
     MUST(json_is_integer(json_object_get(o, key)), "info: no %s", key);
@@ -275,6 +300,7 @@ int main(void)
         IT(keepers__reload_and_upgrade__each_set_has_its_own),
         IT(keepers__killed__replaced_and_nobody_notices),
         IT(keepers__workers_die_in_any_way__idle_ones_live_on),
+        IT(keepers__second_term_to_a_worker__idle_ones_live_on),
         IT(keepers__info__tells_what_is_kept),
         IT(keepers__busy_one__ends_visibly),
         IT(keepers__slot_is_removed_while_its_worker_dies__another_takes),
