@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "actor/heartbeat.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/fds.h"
@@ -717,8 +718,17 @@ static void raise_to(counter_t *c, const counter_t *least)
         counter_set(c, counter_get(least));
 }
 
-/* How often a process of an older configuration beats is not known, and whether one with a
- * scoreboard of its own does cannot be seen. Their exit_timeout bounds both. */
+/* How often a process of an older configuration beats is not known; but it does once a second. */
+static uint64_t inherited_timeout_ms(const struct arbiter *a, const struct child *c)
+{
+    const uint64_t timeout_ms = a->live->config->timeout_ms;
+    const uint64_t least_ms = HEARTBEATS_A_TIMEOUT * HEARTBEAT_IDLE_MS;
+
+    return c->revision == a->live->number ? timeout_ms : MAX(timeout_ms, least_ms);
+}
+
+/* Whether a process with a scoreboard of its own beats cannot be seen: its exit_timeout bounds
+ * that. */
 static int inherit_record(struct arbiter *a, struct child *c)
 {
     const bool is_legible = a->upgrade.board_fd < 0;
@@ -733,8 +743,9 @@ static int inherit_record(struct arbiter *a, struct child *c)
         counter_set(&scoreboard_identity(&a->scoreboard, c->proc)->pid, (uint64_t)c->pid);
         counter_set(&c->score->state, c->ready_ms ? ACTOR_RUN : ACTOR_STARTING);
     }
-    watch_begin(c, is_legible && c->revision == a->live->number ? a->live->config->timeout_ms
-                                                                : UINT32_MAX);
+    watch_begin(c, is_legible ? inherited_timeout_ms(a, c) : UINT32_MAX);
+    if (is_legible)
+        watch_resume(&c->watch, counter_get(&c->score->heartbeat_ns));
     c->tally = (struct tally){0};
     tally_take(&c->tally, c->score, clock_mono_ns());
 #define X(field, help) raise_to(&c->tally.sum.field, &listed.sum.field);

@@ -12,6 +12,12 @@ void watch_init(struct watch *w, uint64_t timeout_ms, uint64_t now_ns)
     *w = (struct watch){.timeout_ns = timeout_ms * ms, .since_ns = now_ns};
 }
 
+void watch_resume(struct watch *w, uint64_t heartbeat_ns)
+{
+    w->heartbeat_ns = heartbeat_ns;
+    w->since_ns = MIN(w->since_ns, heartbeat_ns);
+}
+
 uint64_t watch_silence_ns(const struct watchdog *d, const struct watch *w)
 {
     return d->now_ns > w->since_ns ? d->now_ns - w->since_ns : 0;

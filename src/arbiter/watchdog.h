@@ -55,6 +55,12 @@ struct watch {
 /* watch_init - a worker that is about to say something; watched from @now_ns on */
 void watch_init(struct watch *w, uint64_t timeout_ms, uint64_t now_ns);
 
+/*
+ * watch_resume - after watch_init: somebody else has watched it before, and its silence goes on
+ * @heartbeat_ns  as it stands; believed if it is possible
+ */
+void watch_resume(struct watch *w, uint64_t heartbeat_ns);
+
 /* watch_silence_ns - at this look */
 uint64_t watch_silence_ns(const struct watchdog *d, const struct watch *w);
 

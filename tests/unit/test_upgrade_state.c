@@ -128,6 +128,34 @@ static void unpack__whole_state__is_in_the_arbiter(void **state UNUSED)
     json_decref(o);
 }
 
+/* Children of older configurations among them, which may beat once a second. */
+static void unpack__children__watched_with_the_timeout_since_their_heartbeat(void **state UNUSED)
+{
+    const uint64_t forever_ns = UINT32_MAX * UINT64_C(1000000);
+    char why[ARBITER_WHY_LEN] = "";
+    struct upgrade_state s;
+    struct arbiter a;
+    json_t *o = sample();
+
+    assert_int_equal(build(o, &a, why), 0);
+    a.upgrade.board_fd = -1; /* as if the records were this image's own */
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    json_object_set(o, "scoreboard_layout", json_object_get(s.body, "scoreboard_layout"));
+    upgrade_state_fini(&s);
+    inherited_fini(&a);
+    if (build(o, &a, why) != 0)
+        fail_msg("%s", why);
+    for (uint32_t i = 0; i < a.n_children_used; i++) {
+        const struct watch *w = &a.children[i].watch;
+
+        assert_in_range(w->timeout_ns, 4000 * UINT64_C(1000000), forever_ns - 1);
+        assert_int_equal(w->heartbeat_ns, counter_get(&a.children[i].score->heartbeat_ns));
+        assert_int_equal(w->since_ns, w->heartbeat_ns);
+    }
+    inherited_fini(&a);
+    json_decref(o);
+}
+
 /* But for what another process packs differently, and counters, of which this version has others.
  */
 static void pack__what_was_unpacked__the_same_state(void **state UNUSED)
@@ -823,6 +851,7 @@ int main(void)
         cmocka_unit_test(counted__from_and_to_an_image_without__counted_now_and_not_written),
         cmocka_unit_test(privileges__too_many_groups__refused),
         cmocka_unit_test(unpack__whole_state__is_in_the_arbiter),
+        cmocka_unit_test(unpack__children__watched_with_the_timeout_since_their_heartbeat),
         cmocka_unit_test(pack__what_was_unpacked__the_same_state),
         cmocka_unit_test(unpack__any_member_wrong__refused),
         cmocka_unit_test(unpack__value_wrong__says_which),

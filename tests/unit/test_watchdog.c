@@ -121,6 +121,35 @@ static void watchdog__healthy__few_looks(void **state UNUSED)
     assert_in_range(r.n[WATCHDOG_FINE], 1, 60 * 5);
 }
 
+/* Each upgrade has a watchdog of its own: the silence of whoever hangs goes on. */
+static void watchdog__resumed_while_it_hangs__aborted_in_time(void **state UNUSED)
+{
+    struct rig r;
+
+    rig_init(&r, 2500);
+    r.period = 0;
+    for (int i = 0; i < 6; i++) {
+        run(&r, 400);
+        must_be_spared(&r);
+        r.dog = (struct watchdog){.now_ns = 0};
+        watch_init(&r.watch, r.timeout_ms, r.mono * ms);
+        watch_resume(&r.watch, r.beat_ns);
+        look(&r);
+    }
+    run_until(&r, r.last_beat + 2500 + WATCHDOG_CONFIRM_MS + 1, WATCHDOG_ABORT);
+    assert_int_equal(r.n[WATCHDOG_ABORT], 1);
+}
+
+/* A heartbeat of the future proves nothing. */
+static void watchdog__resumed_with_an_impossible_heartbeat__watched_from_now_on(void **state UNUSED)
+{
+    struct watch w;
+
+    watch_init(&w, 1000, 5000 * ms);
+    watch_resume(&w, 5001 * ms);
+    assert_int_equal(w.since_ns, 5000 * ms);
+}
+
 static void watchdog__hangs_at_any_time__aborted_in_time_then_killed(void **state UNUSED)
 {
     uint64_t seed = 7;
@@ -329,6 +358,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(watchdog__healthy__never_suspected),
         cmocka_unit_test(watchdog__healthy__few_looks),
+        cmocka_unit_test(watchdog__resumed_while_it_hangs__aborted_in_time),
+        cmocka_unit_test(watchdog__resumed_with_an_impossible_heartbeat__watched_from_now_on),
         cmocka_unit_test(watchdog__hangs_at_any_time__aborted_in_time_then_killed),
         cmocka_unit_test(watchdog__beats_again_while_suspected__spared),
         cmocka_unit_test(watchdog__all_stopped_and_continued__nobody_aborted),
