@@ -250,7 +250,7 @@ static void log_exit(struct arbiter *a, const struct child *c, int status, bool 
     LOG_AT_(a->log, level, log_emit_limited, exit_texts[child_is_worker(c)][is_expected],
             F_CHILD(c), F_UINT("slot", tr_slot_number(c->slot)),
             F_UINT("incarnation", c->incarnation), F_STR("kind", is_signal ? "signal" : "exit"),
-            F_CAUSE_STR("signal", name ? name : ""),
+            F_CAUSE_STR(is_signal ? "signal" : "", name),
             F_CAUSE_INT("code", is_signal ? WTERMSIG(status) : WEXITSTATUS(status)),
             F_UINT("uptime_ms", now_ms - c->forked_ms),
             F_STR("was", c->ready_ms ? "ready" : "booting"));

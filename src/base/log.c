@@ -268,7 +268,7 @@ static size_t keep_marked(struct log_cause *c, const struct log_field *fields)
     size_t n = 0;
 
     for (const struct log_field *f = fields; f && f->key; f++)
-        if (f != fields && f->is_cause && n < LOG_CAUSE_FIELDS - 1)
+        if (f != fields && f->is_cause && *f->key && n < LOG_CAUSE_FIELDS - 1)
             keep_field(c, ++n, f);
     return n;
 }

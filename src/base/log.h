@@ -51,7 +51,7 @@ struct log {
 };
 
 struct log_field {
-    const char *key; /* borrowed; NULL ends the list */
+    const char *key; /* borrowed; NULL ends the list, and a field whose key is "" is left out */
     enum { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_UINT } kind;
     const char *str; /* borrowed, escaped when written; NULL is written as "" */
     int64_t i;

@@ -318,6 +318,7 @@ size_t log_render(char *buf, size_t size, enum log_format format, enum log_level
     if (!l.is_cut)
         put_string(&l, message);
     for (const struct log_field *f = fields; f && f->key && !l.is_cut; f++)
-        put_field(&l, f);
+        if (*f->key)
+            put_field(&l, f);
     return end_line(&l);
 }

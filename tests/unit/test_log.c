@@ -664,6 +664,19 @@ static void log_emit_limited__marked_fields__belong_to_the_cause(void **state UN
     assert_int_equal(count(text, "worker=worker.1 signal=\"\" code=71 repeated=1\n"), 1);
 }
 
+/* Also in the line that counts what was held back. */
+static void log_emit__field_without_a_key__left_out(void **state UNUSED)
+{
+    open_log_file();
+    for (int i = 0; i < 2; i++)
+        log_emit_limited_at(
+            &lg, 1000, LOG_LEVEL_WARNING, "died",
+            FIELDS(F_STR("worker", "worker.1"), F_CAUSE_STR("", "KILL"), F_CAUSE_INT("code", 71)));
+    log_flush_causes(&lg, 7000);
+    assert_int_equal(count(contents(file), "worker=worker.1 code=71\n"), 1);
+    assert_int_equal(count(contents(file), "worker=worker.1 code=71 repeated=1\n"), 1);
+}
+
 static void log_emit_limited__table_full__oldest_goes_with_its_count(void **state UNUSED)
 {
     char value[16];
@@ -726,6 +739,7 @@ int main(void)
         IN_DIR(log_flush_causes__window_over__count_then_silence),
         IN_DIR(log_emit_limited__other_cause__its_own_line),
         IN_DIR(log_emit_limited__marked_fields__belong_to_the_cause),
+        IN_DIR(log_emit__field_without_a_key__left_out),
         IN_DIR(log_emit_limited__table_full__oldest_goes_with_its_count),
         IN_DIR(log_forked__counts__stay_with_the_parent),
     };
