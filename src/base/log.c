@@ -7,10 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <time.h>
@@ -19,6 +22,8 @@
 #include "base/fds.h"
 #include "base/hash.h"
 #include "base/util.h"
+
+enum { LINKS_MAX = 40 }; /* as many as the kernel follows */
 
 /* --- targets ---------------------------------------------------------------------------------- */
 
@@ -54,12 +59,78 @@ static void open_stderr(struct log *log)
     log->is_socket = S_ISSOCK(st.st_mode);
 }
 
-/* Non-blocking, so that a FIFO without a reader is an error and one that is full drops lines. */
+bool log_may_follow(uid_t owner)
+{
+    struct stat st;
+
+    return owner == 0 || owner == geteuid() || (stat("/", &st) == 0 && owner == st.st_uid);
+}
+
+/* Where the link at @path leads to. Returns 0, 1 (it is one of /proc, which no path replaces) or
+ * -errno. */
+static int read_link(const char *path, char target[PATH_MAX])
+{
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), rc = 0;
+    struct statfs fs;
+    struct stat st;
+    ssize_t n = 0;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+        rc = -errno;
+    else if (fs.f_type == PROC_SUPER_MAGIC)
+        rc = 1;
+    else if (!log_may_follow(st.st_uid))
+        rc = -ELOOP;
+    else if ((n = readlinkat(fd, "", target, PATH_MAX)) < 0)
+        rc = -errno;
+    else if (n == PATH_MAX)
+        rc = -ENAMETOOLONG;
+    else
+        target[n] = '\0';
+    fds_close(&fd);
+    return rc;
+}
+
+/* @path becomes what the link at it says. Returns 0 or -ENAMETOOLONG. */
+static int enter_link(char path[PATH_MAX], const char *target)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t dir_len = *target == '/' || !slash ? 0 : (size_t)(slash + 1 - path);
+
+    if (dir_len + strlen(target) >= PATH_MAX)
+        return -ENAMETOOLONG;
+    strcpy(path + dir_len, target);
+    return 0;
+}
+
+/*
+ * Non-blocking, so that a FIFO without a reader is an error and one that is full drops lines.
+ * Links are followed one by one, by what they are and not by their name, so that whoever may write
+ * in the directory cannot put another one there meanwhile.
+ */
 static int open_file(const char *path)
 {
-    int fd = above_stdio(
-        open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640));
-    return fd < 0 ? -errno : fd;
+    static const int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    char at[PATH_MAX], target[PATH_MAX];
+
+    snprintf(at, sizeof(at), "%s", path);
+    for (int n_links = 0; n_links < LINKS_MAX; n_links++) {
+        int fd = open(at, flags | O_NOFOLLOW, 0640), rc;
+
+        if (fd < 0 && errno == ELOOP) {
+            rc = read_link(at, target);
+            if (rc == 0)
+                rc = enter_link(at, target);
+            if (rc == 0)
+                continue;
+            if (rc < 0)
+                return rc;
+            fd = open(at, flags, 0640);
+        }
+        fd = above_stdio(fd);
+        return fd < 0 ? -errno : fd;
+    }
+    return -ELOOP;
 }
 
 /* A probe is connected, so that a daemon that is not there is heard of now. */

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/counters.h"
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
@@ -72,7 +73,7 @@ struct log_field {
  * log_open - begin to write; the process has to ignore SIGPIPE
  * @log     any bytes; the caller may set ->dropped afterwards
  * @path    "" = stderr, "syslog", "syslog:SOCKET" for a daemon at another place than usual, or a
- *   file (created 0640, appended to); borrowed
+ *   file (created 0640, appended to; no symbolic link but as of log_may_follow); borrowed
  * A pipe or terminal is reopened so that only this process's writes do not block.
  * Returns 0 or -errno; on failure @log writes to stderr.
  */
@@ -86,6 +87,10 @@ int log_open(struct log *log, const char *path, enum log_level level, enum log_f
  */
 int log_open_pipe(struct log *log, int fd, enum log_level level, enum log_format format,
                   const char *actor);
+
+/* log_may_follow - may a symbolic link of @owner say which file is the log? Root's may, and this
+ * user's; and that of the owner of "/", who is root by another number in a user namespace. */
+bool log_may_follow(uid_t owner);
 
 /* log_forked - in a child: write as @actor, and leave the parent's counts to the parent */
 void log_forked(struct log *log, const char *actor);

@@ -110,6 +110,16 @@ static void explain_target(const char *path, int rc, char *why, size_t size)
                  "standard error");
     else if (rc == -ENXIO && stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
         snprintf(why, size, "nobody reads from this FIFO");
+    else if (rc == -ELOOP && lstat(path, &st) == 0 && !log_may_follow(st.st_uid))
+        snprintf(
+            why, size,
+            "it is a symbolic link of user %u, and only those of root and of this server's own "
+            "user are followed: remove it, or name another file",
+            st.st_uid);
+    else if (rc == -ELOOP)
+        snprintf(why, size,
+                 "it leads through a symbolic link of a user who is neither root nor this "
+                 "server's, or through too many links");
     else
         snprintf(why, size, "%s", strerror(-rc));
 }

@@ -677,6 +677,81 @@ static void log_emit__field_without_a_key__left_out(void **state UNUSED)
     assert_int_equal(count(contents(file), "worker=worker.1 code=71 repeated=1\n"), 1);
 }
 
+static void must_link(const char *target, const char *path, uid_t owner)
+{
+    assert_int_equal(symlink(target, path), 0);
+    assert_int_equal(lchown(path, owner, (gid_t)-1), 0);
+}
+
+static void must_log_to(const char *path)
+{
+    const size_t before = count(contents(file), "\n");
+
+    assert_int_equal(log_open(&lg, path, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter"), 0);
+    log_info(&lg, "line");
+    log_close(&lg);
+    assert_int_equal(count(contents(file), "\n"), before + 1);
+}
+
+static void log_open__own_links__followed(void **state UNUSED)
+{
+    char link[sizeof(file) + 8], chain[sizeof(file) + 8], relative[sizeof(file) + 8];
+    char shell[32];
+
+    open_log_file();
+    log_close(&lg);
+    snprintf(link, sizeof(link), "%s.link", file);
+    snprintf(chain, sizeof(chain), "%s.chain", file);
+    snprintf(relative, sizeof(relative), "%s.rel", file);
+    must_link(file, link, geteuid());
+    must_link(link, chain, geteuid());
+    must_link(strrchr(chain, '/') + 1, relative, geteuid());
+    must_log_to(link);
+    must_log_to(chain);
+    must_log_to(relative);
+    int fd = open(file, O_WRONLY | O_APPEND | O_CLOEXEC);
+    snprintf(shell, sizeof(shell), "/proc/self/fd/%d", fd);
+    unlink(link);
+    must_link(shell, link, geteuid());
+    must_log_to(chain);
+    close(fd);
+    unlink(link);
+    must_link(chain, link, geteuid());
+    assert_int_equal(log_open(&lg, link, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter"), -ELOOP);
+    log_close(&lg);
+    unlink(link);
+    unlink(chain);
+    unlink(relative);
+}
+
+/* Whoever owns the directory of the log might lead root's pen to any file. */
+static void log_reopen__link_of_another_user__refused_and_the_old_file_goes_on(void **state UNUSED)
+{
+    char old[sizeof(file) + 8], victim[sizeof(file) + 8], link[sizeof(file) + 8];
+    struct stat st;
+
+    if (geteuid() != 0) {
+        print_message("left out: only root makes links of others\n");
+        skip();
+    }
+    snprintf(old, sizeof(old), "%s.old", file);
+    snprintf(victim, sizeof(victim), "%s.victim", file);
+    snprintf(link, sizeof(link), "%s.link", file);
+    open_log_file();
+    assert_int_equal(rename(file, old), 0);
+    must_link(victim, file, 1);
+    assert_int_equal(log_reopen(&lg), -ELOOP);
+    log_info(&lg, "goes on");
+    assert_int_equal(count(contents(old), "goes on"), 1);
+    must_link(file, link, 0); /* root's, and it leads there */
+    log_close(&lg);
+    assert_int_equal(log_open(&lg, link, LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "arbiter"), -ELOOP);
+    log_close(&lg);
+    assert_int_equal(stat(victim, &st), -1);
+    unlink(link);
+    unlink(old);
+}
+
 static void log_emit_limited__table_full__oldest_goes_with_its_count(void **state UNUSED)
 {
     char value[16];
@@ -739,6 +814,8 @@ int main(void)
         IN_DIR(log_flush_causes__window_over__count_then_silence),
         IN_DIR(log_emit_limited__other_cause__its_own_line),
         IN_DIR(log_emit_limited__marked_fields__belong_to_the_cause),
+        IN_DIR(log_open__own_links__followed),
+        IN_DIR(log_reopen__link_of_another_user__refused_and_the_old_file_goes_on),
         IN_DIR(log_emit__field_without_a_key__left_out),
         IN_DIR(log_emit_limited__table_full__oldest_goes_with_its_count),
         IN_DIR(log_forked__counts__stay_with_the_parent),
