@@ -240,6 +240,13 @@ int arbiter_init_program(struct arbiter *a, char *why, size_t why_size)
     return rc;
 }
 
+static void say_ignored(const struct arbiter *a, struct log *log)
+{
+    if (*a->activation.ignored)
+        log_warning(log, "LISTEN_FDS: the listeners that were passed are not taken",
+                    F_STR("reason", a->activation.ignored));
+}
+
 /* Returns 0 or the exit code; what was made so far is undone by fini. */
 static int prepare(struct arbiter *a, struct config *config)
 {
@@ -263,6 +270,7 @@ static int prepare(struct arbiter *a, struct config *config)
     if (rc == 0)
         rc = revision_new(a, config, ++a->last_revision, NULL, &a->live, why, sizeof(why));
     sinks_release(sink);
+    say_ignored(a, rc == 0 ? &a->live->log : a->log);
     if (rc < 0) {
         config_free(config);
         return refuse_start(a, rc, why);

@@ -239,6 +239,10 @@ static bool look_at(struct holder *p, pid_t pid)
 
 static void add_holder(struct holders *h, pid_t pid)
 {
+    if (pid == getpid()) {
+        h->is_inherited = true;
+        return;
+    }
     if (h->n == HOLDERS_MAX) {
         h->is_incomplete = true;
         return;
@@ -281,7 +285,7 @@ void holders_find(struct holders *h, const char *text)
             add_holder(h, pid);
     if (proc)
         closedir(proc);
-    h->is_incomplete |= s.n > 0 && h->n == 0;
+    h->is_incomplete |= s.n > 0 && h->n == 0 && !h->is_inherited;
 }
 
 void holders_free(struct holders *h)
@@ -293,7 +297,7 @@ void holders_free(struct holders *h)
 
 bool holders_are_strays(const struct holders *h)
 {
-    bool are_strays = h->n > 0 && !h->is_incomplete;
+    bool are_strays = h->n > 0 && !h->is_incomplete && !h->is_inherited;
 
     for (size_t i = 0; i < h->n; i++)
         are_strays &= h->list[i].is_stray;
@@ -401,4 +405,7 @@ void holders_name(const struct holders *h, char *why, size_t why_size)
         used +=
             (size_t)snprintf(why + used, why_size - used, "%s%d (%s)",
                              i ? ", " : "; it is process ", (int)h->list[i].pid, h->list[i].name);
+    if (h->is_inherited && used < why_size)
+        snprintf(why + used, why_size - used,
+                 "; this process has inherited it, but not as LISTEN_FDS and LISTEN_PID say it");
 }

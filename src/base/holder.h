@@ -29,6 +29,7 @@ struct holders {
     struct holder list[HOLDERS_MAX];
     size_t n;
     bool is_incomplete; /* there are more, or one cannot be looked at */
+    bool is_inherited; /* this process has it, too, from whoever has started it */
 };
 
 /* holders_find - who listens at @text, valid for addr_parse; holders_free - close their pidfds */

@@ -31,13 +31,20 @@ static void name_passed(const struct activation *a, size_t i, char *buf, size_t 
              len ? name : "no name");
 }
 
-static bool is_for_this_process(bool is_daemon)
+/* Returns false with @why if they are another process's, as of a shell that has started this one.
+ */
+static bool is_for_this_process(bool is_daemon, char *why, size_t why_size)
 {
     const char *text = getenv(process_name);
     uint64_t pid;
 
-    return text && num_parse_u64(text, 1, INT32_MAX, &pid) == 0 &&
-           ((pid_t)pid == getpid() || (is_daemon && (pid_t)pid == getppid()));
+    if (text && num_parse_u64(text, 1, INT32_MAX, &pid) == 0 &&
+        ((pid_t)pid == getpid() || (is_daemon && (pid_t)pid == getppid())))
+        return true;
+    snprintf(why, why_size,
+             "LISTEN_PID=%.20s is not this process (%d): let a shell in between exec it",
+             text ? text : "", (int)(is_daemon ? getppid() : getpid()));
+    return false;
 }
 
 static int check_each(const struct activation *a, char *why, size_t why_size)
@@ -61,11 +68,13 @@ static int check_each(const struct activation *a, char *why, size_t why_size)
 int activation_take(struct activation *ret, bool is_daemon, char *why, size_t why_size)
 {
     const char *count = getenv(count_name), *names = getenv(names_name);
-    const bool is_meant = count && is_for_this_process(is_daemon);
     uint64_t n = 0;
+    bool is_meant;
     int rc = 0;
 
     *ret = (struct activation){.n = 0};
+    is_meant = count && strcmp(count, "0") != 0 &&
+               is_for_this_process(is_daemon, ret->ignored, sizeof(ret->ignored));
     if (is_meant && num_parse_u64(count, 0, ACTIVATION_FDS_MAX, &n) < 0) {
         snprintf(why, why_size, "LISTEN_FDS is \"%.32s\", allowed: 0 to %d", count,
                  ACTIVATION_FDS_MAX);

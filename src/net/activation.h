@@ -16,6 +16,7 @@ enum { ACTIVATION_FIRST_FD = 3, ACTIVATION_FDS_MAX = LISTENER_SHUT_MAX };
 struct activation {
     size_t n; /* descriptors that were passed */
     char *names; /* owned: what the manager calls them, between colons; or NULL. For people. */
+    char ignored[128]; /* why what LISTEN_FDS says is not taken; "" = it is, or there is none */
 };
 
 /*

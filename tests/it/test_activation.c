@@ -214,7 +214,9 @@ static void activation__meant_for_another_process__ignored(void **state)
     struct it *it = *state;
     struct server *s = server_start(it, .env = {"LISTEN_FDS=1", "LISTEN_PID=1"});
 
+    server_expect(s, "not taken\" reason=\"LISTEN_PID=1 is not this process \\([0-9]+\\)");
     MUST(peer_is_served(s->addr[0], WAIT_MS), "not served");
+    MUST(server_log_count(s, "LISTEN_PID=1 is not this process") == 1, "no warning");
 }
 
 static void activation__daemon__has_them(void **state)
@@ -256,6 +258,26 @@ static void activation__nowhere_configured__refused_by_name(void **state)
     must_wait_at_manager(&used);
     close(used.fd);
     close(unused.fd);
+}
+
+/* A shell in between has the number that LISTEN_PID says, and the sockets are there all the same.
+ */
+static void activation__started_by_another__warned_and_not_blamed(void **state)
+{
+    struct it *it = *state;
+    struct passed tcp = make_listener("127.0.0.1:0");
+    char binds[ADDR_TEXT_LEN + 32], want[256];
+
+    snprintf(binds, sizeof(binds), "\"%s\"", tcp.addr);
+    snprintf(want, sizeof(want),
+             "it is process %d \\(test_activation\\); this process has inherited it",
+             (int)getpid());
+    server_refuses(it, 69, want, .conf = conf_of(binds), .passed = {tcp.fd}, .n_passed = 1,
+                   .env = {"LISTEN_PID=abc"});
+    server_refuses(it, 69, "not taken\" reason=\"LISTEN_PID=abc is not this process",
+                   .conf = conf_of(binds), .passed = {tcp.fd}, .n_passed = 1,
+                   .env = {"LISTEN_PID=abc"});
+    close(tcp.fd);
 }
 
 static void activation__wrong_kind__says_what_it_is(void **state)
@@ -302,6 +324,7 @@ int main(void)
         IT(activation__meant_for_another_process__ignored),
         IT(activation__daemon__has_them),
         IT(activation__nowhere_configured__refused_by_name),
+        IT(activation__started_by_another__warned_and_not_blamed),
         IT(activation__wrong_kind__says_what_it_is),
         IT(activation__count_is_wrong__refused),
     };
