@@ -181,6 +181,24 @@ static void pass_waiting(struct waiting *w)
                     F_STR("reason", w->error ? strerror(-w->error) : "no worker serves"));
 }
 
+/* Of a listener that ends: its address is removed, or its file was, and there is another one. */
+static void warn_of_manager(const struct arbiter *a, const struct listener *l)
+{
+    for (size_t i = 0; i < a->live->n_listeners; i++)
+        if (strcmp(a->live->listeners[i]->text, l->text) == 0) {
+            log_warning(a->log,
+                        "the file of a socket that the service manager has passed was gone: it is "
+                        "made anew, and the manager does not know of it until its socket unit is "
+                        "restarted",
+                        F_STR("address", l->bound));
+            return;
+        }
+    log_warning(a->log,
+                "the service manager still listens at a removed address: who connects waits there "
+                "until its socket unit is changed, too",
+                F_STR("address", l->bound));
+}
+
 void collect_vacate(struct arbiter *a, struct revision *rev)
 {
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};
@@ -191,10 +209,7 @@ void collect_vacate(struct arbiter *a, struct revision *rev)
         if (rev->listeners[i]->refs == 1) {
             removed[n++] = rev->listeners[i];
             if (rev->listeners[i]->is_passed)
-                log_warning(a->log,
-                            "the service manager still listens at a removed address: who connects "
-                            "waits there until its socket unit is changed, too",
-                            F_STR("address", rev->listeners[i]->bound));
+                warn_of_manager(a, rev->listeners[i]);
         }
     listener_shut(removed, n, on_waiting, &w);
     pass_waiting(&w);

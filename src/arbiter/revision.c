@@ -42,6 +42,19 @@ static struct listener_access access_of(const struct config_access *said)
                                     said->gid};
 }
 
+/* Of an address that @old has no socket for, or one whose file is gone. What a service manager has
+ * made is made anew with its mode. */
+static struct listener_access access_anew(const struct revision *old,
+                                          const struct config_bind *bind)
+{
+    struct listener_access access = access_of(&bind->access);
+
+    for (size_t i = 0; access.mode < 0 && i < old->n_listeners; i++)
+        if (old->listeners[i]->is_passed && strcmp(old->listeners[i]->text, bind->address) == 0)
+            access.mode = old->listeners[i]->passed_mode;
+    return access;
+}
+
 /* It serves already, and has what it had again if @rev does not commit. */
 static int change_noting_access(struct revision *rev, struct listener *l,
                                 struct listener_access access, char *why, size_t why_size)
@@ -226,7 +239,7 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
             rc = old ? change_served(rev, old, i, l, why, why_size)
                      : give_access(rev, l, access_of(&bind->access), why, why_size);
         else if (old)
-            rc = listener_open(bind->address, access_of(&bind->access), (int)c->backlog,
+            rc = listener_open(bind->address, access_anew(old, bind), (int)c->backlog,
                                (unsigned)c->write_timeout_ms, 0,
                                (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
         else

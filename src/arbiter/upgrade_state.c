@@ -626,7 +626,7 @@ static int unpack_passed(struct reader *r, const json_t *o)
 
     for (size_t i = 0; text && i < r->n_listeners; i++)
         if (strcmp(r->listeners[i]->text, text) == 0) {
-            r->listeners[i]->is_passed = true;
+            listener_mark_passed(r->listeners[i]);
             return 0;
         }
     return members_refuse(&r->from, passed_member, "one is no listener");

@@ -692,6 +692,17 @@ static bool is_bound_to(int fd, const struct addr *a)
     return strcmp(is, wanted) == 0;
 }
 
+void listener_mark_passed(struct listener *l)
+{
+    struct stat st;
+
+    l->is_passed = true;
+    l->passed_mode = -1;
+    if (l->addr.kind == ADDR_UNIX && lstat(l->addr.path, &st) == 0 && st.st_dev == l->dev &&
+        st.st_ino == l->ino)
+        l->passed_mode = (int)(st.st_mode & 07777);
+}
+
 /* The file is the manager's, but whether it is still there is seen as of any. */
 static void learn_file(struct listener *l)
 {
@@ -720,8 +731,8 @@ int listener_take_passed(const char *text, int fd, int backlog, unsigned user_ti
     r = listener_inherit(text, fd, backlog, false, 0, 0, &l);
     if (r < 0)
         return r;
-    l->is_passed = true;
     learn_file(l);
+    listener_mark_passed(l);
     r = fds_set_nonblock(fd);
     if (r == 0 && l->addr.kind != ADDR_UNIX)
         r = set_tcp_options(l, AF_UNSPEC, user_timeout_ms, false, &f);

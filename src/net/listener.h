@@ -30,6 +30,7 @@ struct listener {
     /* Index in the program's table: what is spoken there, as this process' revision has it. */
     unsigned protocol;
     bool is_passed; /* by a service manager, which has a copy: what the socket is, is not ours */
+    int passed_mode; /* of a unix socket that was passed: its file's; -1 = not known */
     bool is_shut; /* its address is free again */
     pid_t owner; /* only this process unlinks */
     dev_t dev; /* of the socket file */
@@ -105,6 +106,9 @@ int listener_check_passed(int fd, char *ret_where, char *why, size_t why_size);
  */
 int listener_take_passed(const char *text, int fd, int backlog, unsigned user_timeout_ms,
                          struct listener **ret);
+
+/* listener_mark_passed - @l, which was inherited, once was passed by a service manager */
+void listener_mark_passed(struct listener *l);
 
 /* listener_set_backlog - listen() again with another backlog (arbiter only). Returns 0 or -errno.
  */

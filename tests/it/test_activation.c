@@ -209,6 +209,31 @@ static void activation__address_removed_by_reload__manager_keeps_it(void **state
     close(removed.fd);
 }
 
+/* Under the umask of a service it would be less than the manager's. */
+static void activation__socket_file_removed__made_anew_with_its_mode(void **state)
+{
+    struct it *it = *state;
+    const struct passed local = make_unix(it);
+    const char *path = it_path(it, "passed.sock"), *conf = conf_of(quoted(local.addr, NULL, NULL));
+    struct server *s;
+    struct stat st;
+
+    MUST(chmod(path, 0606) == 0, "chmod");
+    s = server_start(it, .conf = conf, .passed = {local.fd}, .n_passed = 1);
+    server_expect(s, "the file of a socket that the service manager has passed was gone");
+    unlink(path);
+    server_configure(s, conf);
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_wait_workers(s, 2);
+    MUST(server_log_count(s, "has passed was gone.*address=unix:") == 1, "no warning");
+    MUST(server_log_count(s, "removed address") == 0, "it is not removed");
+    MUST(stat(path, &st) == 0 && (st.st_mode & 07777) == 0606, "its mode is %o",
+         (unsigned)st.st_mode & 07777);
+    MUST(peer_is_served(local.addr, WAIT_MS), "not served");
+    close(local.fd);
+}
+
 static void activation__meant_for_another_process__ignored(void **state)
 {
     struct it *it = *state;
@@ -321,6 +346,7 @@ int main(void)
         IT(activation__stop_and_start__client_waits_and_is_served),
         IT(activation__reload_and_upgrades__survives),
         IT(activation__address_removed_by_reload__manager_keeps_it),
+        IT(activation__socket_file_removed__made_anew_with_its_mode),
         IT(activation__meant_for_another_process__ignored),
         IT(activation__daemon__has_them),
         IT(activation__nowhere_configured__refused_by_name),
