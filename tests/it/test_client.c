@@ -274,7 +274,7 @@ static void client__word_like_a_command__asked_back(void **state)
 static void client__nobody_listens__says_how_to_start_it(void **state)
 {
     struct it *it = *state;
-    char addr[64];
+    char addr[64], file[256];
     int bound = scripted_listen(addr);
     struct tool_run r;
 
@@ -286,8 +286,10 @@ static void client__nobody_listens__says_how_to_start_it(void **state)
     MUST(strstr(r.err, addr), "does not name the address: %s", r.err);
     r = RUN(it, NO_INPUT, "-a", "unix:/nowhere/sock", "x");
     tool_must_fail(&r, 69, "unix:/nowhere/sock: there is no such socket: is echo-arbiter running?");
-    r = RUN(it, NO_INPUT, "-a", "unix:/etc/passwd", "x");
-    tool_must_fail(&r, 69, "unix:/etc/passwd: it is a file, and no socket");
+    it_write(it, "plain", "");
+    snprintf(file, sizeof(file), "unix:%s", it_path(it, "plain"));
+    r = RUN(it, NO_INPUT, "-a", file, "x");
+    tool_must_fail(&r, 69, "/plain: it is a file, and no socket");
     r = RUN(it, NO_INPUT, "-C", "/etc", "info");
     tool_must_fail(&r, 69, "/etc: it is a directory, and no socket");
     r = RUN(it, NO_INPUT, "-a", "[::1]:1", "x"); /* with a port; without, the default one: */
