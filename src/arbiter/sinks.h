@@ -21,7 +21,7 @@ enum {
     SINK_OPEN_MS = 10000, /* to open the target, before that counts as failed */
     /* At the end, of the time that there is: the rest is for what is queued. */
     SINK_KILLED_MS = 50, /* for writers that have been killed to end */
-    SINK_SAY_MS = 100, /* for those that say how many lines are lost */
+    SINK_SAY_MS = 200, /* for those that say how many lines are lost */
     SINKS_END_MIN_MS = 300, /* for all of that, however late it is */
     SINK_RESTART_MS = 1000, /* between two starts of a writer */
 };
