@@ -190,7 +190,8 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_TRUSTED] = {
         .name = "server.trusted", NETS(trusted),
         .reload = RELOAD_WORKERS, .initial = "",
-        .allowed = "[ ] or up to 64 of \"ADDRESS\", \"ADDRESS/BITS\" in numbers",
+        .allowed = "[ ] or up to 64 of \"ADDRESS\", \"ADDRESS/BITS\" in numbers; on a command line "
+                   "nothing, or all in one with commas",
         .help = "addresses of proxies, which have no limit per source" },
     [CONFIG_LOG_LEVEL] = {
         .name = "log.level", LEVEL(log_level),

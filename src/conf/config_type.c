@@ -327,6 +327,19 @@ bool config_owner_is_name(const char *text, size_t len)
     return len > 0 && len < CONFIG_OWNER_LEN;
 }
 
+/* What consists of digits is a number, and -1, all ones, stands for "no change". */
+static bool is_too_great(const char *text, size_t len)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        n = MIN(n * 10 + (uint64_t)(text[i] - '0'), UINT64_C(1) << 32);
+    }
+    return n >= UINT32_MAX;
+}
+
 static int owner_set(struct config *c, const struct config_row *row, const char *text,
                      char *problem, size_t size)
 {
@@ -334,6 +347,8 @@ static int owner_set(struct config *c, const struct config_row *row, const char 
 
     if (len > 0 && !config_owner_is_name(text, len))
         return refuse(problem, size, text, "is no name");
+    if (len > 0 && is_too_great(text, len))
+        return refuse(problem, size, text, "is too great a number, 4294967294 is the last");
     memset(field(c, row), 0, CONFIG_OWNER_LEN);
     memcpy(field(c, row), text, len);
     return 0;
@@ -655,7 +670,7 @@ static int nets_set(struct config *c, const struct config_row *row UNUSED, const
     size_t n = 0;
 
     for (bool is_more = *text; is_more;) {
-        const size_t len = strcspn(text, "\n");
+        const size_t len = strcspn(text, "\n,"); /* no address has a comma */
 
         snprintf(element, sizeof(element), "%.*s", (int)MIN(len, sizeof(element)), text);
         if (n == CONFIG_TRUSTED_MAX)

@@ -418,6 +418,8 @@ static void config_set__control_access__strict(void **state UNUSED)
     expect_accepted(c, CONFIG_STEER_GROUP, "4", "4");
     expect_refused(c, CONFIG_CONTROL_GROUP, "a b", "\"a b\" is no name");
     expect_refused(c, CONFIG_CONTROL_GROUP, "a@b", "\"a@b\" is no name");
+    expect_refused(c, CONFIG_CONTROL_GROUP, "4294967295", "\"4294967295\" is too great a number");
+    expect_accepted(c, CONFIG_CONTROL_GROUP, "4294967294", "4294967294");
     config_free(c);
 }
 
@@ -500,7 +502,9 @@ static void config_set__trusted__networks(void **state UNUSED)
 
     expect_accepted(c, CONFIG_TRUSTED, "10.0.0.0/8\n::1", "10.0.0.0/8\n::1");
     assert_int_equal(c->n_trusted, 2);
+    expect_accepted(c, CONFIG_TRUSTED, "192.0.2.1,2001:db8::/32", "192.0.2.1\n2001:db8::/32");
     expect_refused(c, CONFIG_TRUSTED, "10.0.0.0/8\n", "\"\": it is neither");
+    expect_refused(c, CONFIG_TRUSTED, "10.0.0.0/8,", "\"\": it is neither");
     expect_refused(c, CONFIG_TRUSTED, "::1\n10.0.0.1/8", "\"10.0.0.1/8\": the address has bits");
     expect_accepted(c, CONFIG_TRUSTED, "", "");
     assert_int_equal(c->n_trusted, 0);
