@@ -215,9 +215,22 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
     case EINVAL: /* the arbiter, or an orphaned sibling, has shut the listener down for all */
         ev_io_stop(a->loop, &w->io);
         break;
-    default: /* accept(2): errors of the one connection, to be treated like EAGAIN */
+    case ECONNABORTED: /* accept(2): errors of the one connection, to be treated like EAGAIN */
+    case ECONNRESET:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
         counter_add(&a->record->counters.accept_errors, 1);
         log_debug(a->boot->log, "accept failed", F_ERR(errno));
+        break;
+    default: /* EPERM of a filter, say: it may stay so, and whoever waits waits on */
+        on_out_of_resources(a, errno);
     }
     return errno;
 }
