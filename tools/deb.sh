@@ -8,7 +8,13 @@ shift
 inside=$(realpath -m --relative-to=. "$folder")
 rm -rf "$folder"
 mkdir -p "$folder/echo-arbiter"
-tar --exclude-vcs --exclude='./build*' --exclude="./${inside%%/*}" -cf - . | tar -xf - -C "$folder/echo-arbiter"
+# What git does not have is not of the project, whoever left it here; a tarball has nothing else.
+if [ -e .git ]; then
+    git -c safe.directory='*' ls-files -z --cached --deduplicate |
+        tar --null --no-recursion --ignore-failed-read -T - -cf - | tar -xf - -C "$folder/echo-arbiter"
+else
+    tar --exclude-vcs --exclude='./build*' --exclude="./${inside%%/*}" -cf - . | tar -xf - -C "$folder/echo-arbiter"
+fi
 cd "$folder/echo-arbiter"
 # What make exports to its children is not meant for this build.
 unset MAKELEVEL MFLAGS MAKEFLAGS MAKEOVERRIDES B CC CFLAGS CPPFLAGS LDFLAGS OPT WERROR SAN SHARED V DESTDIR PREFIX prefix
