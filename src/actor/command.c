@@ -89,12 +89,22 @@ static void say_allowed(const struct command_arg *a, char *buf, size_t size)
         snprintf(buf, size, "%s", types[a->type]);
 }
 
+/* As JSON, in ASCII; the end of what is too long is left out. */
+static void show_value(const json_t *value, char *buf, size_t size)
+{
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_COMPACT);
+
+    if (snprintf(buf, size, "%s", text ? text : "that") >= (int)size)
+        memcpy(buf + size - sizeof("..."), "...", sizeof("..."));
+    free(text);
+}
+
 static int check_args(const struct command_row *row, unsigned caller, const json_t *args, char *why,
                       size_t size)
 {
     const char *name;
     json_t *value;
-    char allowed[64];
+    char allowed[64], shown[48];
 
     json_object_foreach((json_t *)args, name, value)
     {
@@ -106,7 +116,8 @@ static int check_args(const struct command_row *row, unsigned caller, const json
         }
         if (!is_of_type(a, value)) {
             say_allowed(a, allowed, sizeof(allowed));
-            snprintf(why, size, "%s: %s must be %s", row->name, a->name, allowed);
+            show_value(value, shown, sizeof(shown));
+            snprintf(why, size, "%s: %s must be %s, not %s", row->name, a->name, allowed, shown);
             return -EINVAL;
         }
     }

@@ -49,7 +49,7 @@ static int parse_port(const char *text, struct addr *a, const char **why)
     *why = "the port is missing; " FORMS;
     if (*text == '\0')
         return -EINVAL;
-    *why = "the port must be a whole number from 0 to 65535";
+    *why = "the port must be a whole number from 0 (any free one, to listen on) to 65535";
     if (strlen(text) > 5 || num_parse_u64(text, 0, 65535, &port) != 0)
         return -EINVAL;
     a->port = (uint16_t)port;

@@ -35,6 +35,7 @@ struct auditing {
     uint64_t rate; /* messages per second in all; 0 = by the pauses */
     struct quantity_range size, think; /* think.max UINT64_MAX = not given */
     uint64_t max_stall_ms; /* 0 = not given */
+    uint64_t reconnect_ms; /* UINT64_MAX = not given */
     bool has_lanes, is_staying_away, is_waiting;
     struct audit *audit;
     struct timeline timeline;
@@ -183,7 +184,7 @@ static const struct own_option audit_options_own[] = {
     {"max-cut", 0, "N|P%", "exit with 1 if more connections end before we end them; default 0",
      OPTION_SHARE, OPTION_AT(struct auditing, limits.max_cut), 0, 0},
     {"reconnect", 0, "TIME", "pause after a failure; default 10ms", OPTION_MS,
-     OPTION_AT(struct auditing, options.reconnect_ms), 0, TOOL_MS_MAX},
+     OPTION_AT(struct auditing, reconnect_ms), 0, TOOL_MS_MAX},
     {"no-reconnect", 0, NULL, "a connection that failed stays away", OPTION_SET,
      OPTION_AT(struct auditing, is_staying_away), 0, 0},
     {"no-half-close", 0, NULL, "wait for all replies before ending a connection", OPTION_SET,
@@ -229,6 +230,10 @@ static void complete_options(struct auditing *a)
         a->limits.max_stall_ns = a->max_stall_ms * 1000000;
     o->size_min = a->size.min;
     o->size_max = a->size.max;
+    if (a->is_staying_away && a->reconnect_ms != UINT64_MAX)
+        usage_error("--no-reconnect and --reconnect: one of them");
+    if (a->reconnect_ms != UINT64_MAX)
+        o->reconnect_ms = (unsigned)a->reconnect_ms;
     o->is_reconnecting = !a->is_staying_away;
     o->is_half_closing = !a->is_waiting;
     o->address = t->address_text;
@@ -243,6 +248,7 @@ int audit_run(struct tool *t)
     struct auditing a = {.tool = t,
                          .size = {AUDIT_HEADER_BYTES, 32768},
                          .think.max = UINT64_MAX,
+                         .reconnect_ms = UINT64_MAX,
                          .limits.max_stall_ns = UINT64_MAX};
     uint64_t now = wall_time_ns();
     int rc;

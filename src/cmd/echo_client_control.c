@@ -95,8 +95,19 @@ static int ask_and_print(struct tool *t, json_t *args)
     return rc == OPERATOR_NOBODY ? 0 : rc;
 }
 
+/* getopt would take -1 for an option, and name another one. */
+static void check_negative(const struct tool *t)
+{
+    for (int i = 1; i < t->argc; i++)
+        if (t->argv[i][0] == '-' && t->argv[i][1] >= '0' && t->argv[i][1] <= '9' &&
+            t->argv[i - 1][0] != '-')
+            usage_error("%s %s: it takes a number that is not negative", t->command->name,
+                        t->argv[i]);
+}
+
 int request_run(struct tool *t)
 {
+    check_negative(t);
     tool_parse(t, NULL, NULL);
     if (strcmp(t->command->name, "crashes") == 0 && t->n_words > 0 &&
         (t->n_words != 2 || strcmp(t->words[0], "show") != 0))

@@ -59,7 +59,7 @@ static void set_separator(struct tool *t, const char *text, struct argp_state *s
     int rc = escape_read(text, t->separator, sizeof(t->separator), &t->separator_len);
 
     if (rc == -E2BIG)
-        argp_error(state, "--separator: more than %zu bytes", sizeof(t->separator));
+        argp_error(state, "--separator %s: it takes at most %zu bytes", text, sizeof(t->separator));
     else if (rc)
         argp_error(state, "--separator: the escapes are \\r \\n \\t \\f \\\" \\\\ \\xHH, not '%s'",
                    text);
@@ -190,11 +190,12 @@ static const char *read_value(const struct own_option *o, const char *arg, void 
         *(const char **)to = arg;
         return NULL;
     case OPTION_MS_RANGE:
-        return quantity_ms_range(arg, o->min, o->max, to) ? "one time or two, like 20ms or 10ms-1s"
-                                                          : NULL;
+        return quantity_ms_range(arg, o->min, o->max, to)
+                   ? "one time or two, the lesser first, like 20ms or 10ms-1s"
+                   : NULL;
     case OPTION_SIZE_RANGE:
         return quantity_size_range(arg, o->min, o->max, to)
-                   ? "one size or two in bytes, like 64 or 64-16KiB"
+                   ? "one size or two in bytes, the lesser first, like 64 or 64-16KiB"
                    : NULL;
     case OPTION_SHARE:
         return quantity_share(arg, to) ? "a number, or a share up to 100% like 0.1%" : NULL;

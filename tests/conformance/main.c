@@ -143,11 +143,16 @@ static void take_number(struct conforming *c, const char *arg, struct argp_state
 
 static void take_address(struct conforming *c, const char *arg, struct argp_state *state)
 {
+    struct sockaddr_storage ss;
     struct addr addr;
     const char *why;
+    socklen_t len;
 
     if (addr_parse(arg, &addr, &why))
         argp_error(state, "%s: %s", arg, why);
+    if (addr_to_sockaddr(&addr, &ss, &len) < 0)
+        argp_error(state, "%s: no name is looked up: give the address in numbers, or localhost",
+                   arg);
     c->target.addr = arg;
 }
 

@@ -286,6 +286,8 @@ static void audit__wrong_words__usage(void **state)
 
         MUST(r.code == 64 && r.err[0], "%s %s: exit code %d", bad[i][0], bad[i][1], r.code);
     }
+    struct tool_run r = RUN(*state, NO_INPUT, "audit", "--no-reconnect", "--reconnect", "5ms");
+    MUST(r.code == 64 && strstr(r.err, "one of them"), "exit code %d: %s", r.code, r.err);
 }
 
 int main(void)
