@@ -272,6 +272,7 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
     const bool was_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !c->is_killed;
 
     log_exit(a, c, status, is_planned && !was_killed);
+    crashes_rescued(a->crashes, c->id, 0); /* a death before this one is settled */
     if (was_killed && oom_has_killed(&a->oom))
         crashes_note_oom(a->crashes, a->log, c->id, tr_slot_number(c->slot), c->incarnation, c->pid,
                          clock_mono_ms() - c->forked_ms, c->score);

@@ -129,6 +129,24 @@ void crashes_note_oom(struct crashes *c, struct log *log, const char *id, uint32
                         F_STR("hint", "allow the control group more, or set arbiter.max_memory"));
 }
 
+/* The last death of that id is meant: one before it had its answer, or nothing to pass on. */
+void crashes_rescued(struct crashes *c, const char *id, uint64_t count)
+{
+    const uint64_t oldest = c->n > CRASHES_KEPT ? c->n - CRASHES_KEPT : 0;
+
+    for (uint64_t n = c->n; n > oldest; n--) {
+        struct crash_entry *e = &c->last[(n - 1) % CRASHES_KEPT];
+
+        if (strcmp(e->id, id) != 0)
+            continue;
+        if (e->is_oom && !e->is_judged) {
+            e->record.rescued = count;
+            e->is_judged = true;
+        }
+        return;
+    }
+}
+
 static void set_hex(json_t *o, const char *key, uint64_t value)
 {
     char text[24];

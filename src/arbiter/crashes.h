@@ -25,6 +25,7 @@ struct crash_entry {
     uint32_t slot; /* the number in it */
     uint64_t incarnation;
     pid_t pid;
+    bool is_judged; /* its keeper has said what has become of its connections, or never will */
     bool is_oom; /* the kernel has killed it: it could not write a record itself */
     struct crash_record record; /* checked: every length is within its array */
     char call[32]; /* the system call that the sandbox has stopped; "" = none */
@@ -36,6 +37,12 @@ struct crashes {
     uint64_t n; /* that there have been */
     struct crash_entry last[CRASHES_KEPT]; /* number n is at (n - 1) % CRASHES_KEPT */
 };
+
+/*
+ * crashes_rescued - @count connections of the dead @id live on. Of one that the kernel has killed
+ * its keeper alone knows; a record that the process wrote itself stays as it is.
+ */
+void crashes_rescued(struct crashes *c, const char *id, uint64_t count);
 
 /*
  * crashes_note - a process has died of a fatal signal

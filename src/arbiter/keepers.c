@@ -169,8 +169,10 @@ void keepers_on_left(struct arbiter *a, struct child *c, json_t *args)
     if (!child_is_keeper(c))
         return;
     c->n_left += number_in(args, "kept");
-    if (number_in(args, "kept") == 0)
+    if (number_in(args, "kept") == 0) {
+        crashes_rescued(a->crashes, json_string_value(json_object_get(args, "of")), 0);
         log_left(a, c, args);
+    }
     keepers_look(a);
 }
 
@@ -179,6 +181,8 @@ void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
     if (!child_is_keeper(c))
         return;
     c->n_left -= MIN(c->n_left, number_in(args, "kept"));
+    crashes_rescued(a->crashes, json_string_value(json_object_get(args, "of")),
+                    number_in(args, "passed"));
     log_left(a, c, args);
     keepers_look(a);
 }

@@ -24,6 +24,7 @@ struct fixture {
     struct arbiter a;
     struct revision live;
     struct transition engine;
+    struct crashes crashes;
     struct child children[TR_RECORDS_MAX];
     int ends[PROCS]; /* of mailboxes */
     uint64_t now_ms;
@@ -158,6 +159,7 @@ static int setup(void **state)
         .live = &f->live,
         .children = f->children,
         .engine = &f->engine,
+        .crashes = &f->crashes,
         .scoreboard = {.fd = -1},
     };
     assert_int_equal(scoreboard_open(&f->a.scoreboard, PROCS), 0);
@@ -311,6 +313,29 @@ static void keepers_on_passed__all__nobody_is_asked_to_help(void **state)
     assert_heard(f, "keeper.1", "");
 }
 
+static void note_oom(struct fixture *f, const char *id)
+{
+    const struct score_record empty = {0};
+
+    crashes_note_oom(&f->crashes, &no_log, id, 1, 1, FIRST_PID, 5, &empty);
+}
+
+/* Who is killed so cannot write down what is rescued of it. */
+static void keepers_on_passed__of_one_killed_by_oom__its_crash_tells_of_it(void **state)
+{
+    struct fixture *f = *state;
+
+    note_oom(f, "worker.1");
+    note_oom(f, "worker.2");
+    leave(f, "keeper.1", 7);
+    pass_on(f, "keeper.1", 7);
+    assert_int_equal(f->crashes.last[0].record.rescued, 6);
+    assert_int_equal(f->crashes.last[1].record.rescued, 0);
+    leave(f, "keeper.1", 4); /* of a later death, which is no crash */
+    pass_on(f, "keeper.1", 4);
+    assert_int_equal(f->crashes.last[0].record.rescued, 6);
+}
+
 static void keepers_settle__fewer_workers__keeper_ends_with_its_last_ward(void **state)
 {
     struct fixture *f = *state;
@@ -377,6 +402,7 @@ int main(void)
         TEST(keepers_on_left__worker_not_reaped_yet__its_heir_is_waited_for),
         TEST(keepers_settle__nobody_fills_the_slot__another_worker_takes_what_is_left),
         TEST(keepers_on_passed__all__nobody_is_asked_to_help),
+        TEST(keepers_on_passed__of_one_killed_by_oom__its_crash_tells_of_it),
         TEST(keepers_settle__fewer_workers__keeper_ends_with_its_last_ward),
         TEST(keepers_settle__another_set__has_keepers_of_its_own),
         TEST(keepers_drain__server_stops__told_when_the_last_worker_is_gone),
