@@ -446,7 +446,8 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents UNUSED)
         } else if (errno == EAGAIN) {
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
-            log_warning_limited(a->log, "control: accepting pauses", F_ERR(errno));
+            if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+                log_warning_limited(a->log, "control: accepting pauses", F_ERR(errno));
             /* Level-triggered: without a pause this would spin. The sweep takes it up again. */
             ev_io_stop(loop, io);
             keep_time(a);
