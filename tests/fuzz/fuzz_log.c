@@ -91,7 +91,7 @@ static void check(const char *const parts[4], uint64_t number, size_t size)
         if (format == LOG_FORMAT_JSON)
             check_json(buf, len, parts);
         else
-            check_text(buf, len, 9);
+            check_text(buf, len, *parts[1] ? 9 : 8); /* one without a key is left out */
         free(buf);
     }
 }
