@@ -201,6 +201,10 @@ static int read_escapes(struct prompt *p, const char **ret, size_t *ret_len)
 
 static volatile sig_atomic_t is_interrupted;
 
+/* Outside of a line; within one SIGINT comes only while a key is awaited, so that none is missed.
+ */
+static sigset_t unblocked;
+
 static void on_interrupt(int signo)
 {
     (void)signo;
@@ -232,10 +236,10 @@ static int read_character(EditLine *edit, wchar_t *ret)
 
     el_get(edit, EL_CLIENTDATA, &p);
     while (p->n_typed == 0 || (n = first_character(p, ret)) == 0) {
-        const ssize_t got = read(STDIN_FILENO, p->typed + p->n_typed, 1);
+        ssize_t got = ppoll(&(struct pollfd){STDIN_FILENO, POLLIN, 0}, 1, NULL, &unblocked);
 
-        if (got < 0 && errno == EAGAIN)
-            (void)!poll(&(struct pollfd){STDIN_FILENO, POLLIN, 0}, 1, -1);
+        if (got >= 0)
+            got = read(STDIN_FILENO, p->typed + p->n_typed, 1);
         if (got < 0 && (errno == EAGAIN || errno == EINTR) && !is_interrupted)
             continue;
         if (got <= 0)
@@ -276,12 +280,17 @@ static char *get_line(struct prompt *p, size_t *ret_len)
 {
     struct sigaction old, own = {.sa_handler = on_interrupt};
     const wchar_t *line;
+    sigset_t interrupt;
     int n = 0;
 
     is_interrupted = 0;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &unblocked);
     sigaction(SIGINT, &own, &old);
     line = el_wgets(p->edit, &n);
     sigaction(SIGINT, &old, NULL);
+    sigprocmask(SIG_SETMASK, &unblocked, NULL);
     return line && n > 0 ? bytes_of(line, (size_t)n, ret_len) : NULL;
 }
 
