@@ -18,6 +18,7 @@
 #include "support/server.h"
 
 static int master = -1, terminal = -1; /* both ends of the terminal */
+static char name[64]; /* of its node; /dev/tty's is the machine's, whose mode stays as it is */
 
 /* Who writes to the terminal from the background is stopped: stty tostop. */
 static void set_tostop(void)
@@ -74,7 +75,7 @@ static void terminal__stops_the_group__is_no_command(void **state)
 /* Standard error is the terminal, as for a server that was started in the background. */
 static void log_to_terminal(void)
 {
-    int fd = open("/dev/tty", O_RDWR);
+    int fd = open(name, O_RDWR);
 
     dup2(fd, 2);
     close(fd);
@@ -147,7 +148,8 @@ static int run_in_session(const struct CMUnitTest *tests, size_t n)
     master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
         return 1;
-    terminal = open(ptsname(master), O_RDWR | O_CLOEXEC);
+    snprintf(name, sizeof(name), "%s", ptsname(master));
+    terminal = open(name, O_RDWR | O_CLOEXEC);
     if (terminal < 0 || tcsetpgrp(terminal, getpgrp()) < 0)
         return 1;
     it_init();
