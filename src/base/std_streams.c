@@ -38,23 +38,31 @@ int std_streams_error(void)
     return write_error;
 }
 
-/* All of it, as fopencookie(3) wants it: 0 = an error, which errno names. */
-static ssize_t write_waiting(void *cookie, const char *data, size_t len)
+int std_stream_write(int fd, const void *data, size_t len)
 {
-    const int fd = (int)(intptr_t)cookie;
     size_t done = 0;
 
     while (done < len) {
-        const ssize_t n = write(fd, data + done, len - done);
+        const ssize_t n = write(fd, (const char *)data + done, len - done);
 
         if (n >= 0)
             done += (size_t)n;
-        else if (!wait_after(fd, POLLOUT)) {
-            write_error = errno;
-            return 0;
-        }
+        else if (!wait_after(fd, POLLOUT))
+            return -errno;
     }
-    return (ssize_t)len;
+    return 0;
+}
+
+/* As fopencookie(3) wants it: all, or 0 for an error, which errno names. */
+static ssize_t write_waiting(void *cookie, const char *data, size_t len)
+{
+    const int rc = std_stream_write((int)(intptr_t)cookie, data, len);
+
+    if (rc == 0)
+        return (ssize_t)len;
+    write_error = -rc;
+    errno = -rc;
+    return 0;
 }
 
 static FILE *open_waiting(int fd, FILE *before, int mode)

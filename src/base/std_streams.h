@@ -22,4 +22,7 @@ int std_streams_error(void);
 /* std_stream_read - as read(2), but waits for bytes, and goes on after a signal */
 ssize_t std_stream_read(int fd, void *buf, size_t size);
 
+/* std_stream_write - all of it in as few calls as can be, waiting for room. Returns 0 or -errno. */
+int std_stream_write(int fd, const void *data, size_t len);
+
 #endif

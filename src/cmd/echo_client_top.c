@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/std_streams.h"
 #include "base/util.h"
 #include "client/human.h"
 #include "measure/info_text.h"
@@ -41,7 +42,7 @@ struct screen {
 
 static void screen_put(const char *text)
 {
-    fds_write_all(STDOUT_FILENO, text, strlen(text));
+    std_stream_write(STDOUT_FILENO, text, strlen(text));
 }
 
 static bool screen_is_usable(void)
@@ -113,7 +114,7 @@ static int screen_draw(const char *text)
         text = newline + 1;
     }
     fprintf(f, CLEAR_BELOW "%s", text);
-    rc = fclose(f) == 0 ? fds_write_all(STDOUT_FILENO, all, len) : -ENOMEM;
+    rc = fclose(f) == 0 ? std_stream_write(STDOUT_FILENO, all, len) : -ENOMEM;
     free(all);
     return rc;
 }
