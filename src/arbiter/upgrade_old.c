@@ -11,16 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "actor/command.h"
 #include "arbiter/upgrade_exec.h"
+#include "base/answerer.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/reap.h"
-#include "base/signals.h"
 #include "base/util.h"
 
 /* ---- a child ---- */
@@ -55,28 +54,28 @@ void upgrade_watch_child(struct arbiter *a, pid_t pid, int fd,
 
 /* ---- the dry run ---- */
 
-/* Never returns. */
-static void __attribute__((noreturn))
-become_checker(const struct upgrade *u, const struct upgrade_state *s, int state_fd, int out,
-               char *argv0, pid_t arbiter)
+struct check_job {
+    const struct upgrade *upgrade;
+    const struct upgrade_state *state;
+    int state_fd;
+    char *argv0;
+};
+
+static void become_checker(const void *data, int out)
 {
+    const struct check_job *job = data;
     char option[32];
-    char *argv[] = {argv0, option, NULL};
+    char *argv[] = {job->argv0, option, NULL};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     setpgid(0, 0);
-    signals_default_all();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != arbiter)
-        _exit(1);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(out, STDERR_FILENO);
-    snprintf(option, sizeof(option), "--inherit-check=%d", state_fd);
-    upgrade_exec_pass(s, true);
-    fds_set_cloexec(state_fd, false);
-    signals_unblock_all();
-    execve(u->path, argv, environ);
+    snprintf(option, sizeof(option), "--inherit-check=%d", job->state_fd);
+    upgrade_exec_pass(job->state, true);
+    fds_set_cloexec(job->state_fd, false);
+    execve(job->upgrade->path, argv, environ);
     dprintf(STDERR_FILENO, "%s\n", strerror(errno));
     _exit(127);
 }
@@ -195,26 +194,15 @@ static void on_checked(struct arbiter *a, int status)
 
 static int fork_checker(struct arbiter *a, const struct upgrade_state *s, int state_fd)
 {
-    const pid_t arbiter = getpid();
-    sigset_t mask;
-    int ends[2];
+    const struct check_job job = {&a->upgrade, s, state_fd, a->options->image->argv[0]};
     pid_t pid;
+    int fd;
+    const int rc = answerer_start(become_checker, &job, &pid, &fd);
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
-    fds_set_nonblock(ends[0]);
-    signals_block_all(&mask);
-    pid = fork();
-    if (pid == 0)
-        become_checker(&a->upgrade, s, state_fd, ends[1], a->options->image->argv[0], arbiter);
-    signals_restore(&mask);
-    fds_close(&ends[1]);
-    if (pid < 0) {
-        fds_close(&ends[0]);
-        return -errno;
-    }
+    if (rc < 0)
+        return rc;
     setpgid(pid, pid); /* here as well: it may be killed before it has run */
-    upgrade_watch_child(a, pid, ends[0], on_checked);
+    upgrade_watch_child(a, pid, fd, on_checked);
     return 0;
 }
 

@@ -4,22 +4,20 @@
 #include "conf/config_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/answerer.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/json_text.h"
 #include "base/reap.h"
-#include "base/signals.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
 #include "conf/config_owner.h"
@@ -130,19 +128,15 @@ static json_t *look_up_owners(const struct job *job, const json_t *values)
 
 /* Nobody but _exit ends this process in order: the parent's atexit functions are not ours to call.
  */
-__attribute__((noreturn)) static void child_main(const struct job *job, int fd, pid_t parent)
+static void child_main(const void *data, int fd)
 {
+    const struct job *job = data;
     struct config_errors errors = {.n = 0};
     json_t *values, *owners;
     char *answer;
     int r;
 
-    signals_default_all();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
     limit_self();
-    signals_unblock_all();
     fds_close_all_except(&fd, 1);
     /* libconfig's scanner prints before it exits, and exit() flushes what the parent had not. */
     fds_null_stdio();
@@ -163,28 +157,8 @@ int config_child_start(const struct config_schema *schema, const char *path,
                        int *ret_fd)
 {
     const struct job job = {schema, path && *path ? path : NULL, overrides, n_overrides};
-    pid_t parent = getpid(), pid;
-    sigset_t mask;
-    int fd[2], r;
 
-    if (pipe2(fd, O_CLOEXEC) < 0)
-        return -errno;
-    r = fds_set_nonblock(fd[0]);
-    signals_block_all(&mask);
-    pid = r == 0 ? fork() : -1;
-    if (r == 0 && pid < 0)
-        r = -errno;
-    if (pid == 0)
-        child_main(&job, fd[1], parent);
-    signals_restore(&mask);
-    fds_close(&fd[1]);
-    if (r < 0) {
-        fds_close(&fd[0]);
-        return r;
-    }
-    *ret_pid = pid;
-    *ret_fd = fd[0];
-    return 0;
+    return answerer_start(child_main, &job, ret_pid, ret_fd);
 }
 
 int config_override_read(const struct config_schema *schema, const char *text,

@@ -5,7 +5,6 @@
 #include "conf/trial.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/capability.h>
@@ -13,14 +12,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/answerer.h"
 #include "base/clock.h"
 #include "base/fds.h"
 #include "base/reap.h"
-#include "base/signals.h"
 #include "base/util.h"
 
 /* Between two processes of one image. */
@@ -79,19 +77,19 @@ static void try_privileges(const struct config *c, const char *program, struct a
              strerror(-ret->rc), hint);
 }
 
-static void __attribute__((noreturn))
-trial_main(const struct config *config, const char *program, int fd, pid_t parent)
+struct trial_job {
+    const struct config *config;
+    const char *program;
+};
+
+static void trial_main(const void *data, int fd)
 {
+    const struct trial_job *job = data;
     struct answer_of_trial answer = {.rc = 0};
 
     setpgid(0, 0);
-    signals_default_all();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    signals_unblock_all();
     fds_close_all_except(&fd, 1);
-    try_privileges(config, program, &answer);
+    try_privileges(job->config, job->program, &answer);
     _exit(fds_write_all(fd, &answer, sizeof(answer)) < 0);
 }
 
@@ -99,29 +97,12 @@ trial_main(const struct config *config, const char *program, int fd, pid_t paren
 
 int trial_start(const struct config *config, const char *program, pid_t *ret_pid, int *ret_fd)
 {
-    const pid_t parent = getpid();
-    sigset_t mask;
-    int ends[2], rc;
-    pid_t pid;
+    const struct trial_job job = {config, program};
+    const int rc = answerer_start(trial_main, &job, ret_pid, ret_fd);
 
-    /* The answer has room. A name service may have left the other end to a process of its own. */
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return -errno;
-    signals_block_all(&mask);
-    pid = fork();
-    if (pid == 0)
-        trial_main(config, program, ends[1], parent);
-    rc = pid < 0 ? -errno : 0;
-    signals_restore(&mask);
-    fds_close(&ends[1]);
-    if (rc < 0) {
-        fds_close(&ends[0]);
-        return rc;
-    }
-    setpgid(pid, pid); /* here as well: it may be killed before it has run */
-    *ret_pid = pid;
-    *ret_fd = ends[0];
-    return 0;
+    if (rc == 0)
+        setpgid(*ret_pid, *ret_pid); /* here as well: it may be killed before it has run */
+    return rc;
 }
 
 int trial_result(const struct config *config, int fd, int status, struct privileges *ret, char *why)
