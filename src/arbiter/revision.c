@@ -84,8 +84,7 @@ static void undo_access(struct revision *rev)
 static int give_access(struct revision *rev, struct listener *l, struct listener_access access,
                        char *why, size_t why_size)
 {
-    if (l->addr.kind != ADDR_UNIX ||
-        (access.mode < 0 && access.uid == (uid_t)-1 && access.gid == (gid_t)-1))
+    if (l->addr.kind != ADDR_UNIX || !listener_says_access(access))
         return 0;
     return change_noting_access(rev, l, access, why, why_size);
 }

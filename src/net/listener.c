@@ -285,11 +285,6 @@ static int clear_stale(const struct listener *l, uid_t owner, const struct socka
     return 0;
 }
 
-static bool says_access(struct listener_access access)
-{
-    return access.mode >= 0 || access.uid != (uid_t)-1 || access.gid != (gid_t)-1;
-}
-
 /* Where nothing has to change nobody asks whether it could: some file systems let nobody. */
 static bool has_access(const struct stat *st, struct listener_access access)
 {
@@ -444,7 +439,7 @@ static int bind_unix(struct listener *l, const struct sockaddr *sa, socklen_t le
 {
     struct stat st = {.st_mode = 0};
     int fd = -1;
-    int r = bind_file(l, sa, len, says_access(access));
+    int r = bind_file(l, sa, len, listener_says_access(access));
 
     if (r == 0)
         r = open_file(l, &fd, &st);

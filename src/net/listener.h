@@ -20,6 +20,12 @@ struct listener_access {
 
 #define LISTENER_ANY_ACCESS ((struct listener_access){-1, (uid_t)-1, (gid_t)-1})
 
+/* listener_says_access - is there anything in @access that is not left open? */
+static inline bool listener_says_access(struct listener_access access)
+{
+    return access.mode >= 0 || access.uid != (uid_t)-1 || access.gid != (gid_t)-1;
+}
+
 struct listener {
     char *text; /* owned: as configured; identity over reloads */
     char bound[ADDR_TEXT_LEN]; /* what it is bound to, port 0 resolved: "127.0.0.1:43211" */
