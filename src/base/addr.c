@@ -14,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 #include "base/num.h"
+#include "base/util.h"
 
 #define FORMS "write HOST:PORT, [V6]:PORT, :PORT or unix:PATH"
 
@@ -284,13 +285,30 @@ char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf)
     return buf;
 }
 
+socklen_t addr_peer(int fd, struct sockaddr_storage *ret)
+{
+    static const socklen_t lens[] = {sizeof(struct sockaddr_in6), sizeof(struct sockaddr_in)};
+    socklen_t len = sizeof(*ret);
+
+    if (getpeername(fd, (struct sockaddr *)ret, &len) == 0)
+        return len;
+    /* After a reset getpeername does not know the peer any more, but SO_PEERNAME does. It is to be
+     * told a length that the address has at least. */
+    for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+        len = lens[i];
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERNAME, ret, &len) == 0)
+            return len;
+    }
+    return 0;
+}
+
 char *addr_format_peer(int fd, char *buf)
 {
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
-    socklen_t len = sizeof(peer);
+    const socklen_t len = addr_peer(fd, &peer);
 
     buf[0] = '\0';
-    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
+    if (len > 0)
         addr_format((struct sockaddr *)&peer, len, buf);
     return buf;
 }

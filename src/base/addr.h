@@ -46,8 +46,11 @@ int addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret, socklen
 enum { ADDR_TEXT_LEN = 320 };
 char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf);
 
-/* addr_format_peer - the same of the peer of the socket @fd; "" if it is not known. Returns @buf.
- */
+/* addr_peer - of the socket @fd, also after it has reset the connection. Returns the length of its
+ * address; 0 = not known. */
+socklen_t addr_peer(int fd, struct sockaddr_storage *ret);
+
+/* addr_format_peer - the same as text; "" if it is not known. Returns @buf. */
 char *addr_format_peer(int fd, char *buf);
 
 /* ---- numbers without a port: one form for both families, v4 as ::ffff:a.b.c.d ---- */

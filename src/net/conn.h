@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/addr.h"
 #include "base/buffer.h"
 #include "base/counters.h"
 #include "base/list.h"
@@ -59,11 +60,12 @@ struct conn_protocol {
 };
 
 /*
- * Called before the connection of @fd is ended because max_buffered is spent.
+ * Called before @c is ended because max_buffered is spent.
  * @reason      why this one
  * @held_bytes  of its own blocks
  */
-typedef void conn_set_on_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes);
+typedef void conn_set_on_spent(struct conn_set *set, const char *reason, const struct arb_conn *c,
+                               size_t held_bytes);
 
 /* Called after @protocol has said @what, which cannot be, so that its connection ends. */
 typedef void conn_set_on_broken(struct conn_set *set, const char *protocol, const char *what);
@@ -174,6 +176,29 @@ static inline uint64_t conn_id_base(uint32_t slot, uint64_t incarnation)
 {
     return (incarnation << 10 | ((slot - 1) & 1023)) << 32;
 }
+
+/*
+ * conn_peer_address - the peer of @c, also after it has reset the connection
+ * Returns the length of its address; 0 = not known.
+ */
+socklen_t conn_peer_address(const struct arb_conn *c, struct sockaddr_storage *ret);
+
+/*
+ * conn_peer - the same as text: "192.0.2.1:4711", "[::1]:4711", "unix:PATH", for a client of a unix
+ * socket without a path "unix:uid=1000,pid=4711"; "" = not known
+ * Whoever names a peer asks this function. Returns @buf.
+ */
+enum { CONN_PEER_LEN = ADDR_TEXT_LEN };
+const char *conn_peer(const struct arb_conn *c, char buf[CONN_PEER_LEN]);
+
+/* conn_local - the address of its own that the peer is connected to; as conn_peer */
+const char *conn_local(const struct arb_conn *c, char buf[CONN_PEER_LEN]);
+
+/*
+ * conn_id - unique while the server lives, and the same in each process that has the connection
+ * 0 = the kernel gives sockets no numbers, and the protocol has not asked for one.
+ */
+uint64_t conn_id(const struct arb_conn *c);
 
 /*
  * conn_fence - @sequence: of the message that was sent for @c, which does not leave before that has

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "actor/actor.h"
-#include "base/addr.h"
 #include "net/keep.h"
 
 void *arb_conn_state(const struct arb_conn *conn)
@@ -20,18 +19,19 @@ void *arb_conn_state(const struct arb_conn *conn)
 
 uint64_t arb_conn_id(const struct arb_conn *conn)
 {
-    struct conn_more *more = conn_more((struct arb_conn *)(uintptr_t)conn);
+    const uint64_t known = conn_id(conn);
+    struct conn_more *more = known ? NULL : conn_more((struct arb_conn *)(uintptr_t)conn);
 
-    if (more && more->id == 0)
+    if (more)
         more->id = ++conn_set_of(conn)->last_id;
-    return more ? more->id : 0;
+    return more ? more->id : known;
 }
 
 const char *arb_conn_peer(const struct arb_conn *conn, char buf[ARB_PEER_LEN])
 {
-    char text[ADDR_TEXT_LEN];
+    char text[CONN_PEER_LEN];
 
-    addr_format_peer(conn->io.fd, text);
+    conn_peer(conn, text);
     if (strncmp(text, "unix:", 5) == 0)
         text[4] = '\0'; /* a client's own path, if it has one, says nothing */
     snprintf(buf, ARB_PEER_LEN, "%.*s", ARB_PEER_LEN - 1, text);

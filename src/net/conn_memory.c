@@ -137,7 +137,7 @@ static void say_spent(const struct arb_conn *c, const char *reason)
     struct conn_set *set = conn_set_of(c);
 
     if (set->on_spent)
-        set->on_spent(set, reason, c->io.fd, held_bytes(c));
+        set->on_spent(set, reason, c, held_bytes(c));
 }
 
 static void end_holder(struct buffer_block *block)

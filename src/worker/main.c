@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "actor/process_command.h"
-#include "base/addr.h"
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/fds.h"
@@ -57,13 +56,14 @@ static bool on_answered(struct conn_set *set, struct arb_conn *c UNUSED)
     return worker_on_answered(container_of(set, struct worker, conns));
 }
 
-static void on_memory_spent(struct conn_set *set, const char *reason, int fd, size_t held_bytes)
+static void on_memory_spent(struct conn_set *set, const char *reason, const struct arb_conn *c,
+                            size_t held_bytes)
 {
     struct worker *w = container_of(set, struct worker, conns);
-    char text[ADDR_TEXT_LEN];
+    char text[CONN_PEER_LEN];
 
     log_warning_limited(w->boot->log, "server.max_buffered is spent: a connection is ended",
-                        F_STR("reason", reason), F_STR("peer", addr_format_peer(fd, text)),
+                        F_STR("reason", reason), F_STR("peer", conn_peer(c, text)),
                         F_UINT("held_bytes", held_bytes),
                         F_UINT("buffered_bytes", set->pool.used_bytes));
 }

@@ -201,8 +201,8 @@ static struct spent {
     size_t held_bytes;
 } spent;
 
-static void on_spent(struct conn_set *set UNUSED, const char *reason UNUSED, int fd UNUSED,
-                     size_t held_bytes)
+static void on_spent(struct conn_set *set UNUSED, const char *reason UNUSED,
+                     const struct arb_conn *c UNUSED, size_t held_bytes)
 {
     spent.n++;
     spent.held_bytes = held_bytes;
