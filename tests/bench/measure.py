@@ -270,6 +270,14 @@ def count_calls(server, trace, batches, args):
 def instructions(server, args):
     """User instructions per message, by callgrind: the difference of a long and a short run."""
     runs = []
+    # A worker that has dropped its rights and is in a sandbox cannot write callgrind's file.
+    options = server.options
+    if server.is_ours():
+        conf = os.path.join(tmp.name, "callgrind.conf")
+        user = 'user = "root"; ' if os.geteuid() == 0 else ""
+        with open(conf, "w") as f:
+            f.write(f'arbiter: {{ {user}sandbox = "off"; }};\n')
+        server.options = ["-c", conf]
     for batches in (200, 700):
         messages = batches * connections_of(args) * depth_of(args)
         file = os.path.join(tmp.name, "callgrind.%p")
@@ -279,6 +287,7 @@ def instructions(server, args):
             exactly(server, messages, args)
         text = open(file.replace("%p", str(pid))).read()
         runs.append((int(re.search(r"^(?:summary|totals): (\d+)", text, re.M)[1]), messages))
+    server.options = options
     (i0, m0), (i1, m1) = runs
     return (i1 - i0) / (m1 - m0)
 
