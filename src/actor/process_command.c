@@ -47,7 +47,7 @@ json_t *process_info(const struct process *p)
     json_object_set_new(o, "state", json_string(actor_state_name(p->state)));
     if (cpus_allowed(&cpus) == 0)
         json_object_set_new(o, "cpus", json_string(cpus_format(&cpus, text)));
-    json_object_set_new(o, "uptime", json_real((double)uptime_ns / 1e9));
+    message_set_uint(o, "uptime_ms", uptime_ns / 1000000);
     json_object_set_new(
         o, "own",
         own_shown(p->boot->own, &p->record->own, p->boot->kind ? p->boot->kind->name : "worker"));

@@ -140,7 +140,7 @@ static uint64_t heartbeat_age_ns(const struct child *c, uint64_t heartbeat_ns, u
     return heartbeat_ns < now_ns ? now_ns - heartbeat_ns : 0;
 }
 
-/* What `notify` has left about @id, with its age in seconds. */
+/* What `notify` has left about @id, with its age. */
 static void set_note(json_t *object, const struct arbiter *a, const char *id, uint64_t now_ns)
 {
     json_t *note = json_copy(json_object_get(a->notes, id));
@@ -149,7 +149,8 @@ static void set_note(json_t *object, const struct arbiter *a, const char *id, ui
 
     if (!note)
         return;
-    json_object_set_new(note, "age", json_real((double)(now_ms - MIN(at_ms, now_ms)) / 1e3));
+    message_set_uint(note, "age_ms", now_ms - MIN(at_ms, now_ms));
+    json_object_del(note, "at_ms"); /* of a clock that nobody else has */
     json_object_set_new(object, "notified", note);
 }
 
@@ -211,14 +212,14 @@ static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t
     message_set_uint(w, "pid", (uint64_t)c->pid);
     json_object_set_new(w, "state",
                         json_string(actor_state_name((enum actor_state)counter_get(&r->state))));
-    json_object_set_new(w, "uptime", json_real((double)(now_ns / 1000000 - c->forked_ms) / 1e3));
+    message_set_uint(w, "uptime_ms", now_ns / 1000000 - c->forked_ms);
     if (child_is_worker(c)) {
         describe_traffic(w, c);
     } else if (child_is_keeper(c)) {
         message_set_uint(w, "kept", kept_of(c));
         message_set_uint(w, "kept_bytes", kept_bytes_of(c));
     }
-    json_object_set_new(w, "heartbeat_age", json_real((double)age_ns / 1e9));
+    json_object_set_new(w, "heartbeat_age_ms", json_real((double)age_ns / 1e6));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
     if (child_is_worker(c)) {
         json_t *counters = json_object();
@@ -318,7 +319,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     message_set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "version", json_string(a->options->program->version));
     json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
-    json_object_set_new(o, "uptime", json_real((double)(now_ns / 1000000 - a->started_ms) / 1e3));
+    message_set_uint(o, "uptime_ms", now_ns / 1000000 - a->started_ms);
     message_set_uint(o, "revision", a->live->number);
     message_set_uint(o, "reloads", a->reloads);
     message_set_uint(o, "restarts", a->restarts);

@@ -87,12 +87,12 @@ static char *number_text(double value, enum column_show show, char *buf)
         return human_rate(value, buf);
     case SHOW_BYTE_RATE:
         return human_byte_rate(value, buf);
-    case SHOW_SECONDS:
-        return human_duration(value, buf);
     case SHOW_MS:
         return human_duration(value / 1e3, buf);
     case SHOW_EXACT_MS:
         return human_time(value / 1e3, buf);
+    case SHOW_US:
+        return human_time(value / 1e6, buf);
     case SHOW_MEGA:
         snprintf(buf, HUMAN_LEN, "%.3f", value / 1e6);
         return buf;

@@ -30,9 +30,9 @@ enum column_show {
     SHOW_BYTES,
     SHOW_RATE,
     SHOW_BYTE_RATE,
-    SHOW_SECONDS, /* a duration in seconds; SHOW_MS: in milliseconds */
-    SHOW_MS,
+    SHOW_MS, /* a duration in milliseconds */
     SHOW_EXACT_MS, /* a duration in milliseconds with three digits or more */
+    SHOW_US, /* the same, in microseconds */
 };
 
 struct column {

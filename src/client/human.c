@@ -156,3 +156,15 @@ char *wall_time_text(uint64_t wall_ns, char *buf)
     snprintf(buf + len, WALL_TIME_LEN - len, ".%03u", (unsigned)(wall_ns / 1000000u % 1000u));
     return buf;
 }
+
+char *wall_time_utc(uint64_t wall_ns, char *buf)
+{
+    time_t seconds = (time_t)(wall_ns / 1000000000u);
+    struct tm tm;
+    size_t len;
+
+    gmtime_r(&seconds, &tm);
+    len = strftime(buf, WALL_TIME_LEN, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(buf + len, WALL_TIME_LEN - len, ".%03uZ", (unsigned)(wall_ns / 1000000u % 1000u));
+    return buf;
+}

@@ -34,10 +34,15 @@ char *human_grouped(uint64_t n, char *buf);
 
 enum { WALL_TIME_LEN = 40 };
 
-/* wall_time_ns - CLOCK_REALTIME; wall_time_text - "12:03:07.214" in the local time zone. Returns
- * @buf of WALL_TIME_LEN bytes. */
+/*
+ * wall_time_ns   - CLOCK_REALTIME
+ * wall_time_text - "12:03:07.214" in the local time zone, for people
+ * wall_time_utc  - "2026-11-24T12:03:07.214Z", for JSON
+ * The latter two return @buf of WALL_TIME_LEN bytes.
+ */
 uint64_t wall_time_ns(void);
 char *wall_time_text(uint64_t wall_ns, char *buf);
+char *wall_time_utc(uint64_t wall_ns, char *buf);
 
 /* human_clean - make @text safe for a terminal: each control byte becomes '?'. Returns @text. */
 char *human_clean(char *text);

@@ -214,7 +214,7 @@ static void load_before(struct benching *b)
     if (!b->before)
         usage_error("--compare %s: %s", b->compare, e.text);
     if (!json_is_number(json_object_get(b->before, "rate")) ||
-        !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "99")))
+        !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "p99")))
         usage_error("--compare %s: it is no output of: echo-client --json bench", b->compare);
     other = bench_find_other(b->before, &b->options);
     if (other)

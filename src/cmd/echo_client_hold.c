@@ -40,20 +40,21 @@ static int print_end(struct holding *h, unsigned index, int fd, enum hold_end ho
 {
     struct sockaddr_storage sa;
     socklen_t len = sizeof(sa);
+    const uint64_t now_ns = wall_time_ns();
     char from[ADDR_TEXT_LEN] = "?", at[WALL_TIME_LEN], age[HUMAN_LEN];
     int rc;
 
     if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
         addr_format((const struct sockaddr *)&sa, len, from);
-    wall_time_text(wall_time_ns(), at);
     live_clear(&h->live);
     if (h->tool->is_json)
         rc = out_json(json_pack("{s:i, s:s, s:s, s:s, s:f}", "connection", (int)index + 1, "from",
-                                from, "at", at, "what", hold_end_name(how), "seconds",
-                                (double)age_ns / 1e9));
+                                from, "at", wall_time_utc(now_ns, at), "what", hold_end_name(how),
+                                "age_ms", (double)age_ns / 1e6));
     else
-        rc = out_print("%s  connection %u from %s: %s after %s", at, index + 1, from,
-                       hold_end_text(how), human_duration((double)age_ns / 1e9, age));
+        rc = out_print("%s  connection %u from %s: %s after %s", wall_time_text(now_ns, at),
+                       index + 1, from, hold_end_text(how),
+                       human_duration((double)age_ns / 1e9, age));
     return rc ? rc : out_flush();
 }
 
@@ -67,8 +68,8 @@ static void hold_show(struct holding *h)
 
 static json_t *ages_json(const struct times *a)
 {
-    return json_pack("{s:I, s:f, s:f}", "n", (json_int_t)a->n, "min_s", (double)a->min_ns / 1e9,
-                     "max_s", (double)a->max_ns / 1e9);
+    return json_pack("{s:I, s:f, s:f}", "count", (json_int_t)a->n, "min_ms",
+                     (double)a->min_ns / 1e6, "max_ms", (double)a->max_ns / 1e6);
 }
 
 static int print_summary_json(const struct holding *h)
@@ -82,8 +83,8 @@ static int print_summary_json(const struct holding *h)
         json_object_set_new(o, hold_end_name((enum hold_end)i), ages_json(&r->ends[i]));
     json_object_set_new(o, "survived", ages_json(&r->survived));
     if (hold_limit(r, &survived, &cut))
-        json_object_set_new(o, "limit_s",
-                            json_pack("[f, f]", (double)survived / 1e9, (double)cut / 1e9));
+        json_object_set_new(o, "limit_ms",
+                            json_pack("[f, f]", (double)survived / 1e6, (double)cut / 1e6));
     return out_json(json_pack("{s:o}", "summary", o));
 }
 

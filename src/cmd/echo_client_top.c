@@ -212,13 +212,14 @@ static int top_leave_view(const struct top *t)
 
 static int top_print_lines(struct top *t)
 {
-    const time_t now = time(NULL);
+    const uint64_t now_ns = wall_time_ns();
+    const time_t now = (time_t)(now_ns / 1000000000u);
     struct tm tm;
-    char clock[16];
+    char clock[WALL_TIME_LEN];
     int rc;
 
     if (t->op.tool->is_json) {
-        json_object_set_new(t->now, "time", json_real((double)now));
+        json_object_set_new(t->now, "time", json_string(wall_time_utc(now_ns, clock)));
         rc = operator_print(&t->op, t->now, NULL);
     } else {
         localtime_r(&now, &tm);

@@ -4,7 +4,6 @@
 #include "measure/audit_text.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "base/util.h"
 #include "client/columns.h"
@@ -62,15 +61,9 @@ static double ms_of(uint64_t ns)
 /* A monotonic time of this audit as UTC. */
 static json_t *wall_text(const struct audit_result *r, uint64_t mono_ns)
 {
-    uint64_t ns = r->started_wall_ns + (mono_ns - r->started_ns);
-    time_t seconds = (time_t)(ns / 1000000000u);
-    char text[40], whole[24];
-    struct tm tm;
+    char text[WALL_TIME_LEN];
 
-    gmtime_r(&seconds, &tm);
-    strftime(whole, sizeof(whole), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof(text), "%s.%03uZ", whole, (unsigned)(ns / 1000000u % 1000u));
-    return json_string(text);
+    return json_string(wall_time_utc(r->started_wall_ns + (mono_ns - r->started_ns), text));
 }
 
 static json_t *tally_json(const struct audit_result *r, const struct audit_tally *t)
@@ -82,7 +75,7 @@ static json_t *tally_json(const struct audit_result *r, const struct audit_tally
 #undef X
     json_object_set_new(o, "o1", json_boolean(audit_counts_is_o1(&t->counts)));
     json_object_set_new(o, "o2", json_boolean(audit_counts_is_o2(&t->counts)));
-    stall = json_pack("{s:f}", "ms", ms_of(t->stall.ns));
+    stall = json_pack("{s:f}", "duration_ms", ms_of(t->stall.ns));
     if (t->stall.ns > 0) {
         json_object_set_new(stall, "at_ms", json_real(ms_of(t->stall.at_ns - r->started_ns)));
         json_object_set_new(stall, "at", wall_text(r, t->stall.at_ns));
@@ -95,8 +88,8 @@ static json_t *echoed_json(const struct hist *h)
 {
     if (h->n == 0)
         return json_null();
-    return json_pack("{s:f, s:f, s:f, s:f}", "50", ms_of(hist_percentile(h, 50)), "99",
-                     ms_of(hist_percentile(h, 99)), "99.9", ms_of(hist_percentile(h, 99.9)), "100",
+    return json_pack("{s:f, s:f, s:f, s:f}", "p50", ms_of(hist_percentile(h, 50)), "p99",
+                     ms_of(hist_percentile(h, 99)), "p99.9", ms_of(hist_percentile(h, 99.9)), "max",
                      ms_of(h->max));
 }
 
@@ -114,10 +107,9 @@ static json_t *incident_json(const struct audit_result *r, const struct audit_in
 
 static json_t *outage_json(const struct audit_result *r, const struct timeline_outage *o)
 {
-    char at[WALL_TIME_LEN];
-    json_t *j = json_pack("{s:f, s:s, s:f, s:i}", "at_ms", ms_of(o->from_ns - r->started_ns), "at",
-                          wall_time_text(r->started_wall_ns + (o->from_ns - r->started_ns), at),
-                          "ms", ms_of(o->to_ns - o->from_ns), "waiting", (int)o->waiting);
+    json_t *j = json_pack("{s:f, s:o, s:f, s:i}", "at_ms", ms_of(o->from_ns - r->started_ns), "at",
+                          wall_text(r, o->from_ns), "duration_ms", ms_of(o->to_ns - o->from_ns),
+                          "waiting", (int)o->waiting);
 
 #define X(field, help)                                                                             \
     if (o->delta.field > 0)                                                                        \
@@ -168,24 +160,24 @@ json_t *audit_json(const struct audit_result *r, const struct timeline *t,
 /* ---- text ---- */
 
 static const struct column total_columns[] = {
-    {"LONGEST STALL", "stall/ms", SHOW_MS, 0},
+    {"LONGEST STALL", "stall/duration_ms", SHOW_MS, 0},
     {"AT", "stall/at", SHOW_TEXT, 0},
-    {"ECHOED AFTER: 50 %", "echoed_ms/50", SHOW_EXACT_MS, 0},
-    {"99 %", "echoed_ms/99", SHOW_EXACT_MS, 0},
-    {"99.9 %", "echoed_ms/99.9", SHOW_EXACT_MS, 0},
-    {"LONGEST", "echoed_ms/100", SHOW_EXACT_MS, 0},
+    {"ECHOED AFTER: 50 %", "echoed_ms/p50", SHOW_EXACT_MS, 0},
+    {"99 %", "echoed_ms/p99", SHOW_EXACT_MS, 0},
+    {"99.9 %", "echoed_ms/p99.9", SHOW_EXACT_MS, 0},
+    {"LONGEST", "echoed_ms/max", SHOW_EXACT_MS, 0},
 };
 
 static const struct column lane_columns[] = {
-    {"CONNECTION", "number", SHOW_NUMBER, 0},   {"VERDICT", "verdict", SHOW_TEXT, 0},
-    {"LOST", "messages_lost", SHOW_NUMBER, 0},  {"SENT", "sent", SHOW_NUMBER, 0},
-    {"LONGEST STALL", "stall/ms", SHOW_MS, 0},  {"AT", "stall/at", SHOW_TEXT, 0},
-    {"CONNECTED", "connected", SHOW_NUMBER, 0}, {"WHAT", "what", SHOW_LIST, 0},
+    {"CONNECTION", "number", SHOW_NUMBER, 0},           {"VERDICT", "verdict", SHOW_TEXT, 0},
+    {"LOST", "messages_lost", SHOW_NUMBER, 0},          {"SENT", "sent", SHOW_NUMBER, 0},
+    {"LONGEST STALL", "stall/duration_ms", SHOW_MS, 0}, {"AT", "stall/at", SHOW_TEXT, 0},
+    {"CONNECTED", "connected", SHOW_NUMBER, 0},         {"WHAT", "what", SHOW_LIST, 0},
 };
 
 static const struct column outage_columns[] = {
     {"OUTAGE", "at", SHOW_TEXT, 0},
-    {"TOOK", "ms", SHOW_MS, 0},
+    {"TOOK", "duration_ms", SHOW_MS, 0},
     {"WAITED", "waiting", SHOW_NUMBER, 0},
     {"WHAT", "what", SHOW_LIST, 0},
 };

@@ -14,10 +14,15 @@
 enum { PLOT_ROWS = 24, PLOT_WIDTH = 50 };
 
 static const struct {
-    const char *name;
+    const char *name, *key; /* for people, and in the JSON */
     double percent;
-} percentiles[] = {{"50", 50},     {"75", 75},       {"90", 90},         {"95", 95},  {"99", 99},
-                   {"99.9", 99.9}, {"99.99", 99.99}, {"99.999", 99.999}, {"100", 100}};
+} percentiles[] = {
+    {"50", "p50", 50},          {"75", "p75", 75},
+    {"90", "p90", 90},          {"95", "p95", 95},
+    {"99", "p99", 99},          {"99.9", "p99.9", 99.9},
+    {"99.99", "p99.99", 99.99}, {"99.999", "p99.999", 99.999},
+    {"100", "max", 100},
+};
 
 bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_result *r)
 {
@@ -28,11 +33,11 @@ bool bench_has_fallen_behind(const struct bench_options *o, const struct bench_r
 
 static json_t *hist_json(const struct hist *h)
 {
-    json_t *o = json_pack("{s:I, s:f, s:f}", "n", (json_int_t)h->n, "min",
+    json_t *o = json_pack("{s:I, s:f, s:f}", "count", (json_int_t)h->n, "min",
                           h->n ? (double)h->min / 1e6 : 0., "mean", hist_mean(h) / 1e6);
 
     for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
-        json_object_set_new(o, percentiles[i].name,
+        json_object_set_new(o, percentiles[i].key,
                             json_real((double)hist_percentile(h, percentiles[i].percent) / 1e6));
     return o;
 }
@@ -50,7 +55,7 @@ json_t *bench_json(const struct bench_options *o, const struct bench_result *r)
 {
     json_t *j = options_json(o);
 
-    json_object_set_new(j, "seconds", json_real(r->seconds));
+    json_object_set_new(j, "duration_ms", json_real(r->seconds * 1e3));
     json_object_set_new(j, "rate", json_real(r->rate));
     json_object_set_new(j, "byte_rate", json_real(r->byte_rate));
     json_object_set_new(j, "connect_rate", json_real(r->connect_rate));
@@ -73,7 +78,7 @@ static const struct column run_columns[] = {
     {"SIZE", "size_min", SHOW_NUMBER, 0},
     {"TO", "size_max", SHOW_NUMBER, 0},
     {"THREADS", "threads", SHOW_NUMBER, 0},
-    {"SECONDS", "seconds", SHOW_FIXED_2, 0},
+    {"TIME", "duration_ms", SHOW_EXACT_MS, 0},
     {"MSGS/S", "rate", SHOW_RATE, 0},
     {"WANTED", "rate_wanted", SHOW_RATE, 0},
     {"BYTES/S", "byte_rate", SHOW_BYTE_RATE, 0},
@@ -108,7 +113,7 @@ static json_t *percentile_rows(const json_t *latency)
     json_array_append_new(rows, percentile_row("mean", latency, "mean"));
     for (size_t i = 0; i < ARRAY_SIZE(percentiles); i++)
         json_array_append_new(rows,
-                              percentile_row(percentiles[i].name, latency, percentiles[i].name));
+                              percentile_row(percentiles[i].name, latency, percentiles[i].key));
     return rows;
 }
 
@@ -213,8 +218,8 @@ int bench_compare(FILE *f, const json_t *before, const json_t *now, double max_p
         int sign; /* 1: more is worse */
         bool is_failure; /* 0 where it is missing; any of it is worse than none */
     } rows[] = {{"messages/s", "rate", -1, false},
-                {"50 % in ms", "latency_ms/50", 1, false},
-                {"99 % in ms", "latency_ms/99", 1, false},
+                {"50 % in ms", "latency_ms/p50", 1, false},
+                {"99 % in ms", "latency_ms/p99", 1, false},
                 {"unanswered", "unanswered", 1, true},
                 {"unsent", "unsent", 1, true},
                 {"outage in ms", "outage_ms", 1, true},

@@ -29,12 +29,12 @@ static double number_at(const json_t *o, const char *key)
     return json_number_value(json_object_get(o, key));
 }
 
-/* A process of unknown age counts as older than any sample. */
+/* In seconds. A process of unknown age counts as older than any sample. */
 static double uptime_of(const json_t *o)
 {
-    const json_t *uptime = json_object_get(o, "uptime");
+    const json_t *uptime = json_object_get(o, "uptime_ms");
 
-    return json_is_number(uptime) ? json_number_value(uptime) : INFINITY;
+    return json_is_number(uptime) ? json_number_value(uptime) / 1e3 : INFINITY;
 }
 
 /*
@@ -146,7 +146,7 @@ static const struct column arbiter_columns[] = {
     {"VERSION", "arbiter/version", SHOW_TEXT, 0},
     {"PID", "arbiter/pid", SHOW_NUMBER, 0},
     {"STATE", "arbiter/state", SHOW_TEXT, 0},
-    {"UP", "arbiter/uptime", SHOW_SECONDS, 0},
+    {"UP", "arbiter/uptime_ms", SHOW_MS, 0},
     {"REVISION", "arbiter/revision", SHOW_NUMBER, 0},
     {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
     {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
@@ -160,10 +160,10 @@ static const struct column arbiter_columns[] = {
 static const struct column worker_columns[] = {
     {"WORKER", "id", SHOW_TEXT, 0},          {"PID", "pid", SHOW_NUMBER, 0},
     {"STATE", "state", SHOW_TEXT, 0},        {"NTH", "incarnation", SHOW_NUMBER, 0},
-    {"UP", "uptime", SHOW_SECONDS, 0},       {"CONNS", "connections", SHOW_COUNT, 0},
+    {"UP", "uptime_ms", SHOW_MS, 0},         {"CONNS", "connections", SHOW_COUNT, 0},
     {"ACCEPTED", "accepted", SHOW_COUNT, 0}, {"MSGS", "requests", SHOW_COUNT, 0},
     {"IN", "bytes_in", SHOW_BYTES, 0},       {"OUT", "bytes_out", SHOW_BYTES, 0},
-    {"LAG", "lag_ms", SHOW_MS, 0},           {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
+    {"LAG", "lag_ms", SHOW_MS, 0},           {"BEAT", "heartbeat_age_ms", SHOW_MS, 0},
 };
 
 /* What is no worker has no connections. */
@@ -172,11 +172,11 @@ static const struct column actor_columns[] = {
     {"PID", "pid", SHOW_NUMBER, 0},
     {"STATE", "state", SHOW_TEXT, 0},
     {"NTH", "incarnation", SHOW_NUMBER, 0},
-    {"UP", "uptime", SHOW_SECONDS, 0},
+    {"UP", "uptime_ms", SHOW_MS, 0},
     {"KEPT", "kept", SHOW_COUNT, 0},
     {"MEMORY", "kept_bytes", SHOW_BYTES, 0},
     {"LAG", "lag_ms", SHOW_MS, 0},
-    {"BEAT", "heartbeat_age", SHOW_SECONDS, 0},
+    {"BEAT", "heartbeat_age_ms", SHOW_MS, 0},
 };
 
 static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},
@@ -192,7 +192,7 @@ static const struct column message_columns[] = {{"MESSAGES", "numbered", SHOW_NU
                                                 {"STALLED", "stalled", SHOW_NUMBER, 0}};
 
 static const struct column note_columns[] = {{"NOTE OF", "id", SHOW_TEXT, 0},
-                                             {"AGE", "notified/age", SHOW_SECONDS, 0},
+                                             {"AGE", "notified/age_ms", SHOW_MS, 0},
                                              {"NOTE", "notified/info", SHOW_NOTE, 0}};
 
 /* The counters that are not 0. */
@@ -328,7 +328,7 @@ static const struct column head_columns[] = {
     {"VERSION", "arbiter/version", SHOW_TEXT, 0},
     {"PID", "arbiter/pid", SHOW_NUMBER, 0},
     {"STATE", "arbiter/state", SHOW_TEXT, 8},
-    {"UP", "arbiter/uptime", SHOW_SECONDS, 7},
+    {"UP", "arbiter/uptime_ms", SHOW_MS, 7},
     {"RESTARTS", "arbiter/restarts", SHOW_NUMBER, 0},
     {"RELOADS", "arbiter/reloads", SHOW_NUMBER, 0},
     {"CONNS", "totals/connections", SHOW_COUNT, 6},
@@ -347,8 +347,8 @@ static const struct column frame_columns[] = {
     {"IN/S", "bytes_in_per_s", SHOW_BYTE_RATE, 7},
     {"OUT/S", "bytes_out_per_s", SHOW_BYTE_RATE, 7},
     {"LAG", "lag_ms", SHOW_MS, 6},
-    {"BEAT", "heartbeat_age", SHOW_SECONDS, 6},
-    {"UP", "uptime", SHOW_SECONDS, 7},
+    {"BEAT", "heartbeat_age_ms", SHOW_MS, 6},
+    {"UP", "uptime_ms", SHOW_MS, 7},
     {"PID", "pid", SHOW_NUMBER, 7},
 };
 

@@ -110,7 +110,7 @@ def table_of_series(out):
                   + [["floor/ours", *(f"{p['floor'] / p['ours']:.2f}" for p in series["points"])]])
 
 
-PERCENTILES = ["50", "90", "99", "99.9", "100"]
+PERCENTILES = ["p50", "p90", "p99", "p99.9", "max"]
 
 
 def latency(out, ours, floor):
@@ -124,7 +124,7 @@ def latency(out, ours, floor):
             data.setdefault("latency_ms", {}).setdefault(name, {})[server] = ms
             rows.append([name, server, *(f"{ms[p]:.3f}" for p in PERCENTILES)])
     out.table("Latency, ms, by percentile, closed loop at full load (echo-client bench)",
-              ["", "", *(p + " %" for p in PERCENTILES)], rows)
+              ["", "", *PERCENTILES], rows)
 
 
 def count_calls(out, ours, floor):
@@ -210,7 +210,7 @@ def reload_stall(out):
         if lost:
             out.alarm("messages were lost")
     out.table("Latency, ms, at 5000 messages/s on 64 connections, 2 workers on one CPU",
-              ["", *(p + " %" for p in PERCENTILES), "reloads", "lost",
+              ["", *PERCENTILES, "reloads", "lost",
                "generator late"], rows,
               "Timed from when each message was due, so that a stall cannot hide itself. Where the "
               "generator was late (of 5000 a second), other load has disturbed it.")

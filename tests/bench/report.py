@@ -129,7 +129,7 @@ def draw(folder, data):
     for name, s in data["series"].items():
         out.append(plot(folder, name, "CPU per message by " + s["axis"], log, ["ours", "floor"],
                         [[short(p["at"]), p["ours"], p["floor"]] for p in s["points"]]))
-    percents = ["50", "75", "90", "95", "99", "99.9", "99.99", "100"]
+    percents = ["p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99", "max"]
     lines = [(w, s) for w in ("d1", "d16", "c1000") for s in ("ours", "floor")]
     out.append(plot(folder, "latency", "Latency at full load",
                     "set logscale y; set ylabel 'ms'; set xlabel 'percentile'",

@@ -62,8 +62,8 @@ static void bench__compare__worse_is_1(void **state)
     struct server *s = server_start(it);
     struct tool_run r;
 
-    it_write(it, "slow.json", "{\"rate\":1,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
-    it_write(it, "fast.json", "{\"rate\":1e12,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
+    it_write(it, "slow.json", "{\"rate\":1,\"latency_ms\":{\"p50\":1e6,\"p99\":1e6}}");
+    it_write(it, "fast.json", "{\"rate\":1e12,\"latency_ms\":{\"p50\":1e6,\"p99\":1e6}}");
     it_write(it, "other.json", "{}");
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "-n", "500", "--compare",
             it_path(it, "slow.json"));
@@ -73,7 +73,7 @@ static void bench__compare__worse_is_1(void **state)
     MUST(r.code == 1 && strstr(r.out, "WORSE"), "exit code %d: %s", r.code, r.out);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "--compare", it_path(it, "other.json"));
     MUST(r.code == 64 && strstr(r.err, "is no output of"), "exit code %d: %s", r.code, r.err);
-    it_write(it, "deep.json", "{\"depth\":16,\"rate\":1,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
+    it_write(it, "deep.json", "{\"depth\":16,\"rate\":1,\"latency_ms\":{\"p50\":1e6,\"p99\":1e6}}");
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "bench", "-n", "500", "-d", "8", "--compare",
             it_path(it, "deep.json"));
     MUST(r.code == 64 && strstr(r.err, "its depth was 16"), "exit code %d: %s", r.code, r.err);
@@ -174,9 +174,9 @@ static struct tool_run run_into(struct it *it, enum trouble trouble, const char 
  * of the warm-up count for the rate alone. */
 static void must_tell_all_of_the_time(const struct tool_run *r, double seconds)
 {
-    const double measured = real_of(r->out, "seconds");
+    const double measured = real_of(r->out, "duration_ms") / 1e3;
 
-    MUST(measured > seconds - 0.001 && measured < seconds + 0.001, "seconds: %s", r->out);
+    MUST(measured > seconds - 0.001 && measured < seconds + 0.001, "duration_ms: %s", r->out);
     MUST(real_of(r->out, "rate") * measured < (double)count_of(r, "messages") + 64, "rate: %s",
          r->out);
 }
@@ -230,7 +230,7 @@ static void bench__interrupted_in_the_warm_up__no_time_at_all(void **state)
     MUST(tool_wait(pid) == 130, "another exit code");
     out = tool_read_back(io.out, NULL);
     close(io.err);
-    MUST(real_of(out, "seconds") == 0 && real_of(out, "rate") == 0, "says: %s", out);
+    MUST(real_of(out, "duration_ms") == 0 && real_of(out, "rate") == 0, "says: %s", out);
     MUST(real_of(out, "cut_short_ms") > 0, "says: %s", out);
 }
 
@@ -239,7 +239,7 @@ static void bench__compared_with_failures__worse(void **state)
     struct it *it = *state;
     struct tool_run r;
 
-    it_write(it, "slow.json", "{\"rate\":1,\"latency_ms\":{\"50\":1e6,\"99\":1e6}}");
+    it_write(it, "slow.json", "{\"rate\":1,\"latency_ms\":{\"p50\":1e6,\"p99\":1e6}}");
     r = run_into(
         it, TROUBLE_GONE,
         (const char *const[]){"-t", "1", "-c", "4", "--compare", it_path(it, "slow.json"), NULL});

@@ -69,7 +69,7 @@ static void must_have_delivered(const char *out, size_t n_reloads)
     json_t *o = json_loads(out, 0, NULL), *stall;
 
     MUST(o, "no JSON: %s", out);
-    stall = json_object_get(json_object_get(o, "stall"), "ms");
+    stall = json_object_get(json_object_get(o, "stall"), "duration_ms");
     print_message("# %zu reloads, %lld messages, %lld lost, %lld connections made, %lld closed, "
                   "%lld reset, longest stall %.0f ms\n",
                   n_reloads, (long long)count_of(o, "sent"),

@@ -74,12 +74,13 @@ static void hold__probe__finds_the_limit(void **state)
 
     MUST(r.code == 1, "exit code %d: %s%s", r.code, r.out, r.err);
     MUST(json_integer_value(json_object_get(summary, "opened")) == 6, "says: %s", r.out);
-    MUST(json_integer_value(json_object_get(json_object_get(summary, "closed"), "n")) == 5 &&
-             json_integer_value(json_object_get(json_object_get(summary, "survived"), "n")) == 1,
+    MUST(json_integer_value(json_object_get(json_object_get(summary, "closed"), "count")) == 5 &&
+             json_integer_value(json_object_get(json_object_get(summary, "survived"), "count")) ==
+                 1,
          "says: %s", r.out);
-    limit = json_object_get(summary, "limit_s");
-    MUST(json_real_value(json_array_get(limit, 0)) >= 0.1 &&
-             json_real_value(json_array_get(limit, 1)) >= 0.9,
+    limit = json_object_get(summary, "limit_ms");
+    MUST(json_real_value(json_array_get(limit, 0)) >= 100 &&
+             json_real_value(json_array_get(limit, 1)) >= 900,
          "says: %s", r.out);
     json_decref(o);
 }

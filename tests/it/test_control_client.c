@@ -65,12 +65,15 @@ static json_t *printed_json(const struct tool_run *r)
 
 static void info__json__all_fields_and_exact_sums(void **state)
 {
-    static const char *const arbiter_fields[] = {"pid",      "version", "state",    "uptime",
+    static const char *const arbiter_fields[] = {"pid",      "version", "state",    "uptime_ms",
                                                  "revision", "reloads", "restarts", "binds"};
-    static const char *const worker_fields[] = {
-        "id",        "slot",        "incarnation", "pid",          "state",
-        "uptime",    "connections", "accepted",    "requests",     "bytes_in",
-        "bytes_out", "moved_in",    "moved_out",   "heartbeat_age"};
+    static const char *const worker_fields[] = {"id",          "slot",
+                                                "incarnation", "pid",
+                                                "state",       "uptime_ms",
+                                                "connections", "accepted",
+                                                "requests",    "bytes_in",
+                                                "bytes_out",   "moved_in",
+                                                "moved_out",   "heartbeat_age_ms"};
     static const char *const counters[] = {
 #define X(field, help) #field,
         COUNTERS(X)

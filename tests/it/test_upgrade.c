@@ -152,8 +152,8 @@ static void upgrade__good_program__the_server_goes_on(void **state)
     MUST(number(after, "totals", "requests") >= number(before, "totals", "requests") &&
              number(after, "totals", "accepted") >= number(before, "totals", "accepted"),
          "the totals have not gone on");
-    MUST(json_real_value(json_object_get(json_object_get(after, "arbiter"), "uptime")) >=
-             json_real_value(json_object_get(json_object_get(before, "arbiter"), "uptime")),
+    MUST(json_integer_value(json_object_get(json_object_get(after, "arbiter"), "uptime_ms")) >=
+             json_integer_value(json_object_get(json_object_get(before, "arbiter"), "uptime_ms")),
          "the uptime has not gone on");
     MUST(json_equal(json_object_get(json_object_get(before, "arbiter"), "binds"),
                     json_object_get(json_object_get(after, "arbiter"), "binds")),

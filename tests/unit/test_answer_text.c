@@ -59,15 +59,17 @@ static void check_refused(writer *write)
 }
 
 #define ARBITER                                                                                    \
-    "\"arbiter\":{\"pid\":70,\"version\":\"1.2\",\"state\":\"run\",\"uptime\":3700,"               \
+    "\"arbiter\":{\"pid\":70,\"version\":\"1.2\",\"state\":\"run\",\"uptime_ms\":3700000,"         \
     "\"revision\":4,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":%s,"            \
     "\"user\":\"echo\",\"group\":\"www-data\","                                                    \
     "\"binds\":[\"127.0.0.1:80\",\"[::1]:80\"],\"config\":\"%s\"%s}"
 #define WORKERS                                                                                    \
     "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
-    "\"uptime\":65,\"connections\":2,\"accepted\":10,\"requests\":1234567,\"bytes_in\":1500,"      \
-    "\"bytes_out\":1500,\"heartbeat_age\":0.25,\"lag_ms\":1.25},"                                  \
-    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"stopping\",\"incarnation\":3,\"uptime\":5}]"
+    "\"uptime_ms\":65000,\"connections\":2,\"accepted\":10,\"requests\":1234567,\"bytes_in\":"     \
+    "1500,"                                                                                        \
+    "\"bytes_out\":1500,\"heartbeat_age_ms\":250,\"lag_ms\":1.25},"                                \
+    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"stopping\",\"incarnation\":3,\"uptime_ms\":"    \
+    "5000}]"
 #define TOTALS                                                                                     \
     "\"totals\":{\"connections\":2,\"accepted\":12,\"requests\":1234570,\"bytes_in\":1600,"        \
     "\"bytes_out\":1600,\"closed_peer\":9,\"closed_quit\":0,\"closed_reset\":1,"                   \
@@ -145,7 +147,7 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
     char text[2048];
 
     snprintf(text, sizeof(text), "{" ARBITER ",\"workers\":[]}", "true", "",
-             ",\"notified\":{\"info\":{\"by\":\"\\u001b\"},\"at_ms\":7,\"age\":61}");
+             ",\"notified\":{\"info\":{\"by\":\"\\u001b\"},\"age_ms\":61000}");
     check(
         info_write, text,
         "VERSION  PID  STATE      UP  REVISION  RELOADS  RESTARTS  WANTED  USER  GROUP     SERVING"
@@ -262,11 +264,12 @@ static void value__map_of_workers__a_line_each_in_their_order(void **state UNUSE
 #define NO_RATES "\"requests_per_s\":null,\"bytes_in_per_s\":null,\"bytes_out_per_s\":null"
 #define SAMPLE(version, pid, degraded)                                                             \
     "{\"arbiter\":{\"pid\":" pid ",\"version\":\"" version "\",\"state\":\"run\","                 \
-    "\"uptime\":3700,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,\"degraded\":" degraded     \
-    "},\"totals\":{\"connections\":2," RATES "},"                                                  \
+    "\"uptime_ms\":3700000,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,"                     \
+    "\"degraded\":" degraded "},\"totals\":{\"connections\":2," RATES "},"                         \
     "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
-    "\"uptime\":65,\"connections\":2,\"heartbeat_age\":0.25,\"lag_ms\":1.25," RATES "},"           \
-    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"starting\",\"incarnation\":5,\"uptime\":0.5,"   \
+    "\"uptime_ms\":65000,\"connections\":2,\"heartbeat_age_ms\":250,\"lag_ms\":1.25," RATES "},"   \
+    "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"starting\",\"incarnation\":5,\"uptime_ms\":"    \
+    "500,"                                                                                         \
     "\"connections\":0," NO_RATES "}]}"
 #define PLAIN_SAMPLE SAMPLE("1.2", "70", "false")
 

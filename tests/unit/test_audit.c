@@ -415,9 +415,9 @@ static void audit_json__any__has_every_count(void **state)
     AUDIT_COUNTS(X)
 #undef X
     assert_true(json_is_true(json_object_get(o, "o1")) && json_is_true(json_object_get(o, "o2")));
-    assert_true(json_is_real(json_object_get(json_object_get(o, "stall"), "ms")));
+    assert_true(json_is_real(json_object_get(json_object_get(o, "stall"), "duration_ms")));
     assert_int_equal(r.echoed->n, c.echoed);
-    assert_true(json_real_value(json_object_get(json_object_get(o, "echoed_ms"), "99.9")) > 0);
+    assert_true(json_real_value(json_object_get(json_object_get(o, "echoed_ms"), "p99.9")) > 0);
     assert_int_equal(json_array_size(json_object_get(o, "lanes")), 8);
     assert_int_equal(json_array_size(json_object_get(o, "incidents")), c.failed_closed);
     incident = json_array_get(json_object_get(o, "incidents"), 0);

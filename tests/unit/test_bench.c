@@ -352,7 +352,7 @@ static void bench__known_delays__percentiles_agree(void **state)
 
 static json_t *invented(double rate, double half, double most)
 {
-    return json_pack("{s:f, s:{s:f, s:f}}", "rate", rate, "latency_ms", "50", half, "99", most);
+    return json_pack("{s:f, s:{s:f, s:f}}", "rate", rate, "latency_ms", "p50", half, "p99", most);
 }
 
 static void bench_compare__better_or_worse__told(void **state)

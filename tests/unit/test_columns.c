@@ -217,9 +217,10 @@ static void columns__each_way_to_show__as_it_says(void **state UNUSED)
         {SHOW_BYTES, "1500", "1.50 kB"},
         {SHOW_RATE, "0.25", "0.25"},
         {SHOW_BYTE_RATE, "2000000", "2.00 MB"},
-        {SHOW_SECONDS, "65", "1m 05s"},
+        {SHOW_MS, "65000", "1m 05s"},
         {SHOW_MS, "1500", "1.5s"},
         {SHOW_EXACT_MS, "0.0823", "82.3us"},
+        {SHOW_US, "82.3", "82.3us"},
         {SHOW_RATE, "null", "-"},
     };
     char row[64], text[64];

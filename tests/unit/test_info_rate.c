@@ -43,11 +43,11 @@ static json_t *info_of(struct one o)
     json_t *info;
 
     snprintf(text, sizeof(text),
-             "{\"arbiter\":{\"pid\":%d,\"uptime\":%f},\"workers\":[{\"id\":\"worker.1\","
-             "\"pid\":%d,\"incarnation\":%d,\"uptime\":%f,\"requests\":%lu,\"bytes_in\":%lu,"
+             "{\"arbiter\":{\"pid\":%d,\"uptime_ms\":%f},\"workers\":[{\"id\":\"worker.1\","
+             "\"pid\":%d,\"incarnation\":%d,\"uptime_ms\":%f,\"requests\":%lu,\"bytes_in\":%lu,"
              "\"bytes_out\":%lu}],\"totals\":{\"requests\":%lu}}",
-             o.arbiter, o.up, o.pid, o.incarnation, o.worker_up, o.requests, o.requests * 10,
-             o.requests * 20, o.total);
+             o.arbiter, o.up * 1e3, o.pid, o.incarnation, o.worker_up * 1e3, o.requests,
+             o.requests * 10, o.requests * 20, o.total);
     info = json_loads(text, 0, NULL);
     assert_true(info_is_valid(info));
     return info;
@@ -247,9 +247,10 @@ static void info__of_another_shape__not_valid(void **state UNUSED)
 
 static json_t *own_info(int pid, double up, int published)
 {
-    json_t *info = json_pack("{s:{s:i,s:f},s:[],s:{s:{s:{s:i}}},s:[{s:s,s:s}]}", "arbiter", "pid",
-                             pid, "uptime", up, "workers", "totals", "own", "pubsub", "published",
-                             published, "own_counters", "owner", "pubsub", "name", "published");
+    json_t *info =
+        json_pack("{s:{s:i,s:f},s:[],s:{s:{s:{s:i}}},s:[{s:s,s:s}]}", "arbiter", "pid", pid,
+                  "uptime_ms", up * 1e3, "workers", "totals", "own", "pubsub", "published",
+                  published, "own_counters", "owner", "pubsub", "name", "published");
 
     assert_non_null(info);
     return info;
