@@ -14,7 +14,7 @@
 
 void message_set_uint(json_t *object, const char *key, uint64_t value)
 {
-    json_object_set_new(object, key, json_integer((json_int_t)value));
+    json_object_set_new(object, key, json_integer((json_int_t)MIN(value, (uint64_t)INT64_MAX)));
 }
 
 void message_fini(struct message *m)

@@ -54,6 +54,20 @@ static void message_encode__plain__the_documented_bytes(void **state UNUSED)
     message_fini(&m);
 }
 
+/* JSON has no numbers above: a count must not come out as less than it was. */
+static void message_set_uint__beyond_json__stays_at_its_most(void **state UNUSED)
+{
+    json_t *o = json_object();
+
+    message_set_uint(o, "n", INT64_MAX);
+    assert_int_equal(json_integer_value(json_object_get(o, "n")), INT64_MAX);
+    message_set_uint(o, "n", (uint64_t)INT64_MAX + 1);
+    assert_int_equal(json_integer_value(json_object_get(o, "n")), INT64_MAX);
+    message_set_uint(o, "n", UINT64_MAX);
+    assert_int_equal(json_integer_value(json_object_get(o, "n")), INT64_MAX);
+    json_decref(o);
+}
+
 static void message_decode__encoded__the_same(void **state UNUSED)
 {
     char buf[MESSAGE_MAX_BYTES];
@@ -311,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_encode__plain__the_documented_bytes),
+        cmocka_unit_test(message_set_uint__beyond_json__stays_at_its_most),
         cmocka_unit_test(message_decode__encoded__the_same),
         cmocka_unit_test(message_decode__any_prefix__refused),
         cmocka_unit_test(message_decode__not_exactly_right__refused_and_untouched),
