@@ -9,6 +9,7 @@ declare -A may=(
     [kind]='base wire conf actor'
     [keeper]='base wire conf actor net/keep_rules.h net/keep_table.h'
     [worker]='base wire conf actor net'
+    [status]='base actor/state.h'
     [log_writer]='base actor/mailbox.h'
     [arbiter]='base wire conf actor log_writer net/activation.h net/listener.h net/keep_table.h'
     [testing]='base wire conf'
