@@ -385,6 +385,7 @@ endif
 
 MAN := $(wildcard man/*.[1-8]) $(HEADER_MAN)
 HDR := $(wildcard include/arbiter/*.h)
+CONTRIB := $(wildcard contrib/*/arbiter*)
 section = $(subst .,,$(suffix $(1)))
 
 # Paths as they will be at run time, without DESTDIR.
@@ -442,7 +443,7 @@ install: all $(HEADER_MAN)
 	tools/install_dirs.sh $(MADE) $(addprefix $(DESTDIR),$(PLACES))
 	install -m 755 $(B)/echo-arbiter $(DESTDIR)$(sbindir)/
 	install -m 755 $(B)/echo-client $(DESTDIR)$(bindir)/
-	install -m 644 conf/echo.conf README.md LICENSE $(DESTDIR)$(docdir)/
+	install -m 644 conf/echo.conf README.md LICENSE $(CONTRIB) $(DESTDIR)$(docdir)/
 	$(foreach m,$(MAN),install -m 644 $(m) $(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)) &&) :
 	for header in $(HDR); do \
 	    page=arbiter-$$(basename $$header .h).3; [ "$$page" != arbiter-client.3 ] || page=lib$$page; \
@@ -465,7 +466,7 @@ install: all $(HEADER_MAN)
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
 	rm -f $(DESTDIR)$(bashdir)/echo-client $(DESTDIR)$(zshdir)/_echo-client
-	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE)
+	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE $(notdir $(CONTRIB)))
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
 	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \
 	    rm -f $(DESTDIR)$(mandir)/man3/$$name.3; done; done

@@ -78,6 +78,7 @@ check api tests/lint/api.sh
 check cycles tests/lint/cycles.sh "$build"
 check manuals manuals
 check documents tests/lint/documents.sh "$build"
+check contrib tests/lint/contrib.sh
 if command -v shellcheck >/dev/null; then
     check scripts shellcheck -S warning "${scripts[@]}"
 fi

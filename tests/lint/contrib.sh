@@ -1,0 +1,29 @@
+#!/bin/bash
+# contrib against what a server says: each metric that a rule, a test of one or the dashboard names stands in
+# the manual, whose list is that of the code (tests/unit/test_status_metrics.c). Rules by promtool, if it is there.
+set -u
+manual=man/echo-arbiter-metrics.7
+bad=0
+
+known()
+{
+    sed -n 's/^\.It Va \(arbiter_[a-z_]*\) .*/\1/p' "$manual"
+    sed -n 's/^\.It Va \(arbiter_[a-z_]*\) Pq histogram/\1_bucket\n\1_sum\n\1_count/p' "$manual"
+}
+for file in contrib/prometheus/*.yml contrib/grafana/*.json; do
+    unknown=$(grep -oE '\barbiter_[a-z_]+' "$file" | sort -u | comm -23 - <(known | sort))
+    [ -z "$unknown" ] || { echo "$file: $manual does not have" $unknown; bad=1; }
+done
+python=$(command -v /usr/bin/python3 python3 | head -n 1)
+if [ -n "$python" ]; then
+    for file in contrib/grafana/*.json; do
+        "$python" -m json.tool "$file" >/dev/null || { echo "$file: no JSON"; bad=1; }
+    done
+fi
+if command -v promtool >/dev/null; then
+    said=$(cd contrib/prometheus && promtool check rules ./*.rules.yml 2>&1 && promtool test rules ./*.test.yml 2>&1) ||
+        { printf '%s\n' "$said"; bad=1; }
+else
+    echo 'rules are not checked: there is no promtool; apt-get install prometheus'
+fi
+exit $bad
