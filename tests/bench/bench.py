@@ -81,16 +81,18 @@ def time_workloads(out, ours, floor, peers):
             out.alarm(f"{name} costs far more than the floor")
         names = ["ours", "floor", *(p.name for p in peers)]
         cost = {n: median(samples[n], "cpu_ns") for n in names}
-        peer_rows.append([name, *(f"{report.number(cost[n])} ({cost['floor'] / cost[n]:.2f})"
-                                  for n in names)])
+        peer_rows.append([name, *(f"{cost[n] / cost['ours']:.2f}" for n in names[1:]),
+                          *(report.number(1e9 / cost[n]) for n in names)])
     out.table(f"CPU of the server a message, ns: medians of {ROUNDS} rounds of {SECONDS} s",
               ["", "", "ours", "floor", "floor/ours", "quartiles", "target", "messages/s", "/floor",
                "disturbed"], rows,
               "A round is disturbed if server or generator waited for a CPU, or the hypervisor took it, "
               f"for more than {measure.DISTURBED:.0%} of its time; ratios leave such rounds out if three "
               "others are left.")
-    out.table("Peers: CPU per message, ns (in brackets: floor divided by this)",
-              ["", "ours", "floor", *(p.name for p in peers)], peer_rows)
+    others = ["floor", *(p.name for p in peers)]
+    out.table("Peers: messages per second of the server's CPU (more is better); first, ours / theirs",
+              ["", *(f"/ {n}" for n in others), "ours", *others], peer_rows,
+              "1.20 is 20 % more than they serve with the same CPU time.")
 
 
 def time_series(ours, floor):
