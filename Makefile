@@ -125,7 +125,7 @@ deb-check:
 	@tests/deb/deb_check.sh $(B)
 
 html:
-	$(call need,lint)
+	$(call need,html)
 	@$(sub) _html
 
 conformance:
@@ -428,9 +428,7 @@ $(B)/man/arbiter-%.3: include/arbiter/%.h tools/header_manual.pl
 	$(Q)tools/header_manual.pl arbiter-$* $< >$@
 
 _html: $(HEADER_MAN)
-	@mkdir -p $(B)/html
-	@for page in $(MAN); do mandoc -T html -O man='%N.%S.html' $$page >$(B)/html/$${page##*/}.html || exit 1; done
-	@for page in $(sort $(notdir $(MAN))); do echo "<li><a href='$$page.html'>$$page</a>"; done >$(B)/html/index.html
+	@tools/html.sh $(B)/html $(MAN)
 	@echo 'The manual: $(B)/html/index.html'
 
 # Directories that are not there yet, of this DESTDIR and prefix: uninstall removes them with the last file in them.

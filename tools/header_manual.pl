@@ -14,8 +14,8 @@ my $names_only = @ARGV && $ARGV[0] eq '--names';
 shift @ARGV if $names_only;
 my $name = $names_only ? '' : shift @ARGV;
 my $header = shift @ARGV // die "header_manual.pl: which header?\n";
-my @also = ('arbiter-actor 3', 'arbiter-config 3', 'arbiter-frame 3', 'arbiter-protocol 3', 'arbiter-server 3',
-    'arbiter-testing 3', 'libarbiter-client 3', 'arbiter-tutorial 7');
+my @also = ('arbiter-actor 3', 'arbiter-config 3', 'arbiter-control 3', 'arbiter-frame 3', 'arbiter-protocol 3',
+    'arbiter-server 3', 'arbiter-testing 3', 'libarbiter-client 3', 'arbiter-tutorial 7');
 open(my $file, '<', $header) or die "header_manual.pl: $header: $!\n";
 my @lines = <$file>;
 close($file);

@@ -41,6 +41,7 @@ lint clang-format     c clang-format
 lint clang-tidy       c clang-tidy
 lint cppcheck         c cppcheck
 lint mandoc           c mandoc
+html mandoc           c mandoc
 lint shellcheck       c shellcheck
 '
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Documents against what they describe: documents.sh BUILD
 # Options and commands of --help stand in the manual, the signal tables of README and manual say the
-# same, files that are linked exist, and nothing names a path of the machine it was written on.
+# same, files and pages that are linked exist, and nothing names a path of the machine it was written on.
 set -u
 build=$1
 bad=0
@@ -94,6 +94,18 @@ while read -r room name; do
 done < <(sed -nE 's/^\| `(src\/[a-z_]+)` \| (.*) \|[^|]*\|$/\1 \2/p' ARCHITECTURE.md |
     awk '{ while (match($0, /`[a-z_.]+`/)) {
         print $1, substr($0, RSTART + 1, RLENGTH - 2); $0 = $1 substr($0, RSTART + RLENGTH) } }')
+
+# The manuals as HTML: each page is there, and no link of theirs leads nowhere.
+tools/html.sh "$build/html" man/*.[1-8] "$build"/man/*.3 || complain 'tools/html.sh: no HTML was made'
+for page in man/*.[1-8] "$build"/man/*.3; do
+    grep -q "<a href=\"${page##*/}.html\">" "$build/html/index.html" || complain "index.html: no link to $page"
+done
+while IFS=: read -r file target; do
+    page=${target%%#*}
+    page=$build/html/${page:-${file##*/}}
+    [ -e "$page" ] && { [[ $target != *#* ]] || grep -qF "id=\"${target#*#}\"" "$page"; } ||
+        complain "$file: links to $target, which is not there"
+done < <(grep -oE 'href="[^"]+"' "$build"/html/*.html | sed 's/href="//; s/"$//' | grep -vE ':https?:' | sort -u)
 
 # Links of the markdown files.
 while IFS=: read -r file target; do
