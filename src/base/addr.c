@@ -260,6 +260,30 @@ static void format_unix(const struct sockaddr_un *un, socklen_t len, char *buf)
     *p = '\0';
 }
 
+static bool is_wildcard(const struct sockaddr_storage *ss)
+{
+    if (ss->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)ss)->sin_addr.s_addr == htonl(INADDR_ANY);
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)ss)->sin6_addr);
+}
+
+bool addr_conflicts(const struct addr *a, const struct addr *b)
+{
+    struct sockaddr_storage x, y;
+    socklen_t x_len, y_len;
+
+    if (a->kind == ADDR_UNIX || b->kind == ADDR_UNIX)
+        return a->kind == b->kind && strcmp(a->path, b->path) == 0;
+    if (a->port != b->port || a->port == 0)
+        return false;
+    if (a->kind == ADDR_ANY || b->kind == ADDR_ANY)
+        return true;
+    if (addr_to_sockaddr(a, &x, &x_len) < 0 || addr_to_sockaddr(b, &y, &y_len) < 0 ||
+        x.ss_family != y.ss_family)
+        return false;
+    return is_wildcard(&x) || is_wildcard(&y) || memcmp(&x, &y, x_len) == 0;
+}
+
 char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf)
 {
     char host[INET6_ADDRSTRLEN] = "?";

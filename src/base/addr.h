@@ -42,6 +42,9 @@ int addr_parse(const char *text, struct addr *ret, const char **ret_why);
  */
 int addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret, socklen_t *ret_len);
 
+/* addr_conflicts - would the second of two listeners find its address taken by the first? */
+bool addr_conflicts(const struct addr *a, const struct addr *b);
+
 /* addr_format - "127.0.0.1:80", "[::1]:80", "unix:PATH"; an unnamed unix peer is "unix:" */
 enum { ADDR_TEXT_LEN = 320 };
 char *addr_format(const struct sockaddr *sa, socklen_t len, char *buf);

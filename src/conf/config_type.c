@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -414,31 +413,6 @@ static int refuse_element(char *problem, size_t size, const char *text, const ch
     return -EINVAL;
 }
 
-static bool is_wildcard(const struct sockaddr_storage *ss)
-{
-    if (ss->ss_family == AF_INET)
-        return ((const struct sockaddr_in *)ss)->sin_addr.s_addr == htonl(INADDR_ANY);
-    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)ss)->sin6_addr);
-}
-
-/* Would the second of two listeners find its address taken by the first? */
-static bool is_conflict(const struct addr *a, const struct addr *b)
-{
-    struct sockaddr_storage x, y;
-    socklen_t x_len, y_len;
-
-    if (a->kind == ADDR_UNIX || b->kind == ADDR_UNIX)
-        return a->kind == b->kind && strcmp(a->path, b->path) == 0;
-    if (a->port != b->port || a->port == 0)
-        return false;
-    if (a->kind == ADDR_ANY || b->kind == ADDR_ANY)
-        return true;
-    if (addr_to_sockaddr(a, &x, &x_len) < 0 || addr_to_sockaddr(b, &y, &y_len) < 0 ||
-        x.ss_family != y.ss_family)
-        return false;
-    return is_wildcard(&x) || is_wildcard(&y) || memcmp(&x, &y, x_len) == 0;
-}
-
 /* A socket's path must mean the same file to whoever unlinks it later. */
 static int make_path_absolute(char **text, struct addr *a, const char **ret_why)
 {
@@ -508,7 +482,7 @@ static int bind_list_add(struct bind_list *l, struct config_bind bind, char *pro
         r = -EINVAL;
     }
     for (size_t i = 0; r == 0 && i < l->n; i++) {
-        if (strcmp(l->bind[i].address, bind.address) == 0 || is_conflict(&l->addr[i], &a)) {
+        if (strcmp(l->bind[i].address, bind.address) == 0 || addr_conflicts(&l->addr[i], &a)) {
             why = "an element before it has that already";
             r = -EINVAL;
         }
