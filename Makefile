@@ -165,7 +165,7 @@ TESTS   := $(UNIT) $(FUZZ) $(IT)
 objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
 # The libraries: these sources and no others, from the objects that the programs have.
-SERVER_SRC := $(wildcard $(patsubst %,src/%/*.c,base wire conf actor net kind keeper worker log_writer arbiter server))
+SERVER_SRC := $(wildcard $(patsubst %,src/%/*.c,base wire conf actor net kind keeper status worker log_writer arbiter server))
 CLIENT_SRC := $(patsubst %,src/client/%.c,addresses call call_owner client connect connection connector \
              control_call control_queue deadlines events outcome pool reactor) \
            src/base/addr.c src/base/fds.c src/base/num.c $(wildcard src/wire/frame*.c)

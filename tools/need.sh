@@ -13,6 +13,7 @@ build libconfig-dev   h libconfig.h
 build libjansson-dev  h jansson.h
 build libseccomp-dev  h seccomp.h
 build libedit-dev     h histedit.h
+build libmicrohttpd-dev h microhttpd.h
 check libcmocka-dev   h cmocka.h
 check strace          c strace
 check procps          c ps

@@ -21,7 +21,7 @@ struct sources;
 
 struct actor_boot {
     char id[32]; /* "worker.2" */
-    const struct arb_kind *kind; /* borrowed: of another actor; NULL = a worker, or a keeper */
+    const struct arb_kind *kind; /* borrowed: of another actor; NULL = of the framework's own */
     uint32_t slot; /* the number in the id, 1..N */
     uint32_t proc; /* index into the scoreboard; this process is its one writer */
     uint64_t incarnation; /* counts the processes that have filled this slot */
@@ -30,7 +30,10 @@ struct actor_boot {
     const struct arb_program *program; /* borrowed: what the author has written */
     const struct own *own; /* borrowed: its counters and commands */
     const struct config *config; /* borrowed for the life of the process */
-    struct listener *const *listeners; /* borrowed: each is where config->bind has its protocol */
+    /* Borrowed. Of a worker: each is where config->bind has its protocol; of a status actor: its
+     * one.
+     */
+    struct listener *const *listeners;
     size_t n_listeners;
     struct scoreboard *scoreboard; /* shared, borrowed */
     struct sources *sources; /* shared, borrowed; NULL = no limits per source */

@@ -16,7 +16,8 @@
 #include "wire/message.h"
 
 /* Names that mean something else where an owner's name stands, or could. */
-static const char *const taken_names[] = {"all", "arbiter", "keeper", "worker", "workers"};
+static const char *const taken_names[] = {"all",    "arbiter", "keeper",
+                                          "status", "worker",  "workers"};
 
 bool own_is_name(const char *name)
 {

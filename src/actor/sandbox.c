@@ -48,7 +48,7 @@ struct condition {
 
 struct rule {
     const char *call;
-    enum { WORKER = 1, KEEPER = 2, BOTH = 3 } who;
+    enum { WORKER = 1, KEEPER = 2, STATUS = 4, SERVING = WORKER | STATUS, ALL = 7 } who;
     struct condition condition;
     const char *rare; /* why it is there, if a usual run does not make it */
 };
@@ -70,72 +70,72 @@ struct rule {
 static const struct rule rules[] = {
     /* Our own. Calls of each message have no condition: only then does the kernel remember the
      * answer, which saves a half of the cost. So sendto with MSG_FASTOPEN is let through. */
-    {"epoll_wait", BOTH, ANY, NULL},
-    {"epoll_ctl", BOTH, ANY, NULL},
-    {"recvfrom", WORKER, ANY, NULL},
-    {"sendto", WORKER, ANY, NULL},
-    {"accept4", WORKER, ANY, NULL},
-    {"close", BOTH, ANY, NULL},
-    {"shutdown", WORKER, ANY, NULL},
+    {"epoll_wait", ALL, ANY, NULL},
+    {"epoll_ctl", ALL, ANY, NULL},
+    {"recvfrom", SERVING, ANY, NULL},
+    {"sendto", SERVING, ANY, NULL},
+    {"accept4", SERVING, ANY, NULL},
+    {"close", ALL, ANY, NULL},
+    {"shutdown", SERVING, ANY, NULL},
     {"read", WORKER, ANY, NULL},
-    {"read", KEEPER, ANY, "a SIGTERM has come, as when the arbiter is gone"},
+    {"read", KEEPER | STATUS, ANY, "a SIGTERM has come, as when the arbiter is gone"},
     {"readv", WORKER, ANY, NULL},
-    {"write", BOTH, ANY, NULL},
+    {"write", ALL, ANY, NULL},
     {"writev", WORKER, ANY, NULL},
-    {"recvmsg", BOTH, ANY, NULL},
-    {"sendmsg", BOTH, ANY, NULL},
+    {"recvmsg", ALL, ANY, NULL},
+    {"sendmsg", ALL, ANY, NULL},
     {"getsockopt", WORKER, ANY, NULL},
-    {"setsockopt", WORKER, ANY, NULL},
+    {"setsockopt", SERVING, ANY, NULL},
     {"setsockopt", KEEPER, ANY, "as futex"},
     {"getpeername", WORKER, ANY, "a line of the log names a peer"},
     {"connect", WORKER, ARGUMENT(2, sizeof(sa_family_t)), "a kept connection is reset by AF_UNSPEC, which has no address"},
     {"ioctl", WORKER, ARGUMENT(1, FIONREAD), "a batch of connections that is too large for a message"},
     {"ioctl", WORKER, ARGUMENT(1, SIOCOUTQ), "server.max_buffered is used up: who has most unsent?"},
-    {"fcntl", BOTH, ARGUMENT(1, F_GET_SEALS), NULL},
+    {"fcntl", ALL, ARGUMENT(1, F_GET_SEALS), NULL},
     {"fcntl", WORKER, ARGUMENT(1, F_ADD_SEALS), NULL},
-    {"fcntl", BOTH, ARGUMENT(1, F_DUPFD_CLOEXEC), "the mailbox is full, and a message with descriptors waits"},
+    {"fcntl", ALL, ARGUMENT(1, F_DUPFD_CLOEXEC), "the mailbox is full, and a message with descriptors waits"},
     {"fcntl", WORKER, ARGUMENT(1, F_SETPIPE_SZ), "as pipe2"},
     {"pipe2", WORKER, ANY, "connections move where memfd_create is refused"},
     {"memfd_create", WORKER, ANY, NULL},
     {"pread64", WORKER, ANY, "arbiter.max_memory, once a second"},
     {"poll", WORKER, ANY, NULL},
-    {"poll", KEEPER, ANY, "its mailbox is full when it ends"},
-    {"getpid", BOTH, ANY, NULL},
+    {"poll", KEEPER | STATUS, ANY, "its mailbox is full when it ends"},
+    {"getpid", ALL, ANY, NULL},
     {"getppid", WORKER, ANY, NULL},
-    {"getppid", KEEPER, ANY, "is the arbiter gone?"},
-    {"sched_getaffinity", BOTH, ARGUMENT(0, 0), NULL},
-    {"exit_group", BOTH, ANY, NULL},
+    {"getppid", KEEPER | STATUS, ANY, "is the arbiter gone?"},
+    {"sched_getaffinity", ALL, ARGUMENT(0, 0), NULL},
+    {"exit_group", ALL, ANY, NULL},
     /* Of the handler of fatal signals. */
-    {"alarm", BOTH, ANY, NULL},
-    {"tgkill", BOTH, ARGUMENT(0, OWN_PID), NULL},
+    {"alarm", ALL, ANY, NULL},
+    {"tgkill", ALL, ARGUMENT(0, OWN_PID), NULL},
     /* Of the thread that closes what peers pass (base/passed). */
-    {"futex", BOTH, ANY, "before Linux 6.16 there is such a thread"},
-    {"timer_settime", BOTH, ANY, "as futex"},
+    {"futex", ALL, ANY, "before Linux 6.16 there is such a thread"},
+    {"timer_settime", ALL, ANY, "as futex"},
 
     /* Of the C library and libev. */
-    {"gettid", BOTH, ANY, NULL},
-    {"rt_sigaction", BOTH, ANY, NULL},
-    {"rt_sigprocmask", BOTH, ANY, NULL},
-    {"rt_sigreturn", BOTH, ANY, NULL},
-    {"newfstatat", BOTH, ARGUMENT(3, AT_EMPTY_PATH), "fstat of some C libraries"},
-    {"mmap", BOTH, LACKS(2, PROT_EXEC), NULL},
-    {"munmap", BOTH, ANY, NULL},
-    {"brk", BOTH, ANY, "malloc"},
+    {"gettid", ALL, ANY, NULL},
+    {"rt_sigaction", ALL, ANY, NULL},
+    {"rt_sigprocmask", ALL, ANY, NULL},
+    {"rt_sigreturn", ALL, ANY, NULL},
+    {"newfstatat", ALL, ARGUMENT(3, AT_EMPTY_PATH), "fstat of some C libraries"},
+    {"mmap", ALL, LACKS(2, PROT_EXEC), NULL},
+    {"munmap", ALL, ANY, NULL},
+    {"brk", ALL, ANY, "malloc"},
     {"uname", WORKER, ANY, NULL},
-    {"mremap", BOTH, ANY, "realloc of a large block"},
-    {"madvise", BOTH, ANY, "memory is given back"},
-    {"mprotect", BOTH, LACKS(2, PROT_EXEC), "other allocators than glibc's"},
-    {"epoll_create1", BOTH, ANY, "libev builds its set anew"},
-    {"eventfd2", BOTH, ANY, "libev builds its set anew"},
-    {"restart_syscall", BOTH, ANY, "the kernel's own, when a stopped process goes on"},
-    {"getrandom", BOTH, ANY, "seeds of hash tables and allocators"},
-    {"clock_gettime", BOTH, ANY, "without a vDSO, as some virtual machines are"},
-    {"gettimeofday", BOTH, ANY, "without a vDSO"},
-    {"fstat", BOTH, ANY, "fstat of other C libraries"},
-    {"epoll_pwait", BOTH, ANY, "machines without epoll_wait"},
-    {"ppoll", BOTH, ANY, "machines without poll"},
-    {"setitimer", BOTH, ANY, "machines without alarm"},
-    {"exit", BOTH, ANY, "the end of a thread"},
+    {"mremap", ALL, ANY, "realloc of a large block"},
+    {"madvise", ALL, ANY, "memory is given back"},
+    {"mprotect", ALL, LACKS(2, PROT_EXEC), "other allocators than glibc's"},
+    {"epoll_create1", ALL, ANY, "libev builds its set anew"},
+    {"eventfd2", ALL, ANY, "libev builds its set anew"},
+    {"restart_syscall", ALL, ANY, "the kernel's own, when a stopped process goes on"},
+    {"getrandom", ALL, ANY, "seeds of hash tables and allocators"},
+    {"clock_gettime", ALL, ANY, "without a vDSO, as some virtual machines are"},
+    {"gettimeofday", ALL, ANY, "without a vDSO"},
+    {"fstat", ALL, ANY, "fstat of other C libraries"},
+    {"epoll_pwait", ALL, ANY, "machines without epoll_wait"},
+    {"ppoll", ALL, ANY, "machines without poll"},
+    {"setitimer", ALL, ANY, "machines without alarm"},
+    {"exit", ALL, ANY, "the end of a thread"},
 
     /* Of harmless functions that code of protocols may well call. */
     {"ioctl", WORKER, ARGUMENT(1, TCGETS), "printf, if standard output is a terminal"},
@@ -151,7 +151,9 @@ bool sandbox_rule(size_t i, struct sandbox_rule *ret)
         return false;
     *ret = (struct sandbox_rule){
         .call = rules[i].call,
-        .may = {[SANDBOX_WORKER] = rules[i].who & WORKER, [SANDBOX_KEEPER] = rules[i].who & KEEPER},
+        .may = {[SANDBOX_WORKER] = rules[i].who & WORKER,
+                [SANDBOX_KEEPER] = rules[i].who & KEEPER,
+                [SANDBOX_STATUS] = rules[i].who & STATUS},
         .is_conditional = rules[i].condition.is != ANYTHING,
         .rare = rules[i].rare,
     };
@@ -397,6 +399,8 @@ static void attempt_seccomp(struct attempt *t)
             build_filter(t->code[SANDBOX_WORKER], &t->len[SANDBOX_WORKER], WORKER, t->further);
     if (t->built == 0)
         t->built = build_filter(t->code[SANDBOX_KEEPER], &t->len[SANDBOX_KEEPER], KEEPER, NULL);
+    if (t->built == 0)
+        t->built = build_filter(t->code[SANDBOX_STATUS], &t->len[SANDBOX_STATUS], STATUS, NULL);
     if (t->built < 0)
         return;
     f = (struct sandbox_filter){own, t->len[SANDBOX_KEEPER]};

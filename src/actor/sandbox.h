@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum sandbox_who { SANDBOX_WORKER, SANDBOX_KEEPER, SANDBOX_WHO };
+enum sandbox_who { SANDBOX_WORKER, SANDBOX_KEEPER, SANDBOX_STATUS, SANDBOX_WHO };
 
 enum {
     SANDBOX_NAMES_MAX = 512,

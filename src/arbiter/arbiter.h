@@ -27,9 +27,10 @@ struct arbiter_options {
     void *userdata; /* borrowed */
     const struct arb_program *program; /* borrowed: what the author has written */
     const struct config_schema *schema; /* borrowed: the keys of this program */
-    /* What is forked: workers, actors of the program's other kinds, and keepers, of which NULL =
-     * there are none; borrowed. */
-    const struct actor_kind *worker, *other, *keeper;
+    /* What is forked: workers, actors of the program's other kinds, and the framework's own:
+     * keepers and what shows over HTTP how the server is, of which NULL = there are none; borrowed.
+     */
+    const struct actor_kind *worker, *other, *keeper, *status;
     const struct arbiter_image *image; /* borrowed */
 };
 

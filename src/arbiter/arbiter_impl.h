@@ -57,6 +57,7 @@ struct revision {
      * `refs`. */
     struct listener *listeners[CONFIG_BIND_MAX];
     size_t n_listeners;
+    struct listener *status; /* of status.bind, shared in the same way; NULL = none */
     /* Unix sockets of the revision before whose access this one has changed, and what they had. */
     struct {
         struct listener *listener; /* borrowed */
@@ -100,6 +101,7 @@ struct child {
     pid_t keeper; /* of a worker: who keeps its connections; 0 = nobody */
     uint64_t n_left; /* of a keeper: connections of dead workers that nobody serves */
     bool is_told_last; /* the same: to end now, since no worker is left */
+    uint64_t shown_ms; /* of a status actor: when it was told last what to show */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
@@ -351,15 +353,22 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
 
 /*
  * revision_inherit - one that serves already; its listeners are there
- * @config,@listeners  taken over on 0; the latter as by malloc, each with no reference yet
+ * @config,@listeners,@status  taken over on 0; listeners as by malloc, each with no reference yet;
+ * @status NULL = none
  * Returns 0 or -errno with @why, and nothing is changed.
  */
 int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
-                     struct listener **listeners, size_t n, struct revision **ret, char *why,
-                     size_t why_size);
+                     struct listener **listeners, size_t n, struct listener *status,
+                     struct revision **ret, char *why, size_t why_size);
 
 /* revision_keep_workers - as many as there were before an upgrade, whatever is counted now */
 void revision_keep_workers(struct revision *rev, unsigned workers);
+
+/* revision_kinds - which of the framework's own kinds of actors @c wants: KINDS_* */
+static inline unsigned revision_kinds(const struct config *c)
+{
+    return (c->has_keepers ? KINDS_KEEPERS : 0) | (*c->status_bind ? KINDS_ONE_STATUS : 0);
+}
 
 /* revision_set - the workers and other actors that it wants, for the engine */
 struct tr_set revision_set(const struct arbiter *a, const struct revision *rev);
@@ -433,6 +442,18 @@ void keepers_drain(struct arbiter *a, struct child *c, bool is_quick);
 
 /* keepers_give_time - @c drains from now on: so does its keeper, perhaps */
 void keepers_give_time(struct arbiter *a, const struct child *c);
+
+/* snapshot.c */
+
+/* child_is_status - it shows over HTTP how the server is */
+static inline bool child_is_status(const struct child *c)
+{
+    return !child_is_worker(c) &&
+           strcmp(kinds_name(&c->arbiter->kinds, c->slot), KINDS_STATUS) == 0;
+}
+
+/* snapshot_on_asked - @c, a status actor, has nothing fresh to show */
+void snapshot_on_asked(struct arbiter *a, struct child *c, json_t *args);
 
 /* collect.c */
 

@@ -135,6 +135,9 @@ static void fill_boot(struct arbiter *a, struct actor_boot *boot, const struct c
         boot->listeners = rev->listeners;
         boot->n_listeners = rev->n_listeners;
         boot->max_connections = effective_max_connections(a, rev);
+    } else if (kinds_is_status(&a->kinds, c->slot)) {
+        boot->listeners = &rev->status;
+        boot->n_listeners = rev->status != NULL;
     } else {
         boot->kind = kinds_row(&a->kinds, c->slot);
     }
@@ -181,6 +184,8 @@ const struct actor_kind *children_kind(const struct arbiter *a, uint32_t slot)
         return a->options->worker;
     if (kinds_is_keeper(&a->kinds, slot))
         return a->options->keeper;
+    if (kinds_is_status(&a->kinds, slot))
+        return a->options->status;
     return kinds_row(&a->kinds, slot) ? a->options->other : NULL;
 }
 

@@ -213,6 +213,8 @@ void collect_vacate(struct arbiter *a, struct revision *rev)
         }
     listener_shut(removed, n, on_waiting, &w);
     pass_waiting(&w);
+    if (rev->status && rev->status->refs == 1)
+        listener_shut(&rev->status, 1, NULL, NULL); /* who waits there would ask no worker */
 }
 
 void collect_vacate_all(struct arbiter *a, bool is_quick)
@@ -220,9 +222,12 @@ void collect_vacate_all(struct arbiter *a, bool is_quick)
     struct revision *const revisions[] = {a->live, a->next};
     struct waiting w = {.arbiter = a, .ends = {-1, -1}};
 
-    for (size_t k = 0; k < 2; k++)
+    for (size_t k = 0; k < 2; k++) {
         if (revisions[k])
             listener_shut(revisions[k]->listeners, revisions[k]->n_listeners,
                           is_quick ? NULL : on_waiting, &w);
+        if (revisions[k] && revisions[k]->status)
+            listener_shut(&revisions[k]->status, 1, NULL, NULL);
+    }
     pass_waiting(&w);
 }

@@ -435,6 +435,8 @@ static const struct arbiter_command {
     {{"replace_me", COMMAND_BY_WORKER,
       COMMAND_ARGS({"reason", COMMAND_STRING, true, 0, 0, "why"}),
       "Wants to be replaced; serves until it is told to stop"}, NULL, on_replace_me},
+    {{"snapshot", COMMAND_BY_WORKER, NULL,
+      "A status actor wants what info answers, in memory that is passed"}, NULL, snapshot_on_asked},
     {{"moved", COMMAND_BY_WORKER,
       COMMAND_ARGS({"count", COMMAND_UINT, true, 0, UINT32_MAX, "connections that were moved"},
        {"refused", COMMAND_UINT, true, 0, UINT32_MAX, "that were to be moved and stayed"},

@@ -21,15 +21,19 @@ static struct kind_entry *add_entry(struct kinds *k, const char *name, const str
     return e;
 }
 
-void kinds_init(struct kinds *k, const struct arb_program *program, bool has_keepers)
+void kinds_init(struct kinds *k, const struct arb_program *program, unsigned framework)
 {
     *k = (struct kinds){.n = 0};
     for (size_t i = 0; i < ARB_KINDS_MAX && program && program->kinds && program->kinds[i]; i++)
         add_entry(k, program->kinds[i]->name, program->kinds[i]);
-    if (!has_keepers)
-        return;
-    add_entry(k, KINDS_KEEPER, NULL);
-    k->keeper = k->n;
+    if (framework & KINDS_KEEPERS) {
+        add_entry(k, KINDS_KEEPER, NULL);
+        k->keeper = k->n;
+    }
+    if (framework & KINDS_ONE_STATUS) {
+        add_entry(k, KINDS_STATUS, NULL);
+        k->status = k->n;
+    }
 }
 
 int kinds_add(struct kinds *k, const char *name)
@@ -53,12 +57,14 @@ static uint32_t wanted_of(const struct kind_entry *e)
     return e->row ? MIN(e->row->count + e->n_spawned, (uint32_t)TR_KIND_SLOTS_MAX) : 0;
 }
 
-void kinds_want(const struct kinds *k, struct tr_set *set, bool has_keepers)
+void kinds_want(const struct kinds *k, struct tr_set *set, unsigned framework)
 {
     memset(set->others, 0, sizeof(set->others));
     for (uint32_t i = 0; i < k->n; i++)
         set->others[i] = (uint8_t)wanted_of(&k->list[i]);
-    set->companions = has_keepers ? k->keeper : 0;
+    if (k->status && framework & KINDS_ONE_STATUS)
+        set->others[k->status - 1] = 1;
+    set->companions = framework & KINDS_KEEPERS ? k->keeper : 0;
     if (set->companions)
         set->others[set->companions - 1] = (uint8_t)MIN(set->workers, (uint32_t)TR_KIND_SLOTS_MAX);
 }

@@ -24,16 +24,20 @@ struct kind_entry {
 struct kinds {
     struct kind_entry list[TR_KINDS_MAX]; /* index = the engine's number of the kind */
     uint32_t n;
-    uint32_t
-        keeper; /* number of the framework's own kind, and 1; 0 = this program has no keepers */
+    /* Numbers of the framework's own kinds, and 1; 0 = this program cannot have it. */
+    uint32_t keeper;
+    uint32_t status;
 };
 
-/* The framework's own kind: one for each worker, TR_KIND_SLOTS_MAX at most. */
+/* The framework's own: a keeper for each worker, TR_KIND_SLOTS_MAX at most; one that shows over
+ * HTTP how the server is. */
 #define KINDS_KEEPER "keeper"
+#define KINDS_STATUS "status"
+enum { KINDS_KEEPERS = 1, KINDS_ONE_STATUS = 2 };
 
-/* kinds_init - those of @program, borrowed; NULL = it has none. With @has_keepers the framework's
- * own comes last. */
-void kinds_init(struct kinds *k, const struct arb_program *program, bool has_keepers);
+/* kinds_init - those of @program, borrowed; NULL = it has none. Of the framework's own those in
+ * @framework, KINDS_*, come last. */
+void kinds_init(struct kinds *k, const struct arb_program *program, unsigned framework);
 
 /* kinds_add - one more that only the program before has known. Returns its index, or -ENOSPC. */
 int kinds_add(struct kinds *k, const char *name);
@@ -41,18 +45,23 @@ int kinds_add(struct kinds *k, const char *name);
 /* kinds_find - index of the kind of that name, or -1 */
 int kinds_find(const struct kinds *k, const char *name);
 
-/* kinds_want - into @set: as many of each as the program says and as were spawned, and with
- * @has_keepers those of its workers */
-void kinds_want(const struct kinds *k, struct tr_set *set, bool has_keepers);
+/* kinds_want - into @set: as many of each as the program says and as were spawned, and of the
+ * framework's own those in @framework */
+void kinds_want(const struct kinds *k, struct tr_set *set, unsigned framework);
 
-/* kinds_is_keeper - is @slot one of keepers, which this program can start? */
+/* kinds_is_keeper, kinds_is_status - is @slot one of theirs, which this program can start? */
 static inline bool kinds_is_keeper(const struct kinds *k, uint32_t slot)
 {
     return k->keeper && tr_slot_kind(slot) == k->keeper - 1;
 }
 
-/* kinds_row - what actors of the kind of @slot run; NULL = of a worker, a keeper, or of an earlier
- * program */
+static inline bool kinds_is_status(const struct kinds *k, uint32_t slot)
+{
+    return k->status && tr_slot_kind(slot) == k->status - 1;
+}
+
+/* kinds_row - what actors of the kind of @slot run; NULL = of a worker, of the framework's own, or
+ * of an earlier program */
 const struct arb_kind *kinds_row(const struct kinds *k, uint32_t slot);
 
 /* kinds_name - of what fills @slot: "worker", "clock". Borrowed. */

@@ -155,9 +155,13 @@ static void warn_of_backlog(struct revision *rev)
     }
 }
 
+/* Of status.bind. */
+enum { STATUS_BACKLOG = 128 };
+
+/* NULL is fine. */
 static void release_listener(struct listener *l)
 {
-    if (--l->refs == 0)
+    if (l && --l->refs == 0)
         listener_close(l);
 }
 
@@ -165,12 +169,10 @@ static void release_listener(struct listener *l)
  * As listener_open. Workers whose arbiter was killed free the address as soon as they hear of it,
  * and those that hang do not: they are killed.
  */
-static int open_at_start(struct revision *rev, const struct config_bind *bind,
+static int open_at_start(struct revision *rev, const char *text, struct listener_access access,
                          struct listener **ret, char *why, size_t why_size)
 {
     const struct config *c = rev->config;
-    const struct listener_access access = access_of(&bind->access);
-    const char *text = bind->address;
     const struct listener_outgoing nothing = {0};
     struct holders holders;
     int rc = listener_open(text, access, (int)c->backlog, (unsigned)c->write_timeout_ms,
@@ -212,12 +214,57 @@ static int take_passed(const struct arbiter *a, const struct config *c, struct l
     return activation_match(&a->activation, &wish, ret, why, why_size);
 }
 
+static bool is_same_status(const struct config *c, const struct revision *old)
+{
+    return old && old->status && strcmp(old->status->text, c->status_bind) == 0;
+}
+
+/* Those of @old that @c has no more. Returns how many. */
+static size_t list_outgoing(const struct config *c, const struct revision *old,
+                            struct listener *ret[CONFIG_BIND_MAX + 1])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; old && i < old->n_listeners; i++)
+        if (!is_listed(c, old->listeners[i]->text))
+            ret[n++] = old->listeners[i];
+    if (old && old->status && !is_same_status(c, old))
+        ret[n++] = old->status;
+    return n;
+}
+
+/* Of status.bind. */
+static int open_status(struct revision *rev, const struct revision *old,
+                       struct listener_outgoing outgoing, char *why, size_t why_size)
+{
+    const struct config *c = rev->config;
+    struct listener *l = NULL;
+    int rc = 0;
+
+    if (!*c->status_bind)
+        return 0;
+    if (is_same_status(c, old))
+        l = old->status;
+    else if (old)
+        rc = listener_open(c->status_bind, LISTENER_ANY_ACCESS, STATUS_BACKLOG,
+                           (unsigned)c->write_timeout_ms, 0, outgoing, &l, why, why_size);
+    else
+        rc = open_at_start(rev, c->status_bind, LISTENER_ANY_ACCESS, &l, why, why_size);
+    if (rc < 0) {
+        config_name_key(c, CONFIG_STATUS_BIND, why, why_size);
+        return rc;
+    }
+    l->refs++;
+    rev->status = l;
+    return 0;
+}
+
 static int open_listeners(const struct arbiter *a, struct revision *rev, struct revision *old,
                           char *why, size_t why_size)
 {
     const struct config *c = rev->config;
-    struct listener *outgoing[CONFIG_BIND_MAX], *passed[CONFIG_BIND_MAX] = {NULL};
-    size_t n_outgoing = 0;
+    struct listener *outgoing[CONFIG_BIND_MAX + 1], *passed[CONFIG_BIND_MAX] = {NULL};
+    const size_t n_outgoing = list_outgoing(c, old, outgoing);
 
     if (!old) {
         const int rc = take_passed(a, c, passed, why, why_size);
@@ -226,9 +273,6 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
             return rc;
         strays_continue(&rev->log);
     }
-    for (size_t i = 0; old && i < old->n_listeners; i++)
-        if (!is_listed(c, old->listeners[i]->text))
-            outgoing[n_outgoing++] = old->listeners[i];
     for (size_t i = 0; i < c->n_bind; i++) {
         const struct config_bind *bind = &c->bind[i];
         struct listener *l = old ? find_listener(old, bind->address) : passed[i];
@@ -242,7 +286,7 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
                                (unsigned)c->write_timeout_ms, 0,
                                (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
         else
-            rc = open_at_start(rev, bind, &l, why, why_size);
+            rc = open_at_start(rev, bind->address, access_of(&bind->access), &l, why, why_size);
         if (rc < 0) {
             config_name_key(c, CONFIG_BIND, why, why_size);
             for (size_t k = i; k < c->n_bind; k++)
@@ -252,7 +296,7 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
         l->refs++;
         rev->listeners[rev->n_listeners++] = l;
     }
-    return 0;
+    return open_status(rev, old, (struct listener_outgoing){outgoing, n_outgoing}, why, why_size);
 }
 
 static void explain_syslog(const struct config *c, int rc, char *why, size_t size)
@@ -408,8 +452,8 @@ int revision_new(struct arbiter *a, struct config *config, uint64_t number, stru
 }
 
 int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
-                     struct listener **listeners, size_t n, struct revision **ret, char *why,
-                     size_t why_size)
+                     struct listener **listeners, size_t n, struct listener *status,
+                     struct revision **ret, char *why, size_t why_size)
 {
     struct revision *rev;
     int rc;
@@ -425,6 +469,9 @@ int revision_inherit(struct arbiter *a, struct config *config, uint64_t number,
         rev->listeners[rev->n_listeners] = listeners[rev->n_listeners];
         rev->listeners[rev->n_listeners]->refs++;
     }
+    rev->status = status;
+    if (status)
+        status->refs++;
     revision_speak(rev);
     *ret = rev;
     return 0;
@@ -446,7 +493,7 @@ struct tr_set revision_set(const struct arbiter *a, const struct revision *rev)
         .exit_timeout_ms = rev->config->exit_timeout_ms,
     };
 
-    kinds_want(&a->kinds, &set, rev->config->has_keepers);
+    kinds_want(&a->kinds, &set, revision_kinds(rev->config));
     return set;
 }
 
@@ -454,7 +501,7 @@ bool revision_can_change(const struct arbiter *a, const struct config *c, uint32
 {
     struct tr_set set = {.workers = workers};
 
-    kinds_want(&a->kinds, &set, c->has_keepers);
+    kinds_want(&a->kinds, &set, revision_kinds(c));
     return transition_can_reload(a->engine, transition_size(&set));
 }
 
@@ -496,6 +543,7 @@ void revision_free(struct revision *rev)
         return;
     for (size_t i = 0; i < rev->n_listeners; i++)
         release_listener(rev->listeners[i]);
+    release_listener(rev->status);
     log_close(&rev->log);
     sinks_release(rev->sink);
     config_free(rev->config);

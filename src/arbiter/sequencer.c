@@ -278,7 +278,8 @@ void sequencer_settle(struct arbiter *a)
 
 void sequencer_join(struct arbiter *a, struct child *c)
 {
-    if (c->relay.is_joined || c->relay.has_left || c->mailbox.is_closed || child_is_keeper(c))
+    if (c->relay.is_joined || c->relay.has_left || c->mailbox.is_closed || child_is_keeper(c) ||
+        child_is_status(c))
         return;
     relay_join(&a->sequencer.order, &c->relay);
     tell(a, c); /* where it begins */

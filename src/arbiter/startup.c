@@ -35,7 +35,8 @@ static int check_descriptors(const struct config *c, const struct tr_set *set, c
     /* As many as this user may have: each connection is one. */
     const uint64_t limit = limits_raise(RLIMIT_NOFILE, UINT64_MAX);
     const unsigned workers = set->workers;
-    const size_t needed = FDS_OF_ARBITER + c->n_bind + FDS_PER_WORKER * (size_t)workers +
+    const size_t needed = FDS_OF_ARBITER + c->n_bind + (*c->status_bind != '\0') +
+                          FDS_PER_WORKER * (size_t)workers +
                           FDS_PER_ACTOR * (size_t)(transition_size(set) - workers);
     const size_t there = fds_count_free(limit, needed);
 
@@ -64,6 +65,12 @@ static int check_null_device(char *why, size_t why_size)
     return -EIO;
 }
 
+/* Those of the framework's own kinds that there are. */
+static unsigned builtin_kinds(const struct arbiter_options *options)
+{
+    return (options->keeper ? KINDS_KEEPERS : 0) | (options->status ? KINDS_ONE_STATUS : 0);
+}
+
 /* What a process cannot do without, and would miss at a place where it can only abort or try again.
  */
 static int check_environment(const struct config *c, const struct arbiter_options *options,
@@ -73,8 +80,8 @@ static int check_environment(const struct config *c, const struct arbiter_option
     struct kinds kinds;
     int rc;
 
-    kinds_init(&kinds, options->program, options->keeper != NULL);
-    kinds_want(&kinds, &set, c->has_keepers);
+    kinds_init(&kinds, options->program, builtin_kinds(options));
+    kinds_want(&kinds, &set, revision_kinds(c));
     rc = check_descriptors(c, &set, why, why_size);
     if (rc == 0)
         rc = check_null_device(why, why_size);
@@ -175,7 +182,7 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
         .sinks = {.log = &a->log, .lost = &a->totals.log_dropped, .ops = &sinks_ops},
     };
     list_init(&a->sinks.list);
-    kinds_init(&a->kinds, options->program, options->keeper != NULL);
+    kinds_init(&a->kinds, options->program, builtin_kinds(options));
     oom_init(&a->oom);
     rc = own_init(&a->own, options->program, why, sizeof(why));
     if (rc == -EINVAL)

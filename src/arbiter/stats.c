@@ -335,6 +335,8 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_object_set_new(o, "degraded", json_boolean(transition_is_degraded(a->engine)));
     json_object_set_new(o, "sandbox", describe_sandbox(a));
     json_object_set_new(o, "binds", describe_binds(a->live));
+    if (a->live->status)
+        json_object_set_new(o, "status_bind", command_text(a->live->status->bound));
     json_object_set_new(o, "config", command_text(a->live->config->path));
     json_object_set_new(o, "user", command_text(a->privileges.user));
     message_set_uint(o, "uid", a->privileges.uid);

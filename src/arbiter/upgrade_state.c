@@ -233,6 +233,9 @@ static const char kinds_member[] = "kinds";
  */
 static const char passed_member[] = "passed";
 
+/* The listener of status.bind; written only if there is one. */
+static const char status_member[] = "status";
+
 /* Written by programs that have keepers, but on the way back only to one that has them. */
 static const char keeps_member[] = "keeps";
 
@@ -409,12 +412,13 @@ static json_t *pack_privileges(struct packer *p)
     return o;
 }
 
-static json_t *pack_control(struct packer *p)
+/* NULL = there is none. */
+static json_t *pack_listener(struct packer *p, const struct listener *l)
 {
-    json_t *o = p->a->control.listener ? json_object() : json_null();
+    json_t *o = l ? json_object() : json_null();
 
-    if (p->a->control.listener)
-        members_pack(&p->to, o, listener_fields, p->a->control.listener);
+    if (l)
+        members_pack(&p->to, o, listener_fields, l);
     return o;
 }
 
@@ -485,6 +489,8 @@ static json_t *pack_body(struct packer *p)
     members_set(&p->to, o, "listeners", pack_listeners(p));
     if (has_passed(a))
         members_set(&p->to, o, passed_member, pack_passed(p));
+    if (a->live->status)
+        members_set(&p->to, o, status_member, pack_listener(p, a->live->status));
     if (a->kinds.n > 0)
         members_set(&p->to, o, kinds_member, pack_kinds(p));
     members_set(&p->to, o, "children", pack_children(p));
@@ -498,7 +504,7 @@ static json_t *pack_body(struct packer *p)
     if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_counted)
         members_set(&p->to, o, counted_member, json_integer(a->live->counted));
     members_set(&p->to, o, "slots", pack_slots(p));
-    members_set(&p->to, o, "control", pack_control(p));
+    members_set(&p->to, o, "control", pack_listener(p, a->control.listener));
     members_set(&p->to, o, "clients", pack_clients(p));
     members_set(&p->to, o, "fds", json_incref(p->to.fds)); /* after all the others */
     return o;
@@ -537,8 +543,9 @@ struct reader {
     struct members_reader from;
     struct control_client *client; /* of which pending requests are read; NULL = it is gone */
     struct config *config; /* of the live revision */
-    struct listener *listeners[CONFIG_BIND_MAX]; /* the same */
+    struct listener *listeners[CONFIG_BIND_MAX + 1]; /* the same */
     size_t n_listeners;
+    struct listener *status; /* the same, of status.bind; NULL = none */
     struct tr_inherited *procs;
     size_t n_procs;
     uint32_t n_kinds; /* of the program before */
@@ -662,12 +669,13 @@ static bool are_of_config(const struct reader *r)
 
     for (size_t i = 0; is_same && i < r->n_listeners; i++)
         is_same = strcmp(r->listeners[i]->text, r->config->bind[i].address) == 0;
-    return is_same;
+    return is_same && strcmp(r->status ? r->status->text : "", r->config->status_bind) == 0;
 }
 
 static int unpack_live(struct reader *r, const struct other *o)
 {
     struct arbiter *a = r->a;
+    const json_t *status = json_object_get(r->s->body, status_member);
     int rc = unpack_config(r, o);
 
     if (rc == 0)
@@ -678,15 +686,18 @@ static int unpack_live(struct reader *r, const struct other *o)
         rc = unpack_list(r, r->s->body, "listeners", CONFIG_BIND_MAX, unpack_served);
     if (rc == 0 && json_object_get(r->s->body, passed_member))
         rc = unpack_list(r, r->s->body, passed_member, CONFIG_BIND_MAX, unpack_passed);
+    if (rc == 0 && status)
+        rc = unpack_listener(r, status, &r->status);
     if (rc == 0 && !are_of_config(r))
         rc = members_refuse(&r->from, "listeners", "they are not those of the configuration");
     if (rc == 0)
-        rc = revision_inherit(a, r->config, o->revision, r->listeners, r->n_listeners, &a->live,
-                              r->from.why, ARBITER_WHY_LEN);
+        rc = revision_inherit(a, r->config, o->revision, r->listeners, r->n_listeners, r->status,
+                              &a->live, r->from.why, ARBITER_WHY_LEN);
     if (rc < 0)
         return rc;
     r->config = NULL;
     r->n_listeners = 0;
+    r->status = NULL;
     a->log = &a->live->log;
     a->log->dropped = &a->totals.log_dropped;
     a->live->log.level = (enum log_level)o->log_level;
@@ -1017,11 +1028,12 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *sources = json_object_get(r->s->body, sources_member);
     const json_t *owners = json_object_get(r->s->body, owners_member);
     const json_t *passed = json_object_get(r->s->body, passed_member);
+    const json_t *status = json_object_get(r->s->body, status_member);
     const json_t *counted = json_object_get(r->s->body, counted_member);
     const bool has_privileges = json_object_get(r->s->body, privileges_member) != NULL;
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
                            (sources != NULL) + (owners != NULL) + (passed != NULL) +
-                           has_privileges + (counted != NULL);
+                           has_privileges + (counted != NULL) + (status != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -1075,6 +1087,8 @@ int upgrade_state_unpack(const struct upgrade_state *s, struct arbiter *a, char 
     if (rc == -ENOMEM)
         snprintf(why, ARBITER_WHY_LEN, "out of memory");
     /* What was made before it failed goes, but its descriptors stay open, for the way back. */
+    if (r.status)
+        r.listeners[r.n_listeners++] = r.status;
     for (size_t i = 0; i < r.n_listeners; i++) {
         free(r.listeners[i]->text);
         free(r.listeners[i]);

@@ -44,7 +44,8 @@
 #define NETS(field) .type = &config_type_nets, .offset = offsetof(struct config, field)
 #define SANDBOX(field)                                                                             \
     .type = &config_type_choice, .choices = sandboxes, .offset = FIELD(field, enum config_sandbox)
-#define BIND(field) .type = &config_type_bind, .offset = offsetof(struct config, field)
+#define ADDRESS(field) .type = &config_type_address, .offset = FIELD(field, char[ADDR_TEXT_LEN])
+#define BIND(field)    .type = &config_type_bind, .offset = offsetof(struct config, field)
 
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 static const char *const log_places[] = {"syslog", NULL};
@@ -210,6 +211,11 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "log.crash_payload", BOOLEAN(has_crash_payload),
         .reload = RELOAD_WORKERS, .initial = "false",
         .help = "keep up to 256 bytes of the message that a worker crashed on" },
+    [CONFIG_STATUS_BIND] = {
+        .name = "status.bind", ADDRESS(status_bind),
+        .reload = RELOAD_ARBITER, .initial = "",
+        .allowed = "\"HOST:PORT\", \"[V6]:PORT\", \":PORT\", where HOST is a numeric address or localhost, or \"\"",
+        .help = "address that shows over HTTP how the server is; \"\" = none" },
 };
 /* clang-format on */
 
@@ -436,6 +442,27 @@ static int check_paths(const struct config *c, char *why, size_t why_size)
     return 0;
 }
 
+/* One port cannot have both. */
+static int check_status(const struct config *c, char *why, size_t why_size)
+{
+    const char *reason;
+    char where[CONFIG_WHERE_LEN];
+    struct addr status, served;
+
+    if (!*c->status_bind || addr_parse(c->status_bind, &status, &reason) < 0)
+        return 0;
+    for (size_t i = 0; i < c->n_bind; i++) {
+        if (addr_parse(c->bind[i].address, &served, &reason) < 0 ||
+            !addr_conflicts(&status, &served))
+            continue;
+        snprintf(why, why_size, "%s: %s: \"%s\" is what %s has, allowed: an address of its own",
+                 config_where(c, CONFIG_STATUS_BIND, where), config_keys[CONFIG_STATUS_BIND].name,
+                 c->status_bind, config_keys[CONFIG_BIND].name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /* A list may be right on another machine, or before the server was confined. */
 static int check_cpus(const struct config *c, char *why, size_t why_size)
 {
@@ -479,7 +506,8 @@ int config_check(const struct config *c, char *why, size_t why_size)
 
     if (r == 0)
         r = check_control_mode(c, why, why_size);
-
+    if (r == 0)
+        r = check_status(c, why, why_size);
     if (r == 0)
         r = check_cpus(c, why, why_size);
     for (size_t i = 0; r == 0 && i < c->schema->n_protocols; i++)

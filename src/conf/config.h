@@ -94,6 +94,8 @@ struct config {
     char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */
     enum log_format log_format;
     bool has_crash_payload;
+    /* status.* */
+    char status_bind[ADDR_TEXT_LEN]; /* "" = none; as written, checked with addr_parse */
 
     char path[CONFIG_PATH_MAX]; /* absolute path of the file, "" = built-in defaults only */
     struct config_origin origin[CONFIG_KEYS_MAX];

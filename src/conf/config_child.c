@@ -16,6 +16,7 @@
 #include "base/answerer.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/http_library.h"
 #include "base/json_text.h"
 #include "base/reap.h"
 #include "base/util.h"
@@ -114,15 +115,31 @@ struct job {
     size_t n_overrides;
 };
 
-/* What is wrong with values is the parent's to say, who sets them once more. */
-static json_t *look_up_owners(const struct job *job, const json_t *values)
+/* What HTTP needs is a package of its own, and would be missed by the status actor alone. */
+static void try_http(const struct config *c, const char *path, struct config_errors *errors)
 {
-    struct config_errors errors = {.n = 0};
+    const struct config_origin *origin = &c->origin[CONFIG_STATUS_BIND];
+    const bool is_of_file = origin->kind == ORIGIN_FILE;
+    struct http_library library;
+    char why[HTTP_LIBRARY_WHY_LEN];
+
+    if (*c->status_bind && http_library_load(&library, why) < 0)
+        config_errors_add(errors, is_of_file ? path : "command line", is_of_file ? origin->line : 0,
+                          "%s: %s", c->schema->rows[CONFIG_STATUS_BIND].name, why);
+}
+
+/* Of the values what only the system knows: users and groups, and whether there is a library. What
+ * else is wrong with them is the parent's to say, who sets them once more. */
+static json_t *ask_system_of(const struct job *job, const json_t *values,
+                             struct config_errors *errors)
+{
+    struct config_errors ignored = {.n = 0};
     struct config *c = config_new(job->schema);
 
-    if (!c || config_decode(c, values, "", &errors) < 0 ||
-        apply_overrides(c, job->overrides, job->n_overrides, &errors) < 0)
+    if (!c || config_decode(c, values, "", &ignored) < 0 ||
+        apply_overrides(c, job->overrides, job->n_overrides, &ignored) < 0)
         return NULL;
+    try_http(c, job->path, errors);
     return config_owners_look_up(c);
 }
 
@@ -144,7 +161,7 @@ static void child_main(const void *data, int fd)
     r = values ? 0 : -ENOMEM;
     if (r == 0 && job->path)
         r = config_file_read(job->schema, job->path, values, &errors);
-    owners = r == -ENOMEM ? NULL : r < 0 ? json_object() : look_up_owners(job, values);
+    owners = r == -ENOMEM ? NULL : r < 0 ? json_object() : ask_system_of(job, values, &errors);
     if (!owners || !(answer = encode_answer(values, owners, &errors, r == CONFIG_FILE_UNCLEAR)))
         _exit(EXIT_NO_MEMORY);
     _exit(fds_write_all(fd, answer, strlen(answer)) < 0 ? EXIT_NOT_WRITTEN : EXIT_ANSWERED);

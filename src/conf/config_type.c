@@ -502,6 +502,27 @@ static int bind_list_add(struct bind_list *l, struct config_bind bind, char *pro
     return 0;
 }
 
+/* Of one listener that speaks TCP, whatever protocol is spoken there. "" = none. */
+static int address_set(struct config *c, const struct config_row *row, const char *text,
+                       char *problem, size_t size)
+{
+    const char *why = "not understood";
+    struct sockaddr_storage ss;
+    socklen_t len;
+    struct addr a;
+
+    if (*text && addr_parse(text, &a, &why) < 0)
+        return refuse_element(problem, size, text, why);
+    if (*text && (a.kind == ADDR_UNIX || strlen(text) >= ADDR_TEXT_LEN))
+        return refuse(problem, size, text,
+                      a.kind == ADDR_UNIX ? "is a unix socket" : "is too long");
+    if (*text && a.kind == ADDR_HOST && addr_to_sockaddr(&a, &ss, &len) < 0)
+        return refuse(problem, size, text, "is a name, and a reload does not wait for a resolver");
+    memset(field(c, row), 0, ADDR_TEXT_LEN);
+    memcpy(field(c, row), text, strlen(text));
+    return 0;
+}
+
 static int read_owner(char ret[CONFIG_OWNER_LEN], const char *name, size_t len)
 {
     if (!config_owner_is_name(name, len))
@@ -686,6 +707,7 @@ const struct config_type
     config_type_mode     = {SYNTAX_STRING, "mode", mode_set, mode_get, NULL},
     config_type_owner    = {SYNTAX_STRING, "name", owner_set, text_get, NULL},
     config_type_cpus     = {SYNTAX_STRING, "list", cpus_set, cpus_get, NULL},
+    config_type_address  = {SYNTAX_STRING, "address", address_set, text_get, NULL},
     config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL},
     config_type_nets     = {SYNTAX_STRINGS, "list", nets_set, nets_get, NULL};
 

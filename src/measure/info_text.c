@@ -304,6 +304,7 @@ int info_write(FILE *f, const json_t *info)
     write_remark(f, "WORKERS", info, "arbiter/workers_why");
     write_remark(f, "NOT READY", info, "arbiter/not_ready");
     write_remark(f, "SANDBOX", info, "arbiter/sandbox/is");
+    write_remark(f, "STATUS OVER HTTP", info, "arbiter/status_bind");
     if (rc == 0)
         rc = write_section(f, worker_columns, ARRAY_SIZE(worker_columns), rows_of(info));
     fputs("(the total has what ended workers did, too)\n", f);

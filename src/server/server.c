@@ -34,6 +34,7 @@
 #include "server/daemon.h"
 #include "server/image.h"
 #include "server/program.h"
+#include "status/status.h"
 #include "worker/worker.h"
 
 /* Of the stack; a worker has been seen to need more than 128 KiB. */
@@ -472,6 +473,7 @@ static int __attribute__((noinline)) run(const struct arb_program *program, int 
                                       .worker = &worker_kind,
                                       .other = &kind_actor,
                                       .keeper = &keeper_actor,
+                                      .status = &status_actor,
                                       .image = &image.program};
     int rc = fds_ensure_stdio();
 

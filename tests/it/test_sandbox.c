@@ -234,7 +234,7 @@ static void sandbox__killed_by_a_container__the_arbiter_lives_and_warns(void **s
 
 /* ---- the list ---- */
 
-/* Of all workers, or all keepers. */
+/* Of all workers, all keepers, or all status actors. */
 struct seen {
     char calls[4096]; /* " read write " */
     unsigned n_processes;
@@ -248,7 +248,9 @@ static void take_trace(char *text, struct seen seen[SANDBOX_WHO])
 
     if (!line)
         return;
-    of = &seen[strstr(line, "sender\\\":\\\"keeper") ? SANDBOX_KEEPER : SANDBOX_WORKER];
+    of = &seen[strstr(line, "sender\\\":\\\"keeper")   ? SANDBOX_KEEPER
+               : strstr(line, "sender\\\":\\\"status") ? SANDBOX_STATUS
+                                                       : SANDBOX_WORKER];
     of->n_processes++;
     strtok_r(line, "\n", &save);
     while ((line = strtok_r(NULL, "\n", &save))) {
@@ -296,11 +298,31 @@ static void must_answer(struct server *s, const char *actor, const char *command
     MUST(r.code == 0, "call %s %s: %s", actor, command, r.err);
 }
 
+/* Requests that are answered at once, later, and never. */
+static void see_status(struct server *s)
+{
+    static const char *const requests[] = {
+        "GET /api/info HTTP/1.1\r\nHost: x\r\n\r\n", "HEAD /api/info HTTP/1.0\r\n\r\n",
+        "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n", "garbage\r\n\r\n"};
+    const char *info = strstr(info_of(s), "STATUS OVER HTTP: ");
+    char addr[64];
+
+    MUST(info && sscanf(info, "STATUS OVER HTTP: %63s", addr) == 1, "info says no address");
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+        const int fd = peer_connect(addr);
+
+        peer_send_text(fd, requests[i]);
+        MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "no answer to %s", requests[i]);
+    }
+    peer_reset(peer_connect(addr));
+}
+
 /* All that processes usually do: serve, move, reload, crash, be killed, keep, log, answer, end. */
 static void live(struct server *s)
 {
     static char large[600 << 10];
-    static const char *const actors[] = {"workers", "keeper.1"};
+    static const char *const actors[] = {"workers", "keeper.1", "status.1"};
     pid_t termed;
     int fds[8];
 
@@ -319,8 +341,10 @@ static void live(struct server *s)
         must_answer(s, actors[i], "info", NULL);
         must_answer(s, actors[i], "log_level", "level=debug");
     }
+    see_status(s);
     server_signal(s, SIGHUP);
     server_wait_log(s, "msg=\"reloaded\"", 2);
+    see_status(s);
     peer_send_text(fds[1], "\r\n\r\n");
     peer_expect_text(fds[1], "half\r\n\r\n");
     send_kind(s, "abrt");
@@ -339,6 +363,8 @@ static void live(struct server *s)
     server_wait_workers(s, 2);
     kill(server_slot_pid(s, tr_slot(0, 1)), SIGABRT);
     server_wait_log(s, "actor died", 1);
+    kill(server_slot_pid(s, tr_slot(1, 1)), SIGABRT);
+    server_wait_log(s, "actor died", 2);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         peer_echo(fds[i], "three");
         peer_close(fds[i]);
@@ -354,9 +380,9 @@ static void sandbox__list__is_what_is_called(void **state)
     static struct seen seen[SANDBOX_WHO];
     char path[128], pid[16];
     snprintf(path, sizeof(path), "unix:%s", it_path(it, "socket"));
-    struct server *s =
-        server_start(it, .conf = "arbiter: { keep_after = 0; max_memory = \"1GiB\"; };",
-                     .binary = "test/echo-arbiter", .args = {"-b", path});
+    struct server *s = server_start(
+        it, .conf = "arbiter: { keep_after = 0; max_memory = \"1GiB\"; };",
+        .binary = "test/echo-arbiter", .args = {"-b", path, "-o", "status.bind=127.0.0.1:0"});
     struct dirent *e;
     DIR *dir;
     pid_t tracer;
@@ -380,8 +406,11 @@ static void sandbox__list__is_what_is_called(void **state)
     }
     closedir(dir);
     for (enum sandbox_who who = 0; who < SANDBOX_WHO; who++) {
-        printf("# %u %s:%s\n", seen[who].n_processes, who == SANDBOX_KEEPER ? "keepers" : "workers",
-               seen[who].calls);
+        static const char *const names[] = {[SANDBOX_WORKER] = "workers",
+                                            [SANDBOX_KEEPER] = "keepers",
+                                            [SANDBOX_STATUS] = "status actors"};
+
+        printf("# %u %s:%s\n", seen[who].n_processes, names[who], seen[who].calls);
     }
     for (enum sandbox_who who = 0; who < SANDBOX_WHO; who++)
         must_be_the_list(&seen[who], who);

@@ -8,17 +8,17 @@ declare -A may=(
     [measure]='base wire client'
     [kind]='base wire conf actor'
     [keeper]='base wire conf actor net/keep_rules.h net/keep_table.h'
+    [status]='base wire conf actor net/listener.h'
     [worker]='base wire conf actor net'
-    [status]='base actor/state.h'
     [log_writer]='base actor/mailbox.h'
     [arbiter]='base wire conf actor log_writer net/activation.h net/listener.h net/keep_table.h'
     [testing]='base wire conf'
-    [server]='base wire conf actor net kind keeper worker arbiter'
+    [server]='base wire conf actor net kind keeper status worker arbiter'
     [echo_arbiter]=''
     [cmd]='base wire client measure'
 )
 # Libraries with one place each.
-declare -A only=([libconfig.h]='src/conf/config_file' [seccomp.h]='src/actor/sandbox')
+declare -A only=([libconfig.h]='src/conf/config_file' [seccomp.h]='src/actor/sandbox' [microhttpd.h]='src/base/http_library')
 bad=0
 
 complain()

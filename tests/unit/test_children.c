@@ -292,7 +292,7 @@ static void children_spawn__keeper__runs_its_own_main_without_listeners(void **s
     struct tr_action action = {.kind = TR_SPAWN, .proc = 1, .revision = 1};
 
     f->a.options = &keeper_options;
-    kinds_init(&f->a.kinds, NULL, true);
+    kinds_init(&f->a.kinds, NULL, KINDS_KEEPERS);
     action.slot = tr_slot(f->a.kinds.keeper - 1, 3);
     assert_int_equal(children_spawn(&f->a, &action), 0);
     assert_string_equal(f->a.children[1].id, "keeper.3");
@@ -308,7 +308,7 @@ static void children_spawn__program_has_keepers__worker_has_a_table(void **state
     struct child *c;
 
     f->a.options = &keeper_options;
-    kinds_init(&f->a.kinds, NULL, true);
+    kinds_init(&f->a.kinds, NULL, KINDS_KEEPERS);
     c = spawn(f, 0);
     assert_int_equal(keep_table_map(&t, c->table_fd, false), 0);
     await_end(f, c);

@@ -386,7 +386,7 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"log={};\n\t@include \"/etc/passwd\"\n", ":2: @include: another file is never read"},
         {"arbiter={workers=1;\nworkers=2;};", ":2: arbiter.workers: given twice, first in line 1"},
         {"log={};\nlog={};", ":2: log: given twice"},
-        {"lag={};", ":1: lag: unknown group, allowed: arbiter, server, log"},
+        {"lag={};", ":1: lag: unknown group, allowed: arbiter, server, log, status"},
         {"arbiter={tineout=30;};", ":1: arbiter.tineout: unknown key (did you mean timeout?), "
                                    "allowed: workers, cpu_affinity, boot_timeout"},
         {"Arbiter={workers=4;};", ":1: Arbiter: unknown group"},

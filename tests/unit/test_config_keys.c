@@ -138,11 +138,15 @@ static size_t read_manual(struct manual_row *rows, size_t max)
 /* The default as the file would have it: what config_dump prints. */
 static void dump_value(const char *dump, const char *name, char *buf, size_t size)
 {
-    char key[64];
+    const int group_len = (int)(strchr(name, '.') - name);
+    char group[64], key[64];
     const char *begin, *end;
 
-    snprintf(key, sizeof(key), "    %s = ", strchr(name, '.') + 1);
-    begin = strstr(dump, key);
+    snprintf(group, sizeof(group), "%.*s = {\n", group_len, name);
+    snprintf(key, sizeof(key), "    %s = ", name + group_len + 1);
+    begin = strstr(dump, group);
+    assert_non_null(begin);
+    begin = strstr(begin, key);
     assert_non_null(begin);
     begin += strlen(key);
     end = strstr(begin, ";  # default");

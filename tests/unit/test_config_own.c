@@ -343,7 +343,7 @@ static void own__errors__with_line_value_and_what_is_allowed(void **state UNUSED
         ":4: toy.greeting: \"0123456789abcdef\" is too long, allowed: a string of at most 15",
         ":5: toy.wait: \"1\" is a string, allowed: seconds from 0.01 to 60, without quotes",
         ":6: toy.is_loud: 1 is a number, allowed: true or false",
-        ":7: tyo: unknown group (did you mean toy?), allowed: arbiter, server, log, toy",
+        ":7: tyo: unknown group (did you mean toy?), allowed: arbiter, server, log, status, toy",
         NULL};
     char why[CONFIG_WHY_LEN];
 
@@ -503,7 +503,7 @@ static void override__that_is_wrong__says_why(void **state UNUSED)
 {
     static const char *const cases[][2] = {
         {"toy.count", "no value, allowed: GROUP.KEY=VALUE"},
-        {"=1", "there is no key '': the groups are arbiter, server, log, toy"},
+        {"=1", "there is no key '': the groups are arbiter, server, log, status, toy"},
         {"mood=sad", "there is no key 'mood': write toy.mood"},
         {"toy.x=1",
          "there is no key 'toy.x': toy has count, mood, wait, room, is_loud, greeting, mark"},

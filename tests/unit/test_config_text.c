@@ -100,7 +100,7 @@ static void scan__refused_statements__told_and_blanked(void **state UNUSED)
          "log={};               "},
         {"lag={level=\"a;}\";{x=1;}};log={};",
          0,
-         {"F:1: lag: unknown group, allowed: arbiter, server, log"},
+         {"F:1: lag: unknown group, allowed: arbiter, server, log, status"},
          "                         log={};"},
         {"workers=1;",
          0,

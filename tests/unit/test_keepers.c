@@ -166,8 +166,8 @@ static int setup(void **state)
     for (size_t i = 0; i < PROCS; i++)
         f->ends[i] = -1;
     ev_set_userdata(f->a.loop, &f->a);
-    kinds_init(&f->a.kinds, NULL, true);
-    kinds_want(&f->a.kinds, &set, true);
+    kinds_init(&f->a.kinds, NULL, KINDS_KEEPERS);
+    kinds_want(&f->a.kinds, &set, KINDS_KEEPERS);
     transition_init(&f->engine, &set, PROCS, 1);
     act_all(f);
     *state = f;
@@ -356,7 +356,7 @@ static void keepers_settle__another_set__has_keepers_of_its_own(void **state)
     const pid_t old = find(f, "keeper.1")->pid;
     struct child *worker = find(f, "worker.1");
 
-    kinds_want(&f->a.kinds, &ev.set, true);
+    kinds_want(&f->a.kinds, &ev.set, KINDS_KEEPERS);
     ev.set.boot_timeout_ms = 100;
     post(f, ev);
     assert_int_not_equal(find(f, "keeper.1")->pid, old);

@@ -19,7 +19,7 @@ static struct kinds kinds;
 
 static int begin(void **state UNUSED)
 {
-    kinds_init(&kinds, &program, false);
+    kinds_init(&kinds, &program, 0);
     return 0;
 }
 
@@ -77,7 +77,7 @@ static void kinds_want__spawned__counted_up_to_the_limit(void **state UNUSED)
 
     kinds.list[0].n_spawned = 2;
     kinds.list[1].n_spawned = 20;
-    kinds_want(&kinds, &set, true);
+    kinds_want(&kinds, &set, KINDS_KEEPERS);
     assert_int_equal(set.others[0], 3);
     assert_int_equal(set.others[1], TR_KIND_SLOTS_MAX);
     assert_int_equal(set.others[2], 0);
@@ -94,7 +94,7 @@ static void kinds_add__of_another_program__found_but_not_wanted(void **state UNU
     assert_int_equal(kinds_find(&kinds, "gone"), 2);
     assert_int_equal(kinds_slot(&kinds, "gone.1"), tr_slot(2, 1));
     kinds.list[kind].n_spawned = 5;
-    kinds_want(&kinds, &set, false);
+    kinds_want(&kinds, &set, 0);
     assert_int_equal(transition_size(&set), 61);
     for (unsigned i = kinds.n; i < TR_KINDS_MAX; i++) {
         snprintf(name, sizeof(name), "%c", (char)('a' + i));
@@ -107,27 +107,44 @@ static void kinds_want__keepers__one_for_each_worker_and_none_to_spawn(void **st
 {
     struct tr_set set = {.workers = 5};
 
-    kinds_init(&kinds, &program, true);
+    kinds_init(&kinds, &program, KINDS_KEEPERS);
     assert_int_equal(kinds.keeper, 3);
     assert_int_equal(kinds_slot(&kinds, "keeper.64"), tr_slot(2, 64));
     assert_true(kinds_is_keeper(&kinds, tr_slot(2, 1)));
     assert_false(kinds_is_keeper(&kinds, tr_slot(1, 1)));
     assert_false(kinds_is_keeper(&kinds, 1));
-    kinds_want(&kinds, &set, true);
+    kinds_want(&kinds, &set, KINDS_KEEPERS);
     assert_int_equal(set.others[2], 5);
     assert_int_equal(set.companions, 3);
     set.workers = TR_SLOTS_MAX;
-    kinds_want(&kinds, &set, true);
+    kinds_want(&kinds, &set, KINDS_KEEPERS);
     assert_int_equal(set.others[2], TR_KIND_SLOTS_MAX);
-    kinds_want(&kinds, &set, false);
+    kinds_want(&kinds, &set, 0);
     assert_int_equal(set.others[2], 0);
     assert_int_equal(set.companions, 0);
     assert_null(kinds_row(&kinds, tr_slot(2, 1)));
 }
 
+static void kinds_want__status__one_if_it_is_wanted(void **state UNUSED)
+{
+    struct tr_set set = {.workers = 3};
+
+    kinds_init(&kinds, &program, KINDS_KEEPERS | KINDS_ONE_STATUS);
+    kinds_want(&kinds, &set, KINDS_ONE_STATUS);
+    assert_int_equal(set.companions, 0);
+    assert_int_equal(set.others[2], 0);
+    assert_int_equal(set.others[3], 1);
+    kinds_want(&kinds, &set, KINDS_KEEPERS);
+    assert_int_equal(set.others[2], 3);
+    assert_int_equal(set.others[3], 0);
+    assert_true(kinds_is_status(&kinds, tr_slot(3, 1)));
+    assert_false(kinds_is_status(&kinds, tr_slot(2, 1)));
+    assert_false(kinds_is_status(&kinds, 1));
+}
+
 static void kinds_init__none__only_workers(void **state UNUSED)
 {
-    kinds_init(&kinds, NULL, false);
+    kinds_init(&kinds, NULL, 0);
     assert_int_equal(kinds.n, 0);
     assert_int_equal(kinds_find(&kinds, "clock"), -1);
     assert_int_equal(kinds_slot(&kinds, "worker.3"), 3);
@@ -141,6 +158,7 @@ int main(void)
         cmocka_unit_test_setup(kinds_want__spawned__counted_up_to_the_limit, begin),
         cmocka_unit_test_setup(kinds_add__of_another_program__found_but_not_wanted, begin),
         cmocka_unit_test_setup(kinds_want__keepers__one_for_each_worker_and_none_to_spawn, begin),
+        cmocka_unit_test_setup(kinds_want__status__one_if_it_is_wanted, begin),
         cmocka_unit_test_setup(kinds_init__none__only_workers, begin),
     };
 

@@ -1,0 +1,51 @@
+/*
+ * What a status actor shows, it asks of the arbiter: `info`, in memory that is passed to it, since
+ * a message has less room. Nobody waits for that here, and one that asks without end is not heard.
+ */
+#include "arbiter/arbiter_impl.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "actor/command.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/util.h"
+
+/* It asks again after 250 ms at the earliest, and a timer may be early. */
+enum { SNAPSHOT_MIN_MS = 100 };
+
+/* Returns 0 or -errno. */
+static int send_snapshot(struct child *c, char *text)
+{
+    struct iovec part = {text, strlen(text)};
+    int fd = fds_memfd("snapshot");
+    int rc = fd < 0 ? fd : fds_write_sealed(fd, &part, 1);
+
+    if (rc == 0)
+        rc = children_send_fds(c, "snapshot", 0, NULL, &fd, 1);
+    fds_close(&fd);
+    return rc;
+}
+
+void snapshot_on_asked(struct arbiter *a, struct child *c, json_t *args UNUSED)
+{
+    const uint64_t now_ms = clock_mono_ms();
+    json_t *info;
+    char *text;
+    int rc;
+
+    if (!child_is_status(c) || now_ms - c->shown_ms < SNAPSHOT_MIN_MS)
+        return;
+    c->shown_ms = now_ms;
+    info = stats_info(a);
+    text = info ? json_dumps(info, JSON_COMPACT) : NULL;
+    json_decref(info);
+    rc = text ? send_snapshot(c, text) : -ENOMEM;
+    free(text);
+    if (rc < 0)
+        log_warning_limited(a->log, "what is to be shown over HTTP cannot be passed on", F_CHILD(c),
+                            F_ERR(rc));
+}
