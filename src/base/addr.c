@@ -454,3 +454,32 @@ bool addr_net_has(const struct addr_net *net, const struct addr_ip *ip)
     return is_v4_net(net) == is_mapped(ip) && memcmp(net->ip.bytes, ip->bytes, bytes) == 0 &&
            (rest == 0 || (net->ip.bytes[bytes] ^ ip->bytes[bytes]) >> (8 - rest) == 0);
 }
+
+bool addr_nets_have(const struct addr_net *nets, size_t n, const struct addr_ip *ip)
+{
+    for (size_t i = 0; i < n; i++)
+        if (addr_net_has(&nets[i], ip))
+            return true;
+    return false;
+}
+
+/* ---- peers that somebody has named ---- */
+
+socklen_t addr_named_sockaddr(const struct addr_named *peer, struct sockaddr_storage *ret)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(peer->port)};
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(peer->port)};
+
+    *ret = (struct sockaddr_storage){.ss_family = AF_UNIX};
+    if (peer->kind == ADDR_NAMED_UNIX)
+        return offsetof(struct sockaddr_un, sun_path);
+    if (peer->kind != ADDR_NAMED_IP)
+        return 0;
+    memcpy(&in.sin_addr, peer->ip.bytes + MAPPED_BYTES, sizeof(in.sin_addr));
+    memcpy(&in6.sin6_addr, peer->ip.bytes, sizeof(in6.sin6_addr));
+    if (is_mapped(&peer->ip))
+        memcpy(ret, &in, sizeof(in));
+    else
+        memcpy(ret, &in6, sizeof(in6));
+    return is_mapped(&peer->ip) ? sizeof(in) : sizeof(in6);
+}

@@ -7,6 +7,7 @@
 #define BASE_ADDR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -87,8 +88,24 @@ int addr_net_parse(const char *text, struct addr_net *ret, const char **ret_why)
 enum { ADDR_NET_LEN = 64 };
 char *addr_net_format(const struct addr_net *net, char *buf);
 
+/* The peer of a connection as a proxy names it: what a socket's address says, in a form that
+ * travels. All zeros: nobody is named. */
+enum addr_named_kind { ADDR_NAMED_NONE, ADDR_NAMED_IP, ADDR_NAMED_UNIX };
+
+struct addr_named {
+    struct addr_ip ip; /* ADDR_NAMED_IP; else zeros, as the port */
+    uint16_t port; /* host byte order */
+    uint8_t kind; /* enum addr_named_kind */
+};
+
+/* addr_named_sockaddr - as a socket's address. Returns its length, 0 if nobody is named. */
+socklen_t addr_named_sockaddr(const struct addr_named *peer, struct sockaddr_storage *ret);
+
 /* addr_net_has - is @ip in it? No v4 address is in a net that was written as v6, but for mapped
  * ones. */
 bool addr_net_has(const struct addr_net *net, const struct addr_ip *ip);
+
+/* addr_nets_have - is @ip in any of @n nets? */
+bool addr_nets_have(const struct addr_net *nets, size_t n, const struct addr_ip *ip);
 
 #endif
