@@ -154,7 +154,7 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .allowed = "1 to 64 of \"HOST:PORT\", \"[V6]:PORT\", \":PORT\", \"unix:PATH\", where HOST is a "
                    "numeric address or localhost; with more to say ( ADDRESS, "
                    "{ address = ADDRESS; protocol = \"NAME\"; mode = \"0660\"; owner = \"USER\"; "
-                   "group = \"GROUP\"; } )",
+                   "group = \"GROUP\"; proxy = \"require\"; proxy_from = [\"10.0.0.0/8\"]; } )",
         .help = "addresses to listen on" },
     [CONFIG_BACKLOG] = {
         .name = "server.backlog", COUNT(backlog), .min = 1, .max = 65535,

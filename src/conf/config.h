@@ -19,6 +19,7 @@
 enum {
     CONFIG_BIND_MAX = 64,
     CONFIG_TRUSTED_MAX = 64,
+    CONFIG_PROXY_FROM_MAX = 32,
     CONFIG_PATH_MAX = 512,
     CONFIG_OWNER_LEN = 64
 };
@@ -43,14 +44,21 @@ struct config_access {
     gid_t gid;
 };
 
+/* Does a connection begin with a header of the PROXY protocol? */
+enum config_proxy { CONFIG_PROXY_OFF, CONFIG_PROXY_ACCEPT, CONFIG_PROXY_REQUIRE };
+
 /*
  * A listener. Its canonical text is "WORDS@ADDRESS", where words are separated by commas: PROTOCOL,
- * mode=MODE, owner=NAME and group=NAME; or ADDRESS alone for the first protocol.
+ * mode=MODE, owner=NAME, group=NAME, proxy=WORD and proxy_from=NET+NET; or ADDRESS alone for the
+ * first protocol.
  */
 struct config_bind {
     char *address; /* owned; as written, checked with addr_parse */
     unsigned protocol; /* index into the protocols of the schema */
     struct config_access access; /* of a unix socket */
+    enum config_proxy proxy;
+    struct addr_net proxy_from[CONFIG_PROXY_FROM_MAX]; /* whose headers are believed; of TCP */
+    size_t n_proxy_from; /* not 0 with a header and TCP */
 };
 
 struct config {

@@ -10,7 +10,7 @@
 #include "conf/config.h"
 #include "conf/config_errors.h"
 
-enum { CONFIG_VALUE_MAX = 32768 }; /* bytes; no value that is allowed has as many */
+enum { CONFIG_VALUE_MAX = 131072 }; /* bytes; no value that is allowed has as many */
 
 /*
  * config_encode_value - append one

@@ -72,17 +72,32 @@ static void print_string(FILE *out, const char *text, size_t len)
     fputc('"', out);
 }
 
+/* NET+NET as a list. */
+static void print_nets(FILE *out, const char *nets, size_t len)
+{
+    const char *end = nets + len, *comma = "[";
+
+    for (size_t n; nets < end; nets += n + 1, comma = ", ") {
+        n = MIN(strcspn(nets, "+"), (size_t)(end - nets));
+        fputs(comma, out);
+        print_string(out, nets, n);
+    }
+    fputc(']', out);
+}
+
 /* Of a listener: NAME=VALUE, or the name of a protocol. */
 static void print_word(FILE *out, const char *word, size_t len)
 {
+    static const char from[] = "proxy_from=";
     const char *value = memchr(word, '=', len);
+    const bool is_nets = len > strlen(from) && memcmp(word, from, strlen(from)) == 0;
 
     if (value)
         fprintf(out, "; %.*s = ", (int)(value - word), word);
     else
         fputs("; protocol = ", out);
     value = value ? value + 1 : word;
-    print_string(out, value, len - (size_t)(value - word));
+    (is_nets ? print_nets : print_string)(out, value, len - (size_t)(value - word));
 }
 
 static void print_listener(FILE *out, const char *text, const char *end)

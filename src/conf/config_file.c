@@ -161,10 +161,19 @@ static char *read_bytes(const char *string)
     return text ? escape_bytes((const uint8_t *)string, len, text) : NULL;
 }
 
-enum { LISTENER_ADDRESS, LISTENER_PROTOCOL, LISTENER_MODE, LISTENER_OWNER, LISTENER_GROUP };
+enum {
+    LISTENER_ADDRESS,
+    LISTENER_PROTOCOL,
+    LISTENER_MODE,
+    LISTENER_OWNER,
+    LISTENER_GROUP,
+    LISTENER_PROXY,
+    LISTENER_PROXY_FROM
+};
 
 /* Of the group of a listener. */
-static const char *const listener_members[] = {"address", "protocol", "mode", "owner", "group"};
+static const char *const listener_members[] = {"address", "protocol", "mode",      "owner",
+                                               "group",   "proxy",    "proxy_from"};
 
 /* Which member it is. NOT_A_KEY, and an error, if there is none. */
 static int find_member(struct reader *r, int key, const config_setting_t *member)
@@ -176,9 +185,17 @@ static int find_member(struct reader *r, int key, const config_setting_t *member
             return (int)i;
     config_errors_add(r->errors, r->path, config_setting_source_line(member),
                       "%s: %.64s: unknown key of a listener, allowed: address, protocol, mode, "
-                      "owner, group",
+                      "owner, group, proxy, proxy_from",
                       r->schema->rows[key].name, name);
     return NOT_A_KEY;
+}
+
+static bool is_proxy_name(const char *value)
+{
+    for (size_t i = 0; config_proxy_names[i]; i++)
+        if (strcmp(value, config_proxy_names[i]) == 0)
+            return true;
+    return false;
 }
 
 /* Its value. NULL, and an error, if it could not stand in the canonical text as one word. */
@@ -197,7 +214,13 @@ static const char *read_member(struct reader *r, int key, const config_setting_t
                           "%s: protocol: \"%s\" is not known, allowed: %s", name,
                           config_show(value, strlen(value), shown),
                           config_name_protocols(r->schema, list, sizeof(list)));
-    else if (which > LISTENER_PROTOCOL && !config_owner_is_name(value, strlen(value)))
+    else if (which == LISTENER_PROXY && !is_proxy_name(value))
+        config_errors_add(r->errors, r->path, line,
+                          "%s: proxy: \"%s\" is not known, allowed: \"off\", \"accept\" or "
+                          "\"require\"",
+                          name, config_show(value, strlen(value), shown));
+    else if (which > LISTENER_PROTOCOL && which < LISTENER_PROXY &&
+             !config_owner_is_name(value, strlen(value)))
         config_errors_add(r->errors, r->path, line,
                           "%s: %s: \"%s\" is none, allowed: the name or the number of one, without "
                           ", @ : / [ and blanks",
@@ -208,27 +231,62 @@ static const char *read_member(struct reader *r, int key, const config_setting_t
     return NULL;
 }
 
+static bool is_aggregate(const config_setting_t *setting)
+{
+    return config_setting_is_array(setting) || config_setting_is_list(setting);
+}
+
+/* "NET" or ["NET", "NET"], as the canonical text has them; an error for each that is none. */
+static void read_proxy_nets(struct reader *r, int key, const config_setting_t *member, FILE *f)
+{
+    const bool is_list = is_aggregate(member);
+    const unsigned n = is_list ? (unsigned)config_setting_length(member) : 1;
+
+    for (unsigned i = 0; i < n; i++) {
+        const config_setting_t *element = is_list ? config_setting_get_elem(member, i) : member;
+        const char *text = config_setting_get_string(element), *why = "it is no string";
+        struct addr_net net;
+        char shown[CONFIG_SHOW_LEN];
+
+        if (text && addr_net_parse(text, &net, &why) == 0)
+            fprintf(f, "%s%s", i ? "+" : "", text);
+        else
+            config_errors_add(r->errors, r->path, config_setting_source_line(member),
+                              "%s: proxy_from: \"%s\": %s, allowed: up to %d of \"ADDRESS\" and "
+                              "\"ADDRESS/BITS\" in numbers",
+                              r->schema->rows[key].name,
+                              config_show(text ? text : "", text ? strlen(text) : 0, shown), why,
+                              CONFIG_PROXY_FROM_MAX);
+    }
+}
+
 /* { address = "…"; protocol = "…"; mode = "…"; … }, as its canonical text. */
 static void read_listener_group(struct reader *r, int key, const config_setting_t *group, FILE *f)
 {
+    const config_setting_t *from = config_setting_get_member(group, "proxy_from");
     const char *value[ARRAY_SIZE(listener_members)] = {NULL}, *comma = "";
 
     for (unsigned i = 0; i < (unsigned)config_setting_length(group); i++) {
         const config_setting_t *member = config_setting_get_elem(group, i);
         const int which = find_member(r, key, member);
 
-        if (which >= 0)
+        if (which >= 0 && which != LISTENER_PROXY_FROM)
             value[which] = read_member(r, key, member, which);
     }
     if (!config_setting_get_member(group, "address"))
         config_errors_add(r->errors, r->path, config_setting_source_line(group),
                           "%s: a listener without address, allowed: %s", r->schema->rows[key].name,
                           r->schema->rows[key].allowed);
-    for (int i = LISTENER_PROTOCOL; i <= LISTENER_GROUP; i++) {
+    for (int i = LISTENER_PROTOCOL; i <= LISTENER_PROXY; i++) {
         if (!value[i])
             continue;
         fprintf(f, "%s%s%s%s", comma, i == LISTENER_PROTOCOL ? "" : listener_members[i],
                 i == LISTENER_PROTOCOL ? "" : "=", value[i]);
+        comma = ",";
+    }
+    if (from && !(is_aggregate(from) && config_setting_length(from) == 0)) {
+        fprintf(f, "%sproxy_from=", comma);
+        read_proxy_nets(r, key, from, f);
         comma = ",";
     }
     fprintf(f, "%s%s", *comma ? "@" : "", value[LISTENER_ADDRESS] ? value[LISTENER_ADDRESS] : "");
@@ -237,7 +295,7 @@ static void read_listener_group(struct reader *r, int key, const config_setting_
 /* An element with a newline would count as two in the canonical text. */
 static char *read_listeners(struct reader *r, int key, const config_setting_t *setting)
 {
-    const bool is_list = config_setting_is_array(setting) || config_setting_is_list(setting);
+    const bool is_list = is_aggregate(setting);
     const size_t n_errors = r->errors->n + r->errors->n_dropped;
     unsigned n = is_list ? (unsigned)config_setting_length(setting) : 1;
     char *text = NULL;

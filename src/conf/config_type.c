@@ -397,12 +397,14 @@ static void bind_list_fini(struct bind_list *l)
     l->n = 0;
 }
 
+/* No address has one of these before its first colon or slash, and no word has an '@'. */
 const char *config_bind_split(const char *text, size_t *ret_len)
 {
-    const size_t len = strcspn(text, "@:/[");
+    const size_t len = strcspn(text, "@=,:/[");
+    const char *at = text[len] && strchr("@=,", text[len]) ? strchr(text + len, '@') : NULL;
 
-    *ret_len = text[len] == '@' ? len : 0;
-    return text[len] == '@' ? text + len + 1 : text;
+    *ret_len = at ? (size_t)(at - text) : 0;
+    return at ? at + 1 : text;
 }
 
 static int refuse_element(char *problem, size_t size, const char *text, const char *what)
@@ -461,6 +463,22 @@ static bool is_access_said(const struct config_access *access)
     return access->mode >= 0 || *access->owner || *access->group;
 }
 
+const char *const config_proxy_names[] = {"off", "accept", "require", NULL};
+
+/* What a listener of the kind @kind cannot have said of proxies; NULL = it is well. */
+static const char *find_proxy_fault(const struct config_bind *bind, enum addr_kind kind)
+{
+    if (bind->proxy == CONFIG_PROXY_OFF && bind->n_proxy_from > 0)
+        return "proxy_from has a meaning only with proxy = \"accept\" or \"require\"";
+    if (kind == ADDR_UNIX && bind->n_proxy_from > 0)
+        return "peers of a unix socket have no address: its mode, owner and group say who may "
+               "connect, so leave proxy_from out";
+    if (kind != ADDR_UNIX && bind->proxy != CONFIG_PROXY_OFF && bind->n_proxy_from == 0)
+        return "proxy needs proxy_from, the addresses of the proxies; \"0.0.0.0/0\" and \"::/0\" "
+               "are everybody's";
+    return NULL;
+}
+
 /* Takes the address over, also on failure. */
 static int bind_list_add(struct bind_list *l, struct config_bind bind, char *problem, size_t size)
 {
@@ -479,6 +497,10 @@ static int bind_list_add(struct bind_list *l, struct config_bind bind, char *pro
     }
     if (r == 0 && a.kind != ADDR_UNIX && is_access_said(&bind.access)) {
         why = "only a unix socket has a mode, an owner and a group";
+        r = -EINVAL;
+    }
+    if (r == 0 && find_proxy_fault(&bind, a.kind)) {
+        why = find_proxy_fault(&bind, a.kind);
         r = -EINVAL;
     }
     for (size_t i = 0; r == 0 && i < l->n; i++) {
@@ -531,17 +553,60 @@ static int read_owner(char ret[CONFIG_OWNER_LEN], const char *name, size_t len)
     return 0;
 }
 
-/* mode=MODE, owner=NAME or group=NAME. Returns 0 or -EINVAL. */
-static int read_access(struct config_access *access, const char *word, size_t len)
+static int read_proxy(enum config_proxy *ret, const char *name, size_t len)
 {
-    static const char mode[] = "mode=", owner[] = "owner=", group[] = "group=";
+    for (unsigned i = 0; config_proxy_names[i]; i++) {
+        if (strlen(config_proxy_names[i]) == len && memcmp(config_proxy_names[i], name, len) == 0) {
+            *ret = (enum config_proxy)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
 
-    if (len >= strlen(mode) && memcmp(word, mode, strlen(mode)) == 0 && access->mode < 0)
-        return parse_mode(word + strlen(mode), len - strlen(mode), 0777, &access->mode);
-    if (len >= strlen(owner) && memcmp(word, owner, strlen(owner)) == 0 && !*access->owner)
-        return read_owner(access->owner, word + strlen(owner), len - strlen(owner));
-    if (len >= strlen(group) && memcmp(word, group, strlen(group)) == 0 && !*access->group)
-        return read_owner(access->group, word + strlen(group), len - strlen(group));
+/* NET+NET */
+static int read_proxy_from(struct config_bind *bind, const char *nets, size_t len)
+{
+    char text[ADDR_NET_LEN];
+    const char *why, *end = nets + len;
+
+    while (nets <= end) {
+        const size_t n = strcspn(nets, "+,@");
+
+        if (n >= sizeof(text) || bind->n_proxy_from == CONFIG_PROXY_FROM_MAX)
+            return -EINVAL;
+        memcpy(text, nets, n);
+        text[n] = '\0';
+        if (addr_net_parse(text, &bind->proxy_from[bind->n_proxy_from++], &why) < 0)
+            return -EINVAL;
+        nets += n + 1;
+    }
+    return 0;
+}
+
+/* Does @word begin with @name, "mode=" for example? Then *ret_value is what comes behind it. */
+static bool is_word(const char *word, size_t len, const char *name, const char **ret_value)
+{
+    *ret_value = word + strlen(name);
+    return len >= strlen(name) && memcmp(word, name, strlen(name)) == 0;
+}
+
+/* NAME=VALUE, each name once. Returns 0 or -EINVAL. */
+static int read_word(struct config_bind *bind, const char *word, size_t len)
+{
+    struct config_access *access = &bind->access;
+    const char *value, *end = word + len;
+
+    if (is_word(word, len, "mode=", &value) && access->mode < 0)
+        return parse_mode(value, (size_t)(end - value), 0777, &access->mode);
+    if (is_word(word, len, "owner=", &value) && !*access->owner)
+        return read_owner(access->owner, value, (size_t)(end - value));
+    if (is_word(word, len, "group=", &value) && !*access->group)
+        return read_owner(access->group, value, (size_t)(end - value));
+    if (is_word(word, len, "proxy=", &value) && bind->proxy == CONFIG_PROXY_OFF)
+        return read_proxy(&bind->proxy, value, (size_t)(end - value));
+    if (is_word(word, len, "proxy_from=", &value) && bind->n_proxy_from == 0)
+        return read_proxy_from(bind, value, (size_t)(end - value));
     return -EINVAL;
 }
 
@@ -558,9 +623,11 @@ static int bind_list_read(struct bind_list *l, const char *text, char *problem, 
 
         if (!memchr(word, '=', len))
             r = find_protocol(l->schema, word, len, &bind.protocol, problem, size);
-        else if (read_access(&bind.access, word, len) < 0)
+        else if (read_word(&bind, word, len) < 0)
             r = refuse_element(problem, size, word,
-                               "no mode=MODE, owner=USER or group=GROUP of a unix socket");
+                               "no mode=MODE, owner=USER or group=GROUP of a unix socket, nor "
+                               "proxy=off, accept or require, nor proxy_from=ADDRESS/BITS, of "
+                               "which + separates up to 32");
         word += len + 1;
     }
     if (r < 0)
@@ -614,6 +681,7 @@ static void print_bind(FILE *f, const struct config_bind *bind, const char *prot
 {
     const struct config_access *access = &bind->access;
     const char *comma = *protocol ? "," : "";
+    char net[ADDR_NET_LEN];
 
     fputs(protocol, f);
     if (access->mode >= 0) {
@@ -624,9 +692,17 @@ static void print_bind(FILE *f, const struct config_bind *bind, const char *prot
         fprintf(f, "%sowner=%s", comma, access->owner);
         comma = ",";
     }
-    if (*access->group)
+    if (*access->group) {
         fprintf(f, "%sgroup=%s", comma, access->group);
-    fprintf(f, "%s%s", *protocol || is_access_said(access) ? "@" : "", bind->address);
+        comma = ",";
+    }
+    if (bind->proxy != CONFIG_PROXY_OFF) {
+        fprintf(f, "%sproxy=%s", comma, config_proxy_names[bind->proxy]);
+        comma = ",";
+    }
+    for (size_t i = 0; i < bind->n_proxy_from; i++)
+        fprintf(f, "%s%s", i ? "+" : ",proxy_from=", addr_net_format(&bind->proxy_from[i], net));
+    fprintf(f, "%s%s", *comma ? "@" : "", bind->address);
 }
 
 static char *bind_get(const struct config *c, const struct config_row *row UNUSED)

@@ -68,6 +68,9 @@ const struct config_own_type *config_own_type(enum arb_type type);
  */
 const char *config_bind_split(const char *text, size_t *ret_len);
 
+/* config_proxy_names - the words of server.bind's `proxy`, by enum config_proxy; ended by NULL */
+extern const char *const config_proxy_names[];
+
 /* config_owner_is_name - may a user or group be called so, or have that number? */
 bool config_owner_is_name(const char *text, size_t len);
 

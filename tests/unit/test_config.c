@@ -382,10 +382,34 @@ static void config_set__bind_with_access__one_spelling(void **state UNUSED)
     config_free(c);
 }
 
+static void config_set__bind_with_proxy__one_spelling(void **state UNUSED)
+{
+    struct config *c = new_config();
+    const struct config_bind *bind = &c->bind[0];
+    const struct config_bind *second = &c->bind[1];
+    struct addr_ip ip = {{[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 1}};
+
+    expect_accepted(c, CONFIG_BIND, ":80", ":80");
+    assert_int_equal(bind->proxy, CONFIG_PROXY_OFF);
+    expect_accepted(c, CONFIG_BIND, "proxy=off@:80", ":80");
+    expect_accepted(c, CONFIG_BIND,
+                    "proxy_from=10.0.0.0/8+2001:0db8::/32,proxy=accept@[::1]:80\n"
+                    "echo,proxy=require@unix:/a,b@c",
+                    "proxy=accept,proxy_from=10.0.0.0/8+2001:db8::/32@[::1]:80\n"
+                    "proxy=require@unix:/a,b@c");
+    assert_int_equal(bind->proxy, CONFIG_PROXY_ACCEPT);
+    assert_int_equal(bind->n_proxy_from, 2);
+    assert_true(addr_nets_have(bind->proxy_from, 2, &ip));
+    assert_int_equal(second->proxy, CONFIG_PROXY_REQUIRE);
+    assert_int_equal(second->n_proxy_from, 0);
+    assert_string_equal(second->address, "unix:/a,b@c");
+    config_free(c);
+}
+
 static void config_set__the_longest_list__still_a_value(void **state UNUSED)
 {
     struct config *c = new_config();
-    char name[CONFIG_OWNER_LEN], path[64], *text = malloc(65536), *p = text;
+    char name[CONFIG_OWNER_LEN], path[64], *text = malloc(131072), *p = text;
 
     assert_non_null(text);
     memset(name, 'n', sizeof(name) - 1);
@@ -397,6 +421,15 @@ static void config_set__the_longest_list__still_a_value(void **state UNUSED)
                      name, path, path, i);
     expect_accepted(c, CONFIG_BIND, text, text);
     assert_true(p - text > 16384 && p - text <= CONFIG_VALUE_MAX);
+    p = text;
+    for (unsigned i = 0; i < CONFIG_BIND_MAX; i++) {
+        p += sprintf(p, "%sproxy=require,proxy_from=", i ? "\n" : "");
+        for (unsigned k = 0; k < CONFIG_PROXY_FROM_MAX; k++)
+            p += sprintf(p, "%s1111:2222:3333:4444:5555:6666:7777:8888", k ? "+" : "");
+        p += sprintf(p, "@[1111:2222:3333:4444:5555:6666:7777:8888]:%u", 10000 + i);
+    }
+    expect_accepted(c, CONFIG_BIND, text, text);
+    assert_true(p - text > 65536 && p - text <= CONFIG_VALUE_MAX);
     free(text);
     config_free(c);
 }
@@ -468,6 +501,17 @@ static void config_set__bind__bad_lists(void **state UNUSED)
         {"mode=0860@unix:/a", "\"mode=0860@unix:/a\": no mode=MODE"},
         {"mode=1777@unix:/a", "\"mode=1777@unix:/a\": no mode=MODE"},
         {"mode=@unix:/a", "\"mode=@unix:/a\": no mode=MODE"},
+        {"proxy=require@:80", "\":80\": proxy needs proxy_from"},
+        {"proxy=accept@:80", "\":80\": proxy needs proxy_from"},
+        {"proxy_from=::1@:80", "\":80\": proxy_from has a meaning only with proxy"},
+        {"proxy=off,proxy_from=::1@:80", "\":80\": proxy_from has a meaning only with proxy"},
+        {"proxy=accept,proxy_from=::1@unix:/a", "\"unix:/a\": peers of a unix socket have no"},
+        {"proxy=maybe@:80", "\"proxy=maybe@:80\": no mode=MODE"},
+        {"proxy=accept,proxy=require@:80", "\"proxy=require@:80\": no mode=MODE"},
+        {"proxy=accept,proxy_from=@:80", "\"proxy_from=@:80\": no mode=MODE"},
+        {"proxy=accept,proxy_from=10.0.0.1/8@:80", "\"proxy_from=10.0.0.1/8@:80\": no mode=MODE"},
+        {"proxy=accept,proxy_from=::1+@:80", "\"proxy_from=::1+@:80\": no mode=MODE"},
+        {"proxy=accept,proxy_from=::1,proxy_from=::2@:80", "\"proxy_from=::2@:80\": no mode=MODE"},
         {"owner=@unix:/a", "\"owner=@unix:/a\": no mode=MODE"},
         {"mode=0660,mode=0600@unix:/a", "\"mode=0600@unix:/a\": no mode=MODE"},
         {"owner=a,owner=b@unix:/a", "\"owner=b@unix:/a\": no mode=MODE"},
@@ -877,6 +921,7 @@ int main(void)
         cmocka_unit_test(config_set__bind__good_lists),
         cmocka_unit_test(config_set__bind__relative_unix_path_becomes_absolute),
         cmocka_unit_test(config_set__bind_with_access__one_spelling),
+        cmocka_unit_test(config_set__bind_with_proxy__one_spelling),
         cmocka_unit_test(config_set__the_longest_list__still_a_value),
         cmocka_unit_test(config_set__control_access__strict),
         cmocka_unit_test(config_set__bind__bad_lists),
