@@ -17,6 +17,8 @@ struct conn_batch {
     uint32_t n_fds;
     uint32_t is_new; /* nobody has counted them as accepted by a worker's loop */
     uint64_t protocol; /* hash_name of its name */
+    uint32_t wish; /* enum proxy_wish of new ones, by the listener that has accepted them */
+    uint32_t unused;
 };
 
 #endif

@@ -373,12 +373,25 @@ static inline unsigned revision_kinds(const struct config *c)
 /* revision_set - the workers and other actors that it wants, for the engine */
 struct tr_set revision_set(const struct arbiter *a, const struct revision *rev);
 
+_Static_assert((int)CONFIG_PROXY_ACCEPT == (int)PROXY_ACCEPTED &&
+                   (int)CONFIG_PROXY_REQUIRE == (int)PROXY_REQUIRED,
+               "what a listener asks for has one number");
+
+/* revision_speak_at - at @l connections are what @bind says, which is borrowed */
+static inline void revision_speak_at(struct listener *l, const struct config_bind *bind)
+{
+    l->protocol = bind->protocol;
+    l->proxy = (enum proxy_wish)bind->proxy;
+    l->proxy_from = bind->proxy_from;
+    l->n_proxy_from = bind->n_proxy_from;
+}
+
 /* revision_speak - in this process, its listeners speak what its configuration says: they may be
  * shared with another revision, which says something else */
 static inline void revision_speak(const struct revision *rev)
 {
     for (size_t i = 0; i < rev->n_listeners; i++)
-        rev->listeners[i]->protocol = rev->config->bind[i].protocol;
+        revision_speak_at(rev->listeners[i], &rev->config->bind[i]);
 }
 
 /* revision_can_change - is there room for another one with the configuration @c and so many

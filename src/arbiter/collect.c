@@ -102,8 +102,9 @@ struct waiting {
     struct arbiter *arbiter;
     int ends[2]; /* owned: the reading one, the writing one; -1 = there are none */
     int fds[BATCH];
-    uint32_t n; /* in `fds`, all of one protocol */
+    uint32_t n; /* in `fds`, all of one protocol and one wish */
     unsigned protocol; /* its index in the program's table */
+    enum proxy_wish wish;
     unsigned n_in_pair, n_passed, n_lost;
     int error; /* why the last of those that are lost is so; 0 = no worker serves */
 };
@@ -132,7 +133,12 @@ static void pass_pair(struct waiting *w)
 static int send_batch(struct waiting *w)
 {
     const struct arb_program *program = w->arbiter->options->program;
-    const struct conn_batch head = {w->n, true, hash_name(program->protocols[w->protocol]->name)};
+    const struct conn_batch head = {
+        .n_fds = w->n,
+        .is_new = true,
+        .protocol = hash_name(program->protocols[w->protocol]->name),
+        .wish = w->wish,
+    };
     const int rc = w->ends[1] < 0 ? mailbox_pair(w->ends) : 0;
 
     return rc < 0 ? rc : fdpass_send(w->ends[1], &head, sizeof(head), w->fds, w->n);
@@ -157,11 +163,13 @@ static void flush_batch(struct waiting *w)
 
 static void on_waiting(const struct listener *l, int fd, void *userdata)
 {
+    const enum proxy_wish wish = listener_wish(l, fd, NULL);
     struct waiting *w = userdata;
 
-    if (w->n > 0 && w->protocol != l->protocol)
+    if (w->n > 0 && (w->protocol != l->protocol || w->wish != wish))
         flush_batch(w);
     w->protocol = l->protocol;
+    w->wish = wish;
     w->fds[w->n++] = fd;
     if (w->n == BATCH)
         flush_batch(w);

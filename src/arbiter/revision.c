@@ -293,7 +293,8 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
                 listener_close(passed[k]);
             return rc;
         }
-        l->refs++;
+        if (l->refs++ == 0) /* who waits there when it is given up is to be known, too */
+            revision_speak_at(l, bind);
         rev->listeners[rev->n_listeners++] = l;
     }
     return open_status(rev, old, (struct listener_outgoing){outgoing, n_outgoing}, why, why_size);

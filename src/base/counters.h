@@ -13,6 +13,7 @@
 /*    field                   what is counted */
 #define COUNTERS(X)                                                                                \
     X(accepted,               "connections accepted")                                              \
+    X(proxied,                "connections that began with a header of the PROXY protocol")         \
     X(requests,               "complete messages answered")                                        \
     X(bytes_in,               "bytes read from clients")                                           \
     X(bytes_out,              "bytes written to clients")                                          \
@@ -35,6 +36,7 @@
     X(closed_cut,             "connections cut at the end of the drain")                           \
     X(closed_owing,           "connections cut at the end of the drain that still owed a reply")    \
     X(closed_broken,          "connections ended because their protocol broke its contract")       \
+    X(closed_proxy,           "connections ended because of their PROXY header, or without one")      \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
     X(closed_max_per_source,  "new connections reset because of server.max_per_source")            \
     X(closed_accept_rate,     "new connections reset because of server.accept_rate")               \

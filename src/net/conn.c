@@ -196,14 +196,48 @@ void conn_set_fini(struct conn_set *set)
     if (set->probe)
         ev_loop_destroy(set->probe);
     set->n_marks = set->marks_end = 0; /* first: a handler of fatal signals may still come */
+    conn_free_names(set);
     if (set->own_marks)
         munmap(set->own_marks, 2 * set->n_own_marks);
     free(set->read_buffer - CONN_HEAD_BYTES);
     set->read_buffer = NULL;
 }
 
-int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
-                 bool may_be_unix)
+/* Whoever is accepted has not been named by a proxy yet; who is rescued has. */
+static void find_source(struct conn_set *set, int fd, enum arb_origin origin)
+{
+    struct sockaddr_storage buf;
+    socklen_t len;
+
+    if (origin == ARB_ACCEPTED)
+        conn_set_name(set, fd, NULL);
+    if (set->sources)
+        conn_sources_come(set->sources, fd, conn_set_named_address(set, fd, &buf, &len));
+}
+
+/* What its protocol and its source have to do with it, if it begins with no header. */
+static void begin_unheaded(struct arb_conn *c, enum arb_origin origin)
+{
+    if (origin == ARB_ACCEPTED)
+        conn_watch_first(c);
+    conn_settle(c);
+    if (conn_announce(c, origin) < 0 && c->phase == CONN_OPEN)
+        conn_end_answered(c, CONN_END_QUIT);
+    if (c->more)
+        conn_settle(c);
+}
+
+static void begin_headed(struct arb_conn *c, enum proxy_wish wish)
+{
+    conn_set_name(conn_set_of(c), c->io.fd, NULL);
+    conn_await_header(c, wish == PROXY_ACCEPTED);
+    conn_mark(c, CONN_MARK_BUSY);
+    c->since = conn_now(conn_set_of(c));
+    conn_settle(c);
+}
+
+static int set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
+                   enum proxy_wish wish, bool may_be_unix)
 {
     struct arb_conn *c = conn_new(set, fd, protocol);
     const int on = 1;
@@ -217,8 +251,8 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
         close(fd);
         return -ENOMEM;
     }
-    if (set->sources)
-        conn_sources_come(set->sources, fd);
+    if (wish == PROXY_UNASKED)
+        find_source(set, fd, origin);
     if (set->keep)
         keep_come(c);
     c->is_local = may_be_unix && conn_is_local(fd);
@@ -230,16 +264,27 @@ int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origi
     list_append(&set->all, &c->link);
     set->n_open++;
     ev_io_start(set->loop, &c->io);
-    conn_settle(c);
-    if (conn_announce(c, origin) < 0 && c->phase == CONN_OPEN)
-        conn_end_answered(c, CONN_END_QUIT);
-    if (c->more)
-        conn_settle(c);
+    if (wish == PROXY_UNASKED)
+        begin_unheaded(c, origin);
+    else
+        begin_headed(c, wish);
     if (c->kept == CONN_KEPT && !conn_is_blank(c)) /* nor has its protocol said so just now */
         keep_rethink(c);
     if (set->is_draining)
         conn_drain(c);
     return 0;
+}
+
+int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
+                 bool may_be_unix)
+{
+    return set_add(set, fd, protocol, origin, PROXY_UNASKED, may_be_unix);
+}
+
+int conn_set_add_headed(struct conn_set *set, int fd, unsigned protocol, enum proxy_wish wish,
+                        bool may_be_unix)
+{
+    return set_add(set, fd, protocol, ARB_ACCEPTED, wish, may_be_unix);
 }
 
 void conn_set_drain(struct conn_set *set)

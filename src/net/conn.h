@@ -15,12 +15,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include "actor/sources.h"
 #include "base/addr.h"
 #include "base/buffer.h"
 #include "base/counters.h"
 #include "base/list.h"
 #include "base/util.h"
 #include "base/wheel.h"
+#include "wire/proxy.h"
 
 enum {
     CONN_READ_BYTES = 65536, /* one read, into the shared buffer */
@@ -76,6 +79,16 @@ typedef void conn_set_on_broken(struct conn_set *set, const char *protocol, cons
  */
 typedef bool conn_set_on_answered(struct conn_set *set, struct arb_conn *c);
 
+/* What a connection began with, and people should know. */
+struct conn_header_news {
+    const char *peer; /* of the connection; as text, "" = not known */
+    bool is_unasked; /* a header came that nobody expects, and goes to the protocol */
+    enum source_answer answer; /* SOURCE_ADMITTED, or why whom it names is refused */
+    const char *reason; /* why the connection ends else */
+};
+
+typedef void conn_set_on_header(struct conn_set *set, const struct conn_header_news *news);
+
 /* Called after a connection is gone: room for a new one, or the end of a drain. */
 typedef void conn_set_on_closed(struct conn_set *set);
 
@@ -90,6 +103,7 @@ struct conn_set {
     conn_set_on_spent *on_spent; /* NULL = nobody wants to know; set after conn_set_init */
     conn_set_on_broken *on_broken; /* as on_spent */
     conn_set_on_answered *on_answered; /* as on_spent */
+    conn_set_on_header *on_header; /* as on_spent */
     struct buffer_pool pool;
     struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */
     struct conn_sources *sources; /* borrowed: counts them by source; NULL = nobody does */
@@ -99,6 +113,7 @@ struct conn_set {
     uint8_t *marks; /* borrowed from `keep`, or own: enum conn_mark of each descriptor */
     uint8_t *own_marks; /* owned: n_own_marks, and as many of `spoken` behind them */
     uint8_t *spoken; /* index in `protocols` of what is spoken on each descriptor */
+    struct addr_named *peers; /* owned: n_own_marks, whom proxies have named; NULL = nobody yet */
     size_t n_own_marks;
     size_t n_marks; /* descriptors from here on are not served */
     size_t marks_end; /* from here on nothing has ever been marked */
@@ -167,6 +182,27 @@ void conn_set_fini(struct conn_set *set);
  */
 int conn_set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_origin origin,
                  bool may_be_unix);
+
+/*
+ * conn_set_add_headed - as conn_set_add, of one just accepted that begins with a PROXY header
+ * @wish  PROXY_ACCEPTED or PROXY_REQUIRED
+ * Its protocol hears of it when the header has come, or is known not to come.
+ */
+int conn_set_add_headed(struct conn_set *set, int fd, unsigned protocol, enum proxy_wish wish,
+                        bool may_be_unix);
+
+/*
+ * conn_set_name - a proxy says that the peer of @fd is @peer; NULL or nobody: it does not
+ * Returns 0 or -ENOMEM.
+ */
+int conn_set_name(struct conn_set *set, int fd, const struct addr_named *peer);
+
+/* conn_set_named - whom a proxy has named as the peer of @fd; never NULL */
+const struct addr_named *conn_set_named(const struct conn_set *set, int fd);
+
+/* conn_set_named_address - the same as the address of a socket; NULL = nobody is named */
+const struct sockaddr *conn_set_named_address(const struct conn_set *set, int fd,
+                                              struct sockaddr_storage *buf, socklen_t *ret_len);
 
 /*
  * conn_id_base - what the ids of a process begin behind, so that they are unique while the server

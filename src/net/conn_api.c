@@ -101,7 +101,8 @@ void arb_conn_each(struct arb_actor *self, void (*fn)(struct arb_conn *conn, voi
         struct arb_conn *c = container_of(cursor.next, struct arb_conn, link);
 
         cursor.next = c->link.next;
-        if (c->phase == CONN_OPEN && conn_protocol_of(c)->actor == self)
+        if (c->phase == CONN_OPEN && !(c->special & CONN_AWAITS_HEADER) &&
+            conn_protocol_of(c)->actor == self)
             fn(c, data);
     }
     set->cursors = cursor.outer;

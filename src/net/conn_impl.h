@@ -7,7 +7,9 @@
 #define NET_CONN_IMPL_H
 
 #include <errno.h>
+#include <sys/uio.h>
 
+#include "base/passed.h"
 #include "net/conn.h"
 #include "net/conn_marks.h"
 #include "wire/moved.h"
@@ -37,6 +39,9 @@ enum conn_end {
     CONN_END_EVICTED,
     CONN_END_OWING, /* cut while it owed a reply */
     CONN_END_BROKEN, /* its protocol broke its contract */
+    CONN_END_PROXY, /* its header is wrong, or is missing */
+    CONN_END_MAX_PER_SOURCE, /* whom its header names has enough connections … */
+    CONN_END_ACCEPT_RATE, /* … or connects too fast */
     CONN_ENDS
 };
 
@@ -54,7 +59,9 @@ enum conn_special {
     CONN_HELD = 8, /* it is to be moved before it does anything else: not read */
     CONN_DETACHED = 16, /* on its way out or in */
     CONN_HAS_ENDED = 32, /* a request has, since the protocol was last called with bytes */
-    CONN_IS_BUSY = CONN_OWES | CONN_WAITS | CONN_ENDS_SOON,
+    CONN_AWAITS_HEADER = 64, /* its protocol does not know of it yet; see conn_proxy.c */
+    CONN_MAY_GO_WITHOUT = 128, /* with the one before: what comes may be no header */
+    CONN_IS_BUSY = CONN_OWES | CONN_WAITS | CONN_ENDS_SOON | CONN_AWAITS_HEADER,
 };
 
 /* How far is it on its way to the keeper? set->all has those that are settled before the others,
@@ -227,6 +234,28 @@ bool conn_is_local(int fd);
 /* conn_on_io - the one callback of a connection's watcher */
 void conn_on_io(struct ev_loop *loop, ev_io *io, int revents);
 
+/* conn_receive - one read of what has come */
+static inline ssize_t conn_receive(const struct arb_conn *c, uint8_t *buf, size_t size)
+{
+    if (unlikely(c->is_open_to_fds))
+        return passed_recv(c->io.fd, &(struct iovec){buf, size}, 1);
+    return recv(c->io.fd, buf, size, 0);
+}
+
+/* conn_feed - the protocol looks at @data, which is the first that has come */
+void conn_feed(struct arb_conn *c, const uint8_t *data, size_t len);
+
+/* conn_proxy.c: what a connection begins with */
+
+/* conn_await_header - before anything that its protocol may know of */
+void conn_await_header(struct arb_conn *c, bool may_go_without);
+
+/* conn_watch_first - see a header that nobody expects */
+void conn_watch_first(struct arb_conn *c);
+
+/* conn_peer.c: who it is; see conn.h */
+void conn_free_names(struct conn_set *set);
+
 /* conn_on_sweep - the one callback of the set's timer */
 void conn_on_sweep(struct ev_loop *loop, ev_timer *timer, int revents);
 
@@ -352,6 +381,7 @@ enum conn_due {
     CONN_DUE_LINGER,
     CONN_DUE_WRITE,
     CONN_DUE_WAKE, /* the protocol's own */
+    CONN_DUE_HEADER,
     CONN_DUE_MESSAGE,
     CONN_DUE_KEEP_ALIVE,
 };

@@ -22,13 +22,6 @@ static bool is_within(const struct buffer *b, const uint8_t *p)
     return b->block && p >= b->block->bytes && p < b->block->bytes + b->block->capacity;
 }
 
-static inline ssize_t conn_receive(const struct arb_conn *c, uint8_t *buf, size_t size)
-{
-    if (unlikely(c->is_open_to_fds))
-        return passed_recv(c->io.fd, &(struct iovec){buf, size}, 1);
-    return recv(c->io.fd, buf, size, 0);
-}
-
 /*
  * Sends what the kernel takes now. Returns the number of bytes, or -1 if the connection is closed.
  */
@@ -372,6 +365,11 @@ void conn_read(struct arb_conn *c)
     conn_serve(c);
 }
 
+void conn_feed(struct arb_conn *c, const uint8_t *data, size_t len)
+{
+    conn_answer(c, conn_set_of(c), data, len, false);
+}
+
 void conn_rethink(struct arb_conn *c)
 {
     c->resume = 0;
@@ -486,9 +484,21 @@ void conn_on_io(struct ev_loop *loop UNUSED, ev_io *io, int revents)
     conn_settle(c);
 }
 
+/* A header that has arrived is taken; of one that has not begun nobody waits for the rest. Called
+ * through the watcher, since conn_proxy.c stands above. */
+static void drain_header(struct arb_conn *c)
+{
+    c->io.cb(conn_set_of(c)->loop, &c->io, EV_READ);
+    if ((c->special & CONN_AWAITS_HEADER) && !c->tail.block)
+        conn_end(c, CONN_END_DRAINED);
+    conn_settle(c);
+}
+
 /* One last read answers what has already arrived; who is inside a message then goes on. */
 void conn_drain(struct arb_conn *c)
 {
+    if (c->phase == CONN_OPEN && (c->special & CONN_AWAITS_HEADER))
+        drain_header(c);
     if (c->phase != CONN_OPEN || (c->special & (CONN_IS_BUSY | CONN_HELD)))
         return;
     if (!c->tail.block && !c->is_paused) {
@@ -529,6 +539,9 @@ static void conn_expire(struct arb_conn *c, enum conn_due due)
         break;
     case CONN_DUE_WAKE:
         conn_wake(c);
+        break;
+    case CONN_DUE_HEADER:
+        c->io.cb(conn_set_of(c)->loop, &c->io, EV_TIMER);
         break;
     case CONN_DUE_MESSAGE:
     case CONN_DUE_KEEP_ALIVE:

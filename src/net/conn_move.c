@@ -17,10 +17,11 @@ _Static_assert((int)CONN_OPEN == (int)MOVED_OPEN && (int)CONN_DELIVERING == (int
                    (int)CONN_LINGERING == (int)MOVED_LINGERING,
                "phases travel as they are");
 
-/* A connection that ends needs no protocol state. */
+/* A connection that ends needs no protocol state, and one that awaits its header has none yet. */
 bool conn_has_state(const struct arb_conn *c)
 {
-    return c->phase == CONN_OPEN && conn_protocol_of(c)->table->conn_size > 0;
+    return c->phase == CONN_OPEN && !(c->special & CONN_AWAITS_HEADER) &&
+           conn_protocol_of(c)->table->conn_size > 0;
 }
 
 /* ---- messages of actors ---- */
@@ -68,6 +69,10 @@ static void catch_up(struct arb_conn *c)
 
     if (!r || !c->more || c->more->seen == 0 || c->phase != CONN_OPEN)
         return;
+    if (c->special & CONN_AWAITS_HEADER) { /* it has missed nothing: it begins when that has come */
+        c->more->seen = 0;
+        return;
+    }
     if (relay_is_whole(r, c->more->seen))
         relay_replay(r, c->more->seen, repeat_message, c);
     else
@@ -176,6 +181,9 @@ int conn_export(struct arb_conn *c, uint8_t *state, size_t size, struct moved_re
         .is_eof = c->is_eof,
         .is_paused = c->is_paused && c->output.block,
         .is_blank = conn_has_state(c) && conn_is_blank(c),
+        .awaits_header = c->special & CONN_AWAITS_HEADER,
+        .may_go_without = c->special & CONN_MAY_GO_WITHOUT,
+        .peer = *conn_set_named(conn_set_of(c), c->io.fd),
         .id = c->more ? c->more->id : 0,
         .seen = c->more ? c->more->seen : 0,
         .protocol = p->name_hash,
@@ -198,11 +206,14 @@ int conn_export(struct arb_conn *c, uint8_t *state, size_t size, struct moved_re
 static void serve_detached(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
+    struct sockaddr_storage buf;
+    socklen_t len;
 
     c->special &= (uint8_t)~CONN_DETACHED;
     list_append(&set->all, &c->link);
-    if (set->sources)
-        conn_sources_come(set->sources, c->io.fd);
+    if (set->sources && !(c->special & CONN_AWAITS_HEADER))
+        conn_sources_come(set->sources, c->io.fd,
+                          conn_set_named_address(set, c->io.fd, &buf, &len));
     if (set->keep)
         keep_come(c);
     conn_own(c);
@@ -277,7 +288,7 @@ static int import_state(struct arb_conn *c, const struct moved_record *r)
         c->more->seen = r->seen;
     if (r->id != 0)
         c->more->id = r->id;
-    if (c->phase != CONN_OPEN)
+    if (c->phase != CONN_OPEN || r->awaits_header)
         return 0;
     if (r->is_blank && conn_has_state(c))
         c->idle_mark = CONN_MARK_IDLE;
@@ -312,7 +323,11 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     c->progress = conn_tick_of_age(set, record->progress_age_ms);
     c->is_local = conn_is_local(fd);
     c->is_open_to_fds = passed_may_come(fd);
-    rc = import_bytes(c, record);
+    if (record->awaits_header)
+        conn_await_header(c, record->may_go_without);
+    rc = conn_set_name(set, fd, &record->peer);
+    if (rc == 0)
+        rc = import_bytes(c, record);
     if (rc == 0)
         rc = import_state(c, record);
     if (rc < 0) {
@@ -334,7 +349,8 @@ void conn_serve_imported(struct arb_conn *c)
     set->n_open++;
     counter_add(&set->counters->moved_in, 1);
     serve_detached(c);
-    if (c->phase == CONN_OPEN && ((c->has_new_rule && c->tail.block) || c->is_eof)) {
+    if (c->phase == CONN_OPEN && !(c->special & CONN_AWAITS_HEADER) &&
+        ((c->has_new_rule && c->tail.block) || c->is_eof)) {
         conn_rethink(c);
         conn_settle(c);
     }

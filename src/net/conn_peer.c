@@ -1,11 +1,66 @@
 /*
- * Whose a connection is, and its number. Runs in a worker.
+ * Whose a connection is, and its number. Runs in a worker, and in its handler of fatal signals.
  */
 #include "net/conn_impl.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+
+/*
+ * ---- whom proxies have named, by descriptor ----
+ *
+ * The memory is there only once somebody has been named. What is not written costs nothing.
+ */
+
+static int make_peers(struct conn_set *set)
+{
+    void *memory = mmap(NULL, set->n_own_marks * sizeof(*set->peers), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    set->peers = memory;
+    return 0;
+}
+
+/* A number that was another connection's before has no name any more. */
+int conn_set_name(struct conn_set *set, int fd, const struct addr_named *peer)
+{
+    const bool is_named = peer && peer->kind != ADDR_NAMED_NONE;
+
+    if (!set->peers && (!is_named || make_peers(set) < 0))
+        return is_named ? -ENOMEM : 0;
+    set->peers[fd] = is_named ? *peer : (struct addr_named){.kind = ADDR_NAMED_NONE};
+    return 0;
+}
+
+const struct addr_named *conn_set_named(const struct conn_set *set, int fd)
+{
+    static const struct addr_named nobody = {.kind = ADDR_NAMED_NONE};
+
+    return set->peers && fd >= 0 && (size_t)fd < set->n_own_marks ? &set->peers[fd] : &nobody;
+}
+
+const struct sockaddr *conn_set_named_address(const struct conn_set *set, int fd,
+                                              struct sockaddr_storage *buf, socklen_t *ret_len)
+{
+    const socklen_t len = addr_named_sockaddr(conn_set_named(set, fd), buf);
+
+    *ret_len = len;
+    return len ? (const struct sockaddr *)buf : NULL;
+}
+
+void conn_free_names(struct conn_set *set)
+{
+    if (set->peers)
+        munmap(set->peers, set->n_own_marks * sizeof(*set->peers));
+    set->peers = NULL;
+}
+
+/* ---- the peer ---- */
 
 /* A client of a unix socket seldom has a path of its own, but the kernel knows who has connected.
  */
@@ -18,9 +73,12 @@ static void name_process(int fd, char *buf)
         snprintf(buf, CONN_PEER_LEN, "unix:uid=%u,pid=%d", who.uid, who.pid);
 }
 
+/* Whom a proxy has named, rather than the proxy. */
 socklen_t conn_peer_address(const struct arb_conn *c, struct sockaddr_storage *ret)
 {
-    return addr_peer(c->io.fd, ret);
+    const socklen_t len = addr_named_sockaddr(conn_set_named(conn_set_of(c), c->io.fd), ret);
+
+    return len > 0 ? len : addr_peer(c->io.fd, ret);
 }
 
 const char *conn_peer(const struct arb_conn *c, char buf[CONN_PEER_LEN])
@@ -31,7 +89,8 @@ const char *conn_peer(const struct arb_conn *c, char buf[CONN_PEER_LEN])
     buf[0] = '\0';
     if (len > 0)
         addr_format((struct sockaddr *)&peer, len, buf);
-    if (strcmp(buf, "unix:") == 0)
+    if (strcmp(buf, "unix:") == 0 &&
+        conn_set_named(conn_set_of(c), c->io.fd)->kind == ADDR_NAMED_NONE)
         name_process(c->io.fd, buf);
     return buf;
 }

@@ -40,21 +40,13 @@ void conn_sources_fini(struct conn_sources *s)
     s->counted = NULL;
 }
 
-static bool is_trusted(const struct conn_sources *s, const struct addr_ip *ip)
-{
-    for (size_t i = 0; i < s->n_trusted; i++)
-        if (addr_net_has(&s->trusted[i], ip))
-            return true;
-    return false;
-}
-
 /* The entry that counts for @peer; SOURCES_NONE = it has no limit. */
 static uint32_t find_entry(struct conn_sources *s, const struct sockaddr *peer, uint64_t now_ns)
 {
     struct addr_ip ip;
     uint32_t entry;
 
-    if (!addr_ip(peer, &ip) || is_trusted(s, &ip))
+    if (!addr_ip(peer, &ip) || addr_nets_have(s->trusted, s->n_trusted, &ip))
         return SOURCES_NONE;
     entry = sources_find(s->table, addr_source(&ip), now_ns);
     if (entry == SOURCES_NONE)
@@ -97,13 +89,13 @@ enum source_answer conn_sources_admit(struct conn_sources *s, int fd, const stru
     return answer;
 }
 
-void conn_sources_come(struct conn_sources *s, int fd)
+void conn_sources_come(struct conn_sources *s, int fd, const struct sockaddr *peer)
 {
     uint32_t entry;
 
     if ((size_t)fd >= s->n_counted || s->counted[fd] != UNKNOWN)
         return;
-    entry = find_entry_of(s, fd, NULL, clock_mono_ns());
+    entry = find_entry_of(s, fd, peer, clock_mono_ns());
     if (entry != SOURCES_NONE)
         sources_add(s->table, entry);
     remember(s, fd, entry);

@@ -37,8 +37,8 @@ void conn_sources_fini(struct conn_sources *s);
 enum source_answer conn_sources_admit(struct conn_sources *s, int fd, const struct sockaddr *peer);
 
 /* conn_sources_come - @fd is served from now on, and counted unless it has been admitted just now;
- * conn_sources_go - it is not any more */
-void conn_sources_come(struct conn_sources *s, int fd);
+ * @peer as above. conn_sources_go - it is not any more */
+void conn_sources_come(struct conn_sources *s, int fd, const struct sockaddr *peer);
 void conn_sources_go(struct conn_sources *s, int fd);
 
 #endif

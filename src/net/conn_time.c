@@ -67,6 +67,8 @@ static uint32_t conn_deadline(const struct arb_conn *c)
         return after(c->since, CONN_LINGER_MS);
     if (c->phase != CONN_OPEN || c->is_paused || (c->special & (CONN_WAITS | CONN_ENDS_SOON)))
         return write_deadline;
+    if (c->special & CONN_AWAITS_HEADER)
+        return after(c->since, limits->message_timeout_ms);
     if (c->tail.block)
         return MIN(write_deadline, after(c->since, limits->message_timeout_ms));
     if (conn_is_idle(c))
@@ -148,6 +150,8 @@ enum conn_due conn_due(const struct arb_conn *c, uint32_t tick)
         return CONN_DUE_LINGER;
     if (is_write_timed && after(c->progress, conn_set_of(c)->limits.write_timeout_ms) <= tick)
         return CONN_DUE_WRITE;
+    if (c->phase == CONN_OPEN && (c->special & CONN_AWAITS_HEADER))
+        return CONN_DUE_HEADER;
     return c->tail.block ? CONN_DUE_MESSAGE : CONN_DUE_KEEP_ALIVE;
 }
 

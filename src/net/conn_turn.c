@@ -27,6 +27,10 @@ static const enum arb_end arb_ends[CONN_ENDS] = {
     [CONN_END_EVICTED] = ARB_END_LIMIT,
     [CONN_END_OWING] = ARB_END_CUT,
     [CONN_END_BROKEN] = ARB_END_BROKEN,
+    /* Protocols do not know of these. */
+    [CONN_END_PROXY] = ARB_END_REFUSED,
+    [CONN_END_MAX_PER_SOURCE] = ARB_END_LIMIT,
+    [CONN_END_ACCEPT_RATE] = ARB_END_LIMIT,
 };
 
 int conn_announce(struct arb_conn *c, enum arb_origin origin)

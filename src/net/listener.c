@@ -781,6 +781,27 @@ void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, s
     setsockopt(l->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(int));
 }
 
+/* One that has been reset already has no address, and is about to end. */
+static bool is_believed(const struct listener *l, int fd, const struct sockaddr *peer)
+{
+    struct sockaddr_storage asked = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(asked);
+    struct addr_ip ip;
+
+    if (l->addr.kind == ADDR_UNIX)
+        return true;
+    if (!peer && getpeername(fd, (struct sockaddr *)&asked, &len) == 0)
+        peer = (const struct sockaddr *)&asked;
+    return peer && addr_ip(peer, &ip) && addr_nets_have(l->proxy_from, l->n_proxy_from, &ip);
+}
+
+enum proxy_wish listener_wish(const struct listener *l, int fd, const struct sockaddr *peer)
+{
+    if (l->proxy == PROXY_UNASKED || is_believed(l, fd, peer))
+        return l->proxy;
+    return l->proxy == PROXY_ACCEPTED ? PROXY_UNASKED : PROXY_REFUSED;
+}
+
 bool listener_is_reachable(const struct listener *l)
 {
     struct stat st;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include "base/addr.h"
+#include "wire/proxy.h"
 
 /* Who may connect to a unix socket: the mode, the owner and the group of its file. */
 struct listener_access {
@@ -35,6 +36,11 @@ struct listener {
     unsigned refs; /* how many configurations (live, next) hold it */
     /* Index in the program's table: what is spoken there, as this process' revision has it. */
     unsigned protocol;
+    /* As this process' revision has it: PROXY_UNASKED, or what those of `proxy_from` begin with; of
+     * a unix socket everybody. */
+    enum proxy_wish proxy;
+    const struct addr_net *proxy_from; /* borrowed from that revision */
+    size_t n_proxy_from;
     bool is_passed; /* by a service manager, which has a copy: what the socket is, is not ours */
     int passed_mode; /* of a unix socket that was passed: its file's; -1 = not known */
     bool is_shut; /* its address is free again */
@@ -131,6 +137,12 @@ int listener_queue_max(const struct listener *l);
  * probe grows with the number of connections.
  */
 void listener_space_probes(const struct listener *l, unsigned user_timeout_ms, size_t n_open);
+
+/*
+ * listener_wish - what does the connection @fd, which @l has accepted, begin with?
+ * @peer  its address; NULL = it is asked for
+ */
+enum proxy_wish listener_wish(const struct listener *l, int fd, const struct sockaddr *peer);
 
 /* What waited in the queue of @l: @fd is accepted, non-blocking, cloexec, and taken over. */
 typedef void listener_on_waiting(const struct listener *l, int fd, void *userdata);

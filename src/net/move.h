@@ -55,6 +55,7 @@ struct move_lane {
     uint8_t first_mark; /* of what was idle in flights[0]; 0 = it has none */
     size_t n_given; /* connections sent, and not refused or come back */
     uint32_t room; /* what the taker said last */
+    uint16_t version; /* of the batches that it reads, as it said last when it had room */
     unsigned quiet_pulses; /* since it said something */
     unsigned n_unwanted; /* single connections refused one after the other */
 };

@@ -85,9 +85,11 @@ static int export_conn(struct move_out *t, const struct move_flight *f, struct a
     return NOT_MOVABLE;
 }
 
-static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *c)
+/* @version is that of the batch: what has come of a header would be data in the old one. */
+static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *c, uint16_t version)
 {
     struct move_scratch *s = t->scratch;
+    uint8_t record[MOVED_RECORD_BYTES];
     struct moved_record r;
     uint64_t bytes;
     int rc;
@@ -96,7 +98,7 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
         conn_wait_to_move(c);
         t->has_fenced = true;
     }
-    if (!conn_is_movable(c))
+    if (!conn_is_movable(c) || ((c->special & CONN_AWAITS_HEADER) && version == MOVED_VERSION_OLD))
         return NOT_MOVABLE;
     rc = export_conn(t, f, c, &r);
     if (rc != ADDED)
@@ -104,7 +106,9 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
     bytes = r.tail_len + r.output_len + r.state_len;
     if (f->count > 0 && f->bytes + bytes > MOVE_BULK_BYTES)
         return NO_ROOM;
-    moved_put_record(&r, s->records + (size_t)f->count * MOVED_RECORD_BYTES);
+    moved_put_record(&r, record);
+    memcpy(s->records + f->count * moved_record_bytes(version), record,
+           moved_record_bytes(version));
     add_bytes(s, r.tail, r.tail_len);
     add_bytes(s, r.output, r.output_len);
     add_bytes(s, r.state, r.state_len);
@@ -121,7 +125,7 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
  * Detach up to @max connections into @f, as far as they go together. Those that cannot be moved are
  * passed over. None at all = there are no more.
  */
-static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
+static void collect_batch(struct move_out *t, struct move_flight *f, size_t max, uint16_t version)
 {
     struct list *all = &t->set->all;
 
@@ -133,7 +137,7 @@ static void collect_batch(struct move_out *t, struct move_flight *f, size_t max)
     t->scratch->states_len = 0;
     for (size_t n = t->set->n_open; f->count < max && n > 0 && !list_is_empty(all); n--) {
         struct arb_conn *c = container_of(all->next, struct arb_conn, link);
-        const int rc = add_conn(t, f, c);
+        const int rc = add_conn(t, f, c, version);
 
         if (rc == NO_ROOM)
             break;
@@ -207,8 +211,9 @@ static void keep_messages(struct move_lane *lane)
 static int post_batch(struct move_out *t, struct move_lane *lane, const struct move_flight *f)
 {
     struct move_scratch *s = t->scratch;
-    const size_t records = (size_t)f->count * MOVED_RECORD_BYTES;
+    const size_t records = f->count * moved_record_bytes(lane->version);
     const struct moved_batch batch = {
+        .version = lane->version,
         .id = lane->rules.sent + 1,
         .count = f->count,
         .bytes = records + f->bytes,
@@ -289,7 +294,7 @@ static int send_batch(struct move_out *t, struct move_lane *lane)
     const size_t room = MIN(share_of(t, lane), room_of(lane));
     int rc;
 
-    collect_batch(t, f, MIN(room, t->batch_max));
+    collect_batch(t, f, MIN(room, t->batch_max), lane->version);
     if (f->count == 0)
         return 0;
     rc = post_batch(t, lane, f);
@@ -416,6 +421,8 @@ static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
     const uint32_t count = lane_flight(lane, id)->count;
 
     lane->room = answer->room;
+    if (answer->room > 0)
+        lane->version = answer->version;
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;
     if (outcome == GIVING_RELEASE)
@@ -578,6 +585,7 @@ int move_give(struct move_out *t, struct conn_set *set, const int *fds, size_t n
 
         lane->owner = t;
         lane->fd = fds[i];
+        lane->version = MOVED_VERSION_OLD;
         if (set->relay)
             relay_give_begin(set->relay, &lane->relay);
         move_crash_watch(lane);

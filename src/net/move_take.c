@@ -17,7 +17,7 @@ static size_t room_here(const struct move_in *t)
 {
     const size_t room = t->max_open > t->set->n_open ? t->max_open - t->set->n_open : 0;
 
-    return t->is_closed ? 0 : MIN(room, (size_t)UINT32_MAX);
+    return t->is_closed ? 0 : MIN(room, (size_t)MOVED_ROOM_MAX);
 }
 
 static int import_all(struct move_in *t, struct moved_cursor *cursor, uint64_t position, int *fds,
@@ -89,7 +89,12 @@ static size_t room_by(const struct move_datagram *d)
 
 static enum taking_outcome send_answer(struct move_in *t, uint32_t id, bool is_taken, size_t room)
 {
-    const struct moved_answer a = {id, is_taken ? MOVED_OK : MOVED_REFUSED, (uint32_t)room};
+    const struct moved_answer a = {
+        .id = id,
+        .outcome = is_taken ? MOVED_OK : MOVED_REFUSED,
+        .room = (uint32_t)room,
+        .version = MOVED_VERSION,
+    };
     uint8_t data[MOVED_ANSWER_BYTES];
 
     moved_put_answer(&a, data);

@@ -8,6 +8,9 @@
  *   answer   a datagram back: the batch is taken over, or none of it is. The answer to batch 0,
  *            which nobody sent, opens the conversation.
  *
+ * Answers are as they were in version 2, but for a bit that says which batches are understood: so a
+ * giver of either version hears a taker of either, and sends what that can read.
+ *
  * A batch may hold connections of several protocols. Protocols and their rules travel as hashes:
  * the other worker may be of another version of the program, with another table of protocols.
  */
@@ -17,17 +20,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/addr.h"
 
 enum {
-    MOVED_VERSION = 2,
+    MOVED_VERSION = 3,
+    MOVED_VERSION_OLD = 2, /* read, and written for who reads no other */
     MOVED_BATCH_BYTES = 40,
     MOVED_ANSWER_BYTES = 20,
-    MOVED_RECORD_BYTES = 80,
+    MOVED_RECORD_BYTES = 136,
+    MOVED_RECORD_OLD_BYTES = 80, /* of version 2: the first of the others */
+    MOVED_ROOM_MAX = INT32_MAX,
     MOVED_COUNT_MAX = 252, /* SCM_MAX_FD less the memory file */
     MOVED_STATE_MAX = 1 << 20, /* bytes of a connection's saved state: ARB_STATE_MAX */
 };
 
 struct moved_batch {
+    uint16_t version; /* of its records */
     uint32_t id; /* from 1 */
     uint32_t count; /* 1..MOVED_COUNT_MAX */
     uint64_t bytes; /* of the memory file */
@@ -39,7 +47,8 @@ enum moved_outcome { MOVED_OK = 1, MOVED_REFUSED = 2 };
 struct moved_answer {
     uint32_t id; /* of the batch; 0 opens */
     enum moved_outcome outcome;
-    uint32_t room; /* how many connections more could be taken now */
+    uint32_t room; /* how many connections more could be taken now; at most MOVED_ROOM_MAX */
+    uint16_t version; /* of the batches that are understood; with no room MOVED_VERSION_OLD */
 };
 
 enum moved_phase { MOVED_OPEN, MOVED_DELIVERING, MOVED_LINGERING, MOVED_PHASES };
@@ -51,6 +60,10 @@ struct moved_record {
     bool is_eof; /* the peer has half-closed, and the protocol has heard it; not while LINGERING */
     bool is_paused; /* too much is unsent to read on */
     bool is_blank; /* the protocol calls its state blank; only while OPEN */
+    /* It begins with a PROXY header, of which no more has come than the tail: its protocol does not
+     * know of it. Only while OPEN, with nothing else that an open one has. */
+    bool awaits_header;
+    bool may_go_without; /* only with awaits_header: what comes may be no header */
     uint32_t since_age_ms; /* of the unfinished message, idleness or half-close */
     uint32_t progress_age_ms; /* since the peer last took some of the output */
     uint32_t timeout_ms; /* until the protocol's own timeout; 0 = it has none; only while OPEN */
@@ -66,9 +79,20 @@ struct moved_record {
     const uint8_t *state; /* what the protocol's save() wrote; only while OPEN */
     uint32_t state_len; /* at most MOVED_STATE_MAX */
     uint32_t state_version; /* of that save(); only while OPEN */
+    /* Not in version 2: then they are 0. */
+    uint64_t messages, bytes_in, bytes_out; /* that it has had so far */
+    uint64_t age_ms; /* since it was accepted */
+    struct addr_named peer; /* whom a proxy has named; nobody while a header is awaited */
 };
 
-/* moved_put_* - write what is well-formed into exactly so many bytes */
+/* moved_record_bytes - how long a record of @version is */
+static inline size_t moved_record_bytes(unsigned version)
+{
+    return version == MOVED_VERSION_OLD ? MOVED_RECORD_OLD_BYTES : MOVED_RECORD_BYTES;
+}
+
+/* moved_put_* - write what is well-formed into exactly so many bytes; of a record in version 2 only
+ * the first of them count */
 void moved_put_batch(const struct moved_batch *batch, uint8_t buf[MOVED_BATCH_BYTES]);
 void moved_put_answer(const struct moved_answer *answer, uint8_t buf[MOVED_ANSWER_BYTES]);
 void moved_put_record(const struct moved_record *record, uint8_t buf[MOVED_RECORD_BYTES]);
@@ -85,6 +109,7 @@ int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret);
 struct moved_cursor {
     const uint8_t *data; /* borrowed */
     uint64_t bytes;
+    uint16_t version;
     uint32_t count;
     uint32_t next; /* record */
     uint64_t bulk; /* where its tail begins */

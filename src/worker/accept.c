@@ -129,27 +129,39 @@ static const char *name_peer(int fd, const struct sockaddr *peer, char *text)
                 : addr_format_peer(fd, text);
 }
 
-/* A reset leaves nothing of the connection behind, neither here nor in the kernel. */
-static void reset_source(struct acceptor *a, int fd, const struct sockaddr *peer,
-                         enum source_answer answer)
+static void say_source(const struct acceptor *a, enum source_answer answer, const char *peer)
 {
-    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     const struct config *c = a->boot->config;
-    char text[ADDR_TEXT_LEN];
 
-    if (answer == SOURCE_HAS_ENOUGH) {
-        counter_add(&a->record->counters.closed_max_per_source, 1);
+    if (answer == SOURCE_HAS_ENOUGH)
         log_warning_limited(a->boot->log, "a source has all the connections that it may have",
                             F_UINT("server.max_per_source", c->max_per_source),
-                            F_STR("peer", name_peer(fd, peer, text)));
-    } else {
-        counter_add(&a->record->counters.closed_accept_rate, 1);
+                            F_STR("peer", peer));
+    else
         log_warning_limited(a->boot->log, "a source connects faster than it may",
-                            F_UINT("server.accept_rate", c->accept_rate),
-                            F_STR("peer", name_peer(fd, peer, text)));
-    }
+                            F_UINT("server.accept_rate", c->accept_rate), F_STR("peer", peer));
+}
+
+/* A reset leaves nothing of the connection behind, neither here nor in the kernel. */
+static int reset_new(int fd, counter_t *counter)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+    counter_add(counter, 1);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     fds_close(&fd);
+    return -EACCES;
+}
+
+static int reset_unbelieved(struct acceptor *a, int fd, const struct sockaddr *peer)
+{
+    char text[ADDR_TEXT_LEN];
+
+    log_warning_limited(a->boot->log,
+                        "a connection is refused: its listener has proxy = \"require\", and its "
+                        "peer is not in proxy_from",
+                        F_STR("peer", name_peer(fd, peer, text)));
+    return reset_new(fd, &a->record->counters.closed_proxy);
 }
 
 /* Who cannot be counted has no limit: a full memory must not keep anybody out. */
@@ -166,16 +178,42 @@ static enum source_answer ask_source(struct acceptor *a, int fd, const struct so
     return answer;
 }
 
-int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, const struct sockaddr *peer,
-                   bool may_be_unix)
+int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, enum proxy_wish wish,
+                   const struct sockaddr *peer, bool may_be_unix)
 {
-    const enum source_answer answer = a->conns->sources ? ask_source(a, fd, peer) : SOURCE_ADMITTED;
+    struct counters *counters = &a->record->counters;
+    enum source_answer answer = SOURCE_ADMITTED;
+    char text[ADDR_TEXT_LEN];
 
-    counter_add(&a->record->counters.accepted, 1);
+    counter_add(&counters->accepted, 1);
+    if (wish == PROXY_REFUSED)
+        return reset_unbelieved(a, fd, peer);
+    if (wish != PROXY_UNASKED) /* it counts for whom the header names */
+        return conn_set_add_headed(a->conns, fd, protocol, wish, may_be_unix);
+    if (a->conns->sources)
+        answer = ask_source(a, fd, peer);
     if (answer == SOURCE_ADMITTED)
         return conn_set_add(a->conns, fd, protocol, ARB_ACCEPTED, may_be_unix);
-    reset_source(a, fd, peer, answer);
-    return -EACCES;
+    say_source(a, answer, name_peer(fd, peer, text));
+    return reset_new(fd, answer == SOURCE_HAS_ENOUGH ? &counters->closed_max_per_source
+                                                     : &counters->closed_accept_rate);
+}
+
+void acceptor_on_header(struct acceptor *a, const struct conn_header_news *news)
+{
+    if (news->is_unasked)
+        log_warning_limited(a->boot->log,
+                            "a client begins with a header of the PROXY protocol, which is taken "
+                            "for data",
+                            F_STR("peer", news->peer),
+                            F_STR("hint", "if it is a proxy, give its listener in server.bind "
+                                          "proxy = \"accept\" or \"require\", and its address in "
+                                          "proxy_from"));
+    else if (news->answer != SOURCE_ADMITTED)
+        say_source(a, news->answer, news->peer);
+    else
+        log_warning_limited(a->boot->log, "a connection is ended because of its PROXY header",
+                            F_STR("reason", news->reason), F_STR("peer", news->peer));
 }
 
 /* Returns 0, or the errno of accept4 after dealing with it. */
@@ -183,15 +221,16 @@ static int accept_one(struct acceptor *a, struct accept_watch *w)
 {
     struct sockaddr_storage peer;
     socklen_t len = sizeof(peer);
-    const bool is_asked = a->conns->sources != NULL;
+    const bool is_asked = a->conns->sources != NULL || w->listener->proxy != PROXY_UNASKED;
     int fd = accept4(w->listener->fd, is_asked ? (struct sockaddr *)&peer : NULL,
                      is_asked ? &len : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
+        const struct sockaddr *named = is_asked ? (const struct sockaddr *)&peer : NULL;
+
         a->pause_ms = ACCEPT_PAUSE_MIN_MS;
-        if (acceptor_admit(a, fd, w->listener->protocol,
-                           is_asked ? (const struct sockaddr *)&peer : NULL,
-                           w->listener->addr.kind == ADDR_UNIX) == -ENOMEM)
+        if (acceptor_admit(a, fd, w->listener->protocol, listener_wish(w->listener, fd, named),
+                           named, w->listener->addr.kind == ADDR_UNIX) == -ENOMEM)
             on_out_of_resources(a, ENOMEM);
         update(a);
         space_probes(a, w);

@@ -63,12 +63,17 @@ int acceptor_init(struct acceptor *a, const struct actor_boot *boot, struct ev_l
 
 /*
  * acceptor_admit - serve a connection that has been accepted, unless its source has too many or
- * comes too fast: then it is reset
+ * comes too fast, or a header of it would not be believed: then it is reset
+ * @wish  what it begins with
  * @peer  its address; NULL = it is asked for
  * Counted in either case. Returns 0, -EACCES or -ENOMEM; @fd is taken over.
  */
-int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, const struct sockaddr *peer,
-                   bool may_be_unix);
+int acceptor_admit(struct acceptor *a, int fd, unsigned protocol, enum proxy_wish wish,
+                   const struct sockaddr *peer, bool may_be_unix);
+
+/* acceptor_on_header - of a connection of the set that begins with a header: what was found is to
+ * be logged, see conn_set_on_header */
+void acceptor_on_header(struct acceptor *a, const struct conn_header_news *news);
 
 /* acceptor_run - begin to accept */
 void acceptor_run(struct acceptor *a);

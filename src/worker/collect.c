@@ -10,7 +10,7 @@
 #include "base/util.h"
 
 /* What comes is data: only a connected stream socket is collected. */
-static void collect_one(struct collect *r, int fd, unsigned protocol, bool is_new)
+static void collect_one(struct collect *r, int fd, unsigned protocol, const struct conn_batch *head)
 {
     struct conn_set *conns = r->acceptor->conns;
     int rc;
@@ -19,13 +19,13 @@ static void collect_one(struct collect *r, int fd, unsigned protocol, bool is_ne
         fds_close(&fd);
         return;
     }
-    if (is_new) {
-        rc = acceptor_admit(r->acceptor, fd, protocol, NULL, true);
+    if (head->is_new) {
+        rc = acceptor_admit(r->acceptor, fd, protocol, (enum proxy_wish)head->wish, NULL, true);
     } else {
         rc = conn_set_add(conns, fd, protocol, ARB_RESCUED, true);
         counter_add(&conns->counters->rescued, rc == 0);
     }
-    r->n_new += is_new && rc == 0;
+    r->n_new += head->is_new && rc == 0;
     r->n_collected += rc == 0;
 }
 
@@ -55,7 +55,7 @@ static bool take_batch(struct collect *r)
     if (protocol < 0 && got.n_fds > 0)
         refuse_all(r, &got);
     for (size_t i = 0; protocol >= 0 && i < got.n_fds; i++)
-        collect_one(r, got.fds[i], (unsigned)protocol, head.is_new);
+        collect_one(r, got.fds[i], (unsigned)protocol, &head);
     return got.len > 0;
 }
 

@@ -84,6 +84,11 @@ static void on_broken_contract(struct conn_set *set, const char *protocol, const
                       F_STR("protocol", protocol), F_STR("what", what));
 }
 
+static void on_header(struct conn_set *set, const struct conn_header_news *news)
+{
+    acceptor_on_header(&container_of(set, struct worker, conns)->acceptor, news);
+}
+
 static void on_moved(struct moves *moves)
 {
     worker_on_moved(container_of(moves, struct worker, moves));
@@ -224,6 +229,7 @@ static int worker_prepare(struct worker *w)
     w->conns.relay = &w->process.relay;
     w->conns.on_spent = on_memory_spent;
     w->conns.on_broken = on_broken_contract;
+    w->conns.on_header = on_header;
     w->conns.owing = &w->process.record->owing;
     for (unsigned i = 0; i < w->protocols.n; i++)
         w->protocols.holds[i].conns = &w->conns;

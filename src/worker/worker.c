@@ -16,7 +16,7 @@ static void on_waiting(const struct listener *l, int fd, void *userdata)
 {
     struct worker *w = userdata;
 
-    acceptor_admit(&w->acceptor, fd, l->protocol, NULL, true);
+    acceptor_admit(&w->acceptor, fd, l->protocol, listener_wish(l, fd, NULL), NULL, true);
 }
 
 static const double move_again_s = 1., late_s = 0.1;

@@ -1,6 +1,7 @@
 /*
  * The codec of a move. The input's first byte chooses: a batch's datagram, an answer's, or
- * the memory file of a batch. What is accepted has to be what writing it again would give.
+ * the memory file of a batch of either version. What is accepted has to be what writing it again
+ * would give.
  */
 #include "fuzz/fuzz.h"
 
@@ -47,10 +48,11 @@ static uint64_t sum(const uint8_t *bytes, uint64_t len)
     return total;
 }
 
-static void try_file(uint32_t count, const uint8_t *data, size_t len)
+static void try_file(uint16_t version, uint32_t count, const uint8_t *data, size_t len)
 {
-    const struct moved_batch b = {.id = 1, .count = count, .bytes = len};
-    const uint8_t *expected = data + (size_t)count * MOVED_RECORD_BYTES;
+    const struct moved_batch b = {.version = version, .id = 1, .count = count, .bytes = len};
+    const size_t record_bytes = moved_record_bytes(version);
+    const uint8_t *expected = data + count * record_bytes;
     struct moved_cursor c;
     struct moved_record r;
     uint32_t n = 0;
@@ -61,7 +63,7 @@ static void try_file(uint32_t count, const uint8_t *data, size_t len)
         uint8_t again[MOVED_RECORD_BYTES];
 
         moved_put_record(&r, again);
-        must(memcmp(data + (size_t)n * sizeof(again), again, sizeof(again)) == 0);
+        must(memcmp(data + n * record_bytes, again, record_bytes) == 0);
         must(r.tail == expected && r.output == r.tail + r.tail_len &&
              r.state == r.output + r.output_len);
         must(r.resume <= r.tail_len && (!r.is_paused || r.output_len > 0));
@@ -83,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (data[0] == 255)
         try_answer(data + 1, size - 1);
     else
-        try_file(data[0], data + 1, size - 1);
+        try_file(data[0] & 0x80 ? MOVED_VERSION : MOVED_VERSION_OLD, data[0] & 0x7f, data + 1,
+                 size - 1);
     return 0;
 }

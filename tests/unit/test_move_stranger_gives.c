@@ -49,7 +49,7 @@ struct parcel {
 static struct parcel parcel_of(uint32_t n)
 {
     struct parcel p = {
-        .batch = {.id = 1, .count = n, .bytes = n * MOVED_RECORD_BYTES},
+        .batch = {.version = MOVED_VERSION, .id = 1, .count = n, .bytes = n * MOVED_RECORD_BYTES},
         .head_len = MOVED_BATCH_BYTES,
         .file_len = n * MOVED_RECORD_BYTES,
         .seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE,

@@ -35,7 +35,7 @@ static void say(uint32_t id, enum moved_outcome verdict, uint32_t room)
 {
     uint8_t data[MOVED_ANSWER_BYTES];
 
-    moved_put_answer(&(struct moved_answer){id, verdict, room}, data);
+    moved_put_answer(&(struct moved_answer){.id = id, .outcome = verdict, .room = room}, data);
     assert_int_equal(move_send(taker->fd, data, sizeof(data), NULL, 0), 0);
     giver_turns(&t);
     giver_turns(&t);
@@ -82,7 +82,7 @@ static void move_give__greeting_of_another_version__nothing_sent(void **state UN
 
     move_rig_connect(&t, 5);
     giver_gives(&t, SIZE_MAX);
-    moved_put_answer(&(struct moved_answer){0, MOVED_OK, 100}, data);
+    moved_put_answer(&(struct moved_answer){.outcome = MOVED_OK, .room = 100}, data);
     data[4]++;
     assert_int_equal(move_send(taker->fd, data, sizeof(data), NULL, 0), 0);
     move_rig_run(&t);

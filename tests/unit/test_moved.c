@@ -13,6 +13,7 @@
 #include "wire/moved.h"
 
 static const struct moved_batch a_batch = {
+    .version = 3,
     .id = 0x01020304,
     .count = 252,
     .bytes = UINT64_C(0x1122334455667788),
@@ -21,7 +22,7 @@ static const struct moved_batch a_batch = {
 
 static void moved_batch__written__same_read(void **state UNUSED)
 {
-    static const uint8_t bytes[] = {'m', 'o', 'v', 'e', 2, 0, 1, 0, 4, 3, 2, 1, 252, 0, 0, 0, 0x88};
+    static const uint8_t bytes[] = {'m', 'o', 'v', 'e', 3, 0, 1, 0, 4, 3, 2, 1, 252, 0, 0, 0, 0x88};
     uint8_t buf[MOVED_BATCH_BYTES];
     struct moved_batch b;
 
@@ -38,15 +39,40 @@ static void moved_answer__written__same_read(void **state UNUSED)
     uint8_t buf[MOVED_ANSWER_BYTES];
 
     for (enum moved_outcome v = MOVED_OK; v <= MOVED_REFUSED; v++) {
-        const struct moved_answer a = {.id = 9 * v, .outcome = v, .room = UINT32_MAX};
+        const struct moved_answer a = {
+            .id = 9 * v, .outcome = v, .room = MOVED_ROOM_MAX, .version = MOVED_VERSION};
         struct moved_answer got;
 
         moved_put_answer(&a, buf);
         assert_int_equal(moved_get_answer(buf, sizeof(buf), &got), 0);
         assert_int_equal(got.id, 9 * v);
         assert_int_equal(got.outcome, v);
-        assert_true(got.room == UINT32_MAX);
+        assert_int_equal(got.room, MOVED_ROOM_MAX);
+        assert_int_equal(got.version, MOVED_VERSION);
     }
+}
+
+/* What a worker of before says, byte for byte, and what it has to be told. */
+static void moved_answer__of_version_2__as_it_was(void **state UNUSED)
+{
+    static const uint8_t bytes[MOVED_ANSWER_BYTES] = {'m', 'o', 'v', 'e', 2, 0, 2, 0, 7, 0,
+                                                      0,   0,   1,   0,   0, 0, 9, 0, 0, 0};
+    struct moved_answer got = {.version = 0};
+    uint8_t buf[MOVED_ANSWER_BYTES];
+
+    assert_int_equal(moved_get_answer(bytes, sizeof(bytes), &got), 0);
+    assert_int_equal(got.room, 9);
+    assert_int_equal(got.version, MOVED_VERSION_OLD);
+    moved_put_answer(&got, buf);
+    assert_memory_equal(buf, bytes, sizeof(bytes));
+    got.version = MOVED_VERSION;
+    moved_put_answer(&got, buf);
+    assert_memory_equal(buf, bytes, sizeof(bytes) - 1); /* which it reads as a lot of room */
+    got.room = 0;
+    moved_put_answer(&got, buf);
+    assert_int_equal(moved_get_answer(buf, sizeof(buf), &got), 0);
+    assert_int_equal(got.room, 0); /* none is none, whoever reads it */
+    assert_int_equal(buf[MOVED_ANSWER_BYTES - 1], 0);
 }
 
 static void moved_get__any_other_length__refused(void **state UNUSED)
@@ -59,8 +85,9 @@ static void moved_get__any_other_length__refused(void **state UNUSED)
     for (size_t len = 0; len <= sizeof(buf); len++)
         if (len != MOVED_BATCH_BYTES)
             assert_int_equal(moved_get_batch(buf, len, &batch), -EBADMSG);
+    buf[4] = MOVED_VERSION_OLD; /* as answers have */
     assert_int_equal(moved_get_answer(buf, MOVED_BATCH_BYTES, &answer), -EBADMSG);
-    moved_put_answer(&(struct moved_answer){1, MOVED_OK, 2}, buf);
+    moved_put_answer(&(struct moved_answer){.id = 1, .outcome = MOVED_OK, .room = 2}, buf);
     for (size_t len = 0; len <= sizeof(buf); len++)
         if (len != MOVED_ANSWER_BYTES)
             assert_int_equal(moved_get_answer(buf, len, &answer), -EBADMSG);
@@ -78,6 +105,8 @@ static void moved_get__another_version__said_so_whatever_else_differs(void **sta
     assert_int_equal(moved_get_batch(buf, MOVED_BATCH_BYTES, &batch), -EPROTONOSUPPORT);
     assert_int_equal(moved_get_batch(buf, sizeof(buf), &batch), -EPROTONOSUPPORT);
     assert_int_equal(moved_get_answer(buf, 8, &answer), -EPROTONOSUPPORT);
+    buf[4] = MOVED_VERSION_OLD - 1;
+    assert_int_equal(moved_get_batch(buf, MOVED_BATCH_BYTES, &batch), -EPROTONOSUPPORT);
     buf[0] ^= 1;
     assert_int_equal(moved_get_batch(buf, MOVED_BATCH_BYTES, &batch), -EBADMSG);
 }
@@ -109,7 +138,7 @@ static void moved_get_answer__no_outcome__refused(void **state UNUSED)
     struct moved_answer got;
 
     for (unsigned v = 0; v < 300; v++) {
-        moved_put_answer(&(struct moved_answer){1, (enum moved_outcome)v, 0}, buf);
+        moved_put_answer(&(struct moved_answer){.id = 1, .outcome = (enum moved_outcome)v}, buf);
         assert_int_equal(moved_get_answer(buf, sizeof(buf), &got),
                          v == MOVED_OK || v == MOVED_REFUSED ? 0 : -EBADMSG);
     }
@@ -129,16 +158,25 @@ static void add(struct file *f, const void *bytes, uint64_t len)
     f->batch.bytes += len;
 }
 
-static void build(struct file *f, const struct moved_record *records, uint32_t n)
+static void build_version(struct file *f, uint16_t version, const struct moved_record *records,
+                          uint32_t n)
 {
-    f->batch = (struct moved_batch){.id = 1, .count = n};
-    f->batch.bytes = n * MOVED_RECORD_BYTES;
+    uint8_t record[MOVED_RECORD_BYTES];
+
+    f->batch = (struct moved_batch){.version = version, .id = 1, .count = n};
+    f->batch.bytes = n * moved_record_bytes(version);
     for (uint32_t i = 0; i < n; i++) {
-        moved_put_record(&records[i], f->data + i * MOVED_RECORD_BYTES);
+        moved_put_record(&records[i], record);
+        memcpy(f->data + i * moved_record_bytes(version), record, moved_record_bytes(version));
         add(f, records[i].tail, records[i].tail_len);
         add(f, records[i].output, records[i].output_len);
         add(f, records[i].state, records[i].state_len);
     }
+}
+
+static void build(struct file *f, const struct moved_record *records, uint32_t n)
+{
+    build_version(f, MOVED_VERSION, records, n);
 }
 
 /* In a block of the exact size, so that a reader beyond it is seen. */
@@ -176,6 +214,11 @@ static const struct moved_record three[] = {
         .state = (const uint8_t *)"\0\1",
         .state_len = 2,
         .state_version = UINT32_MAX,
+        .messages = 1,
+        .bytes_in = UINT64_MAX,
+        .bytes_out = 3,
+        .age_ms = UINT64_C(1) << 40,
+        .peer = {.kind = ADDR_NAMED_IP, .port = 4711, .ip = {{1, [15] = 16}}},
     },
     {
         .phase = MOVED_DELIVERING,
@@ -186,17 +229,18 @@ static const struct moved_record three[] = {
         .output = (const uint8_t *)"unsent",
         .output_len = 6,
     },
-    {.phase = MOVED_LINGERING, .end = 255},
+    {.phase = MOVED_LINGERING, .end = 255, .peer = {.kind = ADDR_NAMED_UNIX}},
 };
 
-static void moved_next__three_connections__as_they_were(void **state UNUSED)
+static void expect_three(uint16_t version)
 {
+    const bool is_old = version == MOVED_VERSION_OLD;
     struct moved_cursor c;
     struct moved_record r;
     struct file f;
     uint8_t *data;
 
-    build(&f, three, 3);
+    build_version(&f, version, three, 3);
     assert_int_equal(open_exact(&c, &f, f.batch.bytes, &data), 0);
     for (int i = 0; i < 3; i++) {
         const struct moved_record *was = &three[i];
@@ -222,9 +266,48 @@ static void moved_next__three_connections__as_they_were(void **state UNUSED)
             assert_memory_equal(r.output, was->output, was->output_len);
         if (was->state)
             assert_memory_equal(r.state, was->state, was->state_len);
+        assert_true(r.messages == (is_old ? 0 : was->messages));
+        assert_true(r.bytes_in == (is_old ? 0 : was->bytes_in));
+        assert_true(r.bytes_out == (is_old ? 0 : was->bytes_out));
+        assert_true(r.age_ms == (is_old ? 0 : was->age_ms));
+        assert_int_equal(r.peer.kind, is_old ? ADDR_NAMED_NONE : was->peer.kind);
+        assert_int_equal(r.peer.port, is_old ? 0 : was->peer.port);
+        if (!is_old)
+            assert_memory_equal(&r.peer.ip, &was->peer.ip, sizeof(r.peer.ip));
     }
     assert_false(moved_next(&c, &r));
     free(data);
+}
+
+static void moved_next__three_connections__as_they_were(void **state UNUSED)
+{
+    expect_three(MOVED_VERSION);
+}
+
+static void moved_next__of_version_2__what_that_has(void **state UNUSED)
+{
+    expect_three(MOVED_VERSION_OLD);
+}
+
+static void moved_next__amid_a_header__what_has_come_of_it(void **state UNUSED)
+{
+    const struct moved_record was = {.awaits_header = true,
+                                     .may_go_without = true,
+                                     .since_age_ms = 5,
+                                     .tail = (const uint8_t *)"PROXY",
+                                     .tail_len = 5};
+    struct moved_cursor c;
+    struct moved_record r;
+    struct file f;
+    uint8_t *data;
+
+    build(&f, &was, 1);
+    assert_int_equal(open_exact(&c, &f, f.batch.bytes, &data), 0);
+    assert_true(moved_next(&c, &r) && r.awaits_header && r.may_go_without);
+    assert_memory_equal(r.tail, "PROXY", 5);
+    free(data);
+    build_version(&f, MOVED_VERSION_OLD, &was, 1); /* which does not know of headers */
+    expect_open(&f, -EBADMSG);
 }
 
 static void moved_open__any_other_size__refused(void **state UNUSED)
@@ -296,8 +379,19 @@ static void moved_open__connection_that_cannot_be__refused(void **state UNUSED)
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .timeout_ms = 1});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .is_blank = true});
     expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .state_version = 1});
+    expect_impossible((struct moved_record){.may_go_without = true});
+    expect_impossible((struct moved_record){.awaits_header = true, .is_eof = true});
+    expect_impossible((struct moved_record){.awaits_header = true, .is_blank = true});
+    expect_impossible((struct moved_record){.awaits_header = true, .output_len = 1});
+    expect_impossible((struct moved_record){.awaits_header = true, .state_len = 1});
+    expect_impossible((struct moved_record){.awaits_header = true, .timeout_ms = 1});
+    expect_impossible((struct moved_record){.awaits_header = true, .tail_len = 1, .resume = 1});
+    expect_impossible(
+        (struct moved_record){.awaits_header = true, .peer = {.kind = ADDR_NAMED_UNIX}});
+    expect_impossible((struct moved_record){.phase = MOVED_LINGERING, .awaits_header = true});
+    expect_impossible((struct moved_record){.peer = {.kind = ADDR_NAMED_UNIX + 1}});
     build(&f, three, 3);
-    f.data[2] |= 8; /* an unknown flag */
+    f.data[2] |= 32; /* an unknown flag */
     expect_open(&f, -EBADMSG);
 }
 
@@ -311,6 +405,9 @@ int main(void)
         cmocka_unit_test(moved_get_batch__impossible__refused),
         cmocka_unit_test(moved_get_answer__no_outcome__refused),
         cmocka_unit_test(moved_next__three_connections__as_they_were),
+        cmocka_unit_test(moved_answer__of_version_2__as_it_was),
+        cmocka_unit_test(moved_next__of_version_2__what_that_has),
+        cmocka_unit_test(moved_next__amid_a_header__what_has_come_of_it),
         cmocka_unit_test(moved_open__any_other_size__refused),
         cmocka_unit_test(moved_open__huge_lengths__refused),
         cmocka_unit_test(moved_open__connection_that_cannot_be__refused),
