@@ -81,11 +81,17 @@ static const char *advise(int outcome)
 
 int operator_fail(const struct operator* o, int outcome)
 {
-    const char *next = advise(outcome);
-    const char *text = arb_strerror(outcome);
-    int exit_code = outcome_exit(outcome);
+    const char *why = why_no_socket(o->path);
+    const char *next, *text;
     char message[512];
+    int exit_code;
 
+    /* connect(2) asks for permission before it looks at what is there. */
+    if (outcome == -EACCES && why)
+        outcome = ARB_REFUSED;
+    next = advise(outcome);
+    text = arb_strerror(outcome);
+    exit_code = outcome_exit(outcome);
     if (outcome == -EBADMSG || outcome == -EMSGSIZE) {
         text = "that is no answer to the request";
         exit_code = EX_PROTOCOL;
@@ -93,8 +99,6 @@ int operator_fail(const struct operator* o, int outcome)
         text = "not UTF-8";
         exit_code = EX_USAGE;
     } else if (outcome == ARB_REFUSED) {
-        const char *why = why_no_socket(o->path);
-
         text = why ? why : "no server there";
     } else if (outcome == ARB_TIMEOUT) {
         text = "no answer in time";

@@ -138,9 +138,13 @@ int fail_say(const struct tool *t, const char *code, const char *message, int ex
 
 int fail_outcome(const struct tool *t, const char *what, int outcome)
 {
-    const char *next = outcome >= 0 && outcome < OUTCOMES_N ? advice[outcome] : NULL;
+    const char *next;
     char message[512];
 
+    /* connect(2) asks for permission before it looks at what is there. */
+    if (outcome == -EACCES && t->address.kind == ADDR_UNIX && why_no_socket(t->address.path))
+        outcome = ARB_REFUSED;
+    next = outcome >= 0 && outcome < OUTCOMES_N ? advice[outcome] : NULL;
     snprintf(message, sizeof(message), "%s: %s%s%s%s%s", t->address_text, what ? what : "",
              what ? ": " : "", text_of(t, outcome), next ? ": " : "", next ? next : "");
     return fail_say(t, arb_status_name(outcome), message, outcome_exit(outcome));

@@ -290,6 +290,8 @@ static void client__nobody_listens__says_how_to_start_it(void **state)
     snprintf(file, sizeof(file), "unix:%s", it_path(it, "plain"));
     r = RUN(it, NO_INPUT, "-a", file, "x");
     tool_must_fail(&r, 69, "/plain: it is a file, and no socket");
+    r = RUN(it, NO_INPUT, "-a", "unix:/etc", "x");
+    tool_must_fail(&r, 69, "/etc: it is a directory, and no socket");
     r = RUN(it, NO_INPUT, "-C", "/etc", "info");
     tool_must_fail(&r, 69, "/etc: it is a directory, and no socket");
     r = RUN(it, NO_INPUT, "-a", "[::1]:1", "x"); /* with a port; without, the default one: */
