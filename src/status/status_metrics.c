@@ -200,7 +200,7 @@ struct server_row {
 
 /* clang-format off */
 static const struct server_row server_rows[] = {
-    {"arbiter", "uptime", 1, {FAMILY_GAUGE, "uptime_seconds", "seconds", "since the server was started; an upgrade is no start"}},
+    {"arbiter", "uptime_ms", 1e-3, {FAMILY_GAUGE, "uptime_seconds", "seconds", "since the server was started; an upgrade is no start"}},
     {"arbiter", "ready", 1, {FAMILY_GAUGE, "ready", NULL, "1 = clients can be sent here, as /health/ready says"}},
     {"arbiter", "degraded", 1, {FAMILY_GAUGE, "degraded", NULL, "1 = workers keep dying, fewer than wanted may run"}},
     {"arbiter", "revision", 1, {FAMILY_GAUGE, "revision", NULL, "number of the configuration that serves"}},
@@ -399,8 +399,8 @@ static const struct worker_row worker_rows[] = {
     {"kept", FOLD_SUM, 1, "kept", NULL, "connections that a keeper has as well"},
     {"sources", FOLD_SUM, 1, "sources", NULL, "source addresses for which connections are counted"},
     {"incarnation", FOLD_MAX, 1, "worker_incarnation", NULL, "which process of its slot a worker is"},
-    {"uptime", FOLD_MIN, 1, "worker_uptime_seconds", "seconds", "since a worker was forked"},
-    {"heartbeat_age", FOLD_MAX, 1, "worker_heartbeat_age_seconds", "seconds", "since a worker has shown that its loop turns"},
+    {"uptime_ms", FOLD_MIN, 1e-3, "worker_uptime_seconds", "seconds", "since a worker was forked"},
+    {"heartbeat_age_ms", FOLD_MAX, 1e-3, "worker_heartbeat_age_seconds", "seconds", "since a worker has shown that its loop turns"},
     {"lag_ms", FOLD_MAX, 1e-3, "worker_loop_lag_seconds", "seconds", "how late a worker's loop was at most, in the last second or two"},
 };
 /* clang-format on */

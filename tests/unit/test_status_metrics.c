@@ -98,15 +98,17 @@ static const struct exposition_family *family_of(const struct exposition *e, con
 /* ---- what a server says ---- */
 
 static const char sample[] =
-    "{'arbiter':{'pid':7,'program':'echo-arbiter','version':'0.1.0','state':'run','uptime':12.5,"
+    "{'arbiter':{'pid':7,'program':'echo-arbiter','version':'0.1.0','state':'run','uptime_ms':"
+    "12500,"
     "'revision':3,'reloads':2,'restarts':1,'upgrades':0,'workers_wanted':2,'ready':true,"
     "'degraded':false,'sandbox':{'seccomp':true,'landlock':7,'is':'seccomp'}},"
-    "'workers':[{'id':'worker.1','slot':1,'incarnation':1,'pid':8,'state':'stopping','uptime':9.0,"
-    "'connections':3,'owing':1,'kept':2,'sources':0,'heartbeat_age':0.5,'lag_ms':2.0},"
-    "{'id':'worker.1','slot':1,'incarnation':2,'pid':9,'state':'run','uptime':1.0,"
-    "'connections':4,'owing':0,'kept':1,'sources':0,'heartbeat_age':0.25,'lag_ms':0.5},"
-    "{'id':'worker.2','slot':2,'incarnation':1,'pid':10,'state':'run','uptime':9.5,"
-    "'connections':5,'owing':0,'kept':0,'sources':0,'heartbeat_age':0.125,'lag_ms':1.5}],"
+    "'workers':[{'id':'worker.1','slot':1,'incarnation':1,'pid':8,'state':'stopping','uptime_ms':"
+    "9000,"
+    "'connections':3,'owing':1,'kept':2,'sources':0,'heartbeat_age_ms':500.0,'lag_ms':2.0},"
+    "{'id':'worker.1','slot':1,'incarnation':2,'pid':9,'state':'run','uptime_ms':1000,"
+    "'connections':4,'owing':0,'kept':1,'sources':0,'heartbeat_age_ms':250.0,'lag_ms':0.5},"
+    "{'id':'worker.2','slot':2,'incarnation':1,'pid':10,'state':'run','uptime_ms':9500,"
+    "'connections':5,'owing':0,'kept':0,'sources':0,'heartbeat_age_ms':125.0,'lag_ms':1.5}],"
     "'actors':[{'id':'keeper.1','kind':'keeper','slot':1,'state':'run'},"
     "{'id':'clock.1','kind':'clock','slot':1,'state':'run'},"
     "{'id':'keeper.2','kind':'keeper','slot':2,'state':'run'}],"
@@ -288,7 +290,7 @@ static void render__members_missing_or_of_another_type__left_out(void **state UN
         "{'arbiter':{}}",
         "{'arbiter':[],'workers':{},'totals':7,'actors':'x'}",
         "{'workers':[1,null,{},{'slot':'x'},{'slot':1}]}",
-        "{'arbiter':{'version':7,'ready':'yes','uptime':null,'sandbox':{'landlock':'x'}}}",
+        "{'arbiter':{'version':7,'ready':'yes','uptime_ms':null,'sandbox':{'landlock':'x'}}}",
         "{'own_counters':[1,{},{'name':'x'},{'name':7},{'name':'y','owner':'z'}]}",
         "{'own_counters':[{'name':'y','owner':'x'}],'totals':{'own':{'x':7}}}",
         "{'totals':{'accepted':'many','requests':null,'closed_peer':{}}}",
