@@ -123,9 +123,14 @@ static void sig_quit(struct arbiter *a)
 
 void arbiter_scale(struct arbiter *a, uint32_t workers)
 {
+    char what[HISTORY_WHAT_LEN];
+
     if (a->is_leaving || workers < 1 || workers > TR_SLOTS_MAX)
         return;
     log_info(a->log, "scaling", F_UINT("workers", workers));
+    snprintf(what, sizeof(what), "%u workers are wanted instead of %u", workers,
+             transition_wanted(a->engine));
+    history_note(a->history, "scale", true, 0, what);
     engine_post(a, &(struct tr_event){.kind = TR_EV_SCALE, .workers = workers});
 }
 

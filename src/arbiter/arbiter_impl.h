@@ -26,6 +26,7 @@
 #include "arbiter/change.h"
 #include "arbiter/control.h"
 #include "arbiter/crashes.h"
+#include "arbiter/history.h"
 #include "arbiter/kinds.h"
 #include "arbiter/notify.h"
 #include "base/pidfile.h"
@@ -196,6 +197,7 @@ struct arbiter {
     struct sinks sinks; /* owned */
     struct answers answers;
     json_t *notes; /* owned: what `notify` left, by actor */
+    json_t *history; /* owned: the last changes (arbiter/history.h) */
     struct sequencer sequencer; /* of the messages between actors */
     enum actor_state state;
     uint64_t started_ms;

@@ -216,6 +216,26 @@ json_t *crashes_list(const struct crashes *c)
     return list;
 }
 
+json_t *crashes_brief(const struct crashes *c)
+{
+    static const char *const shown[] = {"number",      "time",    "id",    "pid", "signal",
+                                        "connections", "rescued", "cause", "at"};
+    json_t *all = crashes_list(c), *list = json_array(), *crash;
+    size_t i;
+
+    json_array_foreach(all, i, crash)
+    {
+        json_t *o = json_object();
+
+        for (size_t k = 0; k < ARRAY_SIZE(shown); k++)
+            if (json_object_get(crash, shown[k]))
+                json_object_set(o, shown[k], json_object_get(crash, shown[k]));
+        json_array_append_new(list, o);
+    }
+    json_decref(all);
+    return list;
+}
+
 json_t *crashes_show(const struct crashes *c, uint64_t number)
 {
     const struct crash_entry *e = find_crash(c, number);

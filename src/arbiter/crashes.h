@@ -64,6 +64,9 @@ void crashes_note_oom(struct crashes *c, struct log *log, const char *id, uint32
 /* crashes_list - one object a crash, oldest first; crashes_show - one with its frames, NULL = no
  * such number */
 json_t *crashes_list(const struct crashes *c);
+/* crashes_brief - the same for people who watch: without registers, and without what clients sent
+ */
+json_t *crashes_brief(const struct crashes *c);
 json_t *crashes_show(const struct crashes *c, uint64_t number);
 
 #endif

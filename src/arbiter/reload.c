@@ -69,6 +69,7 @@ static void reload_refuse_with(struct arbiter *a, const char *code, const char *
     log_error(a->log, "reload refused: nothing has changed", F_STR("reason", why));
     if (details)
         json_object_set_new(json_object_get(body, "error"), "details", details);
+    history_note_answer(a->history, "reload", clock_mono_ms() - a->reload.started_ms, body);
     answers_give(&a->answers, ANSWER_RELOAD, body);
     reload_end(a);
 }
@@ -402,6 +403,7 @@ static void reload_on_commit(struct arbiter *a)
              F_UINT("workers", a->live->workers), F_STR("workers_why", a->live->workers_why),
              F_UINT("took_ms", took_ms));
     body = describe_reload(a, took_ms);
+    history_note_answer(a->history, "reload", took_ms, body);
     answers_give(&a->answers, ANSWER_RELOAD, body);
     reload_end(a);
 }

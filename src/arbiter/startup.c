@@ -198,11 +198,12 @@ int arbiter_init(struct arbiter *a, struct log *log, const struct arbiter_option
     a->engine = calloc(1, sizeof(*a->engine));
     a->children = calloc(TR_RECORDS_MAX, sizeof(*a->children));
     a->notes = json_object();
+    a->history = json_array();
     a->own_kept = json_object();
     a->old_pairs = calloc(TR_SLOTS_MAX + 1, sizeof(*a->old_pairs));
     a->crashes = calloc(1, sizeof(*a->crashes));
     if (upgrade_init(a, options->image->path) < 0 || !a->engine || !a->children || !a->notes ||
-        !a->own_kept || !a->old_pairs || !a->crashes)
+        !a->history || !a->own_kept || !a->old_pairs || !a->crashes)
         return -ENOMEM;
     ev_set_userdata(a->loop, a);
     a->process = (struct actor_process){
@@ -354,6 +355,7 @@ void arbiter_fini(struct arbiter *a)
     free(a->crashes);
     collect_fini(a);
     json_decref(a->notes);
+    json_decref(a->history);
     json_decref(a->own_kept);
     free(a->engine);
     revision_free(a->live);

@@ -317,6 +317,7 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     const bool is_ready = stats_is_ready(a, why, sizeof(why));
 
     message_set_uint(o, "pid", (uint64_t)getpid());
+    json_object_set_new(o, "program", json_string(a->options->program->name));
     json_object_set_new(o, "version", json_string(a->options->program->version));
     json_object_set_new(o, "state", json_string(actor_state_name(a->state)));
     message_set_uint(o, "uptime_ms", now_ns / 1000000 - a->started_ms);
@@ -407,6 +408,10 @@ json_t *stats_info(struct arbiter *a)
                      "totals", totals);
     if (info && a->kinds.n > 0)
         json_object_set(info, "actors", actors);
+    if (info && a->crashes->n > 0)
+        json_object_set_new(info, "crashes", crashes_brief(a->crashes));
+    if (info && json_array_size(a->history) > 0)
+        json_object_set_new(info, "changes", json_deep_copy(a->history));
     json_decref(actors);
     if (info && a->own.n_counters > 0) {
         json_object_set_new(totals, "own", own_shown(&a->own, &own, NULL));

@@ -52,6 +52,7 @@ struct upgrade {
     int sources_fd; /* owned: the same of what workers count by source */
     bool has_sources; /* the image before has limits per source */
     bool has_keeps; /* the image before knows of keepers */
+    bool has_history; /* and of its last changes */
     bool has_privileges; /* and of users that workers run as */
     bool has_counted; /* and writes how many workers it has counted */
     char why[256]; /* for the way back */

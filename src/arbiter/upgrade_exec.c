@@ -347,6 +347,7 @@ void upgrade_finish(struct arbiter *a, json_t *body)
     fds_close(&u->sources_fd);
     u->exec = NULL;
     u->phase = UPGRADE_NONE;
+    history_note_answer(a->history, "upgrade", clock_mono_ms() - u->asked_ms, body);
     answers_give(&a->answers, ANSWER_UPGRADE, body);
     change_end(a);
 }

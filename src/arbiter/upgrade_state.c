@@ -249,6 +249,9 @@ static const char privileges_member[] = "privileges";
  */
 static const char counted_member[] = "counted";
 
+/* The last changes. Written as `privileges`. */
+static const char history_member[] = "history";
+
 /* ---- what the old image does ---- */
 
 struct packer {
@@ -503,6 +506,8 @@ static json_t *pack_body(struct packer *p)
         members_set(&p->to, o, privileges_member, pack_privileges(p));
     if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_counted)
         members_set(&p->to, o, counted_member, json_integer(a->live->counted));
+    if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_history)
+        members_set(&p->to, o, history_member, json_incref(a->history));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_listener(p, a->control.listener));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -953,6 +958,18 @@ static int unpack_counted(struct reader *r, const json_t *o)
     return 0;
 }
 
+static int unpack_history(struct reader *r, json_t *o)
+{
+    r->a->upgrade.has_history = o != NULL;
+    if (!o)
+        return 0;
+    if (!json_is_array(o) || json_array_size(o) > HISTORY_KEPT)
+        return members_refuse(&r->from, history_member, "no list of changes");
+    json_decref(r->a->history);
+    r->a->history = json_incref(o);
+    return 0;
+}
+
 static int unpack_slot(struct reader *r, const json_t *o)
 {
     struct slot s;
@@ -1031,9 +1048,11 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *status = json_object_get(r->s->body, status_member);
     const json_t *counted = json_object_get(r->s->body, counted_member);
     const bool has_privileges = json_object_get(r->s->body, privileges_member) != NULL;
+    json_t *history = json_object_get(r->s->body, history_member);
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
                            (sources != NULL) + (owners != NULL) + (passed != NULL) +
-                           has_privileges + (counted != NULL) + (status != NULL);
+                           has_privileges + (counted != NULL) + (history != NULL) +
+                           (status != NULL);
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -1051,6 +1070,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = unpack_live(r, o);
     if (rc == 0)
         rc = unpack_counted(r, counted);
+    if (rc == 0)
+        rc = unpack_history(r, history);
     if (rc == 0)
         rc = inherit_scoreboard(r, o);
     if (rc == 0)

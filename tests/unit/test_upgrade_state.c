@@ -207,7 +207,8 @@ static void spoil(json_t *root, json_t *at, json_t *with, unsigned *n_cases)
                              (json_is_boolean(value) && json_is_boolean(with)) ||
                              (strcmp(name, "control") == 0 && json_is_null(with));
         const bool is_optional =
-            !with && (strcmp(name, "privileges") == 0 || strcmp(name, "counted") == 0);
+            !with && (strcmp(name, "privileges") == 0 || strcmp(name, "counted") == 0 ||
+                      strcmp(name, "history") == 0);
 
         if (with && is_free)
             continue; /* may be that, or has a test of its own */
@@ -804,6 +805,38 @@ static void counted__from_and_to_an_image_without__counted_now_and_not_written(v
     json_decref(o);
 }
 
+static void history__from_and_to_an_image_without__begins_anew_and_not_written(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample(), *history = json_array();
+    struct upgrade_state s;
+    struct arbiter a;
+
+    history_note(history, "reload", true, 1, "revision 2");
+    json_object_set(o, "history", history);
+    assert_int_equal(build(o, &a, why), 0);
+    assert_true(json_equal(a.history, history));
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_true(json_equal(json_object_get(s.body, "history"), history));
+    upgrade_state_fini(&s);
+    inherited_fini(&a);
+    while (json_array_size(history) <= HISTORY_KEPT)
+        json_array_append_new(history, json_object());
+    assert_true(try(o, why) < 0);
+    assert_non_null(strstr(why, "history"));
+    json_object_del(o, "history");
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(json_array_size(a.history), 0);
+    a.upgrade.phase = UPGRADE_RETURNING;
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_null(json_object_get(s.body, "history"));
+    upgrade_state_fini(&s);
+    a.upgrade.phase = UPGRADE_NONE;
+    inherited_fini(&a);
+    json_decref(history);
+    json_decref(o);
+}
+
 static void privileges__too_many_groups__refused(void **state UNUSED)
 {
     char why[ARBITER_WHY_LEN] = "";
@@ -848,6 +881,7 @@ int main(void)
         cmocka_unit_test(keeps__back_to_an_image_without_keepers__not_written),
         cmocka_unit_test(keeps__wrong__refused),
         cmocka_unit_test(privileges__from_and_to_an_image_without__found_out_and_not_written),
+        cmocka_unit_test(history__from_and_to_an_image_without__begins_anew_and_not_written),
         cmocka_unit_test(counted__from_and_to_an_image_without__counted_now_and_not_written),
         cmocka_unit_test(privileges__too_many_groups__refused),
         cmocka_unit_test(unpack__whole_state__is_in_the_arbiter),
