@@ -240,6 +240,9 @@ $(B)/%.o: %.c $(B)/compile.txt
 $(B)/src/echo_arbiter/main.o: CPPFLAGS_ALL += -DECHO_CONFIG='"$(confdir)/echo.conf"'
 $(B)/src/echo_arbiter/main.o: $(B)/confdir.txt
 
+# The page is a part of its object.
+$(B)/src/status/status_page.o: src/status/status_page.html
+
 $(B)/libecho.a: $(call objects,$(SRC)) $(B)/files.txt
 $(B)/libsupport.a: $(call objects,$(SUP)) $(B)/files.txt
 $(B)/libecho.a $(B)/libsupport.a:
