@@ -45,15 +45,16 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- what people call ----
 
-.PHONY: all run check it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-pairs bench-scale \
+.PHONY: all run check check-status it unit lint asan ubsan memcheck fuzz soak prove conformance bench bench-pairs bench-scale \
         bench-wakeups bench-flood container-check html deb deb-check install uninstall clean help
-INNER := all install _html _conformance _check _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-pairs _bench-scale \
+INNER := all install _html _conformance _check _check-status _it _unit _memcheck _lint _fuzz _soak _prove _bench _bench-pairs _bench-scale \
          _bench-wakeups _bench-flood
 
 help:
 	@echo 'make            build build/echo-arbiter and build/echo-client'
 	@echo 'make run        install what is missing, build, serve conf/echo.conf in the foreground'
 	@echo 'make check      install what is missing, run all tests; the last line is the sum'
+	@echo 'make check-status  install a browser and promtool, and run the tests of status.bind with them'
 	@echo 'make unit, it   only the unit tests, only the integration tests'
 	@echo 'make lint       format, static analysis, layers, circles, manuals, documents against tables'
 	@echo 'make asan ubsan the tests under a sanitizer (SAN=address,undefined: under both)'
@@ -84,6 +85,11 @@ run:
 check:
 	$(call need,check deb)
 	@$(sub) BESIDE=tests/deb/package.sh _check
+
+# `check` does not install a browser and Prometheus, which takes a minute, but uses them where they are.
+check-status:
+	$(call need,check status)
+	@$(sub) _check-status
 
 it unit:
 	@$(sub) _$@
@@ -341,6 +347,10 @@ $(BENCH): %: %.o $(B)/link.txt
 .PHONY: $(filter _%,$(INNER))
 _check: $(BIN) $(HOOKED) $(TESTS)
 	@ECHO_CC='$(CC) $(SANFLAGS)' BESIDE='$(BESIDE)' tests/run.sh $(B) $(TESTS)
+STATUS := $(filter $(B)/tests/it/test_status% %/test_metrics,$(IT))
+_check-status: $(BIN) $(HOOKED) $(STATUS)
+	@tests/lint/contrib.sh
+	@tests/run.sh $(B) $(STATUS)
 _unit: $(UNIT)
 	@tests/run.sh $(B) $(UNIT)
 _it: $(BIN) $(HOOKED) $(IT)

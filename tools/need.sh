@@ -27,6 +27,9 @@ check haproxy         c haproxy
 check zsh             c zsh
 check systemd         c systemd-analyze
 check logrotate       c logrotate
+status chromium       c chromium
+status prometheus     c promtool
+status python3-prometheus-client l python3/dist-packages/prometheus_client/__init__.py
 deb debhelper         c dh
 deb dpkg-dev          c dpkg-buildpackage
 deb lintian           c lintian

@@ -15,7 +15,7 @@ extern const char status_page_html[];
 #define STATUS_PAGE_POLICY                                                                         \
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "                     \
     "form-action 'none'; frame-ancestors 'none'; "                                                 \
-    "script-src 'sha256-fEAZt3EOs+catBrkrMK2C4464fPFFipc3bebJs1ySWM='; "                           \
+    "script-src 'sha256-yMMsMeDU606Up/BwgEtiS4GboyBv+zRZrZpX+CrwcnM='; "                           \
     "style-src 'sha256-C6VxxWlUaBCV08uKETHihF8gudj6OFDYwCrbTHP7tLc='"
 
 #endif

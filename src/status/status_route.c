@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "status/status_metrics.h"
+#include "status/status_page.h"
 
 /* ---- answers ---- */
 
@@ -72,6 +74,24 @@ static int make_info(const struct status_view *v, struct status_answer *ret)
     return status_answer_take(ret, 200, STATUS_JSON, text, v->len + 1);
 }
 
+/* ---- for Prometheus, and for people ---- */
+
+static int make_metrics(const struct status_view *v, struct status_answer *ret)
+{
+    const enum metrics_format format = metrics_choose(v->accept);
+    char *text;
+    size_t len;
+    const int rc = metrics_render(v->info, format, &text, &len);
+
+    return rc < 0 ? rc : status_answer_take(ret, 200, metrics_type(format), text, len);
+}
+
+static int make_page(const struct status_view *v UNUSED, struct status_answer *ret)
+{
+    status_answer_constant(ret, 200, "text/html; charset=utf-8", status_page_html);
+    return 0;
+}
+
 /* ---- the table ---- */
 
 /* clang-format off */
@@ -79,6 +99,8 @@ static const struct status_route routes[] = {
     {"/health/live", "200 while the arbiter answers, else 503", true, NULL, make_live},
     {"/health/ready", "200 if clients shall be sent here, else 503 and why", true, NULL, make_ready},
     {"/api/info", "what the command info answers, as JSON", true, NULL, make_info},
+    {"/metrics", "the same for Prometheus, in its text format or as OpenMetrics", true, NULL, make_metrics},
+    {"/", "a page for people", false, STATUS_PAGE_POLICY, make_page},
 };
 /* clang-format on */
 

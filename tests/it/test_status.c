@@ -14,6 +14,7 @@
 
 #include "arbiter/transition.h"
 #include "base/util.h"
+#include "support/http.h"
 #include "support/server.h"
 #include "support/server_internal.h"
 #include "support/tool.h"
@@ -29,28 +30,6 @@ static char *control_of(struct server *s)
 
     snprintf(path, sizeof(s->run) + 16, "%s/control", s->run);
     return path;
-}
-
-static json_t *info_of(struct server *s)
-{
-    struct tool_run r = RUN(s->it, NO_INPUT, "-C", control_of(s), "--json", "info");
-    json_t *info = json_loads(r.out, 0, NULL);
-
-    MUST(r.code == 0 && info, "info: %s%s", r.err, r.out);
-    return info;
-}
-
-/* Where it listens; "" = nowhere. */
-static char *status_address(struct server *s)
-{
-    json_t *info = info_of(s);
-    const char *text =
-        json_string_value(json_object_get(json_object_get(info, "arbiter"), "status_bind"));
-    char *ret = peer_alloc(128);
-
-    snprintf(ret, 128, "%s", text ? text : "");
-    json_decref(info);
-    return ret;
 }
 
 /* Behind that of the keepers. */
@@ -76,61 +55,15 @@ static void reload(struct server *s, const char *conf, size_t n)
 
 /* ---- HTTP ---- */
 
-struct reply {
-    unsigned code; /* 0 = the connection has ended without an answer */
-    const char *head, *body;
-};
-
-/* All that comes until the end, which there has to be. */
-static struct reply read_reply(int fd)
-{
-    size_t size = 1 << 20, len = 0;
-    char *text = peer_alloc(size);
-    struct reply r = {.head = text};
-    char *body;
-    ssize_t n;
-
-    while ((n = recv(fd, text + len, size - 1 - len, 0)) != 0) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-
-        if (n < 0 && errno != EAGAIN)
-            break;
-        len += n > 0 ? (size_t)n : 0;
-        if (n < 0)
-            MUST(poll(&p, 1, (int)WAIT_MS) == 1, "no answer, but \"%.*s\"", (int)len, text);
-    }
-    text[len] = '\0';
-    peer_close(fd);
-    body = strstr(text, "\r\n\r\n");
-    r.body = body ? body + 4 : "";
-    sscanf(text, "HTTP/1.1 %u ", &r.code);
-    return r;
-}
-
-static int ask(const char *addr, const char *method, const char *path)
-{
-    const int fd = peer_connect(addr);
-    char text[256];
-
-    snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", method, path);
-    peer_send_text(fd, text);
-    return fd;
-}
-
-static struct reply get(const char *addr, const char *path)
-{
-    return read_reply(ask(addr, "GET", path));
-}
-
 static void must_get(const char *addr, const char *path, unsigned code, const char *body)
 {
-    const struct reply r = get(addr, path);
+    const struct http_reply r = http_get(addr, path);
 
     MUST(r.code == code && strstr(r.body, body), "%s: not %u with \"%s\":\n%s", path, code, body,
          r.head);
 }
 
-static void must_have(const struct reply *r, const char *text)
+static void must_have(const struct http_reply *r, const char *text)
 {
     MUST(strcasestr(r->head, text), "no \"%s\" in:\n%.1000s", text, r->head);
 }
@@ -158,15 +91,15 @@ static bool has_mapped(pid_t pid, const char *what)
 static void status__routes__as_the_table_says(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
-    const char *addr = status_address(s);
-    struct reply r;
+    const char *addr = http_address(s);
+    struct http_reply r;
     json_t *info;
 
     must_get(addr, "/health/live", 200, "live");
     must_get(addr, "/health/ready", 200, "ready\n");
     must_get(addr, "/nothing", 404, "/api/info");
     must_get(addr, "/api/info/", 404, "/api/info");
-    r = get(addr, "/api/info?x=1");
+    r = http_get(addr, "/api/info?x=1");
     MUST(r.code == 200, "%s", r.head);
     must_have(&r, "\r\nContent-Type: application/json\r\n");
     must_have(&r, "\r\nCache-Control: no-store\r\n");
@@ -175,11 +108,11 @@ static void status__routes__as_the_table_says(void **state)
     info = json_loads(r.body, 0, NULL);
     MUST(json_array_size(json_object_get(info, "workers")) == 2, "%s", r.body);
     json_decref(info);
-    r = read_reply(ask(addr, "HEAD", "/api/info"));
+    r = http_read(http_ask(addr, "HEAD", "/api/info", ""));
     MUST(r.code == 200 && !*r.body, "HEAD: %s", r.head);
     static const char *const methods[] = {"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"};
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
-        r = read_reply(ask(addr, methods[i], "/api/info"));
+        r = http_read(http_ask(addr, methods[i], "/api/info", ""));
         MUST(r.code == 405, "%s: %s", methods[i], r.head);
         must_have(&r, "\r\nAllow: GET, HEAD\r\n");
     }
@@ -211,13 +144,13 @@ static void status__in_info_top_and_commands__as_other_actors(void **state)
 static void status__arbiter_stands_still__unavailable_in_time(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
-    const char *addr = status_address(s);
-    struct reply r;
+    const char *addr = http_address(s);
+    struct http_reply r;
 
     must_get(addr, "/health/ready", 200, "ready");
     kill(s->pid, SIGSTOP);
     MUST_COME(proc_state(s->pid) == 'T', "it does not stop");
-    MUST_COME((r = get(addr, "/health/live")).code != 200, "what is old is shown for ever");
+    MUST_COME((r = http_get(addr, "/health/live")).code != 200, "what is old is shown for ever");
     kill(s->pid, SIGCONT);
     MUST(r.code == 503 && strstr(r.body, "has not answered"), "%s", r.head);
     must_get(addr, "/health/live", 200, "live");
@@ -227,11 +160,11 @@ static void status__hostile_clients__others_are_served(void **state)
 {
     static char large[64 << 10];
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
-    const char *addr = status_address(s);
+    const char *addr = http_address(s);
     const int silent = peer_try_connect_from("127.0.0.2:0", addr);
     const int slow = peer_try_connect_from("127.0.0.2:0", addr);
     int many[40], deaf[8], n_refused = 0;
-    struct reply r;
+    struct http_reply r;
 
     peer_send_text(slow, "GET /api/info HTTP/1.1\r\nHost: ");
     for (size_t i = 0; i < ARRAY_SIZE(many); i++)
@@ -250,12 +183,12 @@ static void status__hostile_clients__others_are_served(void **state)
     const int huge = peer_connect(addr);
     peer_send_text(huge, "GET /health/live HTTP/1.1\r\nX: ");
     peer_send_until_end(huge, (struct bytes){large, sizeof(large) - 1});
-    r = read_reply(huge);
+    r = http_read(huge);
     MUST(r.code == 0 || r.code == 431 || r.code == 413, "%s", r.head);
     const int body = peer_connect(addr);
     peer_send_text(body, "POST /api/info HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n");
     peer_send_until_end(body, (struct bytes){large, sizeof(large) - 1});
-    r = read_reply(body);
+    r = http_read(body);
     MUST(r.code == 0 || r.code == 405, "%s", r.head);
     static const char *const garbage[] = {"\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\r\n\r\n",
                                           "GET /health/live HTTP/9.9\r\n\r\n"};
@@ -264,7 +197,7 @@ static void status__hostile_clients__others_are_served(void **state)
 
         peer_send_text(fd, garbage[i]);
         peer_half_close(fd);
-        r = read_reply(fd);
+        r = http_read(fd);
         MUST(r.code == 0 || r.code >= 400, "%s", r.head);
     }
     must_get(addr, "/health/ready", 200, "ready");
@@ -280,7 +213,7 @@ static void status__hostile_clients__others_are_served(void **state)
 static void status__killed__another_at_the_same_address(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
-    const char *addr = status_address(s);
+    const char *addr = http_address(s);
     const int fd = peer_connect(s->addr[0]);
     pid_t pid = status_pid(s);
 
@@ -301,18 +234,18 @@ static void status__reload__adds_keeps_moves_and_removes(void **state)
     const char *first, *second;
     pid_t pid;
 
-    MUST(!*status_address(s) && !status_pid(s), "there is one already");
+    MUST(!*http_address(s) && !status_pid(s), "there is one already");
     reload(s, SERVED SHOWN, 1);
     pid = must_have_another_status(s, 0);
-    first = status_address(s);
+    first = http_address(s);
     must_get(first, "/health/ready", 200, "ready");
     reload(s, SERVED SHOWN "arbiter: { keep_after = 2; };", 2);
     pid = must_have_another_status(s, pid);
-    MUST(strcmp(status_address(s), first) == 0, "it has moved");
+    MUST(strcmp(http_address(s), first) == 0, "it has moved");
     must_get(first, "/health/ready", 200, "ready");
     reload(s, SERVED "status: { bind = \"127.0.0.2:0\"; };", 3);
     must_have_another_status(s, pid);
-    second = status_address(s);
+    second = http_address(s);
     must_get(second, "/health/ready", 200, "ready");
     MUST_COME(is_refused(first), "its old address answers");
     reload(s, SERVED, 4);
@@ -322,20 +255,20 @@ static void status__reload__adds_keeps_moves_and_removes(void **state)
     server_configure(s, SERVED "status: { bind = \"192.0.2.1:80\"; };");
     server_signal(s, SIGHUP);
     server_wait_log(s, "reload refused: .*:2: status.bind: .*192.0.2.1:80", 1);
-    MUST(!*status_address(s), "something has changed");
+    MUST(!*http_address(s), "something has changed");
 }
 
 static void status__upgrade__serves_on(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
-    const char *addr = status_address(s);
+    const char *addr = http_address(s);
     pid_t pid = status_pid(s);
 
     for (size_t round = 1; round <= 2; round++) {
         server_signal(s, SIGUSR2);
         server_wait_log(s, "msg=\"upgraded\"", round);
         pid = must_have_another_status(s, pid);
-        MUST(strcmp(status_address(s), addr) == 0, "it has moved");
+        MUST(strcmp(http_address(s), addr) == 0, "it has moved");
         must_get(addr, "/health/ready", 200, "ready");
     }
 }
@@ -344,11 +277,11 @@ static void status__upgrade__serves_on(void **state)
 static void status__stop_with_delay__not_ready_then_gone(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN "arbiter: { stop_delay = 60; };");
-    const char *addr = status_address(s);
+    const char *addr = http_address(s);
 
     must_get(addr, "/health/ready", 200, "ready");
     server_signal(s, SIGTERM);
-    MUST_COME(get(addr, "/health/ready").code == 503, "it is ready");
+    MUST_COME(http_get(addr, "/health/ready").code == 503, "it is ready");
     must_get(addr, "/health/ready", 503, "not ready: it stops");
     must_get(addr, "/health/live", 200, "live");
     server_signal(s, SIGTERM);
@@ -383,7 +316,7 @@ static void status__no_library__refused_with_the_package(void **state)
     server_signal(s, SIGHUP);
     server_wait_log(s, "configuration\" error=.*:2: status.bind: .*the package libmicrohttpd12", 1);
     server_wait_log(s, "reload refused", 1);
-    MUST(!*status_address(s), "something has changed");
+    MUST(!*http_address(s), "something has changed");
     server_must_be_well(s, 2);
 }
 
