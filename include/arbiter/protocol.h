@@ -82,6 +82,7 @@ enum arb_end {
     ARB_END_CUT, /* the same, at the end of exit_timeout */
     ARB_END_MOVED, /* another worker has it: free what is local; the peer notices nothing */
     ARB_END_BROKEN, /* the protocol said what cannot be, such as consumed > len */
+    ARB_END_KILLED, /* an operator: the command kill */
 };
 
 /*

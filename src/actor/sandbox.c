@@ -88,6 +88,7 @@ static const struct rule rules[] = {
     {"setsockopt", SERVING, ANY, NULL},
     {"setsockopt", KEEPER, ANY, "as futex"},
     {"getpeername", WORKER, ANY, "a line of the log names a peer"},
+    {"getsockname", WORKER, ANY, "connections are listed: to which address are they?"},
     {"connect", WORKER, ARGUMENT(2, sizeof(sa_family_t)), "a kept connection is reset by AF_UNSPEC, which has no address"},
     {"ioctl", WORKER, ARGUMENT(1, FIONREAD), "a batch of connections that is too large for a message"},
     {"ioctl", WORKER, ARGUMENT(1, SIOCOUTQ), "server.max_buffered is used up: who has most unsent?"},

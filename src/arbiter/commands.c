@@ -237,17 +237,19 @@ static void do_log_level(struct arbiter *a, struct answer *w, json_t *args)
     answer_ok(w, json_pack("{s:s}", "level", log_level_name(level)));
 }
 
-/* The process that serves as @id; while none of the slot does, the youngest. */
+/* The process that serves as @id; while none of the slot does, the youngest. Or the one that is
+ * named. */
 static struct child *find_actor(struct arbiter *a, const char *id)
 {
     const uint32_t slot = kinds_slot(&a->kinds, id);
+    const pid_t pid = kinds_pid(id);
     struct child *found = NULL;
     bool serves = false;
 
     for_each_child (a, c) {
         const bool is_running = transition_phase(a->engine, c->proc) == TR_RUNNING;
 
-        if (c->slot != slot || (serves && !is_running) ||
+        if (c->slot != slot || (pid && c->pid != pid) || (serves && !is_running) ||
             (found && serves == is_running && c->incarnation < found->incarnation))
             continue;
         serves = is_running;

@@ -84,20 +84,31 @@ void kinds_id(const struct kinds *k, uint32_t slot, char ret[KINDS_ID_LEN])
     snprintf(ret, KINDS_ID_LEN, "%.24s.%u", kinds_name(k, slot), tr_slot_number(slot));
 }
 
+pid_t kinds_pid(const char *id)
+{
+    const char *at = strchr(id, '@');
+    uint64_t pid;
+
+    if (!at)
+        return 0;
+    return num_parse_u64(at + 1, 1, INT32_MAX, &pid) == 0 ? (pid_t)pid : -1;
+}
+
 uint32_t kinds_slot(const struct kinds *k, const char *id)
 {
     const char *dot = strchr(id, '.');
-    char name[KINDS_NAME_LEN];
+    char name[KINDS_NAME_LEN], digits[KINDS_ID_LEN];
     uint64_t number;
     int kind;
 
     if (!dot || dot - id >= KINDS_NAME_LEN)
         return 0;
     snprintf(name, sizeof(name), "%.*s", (int)(dot - id), id);
+    snprintf(digits, sizeof(digits), "%.*s", (int)strcspn(dot + 1, "@"), dot + 1);
     if (strcmp(name, worker_name) == 0)
-        return num_parse_u64(dot + 1, 1, TR_SLOTS_MAX, &number) == 0 ? (uint32_t)number : 0;
+        return num_parse_u64(digits, 1, TR_SLOTS_MAX, &number) == 0 ? (uint32_t)number : 0;
     kind = kinds_find(k, name);
-    if (kind < 0 || num_parse_u64(dot + 1, 1, TR_KIND_SLOTS_MAX, &number) < 0)
+    if (kind < 0 || num_parse_u64(digits, 1, TR_KIND_SLOTS_MAX, &number) < 0)
         return 0;
     return tr_slot((uint32_t)kind, (uint32_t)number);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "arbiter/transition.h"
 
@@ -70,7 +71,11 @@ const char *kinds_name(const struct kinds *k, uint32_t slot);
 /* kinds_id - of the actor of @slot: "worker.2", "clock.1" */
 void kinds_id(const struct kinds *k, uint32_t slot, char ret[KINDS_ID_LEN]);
 
-/* kinds_slot - back again; 0 = there can be no such actor */
+/* kinds_slot - back again; 0 = there can be no such actor. "worker.2@4711" is that process of it,
+ * of which there are several while one drains. */
 uint32_t kinds_slot(const struct kinds *k, const char *id);
+
+/* kinds_pid - the process that @id names; 0 = none, -1 = what cannot be one */
+pid_t kinds_pid(const char *id);
 
 #endif

@@ -37,6 +37,7 @@
     X(closed_owing,           "connections cut at the end of the drain that still owed a reply")    \
     X(closed_broken,          "connections ended because their protocol broke its contract")       \
     X(closed_proxy,           "connections ended because of their PROXY header, or without one")      \
+    X(closed_killed,          "connections ended by an operator (kill)")                           \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
     X(closed_max_per_source,  "new connections reset because of server.max_per_source")            \
     X(closed_accept_rate,     "new connections reset because of server.accept_rate")               \

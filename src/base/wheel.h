@@ -17,6 +17,7 @@ enum { WHEEL_SLOTS = 512 };
 struct wheel_node {
     struct list link;
     uint32_t tick; /* when its bucket comes round; WHEEL_NONE = in no bucket */
+    uint32_t owners; /* the owner's own, in what would be padding */
 };
 
 #define WHEEL_NONE UINT32_MAX

@@ -260,6 +260,7 @@ static int set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_ori
         setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)); /* not inherited, unlike TCP's */
         c->is_open_to_fds = passed_may_come(fd);
     }
+    c->node.owners = conn_now(set);
     c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;
@@ -293,7 +294,7 @@ void conn_set_drain(struct conn_set *set)
     for (size_t n = set->n_open; n > 0 && !list_is_empty(&set->all); n--) {
         struct arb_conn *c = conn_at(set->all.next);
 
-        list_remove(&c->link);
+        conn_unlist(c);
         list_append(&set->all, &c->link);
         if (set->keep)
             set->keep->is_disordered = true;

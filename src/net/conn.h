@@ -92,6 +92,13 @@ typedef void conn_set_on_header(struct conn_set *set, const struct conn_header_n
 /* Called after a connection is gone: room for a new one, or the end of a drain. */
 typedef void conn_set_on_closed(struct conn_set *set);
 
+/* Where a walk over the connections of a set goes on; one of a list that conn_unlist keeps right.
+ */
+struct conn_cursor {
+    struct list *next;
+    struct conn_cursor *outer;
+};
+
 /* All connections of a worker. */
 struct conn_set {
     struct ev_loop *loop; /* borrowed */
@@ -133,8 +140,7 @@ struct conn_set {
     struct list news; /* connections with news for their protocols, by conn_more.link */
     ev_prepare turn_end; /* runs only while there is news or memory to be freed */
     ev_idle turn_again; /* runs only while there is so much news that the loop may not sleep */
-    struct conn_cursor
-        *cursors; /* where each arb_conn_each under way goes on, the innermost first */
+    struct conn_cursor *cursors; /* of each walk and arb_conn_each under way, the innermost first */
     /* Requests: those whose on_gone is due, those without a connection, and those that ended. */
     struct list gone, orphans, ended;
     size_t n_owing; /* connections that owe a reply */

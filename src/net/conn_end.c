@@ -36,6 +36,7 @@ static const size_t counter_of[] = {
     [CONN_END_PROXY] = offsetof(struct counters, closed_proxy),
     [CONN_END_MAX_PER_SOURCE] = offsetof(struct counters, closed_max_per_source),
     [CONN_END_ACCEPT_RATE] = offsetof(struct counters, closed_accept_rate),
+    [CONN_END_KILLED] = offsetof(struct counters, closed_killed),
 };
 
 /* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */

@@ -42,6 +42,7 @@ enum conn_end {
     CONN_END_PROXY, /* its header is wrong, or is missing */
     CONN_END_MAX_PER_SOURCE, /* whom its header names has enough connections … */
     CONN_END_ACCEPT_RATE, /* … or connects too fast */
+    CONN_END_KILLED, /* an operator has */
     CONN_ENDS
 };
 
@@ -89,7 +90,7 @@ struct conn_more {
     struct list link; /* in set->news while it has news, or itself */
     struct arb_conn *conn; /* borrowed: whose it is */
     struct list requests; /* borrowed: what it owes, the oldest first */
-    uint64_t id; /* 0 = nobody has asked for it yet */
+    uint64_t id; /* 0 = nobody has asked for it yet, or it is the kernel's */
     uint64_t fence; /* this process' own message that was last sent for it; 0 = none */
     uint64_t seen; /* it has had the messages up to this one; 0 = as this process */
     uint32_t wake; /* tick of on_timeout; WHEEL_NONE = none */
@@ -108,6 +109,7 @@ struct arb_conn {
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
     size_t resume; /* where the protocol goes on looking in `tail` */
+    uint64_t messages; /* answered in its life; the kernel counts bytes */
     struct conn_more *more; /* owned; NULL = not needed so far */
     uint8_t phase; /* enum conn_phase */
     uint8_t end; /* enum conn_end; set with CONN_ENDS_SOON or when the phase leaves CONN_OPEN */
@@ -125,13 +127,7 @@ struct arb_conn {
     uint32_t since; /* tick: of the message's first byte, of becoming idle, of half-close */
     uint32_t progress; /* tick: when the peer was last seen to take what it was sent */
     struct list link; /* in set->all, set->closing or set->dead */
-    struct wheel_node node; /* hangs at or before its deadline */
-};
-
-/* Where an arb_conn_each goes on; on its stack. */
-struct conn_cursor {
-    struct list *next;
-    struct conn_cursor *outer;
+    struct wheel_node node; /* hangs at or before its deadline; `owners`: tick of its begin */
 };
 
 /* The connection of a protocol with state, or with more callbacks than on_data. */
@@ -152,7 +148,8 @@ struct arb_request {
 };
 
 _Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
-_Static_assert(sizeof(struct arb_conn) <= 160, "an idle connection is a promise of the manual");
+
+_Static_assert(sizeof(struct arb_conn) <= 152, "an idle connection is a promise of the manual");
 
 static inline struct conn_set *conn_set_of(const struct arb_conn *c)
 {
@@ -400,7 +397,10 @@ uint32_t conn_now(struct conn_set *set);
 /* conn_age_ms - of something that was at @tick; conn_tick_of_age - the reverse, as far as ticks go
  */
 uint32_t conn_age_ms(struct conn_set *set, uint32_t tick);
-uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms);
+uint32_t conn_tick_of_age(struct conn_set *set, uint64_t age_ms);
+
+/* conn_life_ms - since it was accepted, or taken from a keeper */
+uint64_t conn_life_ms(const struct arb_conn *c);
 
 /* conn_set_wake - the protocol's own deadline, @ms from now; 0 = none */
 void conn_set_wake(struct arb_conn *c, uint32_t ms);

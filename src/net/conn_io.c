@@ -237,6 +237,7 @@ conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_
     set->serving.data = NULL;
     const bool is_clear = !c->output.block; /* else unsent output keeps it busy */
     counter_add(&counters->requests, out.messages);
+    c->messages += out.messages;
     counter_add(&counters->scanned, out.scanned);
     if (likely(is_clear && out.reply_len > 0) && likely(is_reply_sound(&out, data, len))) {
         const ssize_t n = conn_send(c, counters, out.reply, out.reply_len);

@@ -17,7 +17,7 @@ enum { SLACK_MS = 2 };
 enum { VISITS_A_TIMEOUT = 8 };
 
 /* Ticks before the set began: what comes from another process is older than the set. */
-enum { PAST_TICKS = 1 << 24 };
+enum { PAST_TICKS = 1 << 30 };
 
 void conn_read_clock(struct conn_set *set)
 {
@@ -49,11 +49,16 @@ uint32_t conn_age_ms(struct conn_set *set, uint32_t tick)
     return (uint32_t)MIN(ms, (uint64_t)UINT32_MAX);
 }
 
-uint32_t conn_tick_of_age(struct conn_set *set, uint32_t age_ms)
+uint32_t conn_tick_of_age(struct conn_set *set, uint64_t age_ms)
 {
     const uint32_t now = conn_now(set);
 
-    return now - MIN(now, age_ms / CONN_TICK_MS);
+    return now - (uint32_t)MIN((uint64_t)now, age_ms / CONN_TICK_MS);
+}
+
+uint64_t conn_life_ms(const struct arb_conn *c)
+{
+    return (uint64_t)(conn_now(conn_set_of(c)) - c->node.owners) * CONN_TICK_MS;
 }
 
 /* The tick at which the patience with @c ends, WHEEL_NONE for never. */

@@ -31,6 +31,7 @@ static const enum arb_end arb_ends[CONN_ENDS] = {
     [CONN_END_PROXY] = ARB_END_REFUSED,
     [CONN_END_MAX_PER_SOURCE] = ARB_END_LIMIT,
     [CONN_END_ACCEPT_RATE] = ARB_END_LIMIT,
+    [CONN_END_KILLED] = ARB_END_KILLED,
 };
 
 int conn_announce(struct arb_conn *c, enum arb_origin origin)

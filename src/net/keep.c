@@ -192,7 +192,7 @@ bool keep_register(struct keep *k, enum conn_kept least, bool is_step)
         if (c->kept < CONN_SETTLED && !is_keepable(c))
             c->kept = CONN_SETTLED;
         if (is_left && (c->kept >= CONN_SETTLED || is_ready)) {
-            list_remove(link);
+            conn_unlist(c);
             list_prepend(all, link);
         }
         if (c->kept >= CONN_SETTLED)

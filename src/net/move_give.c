@@ -142,7 +142,7 @@ static void collect_batch(struct move_out *t, struct move_flight *f, size_t max,
         if (rc == NO_ROOM)
             break;
         if (rc == NOT_MOVABLE) {
-            list_remove(&c->link);
+            conn_unlist(c);
             list_append(all, &c->link);
             if (t->set->keep)
                 t->set->keep->is_disordered = true;

@@ -41,6 +41,7 @@ static void on_second(struct process *p)
 {
     struct worker *w = container_of(p, struct worker, process);
 
+    listings_sweep(&w->listings, &w->conns, clock_mono_ms());
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
         recycle_resident_bytes(w->memory_fd) >= w->boot->config->max_memory)
         process_ask_for_heir(p, "max_memory");
@@ -277,6 +278,7 @@ static void close_worker(struct worker *w)
     acceptor_fini(&w->acceptor);
     moves_fini(&w->moves);
     collect_stop(&w->collect);
+    listings_stop(&w->listings, &w->conns);
     conn_set_cut(&w->conns);
     protocols_stop(&w->protocols);
     keep_fini(&w->keep);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "actor/process_command.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 static struct worker *worker_of(struct process *p)
@@ -97,6 +98,28 @@ static void run_own(struct process *p, uint64_t id, const json_t *args)
     process_call(p, w->protocols.holds, w->protocols.n, id, args);
 }
 
+/* What is answered has looked at a page of connections, and no more. */
+static void answer_page(struct process *p, uint64_t id, const json_t *args, bool is_to_end)
+{
+    struct worker *w = worker_of(p);
+    json_t *body = listings_page(&w->listings, &w->conns, args, is_to_end, clock_mono_ms());
+
+    if (body && id)
+        process_tell(p, "reply", id, body);
+    else
+        json_decref(body);
+}
+
+static void do_connections(struct process *p, uint64_t id, const json_t *args)
+{
+    answer_page(p, id, args, false);
+}
+
+static void do_kill(struct process *p, uint64_t id, const json_t *args)
+{
+    answer_page(p, id, args, true);
+}
+
 /* clang-format off */
 static const struct process_command worker_table[] = {
     PROCESS_PING,
@@ -108,6 +131,10 @@ static const struct process_command worker_table[] = {
        {"to", COMMAND_NAMES, false, 0, 0, "who takes the connections over"}),
       "Drain within exit_timeout, or end at once"}, do_stop, NULL},
     PROCESS_LOG_LEVEL,
+    {{"connections", COMMAND_ASKS | COMMAND_BY_ARBITER, LISTING_ARGS,
+      "A page of its connections, and where the next page begins"}, NULL, do_connections},
+    {{"kill", COMMAND_BY_OPERATOR | COMMAND_BY_ARBITER, KILLING_ARGS,
+      "End connections by number or peer: a page of them, and where the next page begins"}, NULL, do_kill},
 
     PROCESS_CALL(run_own),
     {{"run", COMMAND_BY_ARBITER, NULL, "Begin to accept"}, do_run, NULL},

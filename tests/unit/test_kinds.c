@@ -38,6 +38,11 @@ static void kinds_slot__id_of_any_slot__is_that_slot(void **state UNUSED)
         kinds_id(&kinds, slots[i], id);
         assert_int_equal(kinds_slot(&kinds, id), slots[i]);
     }
+    assert_int_equal(kinds_slot(&kinds, "worker.7@4711"), 7);
+    assert_int_equal(kinds_pid("worker.7@4711"), 4711);
+    assert_int_equal(kinds_pid("worker.7"), 0);
+    assert_int_equal(kinds_pid("worker.7@"), -1);
+    assert_int_equal(kinds_pid("worker.7@x"), -1);
     kinds_id(&kinds, TR_SLOTS_MAX + 2, id);
     assert_string_equal(id, "clock.2");
     assert_string_equal(kinds_name(&kinds, 7), "worker");
@@ -63,6 +68,7 @@ static void kinds_slot__nobody__none(void **state UNUSED)
         "clock.-1",
         "clock. 1",
         "worker.1.1",
+        "worker.@7",
         "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz.1",
     };
 

@@ -1,0 +1,52 @@
+/*
+ * What there is to know of each connection, for those who ask how the server is; and a walk over
+ * all of them that may take many turns of the loop. Runs in a worker.
+ */
+#ifndef NET_CONN_FACTS_H
+#define NET_CONN_FACTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/conn.h"
+
+#define CONN_NOT_KNOWN UINT64_MAX
+
+struct conn_facts {
+    uint64_t id; /* 0 = the kernel gives no numbers to sockets */
+    const char *protocol; /* borrowed */
+    const char *state; /* static: one of conn_states */
+    uint64_t age_ms; /* since it was accepted, or taken from a keeper */
+    uint64_t messages; /* in that time */
+    /* CONN_NOT_KNOWN over a unix socket: */
+    uint64_t idle_ms; /* since the last byte either way; there only known with server.keep_alive */
+    uint64_t bytes_in, bytes_out; /* in all its life */
+    bool is_kept; /* a keeper has it as well */
+};
+
+/* The names of states, NULL-ended. */
+extern const char *const conn_states[];
+
+/* conn_facts - @c as it is now */
+void conn_facts(const struct arb_conn *c, struct conn_facts *ret);
+
+/* Goes through all connections of a set, the oldest first, those that come meanwhile not counted.
+ * One that is moved, or is put behind others, may be passed over or come twice. */
+struct conn_walk {
+    struct conn_cursor cursor;
+    size_t left; /* connections, so that there is an end */
+};
+
+/* conn_walk_begin - @w has to stay where it is until conn_walk_end; not in callbacks of protocols
+ */
+void conn_walk_begin(struct conn_set *set, struct conn_walk *w);
+
+/* conn_walk_next - NULL = there are no more */
+struct arb_conn *conn_walk_next(struct conn_set *set, struct conn_walk *w);
+
+void conn_walk_end(struct conn_set *set, struct conn_walk *w);
+
+/* conn_kill - close @c now, since an operator wants it; not in callbacks of protocols */
+void conn_kill(struct arb_conn *c);
+
+#endif
