@@ -5,7 +5,8 @@ shell=$1
 client=$2
 
 # Words that a command understands and --help writes in capitals.
-declare -A words=([call]='arbiter workers' [crashes]='show' [log-level]='debug info warning error')
+declare -A words=([call]='arbiter workers' [crashes]='show' [log-level]='debug info warning error'
+    [connections]='peer= id= worker= state= protocol= kept= age idle messages bytes_in bytes_out')
 
 # options [COMMAND]: a line for each, "LETTER@NAME@ARGUMENT@HELP"; of a command only its own
 options()

@@ -51,6 +51,17 @@ static const struct command commands[] = {
      "--timeout only so long.",
      top_run, true, 0, 0},
     {"actors", "", "list every actor with its process and state", NULL, request_run, true, 0, 0},
+    {"connections", "[FILTER...]", "list connections of clients",
+     "List the connections of clients to all workers, the oldest of each first. A filter is "
+     "peer=ADDRESS[/BITS], peer=ADDRESS:PORT, id=N, worker=N, state=STATE, protocol=NAME, "
+     "kept=yes or kept=no, or it bounds age, idle, messages, bytes_in or bytes_out with = < > <= "
+     "or >=, as in 'idle>60s'; all of them have to be met.",
+     connections_run, true, 0, INT_MAX},
+    {"kill", "PEER|ID...", "end connections of clients",
+     "End connections at once: that of a number or of a peer's address and port as connections "
+     "shows them, or all of an address, a network ADDRESS/BITS or unix. Exit status 1: one of "
+     "the words has met no connection.",
+     kill_run, true, 1, INT_MAX},
     {"commands", "", "list what can be asked of an actor with call", NULL, request_run, true, 0, 0},
     {"call", "ACTOR COMMAND [KEY=VALUE...]", "give one command to an actor",
      "Give one command to an actor (arbiter, worker.N, or workers for all of them) and print its "

@@ -118,6 +118,8 @@ int reopen_run(struct tool *t);
 int stop_run(struct tool *t);
 int call_run(struct tool *t);
 int top_run(struct tool *t);
+int connections_run(struct tool *t);
+int kill_run(struct tool *t);
 
 /* ---- output: each returns 0 or an exit code (EXIT_PIPE, 74), reported already ---- */
 

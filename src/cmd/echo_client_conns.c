@@ -17,7 +17,7 @@
 #include "cmd/echo_client_operator.h"
 #include "measure/quantity.h"
 
-enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 1000000, PAGE_ROWS = 64, AGAIN_MAX = 10, AGAIN_MS = 100 };
+enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 1000000, PAGE_ROWS = 64, ROUNDS_MAX = 10, ROUNDS_MS = 20 };
 
 /* ---- filters: NAME=VALUE, and for amounts NAME<VALUE, NAME>VALUE, NAME<=VALUE, NAME>=VALUE ----
  */
@@ -230,8 +230,7 @@ static int ask_page(struct round *r, const char *target, json_t *next, json_t **
     if (next)
         json_object_set(args, "from", next);
     if (r->limit < SIZE_MAX)
-        json_object_set_new(args, "rows",
-                            json_integer((json_int_t)MIN(wanted, (size_t)PAGE_ROWS)));
+        json_object_set_new(args, "rows", json_integer((json_int_t)MIN(wanted, (size_t)PAGE_ROWS)));
     r->o.command = r->command;
     rc = control_call_post(&r->o.call, r->command, target, args);
     if (rc == 0)
@@ -493,10 +492,12 @@ static int write_killed(FILE *f, const json_t *result)
     return 0;
 }
 
-/* A connection on its way between two workers is met by neither: it is looked for once more. */
+/*
+ * A connection may move to a worker that has been asked already, and is met by neither while it is
+ * on its way: so all are asked until nobody is met any more, and twice at least.
+ */
 static int kill_word(struct round *r, const char *word)
 {
-    const size_t before = json_array_size(r->rows);
     uint64_t id;
     int rc = 0;
 
@@ -505,11 +506,14 @@ static int kill_word(struct round *r, const char *word)
                                                           : json_pack("{s:s}", "peer", word);
     if (!r->args)
         return operator_fail(&r->o, -EILSEQ);
-    for (unsigned i = 0; rc == 0 && json_array_size(r->rows) == before && i < AGAIN_MAX; i++) {
+    for (unsigned i = 0; rc == 0 && i < ROUNDS_MAX; i++) {
+        const size_t before = json_array_size(r->rows);
+
+        if (i > 0)
+            poll(NULL, 0, ROUNDS_MS);
         rc = ask_all(r);
-        if (!r->is_changing)
+        if (i > 0 && !r->is_changing && json_array_size(r->rows) == before)
             break;
-        poll(NULL, 0, AGAIN_MS);
     }
     return rc;
 }

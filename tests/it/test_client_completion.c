@@ -29,6 +29,8 @@ static const struct {
     {"echo-client log-level warn", "log-level warning"},
     {"echo-client call wor", "call workers"},
     {"echo-client crashes sh", "crashes show"},
+    {"echo-client connections sta", "connections state="},
+    {"echo-client connections --lim", "connections --limit"},
     {"echo-client -C ./a-f", "-C ./a-file"},
     {"echo-client bench --compare ./a-f", "--compare ./a-file"},
     {"echo-client --control=./a-f", "--control=./a-file"},
