@@ -13,9 +13,21 @@
 /* As the kernel numbers them; netinet/tcp.h, which has the names, does not go with linux/tcp.h. */
 enum { TCP_TIME_WAIT = 6, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9, TCP_CLOSING = 11 };
 
-enum state { IDLE, READING, WRITING, OWING, WAITING, ENDING, DELIVERING, LINGERING, STATES };
+enum state {
+    HEADER,
+    IDLE,
+    READING,
+    WRITING,
+    OWING,
+    WAITING,
+    ENDING,
+    DELIVERING,
+    LINGERING,
+    STATES
+};
 
 const char *const conn_states[STATES + 1] = {
+    [HEADER] = "header", /* a PROXY header is awaited */
     [IDLE] = "idle", /* all that came is answered */
     [READING] = "reading", /* in the middle of a message */
     [WRITING] = "writing", /* a reply is not sent to its end */
@@ -28,6 +40,8 @@ static enum state find_state(const struct arb_conn *c)
 {
     if (c->phase != CONN_OPEN)
         return c->phase == CONN_DELIVERING ? DELIVERING : LINGERING;
+    if (c->special & CONN_AWAITS_HEADER)
+        return HEADER;
     if (c->special & CONN_OWES)
         return OWING;
     if (c->output.block)

@@ -303,7 +303,7 @@ static void connections__wrong_words__what_is_allowed(void **state)
         {"connections", "id=0", 64, "id is a number"},
         {"connections", "worker=worker.1", 64, "worker is the number of a worker"},
         {"connections", "worker=99", 64, "there is no worker.99"},
-        {"connections", "state=asleep", 64, "allowed: idle, reading"},
+        {"connections", "state=asleep", 64, "allowed: header, idle, reading"},
         {"connections", "kept=maybe", 64, "kept is yes or no"},
         {"connections", "idle>soon", 64, "idle is a time like"},
         {"connections", "age<", 64, "age is a time like"},

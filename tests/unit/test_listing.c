@@ -168,7 +168,7 @@ static void listing__states__as_they_are(void **state UNUSED)
     rig_send_text(&rig, idle, "half");
     assert_int_equal(count(json_pack("{s:s}", "state", "reading")), 1);
     must_refuse(json_pack("{s:s}", "state", "asleep"), false, "bad_argument",
-                "state: 'asleep' is none, allowed: idle, reading, writing");
+                "state: 'asleep' is none, allowed: header, idle, reading, writing");
     close(idle);
     close(gone);
 }
