@@ -318,6 +318,7 @@ static void on_serving(struct arbiter *a)
     log_info(a->log, "serving", F_STR("addresses", addresses), F_UINT("workers", a->live->workers),
              F_STR("workers_why", a->live->workers_why),
              F_STR("version", a->options->program->version));
+    revision_say_status(a->live);
     if (a->options->on_serving)
         a->options->on_serving(addresses, a->options->userdata);
 }

@@ -409,6 +409,9 @@ void revision_roll_back(struct arbiter *a);
 /* revision_free - close what no other revision holds. NULL is fine. */
 void revision_free(struct revision *rev);
 
+/* revision_say_status - in the log: where it shows over HTTP how the server is, if it does */
+void revision_say_status(struct revision *rev);
+
 /* revision_addresses - the bound addresses, space separated */
 void revision_addresses(const struct revision *rev, char *buf, size_t size);
 

@@ -514,6 +514,12 @@ void revision_roll_back(struct arbiter *a)
     a->next = NULL;
 }
 
+void revision_say_status(struct revision *rev)
+{
+    if (rev->status)
+        log_info(&rev->log, "status over HTTP", F_STR("address", rev->status->bound));
+}
+
 void revision_commit(struct arbiter *a)
 {
     struct revision *old = a->live;
@@ -532,6 +538,8 @@ void revision_commit(struct arbiter *a)
             listener_space_probes(l, (unsigned)a->live->config->write_timeout_ms, 0);
     }
     warn_of_backlog(a->live);
+    if (a->live->status != old->status)
+        revision_say_status(a->live);
     revision_speak(a->live);
     control_repair(a);
     collect_vacate(a, old);

@@ -236,6 +236,7 @@ static void status__reload__adds_keeps_moves_and_removes(void **state)
 
     MUST(!*http_address(s) && !status_pid(s), "there is one already");
     reload(s, SERVED SHOWN, 1);
+    server_wait_log(s, "status over HTTP\" address=127.0.0.1:[0-9]*$", 1);
     pid = must_have_another_status(s, 0);
     first = http_address(s);
     must_get(first, "/health/ready", 200, "ready");
