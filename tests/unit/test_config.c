@@ -640,6 +640,52 @@ static void config_check__control_mode_locks_the_group_out__refused(void **state
     config_free(c);
 }
 
+static void status_bind__one_tcp_address__or_none(void **state UNUSED)
+{
+    static const char *const addresses[] = {":9100", "127.0.0.1:0", "[::1]:9100", "localhost:9100",
+                                            ""};
+    struct config *c = new_config();
+
+    for (size_t i = 0; i < ARRAY_SIZE(addresses); i++)
+        expect_accepted(c, CONFIG_STATUS_BIND, addresses[i], addresses[i]);
+    expect_refused(c, CONFIG_STATUS_BIND, "unix:/run/x", "\"unix:/run/x\" is a unix socket");
+    expect_refused(c, CONFIG_STATUS_BIND, "example.com:80", "\"example.com:80\" is a name");
+    expect_refused(c, CONFIG_STATUS_BIND, "127.0.0.1", "\"127.0.0.1\": ");
+    expect_refused(c, CONFIG_STATUS_BIND, "http://127.0.0.1:80", "\"http://127.0.0.1:80\"");
+    expect_refused(c, CONFIG_STATUS_BIND, ":65536", "\":65536\": ");
+    expect_refused(c, CONFIG_STATUS_BIND, ":1\n:2", "\":1\\n:2\": ");
+    config_free(c);
+}
+
+static void config_check__status_at_a_served_address__refused(void **state UNUSED)
+{
+    static const struct {
+        const char *served, *status;
+        int result;
+    } rows[] = {
+        {":9100", "127.0.0.1:9100", -EINVAL},
+        {"127.0.0.1:9100", ":9100", -EINVAL},
+        {"127.0.0.1:9100", "127.0.0.1:9100", -EINVAL},
+        {"127.0.0.1:9100", "127.0.0.2:9100", 0},
+        {":9100", ":9101", 0},
+        {"127.0.0.1:0", "127.0.0.1:0", 0},
+        {"unix:/run/x", ":9100", 0},
+        {":9100", "", 0},
+    };
+    char why[CONFIG_WHY_LEN];
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct config *c = new_config();
+
+        expect_accepted(c, CONFIG_BIND, rows[i].served, rows[i].served);
+        expect_accepted(c, CONFIG_STATUS_BIND, rows[i].status, rows[i].status);
+        assert_int_equal(config_check(c, why, sizeof(why)), rows[i].result);
+        if (rows[i].result < 0)
+            assert_non_null(strstr(why, "is what server.bind has, allowed: "));
+        config_free(c);
+    }
+}
+
 static void config_check__files_of_two_uses__refused(void **state UNUSED)
 {
     struct config *c = new_config();
@@ -931,6 +977,8 @@ int main(void)
         cmocka_unit_test(config_set__small_buffer_for_why__cut_with_nul),
         cmocka_unit_test(config_check__message_larger_than_buffers__names_both),
         cmocka_unit_test(config_check__control_mode_locks_the_group_out__refused),
+        cmocka_unit_test(status_bind__one_tcp_address__or_none),
+        cmocka_unit_test(config_check__status_at_a_served_address__refused),
         cmocka_unit_test(config_check__files_of_two_uses__refused),
         cmocka_unit_test(config_check__one_path_in_two_ways__refused),
         cmocka_unit_test(config_check__the_control_sockets_default__is_a_path_too),
