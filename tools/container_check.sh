@@ -110,7 +110,7 @@ for as in "$user" 4711:4712; do
         mount -t tmpfs -o mode=1777,size=64k tmpfs "$image/run/echo-arbiter"
         shift 2
         exec setpriv --no-new-privs chroot --userspec="$as" "$image" "$@"' sh \
-        "$image" "$as" $entrypoint -o arbiter.stop_delay=2 >"$work/log" 2>&1 &
+        "$image" "$as" $entrypoint -o arbiter.stop_delay=2 -o status.bind=127.0.0.1:8061 >"$work/log" 2>&1 &
     unshare=$!
     server=
     for ((i = 0; i < 100; i++)); do

@@ -59,6 +59,13 @@ def port_of(config):
     return int(re.search(r":(\d+)\W*$", config["server.bind"])[1])
 
 
+def must_be_seen(name, probe, ports, config):
+    address = config["status.bind"]
+    must(probe["path"] == "/health/ready", f"{name}: {probe['path']} is not /health/ready")
+    must({"name": probe["port"], "containerPort": int(address.rpartition(":")[2])} in ports,
+         f"{name}: port {probe['port']} is not that of status.bind, {address}")
+
+
 def must_have_time(name, grace, config):
     need = float(config["arbiter.stop_delay"]) + float(config["arbiter.exit_timeout"]) + 1
     must(grace >= need, f"{name}: {grace:g} s of grace, stop_delay + exit_timeout + 1 s are {need:g} s")
@@ -114,7 +121,7 @@ must(objects["Service"]["spec"]["selector"].items() <= pod["metadata"]["labels"]
 must({m["name"] for m in served["volumeMounts"]} == {v["name"] for v in spec["volumes"]}, "kubernetes: volumes")
 must(volume in [m["mountPath"] for m in served["volumeMounts"]], f"kubernetes: nothing at {volume}")
 must(served["args"][1].startswith(served["volumeMounts"][0]["mountPath"] + "/"), "kubernetes: the configuration is elsewhere")
-must_be_probe("kubernetes: readiness", ready["exec"]["command"])
+must_be_seen("kubernetes: readiness", ready["httpGet"], served["ports"], config)
 must_be_probe("kubernetes: liveness", live["exec"]["command"])
 must_have_time("kubernetes", spec["terminationGracePeriodSeconds"], config)
 seen = ready["periodSeconds"] * ready["failureThreshold"] + ready["timeoutSeconds"]
