@@ -64,6 +64,20 @@ static int chain_pop(struct wards *w, struct held_chain *c)
 
 /* ---- duplicates ---- */
 
+/* Returns whether there is room for whom proxies have named, by @size descriptors. */
+static bool grow_peers(struct wards *w, size_t size)
+{
+    const size_t before = w->peers ? w->held_size : 0;
+    struct addr_named *peers = realloc(w->peers, size * sizeof(*peers));
+
+    if (!peers)
+        return false;
+    memset(peers + before, 0, (size - before) * sizeof(*peers));
+    w->n_bytes += (size - before) * sizeof(*peers);
+    w->peers = peers;
+    return true;
+}
+
 /* Returns whether there is room for the descriptor @fd. */
 static bool grow_held(struct wards *w, int fd)
 {
@@ -77,8 +91,10 @@ static bool grow_held(struct wards *w, int fd)
     held = realloc(w->held, size * sizeof(*held));
     if (!held)
         return false;
-    w->n_bytes += (size - w->held_size) * sizeof(*held);
     w->held = held;
+    if (w->peers && !grow_peers(w, size))
+        return false;
+    w->n_bytes += (size - w->held_size) * sizeof(*held);
     w->held_size = size;
     return true;
 }
@@ -112,6 +128,17 @@ static int find_origin(struct wards *w, const struct keep_origin *origin)
         return -1;
     w->origins[w->n_origins] = *origin;
     return (int)w->n_origins++;
+}
+
+/* Of a descriptor that there is room for. Returns whether it could be remembered. */
+static bool name_held(struct wards *w, int fd, const struct addr_named *peer)
+{
+    if (!w->peers && peer->kind == ADDR_NAMED_NONE)
+        return true;
+    if (!w->peers && !grow_peers(w, w->held_size))
+        return false;
+    w->peers[fd] = *peer;
+    return true;
 }
 
 static void close_held(struct wards *w, int fd)
@@ -290,7 +317,7 @@ static void register_one(struct ward *ward, const struct keep_entry *e, int fd)
     struct wards *w = ward->all;
     const int origin = find_origin(w, &e->origin);
 
-    if (origin < 0 || !grow_held(w, fd)) {
+    if (origin < 0 || !grow_held(w, fd) || !name_held(w, fd, &e->peer)) {
         close(fd);
         return;
     }
@@ -444,6 +471,8 @@ static int offer_batch(struct wards *w, struct ward *ward)
 
     for (uint32_t i = 0; i < count; i++, fd = w->held[fd].next) {
         m.entries[i].origin = w->origins[w->held[fd].origin];
+        if (w->peers)
+            m.entries[i].peer = w->peers[fd];
         fds[i] = fd;
     }
     rc = fdpass_send(ward->fd, data, keep_put(&m, data), fds, count);
@@ -522,6 +551,7 @@ void wards_fini(struct wards *w)
     while (!list_is_empty(&w->list))
         drop_ward(ward_at(w->list.next));
     free(w->held);
+    free(w->peers);
     *w = (struct wards){0};
 }
 

@@ -70,6 +70,7 @@ struct wards {
     struct list list; /* of struct ward, owned; the newest last */
     size_t n_wards;
     struct held *held; /* owned */
+    struct addr_named *peers; /* owned: as many, whom proxies have named; NULL = nobody so far */
     size_t held_size;
     struct keep_origin origins[WARDS_ORIGINS_MAX];
     unsigned n_origins;

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "net/conn_sources.h"
+#include "net/keep.h"
 #include "wire/proxy.h"
 
 enum { AWAITS = CONN_AWAITS_HEADER | CONN_MAY_GO_WITHOUT };
@@ -101,6 +102,8 @@ static void begin_to_serve(struct arb_conn *c, const uint8_t *data, size_t len)
 
     c->special &= (uint8_t)~AWAITS;
     ev_set_cb(&c->io, conn_on_io);
+    if (c->kept >= CONN_SETTLED)
+        keep_rethink(c);
     if (!admit_source(c))
         return;
     counter_add(&set->counters->bytes_in, len);

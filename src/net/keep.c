@@ -152,6 +152,7 @@ static bool add_registration(struct keep *k, struct arb_conn *c)
     m->entries[m->count++] = (struct keep_entry){
         .number = (uint32_t)c->io.fd,
         .origin.protocol = conn_protocol_of(c)->name_hash,
+        .peer = *conn_set_named(k->set, c->io.fd),
     };
     return m->count < KEEP_COUNT_MAX || send_registration(k);
 }
@@ -168,9 +169,10 @@ static struct list *first_young(const struct keep *k)
     return link->next;
 }
 
+/* Whose the connection is has to be known before. */
 static bool is_keepable(const struct arb_conn *c)
 {
-    return c->phase == CONN_OPEN && conn_is_blank(c);
+    return c->phase == CONN_OPEN && conn_is_blank(c) && !(c->special & CONN_AWAITS_HEADER);
 }
 
 /*

@@ -87,6 +87,7 @@ uint32_t keep_crash(struct keep *k)
         entries[n++] = (struct keep_entry){
             .number = (uint32_t)i,
             .origin.protocol = set->protocols[set->spoken[i]].name_hash,
+            .peer = *conn_set_named(set, (int)i),
         };
         if (n < KEEP_COUNT_MAX)
             continue;

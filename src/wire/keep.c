@@ -30,17 +30,32 @@ static void put_origin(uint8_t *p, const struct keep_entry *e)
     bytes_put(p + 8, e->origin.protocol, 8);
 }
 
+static bool is_any_named(const struct keep_message *m)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        if (m->entries[i].peer.kind != ADDR_NAMED_NONE)
+            return true;
+    return false;
+}
+
+static size_t bytes_of_entry(enum keep_kind kind, bool is_named)
+{
+    return entry_bytes[kind] + (is_named ? PEER_BYTES : 0);
+}
+
 size_t keep_put(const struct keep_message *m, uint8_t buf[KEEP_MESSAGE_MAX])
 {
+    const bool is_named = (m->kind == KEEP_REGISTER || m->kind == KEEP_OFFER) && is_any_named(m);
+    const size_t bytes = bytes_of_entry(m->kind, is_named);
     uint8_t *p = buf + KEEP_HEAD_BYTES;
 
     assert(m->count <= KEEP_COUNT_MAX && (m->count > 0) == (m->kind != KEEP_SWEEP));
     bytes_put(buf, keep_magic, 4);
-    bytes_put(buf + 4, KEEP_VERSION, 2);
+    bytes_put(buf + 4, is_named ? KEEP_VERSION_NAMED : KEEP_VERSION, 2);
     bytes_put(buf + 6, m->kind, 2);
     bytes_put(buf + 8, m->batch, 4);
     bytes_put(buf + 12, m->count, 4);
-    for (uint32_t i = 0; i < m->count; i++, p += entry_bytes[m->kind]) {
+    for (uint32_t i = 0; i < m->count; i++, p += bytes) {
         const struct keep_entry *e = &m->entries[i];
 
         if (m->kind == KEEP_OFFER) {
@@ -50,6 +65,8 @@ size_t keep_put(const struct keep_message *m, uint8_t buf[KEEP_MESSAGE_MAX])
             if (m->kind == KEEP_REGISTER)
                 put_origin(p + 8, e);
         }
+        if (is_named)
+            peer_put(&e->peer, p + entry_bytes[m->kind]);
     }
     return (size_t)(p - buf);
 }
@@ -87,22 +104,28 @@ static bool is_entry_possible(enum keep_kind kind, const struct keep_entry *e)
 }
 
 /* Both the number of a batch and of entries belong to a kind, and the length to both. */
-static bool is_head_possible(const struct keep_message *m, size_t len)
+static bool is_head_possible(const struct keep_message *m, bool is_named, size_t len)
 {
     const bool is_batch = m->kind == KEEP_OFFER || m->kind == KEEP_TAKEN;
 
+    if (is_named && m->kind != KEEP_REGISTER && m->kind != KEEP_OFFER)
+        return false;
     return m->count <= KEEP_COUNT_MAX && (m->count > 0) == (m->kind != KEEP_SWEEP) &&
-           (m->batch > 0) == is_batch && len == KEEP_HEAD_BYTES + m->count * entry_bytes[m->kind];
+           (m->batch > 0) == is_batch &&
+           len == KEEP_HEAD_BYTES + m->count * bytes_of_entry(m->kind, is_named);
 }
 
 /* The version stands where every version has it, and decides what else there is. */
 int keep_get(const uint8_t *data, size_t len, struct keep_message *ret)
 {
-    uint64_t kind;
+    uint64_t kind, version;
+    bool is_named;
 
     if (len < 8 || bytes_get(data, 4) != keep_magic)
         return -EBADMSG;
-    if (bytes_get(data + 4, 2) != KEEP_VERSION)
+    version = bytes_get(data + 4, 2);
+    is_named = version == KEEP_VERSION_NAMED;
+    if (version != KEEP_VERSION && !is_named)
         return -EPROTONOSUPPORT;
     kind = bytes_get(data + 6, 2);
     if (len < KEEP_HEAD_BYTES || kind < KEEP_REGISTER || kind > KEEP_TAKEN)
@@ -110,12 +133,15 @@ int keep_get(const uint8_t *data, size_t len, struct keep_message *ret)
     ret->kind = (enum keep_kind)kind;
     ret->batch = (uint32_t)bytes_get(data + 8, 4);
     ret->count = (uint32_t)bytes_get(data + 12, 4);
-    if (!is_head_possible(ret, len))
+    if (!is_head_possible(ret, is_named, len))
         return -EBADMSG;
     for (uint32_t i = 0; i < ret->count; i++) {
-        ret->entries[i] = get_entry(ret->kind, data + KEEP_HEAD_BYTES + i * entry_bytes[ret->kind]);
-        if (!is_entry_possible(ret->kind, &ret->entries[i]))
+        const uint8_t *p = data + KEEP_HEAD_BYTES + i * bytes_of_entry(ret->kind, is_named);
+
+        ret->entries[i] = get_entry(ret->kind, p);
+        if (!is_entry_possible(ret->kind, &ret->entries[i]) ||
+            (is_named && peer_get(p + entry_bytes[ret->kind], &ret->entries[i].peer) < 0))
             return -EBADMSG;
     }
-    return 0;
+    return !is_named || is_any_named(ret) ? 0 : -EBADMSG;
 }

@@ -8,6 +8,9 @@
  *   offer      keeper → worker, with n descriptors: connections that a dead worker has left
  *   taken      worker → keeper: the answer to an offer, entry by entry, and the registration of
  * what is taken, in one datagram
+ *
+ * A registration or an offer in which a proxy has named somebody is of version 2, whose entries say
+ * whom; all others are of version 1.
  */
 #ifndef WIRE_KEEP_H
 #define WIRE_KEEP_H
@@ -15,14 +18,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "wire/peer.h"
+
 enum {
     KEEP_VERSION = 1, /* offers are frozen: a keeper of an earlier image offers to a later worker */
+    KEEP_VERSION_NAMED = 2,
     KEEP_COUNT_MAX = 252, /* entries of a message; one descriptor less than fits in a datagram */
     KEEP_HEAD_BYTES = 16,
     KEEP_REGISTER_BYTES = 24, /* an entry */
     KEEP_OFFER_BYTES = 16,
     KEEP_TAKEN_BYTES = 8,
-    KEEP_MESSAGE_MAX = KEEP_HEAD_BYTES + KEEP_COUNT_MAX * KEEP_REGISTER_BYTES,
+    KEEP_MESSAGE_MAX = KEEP_HEAD_BYTES + KEEP_COUNT_MAX * (KEEP_REGISTER_BYTES + PEER_BYTES),
 };
 
 enum keep_kind { KEEP_REGISTER = 1, KEEP_SWEEP = 2, KEEP_OFFER = 3, KEEP_TAKEN = 4 };
@@ -36,7 +42,8 @@ struct keep_origin {
 };
 
 /*
- * One entry. In `register` all count; in `offer` only the origin; in `taken` number and serial:
+ * One entry. In `register` all count; in `offer` only origin and peer; in `taken` number and
+ * serial:
  *   number, serial      it is taken, and registered here like this
  *   number, 0           it is taken, and not to be kept here
  *   KEEP_REFUSED, 0     it is not taken
@@ -45,6 +52,7 @@ struct keep_entry {
     uint32_t number; /* of the descriptor in the worker */
     uint32_t serial; /* tells what had the same number before; 0 in no registration */
     struct keep_origin origin;
+    struct addr_named peer;
 };
 
 struct keep_message {

@@ -77,7 +77,9 @@ static uint64_t sum_of_closes(const struct counters *c)
            counter_get(&c->closed_keep_alive) + counter_get(&c->closed_buffered) +
            counter_get(&c->closed_drained) + counter_get(&c->closed_cut) +
            counter_get(&c->closed_evicted) + counter_get(&c->closed_owing) +
-           counter_get(&c->closed_broken) + counter_get(&c->closed_killed);
+           counter_get(&c->closed_broken) + counter_get(&c->closed_killed) +
+           counter_get(&c->closed_proxy) + counter_get(&c->closed_max_per_source) +
+           counter_get(&c->closed_accept_rate);
 }
 
 void rig_fini(struct rig *r)

@@ -76,6 +76,53 @@ static void keep__any_other_length__refused(void **state UNUSED)
     }
 }
 
+/* As message_of, with a peer in each second entry. */
+static struct keep_message named_message_of(enum keep_kind kind, uint32_t count)
+{
+    struct keep_message m = message_of(kind, count);
+
+    for (uint32_t i = 1; i < m.count; i += 2) {
+        m.entries[i].peer = (struct addr_named){.kind = ADDR_NAMED_IP, .port = (uint16_t)i};
+        m.entries[i].peer.ip.bytes[15] = (uint8_t)i;
+    }
+    return m;
+}
+
+static void keep__with_peers__another_version_and_the_same_read(void **state UNUSED)
+{
+    static const enum keep_kind named[] = {KEEP_REGISTER, KEEP_OFFER};
+
+    for (size_t k = 0; k < ARRAY_SIZE(named); k++) {
+        const struct keep_message m = named_message_of(named[k], KEEP_COUNT_MAX);
+        uint8_t buf[KEEP_MESSAGE_MAX];
+        const size_t len = keep_put(&m, buf);
+        struct keep_message got = {0};
+
+        assert_int_equal(buf[4], KEEP_VERSION_NAMED);
+        assert_int_equal(keep_get(buf, len, &got), 0);
+        assert_memory_equal(&got, &m, sizeof(m));
+        for (size_t i = 8; i < len; i++)
+            assert_int_equal(keep_get(buf, i, &got), -EBADMSG);
+    }
+}
+
+static void keep__nobody_named_in_the_version_that_names__refused(void **state UNUSED)
+{
+    struct keep_message m = named_message_of(KEEP_OFFER, 2), got;
+    uint8_t buf[KEEP_MESSAGE_MAX];
+    const size_t len = keep_put(&m, buf);
+
+    assert_int_equal(keep_get(buf, len, &got), 0);
+    buf[len - PEER_BYTES] = ADDR_NAMED_UNIX + 1;
+    assert_int_equal(keep_get(buf, len, &got), -EBADMSG);
+    memset(buf + len - PEER_BYTES, 0, PEER_BYTES);
+    assert_int_equal(keep_get(buf, len, &got), -EBADMSG);
+    m = message_of(KEEP_TAKEN, 2);
+    keep_put(&m, buf);
+    buf[4] = KEEP_VERSION_NAMED;
+    assert_int_equal(keep_get(buf, KEEP_HEAD_BYTES + 2 * KEEP_TAKEN_BYTES, &got), -EBADMSG);
+}
+
 static void keep__another_version__said_so_whatever_else_differs(void **state UNUSED)
 {
     const struct keep_message m = message_of(KEEP_OFFER, 2);
@@ -83,7 +130,7 @@ static void keep__another_version__said_so_whatever_else_differs(void **state UN
     const size_t len = keep_put(&m, buf);
     struct keep_message got;
 
-    buf[4]++;
+    buf[4] = KEEP_VERSION_NAMED + 1;
     assert_int_equal(keep_get(buf, len, &got), -EPROTONOSUPPORT);
     assert_int_equal(keep_get(buf, 8, &got), -EPROTONOSUPPORT);
     buf[0] = 'K';
@@ -144,6 +191,8 @@ int main(void)
         cmocka_unit_test(keep__another_version__said_so_whatever_else_differs),
         cmocka_unit_test(keep__impossible_values__refused),
         cmocka_unit_test(keep__refused_entry__comes_through),
+        cmocka_unit_test(keep__with_peers__another_version_and_the_same_read),
+        cmocka_unit_test(keep__nobody_named_in_the_version_that_names__refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,50 @@ static void register__two_steps_old__in_batches_once(void **state UNUSED)
         close(peers[i]);
 }
 
+static const struct addr_named somebody = {
+    .kind = ADDR_NAMED_IP, .port = 4711, .ip = {{0x20, 1, [15] = 7}}};
+
+static void expect_somebody(const struct addr_named *peer)
+{
+    assert_int_equal(peer->kind, somebody.kind);
+    assert_int_equal(peer->port, somebody.port);
+    assert_memory_equal(&peer->ip, &somebody.ip, sizeof(peer->ip));
+}
+
+static void register__named_by_a_proxy__the_keeper_hears_it(void **state UNUSED)
+{
+    const int plain = rig_connect(&rig);
+    const int named = rig_connect(&rig);
+
+    assert_int_equal(conn_set_name(&rig.set, first_conn()->io.fd, &somebody), 0);
+    ticks(2);
+    keeper_hears(&keeper);
+    assert_int_equal(keeper.n_held, 2);
+    expect_somebody(&keeper.held[0].peer);
+    assert_int_equal(keeper.held[1].peer.kind, ADDR_NAMED_NONE);
+    close(plain);
+    close(named);
+}
+
+static void register__awaits_its_header__not_before_that_has_come(void **state UNUSED)
+{
+    int ends[2];
+
+    pair_of(SOCK_STREAM, ends);
+    assert_int_equal(conn_set_add_headed(&rig.set, ends[1], 0, PROXY_REQUIRED, false), 0);
+    ticks(3);
+    keeper_hears(&keeper);
+    assert_int_equal(keeper.n_held, 0);
+    assert_int_equal(keep.table.mark[ends[1]], CONN_MARK_BUSY);
+    rig_send_text(&rig, ends[0], "PROXY TCP4 192.0.2.1 192.0.2.2 4711 1\r\n");
+    ticks(3);
+    keeper_hears(&keeper);
+    assert_int_equal(keeper.n_held, 1);
+    assert_int_equal(keeper.held[0].peer.port, 4711);
+    assert_int_equal(count_passable(&keeper, &keep), 1);
+    close(ends[0]);
+}
+
 /* Not an instant passes in which it would be judged by an earlier message. */
 static void
 register__in_the_middle_of_a_message__not_passable_until_it_is_answered(void **state UNUSED)
@@ -478,6 +522,8 @@ static void keeper_offers(struct fake *f, uint32_t batch, const char *protocol, 
         peers[i] = ends[0];
         fds[i] = ends[1];
         m.entries[i].origin.protocol = hash_name(protocol);
+        if (i % 2)
+            m.entries[i].peer = somebody;
     }
     len = keep_put(&m, bytes);
     assert_int_equal(fdpass_send(f->fd, bytes, len, fds, n), 0);
@@ -511,6 +557,10 @@ static void offer__all_can_be_served__taken_registered_and_served(void **state U
         assert_int_equal(
             keep_judge(keep.table.mark[e->number], keep.table.serial[e->number], e->serial),
             KEEP_IDLE);
+        if (i % 2)
+            expect_somebody(conn_set_named(&rig.set, (int)e->number));
+        else
+            assert_int_equal(conn_set_named(&rig.set, (int)e->number)->kind, ADDR_NAMED_NONE);
     }
     assert_int_equal(n_taken, 504);
     assert_int_equal(counter_get(&rig.counters.rescued), 504);
@@ -749,6 +799,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(register__two_steps_old__in_batches_once),
+        TEST(register__named_by_a_proxy__the_keeper_hears_it),
+        TEST(register__awaits_its_header__not_before_that_has_come),
         TEST(register__the_timer_has_fired__it_waits_as_long_again),
         TEST(register__in_the_middle_of_a_message__not_passable_until_it_is_answered),
         TEST(register__who_comes_and_goes__nothing_is_said),

@@ -221,7 +221,8 @@ static void say(const struct fake *f, const struct keep_message *m, const int *f
 
 static void fake_register(struct fake *f, uint32_t number, enum conn_mark mark, int *fd)
 {
-    const struct keep_message m = {KEEP_REGISTER, 0, 1, {{number, number, {0, 7}}}};
+    const struct keep_message m = {
+        KEEP_REGISTER, 0, 1, {{.number = number, .serial = number, .origin = {0, 7}}}};
 
     f->table.mark[number] = (uint8_t)mark;
     f->table.serial[number] = number;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <cmocka.h>
 #include "base/fds.h"
@@ -156,6 +157,44 @@ static void move_give__everything_refused_for_no_reason__given_up(void **state U
     move_rig_expect_echoes(&t, 300);
 }
 
+/* It would take what has come of a header for data. */
+static void move_give__to_version_2__its_records_and_no_half_header(void **state UNUSED)
+{
+    struct move_datagram d;
+    struct moved_batch batch;
+    const struct addr_named somebody = {.kind = ADDR_NAMED_IP, .port = 1};
+    struct moved_cursor cursor;
+    struct moved_record r;
+    const uint8_t *data;
+    int ends[2];
+
+    move_rig_connect(&t, 2);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    assert_int_equal(conn_set_add_headed(&t.giver.set, ends[1], 0, PROXY_REQUIRED, false), 0);
+    for (int fd = 0; fd < ends[1]; fd++)
+        conn_set_name(&t.giver.set, fd, &somebody);
+    rig_send_text(&t.giver, ends[0], "PROXY");
+    giver_gives(&t, SIZE_MAX);
+    say(0, MOVED_OK, 100);
+    assert_int_equal(move_receive(taker->fd, &d), 0);
+    assert_int_equal(moved_get_batch(d.data, d.got.len, &batch), 0);
+    assert_int_equal(batch.version, MOVED_VERSION_OLD);
+    assert_int_equal(batch.count, 2);
+    assert_int_equal(batch.bytes, 2 * MOVED_RECORD_OLD_BYTES);
+    assert_int_equal(move_map(d.got.fds[0], batch.bytes, &data), 0);
+    assert_int_equal(moved_open(&cursor, &batch, data, batch.bytes), 0);
+    assert_true(moved_next(&cursor, &r) && r.peer.kind == ADDR_NAMED_NONE);
+    munmap((void *)(uintptr_t)data, batch.bytes);
+    for (size_t i = 0; i < d.got.n_fds; i++)
+        fds_close(&d.got.fds[i]);
+    say(1, MOVED_REFUSED, 0);
+    end_of_taker();
+    rig_send_text(&t.giver, ends[0], " UNKNOWN\r\nx\r\n\r\n");
+    rig_expect_text(&t.giver, ends[0], "x\r\n\r\n");
+    close(ends[0]);
+    move_rig_expect_echoes(&t, 2);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -166,6 +205,7 @@ int main(void)
         TEST(move_give__no_room__nothing_sent_and_done),
         TEST(move_give__answer_to_a_later_batch__waits_for_the_end),
         TEST(move_give__garbage_with_descriptors__closed_and_no_more_sent),
+        TEST(move_give__to_version_2__its_records_and_no_half_header),
         TEST(move_give__everything_refused_for_no_reason__given_up),
     };
 

@@ -33,6 +33,11 @@
 static const struct keep_origin an_origin = {.listener = 5,
                                              .protocol = UINT64_C(0xabcdef0123456789)};
 
+#define ENTRY(n, s)                                                                                \
+    {                                                                                              \
+        .number = (n), .serial = (s), .origin = an_origin                                          \
+    }
+
 static struct log no_log = {.fd = -1, .level = LOG_LEVEL_ERROR};
 
 /* A worker, as far as its keeper can tell. */
@@ -40,6 +45,7 @@ struct fake {
     int fd; /* its end */
     struct keep_table table;
     uint32_t last_serial;
+    struct addr_named peer; /* of what it registers */
 };
 
 static struct {
@@ -153,7 +159,8 @@ static void fake_register(struct fake *f, uint32_t first, uint32_t n, int fd, en
     for (uint32_t i = 0; i < n; i++) {
         f->table.mark[first + i] = (uint8_t)mark;
         f->table.serial[first + i] = ++f->last_serial;
-        m.entries[i] = (struct keep_entry){first + i, f->last_serial, an_origin};
+        m.entries[i] = (struct keep_entry){
+            .number = first + i, .serial = f->last_serial, .origin = an_origin, .peer = f->peer};
         fds[i] = fd;
     }
     send_message(f, &m, fds, n);
@@ -346,6 +353,43 @@ static void wards__heir_takes__they_are_kept_for_it(void **state UNUSED)
     fake_free(&second);
 }
 
+/* Through two deaths, beside one whose peer nobody has named. */
+static void wards__peer_that_a_proxy_has_named__offered_with_it(void **state UNUSED)
+{
+    struct fake first = fake_new("worker.1"), heirs[2];
+    int plain[2], named[2];
+    struct offer o;
+
+    make_conn(plain);
+    make_conn(named);
+    fake_register(&first, 5, 1, plain[1], CONN_MARK_IDLE);
+    first.peer = (struct addr_named){.kind = ADDR_NAMED_IP, .port = 4711, .ip = {{[15] = 7}}};
+    fake_register(&first, 6, 1, named[1], CONN_MARK_IDLE);
+    fds_close(&plain[1]);
+    fds_close(&named[1]);
+    fake_die(&first);
+    for (int i = 0; i < 2; i++) {
+        turn();
+        heirs[i] = fake_new("worker.1");
+        turn();
+        assert_true(fake_hear(&heirs[i], &o));
+        assert_int_equal(o.m.count, 2);
+        assert_int_equal(o.m.entries[0].peer.kind, ADDR_NAMED_NONE);
+        assert_int_equal(o.m.entries[1].peer.kind, ADDR_NAMED_IP);
+        assert_int_equal(o.m.entries[1].peer.port, 4711);
+        assert_int_equal(o.m.entries[1].peer.ip.bytes[15], 7);
+        fake_take(&heirs[i], &o, 30);
+        turn();
+        close_offered(&o);
+        fake_die(&heirs[i]);
+    }
+    close_pair(plain);
+    close_pair(named);
+    fake_free(&first);
+    fake_free(&heirs[0]);
+    fake_free(&heirs[1]);
+}
+
 /* The kernel says ECONNRESET, because it leaves something unread, and then has what it has said. */
 static void wards__heir_dies_amid_answers__the_rest_is_offered_again(void **state UNUSED)
 {
@@ -509,14 +553,14 @@ static void answer_without_an_offer(struct fake *f, int conn)
 
 static void register_without_descriptors(struct fake *f, int conn)
 {
-    const struct keep_message m = {KEEP_REGISTER, 0, 2, {{1, 1, an_origin}, {2, 2, an_origin}}};
+    const struct keep_message m = {KEEP_REGISTER, 0, 2, {ENTRY(1, 1), ENTRY(2, 2)}};
 
     send_message(f, &m, &conn, 1);
 }
 
 static void register_beyond_its_table(struct fake *f, int conn)
 {
-    const struct keep_message m = {KEEP_REGISTER, 0, 1, {{f->table.n, 1, an_origin}}};
+    const struct keep_message m = {KEEP_REGISTER, 0, 1, {ENTRY(f->table.n, 1)}};
 
     send_message(f, &m, &conn, 1);
 }
@@ -657,7 +701,7 @@ serve_until_killed(struct fake *f, int conns[CONNS][2], int ready)
     for (uint32_t i = 0; i < CONNS - YOUNG; i++) {
         f->table.mark[i] = (uint8_t)(i % 3 == 1 ? CONN_MARK_BUSY : CONN_MARK_IDLE);
         f->table.serial[i] = i + 1;
-        m.entries[m.count] = (struct keep_entry){i, i + 1, an_origin};
+        m.entries[m.count] = (struct keep_entry)ENTRY(i, i + 1);
         fds[m.count++] = conns[i][1];
         if (m.count == KEEP_COUNT_MAX || i == CONNS - YOUNG - 1) {
             send_message(f, &m, fds, m.count);
@@ -727,6 +771,7 @@ int main(void)
         TEST(wards__number_used_again__the_old_duplicate_is_closed),
         TEST(wards__sweep__closes_what_is_not_registered_any_more),
         TEST(wards__heir_takes__they_are_kept_for_it),
+        TEST(wards__peer_that_a_proxy_has_named__offered_with_it),
         TEST(wards__heir_dies_amid_answers__the_rest_is_offered_again),
         TEST(wards__many_pending__four_offers_without_an_answer),
         TEST(wards__refused__offered_to_the_other_and_closed_in_the_end),
