@@ -15,7 +15,7 @@
 #include "base/util.h"
 #include "client/outcome.h"
 #include "measure/flow.h"
-#include "measure/hist.h"
+#include "base/hist.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_live.h"
 

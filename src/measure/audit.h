@@ -37,7 +37,7 @@
 #include <stdint.h>
 #include "measure/audit_check.h"
 #include "measure/flow.h"
-#include "measure/hist.h"
+#include "base/hist.h"
 
 enum { AUDIT_LANES_MAX = 20000, AUDIT_FIRST_BYTES = 48 };
 

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "client/addresses.h"
-#include "measure/hist.h"
+#include "base/hist.h"
 #include "client/outcome.h"
 
 enum { BENCH_CONNECTIONS_MAX = 1000000, BENCH_DEPTH_MAX = 4096, BENCH_THREADS_MAX = 64 };

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "measure/flow.h"
-#include "measure/hist.h"
+#include "base/hist.h"
 #include "measure/quantity.h"
 #include "wire/frame.h"
 

@@ -13,7 +13,7 @@
 #include "arbiter/transition.h"
 #include "base/clock.h"
 #include "base/util.h"
-#include "measure/hist.h"
+#include "base/hist.h"
 #include "client/human.h"
 #include "measure/quantity.h"
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "measure/hist.h"
+#include "base/hist.h"
 #include "conformance/must.h"
 
 enum { VALUES = 20000 };
@@ -32,6 +32,22 @@ static void hist_index__every_count__its_values_and_no_others(void **state)
     }
     assert_int_equal(hist_low(0), 0);
     assert_int_equal(hist_high(HIST_N - 1), (UINT64_C(1) << HIST_MAX_BITS) - 1);
+}
+
+static void hist_place__few_bits__each_count_follows_the_one_before(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 8; bits++) {
+        const size_t n = HIST_COUNTS(bits, 30u);
+
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(hist_place(bits, 30, hist_place_low(bits, i)), i);
+            assert_int_equal(hist_place(bits, 30, hist_place_high(bits, i)), i);
+            assert_int_equal(hist_place_high(bits, i) + 1,
+                             i + 1 < n ? hist_place_low(bits, i + 1) : UINT64_C(1) << 30);
+        }
+        assert_int_equal(hist_place(bits, 30, UINT64_MAX), n - 1);
+    }
 }
 
 static void hist_index__any_value__three_digits(void **state)
@@ -181,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hist_index__every_count__its_values_and_no_others),
+        cmocka_unit_test(hist_place__few_bits__each_count_follows_the_one_before),
         cmocka_unit_test(hist_index__any_value__three_digits),
         cmocka_unit_test(hist_add__beyond_the_range__the_last_count),
         cmocka_unit_test(hist_percentile__random_values__as_if_sorted),

@@ -1,18 +1,45 @@
 /*
- * A histogram of times with three significant digits over the whole range, in constant memory
- * (after G. Tene's HdrHistogram): values up to 2047 have a count each, above that each doubling has
- * 1024 of them. Pure.
+ * A histogram with some significant digits over the whole range, in constant memory (after
+ * G. Tene's HdrHistogram): with B bits, values below 2^(B+1) have a count each, and above that each
+ * doubling has 2^B of them. Pure.
  */
-#ifndef MEASURE_HIST_H
-#define MEASURE_HIST_H
+#ifndef BASE_HIST_H
+#define BASE_HIST_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- which count a value has ---- */
+
+/* How many counts there are for values of at most @max_bits. */
+#define HIST_COUNTS(bits, max_bits) (((max_bits) - (bits) + 1) << (bits))
+
+/* hist_place - of @value, or of the greatest that has a count */
+static inline size_t hist_place(unsigned bits, unsigned max_bits, uint64_t value)
+{
+    unsigned shift;
+
+    if (value >> max_bits)
+        value = (UINT64_C(1) << max_bits) - 1;
+    if (value >> (bits + 1) == 0)
+        return (size_t)value;
+    shift = 63u - bits - (unsigned)__builtin_clzll(value);
+    return ((size_t)shift << bits) + (size_t)(value >> shift);
+}
+
+/* hist_place_low, hist_place_high - the least and the greatest value of a count */
+uint64_t hist_place_low(unsigned bits, size_t place);
+uint64_t hist_place_high(unsigned bits, size_t place);
+
+/* hist_rank - how many of @n values, from the least on, are @percent of them: 1 or more */
+uint64_t hist_rank(uint64_t n, double percent);
+
+/* ---- a histogram with three digits ---- */
+
 enum {
     HIST_BITS = 10,
     HIST_MAX_BITS = 43, /* of a value: 2.4 hours in nanoseconds; what is above counts as that */
-    HIST_N = (HIST_MAX_BITS - HIST_BITS + 1) << HIST_BITS,
+    HIST_N = HIST_COUNTS(HIST_BITS, HIST_MAX_BITS),
 };
 
 struct hist {
@@ -29,14 +56,7 @@ void hist_fini(struct hist *h);
 /* hist_index - which count a value has; hist_low, hist_high - the least and greatest of it */
 static inline size_t hist_index(uint64_t value)
 {
-    unsigned shift;
-
-    if (value >> HIST_MAX_BITS)
-        value = (UINT64_C(1) << HIST_MAX_BITS) - 1;
-    if (value >> (HIST_BITS + 1) == 0)
-        return (size_t)value;
-    shift = 63u - HIST_BITS - (unsigned)__builtin_clzll(value);
-    return ((size_t)shift << HIST_BITS) + (size_t)(value >> shift);
+    return hist_place(HIST_BITS, HIST_MAX_BITS, value);
 }
 uint64_t hist_low(size_t index);
 uint64_t hist_high(size_t index);

@@ -1,7 +1,7 @@
 /*
  * Counts by the leading bits of a value.
  */
-#include "measure/hist.h"
+#include "base/hist.h"
 
 #include <errno.h>
 #include <math.h>
@@ -21,21 +21,31 @@ void hist_fini(struct hist *h)
     h->counts = NULL;
 }
 
-static unsigned shift_of(size_t index)
+static unsigned hist_shift(unsigned bits, size_t place)
 {
-    return index < 2u << HIST_BITS ? 0 : (unsigned)(index >> HIST_BITS) - 1;
+    return place < (size_t)2 << bits ? 0 : (unsigned)(place >> bits) - 1;
+}
+
+uint64_t hist_place_low(unsigned bits, size_t place)
+{
+    const unsigned shift = hist_shift(bits, place);
+
+    return ((uint64_t)place - ((uint64_t)shift << bits)) << shift;
+}
+
+uint64_t hist_place_high(unsigned bits, size_t place)
+{
+    return hist_place_low(bits, place) + ((UINT64_C(1) << hist_shift(bits, place)) - 1);
 }
 
 uint64_t hist_low(size_t index)
 {
-    unsigned shift = shift_of(index);
-
-    return ((uint64_t)index - ((uint64_t)shift << HIST_BITS)) << shift;
+    return hist_place_low(HIST_BITS, index);
 }
 
 uint64_t hist_high(size_t index)
 {
-    return hist_low(index) + ((UINT64_C(1) << shift_of(index)) - 1);
+    return hist_place_high(HIST_BITS, index);
 }
 
 void hist_merge(struct hist *to, const struct hist *from)
@@ -53,11 +63,18 @@ double hist_mean(const struct hist *h)
     return h->n ? h->sum / (double)h->n : 0;
 }
 
+/* A hair less, so that 99.9 % of 1000 is 999 whatever binary fractions make of it. */
+uint64_t hist_rank(uint64_t n, double percent)
+{
+    const double rank = ceil((double)n * percent / 100 * (1 - 1e-12));
+
+    return rank < 1 ? 1 : (uint64_t)rank;
+}
+
 uint64_t hist_percentile(const struct hist *h, double percent)
 {
-    /* A hair less, so that 99.9 % of 1000 is 999 whatever binary fractions make of it. */
-    double rank = ceil((double)h->n * percent / 100 * (1 - 1e-12));
-    uint64_t wanted = rank < 1 ? 1 : (uint64_t)rank, seen = 0;
+    const uint64_t wanted = hist_rank(h->n, percent);
+    uint64_t seen = 0;
 
     for (size_t i = 0; i < HIST_N; i++) {
         seen += h->counts[i];
