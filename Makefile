@@ -304,6 +304,7 @@ LIBS_test_conn_calls := $(addprefix -Wl$(comma)--wrap=,recv send readv malloc ca
 LIBS_test_conn_faults := $(LIBS_test_conn_calls)
 LIBS_test_conn_end := -Wl,--wrap=setsockopt
 LIBS_test_scoreboard := -Wl,--wrap=fallocate
+LIBS_test_usage := -Wl,--wrap=fstat
 LIBS_test_log_writer := -Wl,--wrap=open
 LIBS_test_sinks := $(addprefix -Wl$(comma)--wrap=,log_writer_start waitpid kill poll clock_gettime)
 LIBS_test_library_nomem := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc)

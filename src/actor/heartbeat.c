@@ -37,7 +37,7 @@ static uint64_t lateness(uint64_t now_ns, uint64_t due_ns)
     return now_ns > due_ns + ms ? now_ns - due_ns - ms : 0;
 }
 
-static void beat(struct heartbeat *h, struct ev_loop *loop, uint64_t now_ns)
+static void beat(struct heartbeat *h, struct ev_loop *loop, uint64_t now_ns, uint64_t late_ns)
 {
     const unsigned turn = ev_iteration(loop);
     /* An idle loop turns once a beat: for the beat. */
@@ -45,7 +45,7 @@ static void beat(struct heartbeat *h, struct ev_loop *loop, uint64_t now_ns)
     const uint64_t interval_ms = heartbeat_interval_ms(h->timeout_ms, is_busy);
 
     counter_set(&h->record->heartbeat_ns, now_ns);
-    counter_set(&h->record->lag_ns, lag_window_add(&h->lag, now_ns, lateness(now_ns, h->due_ns)));
+    counter_set(&h->record->lag_ns, lag_window_add(&h->lag, now_ns, late_ns));
     h->turn = turn;
     h->due_ns = now_ns + interval_ms * ms;
     ev_now_update(loop); /* what came before in this turn would shorten the wait */
@@ -56,9 +56,10 @@ static void beat(struct heartbeat *h, struct ev_loop *loop, uint64_t now_ns)
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int revents UNUSED)
 {
     struct heartbeat *h = container_of(timer, struct heartbeat, timer);
-    const uint64_t now_ns = clock_mono_ns();
+    const uint64_t now_ns = clock_mono_ns(), late_ns = lateness(now_ns, h->due_ns);
 
-    beat(h, loop, now_ns);
+    timing_add(&h->record->times.lag, late_ns, 1);
+    beat(h, loop, now_ns, late_ns);
     h->on_beat(h);
     if (now_ns - h->second_ns < second - HEARTBEAT_BUSY_MS * ms)
         return;
@@ -76,5 +77,5 @@ void heartbeat_start(struct heartbeat *h, struct ev_loop *loop, struct score_rec
     h->due_ns = h->second_ns = now_ns;
     h->turn = ev_iteration(loop);
     ev_timer_init(&h->timer, on_timer, 0., 0.);
-    beat(h, loop, now_ns);
+    beat(h, loop, now_ns, 0);
 }

@@ -107,10 +107,20 @@ static void on_beat(struct heartbeat *h)
         p->ops->on_beat(p);
 }
 
+/* Of its descriptors only connections come and go: those of a worker, or those that a keeper has.
+ */
+static void publish_usage(struct process *p)
+{
+    const counter_t *n = p->boot->n_listeners > 0 ? &p->record->connections : &p->record->kept;
+
+    usage_publish(&p->usage, counter_get(n), p->record);
+}
+
 static void on_second(struct heartbeat *h)
 {
     struct process *p = container_of(h, struct process, heartbeat);
 
+    publish_usage(p);
     log_flush_causes(p->boot->log, clock_mono_ms());
     spawns_sweep(&p->spawns, clock_mono_ms());
     if (p->ops->on_second)
@@ -251,6 +261,7 @@ int process_prepare(struct process *p)
     p->mailbox.on_data = process_on_data;
     relay_start(&p->relay, p->loop, &p->mailbox, p->boot->proc, &process_relay_ops);
     p->shared.relay = &p->relay;
+    usage_open(&p->usage);
     return 0;
 }
 
@@ -273,6 +284,7 @@ int process_confine(struct process *p, enum sandbox_who who)
 
 void process_ready(struct process *p)
 {
+    publish_usage(p);
     heartbeat_start(&p->heartbeat, p->loop, p->record, p->boot->config->timeout_ms);
     signals_unblock_all();
     process_tell(p, "ready", 0, NULL);
@@ -292,7 +304,10 @@ void process_fini(struct process *p)
     relay_stop(&p->relay);
     spawns_fini(&p->spawns);
     mailbox_stop(&p->mailbox);
-    if (p->loop)
+    if (p->loop) {
+        publish_usage(p);
+        usage_close(&p->usage);
         ev_loop_destroy(p->loop);
+    }
     p->loop = NULL;
 }

@@ -21,6 +21,7 @@
 #include "actor/own_call.h"
 #include "actor/spawn.h"
 #include "actor/state.h"
+#include "actor/usage.h"
 
 struct process;
 
@@ -51,6 +52,7 @@ struct process {
     struct mailbox mailbox;
     struct relay relay; /* messages between actors */
     struct heartbeat heartbeat;
+    struct usage usage;
     ev_signal term;
     struct actor_process shared; /* of the holds on this process */
     struct own_calls own_calls; /* commands of the program that run here */

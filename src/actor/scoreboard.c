@@ -26,7 +26,7 @@ enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
  * Records at the same place of their pages would fall into the same set of the L1 cache, and the
  * look at all of them would miss it: each begins one line later than the one before, in turns.
  */
-enum { LINE_BYTES = 64, STAGGERED = 32, PAGE_MIN_BYTES = 4096 };
+enum { LINE_BYTES = 64, STAGGERED = 16, PAGE_MIN_BYTES = 4096 };
 
 _Static_assert(sizeof(struct scoreboard_header) % LINE_BYTES == 0, "identities begin on a line");
 _Static_assert(sizeof(struct score_record) + (STAGGERED - 1) * LINE_BYTES <= PAGE_MIN_BYTES,
@@ -200,6 +200,11 @@ static void record_reset(struct score_record *r)
     counter_set(&r->kept, 0);
     counter_set(&r->kept_bytes, 0);
     counter_set(&r->sources, 0);
+    counter_set(&r->memory_bytes, 0);
+    counter_set(&r->fds, 0);
+    counter_set(&r->fds_max, 0);
+    timing_reset(&r->times.reply);
+    timing_reset(&r->times.lag);
 #define X(field, help) counter_set(&r->counters.field, 0);
     COUNTERS(X)
 #undef X
@@ -319,6 +324,12 @@ static const struct layout_place layout_places[] = {
     {"sources", offsetof(struct score_record, sources)},
     {"own", offsetof(struct score_record, own.n)},
     {"kept_bytes", offsetof(struct score_record, kept_bytes)},
+    {"memory_bytes", offsetof(struct score_record, memory_bytes)},
+    {"fds", offsetof(struct score_record, fds)},
+    {"fds_max", offsetof(struct score_record, fds_max)},
+    {"reply", offsetof(struct score_record, times.reply)},
+    {"lag", offsetof(struct score_record, times.lag)},
+    {"timing", TIMING_N},
     {"crash", offsetof(struct score_record, crash)},
 #define X(field, help) {#field, offsetof(struct score_record, counters.field)},
     COUNTERS(X)

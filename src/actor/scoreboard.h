@@ -16,9 +16,10 @@
 #include <stdint.h>
 #include "actor/state.h"
 #include "base/counters.h"
+#include "base/timing.h"
 
 #define SCOREBOARD_MAGIC   UINT64_C(0x61726273636f7265) /* "arbscore" */
-#define SCOREBOARD_VERSION 3
+#define SCOREBOARD_VERSION 4
 
 enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };
 
@@ -50,6 +51,12 @@ struct own_counts {
     counter_t n[ARB_COUNTERS_MAX];
 };
 
+/* How long what takes time takes. */
+struct score_times {
+    struct timing reply; /* from a message's last byte to its reply: of one read in some */
+    struct timing lag; /* how late the loop was, at each heartbeat */
+};
+
 /* What a worker says about itself. */
 struct score_record {
     /* What siblings look at when they accept. */
@@ -66,6 +73,10 @@ struct score_record {
     _Alignas(64) struct counters counters;
     struct own_counts own;
     counter_t kept_bytes; /* of a keeper: memory for what it holds */
+    counter_t memory_bytes; /* resident, once a second as the next two; 0 = not known */
+    counter_t fds; /* open descriptors */
+    counter_t fds_max; /* RLIMIT_NOFILE */
+    struct score_times times;
     struct crash_record crash; /* all zero while it lives */
 };
 

@@ -159,6 +159,7 @@ struct arbiter {
     struct sources sources; /* what workers count by source; made when it is needed first */
     struct counters totals; /* of the dead */
     struct own_counts own_totals; /* the same of the program's own counters */
+    struct score_times times; /* and of what takes time */
     json_t *own_kept; /* owned: of an earlier program, which may come back: OWNER.NAME to value */
     size_t n_own_dropped; /* of too many such names */
     struct revision *live; /* owned */

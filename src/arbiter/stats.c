@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "actor/command.h"
+#include "actor/usage.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/util.h"
 #include "wire/message.h"
 
-#define KEPT_BYTES_MAX (UINT64_C(1) << 40)
+/* A process has less memory than this, and fewer descriptors. */
+#define MEMORY_MAX_BYTES (UINT64_C(1) << 40)
+#define FDS_MAX          (UINT64_C(1) << 31)
 
 /* ---- what is believed of a worker's counters ---- */
 
@@ -45,6 +48,8 @@ void tally_take(struct tally *t, const struct score_record *shared, uint64_t now
 #undef X
     for (size_t i = 0; i < ARRAY_SIZE(shared->own.n); i++)
         take_growth(&t->own_last.n[i], &t->own_sum.n[i], counter_get(&shared->own.n[i]), most);
+    timing_take(&t->times_last.reply, &t->times_sum.reply, &shared->times.reply, most);
+    timing_take(&t->times_last.lag, &t->times_sum.lag, &shared->times.lag, most);
 }
 
 /* Each connection comes in one way and goes out one way. */
@@ -75,6 +80,12 @@ static void own_counts_sum(struct own_counts *sum, const struct own_counts *c)
         counter_add(&sum->n[i], counter_get(&c->n[i]));
 }
 
+void times_merge(struct score_times *sum, const struct score_times *t)
+{
+    timing_merge(&sum->reply, &t->reply);
+    timing_merge(&sum->lag, &t->lag);
+}
+
 void stats_count(struct arbiter *a)
 {
     const uint64_t now_ns = clock_mono_ns();
@@ -89,6 +100,7 @@ void stats_on_exit(struct arbiter *a, struct child *c)
     tally_end(&c->tally);
     counters_sum(&a->totals, &c->tally.sum);
     own_counts_sum(&a->own_totals, &c->tally.own_sum);
+    times_merge(&a->times, &c->tally.times_sum);
     own_keep(a->own_kept, c->own_kept);
     json_decref(c->own_kept);
     c->own_kept = NULL;
@@ -168,17 +180,57 @@ static uint64_t kept_of(const struct child *c)
     return n <= SCOREBOARD_CONNECTIONS_MAX ? n : 0;
 }
 
-/* A process has less memory than this. */
 static uint64_t kept_bytes_of(const struct child *c)
 {
     const uint64_t n = counter_get(&c->score->kept_bytes);
 
-    return child_is_keeper(c) && n <= KEPT_BYTES_MAX ? n : 0;
+    return child_is_keeper(c) && n <= MEMORY_MAX_BYTES ? n : 0;
 }
 
 static uint64_t sources_of(const struct score_record *r)
 {
     return MIN(counter_get(&r->sources), scoreboard_connections(r));
+}
+
+/* What is 0 or impossible is not known. */
+static json_t *known(uint64_t n, uint64_t most)
+{
+    return n > 0 && n <= most ? json_integer((json_int_t)n) : json_null();
+}
+
+static void describe_usage(json_t *o, const struct usage_now *u)
+{
+    message_set_uint(o, "cpu_ms", u->cpu_ms);
+    json_object_set_new(o, "memory_bytes", known(u->memory_bytes, MEMORY_MAX_BYTES));
+    json_object_set_new(o, "fds", known(u->fds, FDS_MAX));
+    json_object_set_new(o, "fds_max", known(u->fds_max, FDS_MAX));
+}
+
+/* Times in microseconds. @has_buckets: how many took at most as long as each bound, too */
+static json_t *describe_times(const struct timing *t, bool has_buckets)
+{
+    static const struct {
+        const char *name;
+        double percent;
+    } shown[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}, {"p99.9", 99.9}};
+    const uint64_t n = timing_count(t);
+    json_t *o = json_object(), *buckets;
+
+    message_set_uint(o, "count", n);
+    message_set_uint(o, "sum", counter_get(&t->sum_us));
+    for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
+        json_object_set_new(o, shown[i].name,
+                            n ? json_real(timing_percentile_us(t, shown[i].percent)) : json_null());
+    json_object_set_new(o, "max",
+                        n ? json_real((double)counter_get(&t->max_ns) / 1e3) : json_null());
+    if (!has_buckets)
+        return o;
+    buckets = json_array();
+    for (unsigned i = 0; i < TIMING_OCTAVES; i++)
+        json_array_append_new(buckets, json_pack("{s:I,s:I}", "le", (json_int_t)1 << i, "count",
+                                                 (json_int_t)timing_octave(t, i)));
+    json_object_set_new(o, "buckets", buckets);
+    return o;
 }
 
 static void describe_traffic(json_t *w, const struct child *c)
@@ -195,6 +247,7 @@ static void describe_traffic(json_t *w, const struct child *c)
     message_set_uint(w, "bytes_out", counter_get(&sum->bytes_out));
     message_set_uint(w, "moved_in", counter_get(&sum->moved_in));
     message_set_uint(w, "moved_out", counter_get(&sum->moved_out));
+    json_object_set_new(w, "reply_us", describe_times(&c->tally.times_sum.reply, false));
 }
 
 /* A worker, or an actor of another kind, which has no connections. */
@@ -221,6 +274,11 @@ static json_t *describe_child(struct arbiter *a, const struct child *c, uint64_t
     }
     json_object_set_new(w, "heartbeat_age_ms", json_real((double)age_ns / 1e6));
     json_object_set_new(w, "lag_ms", json_real((double)counter_get(&r->lag_ns) / 1e6));
+    json_object_set_new(w, "loop_lag_us", describe_times(&c->tally.times_sum.lag, false));
+    describe_usage(w, &(struct usage_now){.cpu_ms = counter_get(&c->tally.sum.cpu_ms),
+                                          .memory_bytes = counter_get(&r->memory_bytes),
+                                          .fds = counter_get(&r->fds),
+                                          .fds_max = counter_get(&r->fds_max)});
     if (child_is_worker(c)) {
         json_t *counters = json_object();
 
@@ -315,6 +373,8 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     json_t *o = json_object();
     char why[STATS_NOT_READY_LEN];
     const bool is_ready = stats_is_ready(a, why, sizeof(why));
+    struct usage usage;
+    struct usage_now used;
 
     message_set_uint(o, "pid", (uint64_t)getpid());
     json_object_set_new(o, "program", json_string(a->options->program->name));
@@ -343,6 +403,11 @@ static json_t *describe_arbiter(struct arbiter *a, uint64_t now_ns)
     message_set_uint(o, "uid", a->privileges.uid);
     json_object_set_new(o, "group", command_text(a->privileges.group));
     message_set_uint(o, "gid", a->privileges.gid);
+    usage_open(&usage);
+    usage_look(&usage, 0, &used);
+    usage_close(&usage);
+    used.fds -= MIN(used.fds, UINT64_C(2)); /* those with which it was looked at */
+    describe_usage(o, &used);
     set_note(o, a, "arbiter", now_ns);
     return o;
 }
@@ -376,6 +441,7 @@ json_t *stats_info(struct arbiter *a)
     json_t *workers = json_array(), *actors = json_array(), *totals = json_object();
     struct counters sum = {0};
     struct own_counts own = {0};
+    struct score_times times = {0};
     json_t *info;
     uint64_t connections = 0, owing = 0, kept = 0, kept_bytes = 0, sources = 0;
     size_t n;
@@ -383,6 +449,7 @@ json_t *stats_info(struct arbiter *a)
 
     counters_sum(&sum, &a->totals);
     own_counts_sum(&own, &a->own_totals);
+    times_merge(&times, &a->times);
     for (size_t i = 0; i < n; i++) {
         const struct score_record *r = list[i]->score;
 
@@ -391,6 +458,7 @@ json_t *stats_info(struct arbiter *a)
                               describe_child(a, list[i], now_ns));
         counters_sum(&sum, &list[i]->tally.sum);
         own_counts_sum(&own, &list[i]->tally.own_sum);
+        times_merge(&times, &list[i]->tally.times_sum);
         connections += scoreboard_connections(r);
         owing += owing_of(r);
         kept += child_is_worker(list[i]) ? kept_of(list[i]) : 0;
@@ -404,6 +472,8 @@ json_t *stats_info(struct arbiter *a)
     message_set_uint(totals, "kept_bytes", kept_bytes);
     message_set_uint(totals, "sources", sources);
     set_counters(totals, &sum);
+    json_object_set_new(totals, "reply_us", describe_times(&times.reply, true));
+    json_object_set_new(totals, "loop_lag_us", describe_times(&times.lag, true));
     info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
                      "totals", totals);
     if (info && a->kinds.n > 0)

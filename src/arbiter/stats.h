@@ -25,6 +25,7 @@ struct tally {
     struct counters last; /* as read */
     struct counters sum; /* as believed: never decreases */
     struct own_counts own_last, own_sum; /* the same of the program's own */
+    struct score_times times_last, times_sum; /* and of what takes time */
     uint64_t looked_ns;
 };
 
@@ -39,6 +40,9 @@ void tally_end(struct tally *t);
 
 /* counters_sum - @sum += @c */
 void counters_sum(struct counters *sum, const struct counters *c);
+
+/* times_merge - @sum += @t */
+void times_merge(struct score_times *sum, const struct score_times *t);
 
 /* stats_count - look at what all workers have counted until now */
 void stats_count(struct arbiter *a);

@@ -54,6 +54,7 @@ struct upgrade {
     bool has_keeps; /* the image before knows of keepers */
     bool has_history; /* and of its last changes */
     bool has_privileges; /* and of users that workers run as */
+    bool has_times; /* and of how long things take */
     bool has_counted; /* and writes how many workers it has counted */
     char why[256]; /* for the way back */
     bool has_guard; /* the guard of an exec has been told to end, and is perhaps not reaped yet */

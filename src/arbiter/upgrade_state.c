@@ -178,6 +178,19 @@ static const struct member keep_fields[] = {
     {NULL, 0, 0, MEMBER_ANY, 0, NULL},
 };
 
+/* How long things take: of what has ended, and of a child. */
+static const struct member times_fields[] = {
+    {MEMBER(score_times, reply), MEMBER_TIMING, 0, NULL},
+    {MEMBER(score_times, lag), MEMBER_TIMING, 0, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
+/* Whose they are. */
+static const struct member record_fields[] = {
+    {"record", offsetof(struct child, proc), sizeof(uint32_t), MEMBER_UINT, TR_RECORDS_MAX - 1, NULL},
+    {NULL, 0, 0, MEMBER_ANY, 0, NULL},
+};
+
 /* The memory in which workers count by source: all else stands in it. */
 static const struct member sources_fields[] = {
     {MEMBER(sources, fd), MEMBER_FD, 0, NULL},
@@ -251,6 +264,9 @@ static const char counted_member[] = "counted";
 
 /* The last changes. Written as `privileges`. */
 static const char history_member[] = "history";
+
+/* How long things take. Written as `privileges`. */
+static const char times_member[] = "times";
 
 /* ---- what the old image does ---- */
 
@@ -335,6 +351,18 @@ static json_t *pack_children(struct packer *p)
         pack_own(p, &c->tally.own_sum, c->own_kept, o, "tally.sum");
     }
     return list;
+}
+
+static json_t *pack_times(struct packer *p)
+{
+    json_t *o = json_object(), *list = json_array();
+
+    members_pack(&p->to, o, times_fields, &p->a->times);
+    for_each_child (p->a, c)
+        members_pack(&p->to, append_object(p, list, record_fields, c), times_fields,
+                     &c->tally.times_sum);
+    members_set(&p->to, o, "children", list);
+    return o;
 }
 
 static json_t *pack_slots(struct packer *p)
@@ -508,6 +536,8 @@ static json_t *pack_body(struct packer *p)
         members_set(&p->to, o, counted_member, json_integer(a->live->counted));
     if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_history)
         members_set(&p->to, o, history_member, json_incref(a->history));
+    if (a->upgrade.phase != UPGRADE_RETURNING || a->upgrade.has_times)
+        members_set(&p->to, o, times_member, pack_times(p));
     members_set(&p->to, o, "slots", pack_slots(p));
     members_set(&p->to, o, "control", pack_listener(p, a->control.listener));
     members_set(&p->to, o, "clients", pack_clients(p));
@@ -903,6 +933,37 @@ static int unpack_keeps(struct reader *r)
                : 0;
 }
 
+/* Of a child that has been read, which may have had more since. */
+static int unpack_child_times(struct reader *r, const json_t *o)
+{
+    struct child of = {.table_fd = -1}, *c;
+    struct score_times times = {0};
+    int rc = members_unpack(&r->from, o, record_fields, &of, ARRAY_SIZE(times_fields) - 1);
+
+    if (rc == 0)
+        rc = members_unpack(&r->from, o, times_fields, &times, ARRAY_SIZE(record_fields) - 1);
+    if (rc < 0)
+        return rc;
+    c = &r->a->children[of.proc];
+    if (!c->pid)
+        return members_refuse(&r->from, times_member, "some are of no child");
+    timing_raise(&c->tally.times_sum.reply, &times.reply);
+    timing_raise(&c->tally.times_sum.lag, &times.lag);
+    return 0;
+}
+
+static int unpack_times(struct reader *r)
+{
+    const json_t *o = json_object_get(r->s->body, times_member);
+    int rc;
+
+    r->a->upgrade.has_times = o != NULL;
+    if (!o)
+        return 0;
+    rc = members_unpack(&r->from, o, times_fields, &r->a->times, 1);
+    return rc == 0 ? unpack_list(r, o, "children", TR_RECORDS_MAX, unpack_child_times) : rc;
+}
+
 /* Memory of another layout is left to those who count in it. New workers count what they take. */
 static int unpack_sources(struct reader *r)
 {
@@ -1047,12 +1108,13 @@ static int unpack_body(struct reader *r, struct other *o)
     const json_t *passed = json_object_get(r->s->body, passed_member);
     const json_t *status = json_object_get(r->s->body, status_member);
     const json_t *counted = json_object_get(r->s->body, counted_member);
+    const bool has_member_times = json_object_get(r->s->body, times_member) != NULL;
     const bool has_privileges = json_object_get(r->s->body, privileges_member) != NULL;
     json_t *history = json_object_get(r->s->body, history_member);
     const size_t n_lists = (size_t)N_LISTS + (force != NULL) + (kinds != NULL) + (keeps != NULL) +
                            (sources != NULL) + (owners != NULL) + (passed != NULL) +
                            has_privileges + (counted != NULL) + (history != NULL) +
-                           (status != NULL);
+                           (status != NULL) + has_member_times;
     struct arbiter *a = r->a;
     int rc = members_unpack(&r->from, r->s->body, arbiter_fields, a, N_OTHERS + n_lists);
 
@@ -1078,6 +1140,8 @@ static int unpack_body(struct reader *r, struct other *o)
         rc = unpack_children(r);
     if (rc == 0)
         rc = unpack_keeps(r);
+    if (rc == 0)
+        rc = unpack_times(r);
     if (rc == 0)
         rc = unpack_sources(r);
     if (rc == 0)

@@ -10,6 +10,7 @@
 
 #include "base/counters.h"
 #include "base/json_text.h"
+#include "base/timing.h"
 #include "base/util.h"
 
 /* ---- packing ---- */
@@ -61,6 +62,8 @@ static json_t *pack_member(struct members_packer *p, const struct member *m, con
         return json_incref(*(json_t *const *)at);
     case MEMBER_COUNTERS:
         return pack_counters(at);
+    case MEMBER_TIMING:
+        return timing_pack(at);
     }
     return NULL;
 }
@@ -172,9 +175,11 @@ static int unpack_uint(struct members_reader *r, const struct member *m, json_in
 }
 
 static const json_type types[] = {
-    [MEMBER_UINT] = JSON_INTEGER,     [MEMBER_WORD] = JSON_INTEGER,    [MEMBER_NAME] = JSON_STRING,
-    [MEMBER_TEXT] = JSON_STRING,      [MEMBER_OWN_TEXT] = JSON_STRING, [MEMBER_FD] = JSON_INTEGER,
+    [MEMBER_UINT] = JSON_INTEGER,     [MEMBER_WORD] = JSON_INTEGER,
+    [MEMBER_NAME] = JSON_STRING,      [MEMBER_TEXT] = JSON_STRING,
+    [MEMBER_OWN_TEXT] = JSON_STRING,  [MEMBER_FD] = JSON_INTEGER,
     [MEMBER_MAYBE_FD] = JSON_INTEGER, [MEMBER_COUNTERS] = JSON_OBJECT,
+    [MEMBER_TIMING] = JSON_OBJECT,
 };
 
 static int unpack_member(struct members_reader *r, const struct member *m, json_t *value, void *at)
@@ -203,6 +208,9 @@ static int unpack_member(struct members_reader *r, const struct member *m, json_
         return 0;
     case MEMBER_COUNTERS:
         return unpack_counters(r, value, at);
+    case MEMBER_TIMING:
+        return timing_unpack(value, at) < 0 ? members_refuse(r, m->name, "not what counts times")
+                                            : 0;
     }
     return -EBADMSG;
 }

@@ -22,6 +22,7 @@ enum member_kind {
     MEMBER_MAYBE_FD, /* or -1 */
     MEMBER_ANY, /* json_t *, owned */
     MEMBER_COUNTERS, /* struct counters */
+    MEMBER_TIMING, /* struct timing */
 };
 
 struct member {

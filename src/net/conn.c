@@ -166,6 +166,7 @@ int conn_set_init(struct conn_set *set, struct ev_loop *loop, const struct conn_
     set->loop = loop;
     conn_set_serve(set, protocols, n_protocols);
     set->limits = *limits;
+    set->untimed = 1;
     set->is_attentive = limits->keep_alive_ms > 0;
     set->counters = counters;
     set->on_closed = on_closed;

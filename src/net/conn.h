@@ -21,6 +21,7 @@
 #include "base/buffer.h"
 #include "base/counters.h"
 #include "base/list.h"
+#include "base/timing.h"
 #include "base/util.h"
 #include "base/wheel.h"
 #include "wire/proxy.h"
@@ -149,6 +150,14 @@ struct conn_set {
     uint64_t n_closes; /* since the start */
     uint64_t last_id; /* of a connection that began here; see conn_id_base */
     struct relay *relay; /* borrowed: messages of actors; NULL = there are none */
+    /* How long replies take: see conn_sample.c. */
+    unsigned untimed; /* reads until one is timed, that one included */
+    struct {
+        struct timing *times; /* borrowed: where it is counted; NULL = nowhere */
+        uint64_t read_ns; /* when what is being answered was read; 0 = it is not timed */
+        uint64_t counted; /* `requests` at the last timed read */
+        struct arb_request *request; /* the first that this read has made; NULL = none */
+    } sample;
     bool is_draining;
     bool is_attentive; /* every answer has to be followed by a look at drain and keep_alive */
     /* Time. */
@@ -282,6 +291,9 @@ void conn_set_drain(struct conn_set *set);
 /* conn_set_rooted - how many connections never move, since their protocol has state and no `save`?
  * Those that owe a reply do not count. */
 size_t conn_set_rooted(const struct conn_set *set);
+
+/* conn_sample_next - time the next read that brings a message */
+void conn_sample_next(struct conn_set *set);
 
 /* conn_set_cut - the end of patience: close everything now, counted as cut */
 void conn_set_cut(struct conn_set *set);

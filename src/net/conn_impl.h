@@ -144,6 +144,8 @@ struct arb_request {
     struct arb_conn *conn; /* borrowed; NULL = it is gone */
     void (*on_gone)(struct arb_request *request, void *data);
     void *data; /* the protocol's */
+    uint64_t read_ns; /* when its message was read, if that was timed */
+    uint64_t n_messages; /* that its time stands for; 0 = it was not */
     bool is_ended; /* freed at the end of the turn */
 };
 
@@ -270,6 +272,17 @@ void conn_drain(struct arb_conn *c);
 
 /* conn_push - send @len bytes behind what is unsent. Returns as arb_conn_send. */
 int conn_push(struct arb_conn *c, const void *data, size_t len);
+
+/* conn_sample.c: how long replies take */
+
+/* conn_sample_begin - what has just been read is timed; conn_sample_end - it has been answered, or
+ * will be later */
+void conn_sample_begin(struct conn_set *set);
+void conn_sample_end(struct conn_set *set);
+
+/* conn_sample_request - @r has been made; conn_sample_reply - it has been answered */
+void conn_sample_request(struct arb_request *r);
+void conn_sample_reply(const struct arb_request *r);
 
 /* conn_end.c: the ways out */
 

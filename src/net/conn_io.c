@@ -254,6 +254,27 @@ conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_
     return false;
 }
 
+/* Now and then the way to the reply is timed: see conn_sample.c. */
+static __attribute__((noinline)) bool conn_answer_timed(struct arb_conn *c, struct conn_set *set,
+                                                        const uint8_t *data, size_t len)
+{
+    bool is_as_before;
+
+    conn_sample_begin(set);
+    is_as_before = conn_answer(c, set, data, len, false);
+    conn_sample_end(set);
+    return is_as_before;
+}
+
+/* What has just been read. Returns as conn_answer. */
+static inline __attribute__((always_inline)) bool
+conn_answer_read(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_t len)
+{
+    if (unlikely(--set->untimed == 0))
+        return conn_answer_timed(c, set, data, len);
+    return conn_answer(c, set, data, len, false);
+}
+
 /* The protocol looks at what is left, whether more has come or not. */
 static __attribute__((noinline)) void conn_answer_rest(struct arb_conn *c)
 {
@@ -332,7 +353,7 @@ static __attribute__((noinline)) void conn_read_more(struct arb_conn *c)
     } else {
         data = buffer_data(&c->tail);
     }
-    conn_answer(c, set, data, held + over, false);
+    conn_answer_read(c, set, data, held + over);
 }
 
 /*
@@ -358,7 +379,7 @@ static inline __attribute__((always_inline)) bool conn_serve(struct arb_conn *c)
         return false;
     }
     counter_add(&set->counters->bytes_in, (uint64_t)n);
-    return conn_answer(c, set, set->read_buffer, (size_t)n, false);
+    return conn_answer_read(c, set, set->read_buffer, (size_t)n);
 }
 
 void conn_read(struct arb_conn *c)

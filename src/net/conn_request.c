@@ -25,6 +25,8 @@ struct arb_request *arb_request_new(struct arb_conn *conn,
         return NULL;
     *r = (struct arb_request){.set = set, .conn = conn, .on_gone = on_gone, .data = data};
     list_append(&more->requests, &r->link);
+    if (unlikely(set->sample.read_ns))
+        conn_sample_request(r);
     if (!(conn->special & CONN_OWES)) {
         conn->special |= CONN_OWES;
         conn_mark(conn, CONN_MARK_BUSY);
@@ -61,6 +63,7 @@ void arb_request_end(struct arb_request *request, enum arb_next next)
     ev_prepare_start(set->loop, &set->turn_end);
     if (!c)
         return;
+    conn_sample_reply(request);
     c->special |= CONN_HAS_ENDED;
     if (list_is_empty(&c->more->requests)) {
         conn_stop_owing(c);

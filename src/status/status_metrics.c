@@ -277,11 +277,14 @@ static bool is_reason(const struct counter_row *row)
     return strncmp(row->field, CLOSED, strlen(CLOSED)) == 0;
 }
 
-/* What counts bytes says so, and has its unit behind its name: bytes_in is in_bytes, scanned is
- * scanned_bytes. */
-static void name_counter(const struct counter_row *row, char name[FAMILY_NAME_LEN],
-                         const char **ret_unit)
+/*
+ * What counts bytes says so, and has its unit behind its name: bytes_in is in_bytes, scanned is
+ * scanned_bytes; cpu_ms is cpu_seconds. Returns the scale to the unit.
+ */
+static double name_counter(const struct counter_row *row, char name[FAMILY_NAME_LEN],
+                           const char **ret_unit)
 {
+    const size_t len = strlen(row->field), ms = strlen("_ms");
     const bool has_bytes = strncmp(row->help, BYTES " ", strlen(BYTES " ")) == 0;
     const bool is_first = strncmp(row->field, BYTES "_", strlen(BYTES "_")) == 0;
 
@@ -289,6 +292,11 @@ static void name_counter(const struct counter_row *row, char name[FAMILY_NAME_LE
     snprintf(name, FAMILY_NAME_LEN, "%s%s",
              row->field + (has_bytes && is_first ? strlen(BYTES "_") : 0),
              has_bytes ? "_" BYTES : "");
+    if (has_bytes || len <= ms || strcmp(row->field + len - ms, "_ms") != 0)
+        return 1;
+    *ret_unit = "seconds";
+    snprintf(name, FAMILY_NAME_LEN, "%.*s_seconds", (int)(len - ms), row->field);
+    return 1e-3;
 }
 
 /* The end of a connection is one family, by its reason; each other counter is its own. */
@@ -298,6 +306,7 @@ static void put_counters(struct metrics *m, const json_t *info)
     char name[FAMILY_NAME_LEN];
     bool has_begun = false;
     const char *unit;
+    double scale;
 
     for (size_t i = 0; i < ARRAY_SIZE(counter_rows); i++) {
         const struct counter_row *row = &counter_rows[i];
@@ -305,9 +314,9 @@ static void put_counters(struct metrics *m, const json_t *info)
 
         if (isnan(value) || is_reason(row))
             continue;
-        name_counter(row, name, &unit);
+        scale = name_counter(row, name, &unit);
         begin_family(m, FAMILY_COUNTER, name, unit, row->help);
-        put_sample(m, no_label, no_label, value);
+        put_sample(m, no_label, no_label, value * scale);
     }
     for (size_t i = 0; i < ARRAY_SIZE(counter_rows); i++) {
         const struct counter_row *row = &counter_rows[i];

@@ -31,6 +31,7 @@ static void on_beat(struct process *p)
     if (counter_get(&p->record->counters.requests) >= w->max_requests)
         process_ask_for_heir(p, "max_requests");
     moves_tell(&w->moves);
+    conn_sample_next(&w->conns);
     counter_set(&p->record->kept, w->keep.n_kept);
     if (w->n_rescued > 0)
         log_info(w->boot->log, "connections rescued", F_UINT("count", w->n_rescued));
@@ -43,7 +44,7 @@ static void on_second(struct process *p)
 
     listings_sweep(&w->listings, &w->conns, clock_mono_ms());
     if (w->boot->config->max_memory && clock_mono_ms() >= w->memory_from_ms &&
-        recycle_resident_bytes(w->memory_fd) >= w->boot->config->max_memory)
+        usage_memory_bytes(&p->usage) >= w->boot->config->max_memory)
         process_ask_for_heir(p, "max_memory");
 }
 
@@ -232,6 +233,7 @@ static int worker_prepare(struct worker *w)
     w->conns.on_broken = on_broken_contract;
     w->conns.on_header = on_header;
     w->conns.owing = &w->process.record->owing;
+    w->conns.sample.times = &w->process.record->times.reply;
     for (unsigned i = 0; i < w->protocols.n; i++)
         w->protocols.holds[i].conns = &w->conns;
     w->conns.on_answered = on_answered;
@@ -262,8 +264,7 @@ static void begin_to_measure(struct worker *w)
 
     if (limit == 0)
         return;
-    w->memory_fd = recycle_open_memory(); /* for good: in the sandbox it opens nothing */
-    fresh = recycle_resident_bytes(w->memory_fd);
+    fresh = usage_memory_bytes(&w->process.usage);
     grace_ms = recycle_memory_grace_ms(limit, fresh);
     w->memory_from_ms = clock_mono_ms() + grace_ms;
     if (grace_ms > RECYCLE_GRACE_MS)
@@ -288,7 +289,7 @@ static void close_worker(struct worker *w)
 
 int worker_main(const struct actor_boot *boot)
 {
-    struct worker w = {.boot = boot, .memory_fd = -1};
+    struct worker w = {.boot = boot};
     int rc;
 
     pin(boot);
@@ -319,7 +320,6 @@ int worker_main(const struct actor_boot *boot)
      * a kill, and the others end with the process. */
     if (!w.process.is_over)
         close_worker(&w);
-    fds_close(&w.memory_fd);
     process_fini(&w.process);
     return EX_OK;
 }

@@ -30,11 +30,4 @@ enum {
 };
 uint64_t recycle_memory_grace_ms(uint64_t limit, uint64_t fresh);
 
-/* recycle_open_memory - what recycle_resident_bytes reads: /proc/self/statm. Returns a descriptor,
- * owned by the caller, or -errno. */
-int recycle_open_memory(void);
-
-/* recycle_resident_bytes - of this process; 0 if that cannot be read, as from @fd < 0 */
-uint64_t recycle_resident_bytes(int fd);
-
 #endif

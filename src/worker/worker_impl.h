@@ -40,7 +40,6 @@ struct worker {
     ev_timer late; /* then the arbiter hears of replies that were given late: of several at once */
     size_t n_late; /* of which it has not heard yet */
     uint64_t asked_ms; /* when it was last told */
-    int memory_fd; /* owned: tells how much memory this process has; < 0 = nothing does */
     uint64_t memory_from_ms; /* arbiter.max_memory counts from then on */
     uint64_t max_requests; /* after which it asks to be replaced; UINT64_MAX = never */
     bool is_draining;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "actor/actor.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "net/conn_impl.h"
 #include "support/conn_rig.h"
@@ -95,6 +96,102 @@ static void arb_request__not_waited_for__what_is_replied_first_is_sent_first(voi
     arb_request_end(lines.requests[0], ARB_GO_ON);
     rig_expect_text(&rig, fd, "212");
     assert_int_equal(rig.set.n_owing, 0);
+    close(fd);
+}
+
+static struct timing times;
+
+static void begin_to_time(void)
+{
+    timing_reset(&times);
+    rig.set.sample.times = &times;
+    conn_sample_next(&rig.set);
+}
+
+/* What is timed stands for the messages before it that were not. */
+static void sample__many_reads__few_times_for_all_messages(void **state UNUSED)
+{
+    const int fd = rig_connect(&rig);
+
+    begin_to_time();
+    for (int i = 1; i <= 600; i++) {
+        rig_send_text(&rig, fd, i % 2 ? "=a\n=b\n" : "=a\n");
+        rig_expect_text(&rig, fd, i % 2 ? "ab" : "a");
+        if (i == 1)
+            assert_int_equal(timing_count(&times), 2);
+        if (i == 256)
+            assert_int_equal(timing_count(&times), 2);
+    }
+    assert_int_equal(timing_count(&times), 2 + 2 * 384); /* with reads 1, 257 and 513 */
+    conn_sample_next(&rig.set);
+    rig_send_text(&rig, fd, "=a\n");
+    rig_expect_text(&rig, fd, "a");
+    assert_int_equal(timing_count(&times), 600 * 3 / 2 + 1);
+    close(fd);
+}
+
+static void sample__message_in_pieces__from_its_last_byte(void **state UNUSED)
+{
+    const int fd = rig_connect(&rig);
+
+    begin_to_time();
+    rig_send_text(&rig, fd, "=");
+    rig_send_text(&rig, fd, "a");
+    assert_int_equal(timing_count(&times), 0);
+    rig_send_text(&rig, fd, "\n");
+    rig_expect_text(&rig, fd, "a");
+    assert_int_equal(timing_count(&times), 1);
+    close(fd);
+}
+
+static void let_time_go_on(uint64_t ns)
+{
+    const uint64_t since = clock_mono_ns();
+
+    while (clock_mono_ns() - since < ns)
+        ;
+}
+
+static void sample__late_reply__counted_when_it_has_ended(void **state UNUSED)
+{
+    const int fd = rig_connect(&rig);
+
+    begin_to_time();
+    rig_send_text(&rig, fd, "w\n");
+    rig_expect_nothing(&rig, fd);
+    assert_int_equal(timing_count(&times), 0);
+    let_time_go_on(3000000);
+    assert_int_equal(lines_answer(&lines, "late;", ARB_GO_ON), 0);
+    rig_expect_text(&rig, fd, "late;");
+    assert_int_equal(timing_count(&times), 1);
+    assert_true(counter_get(&times.max_ns) >= 3000000);
+    close(fd);
+}
+
+/* A reply that nobody gets has no time. */
+static void sample__connection_gone_before_the_reply__counted_nowhere(void **state UNUSED)
+{
+    const int fd = rig_connect(&rig);
+
+    begin_to_time();
+    rig_send_text(&rig, fd, "r\n");
+    shutdown(fd, SHUT_RDWR);
+    close(fd);
+    conn_set_cut(&rig.set);
+    rig_run(&rig);
+    arb_request_end(lines.requests[0], ARB_GO_ON);
+    rig_run(&rig);
+    assert_int_equal(timing_count(&times), 0);
+}
+
+static void sample__request_ended_inside_on_data__counted_at_once(void **state UNUSED)
+{
+    const int fd = rig_connect(&rig);
+
+    begin_to_time();
+    rig_send_text(&rig, fd, "W\n");
+    rig_expect_text(&rig, fd, "now;");
+    assert_int_equal(timing_count(&times), 1);
     close(fd);
 }
 
@@ -478,6 +575,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(arb_request__waited_for__nothing_is_read_until_it_has_ended),
         TEST(arb_request__not_waited_for__what_is_replied_first_is_sent_first),
+        TEST(sample__many_reads__few_times_for_all_messages),
+        TEST(sample__message_in_pieces__from_its_last_byte),
+        TEST(sample__late_reply__counted_when_it_has_ended),
+        TEST(sample__connection_gone_before_the_reply__counted_nowhere),
+        TEST(sample__request_ended_inside_on_data__counted_at_once),
         TEST(arb_request__ended_inside_on_data__the_rest_is_looked_at),
         TEST(arb_request__while_owed__busy_and_not_timed_out),
         TEST(arb_request__waited_for_with_half_a_line_behind__not_timed_out),

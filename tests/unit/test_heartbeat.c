@@ -85,6 +85,8 @@ static void heartbeat__loop_stalls__lag_is_published(void **state UNUSED)
     ev_run(r.loop, 0);
     assert_int_equal(r.beats, 3);
     assert_true(counter_get(&r.record.lag_ns) >= 15 * ms);
+    assert_int_equal(timing_count(&r.record.times.lag), 3);
+    assert_true(counter_get(&r.record.times.lag.max_ns) >= 15 * ms);
     assert_in_range(counter_get(&r.record.heartbeat_ns), before + 200 * ms, clock_mono_ns());
     ev_loop_destroy(r.loop);
 }

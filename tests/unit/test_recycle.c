@@ -65,23 +65,6 @@ static void recycle_memory_grace__limit_near_a_fresh_worker__a_minute(void **sta
         assert_int_equal(recycle_memory_grace_ms(table[i].limit, fresh), table[i].grace_ms);
 }
 
-static void recycle_resident_bytes__after_touching_memory__has_grown(void **state)
-{
-    const size_t size = 32 << 20;
-    int fd = recycle_open_memory();
-    uint64_t before = recycle_resident_bytes(fd);
-    char *block = malloc(size);
-
-    (void)state;
-    assert_true(before > 0);
-    assert_non_null(block);
-    memset(block, 1, size);
-    assert_true(recycle_resident_bytes(fd) >= before + size / 2);
-    assert_int_equal(recycle_resident_bytes(-1), 0);
-    free(block);
-    close(fd);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,7 +72,6 @@ int main(void)
         cmocka_unit_test(recycle_max_requests__any_limit__two_to_four_thirds),
         cmocka_unit_test(recycle_max_requests__many_draws__spread_around_the_limit),
         cmocka_unit_test(recycle_memory_grace__limit_near_a_fresh_worker__a_minute),
-        cmocka_unit_test(recycle_resident_bytes__after_touching_memory__has_grown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

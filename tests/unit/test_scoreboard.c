@@ -356,6 +356,10 @@ static void scoreboard_release__used__free_and_zero_for_the_next(void **state UN
         counter_set(&r->is_accepting, 1);
         counter_set(&r->lag_ns, 1);
         counter_set(&r->kept_bytes, 1);
+        counter_set(&r->memory_bytes, 1);
+        counter_set(&r->fds, 1);
+        timing_add(&r->times.reply, second, 1);
+        timing_add(&r->times.lag, second, 1);
         scoreboard_release(&sb, 1);
         assert_int_equal(counter_get(&id->slot), 0);
         assert_int_equal(counter_get(&r->state), ACTOR_INITIAL);
@@ -363,6 +367,9 @@ static void scoreboard_release__used__free_and_zero_for_the_next(void **state UN
         assert_int_equal(counter_get(&r->is_accepting), 0);
         assert_int_equal(counter_get(&r->lag_ns), 0);
         assert_int_equal(counter_get(&r->kept_bytes), 0);
+        assert_int_equal(counter_get(&r->memory_bytes) + counter_get(&r->fds), 0);
+        assert_int_equal(timing_count(&r->times.reply) + timing_count(&r->times.lag), 0);
+        assert_int_equal(counter_get(&r->times.reply.max_ns), 0);
     }
     scoreboard_close(&sb);
 }

@@ -144,6 +144,28 @@ static void tally__own_counters__as_the_others(void **state UNUSED)
     assert_int_equal(counter_get(&t.sum.requests), 0);
 }
 
+static void tally__times__as_the_others(void **state UNUSED)
+{
+    struct score_record shared = {.counters = {0}};
+    struct score_times all = {.reply = {.sum_us = 0}};
+    struct tally t;
+    uint64_t now = second;
+
+    tally_init(&t, now);
+    timing_add(&shared.times.reply, 3000000, 4);
+    timing_add(&shared.times.lag, 2 * second, 1);
+    tally_take(&t, &shared, now += second);
+    timing_reset(&shared.times.reply); /* written over */
+    counter_set(&shared.times.lag.counts[3], UINT64_MAX);
+    tally_take(&t, &shared, now += second);
+    times_merge(&all, &t.times_sum);
+    times_merge(&all, &t.times_sum);
+    assert_int_equal(timing_count(&all.reply), 8);
+    assert_int_equal(counter_get(&all.reply.sum_us), 8 * 3000);
+    assert_int_equal(timing_count(&all.lag), 2);
+    assert_int_equal(counter_get(&all.lag.max_ns), 2 * second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +174,7 @@ int main(void)
         cmocka_unit_test(tally__a_terabyte_a_second_for_weeks__believed),
         cmocka_unit_test(tally__written_over__what_was_counted_stays_and_what_follows_counts),
         cmocka_unit_test(tally__own_counters__as_the_others),
+        cmocka_unit_test(tally__times__as_the_others),
         cmocka_unit_test(tally__random_garbage__never_down_never_more_than_possible),
     };
 

@@ -170,6 +170,7 @@ static void render__a_whole_server__each_number_in_its_place(void **state UNUSED
         {"arbiter_closed_total{reason=\"too_big\"}", N(closed_too_big)},
         {"arbiter_scanned_bytes_total", N(scanned)},
         {"arbiter_own_published_total{owner=\"pubsub\"}", 77},
+        {"arbiter_cpu_seconds_total", N(cpu_ms) / 1e3},
         {"arbiter_kept_bytes", 4096},
         /* two processes in a slot */
         {"arbiter_connections{worker=\"1\"}", 7},

@@ -208,7 +208,7 @@ static void spoil(json_t *root, json_t *at, json_t *with, unsigned *n_cases)
                              (strcmp(name, "control") == 0 && json_is_null(with));
         const bool is_optional =
             !with && (strcmp(name, "privileges") == 0 || strcmp(name, "counted") == 0 ||
-                      strcmp(name, "history") == 0);
+                      strcmp(name, "history") == 0 || strcmp(name, "times") == 0);
 
         if (with && is_free)
             continue; /* may be that, or has a test of its own */
@@ -247,7 +247,9 @@ static void unpack__any_member_wrong__refused(void **state UNUSED)
 
 static json_t *at(json_t *root, const char *list)
 {
-    return *list ? json_array_get(json_object_get(root, list), 0) : root;
+    json_t *o = *list ? json_object_get(root, list) : root;
+
+    return json_is_array(o) ? json_array_get(o, 0) : o;
 }
 
 static void unpack__value_wrong__says_which(void **state UNUSED)
@@ -296,6 +298,17 @@ static void unpack__value_wrong__says_which(void **state UNUSED)
         {"children", "role", "\"king\"", "role: a name that this version does not know"},
         {"children", "mood", "1", "beside it is a member that this version does not know"},
         {"children", "is_killed", "1", "is_killed: of another type"},
+        {"times", "reply", "{\"sum_us\":1,\"max_ns\":1,\"counts\":[[1,-1]]}",
+         "reply: not what counts times"},
+        {"times", "reply", "{\"sum_us\":1,\"max_ns\":1,\"counts\":[[1]]}",
+         "reply: not what counts times"},
+        {"times", "reply", "{\"sum_us\":-1,\"max_ns\":1,\"counts\":[]}",
+         "reply: not what counts times"},
+        {"times", "children", "{}", "children: not a list within its bound"},
+        {"times", "children",
+         "[{\"record\":9,\"reply\":{\"sum_us\":0,\"max_ns\":0,\"counts\":[]},"
+         "\"lag\":{\"sum_us\":0,\"max_ns\":0,\"counts\":[]}}]",
+         "times: some are of no child"},
     };
     char why[ARBITER_WHY_LEN];
 
@@ -367,6 +380,47 @@ static void unpack__listener_of_a_service_manager__still_is(void **state UNUSED)
     json_object_set_new(o, "passed", json_pack("[s]", "unix:/nowhere"));
     assert_int_equal(try(o, why), -EBADMSG);
     assert_string_equal(why, "passed: one is no listener");
+    json_decref(o);
+}
+
+/* Only a program that knows the member gets it back. */
+static void unpack__times__go_on_and_are_not_for_an_earlier_program(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample();
+
+    for (int has_times = 1; has_times >= 0; has_times--) {
+        struct upgrade_state s;
+        struct arbiter a;
+
+        if (!has_times)
+            json_object_del(o, "times");
+        assert_int_equal(build(o, &a, why), 0);
+        assert_int_equal(timing_count(&a.times.reply), has_times ? 3 : 0);
+        assert_int_equal(counter_get(&a.times.reply.max_ns), has_times ? 20000123 : 0);
+        assert_int_equal(timing_count(&a.children[2].tally.times_sum.reply), has_times ? 2 : 0);
+        a.upgrade.phase = UPGRADE_RETURNING;
+        assert_int_equal(upgrade_state_pack(&a, &s), 0);
+        assert_int_equal(json_object_get(s.body, "times") != NULL, has_times);
+        upgrade_state_fini(&s);
+        inherited_fini(&a);
+    }
+    json_decref(o);
+}
+
+/* Bounds that this version does not have: the count that has them. */
+static void unpack__times_of_other_bounds__counted_where_they_belong(void **state UNUSED)
+{
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample(), *reply = json_object_get(json_object_get(o, "times"), "reply");
+    struct arbiter a;
+
+    json_object_set_new(reply, "counts", json_pack("[[i,i],[I,i]]", 1500, 4, INT64_MAX, 2));
+    assert_int_equal(build(o, &a, why), 0);
+    assert_int_equal(timing_octave(&a.times.reply, 10), 0);
+    assert_int_equal(timing_octave(&a.times.reply, 11), 4);
+    assert_int_equal(timing_count(&a.times.reply), 6);
+    inherited_fini(&a);
     json_decref(o);
 }
 
@@ -891,6 +945,8 @@ int main(void)
         cmocka_unit_test(unpack__value_wrong__says_which),
         cmocka_unit_test(unpack__forced_reload_waits__still_forced),
         cmocka_unit_test(unpack__listener_of_a_service_manager__still_is),
+        cmocka_unit_test(unpack__times__go_on_and_are_not_for_an_earlier_program),
+        cmocka_unit_test(unpack__times_of_other_bounds__counted_where_they_belong),
         cmocka_unit_test(unpack__unknown_counter__skipped),
         cmocka_unit_test(unpack__no_memory_for_a_control_client__closed_once_the_loop_runs),
         cmocka_unit_test(own_counters__by_name__known_ones_go_on_and_others_are_kept),
