@@ -25,11 +25,23 @@ char *num_put(char *p, uint64_t value, unsigned base, size_t width);
 int num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 
 /*
- * num_parse_duration_ms - seconds, whole or with a fraction ("30", "0.25", "1e1"), to milliseconds
- * A positive value below one millisecond becomes one. Returns 0, -EINVAL or -ERANGE (inf and nan
- * too).
+ * ---- amounts: NUMBER or NUMBERUNIT, the same on command lines and in files ----
+ * A number has digits, perhaps a point and perhaps an exponent: "30", "0.25", ".2", "1e1"; no sign,
+ * blank or leading zero. Whatever is more than nothing is at least 1, and half a unit is one up.
  */
+struct num_unit {
+    const char *suffix;
+    unsigned factor, zeros; /* it is the factor with so many zeros */
+};
+
+/* num_parse_amount - a number with one of these units. Returns 0, -EINVAL or -ERANGE; @ret is
+ * untouched on failure, here and below. */
+int num_parse_amount(const char *text, const struct num_unit *units, size_t n_units, uint64_t min,
+                     uint64_t max, uint64_t *ret);
+
+/* num_parse_duration_ms - "200ms", "30s", "5m", "1h", or a number of seconds, to milliseconds */
 int num_parse_duration_ms(const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ret_ms);
+#define NUM_DURATION_LIKE "200ms, 2, 30s, 5m or 1h"
 
 /*
  * num_format_duration_ms - seconds, the shortest text that num_parse_duration_ms reads back
@@ -38,11 +50,10 @@ int num_parse_duration_ms(const char *text, uint64_t min_ms, uint64_t max_ms, ui
 enum { NUM_DURATION_LEN = 32 };
 char *num_format_duration_ms(uint64_t ms, char *buf);
 
-/*
- * num_parse_size - bytes, with an optional suffix KiB, MiB, GiB ("64KiB", "16MiB", "65536")
- * Returns 0, -EINVAL or -ERANGE.
- */
+/* num_parse_size - bytes, or with k, K or KiB, M or MiB, G or GiB, which are powers of 1024; of a
+ * part of a byte -EINVAL */
 int num_parse_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret_bytes);
+#define NUM_SIZE_LIKE "1000, 64k or 64KiB"
 
 /* num_format_size - the shortest text that num_parse_size reads back; @buf of NUM_SIZE_LEN bytes */
 enum { NUM_SIZE_LEN = 24 };

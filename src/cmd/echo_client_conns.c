@@ -15,7 +15,6 @@
 #include "client/human.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
-#include "measure/quantity.h"
 
 enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 1000000, PAGE_ROWS = 64, ROUNDS_MAX = 10, ROUNDS_MS = 20 };
 
@@ -78,7 +77,7 @@ static uint64_t read_amount(const char *word, const struct filter *f, const char
     int rc;
 
     if (f->kind == IS_TIME)
-        rc = quantity_ms(value, 0, TOOL_MS_MAX, &n);
+        rc = num_parse_duration_ms(value, 0, TOOL_MS_MAX, &n);
     else if (f->kind == IS_SIZE)
         rc = num_parse_size(value, 0, INT64_MAX / 2, &n);
     else

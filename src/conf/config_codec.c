@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/json_text.h"
+#include "base/num.h"
+#include "conf/config_type.h"
 
 int config_encode_value(json_t *values, const char *name, unsigned line, const char *text)
 {
@@ -82,4 +84,58 @@ int config_decode(struct config *c, const json_t *values, const char *path,
     for (i = 0; r == 0 && (value = json_array_get(values, i)); i++)
         r = decode_value(c, value, path, errors);
     return r;
+}
+
+/* Whatever bytes it has. */
+static json_t *text_json(const char *text)
+{
+    json_t *value = json_string(text);
+
+    return value ? value : json_text(text);
+}
+
+/* The elements of a canonical text. */
+static json_t *list_json(char *text)
+{
+    json_t *list = json_array();
+    char *rest = text, *element;
+
+    while (list && *text && (element = strsep(&rest, "\n")))
+        json_array_append_new(list, text_json(element));
+    return list;
+}
+
+static json_t *value_json(enum config_syntax syntax, char *text)
+{
+    uint64_t n = 0;
+
+    switch (syntax) {
+    case SYNTAX_NUMBER:
+        num_parse_u64(text, 0, INT64_MAX, &n);
+        return json_integer((json_int_t)n);
+    case SYNTAX_DURATION:
+        num_parse_duration_ms(text, 0, UINT64_MAX, &n);
+        return n % 1000 == 0 ? json_integer((json_int_t)(n / 1000)) : json_real((double)n / 1000);
+    case SYNTAX_SIZE:
+        num_parse_size(text, 0, INT64_MAX, &n);
+        return json_integer((json_int_t)n);
+    case SYNTAX_BOOLEAN:
+        return json_boolean(strcmp(text, "true") == 0);
+    case SYNTAX_STRING:
+    case SYNTAX_BYTES:
+        return text_json(text);
+    case SYNTAX_LISTENERS:
+    case SYNTAX_STRINGS:
+        return list_json(text);
+    }
+    return NULL;
+}
+
+json_t *config_json(const struct config *c, int key)
+{
+    char *text = config_get(c, key);
+    json_t *value = text ? value_json(c->schema->rows[key].type->syntax, text) : NULL;
+
+    free(text);
+    return value;
 }

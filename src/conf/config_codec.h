@@ -33,4 +33,10 @@ json_t *config_encode(const struct config *c);
 int config_decode(struct config *c, const json_t *values, const char *path,
                   struct config_errors *errors);
 
+/*
+ * config_json - one value as programs read it: a number (of seconds, of bytes), true or false, a
+ * text, or a list of texts. Owned by the caller; NULL only without memory.
+ */
+json_t *config_json(const struct config *c, int key);
+
 #endif

@@ -138,10 +138,12 @@ static void print_value(FILE *out, enum config_syntax syntax, const char *text)
 {
     switch (syntax) {
     case SYNTAX_NUMBER:
+    case SYNTAX_DURATION:
     case SYNTAX_BOOLEAN:
         fputs(text, out);
         break;
     case SYNTAX_STRING:
+    case SYNTAX_SIZE:
         print_string(out, text, strlen(text));
         break;
     case SYNTAX_BYTES:

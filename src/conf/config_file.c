@@ -333,6 +333,9 @@ static char *read_value(struct reader *r, int key, const config_setting_t *setti
     switch (r->schema->rows[key].type->syntax) {
     case SYNTAX_NUMBER:
         return read_number(r, key, setting);
+    case SYNTAX_DURATION:
+    case SYNTAX_SIZE:
+        return string ? strdup(string) : read_number(r, key, setting);
     case SYNTAX_BOOLEAN:
         if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
             return refuse_type(r, key, setting);
@@ -406,22 +409,67 @@ static int read_settings(struct reader *r, const config_t *parsed)
     return 0;
 }
 
-static void report_syntax(struct reader *r, const config_t *parsed, const char *text)
+static const char *find_line(const char *text, unsigned line)
 {
-    unsigned line = (unsigned)config_error_line(parsed);
-    const char *what = config_error_text(parsed), *begin = text;
-    char shown[CONFIG_SHOW_LEN];
+    for (unsigned i = 1; i < line && strchr(text, '\n'); i++)
+        text = strchr(text, '\n') + 1;
+    return text;
+}
 
-    for (unsigned i = 1; i < line && strchr(begin, '\n'); i++)
-        begin = strchr(begin, '\n') + 1;
-    begin += strspn(begin, " \t");
-    config_errors_add(r->errors, r->path, line,
-                      "%s at \"%s\" or just before, allowed: GROUP = { KEY = VALUE; ... };",
-                      what ? what : "syntax error",
-                      config_show(begin, strcspn(begin, "\r\n"), shown));
+/* To libconfig a newline is a blank, and it tells lines alone: so each word gets its own. */
+static void put_words_on_lines(char *line)
+{
+    bool is_string = false;
+
+    for (char *p = line; *p && *p != '\n'; p++) {
+        if (!is_string && (*p == '#' || strncmp(p, "//", 2) == 0 || strncmp(p, "/*", 2) == 0))
+            return;
+        if (is_string && *p == '\\' && p[1] && p[1] != '\n')
+            p++;
+        else if (*p == '"')
+            is_string = !is_string;
+        else if (!is_string && (*p == ' ' || *p == '\t'))
+            *p = '\n';
+    }
+}
+
+/* Bytes of the line @at before the word where libconfig gets stuck in @text; 0 if it is not clear.
+ */
+static size_t find_column(const char *text, unsigned at)
+{
+    char *copy = strdup(text), *line;
+    size_t column = 0;
+    config_t parsed;
+
+    if (!copy)
+        return 0;
+    line = copy + (find_line(text, at) - text);
+    put_words_on_lines(line);
+    config_init(&parsed);
+    if (config_read_string(&parsed, copy) != CONFIG_TRUE && config_error_line(&parsed) > (int)at)
+        column = (size_t)(find_line(line, (unsigned)config_error_line(&parsed) - at + 1) - line);
+    config_destroy(&parsed);
+    free(copy);
+    return column <= strcspn(find_line(text, at), "\n") ? column : 0;
 }
 
 /* @original is what stands in the file, @text what the scan has left of it. */
+static void report_syntax(struct reader *r, const config_t *parsed, const char *original,
+                          const char *text)
+{
+    const unsigned line = (unsigned)config_error_line(parsed);
+    const char *what = config_error_text(parsed), *begin = find_line(original, line), *at;
+    char shown[CONFIG_SHOW_LEN];
+
+    at = begin + find_column(text, line);
+    at += strspn(at, " \t");
+    config_errors_add(r->errors, r->path, line,
+                      "%s in column %zu, at \"%s\" or just before, allowed: GROUP = { KEY = VALUE; "
+                      "... };",
+                      what ? what : "syntax error", (size_t)(at - begin) + 1,
+                      config_show(at, strcspn(at, "\r\n"), shown));
+}
+
 static int read_with_libconfig(struct reader *r, const char *original, const char *text)
 {
     config_t parsed;
@@ -431,7 +479,7 @@ static int read_with_libconfig(struct reader *r, const char *original, const cha
     if (config_read_string(&parsed, text) == CONFIG_TRUE)
         error = read_settings(r, &parsed);
     else
-        report_syntax(r, &parsed, original);
+        report_syntax(r, &parsed, original, text);
     config_destroy(&parsed);
     return error;
 }

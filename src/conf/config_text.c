@@ -4,9 +4,11 @@
  */
 #include "conf/config_text.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/num.h"
 #include "base/util.h"
 #include "conf/config_type.h"
 
@@ -234,12 +236,32 @@ static bool is_boolean(const char *word, size_t len)
            (len == 5 && strncasecmp(word, "false", len) == 0);
 }
 
+/* 30s, 64KiB: libconfig would take the letters for the name of the next key. */
+static bool needs_quotes(const struct scan *s, const char *word, size_t len)
+{
+    const enum config_syntax syntax = s->schema->rows[s->key].type->syntax;
+    char text[32];
+    uint64_t n;
+
+    if (len >= sizeof(text) || !isalpha((unsigned char)word[len - 1]))
+        return false;
+    memcpy(text, word, len);
+    text[len] = '\0';
+    return (syntax == SYNTAX_DURATION && num_parse_duration_ms(text, 0, UINT64_MAX, &n) == 0) ||
+           (syntax == SYNTAX_SIZE && num_parse_size(text, 0, UINT64_MAX, &n) == 0);
+}
+
 static void scan_bare_value(struct scan *s, size_t start, size_t len)
 {
     const char *word = s->text + start;
     char shown[CONFIG_SHOW_LEN];
 
-    if (is_number_start(*word)) {
+    if (needs_quotes(s, word, len)) {
+        config_show(word, len, shown);
+        REPORT(s, s->out->key[s->key].line, "%s: %s has no quotes, write \"%s\", allowed: %s",
+               s->schema->rows[s->key].name, shown, shown, s->schema->rows[s->key].allowed);
+        begin_blank(s, s->key_start, s->depth);
+    } else if (is_number_start(*word)) {
         s->out->key[s->key].number = word;
         s->out->key[s->key].number_len = len;
     } else if (!is_boolean(word, len)) {

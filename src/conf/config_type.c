@@ -112,8 +112,8 @@ static char *duration_describe(const struct config_row *row)
 {
     char min[NUM_DURATION_LEN], max[NUM_DURATION_LEN];
 
-    return make_text("seconds from %s to %s", num_format_duration_ms(row->min, min),
-                     num_format_duration_ms(row->max, max));
+    return make_text("seconds from %s to %s, or a time such as \"200ms\", \"30s\" or \"5m\"",
+                     num_format_duration_ms(row->min, min), num_format_duration_ms(row->max, max));
 }
 
 static int size_set(struct config *c, const struct config_row *row, const char *text, char *problem,
@@ -140,9 +140,10 @@ static char *size_describe(const struct config_row *row)
 
     while (example < row->min && example < row->max)
         example *= 4;
-    return make_text("a size in quotes from \"%s\" to \"%s\", such as \"%s\"",
+    example = MIN(example, row->max);
+    return make_text("a size from \"%s\" to \"%s\", such as \"%s\" or %" PRIu64,
                      num_format_size(row->min, min), num_format_size(row->max, max),
-                     num_format_size(MIN(example, row->max), other));
+                     num_format_size(example, other), example);
 }
 
 static int boolean_set(struct config *c, const struct config_row *row, const char *text,
@@ -771,8 +772,8 @@ static char *nets_get(const struct config *c, const struct config_row *row UNUSE
 /* clang-format off */
 const struct config_type
     config_type_count    = {SYNTAX_NUMBER, "count", count_set, count_get, count_describe},
-    config_type_duration = {SYNTAX_NUMBER, "seconds", duration_set, duration_get, duration_describe},
-    config_type_size     = {SYNTAX_STRING, "size", size_set, size_get, size_describe},
+    config_type_duration = {SYNTAX_DURATION, "time", duration_set, duration_get, duration_describe},
+    config_type_size     = {SYNTAX_SIZE, "size", size_set, size_get, size_describe},
     config_type_boolean  = {SYNTAX_BOOLEAN, "boolean", boolean_set, boolean_get, boolean_describe},
     config_type_choice   = {SYNTAX_STRING, "word", choice_set, choice_get, choice_describe},
     config_type_text     = {SYNTAX_STRING, "string", text_set, text_get, text_describe},

@@ -10,7 +10,9 @@
 
 /* How a value is written in the file. */
 enum config_syntax {
-    SYNTAX_NUMBER, /* 4, 0.25 */
+    SYNTAX_NUMBER, /* 4 */
+    SYNTAX_DURATION, /* 4, 0.25, "200ms": the canonical text is a number */
+    SYNTAX_SIZE, /* 65536, "64KiB": the canonical text stands in quotes */
     SYNTAX_BOOLEAN, /* true, false */
     SYNTAX_STRING, /* "…": the canonical text itself */
     SYNTAX_BYTES, /* "…": the canonical text is what stands between the quotes, escapes and all */

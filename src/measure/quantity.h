@@ -1,6 +1,6 @@
 /*
- * Amounts as people write them on a command line: times with a unit, ranges, shares. Strict: whole
- * text or nothing. Pure.
+ * Amounts of a command line that are more than one number: ranges, shares. Strict: whole text or
+ * nothing. Pure.
  */
 #ifndef MEASURE_QUANTITY_H
 #define MEASURE_QUANTITY_H
@@ -8,18 +8,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/*
- * quantity_ms - "200ms", "2s", "1.5m", "2h", or a number of seconds as base/num.h reads it
- * Returns 0, -EINVAL or -ERANGE; @ret untouched on failure, here and below.
- */
-int quantity_ms(const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ret_ms);
-
 /* A range; one value is a range of itself alone. */
 struct quantity_range {
     uint64_t min, max;
 };
 
-/* quantity_ms_range - "10ms-50ms", "1"; quantity_size_range - "64", "64-16KiB". Returns as above.
+/*
+ * quantity_ms_range - "10ms-50ms", "1"; quantity_size_range - "64", "64-16KiB"
+ * Returns 0, -EINVAL or -ERANGE; @ret untouched on failure, here and below.
  */
 int quantity_ms_range(const char *text, uint64_t min, uint64_t max, struct quantity_range *ret);
 int quantity_size_range(const char *text, uint64_t min, uint64_t max, struct quantity_range *ret);

@@ -190,9 +190,9 @@ static void config_set__numbers__strict(void **state UNUSED)
 
 static void config_set__durations__canonical_and_strict(void **state UNUSED)
 {
-    static const char *const bad[] = {"",          "-1",    "inf", "nan",       "1e999",
-                                      "86400.001", "86401", "10s", "0x5",       "010",
-                                      ".5",        "5.",    "1,5", "4294967296"};
+    static const char *const bad[] = {"",          "-1",    "inf",   "nan",        "1e999",
+                                      "86400.001", "86401", "10sec", "0x5",        "010",
+                                      "1d",        "5.",    "1,5",   "4294967296", "25h"};
     struct config *c = new_config();
 
     expect_accepted(c, CONFIG_KEEP_ALIVE, "0.250", "0.25");
@@ -200,6 +200,11 @@ static void config_set__durations__canonical_and_strict(void **state UNUSED)
     expect_accepted(c, CONFIG_KEEP_ALIVE, "1e2", "100");
     expect_accepted(c, CONFIG_KEEP_ALIVE, "0.0001", "0.001");
     expect_accepted(c, CONFIG_KEEP_ALIVE, "0.0", "0");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, ".2", "0.2");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "200ms", "0.2");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "10s", "10");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "1.5m", "90");
+    expect_accepted(c, CONFIG_KEEP_ALIVE, "24h", "86400");
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         expect_refused(c, CONFIG_KEEP_ALIVE, bad[i], bad[i]);
     expect_refused(c, CONFIG_MESSAGE_TIMEOUT, "0", "0 is out of range");
@@ -208,13 +213,15 @@ static void config_set__durations__canonical_and_strict(void **state UNUSED)
 
 static void config_set__sizes__canonical_and_strict(void **state UNUSED)
 {
-    static const char *const bad[] = {"",   "0",    "64kib", "64K",  "1.5MiB",
+    static const char *const bad[] = {"",   "0",    "64kib", "64kB", "0.3",
                                       "-1", "2GiB", "0x10",  "1 MiB"};
     struct config *c = new_config();
 
     expect_accepted(c, KEY_MAX_MESSAGE, "65536", "64KiB");
     expect_accepted(c, KEY_MAX_MESSAGE, "1000", "1000");
     expect_accepted(c, KEY_MAX_MESSAGE, "1GiB", "1GiB");
+    expect_accepted(c, KEY_MAX_MESSAGE, "64k", "64KiB");
+    expect_accepted(c, KEY_MAX_MESSAGE, "1.5MiB", "1536KiB");
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         expect_refused(c, KEY_MAX_MESSAGE, bad[i], "\"");
     config_free(c);

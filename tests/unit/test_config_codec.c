@@ -65,6 +65,40 @@ static void codec__values__come_through_with_their_lines(void **state UNUSED)
     config_free(back);
 }
 
+/* For who asks a server what it runs with. */
+static void config_json__each_kind__a_value_of_its_type(void **state UNUSED)
+{
+    static const struct {
+        int key;
+        const char *text, *json;
+    } rows[] = {
+        {CONFIG_WORKERS, "3", "3"},
+        {CONFIG_KEEP_ALIVE, "250ms", "0.25"},
+        {CONFIG_EXIT_TIMEOUT, "1m", "60"},
+        {CONFIG_MAX_BUFFERED, "16M", "16777216"},
+        {CONFIG_DAEMON, "true", "true"},
+        {CONFIG_LOG_LEVEL, "error", "\"error\""},
+        {CONFIG_PID_FILE, "/a\xff", "\"/a\xc3\xbf\""},
+        {CONFIG_BIND, ":1\nunix:/x", "[\":1\",\"unix:/x\"]"},
+        {CONFIG_TRUSTED, "", "[]"},
+    };
+    struct config *c = config_new(schema_of_echo());
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        json_t *value;
+        char *text;
+
+        set(c, rows[i].key, rows[i].text, 1);
+        value = config_json(c, rows[i].key);
+        text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        assert_non_null(text);
+        assert_string_equal(text, rows[i].json);
+        free(text);
+        json_decref(value);
+    }
+    config_free(c);
+}
+
 static void config_copy__everything__the_same_and_apart(void **state UNUSED)
 {
     struct config *c = new_filled_config(), *copy = config_copy(c);
@@ -224,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codec__values__come_through_with_their_lines),
         cmocka_unit_test(config_copy__everything__the_same_and_apart),
+        cmocka_unit_test(config_json__each_kind__a_value_of_its_type),
         cmocka_unit_test(child_result__every_prefix__refused),
         cmocka_unit_test(child_result__nonsense__refused),
         cmocka_unit_test(child_result__errors_of_both__told_together),

@@ -268,6 +268,26 @@ static void expect_error(const char *expected)
 
 /* ---- values from files ---- */
 
+/* As they are written on a command line; numbers mean what they always have. */
+static void load__times_and_sizes__numbers_and_strings_with_units(void **state UNUSED)
+{
+    struct config *c;
+
+    write_file(
+        "arbiter = { exit_timeout = \"1.5m\"; boot_timeout = \"200ms\"; max_memory = \"2G\"; };\n"
+        "server = { keep_alive = \".2\"; write_timeout = 20; max_message = 65536; "
+        "max_buffered = \"1024k\" };\n");
+    c = load_good();
+    expect_text(c, CONFIG_EXIT_TIMEOUT, "90");
+    expect_text(c, CONFIG_BOOT_TIMEOUT, "0.2");
+    expect_text(c, CONFIG_MAX_MEMORY, "2GiB");
+    expect_text(c, CONFIG_KEEP_ALIVE, "0.2");
+    expect_text(c, CONFIG_WRITE_TIMEOUT, "20");
+    expect_text(c, KEY_MAX_MESSAGE, "64KiB");
+    expect_text(c, CONFIG_MAX_BUFFERED, "1MiB");
+    config_free(c);
+}
+
 static void load__every_type__from_the_file(void **state UNUSED)
 {
     struct config *c;
@@ -401,10 +421,16 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"arbiter={daemon=\"true\";};", ":1: arbiter.daemon: \"true\" is a string"},
         {"arbiter={pid_file=1;};",
          ":1: arbiter.pid_file: 1 is a number, allowed: a path in quotes"},
-        {"server={max_message=65536;};",
-         ":1: server.max_message: 65536 is a number, allowed: a size in quotes from \"1\" to "
-         "\"1GiB\", such as \"64KiB\""},
-        {"server={max_message=4294967296;};", ":1: server.max_message: 4294967296 is a number"},
+        {"server={max_message=4294967296;};",
+         ":1: server.max_message: \"4294967296\" is out of range, allowed: a size from \"1\" to "
+         "\"1GiB\", such as \"64KiB\" or 65536"},
+        {"server={max_message=64k;};",
+         ":1: server.max_message: 64k has no quotes, write \"64k\", allowed: a size from"},
+        {"server={keep_alive=30s;};",
+         ":1: server.keep_alive: 30s has no quotes, write \"30s\", allowed: seconds from 0 to"},
+        {"server={keep_alive=30L;};", ":1: server.keep_alive: 30L is not understood"},
+        {"server={keep_alive=\"30 s\";};", ":1: server.keep_alive: 30 s is not understood"},
+        {"server={max_message=true;};", ":1: server.max_message: true is a word without quotes"},
         {"server={max_message=\"4294967296\";};",
          ":1: server.max_message: \"4294967296\" is out of range"},
         {"server={max_message=\"18446744073709551616\";};",
@@ -448,12 +474,12 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"/* log={};", ":1: a comment begins here"},
         {"log={", ":1: { is never closed"},
         {"log={};}", ":1: } closes nothing"},
-        {"log\n{\n};", ":2: syntax error at \"{\" or just before"},
-        {"log={level \"info\";};", ":1: syntax error"},
+        {"log\n{\n};", ":2: syntax error in column 1, at \"{\" or just before"},
+        {"log={level \"info\";};", ":1: syntax error in column 12, at \"\\\"info\\\";};\""},
         {"arbiter={workers=;};5;", ":1: syntax error"},
-        {"arbiter={workers=4 5;};", ":1: syntax error"},
+        {"arbiter={workers=4 5;};", ":1: syntax error in column 20, at \"5;};\""},
         {"arbiter={workers=5daemon=true;};", ":1: arbiter.workers: 5daemon is not understood"},
-        {"\xef\xbb\xbflog={};", ":1: syntax error at \"\\xef\\xbb\\xbflog={};\""},
+        {"\xef\xbb\xbflog={};", ":1: syntax error in column 1, at \"\\xef\\xbb\\xbflog={};\""},
         {"server={max_message=\"1GiB\";};",
          ":1: server.max_message: messages of \"1GiB\" are too large for buffers of \"256MiB\""},
         {"\nserver={max_buffered=\"1MiB\";};",
@@ -472,10 +498,10 @@ static void load__many_errors__all_told_in_the_order_of_lines(void **state UNUSE
         ":2: arbiter.workers: 4294967304 is out of range",
         ":3: arbiter.workerz: unknown key",
         ":4: arbiter.workers: given twice, first in line 2",
-        ":5: arbiter.exit_timeout: \"30\" is a string",
+        ":5: arbiter.exit_timeout: 30x is not understood",
         ":6: arbiter.boot_timeout: inf is a bare word",
         ":8: server.bind: \"example.org:80\": a name",
-        ":9: server.max_message: 1 is a number",
+        ":9: server.max_message: holds a list",
         ":11: server: given twice",
         ":12: lag: unknown group",
         ":13: log.level: \"loud\" is not known",
@@ -487,11 +513,11 @@ static void load__many_errors__all_told_in_the_order_of_lines(void **state UNUSE
                "  workers = 4294967304;\n"
                "  workerz = 1;\n"
                "  workers = 2;\n"
-               "  exit_timeout = \"30\";\n"
+               "  exit_timeout = \"30x\";\n"
                "  boot_timeout = inf;\n"
                "};\n"
                "server = { bind = [\":1\", \"example.org:80\"];\n"
-               "  max_message = 1;\n"
+               "  max_message = [1];\n"
                "};\n"
                "server = { workers = 1; workers = 1; };\n"
                "lag = 1;\n"
@@ -504,7 +530,8 @@ static void load__syntax_error__told_beside_the_others(void **state UNUSED)
 {
     static const char *const expected[] = {
         ":1: arbiter.workerz: unknown key",
-        ":2: syntax error at \"log = { level ! \\\"info\\\"; };\"", ":3: lag: unknown group", NULL};
+        ":2: syntax error in column 17, at \"! \\\"info\\\"; };\" or just before",
+        ":3: lag: unknown group", NULL};
 
     write_file("arbiter = { workerz = 1; };\n  log = { level ! \"info\"; };\nlag = {};\n");
     expect_errors(expected);
@@ -859,6 +886,7 @@ int main(void)
          */
         T(child__addresses_reserved__reads_all_the_same),
         T(load__every_type__from_the_file),
+        T(load__times_and_sizes__numbers_and_strings_with_units),
         T(load__no_key__refused),
         T(load__single_string__a_bind_list_of_one),
         T(load__dump_of_any_configuration__reads_back_the_same),

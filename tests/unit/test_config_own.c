@@ -271,7 +271,8 @@ static void schema__rows_of_another_size__read_by_their_own(void **state UNUSED)
     assert_int_equal(s->n_keys, CONFIG_KEYS + 2);
     assert_string_equal(s->rows[CONFIG_KEYS + 1].name, "p.time");
     assert_string_equal(s->rows[CONFIG_KEYS + 1].help, "second");
-    assert_string_equal(s->rows[CONFIG_KEYS + 1].allowed, "seconds from 0 to 2");
+    assert_string_equal(s->rows[CONFIG_KEYS + 1].allowed,
+                        "seconds from 0 to 2, or a time such as \"200ms\", \"30s\" or \"5m\"");
     config_schema_free(s);
 }
 
@@ -280,8 +281,8 @@ static void schema__what_is_allowed__derived_from_type_and_range(void **state UN
     static const char *const expected[][2] = {
         {"toy.count", "a whole number from 1 to 9"},
         {"toy.mood", "\"glad\", \"sad\" or \"mad\""},
-        {"toy.wait", "seconds from 0.01 to 60"},
-        {"toy.room", "a size in quotes from \"1KiB\" to \"1MiB\", such as \"64KiB\""},
+        {"toy.wait", "seconds from 0.01 to 60, or a time such as \"200ms\", \"30s\" or \"5m\""},
+        {"toy.room", "a size from \"1KiB\" to \"1MiB\", such as \"64KiB\" or 65536"},
         {"toy.is_loud", "true or false"},
         {"toy.greeting", "a string of at most 15 bytes"},
         {"toy.mark", "a string of at most 4 bytes"},
@@ -341,14 +342,14 @@ static void own__errors__with_line_value_and_what_is_allowed(void **state UNUSED
         ":3: toy.gretting: unknown key (did you mean greeting?), allowed: count, mood, wait, room, "
         "is_loud, greeting, mark",
         ":4: toy.greeting: \"0123456789abcdef\" is too long, allowed: a string of at most 15",
-        ":5: toy.wait: \"1\" is a string, allowed: seconds from 0.01 to 60, without quotes",
+        ":5: toy.wait: 1x is not understood, allowed: seconds from 0.01 to 60, or a time such as",
         ":6: toy.is_loud: 1 is a number, allowed: true or false",
         ":7: tyo: unknown group (did you mean toy?), allowed: arbiter, server, log, status, toy",
         NULL};
     char why[CONFIG_WHY_LEN];
 
     expect_errors("toy = { count = 10;\nmood = \"bad\";\ngretting = \"x\";\n"
-                  "greeting = \"0123456789abcdef\";\nwait = \"1\";\nis_loud = 1; };\ntyo = {};",
+                  "greeting = \"0123456789abcdef\";\nwait = \"1x\";\nis_loud = 1; };\ntyo = {};",
                   expected);
     config_name_explain(schema_of_toys(), "greeting", why, sizeof(why));
     assert_string_equal(why, "there is no key 'greeting': write toy.greeting");
@@ -397,9 +398,10 @@ static void manual__own_keys_only__as_mdoc(void **state UNUSED)
                               "\\(dqglad\\(dq, \\(dqsad\\(dq or \\(dqmad\\(dq.\n"
                               "The default is\n"
                               ".Li \"\\(dqglad\\(dq\" .\n"
-                              ".It Ic toy.wait No = Ar seconds\n"
+                              ".It Ic toy.wait No = Ar time\n"
                               "how long:\n"
-                              "seconds from 0.01 to 60.\n"
+                              "seconds from 0.01 to 60, or a time such as \\(dq200ms\\(dq, "
+                              "\\(dq30s\\(dq or \\(dq5m\\(dq.\n"
                               "The default is\n"
                               ".Li \"0.5\" .\n";
     char *text = NULL;
@@ -528,7 +530,8 @@ static void override__that_is_wrong__says_why(void **state UNUSED)
                      0);
     assert_int_equal(config_load(schema_of_toys(), NULL, &bad, 1, &c, &errors), -EINVAL);
     assert_string_equal(errors.text[0], "command line: -o: toy.wait: 0 is out of range, allowed: "
-                                        "seconds from 0.01 to 60");
+                                        "seconds from 0.01 to 60, or a time such as \"200ms\", "
+                                        "\"30s\" or \"5m\"");
     config_errors_fini(&errors);
 }
 
