@@ -371,7 +371,9 @@ ARB_EXPORT const char *arb_connection_peer(const struct arb_connection *connecti
  */
 enum arb_event_kind {
     ARB_CONNECTION_MADE, /* one-time: connected */
-    ARB_CONNECTION_LOST, /* one-time: closed, @status says why; ARB_OK: by us, as it was dropped,
+    ARB_CONNECTION_LOST, /* one-time: closed, @status says why; ARB_UNEXPECTED: by us, as bytes came
+                            behind the last reply; ARB_TIMEOUT, ARB_CANCELLED: by us, as a call
+                            ended so when it was on its way; ARB_OK: by us, as it was dropped,
                             detached or used up; ARB_POOL_CLOSED: by arb_client_close;
                             ARB_CANCELLED: by arb_client_free */
     ARB_PRE_REQUEST, /* @call has got its connection, nothing is sent yet */

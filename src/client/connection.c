@@ -177,6 +177,13 @@ void connection_assign(struct arb_connection *conn, struct arb_call *call)
     connection_fire(conn, ARB_PRE_REQUEST, call, ARB_OK);
 }
 
+/* No other call may use this connection, and @why is what its loss will be told with. */
+static void retire(struct arb_connection *conn, int why)
+{
+    conn->status = conn->status ? conn->status : why;
+    pool_retire(conn->client->pool, &conn->member);
+}
+
 static void give_back(struct arb_connection *conn)
 {
     pool_release(conn->client->pool, &conn->member);
@@ -193,7 +200,7 @@ void connection_withdraw(struct arb_connection *conn, struct arb_call *call, int
     if (call->sent == 0)
         leave_place(conn, call);
     else
-        pool_retire(conn->client->pool, &conn->member);
+        retire(conn, status);
     give_back(conn);
 }
 
@@ -288,9 +295,8 @@ static int hold_against(struct arb_connection *conn, const uint8_t *data, size_t
         len -= n;
         if (call->received < call->total)
             break;
-        /* The server sent more than was asked for: no other call may use this connection. */
         if (len > 0 && !next_call(conn, call))
-            pool_retire(conn->client->pool, &conn->member);
+            retire(conn, ARB_UNEXPECTED);
         complete(conn, call);
     }
     return 0;
@@ -325,7 +331,7 @@ static int take_reply(struct arb_connection *conn, const uint8_t *data, size_t l
         call->reply_len = d.reply_len;
     }
     if (*ret_used < len && !next_call(conn, call))
-        pool_retire(conn->client->pool, &conn->member);
+        retire(conn, ARB_UNEXPECTED);
     complete(conn, call);
     return 0;
 }

@@ -110,6 +110,41 @@ static void events__wrong_reply__seen_before_it_is_judged(void **state UNUSED)
     rig_close(&r);
 }
 
+/* The call has what it wanted; why its connection is not used again is told all the same. */
+static void events__bytes_behind_a_reply__lost_as_unexpected(void **state UNUSED)
+{
+    struct rig r;
+
+    rig_open(&r, 1, 1);
+    bind_all(&r);
+    faulty_arm(r.server, FAULT_TWICE, 0, 1);
+    rig_start(&r, 0);
+    rig_drive(&r);
+    assert_int_equal(r.status[0], ARB_OK);
+    MUST_COME((rig_turn(&r), strstr(r.trace, "connection_lost")), "it stays open: %s", r.trace);
+    assert_non_null(strstr(r.trace, "connection_lost:unexpected "));
+    rig_must_be_well(&r);
+    rig_close(&r);
+}
+
+static void events__call_times_out_on_its_way__lost_as_timeout(void **state UNUSED)
+{
+    struct arb_call_options o;
+    struct rig r;
+
+    rig_open(&r, 1, 1);
+    bind_all(&r);
+    arb_call_options_init(&o);
+    o.timeout_ms = 20;
+    faulty_arm(r.server, FAULT_STALL, 2, 1);
+    assert_int_equal(rig_try(&r, &o), ARB_OK);
+    rig_drive(&r);
+    assert_int_equal(r.status[0], ARB_TIMEOUT);
+    assert_non_null(strstr(r.trace, "post_request(a):timeout connection_lost:timeout "));
+    rig_must_be_well(&r);
+    rig_close(&r);
+}
+
 static void events__server_closes_an_idle_connection__noticed_by_the_loop(void **state UNUSED)
 {
     struct rig r;
@@ -250,6 +285,8 @@ int main(void)
         cmocka_unit_test(events__two_calls__in_order),
         cmocka_unit_test(events__reply_lost_and_retried__a_pair_each_time),
         cmocka_unit_test(events__wrong_reply__seen_before_it_is_judged),
+        cmocka_unit_test(events__bytes_behind_a_reply__lost_as_unexpected),
+        cmocka_unit_test(events__call_times_out_on_its_way__lost_as_timeout),
         cmocka_unit_test(events__server_closes_an_idle_connection__noticed_by_the_loop),
         cmocka_unit_test(connection_bind__one_time_events__late_ones_hear_at_once),
         cmocka_unit_test(client_bind__unbound_and_bound_twice__as_many_calls),
