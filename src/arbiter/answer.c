@@ -118,7 +118,11 @@ static void answer_scale(struct answer *w, uint32_t workers)
     char why[96];
 
     if (w->workers_max == 0 || (workers >= w->workers_min && workers <= w->workers_max)) {
-        answer_ok(w, json_pack("{s:I}", "workers", (json_int_t)workers));
+        json_t *result = json_pack("{s:I}", "workers", (json_int_t)workers);
+
+        if (*w->actor)
+            json_object_set_new(result, "actor", json_string(w->actor));
+        answer_ok(w, result);
         return;
     }
     snprintf(why, sizeof(why), "superseded by another scaling or a reload: %u workers run",

@@ -53,7 +53,7 @@ struct answer {
     uint32_t workers_min, workers_max; /* ANSWER_SCALE: what was asked for; 0, 0 = is not known */
     uint64_t question; /* ANSWER_LOG: its number at the live revision's sink; ANSWER_OWN */
     uint32_t slot; /* ANSWER_SPAWN: the engine's */
-    char actor[32]; /* ANSWER_SPAWN: its id */
+    char actor[32]; /* ANSWER_SPAWN: its id; ANSWER_SCALE: of the worker that is new, "" = none */
     pid_t pid; /* ANSWER_EXIT */
     bool (*has_more_time)(struct answer *w); /* asked at the deadline, may put it off; or NULL */
     bool is_map; /* ANSWER_WORKERS: all were asked */

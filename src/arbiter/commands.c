@@ -198,8 +198,10 @@ static void do_spawn(struct arbiter *a, struct answer *w, json_t *args)
         spawn_other(a, w, kind);
     else if (workers > TR_SLOTS_MAX)
         answer_error(w, "bad_argument", "there are as many workers as there can be");
-    else
+    else {
+        snprintf(w->actor, sizeof(w->actor), "worker.%u", workers);
         scale_to(a, w, workers, true);
+    }
 }
 
 static void do_reopen_logs(struct arbiter *a, struct answer *w, json_t *args UNUSED)
@@ -407,7 +409,7 @@ static const struct arbiter_command {
       "Leave a note about an actor, shown in info"}, do_notify, NULL},
     {{"spawn", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"kind", COMMAND_STRING, false, 0, 0, "of what there shall be one more (default: worker)"}),
-      "One worker or other actor more; answers when it runs"}, do_spawn, NULL},
+      "One worker or other actor more; answers which, when it runs"}, do_spawn, NULL},
     {{"kill_actor", COMMAND_BY_OPERATOR,
       COMMAND_ARGS({"actor", COMMAND_STRING, true, 0, 0, "worker.N, or another actor"},
        {"timeout", COMMAND_UINT, false, 0, 3600, "seconds to drain before SIGKILL (default 5)"}),

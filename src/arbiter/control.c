@@ -517,6 +517,24 @@ static int listen_at(struct arbiter *a, const char *path, unsigned patience_ms, 
     return 0;
 }
 
+/* Another server of this user has the usual place: the first one beside it that is free. */
+static int listen_beside(struct arbiter *a, const char *socket, char *why, size_t why_size)
+{
+    char path[RUNTIME_PATH_MAX];
+    int rc = -EBUSY;
+
+    for (unsigned n = 2; rc == -EBUSY && n <= RUNTIME_SERVERS_MAX; n++) {
+        if (runtime_path_nth(socket, n, path) < 0)
+            return rc;
+        rc = listen_at(a, path, 0, why, why_size);
+    }
+    if (rc == 0)
+        log_warning(a->log, "another server has the default control socket",
+                    F_STR("default", socket), F_STR("ours", path),
+                    F_STR("hint", "clients find this server by its address, or by that path"));
+    return rc;
+}
+
 static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why, size_t why_size)
 {
     struct control *k = &a->control;
@@ -538,7 +556,8 @@ static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why,
               0755); /* whatever the umask: who may ask has to get as far as the socket */
         snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
     }
-    return listen_at(a, place.socket, patience_ms, why, why_size);
+    rc = listen_at(a, place.socket, patience_ms, why, why_size);
+    return rc == -EBUSY ? listen_beside(a, place.socket, why, why_size) : rc;
 }
 
 static bool is_default(const char *setting)

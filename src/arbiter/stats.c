@@ -12,6 +12,7 @@
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
 #include "base/util.h"
+#include "conf/config_codec.h"
 #include "wire/message.h"
 
 /* A process has less memory than this, and fewer descriptors. */
@@ -511,31 +512,37 @@ json_t *stats_actors(struct arbiter *a)
     return all;
 }
 
-static json_t *describe_key(const struct config *c, int key)
+static json_t *describe_key(struct arbiter *a, int key)
 {
     static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
                                           [ORIGIN_FILE] = "file",
                                           [ORIGIN_COMMAND_LINE] = "command line"};
+    const struct config *c = a->live->config;
     const struct config_origin *origin = &c->origin[key];
-    char *value = config_get(c, key);
+    const unsigned wanted = transition_wanted(a->engine);
     json_t *o = json_pack("{s:s,s:o,s:s}", "key", c->schema->rows[key].name, "value",
-                          command_text(value), "origin", origins[origin->kind]);
+                          config_json(c, key), "origin", origins[origin->kind]);
 
     if (origin->kind == ORIGIN_FILE)
         message_set_uint(o, "line", origin->line);
-    free(value);
+    /* What it was scaled to holds until the next reload. */
+    if (key == CONFIG_WORKERS && wanted != a->live->counted) {
+        json_object_set(o, "configured", json_object_get(o, "value"));
+        json_object_set_new(o, "value", json_integer(wanted));
+        json_object_set_new(o, "origin", json_string("scaled"));
+    }
     return o;
 }
 
 json_t *stats_config(struct arbiter *a, const char *key)
 {
-    const struct config *c = a->live->config;
+    const struct config_schema *s = a->live->config->schema;
     json_t *list;
 
     if (key)
-        return describe_key(c, config_find(c->schema, key));
+        return describe_key(a, config_find(s, key));
     list = json_array();
-    for (int i = 0; i < c->schema->n_keys; i++)
-        json_array_append_new(list, describe_key(c, c->schema->listed[i]));
+    for (int i = 0; i < s->n_keys; i++)
+        json_array_append_new(list, describe_key(a, s->listed[i]));
     return list;
 }

@@ -37,3 +37,15 @@ int runtime_path_default(const char *program, const char *service, const char *x
         return fill(ret, xdg, (int)strlen(xdg), own, false);
     return -ENOENT;
 }
+
+int runtime_path_nth(const char *socket, unsigned n, char *ret)
+{
+    char path[RUNTIME_PATH_MAX];
+    const int len = n == 1 ? snprintf(path, sizeof(path), "%s", socket)
+                           : snprintf(path, sizeof(path), "%s.%u", socket, n);
+
+    if ((size_t)len >= sizeof(path))
+        return -ENAMETOOLONG;
+    memcpy(ret, path, sizeof(path));
+    return 0;
+}

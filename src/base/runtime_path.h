@@ -26,4 +26,12 @@ struct runtime_path {
 int runtime_path_default(const char *program, const char *service, const char *xdg, bool is_root,
                          struct runtime_path *ret);
 
+/*
+ * runtime_path_nth - where the @n-th server of one user is found, from 1 on, if it does not say
+ * itself: the first at @socket, the next ones beside it
+ * @ret  RUNTIME_PATH_MAX bytes. Returns 0 or -ENAMETOOLONG.
+ */
+enum { RUNTIME_SERVERS_MAX = 8 };
+int runtime_path_nth(const char *socket, unsigned n, char *ret);
+
 #endif

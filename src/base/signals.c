@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <unistd.h>
 #include "base/util.h"
 
 void signals_block_all(sigset_t *ret_old)
@@ -67,4 +68,17 @@ void signals_ignore_strays(void)
     for (int signo = 1; signo < NSIG; signo++)
         if (!is_left_alone(signo) && !has_handler(signo))
             set_disposition(signo, SIG_IGN);
+}
+
+static void on_deadly(int signo)
+{
+    _exit(128 + signo);
+}
+
+void signals_end_first_process(void)
+{
+    static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+    for (size_t i = 0; getpid() == 1 && i < ARRAY_SIZE(deadly); i++)
+        signal(deadly[i], on_deadly);
 }

@@ -27,4 +27,10 @@ void signals_default_all(void);
  */
 void signals_ignore_strays(void);
 
+/*
+ * signals_end_first_process - INT, TERM, QUIT and HUP end this process also if it is the first one
+ * of a container, from which the kernel keeps signals that it has no handler for
+ */
+void signals_end_first_process(void);
+
 #endif

@@ -233,6 +233,17 @@ static int write_map(FILE *f, const json_t *map)
     return rc;
 }
 
+/* Of one key, or of all. */
+int answer_text_config(FILE *f, const json_t *config)
+{
+    static const struct column columns[] = {{"KEY", "key", SHOW_TEXT, 0},
+                                            {"VALUE", "value", SHOW_TEXT, 0},
+                                            {"ORIGIN", "origin", SHOW_TEXT, 0},
+                                            {"LINE", "line", SHOW_NUMBER, 0}};
+
+    return columns_write(f, columns, ARRAY_SIZE(columns), config);
+}
+
 int answer_text_value(FILE *f, const json_t *value)
 {
     return is_map_of_workers(value) ? write_map(f, value) : write_value(f, value, JSON_INDENT(2));

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 /*
- * answer_text_actors, _commands, _reload, _upgrade, _crashes - the result of that command
+ * answer_text_actors, _commands, _reload, _upgrade, _crashes, _config - the result of that command
  * Return 0, -EBADMSG (that is no such result) or -ENOMEM.
  */
 int answer_text_actors(FILE *f, const json_t *actors);
@@ -17,6 +17,7 @@ int answer_text_commands(FILE *f, const json_t *commands);
 int answer_text_reload(FILE *f, const json_t *reload);
 int answer_text_upgrade(FILE *f, const json_t *upgrade);
 int answer_text_crashes(FILE *f, const json_t *crashes);
+int answer_text_config(FILE *f, const json_t *config);
 
 /*
  * answer_text_value - any result: a text as it is, anything else as JSON, a map of workers a line

@@ -13,7 +13,9 @@
 #include "base/util.h"
 #include "client/human.h"
 
-enum { GAP = 2 };
+enum { GAP = 2, WRAP_MIN = 24 };
+
+static size_t limit; /* of columns_write, in characters; 0 = none */
 
 /* ---- values as text ---- */
 
@@ -207,19 +209,117 @@ size_t columns_fitting(const struct columns *t, size_t width)
     return n;
 }
 
+static void write_cell(const struct columns *t, FILE *f, size_t row, size_t column, size_t gap,
+                       bool is_last)
+{
+    const char *text = cell_at(t, row, column);
+    const int pad = (int)(t->width[column] - text_width(text));
+    const bool is_right = t->columns[column].show >= SHOW_NUMBER;
+
+    fprintf(f, "%*s%s", (int)gap + (is_right ? pad : 0), "", text);
+    if (!is_right && !is_last)
+        fprintf(f, "%*s", pad, "");
+}
+
 void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n)
 {
     while (n > 0 && *cell_at(t, row, n - 1) == '\0')
         n--;
-    for (size_t i = 0; i < n; i++) {
-        const char *text = cell_at(t, row, i);
-        int pad = (int)(t->width[i] - text_width(text));
-        bool is_right = t->columns[i].show >= SHOW_NUMBER;
+    for (size_t i = 0; i < n; i++)
+        write_cell(t, f, row, i, i > 0 ? GAP : 0, i + 1 == n);
+}
 
-        fprintf(f, "%*s%s", (i > 0 ? GAP : 0) + (is_right ? pad : 0), "", text);
-        if (!is_right && i + 1 < n)
-            fprintf(f, "%*s", pad, "");
+/* ---- a table that is too wide ---- */
+
+void columns_limit(size_t width)
+{
+    limit = width;
+}
+
+/* Characters of a part: the first column, and those from @from to @end. */
+static size_t part_width(const struct columns *t, size_t from, size_t end)
+{
+    size_t width = t->width[0];
+
+    for (size_t i = MAX(from, 1u); i < end; i++)
+        width += GAP + t->width[i];
+    return width;
+}
+
+/* May the words of the last column be spread over several lines? */
+static bool is_wrapped(const struct columns *t, size_t from)
+{
+    const size_t last = t->n_columns - 1;
+
+    return last > 0 && t->columns[last].show < SHOW_NUMBER &&
+           part_width(t, from, last) + GAP + WRAP_MIN <= limit;
+}
+
+/* Bytes of @text that fit in @width, up to the end of a word; all of a word that does not. */
+static size_t fitting_bytes(const char *text, size_t width)
+{
+    size_t best = 0, used = 0, i = 0;
+
+    for (; text[i]; i++) {
+        if (text[i] == ' ')
+            best = i;
+        used += ((unsigned char)text[i] & 0xc0) != 0x80;
+        if (used > width && best > 0)
+            return best;
     }
+    return i;
+}
+
+/* Beside what stands there already, and then below it. */
+static void write_words(const char *text, FILE *f, size_t indent)
+{
+    while (*text) {
+        const size_t n = fitting_bytes(text, limit - indent);
+
+        fprintf(f, "%.*s", (int)n, text);
+        text += n + strspn(text + n, " ");
+        if (*text)
+            fprintf(f, "\n%*s", (int)indent, "");
+    }
+}
+
+/* The first column, and as many as fit from @from on. Returns the first that does not. */
+static size_t write_part(const struct columns *t, FILE *f, size_t from)
+{
+    const bool is_wrapping = is_wrapped(t, from);
+    const size_t last = t->n_columns - 1;
+    size_t end = MAX(from, 1u) + 1;
+
+    while (end < t->n_columns && part_width(t, from, end + 1) <= limit)
+        end++;
+    if (is_wrapping)
+        end = t->n_columns;
+    end = MIN(end, t->n_columns);
+    for (size_t row = 0; row <= columns_rows(t); row++) {
+        write_cell(t, f, row, 0, 0, end == 1);
+        for (size_t i = MAX(from, 1u); i < end; i++)
+            if (i == last && is_wrapping) {
+                fprintf(f, "%*s", GAP, "");
+                write_words(cell_at(t, row, i), f, part_width(t, from, last) + GAP);
+            } else {
+                write_cell(t, f, row, i, GAP, i + 1 == end);
+            }
+        fputc('\n', f);
+    }
+    return end;
+}
+
+static void write_table(const struct columns *t, FILE *f)
+{
+    if (limit == 0 || part_width(t, 0, t->n_columns) <= limit) {
+        for (size_t row = 0; row <= columns_rows(t); row++) {
+            columns_write_row(t, f, row, t->n_columns);
+            fputc('\n', f);
+        }
+        return;
+    }
+    for (size_t from = 0; from < t->n_columns;)
+        from = write_part(t, f, from);
 }
 
 int columns_write(FILE *f, const struct column *columns, size_t n, const json_t *rows)
@@ -232,10 +332,8 @@ int columns_write(FILE *f, const struct column *columns, size_t n, const json_t 
     columns_init(&t, columns, n);
     columns_add(&t, rows);
     rc = t.is_broken ? -ENOMEM : 0;
-    for (size_t row = 0; rc == 0 && row <= columns_rows(&t); row++) {
-        columns_write_row(&t, f, row, n);
-        fputc('\n', f);
-    }
+    if (rc == 0)
+        write_table(&t, f);
     columns_fini(&t);
     return rc;
 }

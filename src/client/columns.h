@@ -51,6 +51,13 @@ struct columns {
     bool is_broken; /* memory ran out: cells are missing */
 };
 
+/*
+ * columns_limit - no table of columns_write shall be wider than @width from now on; 0 = no limit
+ * What is wider continues below, each part with its first column; the words of a last column of
+ * text go on in further lines. A single cell may still be wider.
+ */
+void columns_limit(size_t width);
+
 /* columns_write - titles and rows, each with a newline
  * @rows  an array of objects, or one object
  * Returns 0, -EBADMSG (@rows is neither) or -ENOMEM.

@@ -8,11 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/num.h"
+#include "base/signals.h"
 #include "base/slip.h"
 #include "base/std_streams.h"
 #include "base/util.h"
+#include "client/columns.h"
 #include "client/text.h"
 #include "cmd/echo_client.h"
 #include "client/echo.h"
@@ -45,7 +49,7 @@ static const struct command commands[] = {
      "Say whether clients shall be sent to the server: yes if it has started, at least one worker "
      "runs, and nobody has asked it to stop. Exit status 1: not ready, and why.",
      ready_run, true, 0, 0},
-    {"top", "[-n COUNT] [-i SECONDS]", "watch the workers",
+    {"top", "[-n COUNT] [-i TIME]", "watch the workers",
      "Watch the workers: on a terminal in place until q or Ctrl-C, elsewhere a line for each "
      "worker and one for all, MB being 1000000 bytes. A server that goes away is waited for, with "
      "--timeout only so long.",
@@ -94,20 +98,46 @@ static const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* Refuses a word that was probably meant as a command, instead of sending it as a message. */
+/* Words that other tools have for it. */
+static const struct {
+    const char *word, *instead;
+} strangers[] = {
+    {"help", "--help"},
+    {"version", "--version"},
+    {"status", "info"},
+    {"show", "info"},
+    {"list", "actors"},
+    {"shutdown", "stop"},
+    {"quit", "stop"},
+    {"restart", "reload or upgrade"},
+    {"config", "call arbiter config"},
+    {"workers", "scale or actors"},
+};
+
+/*
+ * Refuses a first word that was probably meant as a command, instead of sending it as a message:
+ * one that is nearly the name of a command, or that other tools have for it.
+ */
 static void check_word(const struct tool *t, struct argp_state *state, const char *word)
 {
-    static const char advice[] = "to send it as a message use: echo-client send";
+    const char *meant = NULL;
 
-    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(commands) && !meant; i++)
         if (slip_is(word, strlen(word), commands[i].name, strlen(commands[i].name)))
-            argp_error(state, "%s: no command; did you mean %s? %s %s", word, commands[i].name,
-                       advice, word);
-    if (strcmp(word, "help") == 0)
-        argp_error(state, "%s: no command; did you mean --help? %s %s", word, advice, word);
-    if (t->control && !t->has_address)
-        argp_error(state, "-C %s: %s is no command; %s %s without -C", t->control, word, advice,
-                   word);
+            meant = commands[i].name;
+    for (size_t i = 0; i < ARRAY_SIZE(strangers) && !meant; i++)
+        if (strcmp(word, strangers[i].word) == 0)
+            meant = strangers[i].instead;
+    if (meant)
+        argp_error(state,
+                   "%s: no command; did you mean %s? to send it as a message use: echo-client send "
+                   "%s",
+                   word, meant, word);
+    if (t->control)
+        argp_error(state,
+                   "-C %s: %s is no command; to send it as a message use: echo-client send %s "
+                   "without -C",
+                   t->control, word, word);
 }
 
 /*
@@ -148,7 +178,7 @@ static error_t parse_main(int key, char *arg, struct argp_state *state)
         take_words(t, state);
         return 0;
     case ARGP_KEY_NO_ARGS:
-        if (t->control && !t->has_address)
+        if (t->control)
             argp_error(state, "-C %s: what shall the server do? Name a command like info or reload",
                        t->control);
         return 0;
@@ -217,18 +247,19 @@ static void guard_stdio(void)
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-static void on_deadly(int signo)
+/* Tables are for people where they are shown on a terminal; elsewhere a row is a line. */
+static void limit_tables(void)
 {
-    _exit(128 + signo);
-}
+    const char *columns = getenv("COLUMNS");
+    struct winsize size;
+    uint64_t width;
 
-/* The kernel keeps signals from the first process of a container that it has no handler for. */
-static void die_as_others(void)
-{
-    static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-
-    for (size_t i = 0; getpid() == 1 && i < ARRAY_SIZE(signals); i++)
-        signal(signals[i], on_deadly);
+    if (!isatty(STDOUT_FILENO))
+        return;
+    if (columns && num_parse_u64(columns, 1, 10000, &width) == 0)
+        columns_limit((size_t)width);
+    else if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
+        columns_limit(size.ws_col);
 }
 
 /* argp ends --help, --version and --usage with 0 whether or not they could be written. */
@@ -258,7 +289,8 @@ int main(int argc, char **argv)
     std_streams_wait();
     atexit(check_output);
     signal(SIGPIPE, SIG_IGN);
-    die_as_others();
+    signals_end_first_process();
+    limit_tables();
     no_words[0] = argv[0];
     argp_program_version = "echo-client " ECHO_VERSION;
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &t);

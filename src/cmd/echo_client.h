@@ -52,8 +52,18 @@ struct command {
     const char *help; /* one line */
     const char *doc; /* the same for its own --help; NULL = that line */
     int (*run)(struct tool *t); /* calls tool_parse first. Returns the exit code. */
-    bool is_steering; /* asks over the control socket, else it talks to the address */
+    bool is_steering; /* asks over the control socket, else it talks to the address itself */
     int min_words, max_words; /* that it takes */
+};
+
+/* The options of more than one command. */
+enum tool_option {
+    TOOL_ADDRESS,
+    TOOL_CONTROL,
+    TOOL_TIMEOUT,
+    TOOL_SEPARATOR,
+    TOOL_JSON,
+    TOOL_OPTIONS
 };
 
 struct tool {
@@ -64,6 +74,7 @@ struct tool {
     const struct command *command; /* what is run; NULL = the main words are being parsed */
     int argc; /* argv[0] is the program, the rest the command's own words */
     char **argv;
+    unsigned given; /* bit n: option n of `enum tool_option` was given */
     bool has_address; /* it was given */
     uint64_t timeout_ms; /* 0 = none */
     bool has_timeout; /* it was given: commands that take longer have another default */
@@ -75,8 +86,14 @@ struct tool {
     char **words;
 };
 
-/* The options of every command; an argp child whose input is a `struct tool`. */
+/* These options; an argp child whose input is a `struct tool`. */
 extern const struct argp tool_argp;
+
+/* tool_is_given - was it on the command line, before the command or behind it? */
+static inline bool tool_is_given(const struct tool *t, enum tool_option option)
+{
+    return t->given & (1u << option);
+}
 
 /*
  * tool_parse - read the words of the tool's command

@@ -36,6 +36,7 @@ struct auditing {
     struct quantity_range size, think; /* think.max UINT64_MAX = not given */
     uint64_t max_stall_ms; /* 0 = not given */
     uint64_t reconnect_ms; /* UINT64_MAX = not given */
+    unsigned churn_messages; /* 0 = not given */
     bool has_lanes, is_staying_away, is_waiting;
     struct audit *audit;
     struct timeline timeline;
@@ -45,15 +46,28 @@ struct auditing {
 
 /* ---- while it runs ---- */
 
+/* By the time or by the messages, whichever is further. */
+static double audit_share(const struct auditing *a, const struct audit_result *r)
+{
+    const struct audit_options *o = &a->options;
+    const double by_time =
+        o->duration_ms ? (double)r->duration_ns / 1e6 / (double)o->duration_ms : 0;
+    const double by_count =
+        o->messages ? (double)r->total.counts.echoed / ((double)o->messages * o->lanes) : 0;
+
+    return MAX(by_time, by_count);
+}
+
 static void audit_show(struct auditing *a, const struct audit_result *r)
 {
     const struct audit_counts *c = &r->total.counts;
     double seconds = (double)r->duration_ns / 1e9;
-    char sent[HUMAN_LEN], lost[HUMAN_LEN], stall[HUMAN_LEN], rate[HUMAN_LEN], now[HUMAN_LEN];
+    char sent[HUMAN_LEN], lost[HUMAN_LEN], stall[HUMAN_LEN], rate[HUMAN_LEN], now[HUMAN_LEN],
+        left[LIVE_LEFT_LEN];
 
-    live_show(&a->live, "%s  %s of %s lost  longest stall %s  %s/s  %u connected",
-              human_duration(seconds, now), human_grouped(timeline_lost(c), lost),
-              human_grouped(c->sent, sent),
+    live_show(&a->live, "%s%s  %s of %s lost  longest stall %s  %s/s  %u connected",
+              live_left(audit_share(a, r), seconds, left), human_duration(seconds, now),
+              human_grouped(timeline_lost(c), lost), human_grouped(c->sent, sent),
               r->total.stall.ns ? human_duration((double)r->total.stall.ns / 1e9, stall) : "-",
               human_rate((double)c->echoed / (seconds > 0 ? seconds : 1), rate),
               audit_talking(a->audit));
@@ -174,7 +188,7 @@ static const struct own_option audit_options_own[] = {
     {"churn", 0, "N", "so many of the connections come and go; default 0", OPTION_NUMBER,
      OPTION_AT(struct auditing, options.churn_lanes), 0, AUDIT_LANES_MAX},
     {"churn-messages", 0, "N", "... after so many messages; default 10", OPTION_NUMBER,
-     OPTION_AT(struct auditing, options.churn_messages), 1, UINT32_MAX / 2},
+     OPTION_AT(struct auditing, churn_messages), 1, UINT32_MAX / 2},
     {"slow", 0, "N", "so many are always in the middle of a message of 1 MiB", OPTION_NUMBER,
      OPTION_AT(struct auditing, options.slow_lanes), 0, AUDIT_LANES_MAX},
     {"max-loss", 0, "N|P%", "exit with 1 if more messages are lost; default 0", OPTION_SHARE,
@@ -221,6 +235,13 @@ static void complete_options(struct auditing *a)
     const struct tool *t = a->tool;
 
     take_pace(a);
+    if (a->churn_messages && o->churn_lanes == 0)
+        usage_error("--churn-messages %u: of the connections of --churn, and there are none",
+                    a->churn_messages);
+    if (a->churn_messages)
+        o->churn_messages = a->churn_messages;
+    if (a->has_lanes && t->is_json)
+        usage_error("--verbose: --json has every connection");
     if (o->churn_lanes + o->slow_lanes > o->lanes)
         usage_error("--churn and --slow are of the %u connections (-c)", o->lanes);
     if (!audit_separator_is_fit(t->separator, t->separator_len))

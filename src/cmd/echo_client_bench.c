@@ -43,13 +43,25 @@ struct benching {
 
 /* ---- while it runs ---- */
 
+/* By the time or by the messages, whichever is further. */
+static double bench_share(const struct bench_options *o, const struct bench_counts *c,
+                          double seconds)
+{
+    const double by_time = o->duration_ms ? seconds * 1e3 / (double)o->duration_ms : 0;
+    const double by_count = o->count ? (double)c->messages / (double)o->count : 0;
+
+    return MAX(by_time, by_count);
+}
+
 static void bench_show(struct benching *b, const struct bench_counts *c, double seconds)
 {
     const struct bench_counts *before = &b->shown;
-    char time[HUMAN_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN];
+    char time[HUMAN_LEN], rate[HUMAN_LEN], bytes[HUMAN_LEN], left[LIVE_LEFT_LEN];
     uint64_t broken = c->closed + c->reset + c->timeout + c->wrong + c->refused;
 
-    live_show(&b->live, "%s  %s/s  %s/s  %" PRIu64 " failures%s", human_duration(seconds, time),
+    live_show(&b->live, "%s%s  %s/s  %s/s  %" PRIu64 " failures%s",
+              live_left(bench_share(&b->options, c, seconds), seconds, left),
+              human_duration(seconds, time),
               human_rate((double)(c->messages - before->messages) * 1000 / SHOWN_MS, rate),
               human_byte_rate((double)(c->bytes - before->bytes) * 1000 / SHOWN_MS, bytes), broken,
               c->late > before->late ? "  THE GENERATOR IS LATE" : "");

@@ -57,16 +57,17 @@ static const struct request {
     const char *key; /* of the argument; NULL = none */
     uint64_t slow_ms; /* as operator_open */
     writer *write;
+    bool is_named; /* the server that has done it is named */
 } requests[] = {
-    {"info", "info", NULL, 0, info_write},
-    {"actors", "actors", NULL, 0, answer_text_actors},
-    {"commands", "commands", NULL, 0, answer_text_commands},
-    {"reload", "reload", NULL, OPERATOR_SLOW_MS, answer_text_reload},
-    {"scale", "scale", "workers", OPERATOR_SLOW_MS, write_scaled},
-    {"upgrade", "upgrade", NULL, OPERATOR_SLOW_MS, answer_text_upgrade},
-    {"crashes", "crashes", "show", 0, answer_text_crashes},
-    {"log-level", "log_level", "level", 0, write_level},
-    {"reopen-logs", "reopen_logs", NULL, 0, write_reopened},
+    {"info", "info", NULL, 0, info_write, false},
+    {"actors", "actors", NULL, 0, answer_text_actors, false},
+    {"commands", "commands", NULL, 0, answer_text_commands, false},
+    {"reload", "reload", NULL, OPERATOR_SLOW_MS, answer_text_reload, true},
+    {"scale", "scale", "workers", OPERATOR_SLOW_MS, write_scaled, true},
+    {"upgrade", "upgrade", NULL, OPERATOR_SLOW_MS, answer_text_upgrade, true},
+    {"crashes", "crashes", "show", 0, answer_text_crashes, false},
+    {"log-level", "log_level", "level", 0, write_level, true},
+    {"reopen-logs", "reopen_logs", NULL, 0, write_reopened, false},
 };
 
 /* @args is taken over; NULL = none */
@@ -75,6 +76,7 @@ static int ask_and_print(struct tool *t, json_t *args)
     const struct request *r = requests;
     struct operator o;
     json_t *result = NULL;
+    char name[OPERATOR_NAME_LEN];
     int rc;
 
     while (strcmp(r->name, t->command->name) != 0)
@@ -89,6 +91,8 @@ static int ask_and_print(struct tool *t, json_t *args)
         rc = operator_ask(&o, r->request, NULL, args, &result);
     if (rc == 0)
         rc = operator_print(&o, result, r->write);
+    if (rc == 0 && r->is_named && !t->is_json)
+        rc = out_print("server: %s", operator_name(&o, name));
     json_decref(result);
     json_decref(args);
     operator_close(&o);
@@ -185,17 +189,11 @@ int ready_run(struct tool *t)
 
 /* ---- stop ---- */
 
-static int print_stopped(const struct operator* o)
+static int print_stopped(const struct operator* o, const char *name)
 {
-    char text[96];
-
     if (o->tool->is_json)
-        snprintf(text, sizeof(text), "{\"stopped\":true,\"pid\":%d}", (int)o->call.peer);
-    else if (o->call.peer > 0)
-        snprintf(text, sizeof(text), "echo-arbiter has stopped (pid %d)", (int)o->call.peer);
-    else
-        snprintf(text, sizeof(text), "echo-arbiter has stopped");
-    return out_line(text, strlen(text));
+        return out_json(json_pack("{s:b, s:i}", "stopped", 1, "pid", (int)o->call.peer));
+    return out_print("echo-arbiter has stopped%s%s%s", *name ? " (" : "", name, *name ? ")" : "");
 }
 
 /* --no, which getopt would take for --now, may be meant as anything but that. */
@@ -223,12 +221,15 @@ int stop_run(struct tool *t)
     struct steering s = {0};
     struct operator o;
     json_t *args, *result = NULL;
+    char name[OPERATOR_NAME_LEN] = "";
     int rc;
 
     tool_parse(t, options, &s);
     check_now(t);
     args = json_pack("{s:b}", "graceful", !s.is_now);
     rc = operator_open(&o, t, OPERATOR_SLOW_MS);
+    if (rc == 0 && !t->is_json)
+        operator_name(&o, name);
     if (rc == 0)
         rc = operator_ask(&o, "stop", NULL, args, &result);
     if (rc == 0) {
@@ -243,7 +244,7 @@ int stop_run(struct tool *t)
                     "means the same)\n");
             rc = EX_TEMPFAIL;
         } else {
-            rc = rc ? operator_fail(&o, rc) : print_stopped(&o);
+            rc = rc ? operator_fail(&o, rc) : print_stopped(&o, name);
         }
     }
     json_decref(result);
@@ -293,6 +294,11 @@ static int read_args(struct operator* o, const struct tool *w, json_t **ret_args
     return rc ? operator_fail(o, rc) : 0;
 }
 
+static bool is_config(const struct tool *t)
+{
+    return strcmp(t->words[0], "arbiter") == 0 && strcmp(t->words[1], "config") == 0;
+}
+
 int call_run(struct tool *t)
 {
     struct operator o;
@@ -306,7 +312,7 @@ int call_run(struct tool *t)
     if (rc == 0)
         rc = operator_ask(&o, t->words[1], t->words[0], args, &result);
     if (rc == 0)
-        rc = operator_print(&o, result, answer_text_value);
+        rc = operator_print(&o, result, is_config(t) ? answer_text_config : answer_text_value);
     if (rc == 0 && strcmp(t->words[0], "workers") == 0)
         rc = exit_of_map(result);
     json_decref(result);

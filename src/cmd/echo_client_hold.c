@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/addr.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "client/deadlines.h"
 #include "measure/hold.h"
@@ -29,6 +30,7 @@ struct holding {
     struct hold_options options;
     uint64_t duration_ms;
     bool is_quiet;
+    uint64_t started_ns;
     struct hold run;
     int rc;
     struct live live;
@@ -61,8 +63,12 @@ static int print_end(struct holding *h, unsigned index, int fd, enum hold_end ho
 static void hold_show(struct holding *h)
 {
     const struct hold_report *r = &h->run.report;
+    const double seconds = (double)(clock_mono_ns() - h->started_ns) / 1e9;
+    const uint64_t end_ms = h->duration_ms ? h->duration_ms : h->options.probe.max;
+    char left[LIVE_LEFT_LEN];
 
-    live_show(&h->live, "%u begun  %" PRIu64 " open  %" PRIu64 " cut  %" PRIu64 " refused",
+    live_left(end_ms ? seconds * 1e3 / (double)end_ms : 0, seconds, left);
+    live_show(&h->live, "%s%u begun  %" PRIu64 " open  %" PRIu64 " cut  %" PRIu64 " refused", left,
               h->run.n_begun, r->n_open, hold_report_cut(r), r->ends[HOLD_REFUSED].n);
 }
 
@@ -145,6 +151,7 @@ static void hold_all(struct holding *h)
 
     h->run.on_end = on_cut;
     stop_watch();
+    h->started_ns = clock_mono_ns();
     hold_start(&h->run);
     while (!hold_is_over(&h->run) && f->reactor.now_ns < end_ns) {
         flow_turn(f, MIN(look_ns, end_ns));
@@ -211,6 +218,8 @@ int hold_run(struct tool *t)
     int rc;
 
     tool_parse(t, hold_options, &h);
+    if (tool_is_given(t, TOOL_SEPARATOR) && h.options.probe.max == 0)
+        usage_error("--separator: hold sends nothing without --probe");
     memcpy(h.options.message, "hold", 4);
     memcpy(h.options.message + 4, t->separator, t->separator_len);
     h.options.message_len = 4 + t->separator_len;

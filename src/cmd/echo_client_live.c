@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "client/human.h"
 
 enum { FILES_RESERVE = 32 };
 
@@ -46,6 +47,17 @@ void live_show(struct live *l, const char *format, ...)
     fprintf(stderr, "\r%s\033[K", text);
     fflush(stderr);
     l->is_shown = true;
+}
+
+const char *live_left(double share, double seconds, char *buf)
+{
+    char left[HUMAN_LEN];
+
+    buf[0] = '\0';
+    if (share > 0)
+        snprintf(buf, LIVE_LEFT_LEN, "%.0f %%, %s left  ", MIN(share, 1.0) * 100,
+                 human_duration(MAX(1 / share - 1, 0.0) * seconds, left));
+    return buf;
 }
 
 void live_clear(struct live *l)

@@ -22,6 +22,15 @@ void live_init(struct live *l);
 /* live_show - in place of what is there, cut to the width of the terminal */
 void live_show(struct live *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/*
+ * live_left - "42 %, 35s left  " for the begin of the line
+ * @share    done of all, from 0 to 1, in whichever way ends it first; 0 = nothing yet, or no end
+ * @seconds  that it took so far
+ * @buf      LIVE_LEFT_LEN bytes. Returns @buf, "" where nothing can be said.
+ */
+enum { LIVE_LEFT_LEN = 64 };
+const char *live_left(double share, double seconds, char *buf);
+
 /* live_clear - before anything else is written */
 void live_clear(struct live *l);
 

@@ -4,6 +4,7 @@
 #include "cmd/echo_client_operator.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -61,7 +62,7 @@ static const char *advise(int outcome)
 {
     switch (outcome) {
     case ARB_REFUSED:
-        return "is echo-arbiter running? it says where with arbiter.control, give that with -C";
+        return "is echo-arbiter running? name its arbiter.control with -C, or its address with -a";
     case ARB_TIMEOUT:
         return "allow more time with --timeout SECONDS; is the arbiter stopped or very busy?";
     case ARB_CLOSED:
@@ -179,14 +180,170 @@ static int operator_locate(struct operator* o, struct tool *t)
     return 0;
 }
 
+/* ---- one of several servers ---- */
+
+/* What `info` says, or NULL. Nothing is reported: it is not what was asked for. */
+static json_t *ask_info(struct operator* o)
+{
+    json_t *answer = NULL, *info = NULL;
+
+    if (control_call_post(&o->call, "info", NULL, NULL) == 0 &&
+        control_call_wait(&o->call, o->deadline_ns, &answer) == 0)
+        info = json_incref(json_object_get(answer, "result"));
+    json_decref(answer);
+    return info;
+}
+
+/* Is it where who connects to @wanted gets to? */
+static bool is_bound_to(const char *bound, const struct addr *wanted)
+{
+    static const struct in_addr any;
+    struct sockaddr_storage x, y;
+    socklen_t x_len, y_len;
+    const char *at = strchr(bound, '@'), *why;
+    struct addr a;
+
+    if (addr_parse(at ? at + 1 : bound, &a, &why) < 0)
+        return false;
+    if (a.kind == ADDR_UNIX || wanted->kind == ADDR_UNIX)
+        return a.kind == wanted->kind && strcmp(a.path, wanted->path) == 0;
+    if (a.port != wanted->port)
+        return false;
+    if (wanted->kind == ADDR_ANY || a.kind == ADDR_ANY || addr_to_sockaddr(&a, &x, &x_len) < 0 ||
+        addr_to_sockaddr(wanted, &y, &y_len) < 0)
+        return true;
+    if (x.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&((struct sockaddr_in6 *)&x)->sin6_addr))
+        return true;
+    if (x.ss_family != y.ss_family)
+        return false;
+    return (x.ss_family == AF_INET &&
+            memcmp(&((struct sockaddr_in *)&x)->sin_addr, &any, sizeof(any)) == 0) ||
+           memcmp(&x, &y, x_len) == 0;
+}
+
+static bool has_address(const json_t *info, const struct addr *wanted)
+{
+    const json_t *bound;
+    size_t i;
+
+    json_array_foreach(json_object_get(json_object_get(info, "arbiter"), "binds"), i, bound)
+    {
+        if (json_is_string(bound) && is_bound_to(json_string_value(bound), wanted))
+            return true;
+    }
+    return false;
+}
+
+/* To that place, if a server is there. */
+static int try_place(struct operator* o, const char *socket, unsigned n)
+{
+    char path[RUNTIME_PATH_MAX];
+
+    if (runtime_path_nth(socket, n, path) < 0 || access(path, F_OK) < 0)
+        return ARB_REFUSED;
+    memcpy(o->path, path, sizeof(path));
+    return control_call_connect(&o->call, path, o->deadline_ns);
+}
+
+/* Of those that are where a server of this user would be, the one of this address. */
+static int find_by_address(struct operator* o, const char *socket)
+{
+    char message[512];
+    unsigned n_seen = 0;
+
+    for (unsigned n = 1; n <= RUNTIME_SERVERS_MAX; n++) {
+        json_t *info = NULL;
+        bool is_it;
+
+        if (try_place(o, socket, n) != 0)
+            continue;
+        n_seen++;
+        info = ask_info(o);
+        is_it = has_address(info, &o->tool->address);
+        json_decref(info);
+        if (is_it)
+            return 0;
+    }
+    control_call_close(&o->call);
+    snprintf(message, sizeof(message),
+             "-a %s: no server that listens there has its control socket at %s%s: %s",
+             o->tool->address_text, socket, n_seen > 1 ? " or beside it" : "",
+             n_seen > 0 ? "see where they listen with: echo-client info; or name the socket with -C"
+                        : "name its control socket with -C");
+    return fail_say(o->tool, "refused", message, EX_UNAVAILABLE);
+}
+
+/* Which of them is meant could not be told: say so. */
+static void warn_of_others(const struct operator* o, const char *socket)
+{
+    struct operator other = {.tool = o->tool, .deadline_ns = o->deadline_ns};
+
+    for (unsigned n = 1; n <= RUNTIME_SERVERS_MAX; n++) {
+        int rc;
+
+        control_call_init(&other.call);
+        rc = try_place(&other, socket, n);
+        control_call_fini(&other.call);
+        if (rc != 0 || strcmp(other.path, o->path) == 0)
+            continue;
+        fprintf(
+            stderr,
+            "echo-client: warning: another server has its control socket at %s, this is the one "
+            "at %s: say which is meant with -a ADDR or -C PATH\n",
+            other.path, o->path);
+        return;
+    }
+}
+
+static int find_any(struct operator* o, const char *socket)
+{
+    int rc = control_call_connect(&o->call, socket, o->deadline_ns);
+
+    for (unsigned n = 2; rc == ARB_REFUSED && n <= RUNTIME_SERVERS_MAX; n++)
+        rc = try_place(o, socket, n);
+    if (rc == 0)
+        warn_of_others(o, socket);
+    else
+        strcpy(o->path, socket);
+    return rc;
+}
+
+const char *operator_name(struct operator* o, char *buf)
+{
+    json_t *info = ask_info(o), *bound;
+    size_t i, len = 0;
+
+    buf[0] = '\0';
+    if (o->call.peer > 0)
+        len = (size_t)snprintf(buf, OPERATOR_NAME_LEN, "pid %d", (int)o->call.peer);
+    json_array_foreach(json_object_get(json_object_get(info, "arbiter"), "binds"), i, bound)
+    {
+        const char *text = json_string_value(bound);
+
+        if (!text || len + strlen(text) + sizeof(", ") > OPERATOR_NAME_LEN)
+            break;
+        len += (size_t)snprintf(buf + len, OPERATOR_NAME_LEN - len, "%s%s",
+                                i > 0     ? " "
+                                : len > 0 ? ", "
+                                          : "",
+                                text);
+    }
+    json_decref(info);
+    return human_clean(buf);
+}
+
 int operator_open(struct operator* o, struct tool *t, uint64_t slow_ms)
 {
     int rc = operator_locate(o, t);
+    char socket[RUNTIME_PATH_MAX];
 
     if (rc)
         return rc;
+    memcpy(socket, o->path, sizeof(socket));
     o->deadline_ns = deadline_after_ms(t->has_timeout || slow_ms == 0 ? t->timeout_ms : slow_ms);
-    rc = control_call_connect(&o->call, o->path, o->deadline_ns);
+    if (t->has_address)
+        return find_by_address(o, socket);
+    rc = t->control ? control_call_connect(&o->call, o->path, o->deadline_ns) : find_any(o, socket);
     if (rc == ARB_REFUSED && t->is_optional)
         return OPERATOR_NOBODY;
     return rc ? operator_fail(o, rc) : 0;

@@ -27,7 +27,7 @@ struct operator
 };
 
 /*
- * operator_open - find the socket and connect
+ * operator_open - find the server, by its socket, its address or where it usually is, and connect
  * @slow_ms  the timeout if none was given; 0 = the tool's
  * Returns 0, OPERATOR_NOBODY (no server is there, and the tool's is_optional says that this is no
  * error) or an exit code, reported already; operator_close in any case.
@@ -49,6 +49,14 @@ int operator_ask(struct operator* o, const char *command, const char *target, js
  * with this {"error":{…}}. Report it; return the exit code. */
 int operator_fail(const struct operator* o, int outcome);
 int operator_refused(const struct operator* o, const json_t *answer);
+
+/*
+ * operator_name - which server this is: "pid 4711, 127.0.0.1:8060"; asks it
+ * @buf  OPERATOR_NAME_LEN bytes. Returns @buf; without an answer the process id alone, if it is
+ * known.
+ */
+enum { OPERATOR_NAME_LEN = 512 };
+const char *operator_name(struct operator* o, char *buf);
 
 /* operator_error_exit - the exit code that a code of the server's errors stands for */
 int operator_error_exit(const char *code);

@@ -1,5 +1,6 @@
 /*
- * The options that every command of the client tool has, and values that options share.
+ * The options that many commands of the client tool have, and the kinds of values of all others. A
+ * command's help lists those that it takes, and it refuses the others.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +11,7 @@
 
 #include "base/escape.h"
 #include "base/num.h"
+#include "base/util.h"
 #include "measure/quantity.h"
 #include "cmd/echo_client.h"
 #include "client/echo.h"
@@ -21,25 +23,37 @@ enum { DEFAULT_TIMEOUT_MS = 10000 };
 
 enum { OPT_TIMEOUT = 256, OPT_SEPARATOR, OPT_JSON };
 
+#define TALKS_TO "send, ping, bench, audit and hold"
+
 static const struct argp_option options[] = {
-    {"address", 'a', "ADDR", 0,
-     "HOST[:PORT], [V6][:PORT], :PORT (this machine) or unix:PATH; default " DEFAULT_ADDRESS, 0},
-    {"control", 'C', "PATH", 0,
-     "the control socket; default $RUNTIME_DIRECTORY/control, else /run/echo-arbiter/control for "
-     "root and where others have no $XDG_RUNTIME_DIR/echo-arbiter.control",
-     0},
-    {"timeout", OPT_TIMEOUT, "SECONDS", 0,
-     "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "
-     "upgrade, stop: 60), 0 = never",
-     0},
-    {"separator", OPT_SEPARATOR, "TEXT", 0,
-     "what ends a message, with \\r \\n \\t \\f \\\" \\\\ \\xHH; default \\r\\n\\r\\n, empty = raw "
-     "echo",
-     0},
-    {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
+    [TOOL_ADDRESS] = {"address", 'a', "ADDR", 0,
+                      "the server: HOST[:PORT], [V6][:PORT], :PORT (this machine) or unix:PATH; "
+                      "default " DEFAULT_ADDRESS ", to steer the one of the default control socket",
+                      0},
+    [TOOL_CONTROL] = {"control", 'C', "PATH", 0,
+                      "the control socket; default $RUNTIME_DIRECTORY/control, else "
+                      "/run/echo-arbiter/control for "
+                      "root and where others have no $XDG_RUNTIME_DIR/echo-arbiter.control",
+                      0},
+    [TOOL_TIMEOUT] =
+        {"timeout", OPT_TIMEOUT, "TIME", 0,
+         "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "
+         "upgrade, stop: 60), 0 = never",
+         0},
+    [TOOL_SEPARATOR] = {"separator", OPT_SEPARATOR, "TEXT", 0,
+                        "what ends a message, with \\r \\n \\t \\f \\\" \\\\ \\xHH; default "
+                        "\\r\\n\\r\\n, empty = raw "
+                        "echo",
+                        0},
+    [TOOL_JSON] = {"json", OPT_JSON, NULL, 0, "a JSON object for each reply and for an error", 0},
     {NULL, 'h', NULL, 0, "give this help list", -1},
     {0},
 };
+
+static bool command_takes(const struct command *c, enum tool_option option)
+{
+    return option == TOOL_CONTROL ? c->is_steering : option != TOOL_SEPARATOR || !c->is_steering;
+}
 
 static void set_defaults(struct tool *t)
 {
@@ -75,18 +89,22 @@ static const char *set_control(const char *arg, struct argp_state *state)
     return path;
 }
 
-/* Each way has its commands: what was aimed at one must not go, unseen, the other. */
-static void check_way(const struct tool *t, struct argp_state *state)
+/* What a command would ignore is refused: it was meant for something. */
+static void check_taken(const struct tool *t, struct argp_state *state)
 {
-    if (!t->command)
+    const struct command *c = t->command;
+
+    if (!c)
         return;
-    if (t->command->is_steering && t->has_address && !t->control)
-        argp_error(state, "-a %s: %s asks over the control socket of this machine: -C PATH",
-                   t->address_text, t->command->name);
-    if (!t->command->is_steering && t->control && !t->has_address)
+    if (tool_is_given(t, TOOL_CONTROL) && !command_takes(c, TOOL_CONTROL))
         argp_error(state,
                    "-C %s: for commands like info and reload; %s goes to an address: -a ADDR",
-                   t->control, t->command->name);
+                   t->control, c->name);
+    if (tool_is_given(t, TOOL_SEPARATOR) && !command_takes(c, TOOL_SEPARATOR))
+        argp_error(state, "--separator: %s sends no messages; it is for " TALKS_TO, c->name);
+    if (c->is_steering && tool_is_given(t, TOOL_ADDRESS) && tool_is_given(t, TOOL_CONTROL))
+        argp_error(state, "-a %s and -C %s: both name a server, give one of them", t->address_text,
+                   t->control);
 }
 
 /* A host alone has the default port. */
@@ -109,6 +127,11 @@ static void set_address(struct tool *t, char *arg, struct argp_state *state)
         argp_error(state, "-a %s: port 0 cannot be connected to", arg);
 }
 
+static void give(struct tool *t, enum tool_option option)
+{
+    t->given |= 1u << option;
+}
+
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct tool *t = state->input;
@@ -118,27 +141,36 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         set_defaults(t);
         return 0;
     case 'a':
+        give(t, TOOL_ADDRESS);
         set_address(t, arg, state);
         return 0;
     case 'h':
         argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
         return 0;
     case 'C':
+        give(t, TOOL_CONTROL);
         t->control = set_control(arg, state);
         return 0;
     case OPT_TIMEOUT:
+        give(t, TOOL_TIMEOUT);
         t->has_timeout = true;
         if (num_parse_duration_ms(arg, 0, TOOL_MS_MAX, &t->timeout_ms))
-            argp_error(state, "--timeout %s: seconds from 0 to 1000000, like 2 or 0.5", arg);
+            argp_error(
+                state,
+                "--timeout %s: it takes a time up to 1000000 seconds, like " NUM_DURATION_LIKE
+                "; 0 = never",
+                arg);
         return 0;
     case OPT_SEPARATOR:
+        give(t, TOOL_SEPARATOR);
         set_separator(t, arg, state);
         return 0;
     case OPT_JSON:
+        give(t, TOOL_JSON);
         t->is_json = true;
         return 0;
     case ARGP_KEY_SUCCESS:
-        check_way(t, state);
+        check_taken(t, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -204,29 +236,49 @@ static const char *read_value(const struct own_option *o, const char *arg, void 
             return "a number";
         break;
     case OPTION_MS:
-        if (quantity_ms(arg, o->min, o->max, &n))
-            return "a time like 200ms, 2, 30s or 10m";
+        if (num_parse_duration_ms(arg, o->min, o->max, &n))
+            return "a time like " NUM_DURATION_LIKE;
         break;
     case OPTION_SIZE:
         if (num_parse_size(arg, o->min, o->max, &n))
-            return "bytes, like 1000 or 64KiB";
+            return "bytes, like " NUM_SIZE_LIKE;
         break;
     }
     store_number(o, to, n);
     return NULL;
 }
 
+/* An amount of that kind, as it can be written. Returns @buf. */
+static const char *show_bound(const struct own_option *o, uint64_t bound, char *buf, size_t size)
+{
+    char text[NUM_DURATION_LEN + NUM_SIZE_LEN];
+
+    switch (o->kind) {
+    case OPTION_MS:
+    case OPTION_MS_RANGE:
+        snprintf(buf, size, "%ss", num_format_duration_ms(bound, text));
+        break;
+    case OPTION_SIZE:
+    case OPTION_SIZE_RANGE:
+        snprintf(buf, size, "%s", num_format_size(bound, text));
+        break;
+    default:
+        snprintf(buf, size, "%" PRIu64, bound);
+    }
+    return buf;
+}
+
 static void set_own(const struct own_words *w, const struct own_option *o, const char *arg)
 {
     const char *allowed = read_value(o, arg, (char *)w->values + o->offset);
-    char range[64] = "";
+    char min[64], max[64];
 
     if (!allowed)
         return;
-    if (o->max > 0)
-        snprintf(range, sizeof(range), ", from %" PRIu64 " to %" PRIu64 "%s", o->min, o->max,
-                 o->kind == OPTION_MS || o->kind == OPTION_MS_RANGE ? " ms" : "");
-    usage_error("--%s %s: it takes %s%s", o->name, arg, allowed, range);
+    if (o->max == 0)
+        usage_error("--%s %s: it takes %s", o->name, arg, allowed);
+    usage_error("--%s %s: it takes %s, from %s to %s", o->name, arg, allowed,
+                show_bound(o, o->min, min, sizeof(min)), show_bound(o, o->max, max, sizeof(max)));
 }
 
 static error_t parse_own(int key, char *arg, struct argp_state *state)
@@ -264,8 +316,9 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
 void tool_parse(struct tool *t, const struct own_option *own, void *values)
 {
     const struct command *c = t->command;
-    struct argp_option rows[OWN_OPTIONS_MAX + 1] = {0};
-    const struct argp_child children[] = {{&tool_argp, 0, NULL, 0}, {0}};
+    struct argp_option rows[OWN_OPTIONS_MAX + 1] = {0}, common[ARRAY_SIZE(options)];
+    const struct argp common_argp = {.options = common, .parser = parse_option};
+    const struct argp_child children[] = {{&common_argp, 0, NULL, 0}, {0}};
     char usage[128];
     const struct argp argp = {.options = own ? rows : NULL, /* glibc leaks an empty list */
                               .parser = parse_own,
@@ -275,6 +328,9 @@ void tool_parse(struct tool *t, const struct own_option *own, void *values)
     struct own_words w = {t, own, values};
 
     snprintf(usage, sizeof(usage), "%s %s", c->name, c->args);
+    memcpy(common, options, sizeof(options));
+    for (unsigned i = 0; i < TOOL_OPTIONS; i++)
+        common[i].flags = command_takes(c, (enum tool_option)i) ? 0 : OPTION_HIDDEN;
     for (size_t i = 0; own && own[i].name; i++)
         rows[i] = (struct argp_option){.name = own[i].name,
                                        .key = own[i].letter ? own[i].letter : OWN_KEY + (int)i,

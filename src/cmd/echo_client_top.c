@@ -498,8 +498,8 @@ static int top_loop(struct top *t)
 static const struct own_option top_options[] = {
     {"count", 'n', "COUNT", "show so many views, then end; default: no end", OPTION_NUMBER,
      OPTION_AT(struct top, count), 1, UINT32_MAX},
-    {"interval", 'i', "SECONDS", "from one view to the next, from 0.1 to 3600; default 1",
-     OPTION_MS, OPTION_AT(struct top, interval_ms), 100, 3600000},
+    {"interval", 'i', "TIME", "from one view to the next, 100ms to 1h; default 1s", OPTION_MS,
+     OPTION_AT(struct top, interval_ms), 100, 3600000},
     {0},
 };
 

@@ -32,8 +32,8 @@ extern const size_t conformance_n_cases;
     X(3, three_separators, "three separators in a row are three empty messages", 0)                \
     X(4, in_order, "pipelined messages come back in order", 0)                                     \
     X(5, nothing_early, "nothing comes back before the separator is complete", 0)                  \
-    X(6, every_split, "a separator split in every possible way over reads", 0)                     \
-    X(7, every_double_split, "two separators split in every possible way over reads", 0)           \
+    X(6, every_split, "a separator split in every possible way over writes", 0)                    \
+    X(7, every_double_split, "two separators split in every possible way over writes", 0)          \
     X(8, leftmost, "the leftmost separator ends the message: CRLFCRLFCRLF", 0)                     \
     X(9, all_cr, "payload of CR only", 0)                                                          \
     X(10, near_misses, "payloads that nearly hold a separator", 0)                                 \
@@ -41,9 +41,10 @@ extern const size_t conformance_n_cases;
     X(12, binary, "random binary payloads up to 1 MiB", 0)                                         \
     X(13, every_small_size, "every payload size from 0 to 300", 0)                                 \
     X(14, powers_of_two, "payload sizes around powers of two", 0)                                  \
-    X(15, random_chunks, "5000 pipelined messages in random chunks", 0)                            \
+    X(15, random_chunks, "5000 pipelined messages in writes of random sizes, which TCP may join",  \
+      0)                                                                                           \
     X(16, pipelined_fair, "10000 pipelined messages at once, and others are served", 0)            \
-    X(17, one_byte_writes, "3 MiB in 1-byte writes", 0)                                            \
+    X(17, one_byte_writes, "3 MiB in 1-byte writes, which TCP may join", 0)                        \
     X(18, late_reader, "a peer that reads late gets every byte", 0)                                \
     X(19, many_connections, "100 connections at once, each gets its own", 0)                       \
     X(20, half_close_idle, "half-close of an idle connection: end of file", 0)                     \

@@ -15,6 +15,7 @@
 
 #include "base/addr.h"
 #include "base/num.h"
+#include "base/signals.h"
 #include "base/util.h"
 #include "conformance/conformance.h"
 #include "conformance/must.h"
@@ -124,7 +125,7 @@ static const struct argp_option options[] = {
      0},
     {"list", 'l', NULL, 0, "only list the cases", 0},
     {"seed", OPT_SEED, "N", 0, "of random sizes and chunks; default 1", 0},
-    {"timeout", OPT_TIMEOUT, "SECONDS", 0, "the patience with each step; default 10", 0},
+    {"timeout", OPT_TIMEOUT, "TIME", 0, "the patience with each step; default 10s", 0},
     {0},
 };
 
@@ -164,7 +165,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'm':
         if (num_parse_size(arg, 1024, UINT32_MAX, &n))
-            argp_error(state, "-m %s: bytes like 1024 or 16MiB, at least 1024", arg);
+            argp_error(state, "-m %s: a size like " NUM_SIZE_LIKE ", from 1KiB to 4GiB", arg);
         c->target.max_message = n;
         return 0;
     case 'l':
@@ -172,11 +173,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_SEED:
         if (num_parse_u64(arg, 0, UINT64_MAX, &c->target.seed))
-            argp_error(state, "--seed %s: a number", arg);
+            argp_error(state, "--seed %s: a whole number of at most 64 bits", arg);
         return 0;
     case OPT_TIMEOUT:
         if (num_parse_duration_ms(arg, 1, UINT32_MAX, &n))
-            argp_error(state, "--timeout %s: seconds like 10 or 0.5", arg);
+            argp_error(state, "--timeout %s: a time like " NUM_DURATION_LIKE ", from 1ms", arg);
         must_wait_ms = (unsigned)n;
         return 0;
     case ARGP_KEY_ARG:
@@ -206,6 +207,7 @@ int main(int argc, char **argv)
     struct conforming c = {.target.seed = 1};
 
     signal(SIGPIPE, SIG_DFL);
+    signals_end_first_process();
     must_wait_ms = TIMEOUT_MS;
     argp_err_exit_status = EX_USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &c);

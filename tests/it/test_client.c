@@ -235,8 +235,8 @@ static void client__bad_command_line__usage(void **state)
         {"-C", "/x", "Hello!"},
         {"-C", "/x", "ping"},
         {"send", "-C", "/x", "Hello!"},
-        {"-a", ":80", "info"},
-        {"reload", "-a", ":80"},
+        {"-a", ":80", "info", "-C", "/x"},
+        {"reload", "--separator", "x"},
         {"relaod"},
         {"-a", ":80", "scael", "4"},
         {"help"},
@@ -267,8 +267,12 @@ static void client__word_like_a_command__asked_back(void **state)
     tool_must_print(&r, "relaod\n", 7);
     r = RUN(it, NO_INPUT, "-a", s->addr[0], "pong", "relaod");
     tool_must_print(&r, "pong\nrelaod\n", 12);
-    r = RUN(it, NO_INPUT, "-C", "/nowhere", "-a", s->addr[0], "both are given");
-    tool_must_print(&r, "both are given\n", 15);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "inof");
+    MUST(r.code == 64 && strstr(r.err, "inof: no command; did you mean info?"), "%s", r.err);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "status");
+    MUST(r.code == 64 && strstr(r.err, "status: no command; did you mean info?"), "%s", r.err);
+    r = RUN(it, NO_INPUT, "-a", s->addr[0], "information", "status");
+    tool_must_print(&r, "information\nstatus\n", 19);
 }
 
 static void client__nobody_listens__says_how_to_start_it(void **state)

@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,14 +169,35 @@ static char *control_of(struct server *s)
     return path;
 }
 
+/* Takes a connection and says nothing. */
+static char *deaf_server(struct it *it, int *ret_fd)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char *text = peer_alloc(sizeof(sa.sun_path) + sizeof("unix:"));
+
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", it_path(it, "deaf"));
+    sprintf(text, "unix:%s", sa.sun_path);
+    MUST(fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 8) == 0,
+         "deaf: %s", strerror(errno));
+    *ret_fd = fd;
+    return text;
+}
+
 /* As the first process of a container, where the kernel keeps signals without a handler away. */
 static void run__first_process__ended_by_term(void **state)
 {
-    static const char *const words[][2] = {{NULL}, {"--json", "top"}};
     struct it *it = *state;
     struct server *s = server_start(it);
+    int deaf;
+    /* What never ends of itself. The last one waits for a byte of a server that says nothing. */
+    const char *const runs[][6] = {
+        {"echo-client", "-a", s->addr[0]},
+        {"echo-client", "-C", control_of(s), "--json", "top"},
+        {"conformance", "--timeout", "1h", deaf_server(it, &deaf), "1"},
+    };
 
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(runs); i++) {
         int in[2], ids[2], status;
         pid_t tool = 0;
 
@@ -186,8 +209,7 @@ static void run__first_process__ended_by_term(void **state)
             if (inner == 0) {
                 dup2(in[0], STDIN_FILENO);
                 dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
-                execl(it_build_path(it, "echo-client"), "echo-client", "-a", s->addr[0], "-C",
-                      control_of(s), words[i][0], words[i][1], NULL);
+                execv(it_build_path(it, runs[i][0]), (char *const *)(uintptr_t)runs[i]);
                 _exit(99);
             }
             (void)!write(ids[1], &inner, sizeof(inner));
@@ -211,6 +233,8 @@ static void run__first_process__ended_by_term(void **state)
         close(in[1]);
         close(ids[0]);
     }
+    close(deaf);
+    unlink(it_path(it, "deaf"));
 }
 
 static void top__so_many_views_on_a_terminal__the_last_one_stays(void **state)

@@ -90,19 +90,25 @@ static void control_path__live__refused_and_untouched(void **state)
     must_answer(path);
 }
 
-/* Nobody has asked for the default place: one that cannot be had is no reason not to serve. */
-static void control_path__default_is_live__serves_without(void **state)
+/* Nobody has asked for the default place: the second server of a user has one beside it, and says
+ * so. */
+static void control_path__default_is_live__one_beside_it(void **state)
 {
     struct it *it = *state;
     struct server *first = server_start(it);
     struct server *second = server_start(it, .env = {join("RUNTIME_DIRECTORY=", first->run, "")});
+    char *beside = join(CONTROL_OF(first), ".2", "");
 
-    server_expect(second, "no control socket");
-    MUST(server_log_count(
-             second, "level=warning .*no control socket\" .*another server listens there") == 1,
-         "it does not say that it has none");
+    server_expect(second, "another server has the default control socket");
+    MUST(server_log_count(second, "level=warning .*another server has the default control "
+                                  "socket\" .*ours=.*/control.2 .*by its address") == 1,
+         "it does not say which is its own");
     must_answer(CONTROL_OF(first));
+    must_answer(beside);
     MUST(peer_is_served(second->addr[0], WAIT_MS), "the second does not serve");
+    server_stop_and_check(second, SIGTERM, 0);
+    MUST(access(beside, F_OK) < 0, "%s is left", beside);
+    must_answer(CONTROL_OF(first));
 }
 
 static void make_file(const char *path, const char *other)
@@ -340,7 +346,7 @@ static void control__scale_superseded__says_so(void **state)
                          "another scaling or a reload: 4 workers run\"}}\n"
                          "{\"id\":2,\"error\":{\"code\":\"superseded\",\"message\":\"superseded by "
                          "another scaling or a reload: 4 workers run\"}}\n"
-                         "{\"id\":3,\"result\":{\"workers\":4}}\n");
+                         "{\"id\":3,\"result\":{\"workers\":4,\"actor\":\"worker.4\"}}\n");
     server_wait_workers(s, 4);
 }
 
@@ -480,7 +486,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(control_path__stale__taken_over),
         IT(control_path__live__refused_and_untouched),
-        IT(control_path__default_is_live__serves_without),
+        IT(control_path__default_is_live__one_beside_it),
         IT(control_path__not_ours__refused_and_untouched),
         IT(control__other_user_from_the_first_moment__never_gets_in),
         IT(control__mode_widened__peers_are_still_told_apart),

@@ -500,11 +500,15 @@ static void scale__up_and_down__done_when_it_says_so(void **state)
     pid_t pids[SERVER_WORKERS_MAX];
     struct tool_run r = RUN(it, NO_INPUT, "-C", control, "scale", "3");
 
-    tool_must_print(&r, "3 workers run\n", 14);
+    char text[192];
+
+    snprintf(text, sizeof(text), "3 workers run\nserver: pid %d, %s\n", (int)s->pid, s->addr[0]);
+    tool_must_print(&r, text, strlen(text));
     assert_int_equal(server_worker_pids(s, pids), 3);
     server_wait_workers(s, 3); /* the third has been told to, which may still be on its way */
     r = RUN(it, NO_INPUT, "-C", control, "scale", "1");
-    tool_must_print(&r, "1 worker runs\n", 14);
+    snprintf(text, sizeof(text), "1 worker runs\nserver: pid %d, %s\n", (int)s->pid, s->addr[0]);
+    tool_must_print(&r, text, strlen(text));
     server_wait_workers(s, 1);
     r = RUN(it, NO_INPUT, "-C", control, "scale", "0");
     tool_must_fail(&r, 64, "from 1 to 1024");
@@ -544,9 +548,10 @@ static void stop__idle_server__returns_when_it_is_gone(void **state)
     struct server *s = server_start(it);
     char *control = control_of(s);
     struct tool_run r;
-    char text[96];
+    char text[192];
 
-    snprintf(text, sizeof(text), "echo-arbiter has stopped (pid %d)\n", (int)s->pid);
+    snprintf(text, sizeof(text), "echo-arbiter has stopped (pid %d, %s)\n", (int)s->pid,
+             s->addr[0]);
     r = RUN(it, NO_INPUT, "-C", control, "stop");
     tool_must_print(&r, text, strlen(text));
     MUST(server_wait_exit(s, 0) == 0, "it is not gone, or not cleanly");

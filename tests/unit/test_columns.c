@@ -281,6 +281,40 @@ static void columns_fitting__each_width__whole_columns_only(void **state UNUSED)
     columns_fini(&t);
 }
 
+/* On a narrow terminal: words go on below, columns in a further part. */
+static void columns_limit__wide_table__nothing_is_lost(void **state UNUSED)
+{
+    static const struct column columns[] = {{"NAME", "n", SHOW_TEXT, 0},
+                                            {"COUNT", "c", SHOW_NUMBER, 0},
+                                            {"WHAT IT DOES", "h", SHOW_TEXT, 0}};
+    static const struct column numbers[] = {{"NAME", "n", SHOW_TEXT, 0},
+                                            {"COUNT", "c", SHOW_NUMBER, 0},
+                                            {"A LONG TITLE", "c", SHOW_NUMBER, 0},
+                                            {"THE LAST", "n", SHOW_TEXT, 0}};
+    static const char row[] =
+        "[{\"n\":\"one\",\"c\":12345,\"h\":\"eats what is there, and asks for more of it\"},"
+        "{\"n\":\"two\",\"c\":1,\"h\":\"nothing\"}]";
+
+    columns_limit(40);
+    check(columns, 3, row,
+          "NAME  COUNT  WHAT IT DOES\n"
+          "one   12345  eats what is there, and\n"
+          "             asks for more of it\n"
+          "two       1  nothing\n");
+    columns_limit(20);
+    check(numbers, 4, row,
+          "NAME  COUNT\n"
+          "one   12345\n"
+          "two       1\n"
+          "NAME  A LONG TITLE\n"
+          "one          12345\n"
+          "two              1\n"
+          "NAME  THE LAST\n"
+          "one   one\n"
+          "two   two\n");
+    columns_limit(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +335,7 @@ int main(void)
         cmocka_unit_test(columns__long_note__cut_between_characters),
         cmocka_unit_test(counts__some_are_0__only_the_others),
         cmocka_unit_test(columns_fitting__each_width__whole_columns_only),
+        cmocka_unit_test(columns_limit__wide_table__nothing_is_lost),
     };
 
     return cmocka_run_group_tests_name(__FILE__, tests, NULL, NULL);
