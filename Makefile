@@ -190,11 +190,15 @@ AUTHORS  := $(addprefix $(B)/tests/,unit/test_testing unit/test_pubsub fuzz/fuzz
 # The comments of the installed headers are the manual of the libraries.
 HEADER_MAN := $(patsubst include/arbiter/%.h,$(B)/man/arbiter-%.3,$(filter-out %/client.h,$(wildcard include/arbiter/*.h)))
 
-all: $(BIN) $(CONF) $(LIBRARY) $(B)/echo-client.bash $(B)/echo-client.zsh
+COMPLETION := $(foreach s,bash zsh,$(B)/echo-client.$(s) $(B)/echo-arbiter.$(s))
 
-# What the shells know of the tool is what it knows of itself.
-$(B)/echo-client.bash $(B)/echo-client.zsh: $(B)/echo-client tools/completion.sh
-	$(Q)tools/completion.sh $(subst .,,$(suffix $@)) $< >$@
+all: $(BIN) $(CONF) $(LIBRARY) $(COMPLETION)
+
+# What the shells know of a program is what it knows of itself.
+$(filter $(B)/echo-client.%,$(COMPLETION)): $(B)/echo-client
+$(filter $(B)/echo-arbiter.%,$(COMPLETION)): $(B)/echo-arbiter
+$(COMPLETION): tools/completion.sh
+	$(Q)tools/completion.sh $(subst .,,$(suffix $@)) $(basename $@) >$@
 
 ifneq ($(filter $(INNER),$(or $(MAKECMDGOALS),all))$(filter $(B)/%,$(MAKECMDGOALS)),)
 
@@ -314,7 +318,7 @@ $(filter-out $(AUTHORS),$(UNIT) $(IT)): %: %.o $(B)/libsupport.a $(B)/libecho.a 
 	$(call link,$(LIBS_$(@F)) -lcmocka)
 $(filter $(AUTHORS),$(UNIT) $(IT)): %: %.o $(call objects,$(EXAMPLES)) $(B)/libarbiter-testing.a $(B)/link.txt
 	$(call link,-lcmocka)
-$(IT): | $(BIN) $(CONF) $(B)/echo-client.bash $(B)/echo-client.zsh $(LIBRARY) $(HOOKED) $(PUBSUB) $(TOOLS)
+$(IT): | $(BIN) $(CONF) $(COMPLETION) $(LIBRARY) $(HOOKED) $(PUBSUB) $(TOOLS)
 
 # A program of its own, which knows nothing of the servers that it tries.
 $(CONF): $(call objects,$(wildcard tests/conformance/*.c)) $(B)/libecho.a $(B)/link.txt
@@ -464,8 +468,9 @@ install: all $(HEADER_MAN)
 	install -m 644 $(HDR) $(DESTDIR)$(includedir)/arbiter/
 	$(foreach l,$(LIBRARIES),$(call install_library,$(l)))
 	$(call install_archive,arbiter-testing)
-	install -m 644 $(B)/echo-client.bash $(DESTDIR)$(bashdir)/echo-client
-	install -m 644 $(B)/echo-client.zsh $(DESTDIR)$(zshdir)/_echo-client
+	for p in echo-client echo-arbiter; do \
+	    install -m 644 $(B)/$$p.bash $(DESTDIR)$(bashdir)/$$p && \
+	    install -m 644 $(B)/$$p.zsh $(DESTDIR)$(zshdir)/_$$p || exit 1; done
 	$(call placed,conf/systemd/echo-arbiter.service.in,$(unitdir)/echo-arbiter.service)
 	$(call placed,conf/logrotate.d/echo-arbiter.in,$(logrotatedir)/echo-arbiter)
 	install -m 644 conf/systemd/echo-arbiter.socket $(DESTDIR)$(unitdir)/
@@ -477,8 +482,8 @@ install: all $(HEADER_MAN)
 
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
-	rm -f $(DESTDIR)$(bashdir)/echo-client $(DESTDIR)$(zshdir)/_echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE $(notdir $(CONTRIB)))
+	rm -f $(foreach p,echo-client echo-arbiter,$(DESTDIR)$(bashdir)/$(p) $(DESTDIR)$(zshdir)/_$(p))
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
 	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \
 	    rm -f $(DESTDIR)$(mandir)/man3/$$name.3; done; done

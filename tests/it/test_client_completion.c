@@ -36,7 +36,16 @@ static const struct {
     {"echo-client --control=./a-f", "--control=./a-file"},
     {"echo-client --timeout=2 -a 127.0.0.1:80 ben", "127.0.0.1:80 bench"},
     {"echo-client --address=unix:/x hol", "unix:/x hold"},
+    {"echo-client info --js", "info --json"},
+    {"echo-client hold --sep", "hold --separator"},
+    {"echo-arbiter --pid", "echo-arbiter --pid-file"},
+    {"echo-arbiter -c ./a-f", "-c ./a-file"},
+    {"echo-arbiter -l warn", "-l warning"},
+    {"echo-arbiter -D -o server.keep_al", "-o server.keep_alive="},
 };
+
+/* What a command does not take is not offered. */
+static const char *const not_offered[] = {"echo-client info --sep", "echo-client ping --contr"};
 
 struct shell {
     pid_t pid;
@@ -96,6 +105,7 @@ static void must_complete_calls(struct shell *sh, const struct server *s)
         {"arbiter arbiter.h", "arbiter arbiter.hello "},
         {"worker.1 own.count ot", "own.count other="},
         {"workers own.count n", "own.count n="},
+        {"arbiter kill_actor actor=worker.1", "actor=worker.1 "},
     };
     char typed[512];
 
@@ -128,6 +138,16 @@ static void must_complete(struct it *it, const char *const *argv, const char *se
         must_type(&sh, "\025\n"); /* the line away, and a new one */
         must_show(&sh, PROMPT);
     }
+    for (size_t i = 0; i < ARRAY_SIZE(not_offered); i++) {
+        snprintf(typed, sizeof(typed), "%s\t", not_offered[i]);
+        must_type(&sh, typed);
+        must_type(&sh, "#here\n");
+        must_show(&sh, "#here");
+        must_show(&sh, PROMPT);
+        MUST(strstr(sh.buf, not_offered[i]) && strstr(sh.buf, "#here") &&
+                 !strstr(sh.buf, "--separator") && !strstr(sh.buf, "--control"),
+             "%s", sh.buf);
+    }
     must_type(&sh, "echo-client audit --max-\t\t"); /* more than one: a list */
     must_show(&sh, "--max-loss");
     must_show(&sh, "--max-stall");
@@ -141,8 +161,8 @@ static void completion__bash__as_typed(void **state)
     struct it *it = *state;
     char *setup = peer_alloc(512);
 
-    snprintf(setup, 512, "source '%s'; printf 'set%%s\\n' -up\n",
-             it_build_path(it, "echo-client.bash"));
+    snprintf(setup, 512, "source '%s'; source '%s'; printf 'set%%s\\n' -up\n",
+             it_build_path(it, "echo-client.bash"), it_build_path(it, "echo-arbiter.bash"));
     must_complete(it, ARGS("bash", "--norc", "--noprofile", "-i"), setup);
 }
 
@@ -154,7 +174,8 @@ static void completion__zsh__as_typed(void **state)
         print_message("skipped: there is no zsh here; apt-get install zsh\n");
         skip();
     }
-    MUST(symlink(it_build_path(it, "echo-client.zsh"), it_path(it, "_echo-client")) == 0,
+    MUST(symlink(it_build_path(it, "echo-client.zsh"), it_path(it, "_echo-client")) == 0 &&
+             symlink(it_build_path(it, "echo-arbiter.zsh"), it_path(it, "_echo-arbiter")) == 0,
          "symlink: %s", strerror(errno));
     must_complete(it, ARGS("zsh", "-f", "-i"),
                   "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; setopt no_beep; "
