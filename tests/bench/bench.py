@@ -31,6 +31,7 @@ LATENCY_ROUNDS = 1 if quick else 3
 SPREADS = 1 if quick else 5
 PING_REQUESTS = 200000 if quick else 1000000
 ALARM = 0.85
+IDLE_MOST = 2.4  # bytes of an idle connection, by the floor's: 192 to 80
 
 # name, what, generator's arguments, batches a connection for the counts, wanted floor/ours
 WORKLOADS = [
@@ -133,18 +134,16 @@ def count_calls(out, ours, floor):
     trace = measure.PerfTrace if measure.has_perf() else measure.Strace
     rows = []
     for name, what, args, batches, _ in WORKLOADS:
+        n = {s.name: measure.count_calls(s, trace, batches, args) for s in (ours, floor)}
+        over = {k: n["ours"][k] / n["floor"][k] for k in ("reads", "writes", "all") if n["floor"][k]}
+        data.setdefault("calls", {})[name] = n | {"ours_over_floor": over}
         for s in (ours, floor):
-            n = measure.count_calls(s, trace, batches, args)
-            data.setdefault("calls", {}).setdefault(name, {})[s.name] = n
-            rows.append([name, s.name, *(f"{n[k]:.2f}" for k in ("reads", "writes", "waits", "all"))])
-            if s is ours and name == "d1" and max(n["reads"], n["writes"]) > 1.005:
-                out.alarm("more than one read and write a message")
-            if s is ours and name == "d16" and n["writes"] > n["reads"] * 1.005:
-                out.alarm("more than one write a read")
-            if s is ours and name == "churn" and n["all"] > 8.1:
-                out.alarm("more than 8 system calls a connection")
+            rows.append([name, s.name, *(f"{n[s.name][k]:.2f}" for k in ("reads", "writes", "waits", "all")),
+                         f"{over['all']:.3f}" if s is ours else "1"])
+        report.gate_calls(out, name, n["ours"], over)
     out.table(f"System calls a message (by {trace.__name__})",
-              ["", "", "reads", "writes", "epoll_waits", "all"], rows)
+              ["", "", "reads", "writes", "epoll_waits", "all", "all/floor"], rows,
+              f"Alarms: reads, writes (d1) and all calls (churn) above {report.CALLS_MOST} of the floor's.")
 
 
 def count_instructions(out, ours, floor):
@@ -180,10 +179,11 @@ def idle(out, ours, floor):
         with s.start():
             got[s.name] = measure.resident(s, n)
     data["idle_bytes"] = got
-    out.table(f"Resident bytes per connection, {n} idle ones", ["ours", "floor", "target"],
-              [[f"{got['ours']:.0f}", f"{got['floor']:.0f}", "192"]])
-    if got["ours"] > 192:
-        out.alarm("an idle connection holds more than 192 bytes")
+    over = got["ours"] / got["floor"]
+    out.table(f"Resident bytes per connection, {n} idle ones", ["ours", "floor", "ours/floor", "at most"],
+              [[f"{got['ours']:.0f}", f"{got['floor']:.0f}", f"{over:.2f}", f"{IDLE_MOST:.2f}"]])
+    if over > IDLE_MOST:
+        out.alarm(f"an idle connection holds {over:.2f} times what it does at the floor")
 
 
 def reload_stall(out):

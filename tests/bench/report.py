@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 
 parse = json.loads
 
@@ -46,14 +47,49 @@ def machine():
     }
 
 
+CALLS_MOST = 1.02  # system calls, by the floor's of the same run: what disturbs one disturbs both
+
+
+def gate_calls(out, name, ours, over):
+    """Alarms on what is more than the floor makes. @over: ours by the floor's."""
+    for k in {"d1": ("reads", "writes"), "churn": ("all",)}.get(name, ()):
+        if over[k] > CALLS_MOST:
+            out.alarm(f"{name}: {k}: {over[k]:.3f} times the system calls of the floor")
+    if name == "d16" and ours["writes"] > ours["reads"] * 1.005:
+        out.alarm("d16: more than one write a read")
+
+
+WIDTH = 100  # columns of the terminal
+
+
+def parts(width):
+    """The first column with as many of the others as fit; then again with those that follow."""
+    at = 1
+    while True:
+        end, used = at, 2 + width[0]
+        while end < len(width) and (end == at or used + 2 + width[end] <= WIDTH):
+            used += 2 + width[end]
+            end += 1
+        yield [0, *range(at, end)]
+        at = end
+        if at >= len(width):
+            return
+
+
+def fold(text):
+    return "\n".join(textwrap.wrap(text, WIDTH))
+
+
 def show(title, head, rows, note=""):
-    """A table on the terminal."""
+    """A table on the terminal, in parts if it is too wide."""
     width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    print(f"\n{title}")
-    for r in [head, *rows]:
-        print("  " + "  ".join(c.rjust(w) if h else c.ljust(w) for h, c, w in zip(head, r, width)).rstrip())
+    print(f"\n{fold(title)}")
+    for part in parts(width):
+        for r in [head, *rows]:
+            print("  " + "  ".join(r[i].rjust(width[i]) if head[i] else r[i].ljust(width[i])
+                                   for i in part).rstrip())
     if note:
-        print(note)
+        print(fold(note))
     sys.stdout.flush()
 
 
@@ -81,7 +117,7 @@ class Report:
         self.markdown += [f"## {title}", "", "```", text.rstrip(), "```", ""]
 
     def alarm(self, text):
-        print(f"  ALARM: {text}", flush=True)
+        print(fold(f"  ALARM: {text}"), flush=True)
         self.alarms.append(text)
 
     def finish(self, seconds):
