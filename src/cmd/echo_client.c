@@ -293,6 +293,7 @@ int main(int argc, char **argv)
     limit_tables();
     no_words[0] = argv[0];
     argp_program_version = "echo-client " ECHO_VERSION;
+    tool_check_main(argc, argv);
     argp_parse(&main_argp, argc, argv, ARGP_IN_ORDER, NULL, &t);
     t.command = t.found;
     rc = t.command->run(&t);

@@ -104,6 +104,9 @@ static inline bool tool_is_given(const struct tool *t, enum tool_option option)
 void tool_parse(struct tool *t, const struct own_option *options, void *values);
 void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/* tool_check_main - as tool_parse does, of the words up to the command: are their options known? */
+void tool_check_main(int argc, char **argv);
+
 /* Far above any server's max_message: a bound for our own memory. */
 #define TOOL_MESSAGE_MAX ((size_t)1 << 30)
 

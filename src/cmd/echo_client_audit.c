@@ -217,7 +217,7 @@ static void take_pace(struct auditing *a)
     const uint64_t mean_ms = a->rate > 0 ? o->lanes * UINT64_C(1000) / a->rate : 0;
 
     if (a->rate > 0 && a->think.max != UINT64_MAX)
-        usage_error("--rate and --think: one of them");
+        usage_error("--rate %" PRIu64 ": --think says how fast, too: give one of them", a->rate);
     if (a->rate > 0 && (mean_ms == 0 || mean_ms > TOOL_MS_MAX))
         usage_error("--rate %" PRIu64 ": that needs %s connections (-c)", a->rate,
                     mean_ms ? "fewer" : "more");
@@ -243,7 +243,8 @@ static void complete_options(struct auditing *a)
     if (a->has_lanes && t->is_json)
         usage_error("--verbose: --json has every connection");
     if (o->churn_lanes + o->slow_lanes > o->lanes)
-        usage_error("--churn and --slow are of the %u connections (-c)", o->lanes);
+        usage_error("--churn %u and --slow %u: of the connections, -c, and these are %u",
+                    o->churn_lanes, o->slow_lanes, o->lanes);
     if (!audit_separator_is_fit(t->separator, t->separator_len))
         usage_error("--separator: an audit needs one, and not of its messages' own characters "
                     "(0-9 a-f . ~) alone");
@@ -252,7 +253,8 @@ static void complete_options(struct auditing *a)
     o->size_min = a->size.min;
     o->size_max = a->size.max;
     if (a->is_staying_away && a->reconnect_ms != UINT64_MAX)
-        usage_error("--no-reconnect and --reconnect: one of them");
+        usage_error("--reconnect %" PRIu64 "ms: and --no-reconnect: give one of them",
+                    a->reconnect_ms);
     if (a->reconnect_ms != UINT64_MAX)
         o->reconnect_ms = (unsigned)a->reconnect_ms;
     o->is_reconnecting = !a->is_staying_away;

@@ -219,12 +219,16 @@ static void load_before(struct benching *b)
     json_error_t e;
 
     if (!b->compare && b->max_regress.count != UINT64_MAX)
-        usage_error("--max-regress: it says how much worse than --compare FILE is allowed");
+        usage_error(
+            "--max-regress %g%%: it says how much worse than --compare FILE is allowed: give "
+            "that, too",
+            allowed_percent(b));
     if (!b->compare)
         return;
     b->before = json_load_file(b->compare, 0, &e);
     if (!b->before)
-        usage_error("--compare %s: %s", b->compare, e.text);
+        usage_error("--compare %s: %s: give a file with an output of: echo-client --json bench",
+                    b->compare, e.text);
     if (!json_is_number(json_object_get(b->before, "rate")) ||
         !json_is_number(json_object_get(json_object_get(b->before, "latency_ms"), "p99")))
         usage_error("--compare %s: it is no output of: echo-client --json bench", b->compare);
@@ -258,7 +262,8 @@ static void complete_options(struct benching *b)
     if ((o->size_max + o->separator_len) * o->depth > MAX_SIZE * UINT64_C(4))
         usage_error("-s and -d: more than 1 GiB under way on a connection");
     if (o->duration_ms && o->warmup_ms >= o->duration_ms)
-        usage_error("--warmup: it takes all of the time (-t)");
+        usage_error("--warmup %" PRIu64 "ms: it takes all of the time, which is %" PRIu64 "ms (-t)",
+                    o->warmup_ms, o->duration_ms);
 }
 
 int bench_run(struct tool *t)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/num.h"
+#include "base/slip.h"
 #include "base/util.h"
 #include "client/answer_text.h"
 #include "client/deadlines.h"
@@ -16,6 +18,8 @@
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
+
+enum { WORKERS_MAX = 1024 }; /* that any server can have */
 
 typedef int writer(FILE *f, const json_t *result);
 
@@ -109,13 +113,51 @@ static void check_negative(const struct tool *t)
                         t->argv[i]);
 }
 
+/* What any server would refuse is told without one. */
+static void check_number(const struct tool *t, const char *word, uint64_t max, const char *of_what)
+{
+    uint64_t n;
+
+    if (num_parse_u64(word, 1, max, &n) < 0)
+        usage_error("%s %s: it takes %s, from 1 to %" PRIu64, t->command->name, word, of_what, max);
+}
+
+static void check_level(const char *word)
+{
+    static const char *const levels[] = {"debug", "info", "warning", "error"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
+        if (strcmp(word, levels[i]) == 0)
+            return;
+    for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
+        if (strncmp(word, levels[i], strlen(word)) == 0 ||
+            slip_is(word, strlen(word), levels[i], strlen(levels[i])))
+            usage_error(
+                "log-level %s: no level; did you mean %s? There are debug, info, warning and "
+                "error",
+                word, levels[i]);
+    usage_error("log-level %s: it takes debug, info, warning or error", word);
+}
+
+static void check_crashes(const struct tool *t)
+{
+    if (t->n_words == 0)
+        return;
+    if (t->n_words != 2 || strcmp(t->words[0], "show") != 0)
+        usage_error("crashes %s: it is written: crashes, or crashes show NUMBER", t->words[0]);
+    check_number(t, t->words[1], UINT32_MAX, "the number of a crash, which crashes lists");
+}
+
 int request_run(struct tool *t)
 {
     check_negative(t);
     tool_parse(t, NULL, NULL);
-    if (strcmp(t->command->name, "crashes") == 0 && t->n_words > 0 &&
-        (t->n_words != 2 || strcmp(t->words[0], "show") != 0))
-        usage_error("it is written: crashes, or crashes show NUMBER");
+    if (strcmp(t->command->name, "crashes") == 0)
+        check_crashes(t);
+    else if (strcmp(t->command->name, "scale") == 0)
+        check_number(t, t->words[0], WORKERS_MAX, "a number of workers");
+    else if (strcmp(t->command->name, "log-level") == 0)
+        check_level(t->words[0]);
     return ask_and_print(t, NULL);
 }
 

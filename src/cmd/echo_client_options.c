@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/args.h"
 #include "base/escape.h"
 #include "base/num.h"
 #include "base/util.h"
@@ -189,6 +190,8 @@ struct own_words {
     void *values;
 };
 
+static const char *parsed_command; /* whose words are being parsed; NULL = those before it */
+
 void usage_error(const char *format, ...)
 {
     va_list ap;
@@ -197,7 +200,8 @@ void usage_error(const char *format, ...)
     va_start(ap, format);
     vfprintf(stderr, format, ap);
     va_end(ap);
-    fputs("\nTry `echo-client --help' for more information.\n", stderr);
+    fprintf(stderr, "\nTry `echo-client%s%s --help' for more information.\n",
+            parsed_command ? " " : "", parsed_command ? parsed_command : "");
     exit(EX_USAGE);
 }
 
@@ -281,10 +285,21 @@ static void set_own(const struct own_words *w, const struct own_option *o, const
                 show_bound(o, o->min, min, sizeof(min)), show_bound(o, o->max, max, sizeof(max)));
 }
 
+static void check_words(const struct tool *t)
+{
+    const struct command *c = t->command;
+    const char *blank = *c->args ? " " : "";
+
+    if (t->n_words > c->max_words)
+        usage_error("%s: %s takes %s words: it is written: %s%s%s", t->words[c->max_words], c->name,
+                    c->max_words ? "fewer" : "no", c->name, blank, c->args);
+    if (t->n_words < c->min_words)
+        usage_error("%s takes more words: it is written: %s%s%s", c->name, c->name, blank, c->args);
+}
+
 static error_t parse_own(int key, char *arg, struct argp_state *state)
 {
     struct own_words *w = state->input;
-    const struct command *c = w->tool->command;
 
     for (const struct own_option *o = w->options; o && o->name; o++)
         if (key == (o->letter ? o->letter : OWN_KEY + (int)(o - w->options))) {
@@ -301,16 +316,21 @@ static error_t parse_own(int key, char *arg, struct argp_state *state)
         state->next = state->argc;
         return 0;
     case ARGP_KEY_END:
-        if (w->tool->n_words < c->min_words || w->tool->n_words > c->max_words)
-            usage_error("%s takes %s words: it is written: %s %s", c->name,
-                        w->tool->n_words < c->min_words ? "more"
-                        : c->max_words                  ? "fewer"
-                                                        : "no",
-                        c->name, c->args);
+        check_words(w->tool);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+static void check_options(const struct argp_option *const *lists, int argc, char *const *argv,
+                          bool is_in_order)
+{
+    char why[ARGS_WHY_LEN];
+
+    if (args_check(lists, argc, argv, is_in_order, why) < 0)
+        usage_error("%s%s%s", parsed_command ? parsed_command : "", parsed_command ? ": " : "",
+                    why);
 }
 
 void tool_parse(struct tool *t, const struct own_option *own, void *values)
@@ -327,6 +347,7 @@ void tool_parse(struct tool *t, const struct own_option *own, void *values)
                               .children = children};
     struct own_words w = {t, own, values};
 
+    parsed_command = c->name;
     snprintf(usage, sizeof(usage), "%s %s", c->name, c->args);
     memcpy(common, options, sizeof(options));
     for (unsigned i = 0; i < TOOL_OPTIONS; i++)
@@ -336,7 +357,13 @@ void tool_parse(struct tool *t, const struct own_option *own, void *values)
                                        .key = own[i].letter ? own[i].letter : OWN_KEY + (int)i,
                                        .arg = own[i].arg,
                                        .doc = own[i].help};
+    check_options((const struct argp_option *const[]){rows, common, NULL}, t->argc, t->argv, false);
     argp_parse(&argp, t->argc, t->argv, 0, NULL, &w);
+}
+
+void tool_check_main(int argc, char **argv)
+{
+    check_options((const struct argp_option *const[]){options, NULL}, argc, argv, true);
 }
 
 int tool_client(const struct tool *t, struct ev_loop *loop, unsigned pipeline,

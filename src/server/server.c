@@ -19,6 +19,7 @@
 
 #include "arbiter/arbiter.h"
 #include "arbiter/upgrade_state.h"
+#include "base/args.h"
 #include "base/fds.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -172,10 +173,15 @@ static void set_ready_fd(struct arguments *args, const char *text, struct argp_s
     uint64_t fd;
 
     if (num_parse_u64(text, 0, 65535, &fd) < 0)
-        argp_error(state, "--ready-fd: '%s' is not a descriptor number from 0 to 65535", text);
+        argp_error(state,
+                   "--ready-fd %s: it takes the number of an open descriptor, from 0 to 65535",
+                   text);
     args->ready_fd = (int)fd;
     if (fcntl(args->ready_fd, F_GETFD) < 0)
-        argp_error(state, "--ready-fd: descriptor %s is not open", text);
+        argp_error(
+            state,
+            "--ready-fd %s: that descriptor is not open: open it before the start, as with %s>&1",
+            text, text);
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -225,7 +231,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
         break;
     case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", text);
+        argp_error(state, "%s: there are options only, such as -c FILE or -b ADDR", text);
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -398,7 +404,8 @@ static void parse_arguments(const struct arb_program *program, int argc, char **
     struct argp_option signal_options[SIGNALS_MAX + 1] = {0};
     const struct argp signals = {.options = signal_options};
     const struct argp_child children[] = {{&signals, 0, "Signals:", 1}, {0}};
-    char *doc = describe_program(program), *version = NULL;
+    const struct argp_option *const lists[] = {option_table, NULL};
+    char *doc = describe_program(program), *version = NULL, why[ARGS_WHY_LEN];
     const struct argp argp = {option_table, parse_option, NULL, doc, children, NULL, NULL};
 
     if (asprintf(&version, "%s %s", program->name, program->version) < 0)
@@ -406,6 +413,11 @@ static void parse_arguments(const struct arb_program *program, int argc, char **
     argp_program_version = version;
     argp_err_exit_status = EX_USAGE;
     describe_signals(signal_options);
+    if (args_check(lists, argc, argv, false, why) < 0) {
+        complain("%s", why);
+        fprintf(stderr, "Try `%s --help' for more information.\n", program->name);
+        exit(EX_USAGE);
+    }
     argp_parse(&argp, argc, argv, 0, NULL, ret);
     argp_program_version = NULL;
     free(version);
