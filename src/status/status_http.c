@@ -196,6 +196,11 @@ static void cut_client(struct http_client *c)
         shutdown(info->connect_fd, SHUT_RDWR);
 }
 
+static bool has_asked(const struct http_client *c)
+{
+    return c->is_waiting || c->is_answered;
+}
+
 static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
 {
     struct status_http *h = container_of(timer, struct status_http, sweep);
@@ -207,7 +212,7 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
 
         if (c->is_waiting && now_ms - c->asked_ms >= STATUS_ANSWER_MS)
             go_on(c);
-        if (now_ms - c->since_ms >= STATUS_CLIENT_MS)
+        if (now_ms - c->since_ms >= (has_asked(c) || !h->is_draining ? STATUS_CLIENT_MS : SWEEP_MS))
             cut_client(c);
     }
     run_library(h);
@@ -319,21 +324,13 @@ void status_http_tell(struct status_http *h)
     run_library(h);
 }
 
-/* Who has not asked yet may ask the next process at once. */
+/* The request of one who has just connected may be on its way: the sweep cuts who says nothing. */
 void status_http_drain(struct status_http *h)
 {
-    struct list *link;
-
     if (h->is_draining)
         return;
     h->is_draining = true;
     h->library.quiesce_daemon(h->daemon);
-    list_for_each (link, &h->clients) {
-        struct http_client *c = container_of(link, struct http_client, link);
-
-        if (!c->is_waiting && !c->is_answered)
-            cut_client(c);
-    }
     run_library(h);
 }
 
