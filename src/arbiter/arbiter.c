@@ -335,9 +335,11 @@ static void kill_child(struct arbiter *a, struct child *c, enum tr_kill_reason w
         [TR_KILL_ROLLBACK] = {LOG_LEVEL_INFO, "the reload is taken back"},
         [TR_KILL_STOP] = {LOG_LEVEL_INFO, "no longer wanted"},
     };
+    const bool is_brief = why == TR_KILL_EXIT_TIMEOUT && child_is_status(c);
+
     if (why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping && watch_abort(a, c))
         return;
-    children_kill(c, reasons[why].level, reasons[why].text);
+    children_kill(c, reasons[why].level, is_brief ? "not gone in two seconds" : reasons[why].text);
 }
 
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)

@@ -64,6 +64,7 @@ void kinds_want(const struct kinds *k, struct tr_set *set, unsigned framework)
         set->others[i] = (uint8_t)wanted_of(&k->list[i]);
     if (k->status && framework & KINDS_ONE_STATUS)
         set->others[k->status - 1] = 1;
+    set->brief = k->status;
     set->companions = framework & KINDS_KEEPERS ? k->keeper : 0;
     if (set->companions)
         set->others[set->companions - 1] = (uint8_t)MIN(set->workers, (uint32_t)TR_KIND_SLOTS_MAX);

@@ -78,7 +78,7 @@ static bool is_set_possible(const struct tr_set *set)
     for (uint32_t kind = 0; kind < TR_KINDS_MAX; kind++)
         if (set->others[kind] > TR_KIND_SLOTS_MAX)
             return false;
-    if (set->companions > TR_KINDS_MAX)
+    if (set->companions > TR_KINDS_MAX || set->brief > TR_KINDS_MAX)
         return false;
     return set->revision && set->workers >= 1 && set->workers <= TR_SLOTS_MAX;
 }
@@ -644,18 +644,24 @@ static bool step_sets(struct transition *t, struct tr_action *a)
     return false;
 }
 
+static uint64_t exit_timeout_of(const struct tr_set *set, uint32_t slot)
+{
+    const uint32_t kind = tr_slot_kind(slot) + 1;
+    if (kind == set->companions)
+        return deadline_after(set->exit_timeout_ms, TR_COMPANION_MS);
+    if (kind == set->brief)
+        return MIN(set->exit_timeout_ms, (uint64_t)TR_BRIEF_MS);
+    return set->exit_timeout_ms;
+}
+
 static bool spawn(struct transition *t, uint64_t now_ms, enum tr_role role, uint32_t slot,
                   struct tr_action *a)
 {
     const struct tr_set *set = role == TR_NEXT ? &t->next : &t->live;
     uint32_t proc = proc_alloc(t);
     t->holder[role][slot] = (uint16_t)(proc + 1);
-    const bool is_companion = set->companions && tr_slot_kind(slot) == set->companions - 1;
-    t->procs[proc] =
-        (struct tr_proc){.slot = slot,
-                         .revision = set->revision,
-                         .exit_timeout_ms = deadline_after(set->exit_timeout_ms,
-                                                           is_companion ? TR_COMPANION_MS : 0)};
+    t->procs[proc] = (struct tr_proc){
+        .slot = slot, .revision = set->revision, .exit_timeout_ms = exit_timeout_of(set, slot)};
     proc_enter(t, proc, TR_STARTING, now_ms, deadline_after(now_ms, set->boot_timeout_ms));
     t->pass.proc = t->top; /* young ones need no look in this pass */
     t->pass.wake_ms = MIN(t->pass.wake_ms, t->procs[proc].deadline_ms);

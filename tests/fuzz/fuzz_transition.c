@@ -140,6 +140,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tr_model_init_kinds(&model, 1 + data[0] % 8, data[0] >> 6, (data[0] >> 4) & 3,
                         1 + data[1] % RECORDS_MAX, data[2], NULL, NULL);
     model.companions = data[0] & 8 ? 6 : 0; /* of each set but the first */
+    model.brief = data[1] & 64 ? 1 : 0;
     check();
     for (size_t i = 3; i + 1 < size && i < 4096; i += 2) {
         take(data[i], data[i + 1]);

@@ -150,6 +150,8 @@ static void do_spawn(struct tr_model *m, const struct tr_action *a, struct tr_mo
     p->exit_timeout_ms = set->exit_timeout_ms;
     if (set->companions && tr_slot_kind(a->slot) == set->companions - 1)
         p->exit_timeout_ms += TR_COMPANION_MS;
+    if (set->brief && tr_slot_kind(a->slot) == set->brief - 1)
+        p->exit_timeout_ms = MIN(p->exit_timeout_ms, (uint64_t)TR_BRIEF_MS);
     enter(m, p, TR_STARTING, m->now_ms + set->boot_timeout_ms);
 }
 
@@ -573,6 +575,7 @@ struct tr_set tr_model_set(struct tr_model *m, uint32_t workers)
     };
 
     memcpy(set.others, m->others, sizeof(set.others));
+    set.brief = m->brief;
     if (m->companions) {
         set.companions = m->companions;
         set.others[m->companions - 1] = (uint8_t)MIN(workers, (uint32_t)TR_KIND_SLOTS_MAX);

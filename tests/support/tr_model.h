@@ -37,7 +37,7 @@ struct tr_model {
     uint64_t last_revision;
     uint32_t n_procs;
     struct tr_set live, next; /* as the actions have told; next.revision 0 = none */
-    uint32_t companions; /* as of the sets that a test makes */
+    uint32_t companions, brief; /* as of the sets that a test makes */
     uint8_t others[TR_KINDS_MAX]; /* actors of other kinds in each set that a test makes */
     bool is_turning; /* the first of `next` has been told to run */
     enum tr_failure failure; /* why a rollback must follow */

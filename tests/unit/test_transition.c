@@ -674,6 +674,21 @@ static void transition__companions__outlive_a_worker_that_hangs(void **state UNU
          {40 + TR_MODEL_EXIT_MS + TR_KILL_GRACE_MS + TR_COMPANION_MS, "", "kill:2/exit"});
 }
 
+/* One worker with one actor of a kind that has nothing to give away. */
+static void transition__brief__not_waited_for(void **state UNUSED)
+{
+    const uint64_t end = 40 + TR_BRIEF_MS + TR_KILL_GRACE_MS;
+
+    begin_with_other();
+    PLAY({5, "ready 0", "run:0"}, {9, "ready 1", "run:1 serving"});
+    model.brief = 1;
+    PLAY({20, "reload 1", "spawn:2@1 spawn:3@1025"}, {21, "ready 2", ""},
+         {22, "ready 3", "run:2 run:3 commit:2 drain:0 drain:1"}, {23, "exit 0", ""},
+         {24, "exit 1", ""}, {30, "reload 1", "spawn:0@1 spawn:1@1025"}, {31, "ready 0", ""},
+         {40, "ready 1", "run:0 run:1 commit:3 drain:2 drain:3"}, {end - 1, "", ""},
+         {end, "", "kill:3/exit"});
+}
+
 static void transition__companions__leave_room_for_each_other(void **state UNUSED)
 {
     begin_with_companion(7);
@@ -890,6 +905,7 @@ static void transition__full_size__comes_to_rest(void **state UNUSED)
                          1000,
                          3000,
                          {[0] = TR_KIND_SLOTS_MAX, [TR_KINDS_MAX - 1] = TR_KIND_SLOTS_MAX},
+                         0,
                          0};
     uint32_t n[TR_GIVE_UP + 1] = {0};
     struct tr_action a;
@@ -973,6 +989,7 @@ int main(void)
         cmocka_unit_test(transition__other_kind__is_not_scaled),
         cmocka_unit_test(transition__companions__scaled_with_the_workers),
         cmocka_unit_test(transition__companions__outlive_a_worker_that_hangs),
+        cmocka_unit_test(transition__brief__not_waited_for),
         cmocka_unit_test(transition__companions__leave_room_for_each_other),
         cmocka_unit_test(transition__companions_of_many__as_many_as_a_kind_has_slots),
         cmocka_unit_test(transition__companions_scaled_during_a_reload__of_next),

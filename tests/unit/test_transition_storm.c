@@ -106,6 +106,7 @@ static void transition__random_life__promises_hold_and_stop_ends(void **state UN
         tr_sim_init_kinds(&sim, 1 + seed % 6, seed % 4, seed % 3, 2 + seed % 29, seed,
                           seed % 9 ? &healthy : &hopeless);
         sim.model.companions = seed % 2 ? 6 : 0;
+        sim.model.brief = seed % 5 ? 0 : 1;
         for (unsigned step = 0; step < 100 && !sim.model.is_given_up; step++) {
             random_request(&sim);
             tr_sim_run(&sim, sim.model.now_ms + tr_sim_random(&sim, step % 10 ? 300 : 15000));
