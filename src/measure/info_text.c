@@ -56,17 +56,67 @@ static void rate_since(json_t *now, const json_t *before, double uptime, double 
     }
 }
 
+/* As rate_since; of one processor. */
+static void rate_cpu(json_t *now, const json_t *before, double uptime, double seconds)
+{
+    const bool is_known = seconds > 0 && (before || uptime <= seconds + 0.1);
+    const double more = number_at(now, "cpu_ms") - number_at(before, "cpu_ms");
+
+    if (json_object_get(now, "cpu_ms"))
+        json_object_set_new(now, "cpu_percent",
+                            is_known && more >= 0 ? json_real(more / seconds / 10) : json_null());
+}
+
+/* How many there are of the first @i buckets, since @before. */
+static double count_since(const json_t *now, const json_t *before, size_t i)
+{
+    return number_at(json_array_get(json_object_get(now, "buckets"), i), "count") -
+           number_at(json_array_get(json_object_get(before, "buckets"), i), "count");
+}
+
+/* Between the bounds of a bucket as many as there are are taken to be evenly spread. */
+static double percentile_since(const json_t *now, const json_t *before, double n, double percent)
+{
+    const json_t *buckets = json_object_get(now, "buckets");
+    const double wanted = n * percent / 100, max = number_at(now, "max");
+    double seen = 0, bound = 0;
+
+    for (size_t i = 0; i < json_array_size(buckets); i++) {
+        const double below = seen, from = bound;
+
+        seen = count_since(now, before, i);
+        bound = number_at(json_array_get(buckets, i), "le");
+        if (seen >= wanted && seen > below)
+            return MIN(from + (bound - from) * (wanted - below) / (seen - below), max);
+    }
+    return max;
+}
+
+static void rate_times(json_t *now, const json_t *before)
+{
+    const double n = number_at(now, "count") - number_at(before, "count");
+    json_t *recent;
+
+    if (!now)
+        return;
+    recent = before && n > 0 ? json_pack("{s:f, s:f, s:f}", "count", n, "p50",
+                                         percentile_since(now, before, n, 50), "p99",
+                                         percentile_since(now, before, n, 99))
+                             : json_null();
+    json_object_set_new(now, "recent", recent);
+}
+
 static bool is_same_value(const json_t *a, const json_t *b, const char *key)
 {
     return json_equal(json_object_get(a, key), json_object_get(b, key));
 }
 
-static const json_t *worker_before(const json_t *before, const json_t *w)
+static const json_t *child_before(const json_t *before, const json_t *w)
 {
     const json_t *other;
     size_t i;
 
-    json_array_foreach(json_object_get(before, "workers"), i, other)
+    json_array_foreach(before, i, other)
     {
         if (is_same_value(other, w, "pid") && is_same_value(other, w, "id") &&
             is_same_value(other, w, "incarnation"))
@@ -106,20 +156,32 @@ static void rate_own(json_t *info, const json_t *totals_before, double seconds)
 
 void info_rate(json_t *info, const json_t *before, double seconds)
 {
-    const json_t *arbiter = json_object_get(info, "arbiter");
-    json_t *w, *totals = json_object_get(before, "totals");
+    static const char *const lists[] = {"workers", "actors"};
+    static const char *const times[] = {"reply_us", "loop_lag_us"};
+    json_t *arbiter = json_object_get(info, "arbiter"), *now = json_object_get(info, "totals"), *w;
+    const json_t *totals = json_object_get(before, "totals");
+    const json_t *arbiter_before = json_object_get(before, "arbiter");
     size_t i;
 
     if (!before)
         seconds = 0;
-    if (!is_same_value(arbiter, json_object_get(before, "arbiter"), "pid"))
-        totals = NULL;
-    rate_since(json_object_get(info, "totals"), totals, uptime_of(arbiter), seconds);
+    if (!is_same_value(arbiter, arbiter_before, "pid"))
+        totals = arbiter_before = NULL;
+    rate_since(now, totals, uptime_of(arbiter), seconds);
+    rate_cpu(now, totals, uptime_of(arbiter), seconds);
+    rate_cpu(arbiter, arbiter_before, uptime_of(arbiter), seconds);
     rate_own(info, totals, seconds);
-    json_array_foreach(json_object_get(info, "workers"), i, w)
-    {
-        rate_since(w, worker_before(before, w), uptime_of(w), seconds);
-    }
+    for (size_t t = 0; t < ARRAY_SIZE(times); t++)
+        rate_times(json_object_get(now, times[t]), json_object_get(totals, times[t]));
+    for (size_t l = 0; l < ARRAY_SIZE(lists); l++)
+        json_array_foreach(json_object_get(info, lists[l]), i, w)
+        {
+            const json_t *was = child_before(json_object_get(before, lists[l]), w);
+
+            if (l == 0)
+                rate_since(w, was, uptime_of(w), seconds);
+            rate_cpu(w, was, uptime_of(w), seconds);
+        }
 }
 
 /* ---- info ---- */
@@ -179,6 +241,19 @@ static const struct column actor_columns[] = {
     {"BEAT", "heartbeat_age_ms", SHOW_MS, 0},
 };
 
+/* What takes time, and what is used. */
+static const struct column use_columns[] = {
+    {"TIMES OF", "id", SHOW_TEXT, 0},
+    {"REPLY 50 %", "reply_us/p50", SHOW_US, 0},
+    {"99 %", "reply_us/p99", SHOW_US, 0},
+    {"LONGEST", "reply_us/max", SHOW_US, 0},
+    {"LAG 99 %", "loop_lag_us/p99", SHOW_US, 0},
+    {"CPU", "cpu_ms", SHOW_MS, 0},
+    {"MEMORY", "memory_bytes", SHOW_BYTES, 0},
+    {"FDS", "fds", SHOW_NUMBER, 0},
+    {"OF", "fds_max", SHOW_NUMBER, 0},
+};
+
 static const struct column counter_columns[] = {{"COUNTER", "name", SHOW_TEXT, 0},
                                                 {"TOTAL", "value", SHOW_NUMBER, 0}};
 
@@ -235,6 +310,27 @@ static json_t *children_of(const json_t *info)
     json_t *rows = json_copy(json_object_get(info, "workers"));
 
     json_array_extend(rows, json_object_get(info, "actors"));
+    return rows;
+}
+
+/* Of all processes, and of all together; no row from a server that does not say it. */
+static json_t *uses_of(const json_t *info)
+{
+    json_t *rows = json_array(), *children = children_of(info), *o;
+    json_t *arbiter = json_copy(json_object_get(info, "arbiter"));
+    json_t *total = json_copy(json_object_get(info, "totals"));
+    size_t i;
+
+    json_object_set_new(arbiter, "id", json_string("arbiter"));
+    json_object_set_new(total, "id", json_string("total"));
+    json_array_insert_new(children, 0, arbiter);
+    json_array_append_new(children, total);
+    json_array_foreach(children, i, o)
+    {
+        if (json_object_get(o, "cpu_ms"))
+            json_array_append(rows, o);
+    }
+    json_decref(children);
     return rows;
 }
 
@@ -312,6 +408,8 @@ int info_write(FILE *f, const json_t *info)
         rc = write_section(f, actor_columns, ARRAY_SIZE(actor_columns),
                            json_copy(json_object_get(info, "actors")));
     if (rc == 0)
+        rc = write_section(f, use_columns, ARRAY_SIZE(use_columns), uses_of(info));
+    if (rc == 0)
         rc = write_section(f, counter_columns, ARRAY_SIZE(counter_columns), counters_of(info));
     if (rc == 0)
         rc = write_section(f, own_columns, ARRAY_SIZE(own_columns), own_counters_of(info));
@@ -324,7 +422,7 @@ int info_write(FILE *f, const json_t *info)
 
 /* ---- a frame ---- */
 
-/* The columns up to IN/S, and up to BEAT in the table of workers, fit 80 characters. */
+/* The columns up to IN/S, and up to CPU in the table of workers, fit 80 characters. */
 static const struct column head_columns[] = {
     {"VERSION", "arbiter/version", SHOW_TEXT, 0},
     {"PID", "arbiter/pid", SHOW_NUMBER, 0},
@@ -339,6 +437,16 @@ static const struct column head_columns[] = {
     {"WANTED", "arbiter/workers_wanted", SHOW_NUMBER, 0},
 };
 
+/* Since the view before, but for the longest. */
+static const struct column times_columns[] = {
+    {"REPLY 50 %", "totals/reply_us/recent/p50", SHOW_US, 0},
+    {"99 %", "totals/reply_us/recent/p99", SHOW_US, 7},
+    {"LONGEST EVER", "totals/reply_us/max", SHOW_US, 0},
+    {"LAG 99 %", "totals/loop_lag_us/recent/p99", SHOW_US, 0},
+    {"CPU %", "totals/cpu_percent", SHOW_FIXED, 6},
+    {"ARBITER %", "arbiter/cpu_percent", SHOW_FIXED, 0},
+};
+
 static const struct column frame_columns[] = {
     {"WORKER", "id", SHOW_TEXT, 0},
     {"STATE", "state", SHOW_TEXT, 8},
@@ -348,8 +456,11 @@ static const struct column frame_columns[] = {
     {"IN/S", "bytes_in_per_s", SHOW_BYTE_RATE, 7},
     {"OUT/S", "bytes_out_per_s", SHOW_BYTE_RATE, 7},
     {"LAG", "lag_ms", SHOW_MS, 6},
+    {"CPU %", "cpu_percent", SHOW_FIXED, 5},
+    {"MEMORY", "memory_bytes", SHOW_BYTES, 7},
     {"BEAT", "heartbeat_age_ms", SHOW_MS, 6},
     {"UP", "uptime_ms", SHOW_MS, 7},
+    {"FDS", "fds", SHOW_NUMBER, 5},
     {"PID", "pid", SHOW_NUMBER, 7},
 };
 
@@ -359,6 +470,8 @@ static const struct column own_frame_columns[] = {
     {"/S", "per_s", SHOW_RATE, 6},
     {"WHAT IS COUNTED", "help", SHOW_TEXT, 0},
 };
+
+enum { TIMES_MIN_HEIGHT = 12 }; /* below that the workers have the room */
 
 struct frame {
     FILE *f;
@@ -428,6 +541,8 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
     struct frame fr = {.f = f, .look = look};
     json_t *own = own_counters_of(info), *children = children_of(info);
     int rc = put_table(&fr, head_columns, ARRAY_SIZE(head_columns), info, 0);
+    const bool has_times = json_object_get(json_object_get(info, "totals"), "reply_us") &&
+                           look->height >= TIMES_MIN_HEIGHT;
     size_t n_own = json_array_size(own), left;
 
     if (look->trouble)
@@ -436,6 +551,10 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
         put_line(&fr, "DEGRADED: workers keep dying", RED);
     else
         put_line(&fr, "", "");
+    if (rc == 0 && has_times) {
+        rc = put_table(&fr, times_columns, ARRAY_SIZE(times_columns), info, 0);
+        put_line(&fr, "", "");
+    }
     /* With a blank line and their titles, in the lower half of what is left. */
     left = look->height - MIN(look->height, fr.n_lines);
     n_own = n_own > 0 ? MIN(n_own + 2, left / 2) : 0;
@@ -463,6 +582,7 @@ static const struct column line_columns[] = {
     {"IN_MB/S", "bytes_in_per_s", SHOW_MEGA, 9},
     {"OUT_MB/S", "bytes_out_per_s", SHOW_MEGA, 9},
     {"LAG_MS", "lag_ms", SHOW_FIXED_2, 8},
+    {"CPU_%", "cpu_percent", SHOW_FIXED, 6},
 };
 
 int info_lines(FILE *f, const json_t *info, const char *time, bool has_title)

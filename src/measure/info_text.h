@@ -15,7 +15,8 @@ bool info_is_valid(const json_t *info);
 
 /*
  * info_rate - put requests_per_s, bytes_in_per_s and bytes_out_per_s into the totals and workers,
- * and per_s into the rows of own_counters
+ * cpu_percent into every process and the totals, per_s into the rows of own_counters, and `recent`,
+ * percentiles of the time since @before, into reply_us and loop_lag_us of the totals
  * @before   the answer before, NULL = none
  * @seconds  since then
  * A process that was not there before counts from its start. A rate is null, and never negative, if

@@ -110,6 +110,37 @@ static void info__two_workers__a_table_and_what_has_happened(void **state UNUSED
         "scanned             77\n");
 }
 
+static void info__times_and_usage__a_row_for_each_process(void **state UNUSED)
+{
+    check(info_write,
+          "{\"arbiter\":{\"cpu_ms\":5,\"memory_bytes\":4000000,\"fds\":24,\"fds_max\":1024},"
+          "\"workers\":[{\"id\":\"worker.1\",\"cpu_ms\":1500,\"memory_bytes\":null,\"fds\":45,"
+          "\"fds_max\":null,\"reply_us\":{\"p50\":5.0,\"p99\":40.0,\"max\":20000.5},"
+          "\"loop_lag_us\":{\"p99\":1.0}}],"
+          "\"actors\":[{\"id\":\"keeper.1\",\"cpu_ms\":0}],\"totals\":{\"cpu_ms\":2000}}",
+          "VERSION  PID  STATE  UP  REVISION  RELOADS  RESTARTS  WANTED  USER  GROUP  SERVING"
+          "  CONFIG\n"
+          "-          -  -       -         -        -         -       -  -     -      -      "
+          "  -\n"
+          "\n"
+          "WORKER    PID  STATE  NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
+          "worker.1    -  -        -   -      -         -     -   -    -    -     -\n"
+          "total       -  -        -   -      -         -     -   -    -    -     -\n"
+          "(the total has what ended workers did, too)\n"
+          "\n"
+          "ACTOR     PID  STATE  NTH  UP  KEPT  MEMORY  LAG  BEAT\n"
+          "keeper.1    -  -        -   -     -       -    -     -\n"
+          "\n"
+          "TIMES OF  REPLY 50 %    99 %  LONGEST  LAG 99 %    CPU   MEMORY  FDS    OF\n"
+          "arbiter            -       -        -         -  5.0ms  4.00 MB   24  1024\n"
+          "worker.1       5.0us  40.0us  20.00ms     1.0us   1.5s        -   45     -\n"
+          "keeper.1           -       -        -         -  0.0ms        -    -     -\n"
+          "total              -       -        -         -   2.0s        -    -     -\n"
+          "\n"
+          "COUNTER  TOTAL\n"
+          "cpu_ms    2000\n");
+}
+
 #define OWN_COUNTERS                                                                               \
     "\"own_counters\":[{\"owner\":\"pubsub\",\"name\":\"published\",\"help\":\"messages\""         \
     "%s},{\"owner\":\"clock\",\"name\":\"ticks\",\"help\":\"seconds\"%s}]"
@@ -267,7 +298,8 @@ static void value__map_of_workers__a_line_each_in_their_order(void **state UNUSE
     "\"uptime_ms\":3700000,\"reloads\":3,\"restarts\":1,\"workers_wanted\":2,"                     \
     "\"degraded\":" degraded "},\"totals\":{\"connections\":2," RATES "},"                         \
     "\"workers\":[{\"id\":\"worker.1\",\"pid\":71,\"state\":\"run\",\"incarnation\":4,"            \
-    "\"uptime_ms\":65000,\"connections\":2,\"heartbeat_age_ms\":250,\"lag_ms\":1.25," RATES "},"   \
+    "\"uptime_ms\":65000,\"connections\":2,\"heartbeat_age_ms\":250,\"lag_ms\":1.25,"              \
+    "\"cpu_percent\":12.34,\"memory_bytes\":3400000,\"fds\":45," RATES "},"                        \
     "{\"id\":\"worker.2\",\"pid\":1072,\"state\":\"starting\",\"incarnation\":5,\"uptime_ms\":"    \
     "500,"                                                                                         \
     "\"connections\":0," NO_RATES "}]}"
@@ -300,11 +332,14 @@ static void check_frame(const char *answer, struct info_look look, const char *e
 #define HEAD                                                                                       \
     "1.2       70  run        1h 01m         1        3       2   1.23k  2.00 MB  1.50 MB       2"
 #define TITLES                                                                                     \
-    "WORKER    STATE     NTH   CONNS  MSGS/S     IN/S    OUT/S     LAG    BEAT       UP      PID"
+    "WORKER    STATE     NTH   CONNS  MSGS/S     IN/S    OUT/S     LAG  CPU %   MEMORY    BEAT"    \
+    "       UP    FDS      PID"
 #define FIRST                                                                                      \
-    "worker.1  run         4       2   1.23k  2.00 MB  1.50 MB   1.2ms   250ms   1m 05s       71"
+    "worker.1  run         4       2   1.23k  2.00 MB  1.50 MB   1.2ms   12.3  3.40 MB   250ms"    \
+    "   1m 05s     45       71"
 #define SECOND                                                                                     \
-    "worker.2  starting    5       0       -        -        -       -       -    500ms     1072"
+    "worker.2  starting    5       0       -        -        -       -      -        -       -"    \
+    "    500ms      -     1072"
 
 static void frame__room_enough__all(void **state UNUSED)
 {
@@ -342,7 +377,7 @@ static void frame__narrow__important_columns_whole(void **state UNUSED)
 }
 
 /* As much as fits the usual terminal, with the longest process number that Linux has. */
-static void frame__eighty_columns__rates_and_everything_up_to_beat(void **state UNUSED)
+static void frame__eighty_columns__rates_and_everything_up_to_cpu(void **state UNUSED)
 {
     struct info_look look = {.width = 80, .height = 50};
     char *text = frame(SAMPLE("10.20.30", "4194304", "false"), &look);
@@ -350,8 +385,27 @@ static void frame__eighty_columns__rates_and_everything_up_to_beat(void **state 
     assert_non_null(strstr(text, "  RESTARTS  RELOADS   CONNS  MSGS/S     IN/S\n"));
     assert_non_null(strstr(text,
                            "WORKER    STATE     NTH   CONNS  MSGS/S     IN/S    OUT/S     LAG "
-                           "   BEAT\n"));
+                           " CPU %\n"));
     free(text);
+}
+
+static void frame__times__in_a_line_of_their_own_where_there_is_room(void **state UNUSED)
+{
+    static const char plain[] = PLAIN_SAMPLE;
+    const char *totals = strstr(plain, "\"totals\":{") + strlen("\"totals\":{");
+    char sample[2048];
+
+    snprintf(sample, sizeof(sample),
+             "%.*s\"reply_us\":{\"max\":2500000.0,\"recent\":{\"p50\":5.5,\"p99\":81.25}},"
+             "\"loop_lag_us\":{\"recent\":null},\"cpu_percent\":150.0,%s",
+             (int)(totals - plain), plain, totals);
+    check_frame(sample, (struct info_look){.width = 200, .height = 12},
+                HEAD_TITLES "\n" HEAD "\n\n"
+                            "REPLY 50 %     99 %  LONGEST EVER  LAG 99 %   CPU %  ARBITER %\n"
+                            "     5.5us   81.2us        2.500s         -   150.0          -\n"
+                            "\n" TITLES "\n" FIRST "\n" SECOND);
+    check_frame(sample, (struct info_look){.width = 200, .height = 11},
+                HEAD_TITLES "\n" HEAD "\n\n" TITLES "\n" FIRST "\n" SECOND);
 }
 
 static void frame__low__rest_is_counted(void **state UNUSED)
@@ -439,11 +493,11 @@ static void lines__twice__columns_of_plain_numbers(void **state UNUSED)
     fclose(f);
 /* clang-format off */
 #define LINES(time)                                                                                \
-    time "  worker.1      run           4         -         2      1234.5      2.000      1.500      1.25\n" \
-    time "  worker.2      starting      5         -         0           -          -          -         -\n" \
-    time "  total         run           -         1         2      1234.5      2.000      1.500         -\n"
+    time "  worker.1      run           4         -         2      1234.5      2.000      1.500      1.25    12.3\n" \
+    time "  worker.2      starting      5         -         0           -          -          -         -       -\n" \
+    time "  total         run           -         1         2      1234.5      2.000      1.500         -       -\n"
     assert_string_equal(text,
-        "TIME      ACTOR         STATE       NTH  RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S    LAG_MS\n"
+        "TIME      ACTOR         STATE       NTH  RESTARTS     CONNS      MSGS/S    IN_MB/S   OUT_MB/S    LAG_MS   CPU_%\n"
         LINES("10:20:30") LINES("10:20:31"));
     /* clang-format on */
     free(text);
@@ -454,6 +508,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info__two_workers__a_table_and_what_has_happened),
+        cmocka_unit_test(info__times_and_usage__a_row_for_each_process),
         cmocka_unit_test(info__own_counters__all_with_what_they_count),
         cmocka_unit_test(info__degraded_with_notes_and_without_file__said),
         cmocka_unit_test(info__of_another_shape__bad_message),
@@ -467,7 +522,8 @@ int main(void)
         cmocka_unit_test(frame__colours_and_trouble__only_around_whole_lines),
         cmocka_unit_test(frame__degraded__said),
         cmocka_unit_test(frame__narrow__important_columns_whole),
-        cmocka_unit_test(frame__eighty_columns__rates_and_everything_up_to_beat),
+        cmocka_unit_test(frame__eighty_columns__rates_and_everything_up_to_cpu),
+        cmocka_unit_test(frame__times__in_a_line_of_their_own_where_there_is_room),
         cmocka_unit_test(frame__low__rest_is_counted),
         cmocka_unit_test(frame__own_counters__below_the_workers_in_half_of_the_room),
         cmocka_unit_test(frame__any_size__fits),

@@ -282,10 +282,59 @@ static void info_rate__own_counters__as_the_others(void **state UNUSED)
     }
 }
 
+static json_t *times_info(int pid, int cpu_ms, int n_up_to_2, int n_up_to_4, int n)
+{
+    return json_pack("{s:{s:i,s:f,s:i},s:[{s:s,s:i,s:i,s:i}],s:{s:i,s:{s:i,s:f,s:[{s:i,s:i},{s:i,s:"
+                     "i},{s:i,s:i}]}}}",
+                     "arbiter", "pid", pid, "uptime_ms", 1e6, "cpu_ms", cpu_ms, "workers", "id",
+                     "worker.1", "pid", 9, "incarnation", 1, "cpu_ms", 2 * cpu_ms, "totals",
+                     "cpu_ms", 2 * cpu_ms, "reply_us", "count", n, "max", 9.5, "buckets", "le", 2,
+                     "count", n_up_to_2, "le", 4, "count", n_up_to_4, "le", 8, "count", n_up_to_4);
+}
+
+static double recent_at(const json_t *info, const char *name)
+{
+    const json_t *totals = json_object_get(info, "totals");
+
+    return rate_at(json_object_get(json_object_get(totals, "reply_us"), "recent"), name);
+}
+
+static bool has_recent(const json_t *info)
+{
+    const json_t *totals = json_object_get(info, "totals");
+
+    return json_is_object(json_object_get(json_object_get(totals, "reply_us"), "recent"));
+}
+
+/* Of 100 since the view before 80 took up to 2, 18 up to 4, and 2 more than 8. */
+static void info_rate__times_and_processors__of_the_time_between(void **state UNUSED)
+{
+    json_t *before = times_info(7, 100, 1000, 2000, 3000), *now;
+
+    now = times_info(7, 600, 1080, 2098, 3100);
+    info_rate(now, before, 2);
+    assert_true(recent_at(now, "p50") == 1.25); /* 50 of 80 */
+    assert_true(recent_at(now, "p99") == 9.5);
+    assert_true(rate_at(json_object_get(now, "arbiter"), "cpu_percent") == 25);
+    assert_true(rate_at(json_object_get(now, "totals"), "cpu_percent") == 50);
+    assert_true(rate_at(json_array_get(json_object_get(now, "workers"), 0), "cpu_percent") == 50);
+    json_decref(now);
+    now = times_info(7, 600, 1000, 2000, 3000); /* nothing came */
+    info_rate(now, before, 2);
+    assert_false(has_recent(now));
+    json_decref(now);
+    now = times_info(8, 600, 1080, 2098, 3100); /* of another server */
+    info_rate(now, before, 2);
+    assert_false(has_recent(now));
+    json_decref(now);
+    json_decref(before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(info_rate__own_counters__as_the_others),
+        cmocka_unit_test(info_rate__times_and_processors__of_the_time_between),
         cmocka_unit_test(rate__same_process__difference_a_second),
         cmocka_unit_test(rate__worker_restarted__counts_from_its_start),
         cmocka_unit_test(rate__pid_used_again_in_a_new_incarnation__no_difference_of_two_lives),
