@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "client/human.h"
 
-enum { GAP = 2, WRAP_MIN = 24 };
+enum { GAP = 2, WRAP_MIN = 16 };
 
 static size_t limit; /* of columns_write, in characters; 0 = none */
 
@@ -209,117 +209,158 @@ size_t columns_fitting(const struct columns *t, size_t width)
     return n;
 }
 
-static void write_cell(const struct columns *t, FILE *f, size_t row, size_t column, size_t gap,
-                       bool is_last)
-{
-    const char *text = cell_at(t, row, column);
-    const int pad = (int)(t->width[column] - text_width(text));
-    const bool is_right = t->columns[column].show >= SHOW_NUMBER;
-
-    fprintf(f, "%*s%s", (int)gap + (is_right ? pad : 0), "", text);
-    if (!is_right && !is_last)
-        fprintf(f, "%*s", pad, "");
-}
-
 void columns_write_row(const struct columns *t, FILE *f, size_t row, size_t n)
 {
     while (n > 0 && *cell_at(t, row, n - 1) == '\0')
         n--;
-    for (size_t i = 0; i < n; i++)
-        write_cell(t, f, row, i, i > 0 ? GAP : 0, i + 1 == n);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = cell_at(t, row, i);
+        int pad = (int)(t->width[i] - text_width(text));
+        bool is_right = t->columns[i].show >= SHOW_NUMBER;
+
+        fprintf(f, "%*s%s", (i > 0 ? GAP : 0) + (is_right ? pad : 0), "", text);
+        if (!is_right && i + 1 < n)
+            fprintf(f, "%*s", pad, "");
+    }
 }
 
-/* ---- a table that is too wide ---- */
+/* ---- a table that is too wide: its texts go on in further lines, or it in further parts ---- */
 
 void columns_limit(size_t width)
 {
     limit = width;
 }
 
-/* Characters of a part: the first column, and those from @from to @end. */
-static size_t part_width(const struct columns *t, size_t from, size_t end)
-{
-    size_t width = t->width[0];
+/* Some columns of a table: the first one, and those from @from to @end. */
+struct part {
+    const struct columns *t;
+    size_t from, end; /* from 1 on */
+    size_t width[COLUMNS_MAX];
+};
 
-    for (size_t i = MAX(from, 1u); i < end; i++)
-        width += GAP + t->width[i];
+static struct part part_of(const struct columns *t, size_t from, size_t end)
+{
+    struct part p = {.t = t, .from = from, .end = end};
+
+    memcpy(p.width, t->width, sizeof(p.width));
+    return p;
+}
+
+static size_t part_width(const struct part *p)
+{
+    size_t width = p->width[0];
+
+    for (size_t i = p->from; i < p->end; i++)
+        width += GAP + p->width[i];
     return width;
 }
 
-/* May the words of the last column be spread over several lines? */
-static bool is_wrapped(const struct columns *t, size_t from)
+/* The widest column of text beside the first, which names the row; 0 = all are narrow. */
+static size_t widest_text(const struct part *p)
 {
-    const size_t last = t->n_columns - 1;
+    size_t widest = 0;
 
-    return last > 0 && t->columns[last].show < SHOW_NUMBER &&
-           part_width(t, from, last) + GAP + WRAP_MIN <= limit;
+    for (size_t i = p->from; i < p->end; i++)
+        if (p->t->columns[i].show < SHOW_NUMBER && p->width[i] > WRAP_MIN &&
+            (widest == 0 || p->width[i] > p->width[widest]))
+            widest = i;
+    return widest;
 }
 
-/* Bytes of @text that fit in @width, up to the end of a word; all of a word that does not. */
+static bool make_fit(struct part *p)
+{
+    size_t i;
+
+    while (part_width(p) > limit && (i = widest_text(p)) > 0)
+        p->width[i]--;
+    return part_width(p) <= limit;
+}
+
+/* Bytes of @text that fit in @width, up to the end of a word if one ends there. */
 static size_t fitting_bytes(const char *text, size_t width)
 {
     size_t best = 0, used = 0, i = 0;
 
     for (; text[i]; i++) {
+        const bool is_new = ((unsigned char)text[i] & 0xc0) != 0x80;
+
         if (text[i] == ' ')
             best = i;
-        used += ((unsigned char)text[i] & 0xc0) != 0x80;
-        if (used > width && best > 0)
-            return best;
+        if (is_new && used++ == width)
+            return best > 0 ? best : i;
     }
     return i;
 }
 
-/* Beside what stands there already, and then below it. */
-static void write_words(const char *text, FILE *f, size_t indent)
+/* What fits of the cell at *@at, which then stands before the rest. */
+static void write_piece(const struct part *p, FILE *f, size_t column, const char **at, bool is_last)
 {
-    while (*text) {
-        const size_t n = fitting_bytes(text, limit - indent);
+    const size_t width = p->width[column], n = fitting_bytes(*at, width);
+    char *piece = strndup(*at, n);
+    const int pad = (int)(width - MIN(text_width(piece ? piece : ""), width));
+    const bool is_right = p->t->columns[column].show >= SHOW_NUMBER;
 
-        fprintf(f, "%.*s", (int)n, text);
-        text += n + strspn(text + n, " ");
-        if (*text)
-            fprintf(f, "\n%*s", (int)indent, "");
-    }
+    fprintf(f, "%*s%s%*s", (column > 0 ? GAP : 0) + (is_right ? pad : 0), "", piece ? piece : "?",
+            is_right || is_last ? 0 : pad, "");
+    free(piece);
+    *at += n + strspn(*at + n, " ");
 }
 
-/* The first column, and as many as fit from @from on. Returns the first that does not. */
-static size_t write_part(const struct columns *t, FILE *f, size_t from)
+static void write_row_of(const struct part *p, FILE *f, size_t row)
 {
-    const bool is_wrapping = is_wrapped(t, from);
-    const size_t last = t->n_columns - 1;
-    size_t end = MAX(from, 1u) + 1;
+    const char *at[COLUMNS_MAX];
+    size_t last;
 
-    while (end < t->n_columns && part_width(t, from, end + 1) <= limit)
-        end++;
-    if (is_wrapping)
-        end = t->n_columns;
-    end = MIN(end, t->n_columns);
-    for (size_t row = 0; row <= columns_rows(t); row++) {
-        write_cell(t, f, row, 0, 0, end == 1);
-        for (size_t i = MAX(from, 1u); i < end; i++)
-            if (i == last && is_wrapping) {
-                fprintf(f, "%*s", GAP, "");
-                write_words(cell_at(t, row, i), f, part_width(t, from, last) + GAP);
-            } else {
-                write_cell(t, f, row, i, GAP, i + 1 == end);
-            }
+    for (size_t i = 0; i < p->t->n_columns; i++)
+        at[i] = cell_at(p->t, row, i);
+    do {
+        last = 0;
+        for (size_t i = p->from; i < p->end; i++)
+            last = *at[i] ? i : last;
+        write_piece(p, f, 0, &at[0], last == 0);
+        for (size_t i = p->from; i <= last && i < p->end; i++)
+            write_piece(p, f, i, &at[i], i == last);
         fputc('\n', f);
-    }
-    return end;
+        last = 0;
+        for (size_t i = 0; i < p->end; i++)
+            last |= (i == 0 || i >= p->from) && *at[i];
+    } while (last);
+}
+
+static void write_part(const struct part *p, FILE *f)
+{
+    for (size_t row = 0; row <= columns_rows(p->t); row++)
+        write_row_of(p, f, row);
+}
+
+/* As many columns as fit from @from on, at least one. */
+static struct part next_part(const struct columns *t, size_t from)
+{
+    struct part p = part_of(t, from, MIN(from + 1, t->n_columns));
+
+    make_fit(&p);
+    while (p.end < t->n_columns && part_width(&p) + GAP + t->width[p.end] <= limit)
+        p.end++;
+    return p;
 }
 
 static void write_table(const struct columns *t, FILE *f)
 {
-    if (limit == 0 || part_width(t, 0, t->n_columns) <= limit) {
+    struct part p = part_of(t, 1, t->n_columns);
+
+    if (limit == 0 || part_width(&p) <= limit) {
         for (size_t row = 0; row <= columns_rows(t); row++) {
             columns_write_row(t, f, row, t->n_columns);
             fputc('\n', f);
         }
-        return;
+    } else if (make_fit(&p)) {
+        write_part(&p, f);
+    } else {
+        for (size_t from = 1; from < t->n_columns; from = p.end) {
+            p = next_part(t, from);
+            write_part(&p, f);
+        }
     }
-    for (size_t from = 0; from < t->n_columns;)
-        from = write_part(t, f, from);
 }
 
 int columns_write(FILE *f, const struct column *columns, size_t n, const json_t *rows)

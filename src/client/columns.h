@@ -53,8 +53,8 @@ struct columns {
 
 /*
  * columns_limit - no table of columns_write shall be wider than @width from now on; 0 = no limit
- * What is wider continues below, each part with its first column; the words of a last column of
- * text go on in further lines. A single cell may still be wider.
+ * The texts of what is wider go on in further lines; where that does not suffice, its columns in
+ * further parts, each with the first column. A single number may still be wider.
  */
 void columns_limit(size_t width);
 

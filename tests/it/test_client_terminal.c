@@ -237,6 +237,32 @@ static void run__first_process__ended_by_term(void **state)
     unlink(it_path(it, "deaf"));
 }
 
+/* What is narrower than a table has it in parts; what has an end says how far it is. */
+static void terminal__narrow_and_patient__tables_fit_and_progress_is_told(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    char *seen = peer_alloc(65536);
+    int fd;
+    pid_t pid = tool_start_on_terminal(it, "xterm", 60, ARGS("-C", control_of(s), "commands"), &fd);
+    size_t n = 0;
+
+    tool_terminal_expect(fd, seen, 65536, "WHAT IT DOES");
+    assert_int_equal(tool_wait(pid), 0);
+    for (const char *p = seen; *p; p++) {
+        n = *p == '\n' || *p == '\r' ? 0 : n + 1;
+        MUST(n <= 60, "wider than the terminal: %.80s", p - n + 1);
+    }
+    close(fd);
+    pid = tool_start_on_terminal(it, "xterm", 120,
+                                 ARGS("-a", s->addr[0], "audit", "-c", "2", "-t", "20s"), &fd);
+    tool_terminal_expect(fd, seen, 65536, " %, ");
+    tool_terminal_expect(fd, seen, 65536, "s left  ");
+    kill(pid, SIGINT);
+    assert_int_equal(tool_wait(pid), 128 + SIGINT);
+    close(fd);
+}
+
 static void top__so_many_views_on_a_terminal__the_last_one_stays(void **state)
 {
     struct it *it = *state;
@@ -265,6 +291,7 @@ int main(void)
         IT(long_run__dumb_terminal__no_escapes),
         IT(long_run__closed_pipe__silent),
         IT(run__first_process__ended_by_term),
+        IT(terminal__narrow_and_patient__tables_fit_and_progress_is_told),
         IT(top__so_many_views_on_a_terminal__the_last_one_stays),
     };
 

@@ -22,6 +22,7 @@
 #include "base/counters.h"
 #include "base/fds.h"
 #include "base/util.h"
+#include "client/columns.h"
 #include "support/server.h"
 #include "support/tool.h"
 
@@ -490,6 +491,44 @@ static void reload__list_changes__shown_on_one_line(void **state)
     MUST(r.code == 0, "exit code %d: %s", r.code, r.err);
     s->arbiter_fds = 0; /* one more address than at the start */
     must_have(r.out, "\nserver.bind  127.0.0.1:0  127.0.0.1:0 [::1]:0\n");
+}
+
+/* Both have the default control socket; the second one's is beside the first one's. */
+static void servers__two_of_one_user__found_by_address_and_warned_of(void **state)
+{
+    struct it *it = *state;
+    struct server *first = server_start(it), *second;
+    char env[160], text[192];
+    struct tool_run r;
+    json_t *o;
+
+    snprintf(env, sizeof(env), "RUNTIME_DIRECTORY=%s", first->run);
+    second = server_start(it, .env = {env});
+    server_expect(second, "another server has the default control socket");
+    setenv("RUNTIME_DIRECTORY", first->run, 1);
+    r = RUN(it, NO_INPUT, "-a", second->addr[0], "--json", "info");
+    o = printed_json(&r);
+    assert_int_equal(json_integer_value(columns_value(o, "arbiter/pid")), second->pid);
+    json_decref(o);
+    r = RUN(it, NO_INPUT, "actors");
+    assert_int_equal(r.code, 0);
+    must_have(r.err, "warning: another server has its control socket at ");
+    must_have(r.err, "/control.2, ");
+    must_have(r.err, "-a ADDR or -C PATH");
+    r = RUN(it, NO_INPUT, "-a", "127.0.0.1:1", "scale", "1");
+    tool_must_fail(&r, 69, "-a 127.0.0.1:1: no server that listens there ");
+    r = RUN(it, NO_INPUT, "-a", first->addr[0], "stop");
+    snprintf(text, sizeof(text), "echo-arbiter has stopped (pid %d, %s)\n", (int)first->pid,
+             first->addr[0]);
+    tool_must_print(&r, text, strlen(text));
+    assert_int_equal(server_wait_exit(first, WAIT_MS), 0);
+    /* The one that is left is meant, without any doubt. */
+    r = RUN(it, NO_INPUT, "scale", "1");
+    snprintf(text, sizeof(text), "1 worker runs\nserver: pid %d, %s\n", (int)second->pid,
+             second->addr[0]);
+    tool_must_print(&r, text, strlen(text));
+    unsetenv("RUNTIME_DIRECTORY");
+    server_wait_workers(second, 1);
 }
 
 static void scale__up_and_down__done_when_it_says_so(void **state)
@@ -1048,6 +1087,7 @@ int main(void)
         IT(reload__needs_a_start__says_which_line_and_what_to_do),
         IT(reload__started_without_a_file__takes_the_command_line),
         IT(reload__list_changes__shown_on_one_line),
+        IT(servers__two_of_one_user__found_by_address_and_warned_of),
         IT(scale__up_and_down__done_when_it_says_so),
         IT(log__level_and_file__changed_at_once),
         IT(stop__idle_server__returns_when_it_is_gone),
