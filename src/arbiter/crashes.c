@@ -31,17 +31,22 @@ static const char *crash_signal_name(const struct crash_record *r)
     return name ? name : "?";
 }
 
-/* What addr2line takes, whatever the address was of that one process. */
+/* What addr2line takes, whatever the address was of that one process; and the function, if its
+ * module exports it. */
 static void find_place(uint64_t address, char *ret, size_t size)
 {
     void *const p = (void *)(uintptr_t)address; /* is looked up, and not followed */
     Dl_info at;
+    int n;
 
     ret[0] = '\0';
     if (!dladdr(p, &at) || !at.dli_fname)
         return;
-    snprintf(ret, size, "%.64s+0x%llx", title_module(&at),
-             (unsigned long long)(address - (uintptr_t)at.dli_fbase));
+    n = snprintf(ret, size, "%.48s+0x%llx", title_module(&at),
+                 (unsigned long long)(address - (uintptr_t)at.dli_fbase));
+    if (at.dli_sname && n > 0 && (size_t)n < size)
+        snprintf(ret + n, size - (size_t)n, " %s+0x%llx", at.dli_sname,
+                 (unsigned long long)(address - (uintptr_t)at.dli_saddr));
 }
 
 static void find_places(struct crash_entry *e)

@@ -18,6 +18,7 @@
 #include "measure/info_text.h"
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
+#include "cmd/echo_client_symbols.h"
 
 enum { WORKERS_MAX = 1024 }; /* that any server can have */
 
@@ -93,6 +94,8 @@ static int ask_and_print(struct tool *t, json_t *args)
     }
     if (rc == 0)
         rc = operator_ask(&o, r->request, NULL, args, &result);
+    if (rc == 0 && r->write == answer_text_crashes && !t->is_json)
+        symbols_name_frames(o.call.peer, result);
     if (rc == 0)
         rc = operator_print(&o, result, r->write);
     if (rc == 0 && r->is_named && !t->is_json)

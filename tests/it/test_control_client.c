@@ -320,7 +320,7 @@ static void call__note_too_deep_or_too_long__refused_and_info_goes_on(void **sta
 }
 
 /* Addresses of a process that is gone say nothing: they come with the file and the offset in it. */
-static void crashes__a_worker_crashed__places_for_addr2line(void **state)
+static void crashes__a_worker_crashed__places_for_addr2line_and_names(void **state)
 {
     struct it *it = *state;
     struct server *s = server_start(it);
@@ -333,6 +333,8 @@ static void crashes__a_worker_crashed__places_for_addr2line(void **state)
     assert_int_equal(r.code, 0);
     must_have(r.out, "\"at\": \"");
     must_have(r.out, " echo-arbiter+0x");
+    must_have(r.out, " arb_main_abi+0x"); /* its file has symbols; a library exports some */
+    must_have(r.out, " __libc_start_main+0x");
     r = RUN(it, NO_INPUT, "-C", control_of(s), "crashes");
     assert_int_equal(r.code, 0);
     must_have(r.out, " AT\n");
@@ -1078,7 +1080,7 @@ int main(void)
         IT(call__text_beyond_ascii__as_it_was_to_every_actor),
         IT(call__longer_than_a_worker_takes__refused_for_good),
         IT(call__note_too_deep_or_too_long__refused_and_info_goes_on),
-        IT(crashes__a_worker_crashed__places_for_addr2line),
+        IT(crashes__a_worker_crashed__places_for_addr2line_and_names),
         IT(call__refused_with_json__the_answer_as_it_came),
         IT(actors_and_commands__listed),
         IT(commands__each_argument__has_a_type),
