@@ -479,6 +479,8 @@ static json_t *not_asked(int rc)
 {
     char why[96];
 
+    if (rc == -EPIPE)
+        return command_error("gone", "the worker has ended");
     if (rc != -EMSGSIZE)
         return command_error("busy", "the worker cannot be asked now: try again");
     snprintf(why, sizeof(why), "too long for a worker: a message to one has at most %d bytes",

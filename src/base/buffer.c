@@ -231,6 +231,7 @@ static int buffer_change_block(struct buffer *b, struct buffer_pool *pool, size_
         block->owner = old->owner;
         block->mark = old->mark;
         block->mark_tick = old->mark_tick;
+        block->resume = old->resume;
         pool_give(pool, old);
     }
     b->block = block;

@@ -24,9 +24,10 @@ struct buffer_block {
     size_t start; /* offset of the first byte held */
     size_t len; /* bytes held; 0 only between reserve and commit */
     struct list link; /* in pool->held, or hidden */
-    void *owner; /* the owner's own, with the next two; NULL and 0 in a new block */
+    void *owner; /* the owner's own, with the next three; NULL and 0 in a new block */
     uint64_t mark;
     uint64_t mark_tick;
+    size_t resume;
     uint8_t bytes[];
 };
 

@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/passed.h"
+#include "net/conn_facts.h"
 #include "net/conn_sources.h"
 #include "net/keep.h"
 #include "net/room.h"
@@ -262,6 +263,8 @@ static int set_add(struct conn_set *set, int fd, unsigned protocol, enum arb_ori
         c->is_open_to_fds = passed_may_come(fd);
     }
     c->node.owners = conn_now(set);
+    if (origin == ARB_RESCUED)
+        conn_recall(c);
     c->progress = c->is_local ? conn_now(set) : 0;
     list_append(&set->all, &c->link);
     set->n_open++;

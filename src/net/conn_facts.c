@@ -5,6 +5,7 @@
 
 #include <linux/tcp.h> /* it knows more than netinet/tcp.h */
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "net/conn_impl.h"
@@ -53,48 +54,64 @@ static enum state find_state(const struct arb_conn *c)
     return c->tail.block ? READING : IDLE;
 }
 
-/* The peer's FIN counts as a byte. */
-static bool has_ended(const struct arb_conn *c, const struct tcp_info *info)
+/* Returns whether it goes over TCP, of which the kernel knows more. */
+static bool ask_kernel(const struct arb_conn *c, struct tcp_info *ret)
 {
-    static const unsigned ended =
-        1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING | 1u << TCP_TIME_WAIT;
+    socklen_t len = sizeof(*ret);
 
-    return c->is_eof || (ended >> info->tcpi_state & 1);
+    return getsockopt(c->io.fd, IPPROTO_TCP, TCP_INFO, ret, &len) == 0 &&
+           len >= offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(ret->tcpi_bytes_retrans);
 }
 
-/* What the kernel knows of a connection over TCP, also of its life in other processes. */
-static void ask_kernel(const struct arb_conn *c, struct conn_facts *f)
+/* Since when it is idle is remembered where there is a deadline for that. */
+static uint64_t find_idle_ms(const struct arb_conn *c)
 {
-    struct tcp_info info = {0};
-    socklen_t len = sizeof(info);
+    struct conn_set *set = conn_set_of(c);
+    struct tcp_info info;
 
-    if (getsockopt(c->io.fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
-        len < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(info.tcpi_bytes_retrans))
-        return;
-    f->idle_ms = MIN(info.tcpi_last_data_recv, info.tcpi_last_data_sent);
-    f->bytes_in =
-        info.tcpi_bytes_received - MIN(info.tcpi_bytes_received, (uint64_t)has_ended(c, &info));
-    f->bytes_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
+    if (ask_kernel(c, &info))
+        return MIN(info.tcpi_last_data_recv, info.tcpi_last_data_sent);
+    return conn_is_idle(c) && set->limits.keep_alive_ms > 0 ? conn_age_ms(set, c->since)
+                                                            : CONN_NOT_KNOWN;
 }
 
 void conn_facts(const struct arb_conn *c, struct conn_facts *ret)
 {
-    struct conn_set *set = conn_set_of(c);
-    /* Since when it is idle is remembered where there is a deadline for that. */
-    const bool is_timed = conn_is_idle(c) && set->limits.keep_alive_ms > 0;
+    const struct keep *keep = conn_set_of(c)->keep;
 
     *ret = (struct conn_facts){
         .id = conn_id(c),
         .protocol = conn_protocol_of(c)->table->name,
         .state = conn_states[find_state(c)],
         .age_ms = conn_life_ms(c),
-        .idle_ms = is_timed ? conn_age_ms(set, c->since) : CONN_NOT_KNOWN,
+        .idle_ms = find_idle_ms(c),
         .messages = c->messages,
-        .bytes_in = CONN_NOT_KNOWN,
-        .bytes_out = CONN_NOT_KNOWN,
-        .is_kept = set->keep && set->keep->table.serial[c->io.fd] != 0,
+        .bytes_in = c->bytes_in,
+        .bytes_out = c->bytes_out,
+        .is_kept = keep && keep->table.serial[c->io.fd] != 0,
     };
-    ask_kernel(c, ret);
+}
+
+/* The peer's FIN counts as a byte. */
+static bool has_ended(const struct tcp_info *info)
+{
+    static const unsigned ended =
+        1u << TCP_CLOSE_WAIT | 1u << TCP_LAST_ACK | 1u << TCP_CLOSING | 1u << TCP_TIME_WAIT;
+
+    return ended >> info->tcpi_state & 1;
+}
+
+void conn_recall(struct arb_conn *c)
+{
+    struct tcp_info info;
+    uint64_t ahead; /* what has come and was not read */
+    int n = 0;
+
+    if (!ask_kernel(c, &info) || ioctl(c->io.fd, FIONREAD, &n) < 0)
+        return;
+    ahead = (uint64_t)n + has_ended(&info);
+    c->bytes_in = info.tcpi_bytes_received - MIN(info.tcpi_bytes_received, ahead);
+    c->bytes_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans + info.tcpi_notsent_bytes;
 }
 
 void conn_walk_begin(struct conn_set *set, struct conn_walk *w)

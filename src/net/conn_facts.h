@@ -17,10 +17,10 @@ struct conn_facts {
     const char *protocol; /* borrowed */
     const char *state; /* static: one of conn_states */
     uint64_t age_ms; /* since it was accepted, or taken from a keeper */
-    uint64_t messages; /* in that time */
-    /* CONN_NOT_KNOWN over a unix socket: */
-    uint64_t idle_ms; /* since the last byte either way; there only known with server.keep_alive */
-    uint64_t bytes_in, bytes_out; /* in all its life */
+    uint64_t messages, bytes_in, bytes_out; /* in that time; see conn_recall */
+    /* Since the last byte either way; CONN_NOT_KNOWN over a unix socket without server.keep_alive.
+     */
+    uint64_t idle_ms;
     bool is_kept; /* a keeper has it as well */
 };
 
@@ -29,6 +29,10 @@ extern const char *const conn_states[];
 
 /* conn_facts - @c as it is now */
 void conn_facts(const struct arb_conn *c, struct conn_facts *ret);
+
+/* conn_recall - of one whose process has died, the kernel remembers the bytes, if it goes over TCP
+ */
+void conn_recall(struct arb_conn *c);
 
 /* Goes through all connections of a set, the oldest first, those that come meanwhile not counted.
  * One that is moved, or is put behind others, may be passed over or come twice. */

@@ -1,7 +1,7 @@
 /*
  * A connection from inside: private to net/conn*.c, keep*.c and to moves. What has to travel with a
- * connection is small and explicit: tail, output, resume, protocol, its state, phase, end, is_eof,
- * and the two times from which its deadlines count.
+ * connection is small and explicit: tail with where to resume, output, protocol, its state, phase,
+ * end, is_eof, and the two times from which its deadlines count.
  */
 #ifndef NET_CONN_IMPL_H
 #define NET_CONN_IMPL_H
@@ -102,14 +102,14 @@ struct conn_more {
 
 /*
  * Ten thousand of them wait for most of their lives: every byte counts. What each message looks at
- * comes first, within 96 bytes.
+ * comes first, within 104 bytes.
  */
 struct arb_conn {
     ev_io io; /* its `data` is the set */
     struct buffer tail; /* the beginning of a message; empty between messages */
     struct buffer output; /* unsent bytes of replies */
-    size_t resume; /* where the protocol goes on looking in `tail` */
-    uint64_t messages; /* answered in its life; the kernel counts bytes */
+    uint64_t messages; /* answered in its life, with the next two */
+    uint64_t bytes_in, bytes_out; /* read and written, a PROXY header not counted */
     struct conn_more *more; /* owned; NULL = not needed so far */
     uint8_t phase; /* enum conn_phase */
     uint8_t end; /* enum conn_end; set with CONN_ENDS_SOON or when the phase leaves CONN_OPEN */
@@ -149,7 +149,7 @@ struct arb_request {
     bool is_ended; /* freed at the end of the turn */
 };
 
-_Static_assert(offsetof(struct arb_conn, since) <= 96, "what each message looks at comes first");
+_Static_assert(offsetof(struct arb_conn, since) <= 104, "what each message looks at comes first");
 
 _Static_assert(sizeof(struct arb_conn) <= 152, "an idle connection is a promise of the manual");
 
@@ -239,6 +239,13 @@ static inline ssize_t conn_receive(const struct arb_conn *c, uint8_t *buf, size_
     if (unlikely(c->is_open_to_fds))
         return passed_recv(c->io.fd, &(struct iovec){buf, size}, 1);
     return recv(c->io.fd, buf, size, 0);
+}
+
+/* conn_count_read - @n bytes for its protocol have been read */
+static inline void conn_count_read(struct arb_conn *c, size_t n)
+{
+    counter_add(&conn_set_of(c)->counters->bytes_in, n);
+    c->bytes_in += n;
 }
 
 /* conn_feed - the protocol looks at @data, which is the first that has come */

@@ -32,6 +32,7 @@ static inline ssize_t conn_send(struct arb_conn *c, struct counters *counters, c
 
     if (likely(n >= 0)) {
         counter_add(&counters->bytes_out, (uint64_t)n);
+        c->bytes_out += (uint64_t)n;
         return n;
     }
     conn_fail(c, errno);
@@ -186,6 +187,12 @@ static bool is_output_lost(const struct arb_conn *c)
            (c->end == CONN_END_BUFFERED || c->end == CONN_END_RESET || c->end == CONN_END_ERROR);
 }
 
+/* Where the protocol goes on looking. */
+static inline size_t resume_of(const struct arb_conn *c)
+{
+    return c->tail.block ? c->tail.block->resume : 0;
+}
+
 /* What an answer leaves behind, when it is more than nothing. */
 static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struct arb_output *r,
                                                  const uint8_t *data, size_t len, size_t sent)
@@ -198,7 +205,6 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struc
         conn_break(c, fault);
         return;
     }
-    c->resume = r->resume;
     if (r->consumed >= USUAL_MIN_BYTES)
         learn_usual(c, r->consumed, r->messages);
     if (sent < r->reply_len && !is_output_lost(c))
@@ -206,6 +212,8 @@ static __attribute__((noinline)) void conn_leave(struct arb_conn *c, const struc
             conn_queue(c, (const uint8_t *)r->reply + sent, r->reply_len - sent, len - r->consumed);
     if (rc == 0 && r->next <= ARB_WAIT && (c->tail.block || r->consumed < len))
         rc = conn_keep_rest(c, r, data, len);
+    if (c->tail.block)
+        c->tail.block->resume = r->resume;
     if (rc < 0)
         conn_end(c, CONN_END_BUFFERED);
     else if (r->next > ARB_WAIT)
@@ -225,7 +233,8 @@ conn_answer(struct arb_conn *c, struct conn_set *set, const uint8_t *data, size_
 {
     struct counters *counters = set->counters;
     const struct conn_protocol *p = &set->protocols[c->protocol];
-    const struct arb_input in = {.data = data, .len = len, .resume = c->resume, .is_end = is_end};
+    const struct arb_input in = {
+        .data = data, .len = len, .resume = resume_of(c), .is_end = is_end};
     struct arb_output out = {.next = ARB_GO_ON};
     size_t sent = 0;
 
@@ -310,7 +319,7 @@ static __attribute__((noinline)) void conn_discard(struct arb_conn *c)
         return;
     n = conn_receive(c, set->read_buffer, CONN_READ_BYTES);
     if (n > 0)
-        counter_add(&set->counters->bytes_in, (uint64_t)n);
+        conn_count_read(c, (size_t)n);
     else
         conn_no_bytes(c, n);
 }
@@ -339,7 +348,7 @@ static __attribute__((noinline)) void conn_read_more(struct arb_conn *c)
         conn_no_bytes(c, n);
         return;
     }
-    counter_add(&set->counters->bytes_in, (uint64_t)n);
+    conn_count_read(c, (size_t)n);
     over = (size_t)n > room ? (size_t)n - room : 0;
     buffer_commit(&c->tail, (size_t)n - over);
     held = buffer_len(&c->tail);
@@ -378,7 +387,7 @@ static inline __attribute__((always_inline)) bool conn_serve(struct arb_conn *c)
         conn_no_bytes(c, n);
         return false;
     }
-    counter_add(&set->counters->bytes_in, (uint64_t)n);
+    conn_count_read(c, (size_t)n);
     return conn_answer_read(c, set, set->read_buffer, (size_t)n);
 }
 
@@ -394,7 +403,8 @@ void conn_feed(struct arb_conn *c, const uint8_t *data, size_t len)
 
 void conn_rethink(struct arb_conn *c)
 {
-    c->resume = 0;
+    if (c->tail.block)
+        c->tail.block->resume = 0;
     if (c->phase == CONN_OPEN && !(c->special & CONN_ENDS_SOON))
         conn_answer_rest(c);
 }
@@ -456,6 +466,7 @@ int conn_push(struct arb_conn *c, const void *data, size_t len)
     }
     sent = MAX(sent, (ssize_t)0);
     counter_add(&set->counters->bytes_out, (uint64_t)sent);
+    c->bytes_out += (uint64_t)sent;
     if ((size_t)sent < len &&
         conn_queue_pushed(c, (const uint8_t *)data + sent, len - (size_t)sent) < 0) {
         conn_end_soon(c, CONN_END_BUFFERED);

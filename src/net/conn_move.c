@@ -191,7 +191,11 @@ int conn_export(struct arb_conn *c, uint8_t *state, size_t size, struct moved_re
         .since_age_ms = since_age_ms(c),
         .timeout_ms = conn_wake_ms(c),
         .progress_age_ms = c->output.block ? conn_age_ms(conn_set_of(c), c->progress) : 0,
-        .resume = MIN(c->resume, buffer_len(&c->tail)),
+        .resume = c->tail.block ? MIN(c->tail.block->resume, c->tail.block->len) : 0,
+        .messages = c->messages,
+        .bytes_in = c->bytes_in,
+        .bytes_out = c->bytes_out,
+        .age_ms = conn_life_ms(c),
         .tail = buffer_data(&c->tail),
         .tail_len = buffer_len(&c->tail),
         .output = buffer_data(&c->output),
@@ -281,7 +285,8 @@ static int import_state(struct arb_conn *c, const struct moved_record *r)
     int rc;
 
     c->has_new_rule = r->fingerprint != p->fingerprint;
-    c->resume = c->has_new_rule ? 0 : r->resume;
+    if (c->tail.block)
+        c->tail.block->resume = c->has_new_rule ? 0 : r->resume;
     if ((r->id != 0 || r->timeout_ms > 0 || p->table->on_message) && !conn_more(c))
         return -ENOMEM;
     if (p->table->on_message)
@@ -321,6 +326,10 @@ int conn_import(struct conn_set *set, int fd, const struct moved_record *record,
     c->is_paused = record->is_paused;
     c->since = conn_tick_of_age(set, record->since_age_ms);
     c->progress = conn_tick_of_age(set, record->progress_age_ms);
+    c->messages = record->messages;
+    c->bytes_in = record->bytes_in;
+    c->bytes_out = record->bytes_out;
+    c->node.owners = conn_tick_of_age(set, record->age_ms);
     c->is_local = conn_is_local(fd);
     c->is_open_to_fds = passed_may_come(fd);
     if (record->awaits_header)

@@ -198,12 +198,6 @@ static bool is_meant(const struct arb_conn *c, const struct meant *m, struct con
 
 /* ---- what is said of one ---- */
 
-static void set_known(json_t *o, const char *key, uint64_t value)
-{
-    if (value != CONN_NOT_KNOWN)
-        message_set_uint(o, key, value);
-}
-
 static json_t *describe_conn(const struct arb_conn *c, const struct conn_facts *f)
 {
     char peer[CONN_PEER_LEN], local[CONN_PEER_LEN];
@@ -216,10 +210,11 @@ static json_t *describe_conn(const struct arb_conn *c, const struct conn_facts *
     json_object_set_new(o, "state", json_string(f->state));
     json_object_set_new(o, "kept", json_boolean(f->is_kept));
     message_set_uint(o, "age_ms", f->age_ms);
+    if (f->idle_ms != CONN_NOT_KNOWN)
+        message_set_uint(o, "idle_ms", f->idle_ms);
     message_set_uint(o, "messages", f->messages);
-    set_known(o, "idle_ms", f->idle_ms);
-    set_known(o, "bytes_in", f->bytes_in);
-    set_known(o, "bytes_out", f->bytes_out);
+    message_set_uint(o, "bytes_in", f->bytes_in);
+    message_set_uint(o, "bytes_out", f->bytes_out);
     return o;
 }
 

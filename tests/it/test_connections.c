@@ -116,7 +116,7 @@ static void connections__through_changes__same_numbers_and_counts(void **state)
     static const char *const changes[] = {"reload", "upgrade"};
     struct it *it = *state;
     struct server *s = server_start(it, .conf = "arbiter: { keep_after = 0; };");
-    json_int_t ids[PEERS];
+    json_int_t ids[PEERS], ages[PEERS];
     int fds[PEERS];
     json_t *listed;
 
@@ -132,6 +132,7 @@ static void connections__through_changes__same_numbers_and_counts(void **state)
         json_t *row = row_of(listed, fds[i]);
 
         ids[i] = number(row, "id");
+        ages[i] = number(row, "age_ms");
         MUST(number(row, "messages") == i + 1 && number(row, "bytes_in") == 11 * (i + 1) + 4 &&
                  number(row, "bytes_out") == 11 * (i + 1),
              "counts: %s", json_dumps(row, 0));
@@ -146,7 +147,10 @@ static void connections__through_changes__same_numbers_and_counts(void **state)
             json_t *row = row_of(listed, fds[i]);
 
             MUST(number(row, "id") == ids[i], "another number after %s", changes[c]);
-            MUST(number(row, "bytes_in") == 11 * (i + 1) + 4, "other bytes after %s", changes[c]);
+            MUST(number(row, "bytes_in") == 11 * (i + 1) + 4 &&
+                     number(row, "bytes_out") == 11 * (i + 1) && number(row, "messages") == i + 1 &&
+                     number(row, "age_ms") >= ages[i],
+                 "after %s: %s", changes[c], json_dumps(row, 0));
         }
         json_decref(listed);
     }
@@ -160,8 +164,12 @@ static void connections__through_changes__same_numbers_and_counts(void **state)
     kill(server_worker(s, 0), SIGKILL);
     MUST_COME(count(s, "kept=yes") == PEERS, "some are missing after a kill");
     listed = list_of(s, PEERS);
-    for (int i = 0; i < PEERS; i++)
-        MUST(number(row_of(listed, fds[i]), "id") == ids[i], "another number after a kill");
+    for (int i = 0; i < PEERS; i++) {
+        json_t *row = row_of(listed, fds[i]);
+
+        MUST(number(row, "id") == ids[i] && number(row, "bytes_out") == 11 * (i + 1) + 8,
+             "after a kill: %s", json_dumps(row, 0));
+    }
     json_decref(listed);
 }
 

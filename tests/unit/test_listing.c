@@ -141,19 +141,26 @@ static void listing__one_over_tcp__all_that_is_known(void **state UNUSED)
     close(fd);
 }
 
-/* The peer's FIN is no byte of it. */
-static void listing__half_closed__its_bytes_are_exact(void **state UNUSED)
+/* What has come and was not read, and the peer's FIN, belong to who reads them. */
+static void conn_recall__of_a_dead_process__what_it_has_read_and_written(void **state UNUSED)
 {
     const int fd = rig_connect_tcp(&rig);
     struct arb_conn *c = container_of(rig.set.all.prev, struct arb_conn, link);
-    struct conn_facts f;
 
     rig_send_text(&rig, fd, "one\r\n\r\n");
     rig_expect_text(&rig, fd, "one\r\n\r\n");
-    shutdown(fd, SHUT_WR);
-    conn_facts(c, &f); /* it has come, and nobody has read it */
-    assert_int_equal(f.bytes_in, 7);
-    assert_int_equal(f.bytes_out, 7);
+    assert_int_equal(c->bytes_in, 7);
+    assert_int_equal(c->bytes_out, 7);
+    for (int i = 0; i < 3; i++) {
+        if (i == 1)
+            assert_int_equal(send(fd, "ahead", 5, 0), 5);
+        if (i == 2)
+            shutdown(fd, SHUT_WR);
+        c->bytes_in = c->bytes_out = 0;
+        conn_recall(c);
+        assert_int_equal(c->bytes_in, 7);
+        assert_int_equal(c->bytes_out, 7);
+    }
     close(fd);
 }
 
@@ -233,7 +240,7 @@ static void listing__bounds__both_ends_belong(void **state UNUSED)
                                      "bytes_in", (json_int_t)5)),
                      1);
     /* What is not known is neither less nor more. */
-    assert_int_equal(count(json_pack("{s:{s:I}}", "max", "bytes_in", (json_int_t)INT64_MAX)), 2);
+    assert_int_equal(count(json_pack("{s:{s:I}}", "max", "idle_ms", (json_int_t)INT64_MAX)), 2);
     must_refuse(json_pack("{s:{s:I}}", "min", "weight", (json_int_t)1), false, "bad_argument",
                 "min: 'weight' is no number of age_ms");
     must_refuse(json_pack("{s:{s:s}}", "max", "age_ms", "x"), false, "bad_argument",
@@ -412,7 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(listing__one_over_tcp__all_that_is_known),
-        TEST(listing__half_closed__its_bytes_are_exact),
+        TEST(conn_recall__of_a_dead_process__what_it_has_read_and_written),
         TEST(listing__states__as_they_are),
         TEST(listing__by_peer__of_every_form),
         TEST(listing__peer_that_is_none__says_what_is),
