@@ -18,21 +18,22 @@
 enum { SNAPSHOT_MIN_MS = 100 };
 
 /* Returns 0 or -errno. */
-static int send_snapshot(struct child *c, char *text)
+static int send_snapshot(struct child *c, char *text, uint64_t taken_ns)
 {
     struct iovec part = {text, strlen(text)};
     int fd = fds_memfd("snapshot");
     int rc = fd < 0 ? fd : fds_write_sealed(fd, &part, 1);
 
     if (rc == 0)
-        rc = children_send_fds(c, "snapshot", 0, NULL, &fd, 1);
+        rc = children_send_fds(c, "snapshot", 0,
+                               json_pack("{s:I}", "taken_ns", (json_int_t)taken_ns), &fd, 1);
     fds_close(&fd);
     return rc;
 }
 
 void snapshot_on_asked(struct arbiter *a, struct child *c, json_t *args UNUSED)
 {
-    const uint64_t now_ms = clock_mono_ms();
+    const uint64_t now_ns = clock_mono_ns(), now_ms = now_ns / 1000000;
     json_t *info;
     char *text;
     int rc;
@@ -43,7 +44,7 @@ void snapshot_on_asked(struct arbiter *a, struct child *c, json_t *args UNUSED)
     info = stats_info(a);
     text = info ? json_dumps(info, JSON_COMPACT) : NULL;
     json_decref(info);
-    rc = text ? send_snapshot(c, text) : -ENOMEM;
+    rc = text ? send_snapshot(c, text, now_ns) : -ENOMEM;
     free(text);
     if (rc < 0)
         log_warning_limited(a->log, "what is to be shown over HTTP cannot be passed on", F_CHILD(c),

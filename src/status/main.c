@@ -25,6 +25,7 @@ struct status {
     struct status_http http;
     struct status_snapshot snapshot;
     ev_timer drain;
+    ev_timer later; /* somebody waits for an answer of the arbiter, which is to be asked then */
     bool is_ending;
 };
 
@@ -74,14 +75,30 @@ static void status_on_unwanted(struct process *p)
 
 /* ---- what the arbiter says of itself ---- */
 
+/* Now, or when it may be asked again. */
+static void ask_arbiter(struct status *s)
+{
+    const uint64_t now_ms = clock_mono_ms();
+    const uint64_t wait_ms = status_snapshot_wait_ms(&s->snapshot, now_ms);
+
+    ev_timer_stop(s->process.loop, &s->later);
+    if (wait_ms == 0 && process_tell(&s->process, "snapshot", 0, NULL) == 0) {
+        status_snapshot_asked(&s->snapshot, now_ms);
+        return;
+    }
+    ev_timer_set(&s->later, (double)MAX(wait_ms, (uint64_t)STATUS_FRESH_MS / 10) / 1e3, 0.);
+    ev_now_update(s->process.loop);
+    ev_timer_start(s->process.loop, &s->later);
+}
+
+static void on_later(struct ev_loop *loop UNUSED, ev_timer *timer, int revents UNUSED)
+{
+    ask_arbiter(container_of(timer, struct status, later));
+}
+
 static void on_wanted(struct status_http *h)
 {
-    struct status *s = container_of(h, struct status, http);
-    const uint64_t now_ms = clock_mono_ms();
-
-    if (status_snapshot_may_ask(&s->snapshot, now_ms) &&
-        process_tell(&s->process, "snapshot", 0, NULL) == 0)
-        s->snapshot.asked_ms = now_ms;
+    ask_arbiter(container_of(h, struct status, http));
 }
 
 static void on_drained(struct status_http *h)
@@ -98,12 +115,15 @@ static json_t *do_snapshot(struct process *p, const struct process_request *r)
 
     if (r->n_fds != 1 || r->fds[0] < 0)
         return NULL;
-    rc = status_snapshot_take(&s->snapshot, r->fds[0], clock_mono_ms());
-    if (rc < 0)
+    rc = status_snapshot_take(&s->snapshot, r->fds[0],
+                              (uint64_t)json_integer_value(json_object_get(r->args, "taken_ns")));
+    if (rc < 0) {
         log_warning_limited(p->boot->log, "what the arbiter says of itself cannot be read",
                             F_ERR(rc));
-    else
-        status_http_tell(&s->http);
+        return NULL;
+    }
+    ev_timer_stop(p->loop, &s->later);
+    status_http_tell(&s->http);
     return NULL;
 }
 
@@ -150,7 +170,9 @@ static const struct process_command status_table[] = {
       "End when the clients have their answers, or at once"}, status_do_stop, NULL},
     PROCESS_LOG_LEVEL,
     {{"run", COMMAND_BY_ARBITER, NULL, "All of the set are ready"}, status_do_run, NULL},
-    {{"snapshot", COMMAND_BY_ARBITER, NULL, "What info answers, in memory that comes along"}, do_snapshot, NULL},
+    {{"snapshot", COMMAND_BY_ARBITER,
+      COMMAND_ARGS({"taken_ns", COMMAND_UINT, true, 1, INT64_MAX, "when, by the monotonic clock"}),
+      "What info answers, in memory that comes along"}, do_snapshot, NULL},
 };
 /* clang-format on */
 
@@ -178,6 +200,7 @@ static int status_prepare(struct status *s, const struct actor_boot *boot)
     if (rc == 0)
         rc = process_prepare(&s->process);
     ev_timer_init(&s->drain, status_on_drain_over, DRAIN_MS / 1e3, 0.);
+    ev_timer_init(&s->later, on_later, 0., 0.);
     if (rc == 0 && http_library_load(&s->http.library, why) < 0) {
         log_error(boot->log, "status.bind", F_STR("reason", why));
         return -ENOENT;

@@ -25,9 +25,8 @@ struct http_client {
     struct status_http *http; /* borrowed */
     struct MHD_Connection *connection; /* borrowed: the library's */
     uint64_t since_ms;
-    uint64_t asked_ms; /* its request is complete since then; 0 = not yet */
+    uint64_t asked_ns; /* its request is complete since then; 0 = not yet */
     bool is_waiting; /* suspended */
-    bool has_waited;
     bool is_answered;
 };
 
@@ -104,8 +103,8 @@ static enum MHD_Result wait_for_info(struct http_client *c)
 {
     struct status_http *h = c->http;
 
-    c->is_waiting = c->has_waited = true;
-    c->asked_ms = clock_mono_ms();
+    c->is_waiting = true;
+    c->asked_ns = clock_mono_ns();
     h->library.suspend_connection(c->connection);
     h->ops->on_wanted(h);
     return MHD_YES;
@@ -137,7 +136,6 @@ static enum MHD_Result on_http_request(void *cls, struct MHD_Connection *connect
     struct http_client *c = client_of(&h->library, connection);
     const struct status_route *route = status_route_find(path);
     struct status_answer a;
-    bool is_fresh;
 
     if (!c || c->is_answered)
         return MHD_NO;
@@ -146,11 +144,10 @@ static enum MHD_Result on_http_request(void *cls, struct MHD_Connection *connect
                               "Nothing can be changed here, allowed: GET and HEAD.");
     if (!route)
         return status_answer_unknown(&a) < 0 ? MHD_NO : queue_answer(c, &a, NULL);
-    is_fresh = status_snapshot_is_fresh(h->snapshot, clock_mono_ms());
-    if (!route->needs_info || is_fresh)
-        return show(c, route);
-    if (!c->has_waited)
+    if (route->needs_info && !c->asked_ns)
         return wait_for_info(c);
+    if (!route->needs_info || status_snapshot_has(h->snapshot, c->asked_ns))
+        return show(c, route);
     return refuse_request(c, MHD_HTTP_SERVICE_UNAVAILABLE, "The arbiter has not answered in 2 s.");
 }
 
@@ -210,7 +207,7 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
     list_for_each (link, &h->clients) {
         struct http_client *c = container_of(link, struct http_client, link);
 
-        if (c->is_waiting && now_ms - c->asked_ms >= STATUS_ANSWER_MS)
+        if (c->is_waiting && now_ms - c->asked_ns / 1000000 >= STATUS_ANSWER_MS)
             go_on(c);
         if (now_ms - c->since_ms >= (has_asked(c) || !h->is_draining ? STATUS_CLIENT_MS : SWEEP_MS))
             cut_client(c);
@@ -313,15 +310,19 @@ int status_http_start(struct status_http *h, struct ev_loop *loop, struct log *l
 
 void status_http_tell(struct status_http *h)
 {
+    bool is_more_wanted = false;
     struct list *link;
 
     list_for_each (link, &h->clients) {
         struct http_client *c = container_of(link, struct http_client, link);
 
-        if (c->is_waiting)
+        if (c->is_waiting && status_snapshot_has(h->snapshot, c->asked_ns))
             go_on(c);
+        is_more_wanted |= c->is_waiting;
     }
     run_library(h);
+    if (is_more_wanted)
+        h->ops->on_wanted(h);
 }
 
 /* The request of one who has just connected may be on its way: the sweep cuts who says nothing. */

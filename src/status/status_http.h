@@ -59,7 +59,7 @@ struct status_http {
 int status_http_start(struct status_http *h, struct ev_loop *loop, struct log *log, int fd,
                       const struct status_snapshot *snapshot, const struct status_http_ops *ops);
 
-/* status_http_tell - the snapshot is new: who waits for it is answered */
+/* status_http_tell - the snapshot is new: who waits for it is answered, others want the next */
 void status_http_tell(struct status_http *h);
 
 /* status_http_drain - accept nobody any more; who is being answered is not cut */

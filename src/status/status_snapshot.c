@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "base/fds.h"
+#include "base/util.h"
 
 void status_snapshot_fini(struct status_snapshot *s)
 {
@@ -17,19 +18,29 @@ void status_snapshot_fini(struct status_snapshot *s)
     *s = (struct status_snapshot){.text = NULL};
 }
 
-bool status_snapshot_is_fresh(const struct status_snapshot *s, uint64_t now_ms)
+bool status_snapshot_has(const struct status_snapshot *s, uint64_t since_ns)
 {
-    return s->info && now_ms - s->taken_ms < STATUS_FRESH_MS;
+    return s->info && s->taken_ns > since_ns;
 }
 
-bool status_snapshot_may_ask(const struct status_snapshot *s, uint64_t now_ms)
+/* The arbiter counts from its last answer, which may be long after the question. */
+uint64_t status_snapshot_wait_ms(const struct status_snapshot *s, uint64_t now_ms)
 {
-    return !s->asked_ms || now_ms - s->asked_ms >= STATUS_ANSWER_MS;
+    const uint64_t gap_ms = s->is_asking ? STATUS_ANSWER_MS : STATUS_FRESH_MS;
+    const uint64_t since_ms = s->is_asking ? s->last_ms : MAX(s->last_ms, s->taken_ns / 1000000);
+
+    return !since_ms || now_ms >= since_ms + gap_ms ? 0 : since_ms + gap_ms - now_ms;
 }
 
-static int read_info(const void *data, size_t len, uint64_t now_ms, struct status_snapshot *ret)
+void status_snapshot_asked(struct status_snapshot *s, uint64_t now_ms)
 {
-    struct status_snapshot s = {.text = malloc(len), .len = len, .taken_ms = now_ms};
+    s->last_ms = now_ms;
+    s->is_asking = true;
+}
+
+static int read_info(const void *data, size_t len, struct status_snapshot *ret)
+{
+    struct status_snapshot s = {.text = malloc(len), .len = len};
 
     if (!s.text)
         return -ENOMEM;
@@ -43,7 +54,8 @@ static int read_info(const void *data, size_t len, uint64_t now_ms, struct statu
     return 0;
 }
 
-int status_snapshot_take(struct status_snapshot *s, int fd, uint64_t now_ms)
+/* After a pause of the arbiter several may come, each newer than the one before. */
+int status_snapshot_take(struct status_snapshot *s, int fd, uint64_t taken_ns)
 {
     struct status_snapshot taken;
     const void *data;
@@ -52,10 +64,12 @@ int status_snapshot_take(struct status_snapshot *s, int fd, uint64_t now_ms)
 
     if (rc < 0)
         return rc;
-    rc = read_info(data, len, now_ms, &taken);
+    rc = read_info(data, len, &taken);
     munmap((void *)(uintptr_t)data, len);
     if (rc < 0)
         return rc;
+    taken.taken_ns = taken_ns;
+    taken.last_ms = s->last_ms;
     status_snapshot_fini(s);
     *s = taken;
     return 0;
