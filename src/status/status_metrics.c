@@ -107,7 +107,7 @@ const char *metrics_type(enum metrics_format format)
 
 /* ---- what is written ---- */
 
-enum family_type { FAMILY_COUNTER, FAMILY_GAUGE, FAMILY_INFO };
+enum family_type { FAMILY_COUNTER, FAMILY_GAUGE, FAMILY_INFO, FAMILY_HISTOGRAM };
 
 struct family {
     enum family_type type;
@@ -144,7 +144,7 @@ static const char *suffix_of(enum family_type type)
 static void begin_family(struct metrics *m, enum family_type type, const char *name,
                          const char *unit, const char *help)
 {
-    static const char *const types[] = {"counter", "gauge", "info"};
+    static const char *const types[] = {"counter", "gauge", "info", "histogram"};
     const bool is_open = m->format == METRICS_OPENMETRICS;
     const char *suffix = is_open ? "" : suffix_of(type);
 
@@ -191,7 +191,8 @@ static double number_of(const json_t *value)
 
 /* ---- the server ---- */
 
-/* A number that `info` has once. */
+/* A number that `info` has once. What is its own has "self" in its name: the arbiter's process,
+ * which serves nobody. */
 struct server_row {
     const char *part, *member; /* in `info` */
     double scale; /* to the unit */
@@ -208,6 +209,9 @@ static const struct server_row server_rows[] = {
     {"arbiter", "reloads", 1, {FAMILY_COUNTER, "reloads", NULL, "reloads that have succeeded"}},
     {"arbiter", "upgrades", 1, {FAMILY_COUNTER, "upgrades", NULL, "upgrades that have succeeded"}},
     {"arbiter", "restarts", 1, {FAMILY_COUNTER, "restarts", NULL, "workers and other actors that ended unplanned"}},
+    {"arbiter", "memory_bytes", 1, {FAMILY_GAUGE, "self_memory_bytes", "bytes", "resident memory of the arbiter"}},
+    {"arbiter", "fds", 1, {FAMILY_GAUGE, "self_fds", NULL, "open descriptors of the arbiter"}},
+    {"arbiter", "fds_max", 1, {FAMILY_GAUGE, "self_fds_max", NULL, "how many it may have"}},
     {"totals", "kept_bytes", 1, {FAMILY_GAUGE, "kept_bytes", "bytes", "memory of keepers for the connections that they hold"}},
     {"messages", "numbered", 1, {FAMILY_COUNTER, "messages_numbered", NULL, "messages between actors"}},
     {"messages", "dropped", 1, {FAMILY_COUNTER, "messages_dropped", NULL, "messages between actors that nobody was to get"}},
@@ -332,6 +336,80 @@ static void put_counters(struct metrics *m, const json_t *info)
     }
 }
 
+/* ---- times ---- */
+
+/* Of `totals`: times in microseconds. */
+static const struct {
+    const char *member;
+    struct family family;
+} histogram_rows[] = {
+    {"reply_us",
+     {FAMILY_HISTOGRAM, "reply_seconds", "seconds",
+      "from the last byte of a message that was read to its reply; one read in 256 is timed and "
+      "stands for all"}},
+    {"loop_lag_us",
+     {FAMILY_HISTOGRAM, "loop_lag_seconds", "seconds",
+      "how late the loops of all processes were, at each heartbeat"}},
+};
+
+/* In its parts: put_sample writes whole names. */
+static void put_part(struct metrics *m, const char *part, struct label label, double value)
+{
+    const struct family family = m->family;
+    char name[FAMILY_NAME_LEN];
+
+    snprintf(name, sizeof(name), "%s%s", family.name, part);
+    m->family.name = name;
+    put_sample(m, label, no_label, value);
+    m->family = family;
+}
+
+static void put_histogram(struct metrics *m, const struct family *f, const json_t *times)
+{
+    const json_t *bucket;
+    char bound[32];
+    size_t i;
+
+    begin_family(m, f->type, f->name, f->unit, f->help);
+    json_array_foreach(json_object_get(times, "buckets"), i, bucket)
+    {
+        snprintf(bound, sizeof(bound), "%.10g", number_of(json_object_get(bucket, "le")) / 1e6);
+        put_part(m, "_bucket", (struct label){"le", bound},
+                 number_of(json_object_get(bucket, "count")));
+    }
+    put_part(m, "_bucket", (struct label){"le", "+Inf"},
+             number_of(json_object_get(times, "count")));
+    put_part(m, "_sum", no_label, number_of(json_object_get(times, "sum")) / 1e6);
+    put_part(m, "_count", no_label, number_of(json_object_get(times, "count")));
+}
+
+static bool are_times(const json_t *times)
+{
+    const json_t *buckets = json_object_get(times, "buckets"), *bucket;
+    bool are = json_array_size(buckets) > 0 && json_is_number(json_object_get(times, "count")) &&
+               json_is_number(json_object_get(times, "sum"));
+    size_t i;
+
+    json_array_foreach(buckets, i, bucket)
+    {
+        are &= json_is_number(json_object_get(bucket, "le")) &&
+               json_is_number(json_object_get(bucket, "count"));
+    }
+    return are;
+}
+
+static void put_histograms(struct metrics *m, const json_t *info)
+{
+    const json_t *totals = json_object_get(info, "totals");
+
+    for (size_t i = 0; i < ARRAY_SIZE(histogram_rows); i++) {
+        const json_t *times = json_object_get(totals, histogram_rows[i].member);
+
+        if (are_times(times))
+            put_histogram(m, &histogram_rows[i].family, times);
+    }
+}
+
 /* ---- what the program counts itself ---- */
 
 static const char *text_at(const json_t *o, const char *member)
@@ -410,6 +488,9 @@ static const struct worker_row worker_rows[] = {
     {"incarnation", FOLD_MAX, 1, "worker_incarnation", NULL, "which process of its slot a worker is"},
     {"uptime_ms", FOLD_MIN, 1e-3, "worker_uptime_seconds", "seconds", "since a worker was forked"},
     {"heartbeat_age_ms", FOLD_MAX, 1e-3, "worker_heartbeat_age_seconds", "seconds", "since a worker has shown that its loop turns"},
+    {"memory_bytes", FOLD_SUM, 1, "worker_memory_bytes", "bytes", "resident memory of a worker"},
+    {"fds", FOLD_MAX, 1, "worker_fds", NULL, "open descriptors of a worker"},
+    {"fds_max", FOLD_MIN, 1, "worker_fds_max", NULL, "how many it may have"},
     {"lag_ms", FOLD_MAX, 1e-3, "worker_loop_lag_seconds", "seconds", "how late a worker's loop was at most, in the last second or two"},
 };
 /* clang-format on */
@@ -553,6 +634,7 @@ int metrics_render(const json_t *info, enum metrics_format format, char **ret, s
     put_states(&m, info);
     put_actors(&m, info);
     put_counters(&m, info);
+    put_histograms(&m, info);
     put_own(&m, info);
     rc = put_workers(&m, info);
     if (format == METRICS_OPENMETRICS)

@@ -101,20 +101,27 @@ static const char sample[] =
     "{'arbiter':{'pid':7,'program':'echo-arbiter','version':'0.1.0','state':'run','uptime_ms':"
     "12500,"
     "'revision':3,'reloads':2,'restarts':1,'upgrades':0,'workers_wanted':2,'ready':true,"
-    "'degraded':false,'sandbox':{'seccomp':true,'landlock':7,'is':'seccomp'}},"
+    "'degraded':false,'memory_bytes':9000,'fds':20,'fds_max':1024,'sandbox':{'seccomp':true,'"
+    "landlock':7,'is':'seccomp'}},"
     "'workers':[{'id':'worker.1','slot':1,'incarnation':1,'pid':8,'state':'stopping','uptime_ms':"
     "9000,"
-    "'connections':3,'owing':1,'kept':2,'sources':0,'heartbeat_age_ms':500.0,'lag_ms':2.0},"
+    "'connections':3,'owing':1,'kept':2,'sources':0,'memory_bytes':100,'fds':9,'fds_max':64,'"
+    "heartbeat_age_ms':500.0,'lag_ms':2.0},"
     "{'id':'worker.1','slot':1,'incarnation':2,'pid':9,'state':'run','uptime_ms':1000,"
-    "'connections':4,'owing':0,'kept':1,'sources':0,'heartbeat_age_ms':250.0,'lag_ms':0.5},"
+    "'connections':4,'owing':0,'kept':1,'sources':0,'memory_bytes':50,'fds':7,'fds_max':32,'"
+    "heartbeat_age_ms':250.0,'lag_ms':0.5},"
     "{'id':'worker.2','slot':2,'incarnation':1,'pid':10,'state':'run','uptime_ms':9500,"
-    "'connections':5,'owing':0,'kept':0,'sources':0,'heartbeat_age_ms':125.0,'lag_ms':1.5}],"
+    "'connections':5,'owing':0,'kept':0,'sources':0,'memory_bytes':null,'fds':5,'fds_max':64,'"
+    "heartbeat_age_ms':125.0,'lag_ms':1.5}],"
     "'actors':[{'id':'keeper.1','kind':'keeper','slot':1,'state':'run'},"
     "{'id':'clock.1','kind':'clock','slot':1,'state':'run'},"
     "{'id':'keeper.2','kind':'keeper','slot':2,'state':'run'}],"
     "'messages':{'numbered':5,'dropped':0,'under_way_bytes':0,'stalled':0},"
     "'own_counters':[{'owner':'pubsub','name':'published','help':'messages of PUBLISH'}],"
     "'totals':{'connections':12,'owing':1,'kept':3,'kept_bytes':4096,'sources':0,"
+    "'reply_us':{'count':8,'sum':1500,'p50':1.0,'buckets':[{'le':1,'count':2},{'le':128,'count':7},"
+    "{'le':33554432,'count':7}]},"
+    "'loop_lag_us':{'count':0,'sum':0,'p50':null,'buckets':[{'le':1,'count':0}]},"
     "'own':{'pubsub':{'published':77}}}}";
 
 static json_t *read_json(const char *text)
@@ -172,10 +179,21 @@ static void render__a_whole_server__each_number_in_its_place(void **state UNUSED
         {"arbiter_own_published_total{owner=\"pubsub\"}", 77},
         {"arbiter_cpu_seconds_total", N(cpu_ms) / 1e3},
         {"arbiter_kept_bytes", 4096},
+        {"arbiter_self_fds_max", 1024},
+        {"arbiter_reply_seconds_bucket{le=\"1e-06\"}", 2},
+        {"arbiter_reply_seconds_bucket{le=\"0.000128\"}", 7},
+        {"arbiter_reply_seconds_bucket{le=\"33.554432\"}", 7},
+        {"arbiter_reply_seconds_bucket{le=\"+Inf\"}", 8},
+        {"arbiter_reply_seconds_sum", 0.0015},
+        {"arbiter_reply_seconds_count", 8},
+        {"arbiter_loop_lag_seconds_bucket{le=\"+Inf\"}", 0},
         /* two processes in a slot */
         {"arbiter_connections{worker=\"1\"}", 7},
         {"arbiter_connections{worker=\"2\"}", 5},
         {"arbiter_worker_incarnation{worker=\"1\"}", 2},
+        {"arbiter_worker_memory_bytes{worker=\"1\"}", 150},
+        {"arbiter_worker_fds{worker=\"1\"}", 9},
+        {"arbiter_worker_fds_max{worker=\"1\"}", 32},
         {"arbiter_worker_uptime_seconds{worker=\"1\"}", 1},
         {"arbiter_worker_heartbeat_age_seconds{worker=\"1\"}", 0.5},
         {"arbiter_worker_loop_lag_seconds{worker=\"1\"}", 0.002},
@@ -295,6 +313,8 @@ static void render__members_missing_or_of_another_type__left_out(void **state UN
         "{'own_counters':[1,{},{'name':'x'},{'name':7},{'name':'y','owner':'z'}]}",
         "{'own_counters':[{'name':'y','owner':'x'}],'totals':{'own':{'x':7}}}",
         "{'totals':{'accepted':'many','requests':null,'closed_peer':{}}}",
+        "{'totals':{'reply_us':{'count':1,'sum':1,'buckets':[{'le':1,'count':null}]}}}",
+        "{'totals':{'reply_us':{'count':1,'buckets':[]},'loop_lag_us':{'buckets':7}}}",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(infos); i++)
