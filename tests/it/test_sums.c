@@ -43,6 +43,32 @@ static uint64_t total(const json_t *info, const char *name)
 #define COUNTER_NAME(field, help) #field,
 static const char *const counter_names[] = {COUNTERS(COUNTER_NAME)};
 
+/* How many times took at most so long, and their sum: none of it falls, as no counter does. */
+static void must_not_fall(const json_t *before, const json_t *now, const char *times)
+{
+    const json_t *was = json_object_get(json_object_get(before, "totals"), times);
+    const json_t *is = json_object_get(json_object_get(now, "totals"), times), *bucket;
+    static const char *const names[] = {"count", "sum", "max"};
+    json_int_t below = 0;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++)
+        MUST(json_number_value(json_object_get(is, names[i])) >=
+                 json_number_value(json_object_get(was, names[i])),
+             "%s: %s went down", times, names[i]);
+    json_array_foreach(json_object_get(is, "buckets"), i, bucket)
+    {
+        const json_int_t n = json_integer_value(json_object_get(bucket, "count"));
+        const json_t *earlier = json_array_get(json_object_get(was, "buckets"), i);
+
+        MUST(n >= json_integer_value(json_object_get(earlier, "count")) && n >= below,
+             "%s: bucket %zu went down", times, i);
+        below = n;
+    }
+    MUST(i > 0 && json_integer_value(json_object_get(is, "count")) >= below, "%s: %zu buckets",
+         times, i);
+}
+
 /* No total is less than it was. @before is dropped. */
 static json_t *must_not_decrease(struct server *s, json_t *before)
 {
@@ -53,6 +79,8 @@ static json_t *must_not_decrease(struct server *s, json_t *before)
              "%s went down from %llu to %llu", counter_names[i],
              (unsigned long long)total(before, counter_names[i]),
              (unsigned long long)total(now, counter_names[i]));
+    must_not_fall(before, now, "reply_us");
+    must_not_fall(before, now, "loop_lag_us");
     json_decref(before);
     return now;
 }
