@@ -143,7 +143,9 @@ def count_calls(out, ours, floor):
         report.gate_calls(out, name, n["ours"], over)
     out.table(f"System calls a message (by {trace.__name__})",
               ["", "", "reads", "writes", "epoll_waits", "all", "all/floor"], rows,
-              f"Alarms: reads, writes (d1) and all calls (churn) above {report.CALLS_MOST} of the floor's.")
+              "Alarms, by the floor's: " + "; ".join(
+                  f"{name}: {', '.join(f'{k} above {v}' for k, v in most.items())}"
+                  for name, most in report.CALLS_MOST.items()))
 
 
 def count_instructions(out, ours, floor):

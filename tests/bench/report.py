@@ -47,14 +47,16 @@ def machine():
     }
 
 
-CALLS_MOST = 1.02  # system calls, by the floor's of the same run: what disturbs one disturbs both
+# What may be made of the floor's system calls in the same run: what disturbs one disturbs both, but the waits
+# of a connection that comes and goes are a matter of luck.
+CALLS_MOST = {"d1": {"reads": 1.02, "writes": 1.02}, "churn": {"all": 1.05}}
 
 
 def gate_calls(out, name, ours, over):
     """Alarms on what is more than the floor makes. @over: ours by the floor's."""
-    for k in {"d1": ("reads", "writes"), "churn": ("all",)}.get(name, ()):
-        if over[k] > CALLS_MOST:
-            out.alarm(f"{name}: {k}: {over[k]:.3f} times the system calls of the floor")
+    for k, most in CALLS_MOST.get(name, {}).items():
+        if over[k] > most:
+            out.alarm(f"{name}: {k}: {over[k]:.3f} times the system calls of the floor, at most {most}")
     if name == "d16" and ours["writes"] > ours["reads"] * 1.005:
         out.alarm("d16: more than one write a read")
 

@@ -280,6 +280,17 @@ static void bench__wrong_words__usage(void **state)
     }
 }
 
+/* Of make bench, which takes minutes: what it makes of its figures. */
+static void bench_report__alarms_and_tables__ratios_within_100_columns(void **state)
+{
+    struct it *it = *state;
+    int fd = tool_file(it, "report.log");
+    int code = it_tool_run(it, "report.log", ARGS("python3", "tests/bench/report_test.py"));
+
+    MUST(code == 0, "exit code %d: %s", code, tool_read_back(fd, NULL));
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +307,7 @@ int main(void)
         IT(bench__compared_with_failures__worse),
         IT(bench__nobody__refused),
         IT(bench__wrong_words__usage),
+        IT(bench_report__alarms_and_tables__ratios_within_100_columns),
     };
 
     return it_run(tests);
