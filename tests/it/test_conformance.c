@@ -123,6 +123,23 @@ static void conformance__wrong_limit__failed(void **state)
          text);
 }
 
+/* What is not the echo is told by the byte, and never by a call that had nothing to say. */
+static void conformance__upper_case__the_byte_that_differs(void **state)
+{
+    struct it *it = *state;
+    char addr[64], *text;
+    int code;
+
+    it_tool(it, "refserver.log",
+            ARGS(it_build_path(it, "tests/refserver"), "-m", "65536", "-f", "upper-case"));
+    wait_address(it, addr, sizeof(addr));
+    code = run_program(it, ARGS("--timeout", "1s", addr, "1", "2", "5"), &text);
+    MUST(code == 1, "exit code %d: %s", code, text);
+    MUST(strstr(text, "\n# byte 1 of 10 is 0x45, expected 0x65\n") && strstr(text, "\nok 2 - "),
+         "says: %s", text);
+    MUST(!strstr(text, "Resource temporarily"), "says: %s", text);
+}
+
 static void conformance__list__every_case(void **state)
 {
     char *text;
@@ -183,6 +200,7 @@ int main(void)
     const struct CMUnitTest program[] = {
         IT(conformance__some_cases__tap_in_order),
         IT(conformance__wrong_limit__failed),
+        IT(conformance__upper_case__the_byte_that_differs),
         IT(conformance__list__every_case),
         IT(conformance__nobody_or_nonsense__no_case_is_tried),
     };

@@ -3,6 +3,7 @@
  * conformance table is held against it, and against its faults (-f), so that the table itself is
  * known to be right. Prints its address; ends when its parent does.
  */
+#include <ctype.h>
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -49,7 +50,7 @@ static void end(int fd)
 }
 
 /* Echo the whole messages of @buf; returns the bytes that are finished with. */
-static size_t echo(int fd, const char *buf, size_t len, size_t *seen)
+static size_t echo(int fd, char *buf, size_t len, size_t *seen)
 {
     size_t start = 0;
     for (;;) {
@@ -67,6 +68,8 @@ static size_t echo(int fd, const char *buf, size_t len, size_t *seen)
         bool is_quit = message == 4 && !memcmp(buf + start, "QUIT", 4);
         if (has_fault("prefix-quit") && message >= 4 && !memcmp(buf + start, "QUIT", 4))
             is_quit = true;
+        for (size_t i = 0; has_fault("upper-case") && i < message; i++)
+            buf[start + i] = (char)toupper((unsigned char)buf[start + i]);
         if (has_fault("drop-empty") && message == 0)
             message = (size_t)0;
         else if (!send_all(fd, buf + start, message + 4))
