@@ -124,7 +124,8 @@ struct arb_protocol {
 
     /* -- a connection -- */
     size_t conn_size; /* bytes of arb_conn_state, zeroed before on_open */
-    /* < 0: close it, after what has been sent. With ARB_MOVED it cannot be sent to yet. */
+    /* < 0: close it, after what has been sent. With ARB_MOVED it cannot be sent to yet. A PROXY
+     * header has come before. */
     int (*on_open)(void *server, struct arb_conn *conn, enum arb_origin origin);
     void (*on_data)(void *server, struct arb_conn *conn, const struct arb_input *in,
                     struct arb_output *out);
@@ -178,8 +179,8 @@ void *arb_conn_state(const struct arb_conn *conn);
  * there is no memory for one, which only a connection without state can hear. */
 uint64_t arb_conn_id(const struct arb_conn *conn);
 
-/* arb_conn_peer - "192.0.2.1:4711", "[2001:db8::1]:4711", "unix", or "" if it is not known. Returns
- * @buf. */
+/* arb_conn_peer - "192.0.2.1:4711", "[2001:db8::1]:4711", "unix", or "" if it is not known; behind a
+ * proxy whom its PROXY header names. Returns @buf. */
 const char *arb_conn_peer(const struct arb_conn *conn, char buf[ARB_PEER_LEN]);
 
 enum { ARB_SEEN = 1 };
