@@ -374,7 +374,7 @@ _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
 	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
-PROOFS  := $(foreach t,prove prove_pubsub spread rescue prove_kill keep_many keep_oom move move_kill upgrade client_haproxy,$(filter %/test_$(t),$(IT)))
+PROOFS  := $(foreach t,prove prove_pubsub spread rescue prove_kill keep_many keep_oom move move_kill upgrade client_haproxy metrics,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_move
 _prove: $(BIN) $(HOOKED) $(PROOFS) $(MOVING)
 	@$(MOVING)
