@@ -116,7 +116,8 @@ int rig_connect_unix(struct rig *r)
     return rig_connect_by(r, true);
 }
 
-int rig_connect_tcp(struct rig *r)
+/* Returns the peer's end, and ours. */
+static int connect_tcp(int *ret_accepted)
 {
     const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -135,7 +136,23 @@ int rig_connect_tcp(struct rig *r)
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     close(listener);
+    *ret_accepted = accepted;
+    return fd;
+}
+
+int rig_connect_tcp(struct rig *r)
+{
+    int accepted, fd = connect_tcp(&accepted);
+
     assert_int_equal(conn_set_add(&r->set, accepted, 0, ARB_ACCEPTED, false), 0);
+    return fd;
+}
+
+int rig_connect_headed(struct rig *r, enum proxy_wish wish)
+{
+    int accepted, fd = connect_tcp(&accepted);
+
+    assert_int_equal(conn_set_add_headed(&r->set, accepted, 0, wish, false), 0);
     return fd;
 }
 

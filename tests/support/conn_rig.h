@@ -42,6 +42,9 @@ int rig_connect(struct rig *r);
 int rig_connect_unix(struct rig *r);
 int rig_connect_tcp(struct rig *r);
 
+/* rig_connect_headed - one over TCP that begins with a PROXY header */
+int rig_connect_headed(struct rig *r, enum proxy_wish wish);
+
 /* rig_run - run the loop until no byte moves and nobody leaves */
 void rig_run(struct rig *r);
 

@@ -254,16 +254,6 @@ static void required__end_without_a_byte__no_fault(void **state UNUSED)
     assert_int_equal(n_told, 0);
 }
 
-static void required__end_amid_the_header__partial(void **state UNUSED)
-{
-    const int fd = connect_headed(PROXY_REQUIRED);
-
-    rig_send_text(&rig, fd, "PROXY TCP4");
-    close(fd);
-    rig_run(&rig);
-    rig_expect_closed(&rig, &rig.counters.closed_partial, 1);
-}
-
 static void accepted__no_header__served_as_it_is(void **state UNUSED)
 {
     const int fd = connect_headed(PROXY_ACCEPTED);
@@ -423,17 +413,6 @@ static void headed__protocol_and_no_header__it_never_hears_of_it(void **state UN
 
 /* ---- other ends ---- */
 
-static void drain__before_the_header__drained(void **state UNUSED)
-{
-    const int fd = connect_headed(PROXY_REQUIRED);
-
-    conn_set_drain(&rig.set);
-    rig_expect_eof(&rig, fd);
-    close(fd);
-    rig_run(&rig);
-    rig_expect_closed(&rig, &rig.counters.closed_drained, 1);
-}
-
 static void drain__a_header_and_a_message_have_arrived__answered(void **state UNUSED)
 {
     const int fd = connect_headed(PROXY_REQUIRED);
@@ -460,16 +439,6 @@ static void drain__amid_the_header__the_message_behind_it_is_answered(void **sta
     close(fd);
     rig_run(&rig);
     rig_expect_closed(&rig, &rig.counters.closed_drained, 1);
-}
-
-static void cut__amid_the_header__cut(void **state UNUSED)
-{
-    const int fd = connect_headed(PROXY_REQUIRED);
-
-    rig_send_text(&rig, fd, "PROXY");
-    conn_set_cut(&rig.set);
-    rig_expect_closed(&rig, &rig.counters.closed_cut, 1);
-    close(fd);
 }
 
 /* ---- moves ---- */
@@ -541,7 +510,6 @@ int main(void)
         TEST(required__nothing_within_message_timeout__refused),
         TEST(required__half_a_header_within_message_timeout__refused),
         TEST(required__end_without_a_byte__no_fault),
-        TEST(required__end_amid_the_header__partial),
         TEST(accepted__no_header__served_as_it_is),
         TEST(accepted__begins_like_one_and_goes_on_otherwise__served),
         TEST(accepted__begins_like_one_and_waits__served_in_time),
@@ -551,10 +519,8 @@ int main(void)
         TEST(unasked__anything_else__not_told),
         TEST(headed__protocol_that_greets__opened_with_the_header),
         TEST(headed__protocol_and_no_header__it_never_hears_of_it),
-        TEST(drain__before_the_header__drained),
         TEST(drain__a_header_and_a_message_have_arrived__answered),
         TEST(drain__amid_the_header__the_message_behind_it_is_answered),
-        TEST(cut__amid_the_header__cut),
         cmocka_unit_test(move__amid_the_header__goes_on_where_it_was),
     };
 

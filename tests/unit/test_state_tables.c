@@ -48,6 +48,9 @@ static const char *const ends[CONN_ENDS] = {
     [CONN_END_EVICTED] = "evicted",
     [CONN_END_OWING] = "owing",
     [CONN_END_BROKEN] = "broken",
+    [CONN_END_PROXY] = "proxy",
+    [CONN_END_MAX_PER_SOURCE] = "max_per_source",
+    [CONN_END_ACCEPT_RATE] = "accept_rate",
 };
 
 static struct arb_conn *only_conn(const struct rig *r)
@@ -132,12 +135,12 @@ static void reset_by_peer(int *fd)
     *fd = -1;
 }
 
-static void pass_deadline(struct rig *r)
+static void pass_deadline(struct rig *r, const char *(*find_state)(const struct rig *r))
 {
     char before[TABLE_CELL_LEN];
 
-    strcpy(before, state_of(r));
-    for (int ms = 0; ms < DEADLINES_MS && strcmp(before, state_of(r)) == 0; ms += 500)
+    strcpy(before, find_state(r));
+    for (int ms = 0; ms < DEADLINES_MS && strcmp(before, find_state(r)) == 0; ms += 500)
         rig_pass(r, 500);
 }
 
@@ -158,7 +161,7 @@ static void happen(struct rig *r, int *fd, const char *event)
     else if (strcmp(event, "cut") == 0)
         conn_set_cut(&r->set);
     else if (strcmp(event, "its deadline") == 0)
-        pass_deadline(r);
+        pass_deadline(r, state_of);
     else
         fail_msg("'%s' is no event", event);
     rig_run(r);
@@ -181,6 +184,65 @@ static void conn__each_state_and_event__as_in_the_table(void **state UNUSED)
             if (strcmp(state_of(&r), t.cells[row][column]) != 0)
                 fail_msg("%s, then %s: '%s', and the table says '%s'", t.cells[row][0],
                          t.cells[0][column], state_of(&r), t.cells[row][column]);
+            if (fd >= 0)
+                close(fd);
+            rig_fini(&r);
+        }
+}
+
+/* ---- connections that begin with a header ---- */
+
+static const char *header_state_of(const struct rig *r)
+{
+    static char text[TABLE_CELL_LEN];
+    const struct arb_conn *c = only_conn(r);
+
+    if (!c || !(c->special & CONN_AWAITS_HEADER))
+        return state_of(r);
+    snprintf(text, sizeof(text), "%s%s", c->special & CONN_MAY_GO_WITHOUT ? "accepted" : "required",
+             c->tail.block ? ", begun" : "");
+    return text;
+}
+
+static void header_happen(struct rig *r, int *fd, const char *event)
+{
+    const struct arb_conn *c = only_conn(r);
+    const bool is_begun = c->tail.block;
+
+    if (strcmp(event, "a header") == 0)
+        rig_send_text(r, *fd, is_begun ? "XY UNKNOWN\r\n" : "PROXY UNKNOWN\r\n");
+    else if (strcmp(event, "part of a header") == 0)
+        rig_send_text(r, *fd, is_begun ? "X" : "PRO");
+    else if (strcmp(event, "something else") == 0)
+        rig_send_text(r, *fd, "m\r\n\r\n");
+    else if (strcmp(event, "its deadline") == 0)
+        pass_deadline(r, header_state_of);
+    else
+        happen(r, fd, event);
+    rig_run(r);
+}
+
+static void conn__each_state_before_a_header_and_event__as_in_the_table(void **state UNUSED)
+{
+    struct table t;
+
+    table_read("src/net/conn.md", "a header", &t);
+    assert_int_equal(t.n_rows, 5);
+    for (size_t row = 1; row < t.n_rows; row++)
+        for (size_t column = 1; column < t.n_columns; column++) {
+            const char *from = t.cells[row][0];
+            struct rig r;
+            int fd;
+
+            rig_init(&r, &limits, MAX_MESSAGE);
+            fd = rig_connect_headed(&r, *from == 'r' ? PROXY_REQUIRED : PROXY_ACCEPTED);
+            if (strstr(from, "begun"))
+                rig_send_text(&r, fd, "PRO");
+            assert_string_equal(header_state_of(&r), from);
+            header_happen(&r, &fd, t.cells[0][column]);
+            if (strcmp(header_state_of(&r), t.cells[row][column]) != 0)
+                fail_msg("%s, then %s: '%s', and the table says '%s'", from, t.cells[0][column],
+                         header_state_of(&r), t.cells[row][column]);
             if (fd >= 0)
                 close(fd);
             rig_fini(&r);
@@ -397,6 +459,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conn__each_state_and_event__as_in_the_table),
+        cmocka_unit_test(conn__each_state_before_a_header_and_event__as_in_the_table),
         cmocka_unit_test(conn__each_state_that_owes_and_event__as_in_the_table),
         cmocka_unit_test(giving__each_phase_and_event__as_in_the_table),
         cmocka_unit_test(taking__each_phase_and_event__as_in_the_table),
