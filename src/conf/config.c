@@ -41,7 +41,8 @@
     .type = &config_type_choice, .choices = formats, .offset = FIELD(field, enum log_format)
 #define CPUS(field)                                                                                \
     .type = &config_type_cpus, .choices = affinities, .offset = FIELD(field, enum config_affinity)
-#define NETS(field) .type = &config_type_nets, .offset = offsetof(struct config, field)
+#define NETS(field)   .type = &config_type_nets, .offset = offsetof(struct config, field)
+#define SAMPLE(field) .type = &config_type_sample, .offset = FIELD(field, unsigned)
 #define SANDBOX(field)                                                                             \
     .type = &config_type_choice, .choices = sandboxes, .offset = FIELD(field, enum config_sandbox)
 #define ADDRESS(field) .type = &config_type_address, .offset = FIELD(field, char[ADDR_TEXT_LEN])
@@ -211,6 +212,11 @@ const struct config_row config_keys[CONFIG_KEYS] = {
         .name = "log.crash_payload", BOOLEAN(has_crash_payload),
         .reload = RELOAD_WORKERS, .initial = "false",
         .help = "keep up to 256 bytes of the message that a worker crashed on" },
+    [CONFIG_LOG_CONNECTIONS] = {
+        .name = "log.connections", SAMPLE(log_connections), .max = 1000000,
+        .reload = RELOAD_WORKERS, .initial = "off",
+        .allowed = "\"off\", \"errors\", \"all\", or \"1/N\", one of N, with N up to 1000000",
+        .help = "a line for each connection that ends: off, errors, all, 1/N; always for what the server cuts" },
     [CONFIG_STATUS_BIND] = {
         .name = "status.bind", ADDRESS(status_bind),
         .reload = RELOAD_ARBITER, .initial = "",

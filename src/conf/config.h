@@ -6,6 +6,7 @@
 #ifndef CONF_CONFIG_H
 #define CONF_CONFIG_H
 
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +28,10 @@ enum {
 enum config_affinity { AFFINITY_OFF, AFFINITY_AUTO, AFFINITY_LIST };
 
 enum config_sandbox { SANDBOX_AUTO, SANDBOX_OFF, SANDBOX_REQUIRE };
+
+/* Of which ends of connections there is a line; 1 = of all. */
+#define LOG_CONNECTIONS_OFF    0u
+#define LOG_CONNECTIONS_ERRORS UINT_MAX
 
 enum config_origin_kind { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_COMMAND_LINE };
 
@@ -102,6 +107,7 @@ struct config {
     char log_file[CONFIG_PATH_MAX]; /* "" = stderr, "syslog", or an absolute path */
     enum log_format log_format;
     bool has_crash_payload;
+    unsigned log_connections; /* LOG_CONNECTIONS_*, or N: one of N */
     /* status.* */
     char status_bind[ADDR_TEXT_LEN]; /* "" = none; as written, checked with addr_parse */
 

@@ -379,6 +379,39 @@ static char *cpus_get(const struct config *c, const struct config_row *row)
                                             : choice_get(c, row);
 }
 
+/* ---- which of many ---- */
+
+static int sample_set(struct config *c, const struct config_row *row, const char *text,
+                      char *problem, size_t size)
+{
+    unsigned *value = field(c, row);
+    uint64_t n;
+
+    if (strcmp(text, "off") == 0)
+        *value = LOG_CONNECTIONS_OFF;
+    else if (strcmp(text, "errors") == 0)
+        *value = LOG_CONNECTIONS_ERRORS;
+    else if (strcmp(text, "all") == 0)
+        *value = 1;
+    else if (strncmp(text, "1/", 2) == 0 && num_parse_u64(text + 2, 1, row->max, &n) == 0)
+        *value = (unsigned)n;
+    else
+        return refuse(problem, size, text, "is not known");
+    return 0;
+}
+
+static char *sample_get(const struct config *c, const struct config_row *row)
+{
+    const unsigned value = *(const unsigned *)field_const(c, row);
+    char text[32];
+
+    snprintf(text, sizeof(text), "1/%u", value);
+    return strdup(value == LOG_CONNECTIONS_OFF      ? "off"
+                  : value == LOG_CONNECTIONS_ERRORS ? "errors"
+                  : value == 1                      ? "all"
+                                                    : text);
+}
+
 /*
  * ---- a list of addresses ----
  * None of them asks a resolver (a reload must not wait for one), and no two want the same port.
@@ -784,6 +817,7 @@ const struct config_type
     config_type_mode     = {SYNTAX_STRING, "mode", mode_set, mode_get, NULL},
     config_type_owner    = {SYNTAX_STRING, "name", owner_set, text_get, NULL},
     config_type_cpus     = {SYNTAX_STRING, "list", cpus_set, cpus_get, NULL},
+    config_type_sample   = {SYNTAX_STRING, "word", sample_set, sample_get, NULL},
     config_type_address  = {SYNTAX_STRING, "address", address_set, text_get, NULL},
     config_type_bind     = {SYNTAX_LISTENERS, "list", bind_set, bind_get, NULL},
     config_type_nets     = {SYNTAX_STRINGS, "list", nets_set, nets_get, NULL};

@@ -49,6 +49,7 @@ extern const struct config_type config_type_choice; /* unsigned or enum: an inde
 extern const struct config_type config_type_text; /* char[n] */
 extern const struct config_type config_type_bytes; /* struct arb_bytes */
 extern const struct config_type config_type_cpus; /* enum config_affinity and cpus */
+extern const struct config_type config_type_sample; /* unsigned: LOG_CONNECTIONS_* or N */
 extern const struct config_type config_type_address; /* char[ADDR_TEXT_LEN] */
 extern const struct config_type config_type_bind; /* bind and n_bind */
 extern const struct config_type config_type_nets; /* trusted and n_trusted */

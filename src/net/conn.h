@@ -90,6 +90,25 @@ struct conn_header_news {
 
 typedef void conn_set_on_header(struct conn_set *set, const struct conn_header_news *news);
 
+/* Whose doing is it that a connection ends? */
+enum conn_blame {
+    CONN_USUAL, /* nobody's: in good order, or as the configuration has it */
+    CONN_FAULT, /* the peer's, or the network's */
+    CONN_CUT, /* the server's, for a reason */
+};
+
+enum { CONN_ENDINGS_MAX = 32 };
+
+struct conn_ending {
+    const char *reason; /* static: as its counter is called behind closed_ */
+    unsigned number; /* of the reason, below CONN_ENDINGS_MAX */
+    enum conn_blame blame;
+};
+
+/* Called when @c is about to be closed, its descriptor being open still. */
+typedef void conn_set_on_ended(struct conn_set *set, const struct arb_conn *c,
+                               const struct conn_ending *e);
+
 /* Called after a connection is gone: room for a new one, or the end of a drain. */
 typedef void conn_set_on_closed(struct conn_set *set);
 
@@ -112,6 +131,8 @@ struct conn_set {
     conn_set_on_broken *on_broken; /* as on_spent */
     conn_set_on_answered *on_answered; /* as on_spent */
     conn_set_on_header *on_header; /* as on_spent */
+    conn_set_on_ended *on_ended; /* as on_spent, of ends with that blame or more: */
+    enum conn_blame ended_least;
     struct buffer_pool pool;
     struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */
     struct conn_sources *sources; /* borrowed: counts them by source; NULL = nobody does */

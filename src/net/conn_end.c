@@ -17,27 +17,37 @@
 #include "net/conn_sources.h"
 #include "net/keep.h"
 
-static const size_t counter_of[] = {
-    [CONN_END_PEER] = offsetof(struct counters, closed_peer),
-    [CONN_END_PARTIAL] = offsetof(struct counters, closed_partial),
-    [CONN_END_QUIT] = offsetof(struct counters, closed_quit),
-    [CONN_END_RESET] = offsetof(struct counters, closed_reset),
-    [CONN_END_ERROR] = offsetof(struct counters, closed_error),
-    [CONN_END_TOO_BIG] = offsetof(struct counters, closed_too_big),
-    [CONN_END_MESSAGE_TIMEOUT] = offsetof(struct counters, closed_message_timeout),
-    [CONN_END_WRITE_TIMEOUT] = offsetof(struct counters, closed_write_timeout),
-    [CONN_END_KEEP_ALIVE] = offsetof(struct counters, closed_keep_alive),
-    [CONN_END_BUFFERED] = offsetof(struct counters, closed_buffered),
-    [CONN_END_DRAINED] = offsetof(struct counters, closed_drained),
-    [CONN_END_CUT] = offsetof(struct counters, closed_cut),
-    [CONN_END_EVICTED] = offsetof(struct counters, closed_evicted),
-    [CONN_END_OWING] = offsetof(struct counters, closed_owing),
-    [CONN_END_BROKEN] = offsetof(struct counters, closed_broken),
-    [CONN_END_PROXY] = offsetof(struct counters, closed_proxy),
-    [CONN_END_MAX_PER_SOURCE] = offsetof(struct counters, closed_max_per_source),
-    [CONN_END_ACCEPT_RATE] = offsetof(struct counters, closed_accept_rate),
-    [CONN_END_KILLED] = offsetof(struct counters, closed_killed),
+/* Each has a counter. */
+#define ENDING(end, name, blame)                                                                   \
+    [end] = {offsetof(struct counters, closed_##name), {#name, end, blame}}
+
+static const struct ending {
+    size_t counter;
+    struct conn_ending what;
+} endings[] = {
+    ENDING(CONN_END_PEER, peer, CONN_USUAL),
+    ENDING(CONN_END_PARTIAL, partial, CONN_FAULT),
+    ENDING(CONN_END_QUIT, quit, CONN_USUAL),
+    ENDING(CONN_END_RESET, reset, CONN_FAULT),
+    ENDING(CONN_END_ERROR, error, CONN_FAULT),
+    ENDING(CONN_END_TOO_BIG, too_big, CONN_CUT),
+    ENDING(CONN_END_MESSAGE_TIMEOUT, message_timeout, CONN_CUT),
+    ENDING(CONN_END_WRITE_TIMEOUT, write_timeout, CONN_CUT),
+    ENDING(CONN_END_KEEP_ALIVE, keep_alive, CONN_USUAL),
+    ENDING(CONN_END_BUFFERED, buffered, CONN_CUT),
+    ENDING(CONN_END_DRAINED, drained, CONN_USUAL),
+    ENDING(CONN_END_CUT, cut, CONN_CUT),
+    ENDING(CONN_END_EVICTED, evicted, CONN_CUT),
+    ENDING(CONN_END_OWING, owing, CONN_CUT),
+    ENDING(CONN_END_BROKEN, broken, CONN_CUT),
+    /* These three have lines of their own. */
+    ENDING(CONN_END_PROXY, proxy, CONN_FAULT),
+    ENDING(CONN_END_MAX_PER_SOURCE, max_per_source, CONN_FAULT),
+    ENDING(CONN_END_ACCEPT_RATE, accept_rate, CONN_FAULT),
+    ENDING(CONN_END_KILLED, killed, CONN_CUT),
 };
+
+_Static_assert((int)CONN_ENDS <= (int)CONN_ENDINGS_MAX, "each reason is counted by its number");
 
 /* What its peer has passed may lie unread in it; the peer need not wait for the end of that. */
 static void conn_close_fd(const struct arb_conn *c)
@@ -63,7 +73,9 @@ void conn_close(struct arb_conn *c, enum conn_end end)
         c->end = (uint8_t)end;
         conn_leave_open(c);
     }
-    counter_add((counter_t *)((char *)set->counters + counter_of[end]), 1);
+    counter_add((counter_t *)((char *)set->counters + endings[end].counter), 1);
+    if (set->on_ended && endings[end].what.blame >= set->ended_least)
+        set->on_ended(set, c, &endings[end].what);
     ev_io_stop(set->loop, &c->io);
     wheel_disarm(&set->wheel, &c->node);
     buffer_free(&c->tail, &set->pool);

@@ -58,6 +58,12 @@ static bool on_answered(struct conn_set *set, struct arb_conn *c UNUSED)
     return worker_on_answered(container_of(set, struct worker, conns));
 }
 
+static void on_conn_ended(struct conn_set *set, const struct arb_conn *c,
+                          const struct conn_ending *e)
+{
+    conn_log_end(&container_of(set, struct worker, conns)->conn_log, c, e, clock_mono_ms());
+}
+
 static void on_memory_spent(struct conn_set *set, const char *reason, const struct arb_conn *c,
                             size_t held_bytes)
 {
@@ -230,6 +236,9 @@ static int worker_prepare(struct worker *w)
         return rc;
     w->conns.relay = &w->process.relay;
     w->conns.on_spent = on_memory_spent;
+    conn_log_begin(&w->conn_log, w->boot->log, c->log_connections);
+    w->conns.ended_least = conn_log_least(c->log_connections);
+    w->conns.on_ended = on_conn_ended;
     w->conns.on_broken = on_broken_contract;
     w->conns.on_header = on_header;
     w->conns.owing = &w->process.record->owing;

@@ -18,6 +18,7 @@
 #include "net/keep.h"
 #include "worker/accept.h"
 #include "worker/collect.h"
+#include "worker/conn_log.h"
 #include "worker/listing.h"
 #include "worker/moves.h"
 #include "worker/protocols.h"
@@ -34,6 +35,7 @@ struct worker {
     uint64_t n_rescued; /* that it has offered, of which the log has not heard yet */
     struct collect collect;
     struct listings listings;
+    struct conn_log conn_log;
     ev_timer drain_deadline; /* what is left then is cut */
     ev_timer move_deadline; /* what has not moved is drained then, unless some have since */
     uint64_t n_gone; /* connections that had moved or ended at the last move_deadline */

@@ -293,6 +293,40 @@ static void kill__of_a_worker_that_drains__ended(void **state)
     server_wait_workers(s, 1);
 }
 
+/* ---- the log ---- */
+
+static void log_connections__reloaded__from_then_on(void **state)
+{
+    static const char line[] = "connection ended.*reason=%s peer=%s id=[0-9]+ protocol=echo "
+                               "messages=%d bytes_in=%d bytes_out=%d age_ms=[0-9]+$";
+    struct it *it = *state;
+    struct server *s = server_start(it, .conf = "server: { max_message = \"100\"; };");
+    char conf[256], pattern[256], big[200];
+    int fd = peer_connect(s->addr[0]);
+
+    peer_echo(fd, "before");
+    peer_close(fd);
+    /* What is cut is said in any case. */
+    memset(big, 'x', sizeof(big));
+    fd = peer_connect(s->addr[0]);
+    snprintf(pattern, sizeof(pattern), line, "too_big", address_of(fd), 0, (int)sizeof(big), 0);
+    peer_send(fd, big, sizeof(big));
+    peer_expect_eof(fd);
+    peer_close(fd);
+    server_wait_log(s, pattern, 1);
+    MUST(server_log_count(s, "connection ended") == 1, "more lines than that of the one cut");
+    snprintf(conf, sizeof(conf),
+             "server: { bind = \"%s\"; max_message = \"100\"; }; log: { connections = \"all\"; };",
+             s->addr[0]);
+    server_configure(s, conf);
+    MUST(RUN(it, NO_INPUT, "-C", control_of(s), "reload").code == 0, "reload");
+    fd = peer_connect(s->addr[0]);
+    snprintf(pattern, sizeof(pattern), line, "peer", address_of(fd), 1, 9, 9);
+    peer_echo(fd, "after");
+    peer_close(fd);
+    server_wait_log(s, pattern, 1);
+}
+
 /* ---- slips ---- */
 
 static void connections__wrong_words__what_is_allowed(void **state)
@@ -359,6 +393,7 @@ int main(void)
         IT(connections__of_every_family__named_and_found),
         IT(kill__by_number_and_by_peer__those_alone),
         IT(kill__of_a_worker_that_drains__ended),
+        IT(log_connections__reloaded__from_then_on),
         IT(connections__wrong_words__what_is_allowed),
         IT(call__a_process_of_a_worker__only_that),
     };

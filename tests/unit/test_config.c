@@ -148,6 +148,26 @@ static void table__bounds__enforced_and_named_in_allowed(void **state UNUSED)
     config_free(c);
 }
 
+static void config_set__connections__words_and_samples(void **state UNUSED)
+{
+    static const char *const bad[] = {"",    "none",      "1",   "1/", "1/0",
+                                      "2/3", "1/1000001", "1/x", "OFF"};
+    struct config *c = new_config();
+
+    assert_int_equal(c->log_connections, LOG_CONNECTIONS_OFF);
+    expect_accepted(c, CONFIG_LOG_CONNECTIONS, "errors", "errors");
+    assert_int_equal(c->log_connections, LOG_CONNECTIONS_ERRORS);
+    expect_accepted(c, CONFIG_LOG_CONNECTIONS, "1/1000000", "1/1000000");
+    assert_int_equal(c->log_connections, 1000000);
+    expect_accepted(c, CONFIG_LOG_CONNECTIONS, "all", "all");
+    expect_accepted(c, CONFIG_LOG_CONNECTIONS, "1/1", "all");
+    assert_int_equal(c->log_connections, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        expect_refused(c, CONFIG_LOG_CONNECTIONS, bad[i], "allowed: \"off\", \"errors\"");
+    expect_accepted(c, CONFIG_LOG_CONNECTIONS, "off", "off");
+    config_free(c);
+}
+
 static void table__choices__all_named_in_allowed(void **state UNUSED)
 {
     struct config *c = new_config();
@@ -961,6 +981,7 @@ int main(void)
         cmocka_unit_test(table__every_row__complete_and_found_by_name),
         cmocka_unit_test(table__defaults__canonical_and_of_origin_default),
         cmocka_unit_test(table__bounds__enforced_and_named_in_allowed),
+        cmocka_unit_test(config_set__connections__words_and_samples),
         cmocka_unit_test(table__choices__all_named_in_allowed),
         cmocka_unit_test(config_set__numbers__strict),
         cmocka_unit_test(config_set__durations__canonical_and_strict),

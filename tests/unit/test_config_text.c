@@ -258,7 +258,7 @@ static void scan__more_errors_than_places__counted(void **state UNUSED)
     assert_int_equal(s.errors.n, CONFIG_ERRORS_MAX - 1);
     assert_string_equal(
         s.errors.text[30],
-        "F:32: log.key_30: unknown key, allowed: level, file, format, crash_payload");
+        "F:32: log.key_30: unknown key, allowed: level, file, format, crash_payload, connections");
     config_errors_close(&s.errors, "F");
     assert_int_equal(s.errors.n, CONFIG_ERRORS_MAX);
     assert_string_equal(s.errors.text[31], "F: 69 more of this kind");
