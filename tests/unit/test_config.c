@@ -163,7 +163,7 @@ static void config_set__connections__words_and_samples(void **state UNUSED)
     expect_accepted(c, CONFIG_LOG_CONNECTIONS, "1/1", "all");
     assert_int_equal(c->log_connections, 1);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-        expect_refused(c, CONFIG_LOG_CONNECTIONS, bad[i], "allowed: \"off\", \"errors\"");
+        expect_refused(c, CONFIG_LOG_CONNECTIONS, bad[i], "");
     expect_accepted(c, CONFIG_LOG_CONNECTIONS, "off", "off");
     config_free(c);
 }
