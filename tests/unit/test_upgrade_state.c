@@ -383,6 +383,46 @@ static void unpack__listener_of_a_service_manager__still_is(void **state UNUSED)
     json_decref(o);
 }
 
+/* The socket that the sample has for control, as that of status.bind. */
+static json_t *sample_with_status(void)
+{
+    json_t *o = sample(), *status = json_deep_copy(json_object_get(o, "control"));
+
+    json_object_set_new(status, "text", json_string("127.0.0.1:9100"));
+    json_object_set_new(o, "status", status);
+    json_object_set_new(o, "control", json_null());
+    json_array_append_new(
+        json_object_get(o, "values"),
+        json_pack("{s:s,s:i,s:s}", "key", "status.bind", "line", 4, "text", "127.0.0.1:9100"));
+    return o;
+}
+
+static void unpack__listener_of_status__that_of_the_configuration(void **state UNUSED)
+{
+    static const char expected[] = "listeners: they are not those of the configuration";
+    char why[ARBITER_WHY_LEN] = "";
+    json_t *o = sample_with_status(), *values = json_object_get(o, "values");
+    struct upgrade_state s;
+    struct arbiter a;
+
+    if (build(o, &a, why) != 0)
+        fail_msg("%s", why);
+    assert_int_equal(a.live->status->fd, 101);
+    assert_int_equal(upgrade_state_pack(&a, &s), 0);
+    assert_true(json_equal(json_object_get(s.body, "status"), json_object_get(o, "status")));
+    upgrade_state_fini(&s);
+    inherited_fini(&a);
+    json_object_set_new(json_object_get(o, "status"), "text", json_string("127.0.0.1:9101"));
+    assert_int_equal(try(o, why), -EBADMSG);
+    assert_string_equal(why, expected);
+    json_array_remove(values, json_array_size(values) - 1);
+    assert_int_equal(try(o, why), -EBADMSG);
+    assert_string_equal(why, expected);
+    json_object_set_new(o, "status", json_string("127.0.0.1:9101"));
+    assert_int_equal(try(o, why), -EBADMSG);
+    json_decref(o);
+}
+
 /* Only a program that knows the member gets it back. */
 static void unpack__times__go_on_and_are_not_for_an_earlier_program(void **state UNUSED)
 {
@@ -945,6 +985,7 @@ int main(void)
         cmocka_unit_test(unpack__value_wrong__says_which),
         cmocka_unit_test(unpack__forced_reload_waits__still_forced),
         cmocka_unit_test(unpack__listener_of_a_service_manager__still_is),
+        cmocka_unit_test(unpack__listener_of_status__that_of_the_configuration),
         cmocka_unit_test(unpack__times__go_on_and_are_not_for_an_earlier_program),
         cmocka_unit_test(unpack__times_of_other_bounds__counted_where_they_belong),
         cmocka_unit_test(unpack__unknown_counter__skipped),
