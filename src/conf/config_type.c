@@ -625,23 +625,32 @@ static bool is_word(const char *word, size_t len, const char *name, const char *
     return len >= strlen(name) && memcmp(word, name, strlen(name)) == 0;
 }
 
-/* NAME=VALUE, each name once. Returns 0 or -EINVAL. */
-static int read_word(struct config_bind *bind, const char *word, size_t len)
+/* NAME=VALUE, each name once. Returns why it cannot be, or NULL. */
+static const char *read_word(struct config_bind *bind, const char *word, size_t len)
 {
+    static const char wrong[] = "no mode=MODE, owner=USER or group=GROUP of a unix socket, and "
+                                "neither proxy=WORD nor proxy_from=NETWORKS";
     struct config_access *access = &bind->access;
     const char *value, *end = word + len;
+    int r = -EINVAL;
 
+    if (is_word(word, len, "proxy=", &value))
+        return bind->proxy == CONFIG_PROXY_OFF &&
+                       read_proxy(&bind->proxy, value, (size_t)(end - value)) == 0
+                   ? NULL
+                   : "proxy is off, accept or require, and said once";
+    if (is_word(word, len, "proxy_from=", &value))
+        return bind->n_proxy_from == 0 && read_proxy_from(bind, value, (size_t)(end - value)) == 0
+                   ? NULL
+                   : "proxy_from is up to 32 of ADDRESS and ADDRESS/BITS in numbers, with + "
+                     "between them, and said once";
     if (is_word(word, len, "mode=", &value) && access->mode < 0)
-        return parse_mode(value, (size_t)(end - value), 0777, &access->mode);
-    if (is_word(word, len, "owner=", &value) && !*access->owner)
-        return read_owner(access->owner, value, (size_t)(end - value));
-    if (is_word(word, len, "group=", &value) && !*access->group)
-        return read_owner(access->group, value, (size_t)(end - value));
-    if (is_word(word, len, "proxy=", &value) && bind->proxy == CONFIG_PROXY_OFF)
-        return read_proxy(&bind->proxy, value, (size_t)(end - value));
-    if (is_word(word, len, "proxy_from=", &value) && bind->n_proxy_from == 0)
-        return read_proxy_from(bind, value, (size_t)(end - value));
-    return -EINVAL;
+        r = parse_mode(value, (size_t)(end - value), 0777, &access->mode);
+    else if (is_word(word, len, "owner=", &value) && !*access->owner)
+        r = read_owner(access->owner, value, (size_t)(end - value));
+    else if (is_word(word, len, "group=", &value) && !*access->group)
+        r = read_owner(access->group, value, (size_t)(end - value));
+    return r < 0 ? wrong : NULL;
 }
 
 /* @text is an element, and borrowed. */
@@ -655,13 +664,16 @@ static int bind_list_read(struct bind_list *l, const char *text, char *problem, 
     while (r == 0 && word < address) {
         const size_t len = strcspn(word, ",@");
 
-        if (!memchr(word, '=', len))
+        const char *why = NULL;
+
+        if (strcspn(word, ".:/") < len && !memchr(word, '=', len))
+            why = "no name of a protocol; + and no comma stands between networks of proxy_from";
+        else if (!memchr(word, '=', len))
             r = find_protocol(l->schema, word, len, &bind.protocol, problem, size);
-        else if (read_word(&bind, word, len) < 0)
-            r = refuse_element(problem, size, word,
-                               "no mode=MODE, owner=USER or group=GROUP of a unix socket, nor "
-                               "proxy=off, accept or require, nor proxy_from=ADDRESS/BITS, of "
-                               "which + separates up to 32");
+        else
+            why = read_word(&bind, word, len);
+        if (why)
+            r = refuse_element(problem, size, word, why);
         word += len + 1;
     }
     if (r < 0)
