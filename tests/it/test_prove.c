@@ -265,7 +265,6 @@ static void prove__too_much_memory__that_worker_is_replaced_once(void **state)
     snprintf(conf, sizeof(conf), "arbiter: { max_memory = \"%" PRIu64 "KiB\"; };",
              resident_kib(s.server) + 32 * 1024);
     server_configure(s.server, conf);
-    s.server->worker_fds++; /* with max_memory a worker keeps a file open that says how big it is */
     ask(&s, CHANGE_RELOAD, "reload", NULL, 2);
     server_wait_workers(s.server, 2); /* those before the reload may still be about to go */
     for (size_t i = 0; i < 2; i++)
