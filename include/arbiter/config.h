@@ -19,8 +19,9 @@ extern "C" {
 /* Kinds of values, and the type of the field that holds one. */
 enum arb_type {
     ARB_COUNT = 1, /* unsigned: a whole number */
-    ARB_DURATION, /* uint64_t, milliseconds: seconds in the file, such as 0.5 */
-    ARB_SIZE, /* uint64_t, bytes: in quotes in the file, such as "64KiB" */
+    ARB_DURATION, /* uint64_t, milliseconds: in the file seconds, such as 0.5, or "200ms", "30s",
+                     "5m", "1h" */
+    ARB_SIZE, /* uint64_t, bytes: in the file such as 65536, "64k" or "64KiB" */
     ARB_BOOL, /* bool */
     ARB_TEXT, /* char[n]: at most n - 1 bytes, without NUL */
     ARB_BYTES, /* struct arb_bytes: with \r \n \t \f \\ \" \xHH in the file */
