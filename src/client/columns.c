@@ -311,7 +311,7 @@ static void write_row_of(const struct part *p, FILE *f, size_t row)
     const char *at[COLUMNS_MAX];
     size_t last;
 
-    for (size_t i = 0; i < p->t->n_columns; i++)
+    for (size_t i = 0; i < p->end; i++)
         at[i] = cell_at(p->t, row, i);
     do {
         last = 0;
