@@ -2,7 +2,8 @@
 """The status page in a browser without a screen: page.py URL ECHO_ADDRESS [DIRECTORY]
 
 Looks at it in four sizes and both colour schemes, clicks through it, and has messages sent to ECHO_ADDRESS (host:port)
-that it must show. Its pictures go to DIRECTORY. Names what is wrong and exits 1 then; 77 if there is no chromium.
+that it must show. The server has had a crash, a change and a note with markup. Pictures go to DIRECTORY. Names what is
+wrong and exits 1 then; 77 if there is no chromium.
 The browser is spoken to over a pair of pipes (--remote-debugging-pipe): JSON, each ended by a NUL.
 """
 import base64
@@ -196,7 +197,6 @@ def click_through(b, address):
         b.click(f"#{name} summary")
         must(b.ask(f"document.querySelector('#{name}').open"), f"{name} does not open")
     must(b.ask("document.querySelectorAll('#counters tbody tr').length") > 20, "the counters are missing")
-    must(b.ask("document.querySelectorAll('#workers tbody tr').length") >= 1, "the workers are missing")
     must(b.ask("document.querySelectorAll('#server dd').length") > 5, "the server's own values are missing")
 
 
@@ -222,6 +222,9 @@ def main():
             if b.wait("typeof before !== 'undefined' && before && rates.requests !== undefined",
                       "nothing comes to the page"):
                 must(b.ask("document.querySelectorAll('img, iframe, object').length") == 0, "a text has become an element")
+                must(b.ask("document.querySelector('#notes').textContent.includes('<img')"), "the note is not shown as it is")
+                for name in "workers", "actors", "crashes", "changes":
+                    must(b.ask(f"document.querySelectorAll('#{name} tbody tr').length") > 0, f"there are no {name}")
                 click_through(b, address)
                 look_around(b, directory)
             for line in b.said:

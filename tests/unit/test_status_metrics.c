@@ -16,6 +16,7 @@
 
 #include "base/counters.h"
 #include "base/util.h"
+#include "conformance/must.h"
 #include "support/exposition.h"
 
 #define MANUAL "man/echo-arbiter-metrics.7"
@@ -60,6 +61,41 @@ static void choose__accept_header__what_is_wanted_most(void **state UNUSED)
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
         if (metrics_choose(rows[i].accept) != rows[i].format)
             fail_msg("\"%s\" is not format %d", rows[i].accept, rows[i].format);
+}
+
+/* Clients write it: any bytes. */
+static void choose__any_header__one_of_the_two(void **state UNUSED)
+{
+    static const char *const words[] = {
+        "application/openmetrics-text",
+        "text/plain",
+        "*/*",
+        "text/*",
+        "version=1.0.0",
+        "q=0.5",
+        "q=",
+        "=",
+        ";",
+        ",",
+        " ",
+        "\t",
+        "q=1e9",
+        "q=nan",
+        "version",
+        "\xff",
+        "q=0.00000001",
+    };
+    uint64_t seed = 5;
+
+    for (int i = 0; i < 20000; i++) {
+        char text[256] = "", *exact;
+
+        for (uint64_t n = rng_below(&seed, 7); n > 0; n--)
+            strcat(text, words[rng_below(&seed, ARRAY_SIZE(words))]);
+        exact = strdup(text); /* a sanitizer sees what reads beyond it */
+        assert_true(metrics_choose(exact) <= METRICS_OPENMETRICS);
+        free(exact);
+    }
 }
 
 /* Returns what it says, read and found right. */
@@ -413,6 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choose__accept_header__what_is_wanted_most),
+        cmocka_unit_test(choose__any_header__one_of_the_two),
         cmocka_unit_test(render__a_whole_server__each_number_in_its_place),
         cmocka_unit_test(render__both_formats__each_declares_in_its_own_way),
         cmocka_unit_test(render__texts_of_others__escaped),
