@@ -156,6 +156,15 @@ static void status__arbiter_stands_still__unavailable_in_time(void **state)
     must_get(addr, "/health/live", 200, "live");
 }
 
+static size_t count_ended(const int *fds, size_t n)
+{
+    size_t n_ended = 0;
+
+    for (size_t i = 0; i < n; i++)
+        n_ended += peer_has_ended(fds[i]);
+    return n_ended;
+}
+
 static void status__hostile_clients__others_are_served(void **state)
 {
     static char large[64 << 10];
@@ -163,18 +172,15 @@ static void status__hostile_clients__others_are_served(void **state)
     const char *addr = http_address(s);
     const int silent = peer_try_connect_from("127.0.0.2:0", addr);
     const int slow = peer_try_connect_from("127.0.0.2:0", addr);
-    int many[40], deaf[8], n_refused = 0;
+    int many[40], deaf[8];
     struct http_reply r;
 
     peer_send_text(slow, "GET /api/info HTTP/1.1\r\nHost: ");
     for (size_t i = 0; i < ARRAY_SIZE(many); i++)
         many[i] = peer_try_connect_from("127.0.0.3:0", addr);
-    MUST_COME((n_refused = 0, ({
-                                  for (size_t i = 0; i < ARRAY_SIZE(many); i++)
-                                      n_refused += peer_has_ended(many[i]);
-                                  n_refused;
-                              }) == (int)ARRAY_SIZE(many) - 16),
-              "%d of %zu of one source are refused", n_refused, ARRAY_SIZE(many));
+    MUST_COME(count_ended(many, ARRAY_SIZE(many)) == ARRAY_SIZE(many) - 16,
+              "%zu of %zu of one source are refused", count_ended(many, ARRAY_SIZE(many)),
+              ARRAY_SIZE(many));
     for (size_t i = 0; i < ARRAY_SIZE(deaf); i++) {
         deaf[i] = peer_connect_rcvbuf(addr, 1);
         peer_send_text(deaf[i], "GET /api/info HTTP/1.1\r\nHost: x\r\n\r\n");
