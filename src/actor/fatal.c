@@ -134,6 +134,7 @@ static void record_crash(const struct crash *c)
     r->pc = c->pc;
     r->sp = c->sp;
     r->fd = find_serving(c, &fd, &len) ? fd : -1;
+    r->peer_len = r->fd >= 0 && c->hooks->peer ? c->hooks->peer(r->peer) : 0;
     r->requests = counter_get(&score->counters.requests);
     r->connections = counter_get(&score->connections);
     r->uptime_ms = uptime_ms(c);

@@ -17,6 +17,8 @@ struct fatal_hooks {
     void (*rescue)(struct crash_record *r);
     /* the message that is being served; false = none */
     bool (*serving)(int *ret_fd, const uint8_t **ret_data, size_t *ret_len);
+    /* whose message that is: the length of the address in @ret, 0 = not known */
+    size_t (*peer)(uint8_t ret[CRASH_PEER_MAX]);
 };
 
 /*

@@ -27,7 +27,7 @@ enum { SCOREBOARD_RECORDS_MAX = 65536, SCOREBOARD_CONNECTIONS_MAX = INT32_MAX };
  * What a crashing worker leaves behind about itself: written once by its fatal-signal handler, read
  * by the arbiter when the process is gone. Fixed sizes; the reader checks them.
  */
-enum { CRASH_FRAMES_MAX = 32, CRASH_PAYLOAD_MAX = 256 };
+enum { CRASH_FRAMES_MAX = 32, CRASH_PAYLOAD_MAX = 256, CRASH_PEER_MAX = 128 };
 
 struct crash_record {
     uint64_t signo; /* 0 = nothing was written; set after all but the frames and the payload */
@@ -42,8 +42,11 @@ struct crash_record {
     uint8_t payload[CRASH_PAYLOAD_MAX]; /* only with log.crash_payload */
     uint64_t n_frames; /* written last of all: walking the stack may fail */
     uint64_t frames[CRASH_FRAMES_MAX];
-    int64_t call; /* number of the system call that the sandbox has stopped, or as sandbox_stopped;
-                     last, so that records of an earlier image can be read */
+    int64_t
+        call; /* number of the system call that the sandbox has stopped, or as sandbox_stopped;
+                 this and what follows is last, so that records of an earlier image can be read */
+    uint64_t peer_len; /* of the connection that was being served; 0 = not known */
+    uint8_t peer[CRASH_PEER_MAX]; /* its address, as of a socket */
 };
 
 /* Counters of the program's own, in the order of struct own. */

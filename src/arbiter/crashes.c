@@ -12,6 +12,7 @@
 
 #include "actor/command.h"
 #include "actor/sandbox.h"
+#include "base/addr.h"
 #include "base/escape.h"
 #include "base/log.h"
 #include "base/title.h"
@@ -21,7 +22,19 @@
 static void check_lengths(struct crash_record *r)
 {
     r->payload_len = MIN(r->payload_len, (uint64_t)CRASH_PAYLOAD_MAX);
+    r->peer_len = MIN(r->peer_len, (uint64_t)CRASH_PEER_MAX);
     r->n_frames = MIN(r->n_frames, (uint64_t)CRASH_FRAMES_MAX);
+}
+
+/* "" = not known. Returns @buf. */
+static const char *crash_peer(const struct crash_record *r, char buf[ADDR_TEXT_LEN])
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+
+    memcpy(&peer, r->peer, MIN(r->peer_len, (uint64_t)sizeof(peer)));
+    buf[0] = '\0';
+    return r->peer_len > 0 ? addr_format((struct sockaddr *)&peer, (socklen_t)r->peer_len, buf)
+                           : buf;
 }
 
 static const char *crash_signal_name(const struct crash_record *r)
@@ -77,7 +90,7 @@ static struct crash_entry *add_crash(struct crashes *c, const char *id, uint32_t
 static void log_crash_entry(struct log *log, const struct crash_entry *e)
 {
     const struct crash_record *r = &e->record;
-    char payload[4 * CRASH_PAYLOAD_MAX + 1];
+    char payload[4 * CRASH_PAYLOAD_MAX + 1], peer[ADDR_TEXT_LEN];
     const struct log_field fields[] = {
         F_UINT("slot", e->slot),
         F_INT("worker_pid", e->pid),
@@ -85,6 +98,7 @@ static void log_crash_entry(struct log *log, const struct crash_entry *e)
         F_CAUSE_STR("signal", crash_signal_name(r)),
         F_UINT("rescued", r->rescued),
         F_INT("fd", r->fd),
+        F_STR("peer", crash_peer(r, peer)),
         F_STR("payload", escape_bytes(r->payload, r->payload_len, payload)),
         F_CAUSE_STR("id", e->id),
         F_CAUSE_STR(*e->call ? "forbidden_call" : NULL, e->call),
@@ -164,7 +178,7 @@ static json_t *describe_crash(const struct crash_entry *e)
 {
     const struct crash_record *r = &e->record;
     json_t *o = json_object();
-    char text[4 * CRASH_PAYLOAD_MAX + 1];
+    char text[4 * CRASH_PAYLOAD_MAX + 1], peer[ADDR_TEXT_LEN];
     time_t seconds = (time_t)(e->wall_ns / 1000000000u);
     struct tm tm;
 
@@ -194,6 +208,8 @@ static json_t *describe_crash(const struct crash_entry *e)
     if (!e->is_oom)
         set_hex(o, "sp", r->sp);
     json_object_set_new(o, "fd", json_integer(r->fd));
+    if (r->peer_len > 0)
+        json_object_set_new(o, "peer", command_text(crash_peer(r, peer)));
     message_set_uint(o, "requests", r->requests);
     message_set_uint(o, "connections", r->connections);
     message_set_uint(o, "uptime_ms", r->uptime_ms);

@@ -3,6 +3,9 @@
  */
 #include "worker/crash.h"
 
+#include <string.h>
+#include <sys/socket.h>
+
 #include "actor/fatal.h"
 #include "net/move_crash.h"
 
@@ -27,9 +30,21 @@ static bool find_served(int *ret_fd, const uint8_t **ret_data, size_t *ret_len)
     return crash_conns->serving.data != NULL;
 }
 
+static size_t find_peer(uint8_t ret[CRASH_PEER_MAX])
+{
+    struct sockaddr_storage peer;
+    const struct arb_conn *c = crash_conns->serving.conn;
+    const size_t len = c ? conn_peer_address(c, &peer) : 0;
+
+    _Static_assert(sizeof(peer) <= CRASH_PEER_MAX, "an address of any family");
+    memcpy(ret, &peer, len);
+    return len;
+}
+
 int crash_install(const struct actor_boot *boot, const struct conn_set *conns, struct keep *keep)
 {
-    static const struct fatal_hooks hooks = {.rescue = rescue_all, .serving = find_served};
+    static const struct fatal_hooks hooks = {
+        .rescue = rescue_all, .serving = find_served, .peer = find_peer};
 
     crash_keep = keep;
     crash_conns = conns;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/addr.h"
 #include "base/util.h"
 #include "support/server.h"
 
@@ -357,12 +358,25 @@ static void rescue__crashes_at_random_amid_changes__no_idle_one_is_lost(void **s
     server_wait_workers(s, 3);
 }
 
+/* The address of this end: the peer of the server's. */
+static void peer_pattern(int fd, char *buf, size_t size)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof(sa);
+    char text[ADDR_TEXT_LEN];
+
+    MUST(getsockname(fd, (struct sockaddr *)&sa, &len) == 0, "getsockname");
+    snprintf(buf, size, "msg=\"crash\" .* peer=%s ",
+             addr_format((struct sockaddr *)&sa, len, text));
+}
+
 #define SECRET "\x1b[31m \"quoted\" back\\slash \xff s3cret"
 
 static void crash_with_secret(struct server *s)
 {
     char text[512] = "\x01"
                      "crash segv " SECRET " ";
+    char pattern[ADDR_TEXT_LEN + 64];
     size_t len = strlen(text);
     int fd = peer_connect(s->addr[0]);
 
@@ -370,8 +384,9 @@ static void crash_with_secret(struct server *s)
     memset(text + 256, 'B', 200);
     snprintf(text + 456, sizeof(text) - 456, "\r\n\r\n");
     peer_send(fd, text, 460);
+    peer_pattern(fd, pattern, sizeof(pattern));
     MUST(peer_drain(fd, WAIT_MS, NULL) != PEER_SILENT, "the connection lives on");
-    server_wait_log(s, "msg=\"crash\"", 1);
+    server_wait_log(s, pattern, 1);
 }
 
 static void rescue__crash_payload_wanted__its_first_256_bytes_escaped(void **state)
