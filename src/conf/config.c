@@ -114,7 +114,7 @@ const struct config_row config_keys[CONFIG_KEYS] = {
     [CONFIG_SANDBOX] = {
         .name = "arbiter.sandbox", SANDBOX(sandbox),
         .reload = RELOAD_WORKERS, .initial = "auto",
-        .help = "seccomp and Landlock for workers and keepers: as far as they can be had, off, or all of it" },
+        .help = "seccomp and Landlock for workers and the framework's own actors: as far as they can be had, off, or all of it" },
     [CONFIG_CONTROL] = {
         .name = "arbiter.control", CONTROL(control),
         .reload = RELOAD_RESTART, .initial = "auto",
