@@ -200,13 +200,14 @@ static void manual__every_bound_of_the_table__named(void **state UNUSED)
             *p = ' ';
     for (int key = 0; key < KEYS_OF_ECHO; key++) {
         const struct config_row *row = &schema_of_echo()->rows[key];
-        const char *range = strstr(row->allowed, "from ");
+        const char *range = strstr(row->allowed, " from ");
         char bounds[64], begin[80];
         const char *paragraph, *end;
 
         if (!range)
             continue;
         n++;
+        range++;
         snprintf(bounds, sizeof(bounds), "%.*s", (int)strcspn(range, ","), range);
         snprintf(begin, sizeof(begin), ".It Ic %s ", row->name);
         paragraph = strstr(text, begin);
