@@ -200,13 +200,17 @@ def click_through(b, address):
     must(b.ask("document.querySelectorAll('#server dd').length") > 5, "the server's own values are missing")
 
 
-def go_offline(b):
+def go_offline(b, directory):
     """A console that says that nothing could be loaded is right then."""
     b.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
     b.wait("document.body.classList.contains('stale') && /No answer/.test(document.querySelector('#notes').textContent)",
            "it does not say that the server is gone")
+    if directory:
+        b.ask("scrollTo(0, 0)")
+        b.picture(os.path.join(directory, "page-offline.png"))
     b.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-    b.wait("!document.body.classList.contains('stale')", "it does not come back")
+    must(b.ask("document.querySelector('#state').textContent") == "no answer", "it goes on to say that the server is ready")
+    b.wait("!document.body.classList.contains('stale') && document.querySelector('#state').textContent === 'ready'", "it does not come back")
 
 
 def main():
@@ -229,7 +233,7 @@ def main():
                 look_around(b, directory)
             for line in b.said:
                 must(False, f"the console: {line}")
-            go_offline(b)
+            go_offline(b, directory)
         finally:
             b.end()
     for problem in problems:
