@@ -14,6 +14,7 @@ includedir  ?= $(prefix)/include
 libdir      ?= $(prefix)/lib
 bashdir     ?= $(prefix)/share/bash-completion/completions
 zshdir      ?= $(prefix)/share/zsh/site-functions
+schemadir   ?= $(prefix)/share/echo-client
 unitdir     ?= $(prefix)/lib/systemd/system
 sysusersdir ?= $(prefix)/lib/sysusers.d
 # Where a server looks for its configuration is a part of the program.
@@ -451,7 +452,7 @@ _html: $(HEADER_MAN)
 
 # Directories that are not there yet, of this DESTDIR and prefix: uninstall removes them with the last file in them.
 MADE   ?= $(B)/made$(subst /,_,$(DESTDIR)$(prefix)).txt
-PLACES := $(bindir) $(sbindir) $(docdir) $(libdir)/pkgconfig $(includedir)/arbiter $(bashdir) $(zshdir) $(unitdir) \
+PLACES := $(bindir) $(sbindir) $(docdir) $(libdir)/pkgconfig $(includedir)/arbiter $(bashdir) $(zshdir) $(schemadir) $(unitdir) \
           $(sysusersdir) $(confdir) $(logrotatedir) $(sort $(foreach m,$(MAN),$(mandir)/man$(call section,$(m))))
 placed  = sed 's,@bindir@,$(bindir),g;s,@sbindir@,$(sbindir),g' $(1) | install -m 644 /dev/stdin $(DESTDIR)$(2)
 
@@ -471,6 +472,7 @@ install: all $(HEADER_MAN)
 	for p in echo-client echo-arbiter; do \
 	    install -m 644 $(B)/$$p.bash $(DESTDIR)$(bashdir)/$$p && \
 	    install -m 644 $(B)/$$p.zsh $(DESTDIR)$(zshdir)/_$$p || exit 1; done
+	install -m 644 doc/echo-client.schema.json $(DESTDIR)$(schemadir)/
 	$(call placed,conf/systemd/echo-arbiter.service.in,$(unitdir)/echo-arbiter.service)
 	$(call placed,conf/logrotate.d/echo-arbiter.in,$(logrotatedir)/echo-arbiter)
 	install -m 644 conf/systemd/echo-arbiter.socket $(DESTDIR)$(unitdir)/
@@ -483,6 +485,7 @@ install: all $(HEADER_MAN)
 uninstall:
 	rm -f $(DESTDIR)$(sbindir)/echo-arbiter $(DESTDIR)$(bindir)/echo-client
 	rm -f $(addprefix $(DESTDIR)$(docdir)/,echo.conf README.md LICENSE $(notdir $(CONTRIB)))
+	rm -f $(DESTDIR)$(schemadir)/echo-client.schema.json
 	rm -f $(foreach p,echo-client echo-arbiter,$(DESTDIR)$(bashdir)/$(p) $(DESTDIR)$(zshdir)/_$(p))
 	rm -f $(foreach m,$(MAN),$(DESTDIR)$(mandir)/man$(call section,$(m))/$(notdir $(m)))
 	for header in $(HDR); do for name in $$(tools/header_manual.pl --names $$header); do \

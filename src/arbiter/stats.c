@@ -11,6 +11,7 @@
 #include "actor/usage.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
+#include "base/json_text.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
 #include "wire/message.h"
@@ -475,8 +476,8 @@ json_t *stats_info(struct arbiter *a)
     set_counters(totals, &sum);
     json_object_set_new(totals, "reply_us", describe_times(&times.reply, true));
     json_object_set_new(totals, "loop_lag_us", describe_times(&times.lag, true));
-    info = json_pack("{s:o,s:o,s:o}", "arbiter", describe_arbiter(a, now_ns), "workers", workers,
-                     "totals", totals);
+    info = json_pack("{s:i,s:o,s:o,s:o}", "schema", JSON_SCHEMA, "arbiter",
+                     describe_arbiter(a, now_ns), "workers", workers, "totals", totals);
     if (info && a->kinds.n > 0)
         json_object_set(info, "actors", actors);
     if (info && a->crashes->n > 0)

@@ -145,8 +145,13 @@ int kill_run(struct tool *t);
 
 int out_line(const void *data, size_t len);
 int out_print(const char *format, ...) __attribute__((format(printf, 1, 2))); /* as a line */
-/* out_json - as a line; @o is freed, NULL = there was no memory for it */
+/*
+ * out_json   - as a line; an object gets the number of the schema. @o is freed, NULL = there was no
+ *              memory for it
+ * out_answer - the same for what a server says, as it is
+ */
 int out_json(json_t *o);
+int out_answer(json_t *o);
 /* out_begin - a stream for text of lines; out_end - write them, or forget them */
 FILE *out_begin(void);
 int out_end(FILE *f, bool is_wanted);

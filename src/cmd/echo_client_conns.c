@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/json_text.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "client/columns.h"
@@ -461,8 +462,8 @@ int connections_run(struct tool *t)
     if (rc == 0 && sort_rows(&r) < 0)
         rc = operator_fail(&r.o, -ENOMEM);
     if (rc == 0) {
-        result = json_pack("{s:O,s:I,s:I,s:O}", "connections", r.rows, "matched",
-                           (json_int_t)r.matched, "left_out",
+        result = json_pack("{s:i,s:O,s:I,s:I,s:O}", "schema", JSON_SCHEMA, "connections", r.rows,
+                           "matched", (json_int_t)r.matched, "left_out",
                            (json_int_t)(r.matched - json_array_size(r.rows)), "silent", r.silent);
         rc = operator_print(&r.o, result, write_connections);
     }
@@ -536,8 +537,8 @@ int kill_run(struct tool *t)
     if (rc == 0 || json_array_size(r.rows) > 0) {
         int rc_print;
 
-        result =
-            json_pack("{s:O,s:O,s:O}", "ended", r.rows, "unmatched", unmatched, "silent", r.silent);
+        result = json_pack("{s:i,s:O,s:O,s:O}", "schema", JSON_SCHEMA, "ended", r.rows, "unmatched",
+                           unmatched, "silent", r.silent);
         rc_print = operator_print(&r.o, result, write_killed);
         rc = rc ? rc : rc_print;
     }

@@ -141,7 +141,7 @@ int operator_refused(const struct operator* o, const json_t *answer)
     snprintf(message, sizeof(message), "%s%s%s%s%s", is_named ? "" : o->command,
              is_named ? "" : ": ", human_clean(cause), next ? ": " : "", next ? next : "");
     if (o->tool->is_json)
-        out_json(json_incref((json_t *)answer));
+        out_answer(json_incref((json_t *)answer));
     rc = fail_say(o->tool, NULL, message, errors[row].exit_code);
     if (rc != EXIT_PIPE)
         print_details(json_object_get(error, "details"));
@@ -382,7 +382,7 @@ int operator_print(const struct operator* o, const json_t *result,
     int rc, rc_out;
 
     if (o->tool->is_json)
-        return out_json(json_incref((json_t *)result));
+        return out_answer(json_incref((json_t *)result));
     f = out_begin();
     rc = f ? write(f, result) : -ENOMEM;
     rc_out = out_end(f, rc == 0);

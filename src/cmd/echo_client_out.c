@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/json_text.h"
 #include "base/std_streams.h"
 #include "client/outcome.h"
 #include "cmd/echo_client.h"
@@ -45,6 +46,13 @@ int out_print(const char *format, ...)
 }
 
 int out_json(json_t *o)
+{
+    if (json_is_object(o))
+        json_object_set_new(o, "schema", json_integer(JSON_SCHEMA));
+    return out_answer(o);
+}
+
+int out_answer(json_t *o)
 {
     char *text = o ? json_dumps(o, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12)) : NULL;
     int rc = text ? out_line(text, strlen(text)) : EX_OSERR;

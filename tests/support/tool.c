@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/json_schema.h"
+
 enum { ARGS_MAX = 16 };
 
 static void move_fd(int from, int to)
@@ -140,6 +142,7 @@ struct tool_run tool_run(struct it *it, struct bytes in, const char *const *args
     r.code = tool_wait(r.pid);
     r.out = tool_read_back(io.out, &r.out_len);
     r.err = tool_read_back(io.err, NULL);
+    json_schema_check_output(args, r.out);
     return r;
 }
 
