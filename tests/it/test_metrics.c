@@ -419,6 +419,53 @@ static void metrics__a_real_server__has_what_the_manual_lists(void **state)
     free(manual);
 }
 
+/* ---- what has happened, in words ---- */
+
+static void must_have_changed(const json_t *info, size_t i, const char *kind, bool is_done,
+                              const char *what)
+{
+    const json_t *change = json_array_get(json_object_get(info, "changes"), i);
+    const char *said = json_string_value(json_object_get(change, "what"));
+
+    MUST(said && strcmp(json_string_value(json_object_get(change, "kind")), kind) == 0 &&
+             json_is_true(json_object_get(change, "done")) == is_done && strstr(said, what),
+         "change %zu is not %s, but %s", i, kind, said ? said : "none");
+}
+
+/* What a client has sent is not for everybody who looks. */
+static void info__changes_and_crashes__listed_over_an_upgrade(void **state)
+{
+    struct server *s = server_start(*state, .binary = "test/echo-arbiter",
+                                    .conf = "log: { crash_payload = true; };");
+    json_t *info, *crash;
+
+    server_expect(
+        s, "worker died|worker crashes|msg=\"crash\"|backtrace|reload refused|configuration");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "msg=\"reloaded\"", 1);
+    server_configure(s, "arbiter: { workers = many; };");
+    server_signal(s, SIGHUP);
+    server_wait_log(s, "reload refused", 1);
+    server_signal(s, SIGTTIN);
+    server_wait_log(s, "msg=\"scaling\"", 1);
+    server_wait_workers(s, 3);
+    server_signal(s, SIGUSR2);
+    server_wait_log(s, "msg=\"upgraded\"", 1);
+    peer_send_text(peer_connect(s->addr[0]), "\x01"
+                                             "crash segv\r\n\r\n");
+    server_wait_log(s, "msg=\"crash\"", 1);
+    info = http_info(s);
+    must_have_changed(info, 0, "reload", true, "revision 2, 0 keys changed");
+    must_have_changed(info, 1, "reload", false, "the configuration is not valid");
+    must_have_changed(info, 2, "scale", true, "3 workers are wanted instead of 2");
+    must_have_changed(info, 3, "upgrade", true, "version ");
+    MUST(json_array_size(json_object_get(info, "changes")) == 4, "more changes");
+    crash = json_array_get(json_object_get(info, "crashes"), 0);
+    MUST(json_object_get(crash, "signal") && json_object_get(crash, "time"), "no crash");
+    MUST(!json_object_get(crash, "payload"), "info shows what a client has sent");
+    json_decref(info);
+}
+
 /* ---- what clients notice ---- */
 
 static void on_echoed(void *data, uint64_t written_ns, uint64_t now_ns)
@@ -477,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IT(metrics__a_real_server__has_what_the_manual_lists),
+        IT(info__changes_and_crashes__listed_over_an_upgrade),
         IT(metrics__all_that_happens_to_a_server__exact_and_never_less),
         IT(metrics__scrapers_that_never_read__clients_do_not_notice),
     };
