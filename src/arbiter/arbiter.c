@@ -53,7 +53,7 @@ static void begin_stop(struct arbiter *a, bool is_quick, const char *cause)
 {
     if (!a->is_stopping)
         a->end_ms = clock_mono_ms() + a->live->config->exit_timeout_ms + STOP_END_MS;
-    collect_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
+    revision_vacate_all(a, is_quick); /* whoever reads that it stops may start another at once */
     log_info(a->log, is_quick || a->is_stopping ? "stopping at once" : "stopping",
              F_STR("cause", cause));
     a->is_leaving = a->is_stopping = true;
@@ -295,7 +295,6 @@ void arbiter_on_exit(struct arbiter *a, struct child *c, int status)
                        .was_killed = was_killed,
                        .is_missed = keepers_is_keeping(c),
                    });
-    collect_look(a);
     keepers_on_exit(a, c);
     move_look(a);
 }
@@ -395,7 +394,6 @@ static void act(struct arbiter *a, const struct tr_action *action)
         if (rc < 0) /* -EPIPE: it is dead already */
             children_kill(c, rc == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
                           "it cannot be told to run");
-        collect_look(a);
         keepers_look(a);
         move_soon(a);
         move_want(a);
@@ -475,7 +473,6 @@ static void settle(struct arbiter *a)
         while ((action = transition_next(a->engine, clock_mono_ms())).kind != TR_NOTHING)
             act(a, &action);
         sequencer_settle(a);
-        collect_settle(a);
         keepers_settle(a);
         move_settle(a);
         if (!transition_is_due(a->engine)) /* an upgrade begins with what is settled */

@@ -175,7 +175,6 @@ struct arbiter {
     bool has_old_pairs;
     bool is_keep_due; /* a worker or a keeper has begun or ended, or a keeper has something to pass
                        */
-    bool is_collect_due; /* somebody serves, or has ended: see what is left in an old pair */
     struct crashes *crashes; /* owned */
     struct oom oom;
     struct transition *engine; /* owned */
@@ -403,9 +402,13 @@ static inline void revision_speak(const struct revision *rev)
 bool revision_can_change(const struct arbiter *a, const struct config *c, uint32_t workers);
 
 /* revision_commit - the next one serves, the old one is freed; revision_roll_back - the next one is
- * freed */
+ * freed. Who waits at an address that no other revision has goes to the workers of the live one. */
 void revision_commit(struct arbiter *a);
 void revision_roll_back(struct arbiter *a);
+
+/* revision_vacate_all - the server stops: free all addresses, before the workers are told, which
+ * get who waits there to be accepted. If @is_quick, who waits is reset. */
+void revision_vacate_all(struct arbiter *a, bool is_quick);
 
 /* revision_free - close what no other revision holds. NULL is fine. */
 void revision_free(struct revision *rev);
@@ -438,12 +441,17 @@ static inline bool child_is_keeper(const struct child *c)
            strcmp(kinds_name(&c->arbiter->kinds, c->slot), KINDS_KEEPER) == 0;
 }
 
-/* keepers_look - something has begun or ended */
+/* keepers_inherit_pair - of @slot of an image without keepers; taken over */
+void keepers_inherit_pair(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd);
+
+/* keepers_look - something has begun or ended, or time has passed */
 void keepers_look(struct arbiter *a);
 
 /* keepers_settle - introduce workers to the keepers that keep for them, and those who take what
- * dead workers have left; once no worker is left at a stop, keepers end */
+ * dead workers have left; once no worker is left at a stop, keepers end. What waits in an inherited
+ * pair a worker collects, until nobody is left who could send more. */
 void keepers_settle(struct arbiter *a);
+void keepers_fini(struct arbiter *a);
 
 /* keepers_is_keeping - may a keeper have something of @c, which has ended? */
 bool keepers_is_keeping(const struct child *c);
@@ -473,26 +481,6 @@ static inline bool child_is_status(const struct child *c)
 
 /* snapshot_on_asked - @c, a status actor, has nothing fresh to show */
 void snapshot_on_asked(struct arbiter *a, struct child *c, json_t *args);
-
-/* collect.c */
-
-/* collect_inherit - the pair of @slot of the image before; taken over */
-void collect_inherit(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd);
-
-/* collect_look - somebody serves or has ended, or time has passed; collect_settle - what waits in
- * an inherited pair a worker collects, until nobody is left who could send more */
-void collect_look(struct arbiter *a);
-void collect_settle(struct arbiter *a);
-void collect_fini(struct arbiter *a);
-
-/* collect_vacate - @rev ends: free the addresses that no other revision has; who waits there to be
- * accepted goes to the workers of the live one */
-void collect_vacate(struct arbiter *a, struct revision *rev);
-
-/* collect_vacate_all - the server stops: the same for all addresses, before the workers are told.
- * If
- * @is_quick, who waits is reset. */
-void collect_vacate_all(struct arbiter *a, bool is_quick);
 
 /* move.c */
 

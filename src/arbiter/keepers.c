@@ -1,11 +1,14 @@
 /*
  * Which keeper keeps the connections of which worker: the arbiter introduces them to each other by
  * passing each an end of a fresh socket pair, and the keeper the worker's table. What travels there
- * it never sees. Runs in the arbiter; the tables are in src/net/keep.md.
+ * it never sees. Runs in the arbiter; the tables are in src/net/keep.md. An image without keepers
+ * has left pairs instead, from which workers collect what crashed ones have had.
  */
 #include "arbiter/arbiter_impl.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/fds.h"
@@ -187,6 +190,62 @@ void keepers_on_passed(struct arbiter *a, struct child *c, json_t *args)
     keepers_look(a);
 }
 
+/*
+ * ---- pairs of an image without keepers ----
+ *
+ * A crashed worker of that image has sent its idle connections into the pair of its slot. The pairs
+ * are there until the last of its workers is gone, and for the way back to it.
+ */
+
+void keepers_inherit_pair(struct arbiter *a, uint32_t slot, int recv_fd, int send_fd)
+{
+    a->old_pairs[slot] = (struct old_pair){.is_open = true, .ends = {recv_fd, send_fd}};
+    a->has_old_pairs = true;
+}
+
+static bool has_old_workers(const struct arbiter *a)
+{
+    for_each_worker (a, c)
+        if (c->is_inherited && c->table_fd < 0)
+            return true;
+    return false;
+}
+
+/* To the first worker that serves and can be told. It takes what is there now. */
+static void offer_pair(struct arbiter *a, const struct old_pair *p)
+{
+    struct pollfd f = {.fd = p->ends[0], .events = POLLIN};
+
+    if (!p->is_open || poll(&f, 1, 0) != 1 || !(f.revents & POLLIN))
+        return;
+    for_each_worker (a, c)
+        if (transition_is_staying(a->engine, c->proc) &&
+            children_send_fds(c, "collect", 0, NULL, &p->ends[0], 1) == 0)
+            return;
+}
+
+static void close_pairs(struct arbiter *a)
+{
+    for (uint32_t slot = 0; a->old_pairs && slot <= TR_SLOTS_MAX; slot++) {
+        if (!a->old_pairs[slot].is_open)
+            continue;
+        fds_close(&a->old_pairs[slot].ends[0]);
+        fds_close(&a->old_pairs[slot].ends[1]);
+        a->old_pairs[slot].is_open = false;
+    }
+    a->has_old_pairs = false;
+}
+
+static void settle_pairs(struct arbiter *a)
+{
+    if (!a->has_old_pairs)
+        return;
+    for (uint32_t slot = 1; !a->is_stopping && slot <= TR_SLOTS_MAX; slot++)
+        offer_pair(a, &a->old_pairs[slot]);
+    if (a->upgrade.phase == UPGRADE_NONE && !has_old_workers(a))
+        close_pairs(a);
+}
+
 /* ---- ends ---- */
 
 void keepers_on_exit(struct arbiter *a, struct child *c)
@@ -234,6 +293,7 @@ void keepers_settle(struct arbiter *a)
     if (!a->is_keep_due)
         return;
     a->is_keep_due = false;
+    settle_pairs(a);
     if (a->is_stopping) {
         settle_stop(a);
         return;
@@ -243,4 +303,10 @@ void keepers_settle(struct arbiter *a)
     for_each_child (a, c)
         if (child_is_keeper(c))
             settle_left(a, c);
+}
+
+void keepers_fini(struct arbiter *a)
+{
+    close_pairs(a);
+    free(a->old_pairs);
 }

@@ -262,7 +262,6 @@ static void on_balance(struct ev_loop *loop, ev_timer *timer UNUSED, int revents
 
     a->moves.is_balance_due = true;
     move_look(a);
-    collect_look(a);
     keepers_look(a);
 }
 

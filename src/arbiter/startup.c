@@ -353,7 +353,7 @@ void arbiter_fini(struct arbiter *a)
         json_decref(a->children[i].own_kept);
     free(a->children);
     free(a->crashes);
-    collect_fini(a);
+    keepers_fini(a);
     json_decref(a->notes);
     json_decref(a->history);
     json_decref(a->own_kept);

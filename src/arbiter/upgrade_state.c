@@ -1047,7 +1047,7 @@ static int unpack_slot(struct reader *r, const json_t *o)
         return rc;
     r->a->incarnations[s.number] = s.incarnation;
     if (s.recv_fd >= 0)
-        collect_inherit(r->a, s.number, s.recv_fd, s.send_fd);
+        keepers_inherit_pair(r->a, s.number, s.recv_fd, s.send_fd);
     return 0;
 }
 
