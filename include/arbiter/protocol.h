@@ -175,12 +175,13 @@ struct arb_protocol {
 /* arb_conn_state - conn_size bytes of the protocol's own; valid until on_close has returned */
 void *arb_conn_state(const struct arb_conn *conn);
 
-/* arb_conn_id - unique while the server lives, upgrades included; the same after a move. 0 =
- * there is no memory for one, which only a connection without state can hear. */
+/* arb_conn_id - unique while the server lives, upgrades included; the same after a move, and after
+ * the death of a worker: what operators see as the number of the connection. 0 = there is no memory
+ * for one, which only a connection without state can hear. */
 uint64_t arb_conn_id(const struct arb_conn *conn);
 
-/* arb_conn_peer - "192.0.2.1:4711", "[2001:db8::1]:4711", "unix", or "" if it is not known; behind a
- * proxy whom its PROXY header names. Returns @buf. */
+/* arb_conn_peer - "192.0.2.1:4711", "[2001:db8::1]:4711", "unix", or "" if it is not known; behind
+ * a proxy whom its PROXY header names. Returns @buf. */
 const char *arb_conn_peer(const struct arb_conn *conn, char buf[ARB_PEER_LEN]);
 
 enum { ARB_SEEN = 1 };

@@ -706,6 +706,26 @@ static struct arb_conn *only_conn(struct rig *r)
     return container_of(r->set.all.next, struct arb_conn, link);
 }
 
+/* What is no socket of this kernel's has no number of its either: then the set counts. */
+static void move__its_id_is_not_the_kernels__stays_the_same(void **state UNUSED)
+{
+    const int fd = rig_connect(&t.giver);
+    struct arb_conn *c = only_conn(&t.giver);
+    const int saved = dup(c->io.fd), other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    t.giver.set.last_id = 7;
+    assert_int_equal(dup2(other, c->io.fd), c->io.fd);
+    assert_int_equal(conn_id(c), 0);
+    assert_int_equal(arb_conn_id(c), 8);
+    assert_int_equal(dup2(saved, c->io.fd), c->io.fd);
+    close(saved);
+    close(other);
+    assert_int_equal(conn_id(c), 8);
+    move(SIZE_MAX);
+    assert_int_equal(arb_conn_id(only_conn(taker())), 8);
+    close(fd);
+}
+
 static void move__its_id__stays_the_same(void **state UNUSED)
 {
     const uint64_t base = conn_id_base(1024, 3);
@@ -1170,6 +1190,7 @@ int main(void)
         TEST(move__some_owe_a_reply__passed_over_and_told_apart_from_the_refused),
         TEST(move__held_and_refused__served_on_if_the_giver_does_not_drain),
         TEST(move__held_and_refused__still_held_though_the_giver_drains),
+        TEST(move__its_id_is_not_the_kernels__stays_the_same),
         TEST(move__its_id__stays_the_same),
         TEST(move__blank__said_by_its_mark_there),
         TEST(move__timeout_of_the_protocol__rest_of_it_on_the_taker),
