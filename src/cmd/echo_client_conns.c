@@ -54,7 +54,7 @@ static const struct filter *filter_find(const char *word, size_t len)
     return NULL;
 }
 
-static void refuse_filter(const char *word)
+static __attribute__((noreturn)) void refuse_filter(const char *word)
 {
     char names[256];
     size_t len = 0;
@@ -67,7 +67,7 @@ static void refuse_filter(const char *word)
                 word, names);
 }
 
-static void refuse_value(const char *word, const struct filter *f)
+static __attribute__((noreturn)) void refuse_value(const char *word, const struct filter *f)
 {
     usage_error("connections %s: %s is %s", word, f->name, f->allowed);
 }
@@ -91,18 +91,16 @@ static uint64_t read_amount(const char *word, const struct filter *f, const char
 /* Of several bounds the narrowest counts. */
 static void narrow(json_t *args, const char *which, const char *key, uint64_t n)
 {
-    json_t *bounds = json_object_get(args, which);
-    json_t *before;
+    const bool is_least = strcmp(which, "min") == 0;
+    json_t *bounds = json_object_get(args, which), *before = json_object_get(bounds, key);
+    const uint64_t old = before ? (uint64_t)json_integer_value(before) : n;
 
     if (!bounds) {
         bounds = json_object();
         json_object_set_new(args, which, bounds);
     }
-    before = json_object_get(bounds, key);
-    if (before && (*which == 'm' && which[1] == 'i' ? (uint64_t)json_integer_value(before) >= n
-                                                    : (uint64_t)json_integer_value(before) <= n))
-        return;
-    json_object_set_new(bounds, key, json_integer((json_int_t)n));
+    json_object_set_new(bounds, key,
+                        json_integer((json_int_t)(is_least ? MAX(old, n) : MIN(old, n))));
 }
 
 static void add_bound(json_t *args, const char *word, const struct filter *f, const char *sign,
@@ -130,7 +128,6 @@ static json_t *plain_value(const char *word, const struct filter *f, const char 
     if (f->kind == IS_FLAG && (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0))
         return json_boolean(*value == 'y');
     refuse_value(word, f);
-    return NULL;
 }
 
 static void add_filter(json_t *args, const char *word, uint64_t *ret_worker)
