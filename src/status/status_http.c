@@ -28,6 +28,7 @@ struct http_client {
     uint64_t asked_ns; /* its request is complete since then; 0 = not yet */
     bool is_waiting; /* suspended */
     bool is_answered;
+    bool is_cut; /* and the library has not noticed yet, perhaps */
 };
 
 /* ---- answers ---- */
@@ -189,6 +190,7 @@ static void cut_client(struct http_client *c)
     const union MHD_ConnectionInfo *info =
         c->http->library.get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
+    c->is_cut = true;
     if (info)
         shutdown(info->connect_fd, SHUT_RDWR);
 }
@@ -217,6 +219,21 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
 
 /* ---- clients ---- */
 
+/* Who asks does so at once: those who hold places without a word keep nobody out. */
+static void make_room(struct status_http *h)
+{
+    struct list *link;
+
+    list_for_each (link, &h->clients) {
+        struct http_client *c = container_of(link, struct http_client, link);
+
+        if (has_asked(c) || c->is_cut)
+            continue;
+        cut_client(c);
+        return;
+    }
+}
+
 static void begin_client(struct status_http *h, struct MHD_Connection *connection, void **ret)
 {
     struct http_client *c = calloc(1, sizeof(*c));
@@ -227,6 +244,8 @@ static void begin_client(struct status_http *h, struct MHD_Connection *connectio
     c->http = h;
     c->connection = connection;
     c->since_ms = clock_mono_ms();
+    if (h->n_clients >= STATUS_CLIENTS_QUIET)
+        make_room(h);
     list_append(&h->clients, &c->link);
     if (h->n_clients++ == 0)
         ev_timer_again(h->loop, &h->sweep);

@@ -20,6 +20,7 @@ struct status_http;
 
 enum {
     STATUS_CLIENTS_MAX = 64,
+    STATUS_CLIENTS_QUIET = 48, /* beyond, who has been silent longest makes room */
     STATUS_CLIENTS_PER_SOURCE = 16, /* a browser makes six, a scraper one */
     STATUS_IDLE_S = 5, /* without a byte in either direction */
     STATUS_CLIENT_MS = 10000, /* from its first byte to the last of its answer */

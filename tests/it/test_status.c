@@ -216,6 +216,26 @@ static void status__hostile_clients__others_are_served(void **state)
         peer_close(many[i]);
 }
 
+/* Connections of four sources that never say anything. */
+static void status__silent_clients__the_oldest_make_room(void **state)
+{
+    struct server *s = server_start(*state, .conf = SERVED SHOWN);
+    const char *addr = http_address(s);
+    char from[32];
+    int fds[60];
+
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        snprintf(from, sizeof(from), "127.0.0.%zu:0", 2 + i / 15);
+        fds[i] = peer_try_connect_from(from, addr);
+    }
+    MUST_COME(count_ended(fds, ARRAY_SIZE(fds)) == ARRAY_SIZE(fds) - 48, "%zu have ended",
+              count_ended(fds, ARRAY_SIZE(fds)));
+    MUST(count_ended(fds, ARRAY_SIZE(fds) - 48) == ARRAY_SIZE(fds) - 48, "not the oldest");
+    must_get(addr, "/health/ready", 200, "ready");
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        peer_close(fds[i]);
+}
+
 static void status__killed__another_at_the_same_address(void **state)
 {
     struct server *s = server_start(*state, .conf = SERVED SHOWN);
@@ -334,6 +354,7 @@ int main(void)
         IT(status__in_info_top_and_commands__as_other_actors),
         IT(status__arbiter_stands_still__unavailable_in_time),
         IT(status__hostile_clients__others_are_served),
+        IT(status__silent_clients__the_oldest_make_room),
         IT(status__killed__another_at_the_same_address),
         IT(status__reload__adds_keeps_moves_and_removes),
         IT(status__upgrade__serves_on),
