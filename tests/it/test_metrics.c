@@ -253,9 +253,9 @@ static const struct happening unplanned[] = {{8, happens_kill},
 
 static void let_one_happen(struct scrapes *c, const struct happening *list)
 {
-    unsigned sum = 0, at;
+    unsigned sum = list->weight, at;
 
-    for (const struct happening *h = list; h->weight; h++)
+    for (const struct happening *h = list + 1; h->weight; h++)
         sum += h->weight;
     at = (unsigned)rng_below(&c->rng, sum);
     while (at >= list->weight)
