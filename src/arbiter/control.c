@@ -557,7 +557,13 @@ static int listen_at_default(struct arbiter *a, unsigned patience_ms, char *why,
         snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
     }
     rc = listen_at(a, place.socket, patience_ms, why, why_size);
-    return rc == -EBUSY ? listen_beside(a, place.socket, why, why_size) : rc;
+    if (rc != -EBUSY)
+        return rc;
+    rc = listen_beside(a, place.socket, why, why_size);
+    /* The first server cannot remove its directory while we are in it. */
+    if (rc == 0 && place.is_ours)
+        snprintf(k->made_dir, sizeof(k->made_dir), "%s", place.dir);
+    return rc;
 }
 
 static bool is_default(const char *setting)

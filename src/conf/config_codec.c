@@ -39,18 +39,43 @@ json_t *config_encode(const struct config *c)
     return values;
 }
 
+/*
+ * The line of the element that a list was refused for: the last one of the shortest begin of the
+ * list that is refused. @c is none that will be used.
+ */
+static unsigned find_element_line(struct config *c, int key, char *text, const json_t *lines,
+                                  unsigned line)
+{
+    char *end = text - 1;
+
+    for (size_t i = 0; i < json_array_size(lines) && (i == 0 || *end); i++) {
+        const json_int_t at = json_integer_value(json_array_get(lines, i));
+        char was;
+        int r;
+
+        end = strchrnul(end + 1, '\n');
+        was = *end;
+        *end = '\0';
+        r = config_set(c, key, text, (struct config_origin){ORIGIN_FILE, line}, NULL, 0);
+        *end = was;
+        if (r == -EINVAL)
+            return at > 0 && at <= UINT32_MAX ? (unsigned)at : line;
+    }
+    return line;
+}
+
 static int decode_value(struct config *c, const json_t *value, const char *path,
                         struct config_errors *errors)
 {
     struct config_origin origin = {ORIGIN_COMMAND_LINE, 0};
     char why[CONFIG_WHY_LEN], *text = NULL;
     const char *name;
-    json_t *content;
+    json_t *content, *lines = NULL;
     json_int_t line;
     int key, r;
 
-    if (json_unpack((json_t *)(uintptr_t)value, "{s:s,s:I,s:o!}", "key", &name, "line", &line,
-                    "text", &content) < 0 ||
+    if (json_unpack((json_t *)(uintptr_t)value, "{s:s,s:I,s:o,s?o!}", "key", &name, "line", &line,
+                    "text", &content, "lines", &lines) < 0 ||
         line < 0 || line > UINT32_MAX)
         return -EBADMSG;
     key = config_find(c->schema, name);
@@ -63,6 +88,8 @@ static int decode_value(struct config *c, const json_t *value, const char *path,
         origin = (struct config_origin){ORIGIN_FILE, (unsigned)line};
     if (key >= 0) {
         r = config_set(c, key, text, origin, why, sizeof(why));
+        if (r == -EINVAL && line)
+            origin.line = find_element_line(c, key, text, lines, origin.line);
     } else {
         snprintf(why, sizeof(why), "%.64s: this version has no such key", name);
         r = -EINVAL;

@@ -1,7 +1,8 @@
 /*
  * A configuration as JSON: an array of {"key","line","text"}, one for each value that is no
- * default. So the parsing child tells its parent what the file holds, and an image of the arbiter
- * leaves its configuration to the next. The reading side trusts nothing.
+ * default; of a list from a file also "lines", those of its elements. So the parsing child tells
+ * its parent what the file holds, and an image of the arbiter leaves its configuration to the next.
+ * The reading side trusts nothing.
  */
 #ifndef CONF_CONFIG_CODEC_H
 #define CONF_CONFIG_CODEC_H

@@ -351,6 +351,20 @@ static char *read_value(struct reader *r, int key, const config_setting_t *setti
     return NULL;
 }
 
+/* Where the elements of the list stand that was the last value. */
+static void note_lines(struct reader *r, const config_setting_t *setting)
+{
+    json_t *value = json_array_get(r->values, json_array_size(r->values) - 1), *lines;
+
+    if (!config_setting_is_array(setting) && !config_setting_is_list(setting))
+        return;
+    lines = json_array();
+    for (unsigned i = 0; i < (unsigned)config_setting_length(setting); i++)
+        json_array_append_new(lines, json_integer((json_int_t)config_setting_source_line(
+                                         config_setting_get_elem(setting, i))));
+    json_object_set_new(value, "lines", lines);
+}
+
 static int read_setting(struct reader *r, const char *group, const config_setting_t *setting)
 {
     char name[2 * CONFIG_NAME_MAX], shown[CONFIG_SHOW_LEN], *text;
@@ -374,6 +388,8 @@ static int read_setting(struct reader *r, const char *group, const config_settin
     else
         error =
             config_encode_value(r->values, r->schema->rows[key].name, r->text.key[key].line, text);
+    if (error == 0)
+        note_lines(r, setting);
     free(text);
     return error;
 }

@@ -184,6 +184,7 @@ static const struct wrong_file {
     {"server = { keep_alive = 15;", {":1: { is never closed"}},
     {"server = { bind = [\":1\", \":1\"]; };", {":1: server.bind: \":1\": ", "has that already"}},
     {"server = { bind = \"http://x:1\"; };", {":1: server.bind: \"http://x:1\": ", "no scheme"}},
+    {"server = {\n bind = [\":1\",\n\":2\",\n\":3x\"]; };", {":4: server.bind: \":3x\": ", "a whole number"}},
     {"log = { level = 3; };", {":1: log.level: 3 is a number", "\"debug\""}},
     {"", {"holds no key", "GROUP = { KEY = VALUE; ... };"}},
     {"server = { max_message = \"1G\"; };", {":1: server.max_message: ", "\"1GiB\"", "at least four times"}},

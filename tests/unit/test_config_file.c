@@ -465,7 +465,7 @@ static void load__traps_of_libconfig__each_refused(void **state UNUSED)
         {"server={bind=((\":1\"));};", ":1: server.bind: an element is no string"},
         {"server={bind=[\":1\\n:2\"];};", ":1: server.bind: an element is no string"},
         {"server={bind=8060;};", ":1: server.bind: 8060 is a number"},
-        {"server={bind=[\":1\",\n\":1\"];};", ":1: server.bind: \":1\": an element before it"},
+        {"server={bind=[\":1\",\n\":1\"];};", ":2: server.bind: \":1\": an element before it"},
         {"server={bind=[\"example.org:80\"];};", ":1: server.bind: \"example.org:80\": a name"},
         {"log={level=\"loud\";};", ":1: log.level: \"loud\" is not known"},
         {"log={level=loud;};", ":1: log.level: loud is a bare word"},
