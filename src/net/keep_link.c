@@ -24,8 +24,12 @@ static void expect_entry(struct keep *k, struct keep_entry *e, int *fd)
 {
     const int protocol = conn_set_protocol(k->set, e->origin.protocol);
 
-    if (k->is_closed || protocol < 0 || !conn_set_expect(k->set, *fd, (unsigned)protocol) ||
-        conn_set_name(k->set, *fd, &e->peer) < 0) {
+    if (k->is_closed || protocol < 0 || !conn_set_expect(k->set, *fd, (unsigned)protocol)) {
+        refuse_entry(e, fd);
+        return;
+    }
+    if (conn_set_name(k->set, *fd, &e->peer) < 0) {
+        conn_set_mark(k->set, *fd, CONN_MARK_FREE);
         refuse_entry(e, fd);
         return;
     }
