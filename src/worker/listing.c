@@ -81,8 +81,11 @@ static int read_peer(const char *text, struct meant *m, char why[WHY_LEN])
     if (addr_net_parse(text, &m->net, &reason) == 0)
         return 0;
     if (addr_parse(text, &addr, &reason) < 0 ||
-        (addr.kind != ADDR_INET && addr.kind != ADDR_INET6) || addr.port == 0 ||
-        addr_to_sockaddr(&addr, &sa, &len) < 0 || !addr_ip((struct sockaddr *)&sa, &ip))
+        (addr.kind != ADDR_INET && addr.kind != ADDR_INET6) || addr.port == 0)
+        return refuse_peer(text, why);
+    /* A scope is not compared, and its name would be looked up, which the sandbox forbids. */
+    addr.host[strcspn(addr.host, "%")] = '\0';
+    if (addr_to_sockaddr(&addr, &sa, &len) < 0 || !addr_ip((struct sockaddr *)&sa, &ip))
         return refuse_peer(text, why);
     m->peer = PEER_PORT;
     m->net = (struct addr_net){.ip = ip, .bits = 128};

@@ -356,6 +356,8 @@ static void connections__wrong_words__what_is_allowed(void **state)
         {"kill", "everybody", 64, "peer: 'everybody' is none"},
         {"kill", "192.0.2.1:80", 1, "192.0.2.1:80: no connection has that number or peer"},
         {"kill", "4294967296", 1, "no connection has that number"},
+        {"kill", "[fe80::1%lo]:80", 1, "no connection has that number"},
+        {"kill", "", 64, "kill: peer must be a string of 1 to"},
     };
     struct it *it = *state;
     struct server *s = server_start(it);
