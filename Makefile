@@ -99,7 +99,9 @@ lint:
 	$(call need,lint clang)
 	@$(sub) _lint
 
-# Sanitized trees of their own. What is written is exactly as in a plain build, only slower.
+# Sanitized trees of their own. What is written is exactly as in a plain build, only slower. Servers of
+# earlier commits are never sanitized: they are built once.
+asan ubsan: export ECHO_OLD_BUILDS := $(abspath $(B)/old)
 asan:
 	$(call need,check)
 	@$(sub) B='$(B)/$(if $(SAN),san,asan)' SAN='$(or $(SAN),address)' _check

@@ -2,7 +2,7 @@
 # Builds the servers of an earlier commit, the shipped one and the test build: old_build.sh COMMIT DIR CC
 # Without its history (a tarball, a shallow clone) there is nothing to build: says so and exits 77.
 set -u
-commit=$1 dir=$2 cc=$3
+commit=$1 dir=${2%/} cc=$3
 
 skip()
 {
@@ -10,6 +10,10 @@ skip()
     exit 77
 }
 
+# Plain and sanitized tests may run beside each other and want the same build.
+mkdir -p "$(dirname "$dir")"
+exec 9>"$dir.lock"
+flock 9
 [ -x "$dir/built" ] && exit 0
 command -v git >/dev/null || skip "there is no git"
 git rev-parse -q --verify "$commit^{commit}" >/dev/null 2>&1 ||
