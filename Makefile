@@ -170,7 +170,11 @@ FUZZ    := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH   := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 TOOLS   := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 BIN     := $(B)/echo-arbiter $(B)/echo-client
-TESTS   := $(UNIT) $(FUZZ) $(IT)
+# The longest first, so that none of them is alone at the end.
+LONG    := $(foreach t,unit/test_keep_rules it/test_upgrade it/test_upgrade_old it/test_hang it/test_supervise it/test_prove_kill it/test_keepers \
+             it/test_rescue it/test_conformance unit/test_room it/test_prove it/test_own it/test_faults it/test_limits it/test_log_target it/test_late \
+             unit/test_conn_request,$(filter %/$(t),$(UNIT) $(IT)))
+TESTS   := $(LONG) $(filter-out $(LONG),$(IT) $(UNIT) $(FUZZ))
 objects  = $(patsubst %.c,$(B)/%.o,$(1))
 
 # The libraries: these sources and no others, from the objects that the programs have.
@@ -370,12 +374,12 @@ MEMCHECK := $(filter %/test_pool %/test_pool_storm %/test_deadlines %/test_resol
             $(filter-out %_install,$(filter $(B)/tests/it/test_library%,$(IT)))
 TOOLCHECK := $(filter %/test_control_client $(B)/tests/it/test_client%,$(IT))
 _memcheck: $(BIN) $(HOOKED) $(MEMCHECK) $(TOOLCHECK)
-	@TEST_WRAPPER='$(VALGRIND)' tests/run.sh $(B) $(MEMCHECK)
-	@ECHO_TOOL_WRAPPER='$(VALGRIND) --log-file=$(CURDIR)/$(B)/log/valgrind.%p.log' tests/run.sh $(B) $(TOOLCHECK)
+	@TEST_WRAPPER='$(VALGRIND)' JOBS=2 tests/run.sh $(B) $(MEMCHECK)
+	@ECHO_TOOL_WRAPPER='$(VALGRIND) --log-file=$(CURDIR)/$(B)/log/valgrind.%p.log' JOBS=2 tests/run.sh $(B) $(TOOLCHECK)
 SOAKED  := $(IT) $(filter %/test_bench,$(UNIT))
 _soak: $(BIN) $(HOOKED) $(SOAKED)
 	@for i in $$(seq $(SOAK_ROUNDS)); do echo "round $$i of $(SOAK_ROUNDS)"; \
-	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
+	    ECHO_CC='$(CC) $(SANFLAGS)' ECHO_PROFILE=soak JOBS=2 TEST_TIMEOUT=3600 tests/run.sh $(B) $(SOAKED) || exit 1; done
 # Connections outlive processes: tests of `check` at full length, one after the other as they print figures.
 PROOFS  := $(foreach t,prove prove_pubsub spread rescue prove_kill keep_many keep_oom move move_kill upgrade client_haproxy metrics,$(filter %/test_$(t),$(IT)))
 MOVING  := $(B)/tests/bench/bench_move

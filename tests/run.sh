@@ -1,5 +1,6 @@
 #!/bin/bash
 # Runs test programs, JOBS at a time, and sums up: run.sh BUILD PROGRAM...
+# Twice as many as most machines for this have processors, since most of a test's time is waiting.
 # A program prints as cmocka does; a fuzz_* program replays its corpus and counts as one test. What
 # crashes, hangs (TEST_TIMEOUT seconds) or ends without its summary counts as failed. Programs find the
 # binaries below $ECHO_BUILD. At full length (ECHO_PROFILE=soak) the figures that a program prints, lines that
@@ -13,6 +14,7 @@ export CMOCKA_MESSAGE_OUTPUT=STDOUT
 export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1:detect_stack_use_after_return=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1:halt_on_error=1}
 limit=${TEST_TIMEOUT:-300}
+ticks=$(($(getconf CLK_TCK) / 10))
 # Many shells begin with 1024 descriptors, and some tests hold more.
 [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 20000 ] || ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 out=$build/log
@@ -40,6 +42,14 @@ count()
         }' "$1"
 }
 
+# Into the variable $1: how much the children of this shell have computed, in tenths of a second.
+computed()
+{
+    local -a stat
+    read -r -a stat <"/proc/$BASHPID/stat"
+    printf -v "$1" '%02d' $(((stat[15] + stat[16]) / ticks))
+}
+
 # Where a program's results are: unit and it may have one of the same name.
 file_of()
 {
@@ -60,7 +70,8 @@ run_one()
         { timeout -k 10 "$limit" ${TEST_WRAPPER-} "$program"; } >"$log" 2>&1 </dev/null || rc=$?
         read -r passed failed skipped < <(count "$log" $rc)
     fi
-    local text="$passed passed"
+    local text="$passed passed" cpu
+    computed cpu
     [ "$failed" != 0 ] && text+=", $failed failed"
     [ "$skipped" != 0 ] && text+=", $skipped skipped"
     [ $rc = 124 ] && text+=", stopped after $limit s"
@@ -68,8 +79,8 @@ run_one()
     # One write, so that two programs do not mix their lines.
     local report
     report=$(
-        printf '  %-4s %-28s %s (%d s)\n' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" "$name" \
-            "$text" $((SECONDS - began))
+        printf '  %-4s %-28s %s (%d s, computed %s)\n' "$([ "$failed" = 0 ] && echo ok || echo FAIL)" "$name" \
+            "$text" $((SECONDS - began)) "${cpu%?}.${cpu: -1}"
         [ "${ECHO_PROFILE-}" = soak ] && sed -n 's/^#|/      /p' "$log"
         if [ "$failed" != 0 ]; then
             tail -n 150 "$log" | sed 's/^/      | /'
@@ -84,11 +95,12 @@ run_one()
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 beside=none
 if [ -n "${BESIDE-}" ]; then
-    TEST_WRAPPER='nice -n 19' run_one "$BESIDE" &
+    # It has what the others leave, which may be little.
+    TEST_WRAPPER='nice' limit=$((limit * 3)) run_one "$BESIDE" &
     beside=$!
 fi
 for program in "$@"; do
-    while [ "$(jobs -pr | grep -cvx "$beside")" -ge "${JOBS:-2}" ]; do
+    while [ "$(jobs -pr | grep -cvx "$beside")" -ge "${JOBS:-4}" ]; do
         wait -n
     done
     run_one "$program" &
