@@ -184,6 +184,13 @@ static void set_ready_fd(struct arguments *args, const char *text, struct argp_s
             text, text);
 }
 
+static void set_action(struct arguments *args, enum action action, struct argp_state *state)
+{
+    if (args->action != ACTION_SERVE && args->action != action)
+        argp_error(state, "-t, -T and --manual: each does another thing: give one of them");
+    args->action = action;
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct arguments *args = state->input;
@@ -216,13 +223,13 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         override(args, CONFIG_LOG_FILE, text);
         break;
     case 't':
-        args->action = ACTION_TEST;
+        set_action(args, ACTION_TEST, state);
         break;
     case 'T':
-        args->action = ACTION_DUMP;
+        set_action(args, ACTION_DUMP, state);
         break;
     case OPTION_MANUAL:
-        args->action = ACTION_MANUAL;
+        set_action(args, ACTION_MANUAL, state);
         break;
     case OPTION_READY_FD:
         set_ready_fd(args, text, state);

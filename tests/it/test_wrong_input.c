@@ -143,6 +143,7 @@ static const struct wrong server_rows[] = {
     {64, {"start"}, {"start: ", "options only", "-c FILE"}},
     {64, {"--wrokers", "2"}, {"--wrokers: ", "did you mean --workers?"}},
     {64, {"-c"}, {"-c: ", "value is missing", "-c FILE"}},
+    {64, {"-t", "-T"}, {"-t, -T and --manual: ", "one of them"}},
     {64, {"-t", "-c", ""}, {"-c: ", "name of a file"}},
     {78, {"-t", "-c", "none"}, {"/none: ", "No such file", "a regular file"}},
     {78, {"-t", "-c", "/etc"}, {"/etc: ", "a directory", "a regular file"}},
