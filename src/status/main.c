@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "actor/fatal.h"
 #include "actor/process.h"
@@ -18,7 +19,7 @@
 
 /* That a client which is being answered has when another process takes over, or the server stops.
  */
-enum { DRAIN_MS = 1000 };
+enum { DRAIN_MS = 1000, STATUS_NICE = 5 };
 
 struct status {
     struct process process;
@@ -197,6 +198,8 @@ static int status_prepare(struct status *s, const struct actor_boot *boot)
     char why[HTTP_LIBRARY_WHY_LEN];
     int rc = fatal_install(boot, NULL);
 
+    /* Whoever looks shall not take the processors from whoever is served. It may be refused. */
+    (void)!nice(STATUS_NICE);
     if (rc == 0)
         rc = process_prepare(&s->process);
     ev_timer_init(&s->drain, status_on_drain_over, DRAIN_MS / 1e3, 0.);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -120,6 +121,9 @@ static void status__routes__as_the_table_says(void **state)
     MUST(!has_mapped(server_worker(s, 0), "libmicrohttpd"), "workers have the library");
     MUST(!has_mapped(s->pid, "libmicrohttpd"), "the arbiter has the library");
     MUST(getuid() != 0 || proc_status(status_pid(s), "Uid", 10) != 0, "it is root");
+    MUST(getpriority(PRIO_PROCESS, (id_t)status_pid(s)) >
+             getpriority(PRIO_PROCESS, (id_t)server_worker(s, 0)),
+         "it is as important as a worker");
     server_must_idle(s);
 }
 
