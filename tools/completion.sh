@@ -60,7 +60,7 @@ _echo_client_ask()
     "${words[0]}" "${control[@]}" --timeout 1 "$1" 2>/dev/null | awk -v of="${2-}" '
         /^$/ { is_explained = 1; next }
         of && is_explained && $1 == of { print $2 "=" }
-        !of && !is_explained && NR > 1 { print $1 }'
+        !of && !is_explained && NR > 1 && $2 !~ /^connection/ { print $1 }'
 }
 _echo_client()
 {
@@ -196,7 +196,7 @@ _echo_client_ask()
     echo-client \$control --timeout 1 \$1 2>/dev/null | awk -v of="\${2-}" '
         /^\$/ { is_explained = 1; next }
         of && is_explained && \$1 == of { print \$2 "=" }
-        !of && !is_explained && NR > 1 { print \$1 }'
+        !of && !is_explained && NR > 1 && \$2 !~ /^connection/ { print \$1 }'
 }
 _echo_client_call()
 {

@@ -119,6 +119,25 @@ static void must_complete_calls(struct shell *sh, const struct server *s)
     }
 }
 
+/* The number of the only connection that there is. */
+static void must_complete_kill(struct it *it, struct shell *sh, const struct server *s)
+{
+    char control[128], typed[256], shown[64];
+    struct tool_run r;
+    long long id = 0;
+
+    peer_echo(peer_connect(s->addr[0]), "here");
+    snprintf(control, sizeof(control), "%s/control", s->run);
+    r = RUN(it, NO_INPUT, "-C", control, "connections");
+    MUST(sscanf(r.out, "%*[^\n] %lld", &id) == 1 && id > 0, "no connection: %s%s", r.out, r.err);
+    snprintf(typed, sizeof(typed), "echo-client -C %s kill \t", control);
+    snprintf(shown, sizeof(shown), "kill %lld ", id);
+    must_type(sh, typed);
+    must_show(sh, shown);
+    must_type(sh, "\025\n");
+    must_show(sh, PROMPT);
+}
+
 static void must_complete(struct it *it, const char *const *argv, const char *setup)
 {
     struct server *s = server_start(it, .binary = "tests/own_server");
@@ -131,6 +150,7 @@ static void must_complete(struct it *it, const char *const *argv, const char *se
     must_type(&sh, typed);
     must_show(&sh, PROMPT);
     must_complete_calls(&sh, s);
+    must_complete_kill(it, &sh, s);
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
         snprintf(typed, sizeof(typed), "%s\t", lines[i].typed);
         must_type(&sh, typed);
