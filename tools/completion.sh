@@ -159,7 +159,7 @@ quoted()
 # zsh_options: rows of zsh's _arguments
 zsh_options()
 {
-    quoted | while IFS=@ read -r letter name argument help; do
+    quoted | while IFS=@ read -r letter long argument help; do
         value=${argument:+:$argument:}
         case $argument in
         PATH | FILE) value+=_files ;;
@@ -167,7 +167,7 @@ zsh_options()
         GROUP*) value=":KEY=VALUE:${f}_keys" ;;
         esac
         [ -z "$letter" ] || printf "        '-%s[%s]%s'\n" "$letter" "$help" "$value"
-        printf "        '--%s%s[%s]%s'\n" "$name" "${argument:+=}" "$help" "$value"
+        printf "        '--%s%s[%s]%s'\n" "$long" "${argument:+=}" "$help" "$value"
     done
 }
 

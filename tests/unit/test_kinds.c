@@ -52,24 +52,12 @@ static void kinds_slot__id_of_any_slot__is_that_slot(void **state UNUSED)
 static void kinds_slot__nobody__none(void **state UNUSED)
 {
     static const char *const ids[] = {
-        "",
-        ".",
-        "worker",
-        "worker.",
-        "worker.0",
-        "worker.1025",
-        "clock",
-        "clock.0",
-        "clock.65",
-        "clock.1x",
-        "clocks.1",
-        "cloc.1",
-        "arbiter",
-        "clock.-1",
-        "clock. 1",
-        "worker.1.1",
-        "worker.@7",
-        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz.1",
+        "",           ".",         "worker",
+        "worker.",    "worker.0",  "worker.1025",
+        "clock",      "clock.0",   "clock.65",
+        "clock.1x",   "clocks.1",  "cloc.1",
+        "arbiter",    "clock.-1",  "clock. 1",
+        "worker.1.1", "worker.@7", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz.1",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
