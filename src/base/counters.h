@@ -58,11 +58,15 @@ struct counters {
 #undef X
 };
 
-/* counter_add - by the one writer only */
+/* counter_add - by the one writer only, so that one instruction may do it without a lock */
 static inline void counter_add(counter_t *c, uint64_t n)
 {
+#ifdef __x86_64__
+    __asm__("addq %1, %0" : "+m"(*(uint64_t *)(void *)c) : "er"(n) : "cc");
+#else
     uint64_t v = atomic_load_explicit(c, memory_order_relaxed);
     atomic_store_explicit(c, v + n, memory_order_relaxed);
+#endif
 }
 
 static inline void counter_set(counter_t *c, uint64_t v)

@@ -242,9 +242,9 @@ static inline ssize_t conn_receive(const struct arb_conn *c, uint8_t *buf, size_
 }
 
 /* conn_count_read - @n bytes for its protocol have been read */
-static inline void conn_count_read(struct arb_conn *c, size_t n)
+static inline void conn_count_read(struct conn_set *set, struct arb_conn *c, size_t n)
 {
-    counter_add(&conn_set_of(c)->counters->bytes_in, n);
+    counter_add(&set->counters->bytes_in, n);
     c->bytes_in += n;
 }
 

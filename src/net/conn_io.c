@@ -319,7 +319,7 @@ static __attribute__((noinline)) void conn_discard(struct arb_conn *c)
         return;
     n = conn_receive(c, set->read_buffer, CONN_READ_BYTES);
     if (n > 0)
-        conn_count_read(c, (size_t)n);
+        conn_count_read(set, c, (size_t)n);
     else
         conn_no_bytes(c, n);
 }
@@ -348,7 +348,7 @@ static __attribute__((noinline)) void conn_read_more(struct arb_conn *c)
         conn_no_bytes(c, n);
         return;
     }
-    conn_count_read(c, (size_t)n);
+    conn_count_read(set, c, (size_t)n);
     over = (size_t)n > room ? (size_t)n - room : 0;
     buffer_commit(&c->tail, (size_t)n - over);
     held = buffer_len(&c->tail);
@@ -387,7 +387,7 @@ static inline __attribute__((always_inline)) bool conn_serve(struct arb_conn *c)
         conn_no_bytes(c, n);
         return false;
     }
-    conn_count_read(c, (size_t)n);
+    conn_count_read(set, c, (size_t)n);
     return conn_answer_read(c, set, set->read_buffer, (size_t)n);
 }
 

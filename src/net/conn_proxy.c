@@ -106,7 +106,7 @@ static void begin_to_serve(struct arb_conn *c, const uint8_t *data, size_t len)
         keep_rethink(c);
     if (!admit_source(c))
         return;
-    conn_count_read(c, len);
+    conn_count_read(set, c, len);
     c->since = conn_now(set);
     if (conn_announce(c, ARB_ACCEPTED) < 0 && c->phase == CONN_OPEN)
         conn_end_answered(c, CONN_END_QUIT);
