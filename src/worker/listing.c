@@ -120,10 +120,15 @@ static int read_bounds(const json_t *bounds, const char *which, uint64_t *values
 
         while (i < N_QUANTITIES && strcmp(quantities[i].name, name) != 0)
             i++;
-        if (i == N_QUANTITIES || !json_is_integer(value) || json_integer_value(value) < 0) {
+        if (i == N_QUANTITIES) {
             snprintf(why, WHY_LEN,
-                     "%s: '%.32s' is no number of age_ms, idle_ms, messages, bytes_in, bytes_out",
+                     "%s: there is no '%.32s', allowed: age_ms, idle_ms, messages, bytes_in, "
+                     "bytes_out",
                      which, name);
+            return -EINVAL;
+        }
+        if (!json_is_integer(value) || json_integer_value(value) < 0) {
+            snprintf(why, WHY_LEN, "%s: %s must be a whole number from 0 on", which, name);
             return -EINVAL;
         }
         values[i] = (uint64_t)json_integer_value(value);

@@ -242,9 +242,9 @@ static void listing__bounds__both_ends_belong(void **state UNUSED)
     /* What is not known is neither less nor more. */
     assert_int_equal(count(json_pack("{s:{s:I}}", "max", "idle_ms", (json_int_t)INT64_MAX)), 2);
     must_refuse(json_pack("{s:{s:I}}", "min", "weight", (json_int_t)1), false, "bad_argument",
-                "min: 'weight' is no number of age_ms");
+                "min: there is no 'weight', allowed: age_ms, idle_ms");
     must_refuse(json_pack("{s:{s:s}}", "max", "age_ms", "x"), false, "bad_argument",
-                "max: 'age_ms'");
+                "max: age_ms must be a whole number from 0 on");
     close(old);
     close(local);
     close(young);
