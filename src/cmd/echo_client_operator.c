@@ -14,6 +14,8 @@
 #include "client/deadlines.h"
 #include "client/human.h"
 
+enum { NAME_MS = 1000 }; /* that a server has to name itself: a command does not wait for that */
+
 #define SYSTEM_SOCKET "/run/echo-arbiter/control"
 
 /* ---- what went wrong, and what to do next ---- */
@@ -64,7 +66,7 @@ static const char *advise(int outcome)
     case ARB_REFUSED:
         return "is echo-arbiter running? name its arbiter.control with -C, or its address with -a";
     case ARB_TIMEOUT:
-        return "allow more time with --timeout SECONDS; is the arbiter stopped or very busy?";
+        return "allow more time with --timeout TIME; is the arbiter stopped or very busy?";
     case ARB_CLOSED:
     case ARB_RESET:
         return "has the arbiter ended, or has it too many control clients?";
@@ -308,11 +310,17 @@ static int find_any(struct operator* o, const char *socket)
     return rc;
 }
 
-const char *operator_name(struct operator* o, char *buf)
+const char *operator_name(const struct operator* o, char *buf)
 {
-    json_t *info = ask_info(o), *bound;
+    struct operator other = {.deadline_ns = MIN(o->deadline_ns, deadline_after_ms(NAME_MS))};
+    json_t *info = NULL, *bound;
     size_t i, len = 0;
 
+    /* On a connection of its own: where it is never answered, what is asked for is carried out. */
+    control_call_init(&other.call);
+    if (control_call_connect(&other.call, o->path, other.deadline_ns) == 0)
+        info = ask_info(&other);
+    control_call_fini(&other.call);
     buf[0] = '\0';
     if (o->call.peer > 0)
         len = (size_t)snprintf(buf, OPERATOR_NAME_LEN, "pid %d", (int)o->call.peer);

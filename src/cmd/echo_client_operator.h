@@ -56,7 +56,7 @@ int operator_refused(const struct operator* o, const json_t *answer);
  * known.
  */
 enum { OPERATOR_NAME_LEN = 512 };
-const char *operator_name(struct operator* o, char *buf);
+const char *operator_name(const struct operator* o, char *buf);
 
 /* operator_error_exit - the exit code that a code of the server's errors stands for */
 int operator_error_exit(const char *code);

@@ -95,7 +95,7 @@ int out_flush(void)
 
 static const char *const advice[OUTCOMES_N] = {
     [ARB_TIMEOUT] =
-        "allow more time with --timeout SECONDS; if bytes were sent, is --separator the "
+        "allow more time with --timeout TIME; if bytes were sent, is --separator the "
         "same as the server's?",
     [ARB_REFUSED] = "is echo-arbiter running? start it with: echo-arbiter -c echo.conf",
     [ARB_UNREACHABLE] = "check the address after -a and the network",

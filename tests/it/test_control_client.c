@@ -592,6 +592,20 @@ static void stop__idle_server__returns_when_it_is_gone(void **state)
     tool_must_fail(&r, 69, "no server there");
 }
 
+/* It is named, which takes a question of its own, and yet stops if it never has answered that. */
+static void stop__arbiter_stands_still__carried_out_later(void **state)
+{
+    struct it *it = *state;
+    struct server *s = server_start(it);
+    struct tool_run r;
+
+    MUST(kill(s->pid, SIGSTOP) == 0, "SIGSTOP");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "--timeout", "50ms", "stop");
+    kill(s->pid, SIGCONT);
+    tool_must_fail(&r, 75, "no answer in time");
+    assert_int_equal(server_wait_exit(s, WAIT_MS), 0);
+}
+
 static void stop__message_under_way__waits_until_now_cuts_it(void **state)
 {
     struct it *it = *state;
@@ -1093,6 +1107,7 @@ int main(void)
         IT(scale__up_and_down__done_when_it_says_so),
         IT(log__level_and_file__changed_at_once),
         IT(stop__idle_server__returns_when_it_is_gone),
+        IT(stop__arbiter_stands_still__carried_out_later),
         IT(stop__message_under_way__waits_until_now_cuts_it),
         IT(control__default_path__as_the_server_finds_it),
         IT(control__nobody_there__says_where_and_what_to_do),
