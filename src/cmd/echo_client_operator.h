@@ -13,8 +13,8 @@
 #include "client/control_call.h"
 #include "cmd/echo_client.h"
 
-/* What `call`, `reload`, `scale`, `upgrade` and `stop` may take by default: they wait for workers.
- */
+/* What `call`, `connections`, `kill`, `reload`, `scale`, `upgrade` and `stop` may take by default:
+ * they wait for workers. */
 enum { OPERATOR_SLOW_MS = 60000 };
 
 struct operator

@@ -38,8 +38,8 @@ static const struct argp_option options[] = {
                       0},
     [TOOL_TIMEOUT] =
         {"timeout", OPT_TIMEOUT, "TIME", 0,
-         "give up on connecting and on each reply after so long; default 10 (call, reload, scale, "
-         "upgrade, stop: 60), 0 = never",
+         "give up on connecting and on each reply after so long; default 10 (call, connections, "
+         "kill, reload, scale, upgrade, stop: 60), 0 = never",
          0},
     [TOOL_SEPARATOR] = {"separator", OPT_SEPARATOR, "TEXT", 0,
                         "what ends a message, with \\r \\n \\t \\f \\\" \\\\ \\xHH; default "
