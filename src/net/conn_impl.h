@@ -38,7 +38,7 @@ enum conn_end {
     CONN_END_CUT,
     CONN_END_EVICTED,
     CONN_END_OWING, /* cut while it owed a reply */
-    CONN_END_BROKEN, /* its protocol broke its contract */
+    CONN_END_BROKEN, /* its protocol broke its contract; the last one that MOVED_VERSION_OLD has */
     CONN_END_PROXY, /* its header is wrong, or is missing */
     CONN_END_MAX_PER_SOURCE, /* whom its header names has enough connections … */
     CONN_END_ACCEPT_RATE, /* … or connects too fast */

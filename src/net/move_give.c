@@ -103,6 +103,8 @@ static int add_conn(struct move_out *t, struct move_flight *f, struct arb_conn *
     rc = export_conn(t, f, c, &r);
     if (rc != ADDED)
         return rc;
+    if (version == MOVED_VERSION_OLD && r.end > CONN_END_BROKEN)
+        r.end = CONN_END_CUT; /* a reason that the other does not know would cost it the batch */
     bytes = r.tail_len + r.output_len + r.state_len;
     if (f->count > 0 && f->bytes + bytes > MOVE_BULK_BYTES)
         return NO_ROOM;

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include "base/fds.h"
 #include "base/util.h"
+#include "net/conn_impl.h"
 #include "net/move_wire.h"
 #include "support/move_rig.h"
 
@@ -195,6 +196,38 @@ static void move_give__to_version_2__its_records_and_no_half_header(void **state
     move_rig_expect_echoes(&t, 2);
 }
 
+/* It would refuse the whole batch. */
+static void move_give__to_version_2__no_end_that_it_does_not_know(void **state UNUSED)
+{
+    struct move_datagram d;
+    struct moved_batch batch;
+    struct moved_cursor cursor;
+    struct moved_record r;
+    const uint8_t *data;
+    int ends[2];
+
+    move_rig_connect(&t, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    assert_int_equal(conn_set_add_headed(&t.giver.set, ends[1], 0, PROXY_REQUIRED, false), 0);
+    rig_send_text(&t.giver, ends[0], "no header\r\n");
+    rig_run(&t.giver);
+    giver_gives(&t, SIZE_MAX);
+    say(0, MOVED_OK, 100);
+    assert_int_equal(move_receive(taker->fd, &d), 0);
+    assert_int_equal(moved_get_batch(d.data, d.got.len, &batch), 0);
+    assert_int_equal(move_map(d.got.fds[0], batch.bytes, &data), 0);
+    assert_int_equal(moved_open(&cursor, &batch, data, batch.bytes), 0);
+    assert_true(moved_next(&cursor, &r));
+    assert_int_equal(r.phase, MOVED_LINGERING);
+    assert_int_equal(r.end, CONN_END_CUT);
+    munmap((void *)(uintptr_t)data, batch.bytes);
+    for (size_t i = 0; i < d.got.n_fds; i++)
+        fds_close(&d.got.fds[i]);
+    say(1, MOVED_OK, 0);
+    end_of_taker();
+    close(ends[0]);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -206,6 +239,7 @@ int main(void)
         TEST(move_give__answer_to_a_later_batch__waits_for_the_end),
         TEST(move_give__garbage_with_descriptors__closed_and_no_more_sent),
         TEST(move_give__to_version_2__its_records_and_no_half_header),
+        TEST(move_give__to_version_2__no_end_that_it_does_not_know),
         TEST(move_give__everything_refused_for_no_reason__given_up),
     };
 
