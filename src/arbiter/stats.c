@@ -521,15 +521,19 @@ static json_t *describe_key(struct arbiter *a, int key)
     const struct config *c = a->live->config;
     const struct config_origin *origin = &c->origin[key];
     const unsigned wanted = transition_wanted(a->engine);
-    json_t *o = json_pack("{s:s,s:o,s:s}", "key", c->schema->rows[key].name, "value",
-                          config_json(c, key), "origin", origins[origin->kind]);
+    char *text = config_get(c, key);
+    json_t *o =
+        json_pack("{s:s,s:o,s:o,s:s}", "key", c->schema->rows[key].name, "value",
+                  config_json(c, key), "text", command_text(text), "origin", origins[origin->kind]);
 
+    free(text);
     if (origin->kind == ORIGIN_FILE)
         message_set_uint(o, "line", origin->line);
     /* What it was scaled to holds until the next reload. */
     if (key == CONFIG_WORKERS && wanted != a->live->counted) {
         json_object_set(o, "configured", json_object_get(o, "value"));
         json_object_set_new(o, "value", json_integer(wanted));
+        json_object_set_new(o, "text", json_sprintf("%u", wanted));
         json_object_set_new(o, "origin", json_string("scaled"));
     }
     return o;

@@ -233,6 +233,15 @@ static int write_map(FILE *f, const json_t *map)
     return rc;
 }
 
+/* A size as it is written, "64KiB", and not as a number of bytes. */
+static void show_as_written(json_t *key)
+{
+    const json_t *text = json_object_get(key, "text");
+
+    if (json_is_integer(json_object_get(key, "value")) && json_is_string(text))
+        json_object_set(key, "value", (json_t *)(uintptr_t)text);
+}
+
 /* Of one key, or of all. */
 int answer_text_config(FILE *f, const json_t *config)
 {
@@ -240,8 +249,16 @@ int answer_text_config(FILE *f, const json_t *config)
                                             {"VALUE", "value", SHOW_TEXT, 0},
                                             {"ORIGIN", "origin", SHOW_TEXT, 0},
                                             {"LINE", "line", SHOW_NUMBER, 0}};
+    json_t *rows = json_deep_copy(config), *row;
+    size_t i;
+    int rc;
 
-    return columns_write(f, columns, ARRAY_SIZE(columns), config);
+    json_array_foreach(rows, i, row) show_as_written(row);
+    if (json_is_object(rows))
+        show_as_written(rows);
+    rc = rows ? columns_write(f, columns, ARRAY_SIZE(columns), rows) : -ENOMEM;
+    json_decref(rows);
+    return rc;
 }
 
 int answer_text_value(FILE *f, const json_t *value)

@@ -533,6 +533,37 @@ static void servers__two_of_one_user__found_by_address_and_warned_of(void **stat
     server_wait_workers(second, 1);
 }
 
+/* For people as it is written, for programs as values of their types. */
+static void config__of_a_scaled_server__values_with_their_origin(void **state)
+{
+    struct it *it = *state;
+    struct server *s =
+        server_start(it, .conf = "server = { max_message = \"64k\";\nkeep_alive = \"1m\"; };",
+                     .args = {"-o", "server.backlog=7"});
+    static const char *const lines[] = {
+        "\nserver.max_message      64KiB", "\nserver.backlog          7 ",
+        "\nserver.keep_alive       60 ", "\narbiter.workers         3 "};
+    char *control = control_of(s), *text;
+    struct tool_run r = RUN(it, NO_INPUT, "-C", control, "scale", "3");
+    json_t *o;
+
+    assert_int_equal(r.code, 0);
+    r = RUN(it, NO_INPUT, "-C", control, "call", "arbiter", "config");
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+        must_have(r.out, lines[i]);
+    must_have(r.out, " scaled ");
+    must_have(r.out, " command line ");
+    r = RUN(it, NO_INPUT, "-C", control, "--json", "call", "arbiter", "config",
+            "key=server.max_message");
+    o = printed_json(&r);
+    text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+    must_have(text, "\"line\":1,\"origin\":\"file\"");
+    must_have(text, "\"text\":\"64KiB\",\"value\":65536");
+    free(text);
+    json_decref(o);
+    server_wait_workers(s, 3);
+}
+
 static void scale__up_and_down__done_when_it_says_so(void **state)
 {
     struct it *it = *state;
@@ -1104,6 +1135,7 @@ int main(void)
         IT(reload__started_without_a_file__takes_the_command_line),
         IT(reload__list_changes__shown_on_one_line),
         IT(servers__two_of_one_user__found_by_address_and_warned_of),
+        IT(config__of_a_scaled_server__values_with_their_origin),
         IT(scale__up_and_down__done_when_it_says_so),
         IT(log__level_and_file__changed_at_once),
         IT(stop__idle_server__returns_when_it_is_gone),
