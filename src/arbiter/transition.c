@@ -867,11 +867,6 @@ uint32_t transition_wanted(const struct transition *t)
     return t->next.revision ? t->next.workers : t->live.workers;
 }
 
-bool transition_is_slot_wanted(const struct transition *t, uint32_t slot)
-{
-    return set_has(&t->live, slot) || set_has(&t->next, slot);
-}
-
 uint32_t transition_others(const struct transition *t, uint32_t kind)
 {
     return t->live.others[kind];

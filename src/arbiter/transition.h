@@ -280,9 +280,6 @@ uint32_t transition_wanted(const struct transition *t);
 uint32_t transition_others(const struct transition *t, uint32_t kind);
 uint32_t transition_all_others(const struct transition *t);
 
-/* transition_is_slot_wanted - of the live configuration, or of the next one */
-bool transition_is_slot_wanted(const struct transition *t, uint32_t slot);
-
 /* transition_is_stopped - TR_STOPPED has been given out */
 bool transition_is_stopped(const struct transition *t);
 
