@@ -94,9 +94,8 @@ int out_flush(void)
 }
 
 static const char *const advice[OUTCOMES_N] = {
-    [ARB_TIMEOUT] =
-        "allow more time with --timeout TIME; if bytes were sent, is --separator the "
-        "same as the server's?",
+    [ARB_TIMEOUT] = "allow more time with --timeout TIME; if bytes were sent, is --separator the "
+                    "same as the server's?",
     [ARB_REFUSED] = "is echo-arbiter running? start it with: echo-arbiter -c echo.conf",
     [ARB_UNREACHABLE] = "check the address after -a and the network",
     [ARB_UNRESOLVED] = "check the name after -a",
