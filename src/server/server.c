@@ -404,6 +404,27 @@ static int serve(struct arguments *args, const struct arbiter_options *base, str
     return rc;
 }
 
+/* What was printed has to be somewhere. Returns EX_OK or EX_IOERR, which has been explained. */
+static int flush_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EX_OK;
+    complain("standard output: %s", errno ? strerror(errno) : "not all could be written");
+    return EX_IOERR;
+}
+
+/* argp ends --help, --version and --usage with 0 whether or not they could be written. */
+static bool is_parsing;
+
+static void check_help(void)
+{
+    const int rc = is_parsing ? flush_output() : EX_OK;
+
+    if (rc != EX_OK)
+        _exit(rc);
+}
+
 /* Only returns if there is something to be done. */
 static void parse_arguments(const struct arb_program *program, int argc, char **argv,
                             struct arguments *ret)
@@ -425,7 +446,9 @@ static void parse_arguments(const struct arb_program *program, int argc, char **
         fprintf(stderr, "Try `%s --help' for more information.\n", program->name);
         exit(EX_USAGE);
     }
+    is_parsing = atexit(check_help) == 0;
     argp_parse(&argp, argc, argv, 0, NULL, ret);
+    is_parsing = false;
     argp_program_version = NULL;
     free(version);
     free(doc);
@@ -445,9 +468,10 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
         fds_set_cloexec(args.ready_fd, true);
     if (args.action != ACTION_SERVE)
         std_streams_wait();
-    if (args.action == ACTION_MANUAL)
-        return config_manual(options->schema, stdout) == 0 && fflush(stdout) == 0 ? EX_OK
-                                                                                  : EX_IOERR;
+    if (args.action == ACTION_MANUAL) {
+        rc = config_manual(options->schema, stdout);
+        return rc == 0 || rc == -EIO ? flush_output() : EX_OSERR;
+    }
     if (!args.path)
         args.path = config_path_default(options->program->config);
     rc = resolve(args.path, path, sizeof(path));
@@ -463,8 +487,7 @@ static int begin(const struct arbiter_options *options, int argc, char **argv)
                    (rc = check_user(config, options)) == EX_OK)
             printf("%s: the configuration is valid\n", *path ? path : no_file);
         config_free(config);
-        if (fflush(stdout) != 0)
-            rc = EX_IOERR;
+        rc = rc == EX_OK ? flush_output() : rc;
     }
     return rc;
 }

@@ -235,6 +235,31 @@ static void file__wrong_inputs__named_with_what_is_allowed(void **state)
     }
 }
 
+static void server__output_that_cannot_be_written__said(void **state)
+{
+    static const char *const options[] = {"--help", "--usage", "-V", "-t", "-T", "--manual"};
+    struct it *it = *state;
+    const char *program = it_build_path(it, "echo-arbiter");
+
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        const int err = tool_file(it, "err");
+        const pid_t pid = fork();
+        int code;
+
+        MUST(pid >= 0, "fork: %s", strerror(errno));
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (dup2(open("/dev/full", O_WRONLY), 1) == 1 && dup2(err, 2) == 2)
+                execl(program, program, options[i], NULL);
+            _exit(127);
+        }
+        code = tool_wait(pid);
+        MUST(code == 74, "%s: exit status %d", options[i], code);
+        assert_string_equal(tool_read_back(err, NULL),
+                            "echo-arbiter: standard output: No space left on device\n");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +267,7 @@ int main(void)
         IT(client__what_a_server_refuses__named_with_what_is_allowed),
         IT(server__wrong_inputs__named_with_what_is_allowed),
         IT(file__wrong_inputs__named_with_what_is_allowed),
+        IT(server__output_that_cannot_be_written__said),
     };
 
     return it_run(tests);
