@@ -61,10 +61,16 @@ static void do_crashes(struct arbiter *a, struct answer *w, json_t *args)
     json_t *found = show ? crashes_show(a->crashes, (uint64_t)json_integer_value(show))
                          : crashes_list(a->crashes);
 
-    if (found)
+    char why[ARBITER_WHY_LEN];
+
+    if (found) {
         answer_ok(w, found);
-    else
-        answer_error(w, "bad_argument", "there is no crash of that number: ask for crashes");
+        return;
+    }
+    snprintf(why, sizeof(why),
+             "there is no crash %" JSON_INTEGER_FORMAT ", allowed: the numbers that crashes lists",
+             json_integer_value(show));
+    answer_error(w, "bad_argument", why);
 }
 
 static void do_commands(struct arbiter *a, struct answer *w, json_t *args UNUSED)

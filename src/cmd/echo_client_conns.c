@@ -30,7 +30,7 @@ static const struct filter {
 } filters[] = {
     {"peer", "peer", IS_TEXT, "ADDRESS:PORT, ADDRESS, ADDRESS/BITS or unix"},
     {"id", "id", IS_NUMBER, "a number as in the first column"},
-    {"worker", NULL, IS_NUMBER, "the number of a worker"},
+    {"worker", NULL, IS_NUMBER, "a worker or its number, like worker.2 or 2"},
     {"state", "state", IS_TEXT, "a state as in its column"},
     {"protocol", "protocol", IS_TEXT, "the name of a protocol"},
     {"kept", "kept", IS_FLAG, "yes or no"},
@@ -150,6 +150,8 @@ static void add_filter(json_t *args, const char *word, uint64_t *ret_worker)
                     f->name);
     if (f->key ? json_object_get(args, f->key) != NULL : *ret_worker != 0)
         usage_error("connections %s: %s is given twice", word, f->name);
+    if (!f->key && strncmp(value, "worker.", strlen("worker.")) == 0)
+        value += strlen("worker."); /* as in its column */
     v = plain_value(word, f, value);
     if (f->key)
         json_object_set_new(args, f->key, v);

@@ -139,6 +139,8 @@ int operator_refused(const struct operator* o, const json_t *answer)
     int rc;
 
     snprintf(cause, sizeof(cause), "%s", json_string_value(json_object_get(error, "message")));
+    if (strstr(cause, ", allowed: "))
+        next = NULL; /* it has been said */
     is_named = strncmp(cause, o->command, strlen(o->command)) == 0;
     snprintf(message, sizeof(message), "%s%s%s%s%s", is_named ? "" : o->command,
              is_named ? "" : ": ", human_clean(cause), next ? ": " : "", next ? next : "");

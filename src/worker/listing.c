@@ -46,11 +46,11 @@ enum { WHY_LEN = 256 };
 
 static int refuse_peer(const char *text, char why[WHY_LEN])
 {
-    snprintf(
-        why, WHY_LEN,
-        "peer: '%.64s' is none, allowed: ADDRESS:PORT, [V6]:PORT, ADDRESS, ADDRESS/BITS, unix, "
-        "or unix:... as connections shows it",
-        text);
+    snprintf(why, WHY_LEN,
+             "peer: '%.64s' is not a peer, allowed: ADDRESS:PORT, [V6]:PORT, ADDRESS, "
+             "ADDRESS/BITS, unix, "
+             "or unix:... as connections shows it",
+             text);
     return -EINVAL;
 }
 
@@ -95,7 +95,7 @@ static int read_peer(const char *text, struct meant *m, char why[WHY_LEN])
 
 static int read_state(const char *text, struct meant *m, char why[WHY_LEN])
 {
-    size_t len = (size_t)snprintf(why, WHY_LEN, "state: '%.16s' is none, allowed:", text);
+    size_t len = (size_t)snprintf(why, WHY_LEN, "state: '%.16s' is not a state, allowed:", text);
 
     for (const char *const *s = conn_states; *s; s++) {
         if (strcmp(*s, text) == 0) {

@@ -136,7 +136,10 @@ static const struct wrong asked_rows[] = {
     {64, {"call", "arbiter", "scale", "workers=many"}, {"workers", "from 1 to 1024"}},
     {64, {"call", "arbiter", "spawn", "kind=clock"}, {"kind 'clock'", "echo-client commands"}},
     {64, {"call", "arbiter", "config", "key=server.keep_alife"}, {"server.keep_alife", "write server.keep_alive"}},
-    {64, {"crashes", "show", "7"}, {"no crash of that number", "crashes"}},
+    {64, {"crashes", "show", "7"}, {"there is no crash 7, allowed: ", "that crashes lists"}},
+    {64, {"kill", "worker.1"}, {"peer: 'worker.1' is not a peer, allowed: ", "as connections shows it\n"}},
+    {64, {"connections", "state=asleep"}, {"state: 'asleep' is not a state, allowed: header, idle"}},
+    {64, {"connections", "worker=worker.x"}, {"connections worker=worker.x: ", "like worker.2 or 2"}},
 };
 
 static const struct wrong server_rows[] = {

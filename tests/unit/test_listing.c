@@ -175,7 +175,7 @@ static void listing__states__as_they_are(void **state UNUSED)
     rig_send_text(&rig, idle, "half");
     assert_int_equal(count(json_pack("{s:s}", "state", "reading")), 1);
     must_refuse(json_pack("{s:s}", "state", "asleep"), false, "bad_argument",
-                "state: 'asleep' is none, allowed: header, idle, reading, writing");
+                "state: 'asleep' is not a state, allowed: header, idle, reading, writing");
     close(idle);
     close(gone);
 }
@@ -221,7 +221,7 @@ static void listing__peer_that_is_none__says_what_is(void **state UNUSED)
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         must_refuse(json_pack("{s:s}", "peer", bad[i]), i % 2, "bad_argument",
-                    "is none, allowed: ADDRESS:PORT, [V6]:PORT, ADDRESS, ADDRESS/BITS, unix");
+                    "is not a peer, allowed: ADDRESS:PORT, [V6]:PORT, ADDRESS, ADDRESS/BITS, unix");
 }
 
 static void listing__bounds__both_ends_belong(void **state UNUSED)
