@@ -45,7 +45,7 @@ static const struct command commands[] = {
      hold_run, false, 0, 0},
     {"info", "", "show the arbiter, its workers and what they have done", NULL, request_run, true,
      0, 0},
-    {"ready", "", "shall clients be sent to this server? Exit status 1: no, and why",
+    {"ready", "", "shall clients be sent here? Exit status 1: no",
      "Say whether clients shall be sent to the server: yes if it has started, at least one worker "
      "runs, and nobody has asked it to stop. Exit status 1: not ready, and why.",
      ready_run, true, 0, 0},
@@ -75,7 +75,7 @@ static const struct command commands[] = {
      true, 0, 0},
     {"scale", "N", "change the number of workers; wait until they run", NULL, request_run, true, 1,
      1},
-    {"upgrade", "", "execute the server's program anew; wait until it is done",
+    {"upgrade", "", "execute the program anew; wait until it is done",
      "Let the server execute its program anew, in place, and wait until workers of the new one "
      "have taken over.",
      request_run, true, 0, 0},
@@ -234,10 +234,10 @@ static const char doc[] =
     "  echo-client call worker.1 ping\n"
     "\n"
     "Exit status: 0 every message came back, 1 a limit was broken (audit, bench),\n"
-    "messages were lost (ping), connections cut (hold) or it is not ready (ready), 64 usage,\n"
-    "65 a message that cannot be sent, 68 unknown host, 69 refused or unreachable,\n"
-    "70 failed in the server, 74 input or output, 75 timeout, 76 connection\n"
-    "closed or wrong reply, 77 not allowed, 78 configuration refused.";
+    "messages were lost (ping), connections cut (hold) or it is not ready (ready),\n"
+    "64 usage, 65 a message that cannot be sent, 68 unknown host, 69 refused or\n"
+    "unreachable, 70 failed in the server, 74 input or output, 75 timeout, 76\n"
+    "connection closed or wrong reply, 77 not allowed, 78 configuration refused.";
 
 /* A socket must not become descriptor 0, 1 or 2 if the caller has closed these. */
 static void guard_stdio(void)

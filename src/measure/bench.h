@@ -57,7 +57,7 @@ void bench_script_fini(struct bench_script *s);
 /* clang-format off */
 /* THE table of what is counted; JSON and text are derived from it. */
 #define BENCH_COUNTS(X)                                                                            \
-    X(messages,   "messages sent in the window that came back, if after it")                        \
+    X(messages,   "messages sent in the window that came back, also after it")                        \
     X(bytes,      "bytes of them, separators included")                                            \
     X(connected,  "connections made, warm-up included")                                                              \
     X(unanswered, "messages sent and not echoed when their connection or the bench ended")                            \
