@@ -96,7 +96,7 @@ static struct notify_news news_of(const struct arbiter *a)
         now.phase = NOTIFY_SERVING;
         snprintf(now.status, sizeof(now.status), "serving: revision %" PRIu64 ", %u workers%s",
                  a->live->number, transition_workers(a->engine),
-                 transition_is_degraded(a->engine) ? ", not all of them run" : "");
+                 transition_is_degraded(a->engine) ? ", not all processes run" : "");
     } else {
         now.phase = NOTIFY_STARTING;
         now.until_ms = start_until(a);

@@ -396,7 +396,7 @@ int info_write(FILE *f, const json_t *info)
         return -EBADMSG;
     rc = columns_write(f, arbiter_columns, ARRAY_SIZE(arbiter_columns), info);
     if (json_is_true(columns_value(info, "arbiter/degraded")))
-        fputs("DEGRADED: workers keep dying, fewer than wanted may run\n", f);
+        fputs("DEGRADED: processes keep dying, fewer than wanted may run\n", f);
     write_remark(f, "WORKERS", info, "arbiter/workers_why");
     write_remark(f, "NOT READY", info, "arbiter/not_ready");
     write_remark(f, "SANDBOX", info, "arbiter/sandbox/is");
@@ -548,7 +548,7 @@ int info_frame(FILE *f, const json_t *info, const struct info_look *look)
     if (look->trouble)
         put_line(&fr, look->trouble, RED);
     else if (json_is_true(columns_value(info, "arbiter/degraded")))
-        put_line(&fr, "DEGRADED: workers keep dying", RED);
+        put_line(&fr, "DEGRADED: processes keep dying", RED);
     else
         put_line(&fr, "", "");
     if (rc == 0 && has_times) {

@@ -203,7 +203,7 @@ struct server_row {
 static const struct server_row server_rows[] = {
     {"arbiter", "uptime_ms", 1e-3, {FAMILY_GAUGE, "uptime_seconds", "seconds", "since the server was started; an upgrade is no start"}},
     {"arbiter", "ready", 1, {FAMILY_GAUGE, "ready", NULL, "1 = clients can be sent here, as /health/ready says"}},
-    {"arbiter", "degraded", 1, {FAMILY_GAUGE, "degraded", NULL, "1 = workers keep dying, fewer than wanted may run"}},
+    {"arbiter", "degraded", 1, {FAMILY_GAUGE, "degraded", NULL, "1 = processes keep dying, fewer than wanted may run"}},
     {"arbiter", "revision", 1, {FAMILY_GAUGE, "revision", NULL, "number of the configuration that serves"}},
     {"arbiter", "workers_wanted", 1, {FAMILY_GAUGE, "workers_wanted", NULL, "workers that shall run"}},
     {"arbiter", "reloads", 1, {FAMILY_COUNTER, "reloads", NULL, "reloads that have succeeded"}},

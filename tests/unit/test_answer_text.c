@@ -185,7 +185,7 @@ static void info__degraded_with_notes_and_without_file__said(void **state UNUSED
         "                CONFIG\n"
         "1.2       70  run    1h 01m         4        3         1       2"
         "  echo  www-data  127.0.0.1:80 [::1]:80\n"
-        "DEGRADED: workers keep dying, fewer than wanted may run\n"
+        "DEGRADED: processes keep dying, fewer than wanted may run\n"
         "\n"
         "WORKER  PID  STATE     NTH  UP  CONNS  ACCEPTED  MSGS  IN  OUT  LAG  BEAT\n"
         "total     -  degraded    -   -      -         -     -   -    -    -     -\n"
@@ -361,7 +361,7 @@ static void frame__colours_and_trouble__only_around_whole_lines(void **state UNU
 static void frame__degraded__said(void **state UNUSED)
 {
     check_frame(SAMPLE("1.2", "70", "true"), (struct info_look){.width = 200, .height = 50},
-                HEAD_TITLES "\n" HEAD "\nDEGRADED: workers keep dying\n" TITLES "\n" FIRST
+                HEAD_TITLES "\n" HEAD "\nDEGRADED: processes keep dying\n" TITLES "\n" FIRST
                             "\n" SECOND);
 }
 
