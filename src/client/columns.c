@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "client/human.h"
 
-enum { GAP = 2, WRAP_MIN = 16 };
+enum { GAP = 2, WRAP_MIN = 16, ROOM_MIN = 10 };
 
 static size_t limit; /* of columns_write, in characters; 0 = none */
 
@@ -231,6 +231,11 @@ void columns_limit(size_t width)
     limit = width;
 }
 
+size_t columns_room(size_t wanted, size_t others)
+{
+    return limit == 0 ? wanted : MIN(wanted, MAX(limit, others + ROOM_MIN) - others);
+}
+
 /* Some columns of a table: the first one, and those from @from to @end. */
 struct part {
     const struct columns *t;
@@ -255,23 +260,43 @@ static size_t part_width(const struct part *p)
     return width;
 }
 
-/* The widest column of text beside the first, which names the row; 0 = all are narrow. */
-static size_t widest_text(const struct part *p)
+/* In characters, of the title and all cells. */
+static size_t longest_word(const struct columns *t, size_t column)
+{
+    size_t longest = 0;
+
+    for (size_t row = 0; row <= columns_rows(t); row++) {
+        size_t n = 0;
+
+        for (const char *c = cell_at(t, row, column); *c; c++) {
+            n = *c == ' ' ? 0 : n + (((unsigned char)*c & 0xc0) != 0x80);
+            longest = MAX(longest, n);
+        }
+    }
+    return longest;
+}
+
+/* The widest column of text beside the first, which names the row, that is wider than its @least;
+ * 0 = none is. */
+static size_t widest_text(const struct part *p, const size_t *least)
 {
     size_t widest = 0;
 
     for (size_t i = p->from; i < p->end; i++)
-        if (p->t->columns[i].show < SHOW_NUMBER && p->width[i] > WRAP_MIN &&
+        if (p->t->columns[i].show < SHOW_NUMBER && p->width[i] > least[i] &&
             (widest == 0 || p->width[i] > p->width[widest]))
             widest = i;
     return widest;
 }
 
-static bool make_fit(struct part *p)
+/* @is_broken  words may be, too: else a moment, a path or a bar stays in one piece */
+static bool make_fit(struct part *p, bool is_broken)
 {
-    size_t i;
+    size_t least[COLUMNS_MAX], i;
 
-    while (part_width(p) > limit && (i = widest_text(p)) > 0)
+    for (i = p->from; i < p->end; i++)
+        least[i] = is_broken ? WRAP_MIN : MAX((size_t)WRAP_MIN, longest_word(p->t, i));
+    while (part_width(p) > limit && (i = widest_text(p, least)) > 0)
         p->width[i]--;
     return part_width(p) <= limit;
 }
@@ -338,7 +363,8 @@ static struct part next_part(const struct columns *t, size_t from)
 {
     struct part p = part_of(t, from, MIN(from + 1, t->n_columns));
 
-    make_fit(&p);
+    if (!make_fit(&p, false))
+        make_fit(&p, true);
     while (p.end < t->n_columns && part_width(&p) + GAP + t->width[p.end] <= limit)
         p.end++;
     return p;
@@ -353,7 +379,7 @@ static void write_table(const struct columns *t, FILE *f)
             columns_write_row(t, f, row, t->n_columns);
             fputc('\n', f);
         }
-    } else if (make_fit(&p)) {
+    } else if (make_fit(&p, false)) {
         write_part(&p, f);
     } else {
         for (size_t from = 1; from < t->n_columns; from = p.end) {

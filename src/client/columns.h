@@ -53,10 +53,14 @@ struct columns {
 
 /*
  * columns_limit - no table of columns_write shall be wider than @width from now on; 0 = no limit
- * The texts of what is wider go on in further lines; where that does not suffice, its columns in
- * further parts, each with the first column. A single number may still be wider.
+ * The texts of what is wider go on in further lines, word by word; where that does not suffice, its
+ * columns in further parts, each with the first column, and only there a word is broken. A single
+ * number may still be wider.
  */
 void columns_limit(size_t width);
+
+/* columns_room - of @wanted characters as many as there is room for beside @others, 10 at least */
+size_t columns_room(size_t wanted, size_t others);
 
 /* columns_write - titles and rows, each with a newline
  * @rows  an array of objects, or one object

@@ -132,6 +132,8 @@ static json_t *plot_rows(const struct hist *h)
 {
     static const char bars[PLOT_WIDTH + 1] = "##################################################";
     uint64_t tops[PLOT_ROWS] = {0}, counts[PLOT_ROWS] = {0}, most = 1, top = 1, above = h->n;
+    /* 8 and 7 characters and | stand before it, and gaps of 2 between them */
+    const size_t room = columns_room(PLOT_WIDTH, 20);
     json_t *rows = json_array();
     unsigned n = 0;
 
@@ -144,7 +146,7 @@ static json_t *plot_rows(const struct hist *h)
         most = MAX(most, counts[n]);
     }
     for (unsigned i = 0; i < n; i++) {
-        int width = (int)(counts[i] * PLOT_WIDTH / most);
+        int width = (int)(counts[i] * room / most);
         const char *little = width == 0 && counts[i] > 0 ? "." : "";
 
         json_array_append_new(rows, json_pack("{s:f, s:f, s:o}", "ms", (double)tops[i] / 1e6,

@@ -291,6 +291,8 @@ static void columns_limit__wide_table__nothing_is_lost(void **state UNUSED)
                                             {"COUNT", "c", SHOW_NUMBER, 0},
                                             {"A LONG TITLE", "c", SHOW_NUMBER, 0},
                                             {"THE LAST", "n", SHOW_TEXT, 0}};
+    static const struct column moment[] = {
+        {"NAME", "n", SHOW_TEXT, 0}, {"AT", "t", SHOW_TEXT, 0}, {"COUNTED", "c", SHOW_NUMBER, 8}};
     static const char row[] =
         "[{\"n\":\"one\",\"c\":12345,\"h\":\"eats what is there, and asks for more of it\"},"
         "{\"n\":\"two\",\"c\":1,\"h\":\"nothing\"}]";
@@ -312,7 +314,21 @@ static void columns_limit__wide_table__nothing_is_lost(void **state UNUSED)
           "NAME  THE LAST\n"
           "one   one\n"
           "two   two\n");
+    columns_limit(36); /* a moment is one word */
+    check(moment, 3, "{\"n\":\"one\",\"t\":\"2026-11-30T18:06:13.607Z\",\"c\":12345}",
+          "NAME  AT\n"
+          "one   2026-11-30T18:06:13.607Z\n"
+          "NAME   COUNTED\n"
+          "one      12345\n");
+    columns_limit(20); /* there is no room for it */
+    check(moment, 2, "{\"n\":\"one\",\"t\":\"2026-11-30T18:06:13.607Z\",\"c\":12345}",
+          "NAME  AT\n"
+          "one   2026-11-30T18:06\n"
+          "      :13.607Z\n");
+    assert_int_equal(columns_room(50, 8), 12);
+    assert_int_equal(columns_room(50, 15), 10);
     columns_limit(0);
+    assert_int_equal(columns_room(50, 8), 50);
 }
 
 int main(void)
