@@ -15,7 +15,7 @@ extern const char status_page_html[];
 #define STATUS_PAGE_POLICY                                                                         \
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; "                     \
     "form-action 'none'; frame-ancestors 'none'; "                                                 \
-    "script-src 'sha256-tDcXP6KPkc84Ms5bEw4Y3JAkkkSSxl0eNufFY3kcjz4='; "                           \
+    "script-src 'sha256-bIJH6SEI3LVlBB1axYFVziIhkBTFGvF2BWDmqUyhSSY='; "                           \
     "style-src 'sha256-EyFQETh8cFeJ8Qo98ySQuiwU6yN7qL9upBSoxAya+5o='"
 
 #endif

@@ -18,7 +18,7 @@ import tempfile
 import urllib.request
 
 LOOKS = [("wide", 1280, 900, "light"), ("tablet", 820, 1100, "dark"), ("phone", 360, 740, "light"), ("narrow", 320, 640, "dark")]
-WAIT_S = 20
+WAIT_S = 8
 problems = []
 
 
