@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 
 #include "base/util.h"
-#include "wire/message.h"
 
 /* ---- which ones ---- */
 
@@ -265,10 +264,12 @@ static struct listing *listing_find(struct listings *all, uint64_t number)
 static bool fill_page(struct conn_set *set, struct conn_walk *walk, const struct meant *m,
                       bool is_to_end, size_t rows, json_t *list, json_int_t *ret_matched)
 {
+    size_t looks = 0, listed = 0, bytes = 0;
     struct arb_conn *c;
 
-    for (size_t looks = 0, listed = 0; looks < LISTING_LOOKS && listed < LISTING_ROWS; looks++) {
+    for (; looks < LISTING_LOOKS && listed < LISTING_ROWS && bytes < LISTING_BYTES; looks++) {
         struct conn_facts facts;
+        json_t *row;
 
         c = conn_walk_next(set, walk);
         if (!c)
@@ -276,8 +277,11 @@ static bool fill_page(struct conn_set *set, struct conn_walk *walk, const struct
         if (!is_meant(c, m, &facts))
             continue;
         ++*ret_matched;
-        if (rows > listed)
-            json_array_append_new(list, describe_conn(c, &facts));
+        if (rows > listed) {
+            row = describe_conn(c, &facts);
+            bytes += json_dumpb(row, NULL, 0, JSON_COMPACT);
+            json_array_append_new(list, row);
+        }
         listed += rows > listed || is_to_end;
         if (is_to_end)
             conn_kill(c);

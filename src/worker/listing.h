@@ -12,11 +12,13 @@
 
 #include "actor/command.h"
 #include "net/conn_facts.h"
+#include "wire/message.h"
 
 enum {
     LISTINGS_MAX = 8, /* under way; one more, and that which has rested longest is over */
     LISTING_LOOKS = 512, /* connections of a page */
     LISTING_ROWS = 64, /* that a page lists, or ends */
+    LISTING_BYTES = MESSAGE_MAX_BYTES / 2, /* of rows, after which a page is full */
     LISTING_REST_MS = 10000, /* until nobody is expected to ask for the next page */
 };
 

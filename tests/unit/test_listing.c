@@ -1,6 +1,7 @@
 /*
  * Pages of connections: which are meant, what is said of them, what is ended.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/util.h"
@@ -313,6 +315,48 @@ static void listing__more_than_a_page__each_that_stays_once(void **state UNUSED)
     close(late);
 }
 
+/* A unix socket whose name takes as many bytes as it can in JSON. */
+static int name_oddly(int number)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    memset(un.sun_path + 1, 1, sizeof(un.sun_path) - 1);
+    snprintf(un.sun_path + 1, 16, "%d.%d", (int)getpid(), number);
+    assert_return_code(bind(fd, (struct sockaddr *)&un, sizeof(un)), errno);
+    return fd;
+}
+
+static void listing__long_names__a_page_fits_in_a_message(void **state UNUSED)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = sizeof(sa);
+    json_t *page, *next = NULL;
+    json_int_t n = 0;
+    int fds[LISTING_ROWS], listener = name_oddly(LISTING_ROWS);
+
+    assert_return_code(listen(listener, 1), errno);
+    assert_return_code(getsockname(listener, (struct sockaddr *)&sa, &len), errno);
+    for (int i = 0; i < LISTING_ROWS; i++) {
+        fds[i] = name_oddly(i);
+        assert_return_code(connect(fds[i], (struct sockaddr *)&sa, len), errno);
+        assert_return_code(conn_set_add(&rig.set, accept4(listener, NULL, NULL, SOCK_NONBLOCK), 0,
+                                        ARB_ACCEPTED, true),
+                           errno);
+    }
+    do {
+        page = page_of(next ? json_pack("{s:o}", "from", next) : json_object(), false);
+        next = json_incref(json_object_get(page, "next"));
+        assert_true(json_dumpb(page, NULL, 0, JSON_COMPACT) < MESSAGE_MAX_BYTES * 3 / 4);
+        n += matched(page);
+        json_decref(page);
+    } while (next);
+    assert_int_equal(n, LISTING_ROWS);
+    close(listener);
+    for (int i = 0; i < LISTING_ROWS; i++)
+        close(fds[i]);
+}
+
 static void listing__rows_are_bounded__others_are_counted(void **state UNUSED)
 {
     json_t *page;
@@ -426,6 +470,7 @@ int main(void)
         TEST(listing__bounds__both_ends_belong),
         TEST(listing__by_number_protocol_and_kept__those),
         TEST(listing__more_than_a_page__each_that_stays_once),
+        TEST(listing__long_names__a_page_fits_in_a_message),
         TEST(listing__rows_are_bounded__others_are_counted),
         TEST(listing__nobody_goes_on_with_it__is_over),
         TEST(kill__by_number__that_one_and_no_other),
