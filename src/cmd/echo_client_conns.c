@@ -119,15 +119,16 @@ static void add_bound(json_t *args, const char *word, const struct filter *f, co
 
 static json_t *plain_value(const char *word, const struct filter *f, const char *value)
 {
+    json_t *text = f->kind == IS_TEXT && *value ? json_string(value) : NULL;
     uint64_t n;
 
-    if (f->kind == IS_TEXT && *value)
-        return json_string(value); /* NULL if it is not UTF-8 */
+    if (text)
+        return text;
     if (f->kind == IS_NUMBER && num_parse_u64(value, 1, INT64_MAX, &n) == 0)
         return json_integer((json_int_t)n);
     if (f->kind == IS_FLAG && (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0))
         return json_boolean(*value == 'y');
-    refuse_value(word, f);
+    refuse_value(word, f); /* a text that is not UTF-8, too: no connection has it */
 }
 
 static void add_filter(json_t *args, const char *word, uint64_t *ret_worker)

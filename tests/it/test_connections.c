@@ -340,6 +340,7 @@ static void connections__wrong_words__what_is_allowed(void **state)
         {"connections", "pier=1.2.3.4", 64, "with a name of: peer, id, worker"},
         {"connections", "peer=1.2.3", 64, "allowed: ADDRESS:PORT"},
         {"connections", "peer=", 64, "peer is ADDRESS:PORT"},
+        {"connections", "peer=\xff", 64, "peer is ADDRESS:PORT"},
         {"connections", "peer>1.2.3.4", 64, "write peer=VALUE"},
         {"connections", "id=x", 64, "id is a number"},
         {"connections", "id=0", 64, "id is a number"},
