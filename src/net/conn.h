@@ -229,7 +229,7 @@ int conn_set_add_headed(struct conn_set *set, int fd, unsigned protocol, enum pr
 
 /*
  * conn_set_name - a proxy says that the peer of @fd is @peer; NULL or nobody: it does not
- * Returns 0 or -ENOMEM.
+ * Returns 0, or -ENOMEM also for a descriptor that no connection can have.
  */
 int conn_set_name(struct conn_set *set, int fd, const struct addr_named *peer);
 

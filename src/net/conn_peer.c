@@ -30,8 +30,9 @@ static int make_peers(struct conn_set *set)
 int conn_set_name(struct conn_set *set, int fd, const struct addr_named *peer)
 {
     const bool is_named = peer && peer->kind != ADDR_NAMED_NONE;
+    const bool has_room = fd >= 0 && (size_t)fd < set->n_own_marks;
 
-    if (!set->peers && (!is_named || make_peers(set) < 0))
+    if (!has_room || (!set->peers && (!is_named || make_peers(set) < 0)))
         return is_named ? -ENOMEM : 0;
     set->peers[fd] = is_named ? *peer : (struct addr_named){.kind = ADDR_NAMED_NONE};
     return 0;

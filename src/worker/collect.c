@@ -22,6 +22,7 @@ static void collect_one(struct collect *r, int fd, unsigned protocol, const stru
     if (head->is_new) {
         rc = acceptor_admit(r->acceptor, fd, protocol, (enum proxy_wish)head->wish, NULL, true);
     } else {
+        conn_set_name(conns, fd, NULL); /* the image that has left it knew no proxies */
         rc = conn_set_add(conns, fd, protocol, ARB_RESCUED, true);
         counter_add(&conns->counters->rescued, rc == 0);
     }

@@ -1,6 +1,7 @@
 /*
  * Whose a connection is.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,11 +75,26 @@ static void conn_peer__unix_without_a_path__who_has_connected(void **state UNUSE
     close(fd);
 }
 
+static void conn_set_name__descriptor_that_none_can_have__no_room(void **state UNUSED)
+{
+    const struct addr_named somebody = {.kind = ADDR_NAMED_UNIX};
+    const int fds[] = {-1, (int)rig.set.n_own_marks};
+
+    for (int has_memory = 0; has_memory <= 1; has_memory++) {
+        for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+            assert_int_equal(conn_set_name(&rig.set, fds[i], &somebody), -ENOMEM);
+            assert_int_equal(conn_set_name(&rig.set, fds[i], NULL), 0);
+        }
+        assert_int_equal(conn_set_name(&rig.set, 0, &somebody), 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(conn_set_name__descriptor_that_none_can_have__no_room),
         TEST(conn_peer__tcp__its_address_and_port),
         TEST(conn_peer__after_a_reset__still_known),
         TEST(conn_peer__unix_without_a_path__who_has_connected),
