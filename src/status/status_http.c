@@ -81,7 +81,7 @@ static enum MHD_Result refuse_request(struct http_client *c, unsigned code, cons
     return status_answer_error(&a, code, why) < 0 ? MHD_NO : queue_answer(c, &a, NULL);
 }
 
-static enum MHD_Result show(struct http_client *c, const struct status_route *route)
+static enum MHD_Result show_route(struct http_client *c, const struct status_route *route)
 {
     const struct status_snapshot *s = c->http->snapshot;
     const char *accept = c->http->library.lookup_connection_value(c->connection, MHD_HEADER_KIND,
@@ -111,7 +111,7 @@ static enum MHD_Result wait_for_info(struct http_client *c)
     return MHD_YES;
 }
 
-static void go_on(struct http_client *c)
+static void resume_client(struct http_client *c)
 {
     c->is_waiting = false;
     c->http->library.resume_connection(c->connection);
@@ -148,7 +148,7 @@ static enum MHD_Result on_http_request(void *cls, struct MHD_Connection *connect
     if (route->needs_info && !c->asked_ns)
         return wait_for_info(c);
     if (!route->needs_info || status_snapshot_has(h->snapshot, c->asked_ns))
-        return show(c, route);
+        return show_route(c, route);
     return refuse_request(c, MHD_HTTP_SERVICE_UNAVAILABLE, "The arbiter has not answered in 2 s.");
 }
 
@@ -210,7 +210,7 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
         struct http_client *c = container_of(link, struct http_client, link);
 
         if (c->is_waiting && now_ms - c->asked_ns / 1000000 >= STATUS_ANSWER_MS)
-            go_on(c);
+            resume_client(c);
         if (now_ms - c->since_ms >= (has_asked(c) || !h->is_draining ? STATUS_CLIENT_MS : SWEEP_MS))
             cut_client(c);
     }
@@ -220,7 +220,7 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
 /* ---- clients ---- */
 
 /* Who asks does so at once: those who hold places without a word keep nobody out. */
-static void make_room(struct status_http *h)
+static void cut_silent_client(struct status_http *h)
 {
     struct list *link;
 
@@ -245,7 +245,7 @@ static void begin_client(struct status_http *h, struct MHD_Connection *connectio
     c->connection = connection;
     c->since_ms = clock_mono_ms();
     if (h->n_clients >= STATUS_CLIENTS_QUIET)
-        make_room(h);
+        cut_silent_client(h);
     list_append(&h->clients, &c->link);
     if (h->n_clients++ == 0)
         ev_timer_again(h->loop, &h->sweep);
@@ -336,7 +336,7 @@ void status_http_tell(struct status_http *h)
         struct http_client *c = container_of(link, struct http_client, link);
 
         if (c->is_waiting && status_snapshot_has(h->snapshot, c->asked_ns))
-            go_on(c);
+            resume_client(c);
         is_more_wanted |= c->is_waiting;
     }
     run_library(h);
@@ -364,7 +364,7 @@ void status_http_stop(struct status_http *h)
         struct http_client *c = container_of(link, struct http_client, link);
 
         if (c->is_waiting)
-            go_on(c); /* the library stops for none that is suspended */
+            resume_client(c); /* the library stops for none that is suspended */
     }
     ev_io_stop(h->loop, &h->io);
     h->library.stop_daemon(h->daemon);
