@@ -536,7 +536,7 @@ struct waiting {
 };
 
 /* Returns how many workers have been told. */
-static unsigned offer(struct arbiter *a, int fd)
+static unsigned offer_waiting(struct arbiter *a, int fd)
 {
     unsigned n = 0;
 
@@ -550,13 +550,13 @@ static unsigned offer(struct arbiter *a, int fd)
 static void pass_pair(struct waiting *w)
 {
     if (w->n_in_pair > 0)
-        *(offer(w->arbiter, w->ends[0]) > 0 ? &w->n_passed : &w->n_lost) += w->n_in_pair;
+        *(offer_waiting(w->arbiter, w->ends[0]) > 0 ? &w->n_passed : &w->n_lost) += w->n_in_pair;
     w->n_in_pair = 0;
     fds_close(&w->ends[0]);
     fds_close(&w->ends[1]);
 }
 
-static int send_batch(struct waiting *w)
+static int send_waiting(struct waiting *w)
 {
     const struct arb_program *program = w->arbiter->options->program;
     const struct conn_batch head = {
@@ -571,13 +571,13 @@ static int send_batch(struct waiting *w)
 }
 
 /* A pair holds some thousands: then there is another. */
-static void flush_batch(struct waiting *w)
+static void flush_waiting(struct waiting *w)
 {
-    int error = send_batch(w);
+    int error = send_waiting(w);
 
     if (error == -EAGAIN && w->n_in_pair > 0) {
         pass_pair(w);
-        error = send_batch(w);
+        error = send_waiting(w);
     }
     if (error)
         w->error = error;
@@ -587,24 +587,24 @@ static void flush_batch(struct waiting *w)
     w->n = 0;
 }
 
-static void on_waiting(const struct listener *l, int fd, void *userdata)
+static void take_waiting(const struct listener *l, int fd, void *userdata)
 {
     const enum proxy_wish wish = listener_wish(l, fd, NULL);
     struct waiting *w = userdata;
 
     if (w->n > 0 && (w->protocol != l->protocol || w->wish != wish))
-        flush_batch(w);
+        flush_waiting(w);
     w->protocol = l->protocol;
     w->wish = wish;
     w->fds[w->n++] = fd;
     if (w->n == BATCH)
-        flush_batch(w);
+        flush_waiting(w);
 }
 
 static void pass_waiting(struct waiting *w)
 {
     if (w->n > 0)
-        flush_batch(w);
+        flush_waiting(w);
     pass_pair(w);
     if (w->n_passed > 0)
         log_info(w->arbiter->log, "connections that waited at a closed address go to the workers",
@@ -645,7 +645,7 @@ static void revision_vacate(struct arbiter *a, struct revision *rev)
             if (rev->listeners[i]->is_passed)
                 warn_of_manager(a, rev->listeners[i]);
         }
-    listener_shut(removed, n, on_waiting, &w);
+    listener_shut(removed, n, take_waiting, &w);
     pass_waiting(&w);
     if (rev->status && rev->status->refs == 1)
         listener_shut(&rev->status, 1, NULL, NULL); /* who waits there would ask no worker */
@@ -659,7 +659,7 @@ void revision_vacate_all(struct arbiter *a, bool is_quick)
     for (size_t k = 0; k < 2; k++) {
         if (revisions[k])
             listener_shut(revisions[k]->listeners, revisions[k]->n_listeners,
-                          is_quick ? NULL : on_waiting, &w);
+                          is_quick ? NULL : take_waiting, &w);
         if (revisions[k] && revisions[k]->status)
             listener_shut(&revisions[k]->status, 1, NULL, NULL);
     }
