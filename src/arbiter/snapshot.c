@@ -1,6 +1,7 @@
 /*
- * What a status actor shows, it asks of the arbiter: `info`, in memory that is passed to it, since
- * a message has less room. Nobody waits for that here, and one that asks without end is not heard.
+ * Answers a status actor with what `info` says. The text goes in a sealed memory file, because it
+ * can be longer than a message may be. The arbiter does not wait for anything here, and leaves
+ * questions that come too fast unanswered.
  */
 #include "arbiter/arbiter_impl.h"
 
@@ -14,7 +15,7 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-/* It asks again after 250 ms at the earliest, and a timer may be early. */
+/* A status actor asks at most each STATUS_FRESH_MS, 250 ms; its timer may be early. */
 enum { SNAPSHOT_MIN_MS = 100 };
 
 /* Returns 0 or -errno. */

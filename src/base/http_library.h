@@ -1,6 +1,6 @@
 /*
- * libmicrohttpd, loaded by who needs it: linked to the program, it would cost memory in each worker
- * and time at each start. What the status actor calls of it is a table of functions.
+ * libmicrohttpd, loaded only where it is needed: linked to the program, it would cost memory in
+ * each worker and time at each start. The status actor calls it through a table of functions.
  */
 #ifndef BASE_HTTP_LIBRARY_H
 #define BASE_HTTP_LIBRARY_H

@@ -1,5 +1,5 @@
 /*
- * The process of the status actor: between the arbiter, who is asked by message, and HTTP.
+ * The process of the status actor: it asks the arbiter by message, and answers over HTTP.
  */
 #include "status/status.h"
 
@@ -17,20 +17,21 @@
 #include "net/listener.h"
 #include "status/status_http.h"
 
-/* That a client which is being answered has when another process takes over, or the server stops.
- */
-enum { DRAIN_MS = 1000, STATUS_NICE = 5 };
+enum {
+    DRAIN_MS = 1000, /* for the answers under way, when another process takes over or all stop */
+    STATUS_NICE = 5,
+};
 
 struct status {
     struct process process;
     struct status_http http;
     struct status_snapshot snapshot;
     ev_timer drain;
-    ev_timer later; /* somebody waits for an answer of the arbiter, which is to be asked then */
+    ev_timer later; /* runs while the arbiter is to be asked, but not yet */
     bool is_ending;
 };
 
-/* There is one in a process. */
+/* A process has one status actor. */
 static struct status this_status;
 
 static struct status *status_of(struct process *p)
@@ -74,9 +75,9 @@ static void status_on_unwanted(struct process *p)
     status_begin_end(status_of(p));
 }
 
-/* ---- what the arbiter says of itself ---- */
+/* ---- the snapshot of the arbiter ---- */
 
-/* Now, or when it may be asked again. */
+/* Asks now, or sets the timer for when the arbiter may be asked again. */
 static void ask_arbiter(struct status *s)
 {
     const uint64_t now_ms = clock_mono_ms();
@@ -135,7 +136,7 @@ static json_t *status_do_info(struct process *p, const struct process_request *r
     const struct status *s = status_of(p);
     json_t *o = process_info(p);
 
-    json_object_del(o, "own"); /* of workers */
+    json_object_del(o, "own"); /* the program's counters: a status actor counts none */
     json_object_set_new(o, "address", json_string(p->boot->listeners[0]->bound));
     message_set_uint(o, "connections", s->http.n_clients);
     message_set_uint(o, "answered", s->http.n_answered);
@@ -198,7 +199,7 @@ static int status_prepare(struct status *s, const struct actor_boot *boot)
     char why[HTTP_LIBRARY_WHY_LEN];
     int rc = fatal_install(boot, NULL);
 
-    /* Whoever looks shall not take the processors from whoever is served. It may be refused. */
+    /* Those who watch the server shall not slow down its clients. The kernel may refuse. */
     (void)!nice(STATUS_NICE);
     if (rc == 0)
         rc = process_prepare(&s->process);

@@ -19,7 +19,7 @@
 
 enum { SWEEP_MS = 250, LOG_LINE_LEN = 256 };
 
-/* One connection, which has one request. */
+/* A connection. It has one request. */
 struct http_client {
     struct list link; /* in http->clients */
     struct status_http *http; /* borrowed */
@@ -28,7 +28,7 @@ struct http_client {
     uint64_t asked_ns; /* its request is complete since then; 0 = not yet */
     bool is_waiting; /* suspended */
     bool is_answered;
-    bool is_cut; /* and the library has not noticed yet, perhaps */
+    bool is_cut; /* shut down; the library may not have noticed yet */
 };
 
 /* ---- answers ---- */
@@ -99,7 +99,7 @@ static enum MHD_Result show_route(struct http_client *c, const struct status_rou
 
 /* ---- a request ---- */
 
-/* Once suspended it is looked at again by status_http_tell, or by the sweep. */
+/* Suspends the request until status_http_tell or the sweep resumes it. */
 static enum MHD_Result wait_for_info(struct http_client *c)
 {
     struct status_http *h = c->http;
@@ -219,7 +219,8 @@ static void on_http_sweep(struct ev_loop *loop UNUSED, ev_timer *timer, int reve
 
 /* ---- clients ---- */
 
-/* Who asks does so at once: those who hold places without a word keep nobody out. */
+/* A browser or a scraper sends its request at once. So the oldest client without a request is cut:
+ * silent connections cannot keep others out. */
 static void cut_silent_client(struct status_http *h)
 {
     struct list *link;
@@ -273,7 +274,7 @@ static void on_http_connection(void *cls, struct MHD_Connection *connection, voi
     }
 }
 
-/* What the library has to say is about its clients, who may be anybody. */
+/* The library reports what clients do. Anybody can be a client, so the level is debug. */
 static void __attribute__((format(printf, 2, 0)))
 on_http_log(void *cls, const char *format, va_list values)
 {
@@ -344,7 +345,8 @@ void status_http_tell(struct status_http *h)
         h->ops->on_wanted(h);
 }
 
-/* The request of one who has just connected may be on its way: the sweep cuts who says nothing. */
+/* The request of a client that has just connected may be on its way. The sweep cuts the client if
+ * none comes. */
 void status_http_drain(struct status_http *h)
 {
     if (h->is_draining)

@@ -20,7 +20,7 @@ struct status_http;
 
 enum {
     STATUS_CLIENTS_MAX = 64,
-    STATUS_CLIENTS_QUIET = 48, /* beyond, who has been silent longest makes room */
+    STATUS_CLIENTS_QUIET = 48, /* from here on each new client ends the one silent for longest */
     STATUS_CLIENTS_PER_SOURCE = 16, /* a browser makes six, a scraper one */
     STATUS_IDLE_S = 5, /* without a byte in either direction */
     STATUS_CLIENT_MS = 10000, /* from its first byte to the last of its answer */
@@ -28,7 +28,7 @@ enum {
 };
 
 struct status_http_ops {
-    /* a client waits for news of the arbiter, which is to be asked if it is not being asked */
+    /* a client waits for a new snapshot: ask the arbiter, unless a question is under way */
     void (*on_wanted)(struct status_http *h);
     /* no client is left, after status_http_drain */
     void (*on_drained)(struct status_http *h);
@@ -42,13 +42,13 @@ struct status_http {
     struct http_library library;
     struct MHD_Daemon *daemon; /* owned; NULL = not started */
     ev_io io; /* of the library's own set of descriptors */
-    ev_timer timeout; /* when it wants to be called again */
+    ev_timer timeout; /* when the library wants to be called again */
     ev_timer sweep; /* for our own deadlines; runs while there are clients */
     struct list clients; /* owned */
     size_t n_clients;
     bool is_draining; /* nobody is accepted any more */
     uint64_t n_answered; /* requests, whatever the answer was */
-    uint64_t n_unanswered; /* clients that have ended before theirs was made */
+    uint64_t n_unanswered; /* clients that have ended before they got an answer */
 };
 
 /*
@@ -60,13 +60,14 @@ struct status_http {
 int status_http_start(struct status_http *h, struct ev_loop *loop, struct log *log, int fd,
                       const struct status_snapshot *snapshot, const struct status_http_ops *ops);
 
-/* status_http_tell - the snapshot is new: who waits for it is answered, others want the next */
+/* status_http_tell - there is a new snapshot: answer the clients that wait for it, and ask for
+ * another one for those whose request is younger */
 void status_http_tell(struct status_http *h);
 
-/* status_http_drain - accept nobody any more; who is being answered is not cut */
+/* status_http_drain - accept nobody any more; clients that are being answered are not cut */
 void status_http_drain(struct status_http *h);
 
-/* status_http_stop - cut who is left; never started is fine */
+/* status_http_stop - cut the clients that are left; never started is fine */
 void status_http_stop(struct status_http *h);
 
 #endif

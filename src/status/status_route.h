@@ -13,7 +13,7 @@
 /* What a text is made of. All of it is borrowed. */
 struct status_view {
     const json_t *info; /* what `info` answers; NULL for a route that does not need it */
-    const char *text; /* the same as it came: compact JSON, of `len` bytes */
+    const char *text; /* `info` as it came: compact JSON, of `len` bytes */
     size_t len;
     const char *accept; /* the header Accept; "" = there is none */
 };
@@ -23,14 +23,13 @@ struct status_answer {
     const char *type; /* borrowed: Content-Type */
     const char *text; /* not empty; `len` bytes */
     size_t len;
-    char *
-        owned; /* of malloc: `text`, which whoever gets the answer frees; NULL = it is a constant */
+    char *owned; /* `text`, if it is of malloc: the receiver frees it; NULL = a constant */
 };
 
 struct status_route {
     const char *path;
     const char *help; /* a line for people */
-    bool needs_info; /* not asked before there is a fresh one */
+    bool needs_info; /* `make` is called with a snapshot that is younger than the request */
     const char *policy; /* Content-Security-Policy; NULL = nothing may be loaded */
     /* Returns 0 or -ENOMEM. */
     int (*make)(const struct status_view *v, struct status_answer *ret);
@@ -44,16 +43,16 @@ const struct status_route *status_route_find(const char *path);
 void status_answer_constant(struct status_answer *ret, unsigned code, const char *type,
                             const char *text);
 
-/* status_answer_take - @text is of malloc, and taken over; NULL = there was no memory for it.
+/* status_answer_take - @text is of malloc, and taken over; NULL = out of memory.
  * Returns 0 or -ENOMEM. */
 int status_answer_take(struct status_answer *ret, unsigned code, const char *type, char *text,
                        size_t len);
 
-/* status_answer_error - what is said where there is nothing to show: a sentence, which is copied.
+/* status_answer_error - an answer that says @why, a sentence, which is copied.
  * Returns 0 or -ENOMEM. */
 int status_answer_error(struct status_answer *ret, unsigned code, const char *why);
 
-/* status_answer_unknown - no route has the path: which there are. Returns 0 or -ENOMEM. */
+/* status_answer_unknown - no route has the path: list those there are. Returns 0 or -ENOMEM. */
 int status_answer_unknown(struct status_answer *ret);
 
 #define STATUS_TEXT "text/plain; charset=utf-8"

@@ -23,7 +23,8 @@ bool status_snapshot_has(const struct status_snapshot *s, uint64_t since_ns)
     return s->info && s->taken_ns > since_ns;
 }
 
-/* The arbiter counts from its last answer, which may be long after the question. */
+/* The arbiter limits how often it answers, from answer to answer, and an answer may come long after
+ * its question. */
 uint64_t status_snapshot_wait_ms(const struct status_snapshot *s, uint64_t now_ms)
 {
     const uint64_t gap_ms = s->is_asking ? STATUS_ANSWER_MS : STATUS_FRESH_MS;

@@ -1,9 +1,9 @@
 /*
- * What the arbiter has said of itself last, and when it is to be asked again: not before
- * STATUS_FRESH_MS have passed, whoever wants to see how much, and one question at a time. Nobody is
- * shown what was taken before his own request: while one status actor takes another one's
- * place both answer, and who has heard from the one must not hear from the other what is older.
- * Time is passed in. Runs in the status actor.
+ * The last snapshot of the arbiter, and when the arbiter may be asked for another one: one question
+ * at a time, and at most one in STATUS_FRESH_MS, however many clients there are. A client never
+ * gets a snapshot that is older than its request. When one status actor replaces another, both
+ * answer for a while, and a client that asks first one and then the other must not see time run
+ * backwards. Time is passed in. Runs in the status actor.
  */
 #ifndef STATUS_STATUS_SNAPSHOT_H
 #define STATUS_STATUS_SNAPSHOT_H
@@ -15,17 +15,17 @@
 
 enum {
     STATUS_FRESH_MS = 250, /* from a question to the next one */
-    STATUS_ANSWER_MS = 2000, /* that the arbiter has for one, and who waits for it */
+    STATUS_ANSWER_MS = 2000, /* how long a client waits for the arbiter's answer */
     STATUS_INFO_MAX_BYTES = 64 << 20,
 };
 
 struct status_snapshot {
     char *text; /* owned: JSON, `len` bytes; NULL = none has come */
     size_t len;
-    json_t *info; /* owned: the same */
+    json_t *info; /* owned: `text`, parsed */
     uint64_t taken_ns; /* when, by the monotonic clock, which all processes share */
     uint64_t last_ms; /* when the arbiter was asked last; 0 = never */
-    bool is_asking; /* and has not answered since */
+    bool is_asking; /* a question is under way */
 };
 
 void status_snapshot_fini(struct status_snapshot *s);
