@@ -37,7 +37,6 @@ struct meant {
     const char *state, *protocol;
     const json_t *kept; /* NULL = either */
     uint64_t min[N_QUANTITIES], max[N_QUANTITIES];
-    bool is_bounded; /* by these */
 };
 
 /* A number of bytes more than any peer's needs no name. */
@@ -107,8 +106,7 @@ static int read_state(const char *text, struct meant *m, char why[WHY_LEN])
 }
 
 /* @bounds is an object of numbers; NULL = nothing is said. */
-static int read_bounds(const json_t *bounds, const char *which, uint64_t *values, struct meant *m,
-                       char why[WHY_LEN])
+static int read_bounds(const json_t *bounds, const char *which, uint64_t *values, char why[WHY_LEN])
 {
     const char *name;
     json_t *value;
@@ -131,7 +129,6 @@ static int read_bounds(const json_t *bounds, const char *which, uint64_t *values
             return -EINVAL;
         }
         values[i] = (uint64_t)json_integer_value(value);
-        m->is_bounded = true;
     }
     return 0;
 }
@@ -154,9 +151,9 @@ static int read_meant(const json_t *args, struct meant *m, char why[WHY_LEN])
     if (rc == 0 && state)
         rc = read_state(state, m, why);
     if (rc == 0)
-        rc = read_bounds(json_object_get(args, "min"), "min", m->min, m, why);
+        rc = read_bounds(json_object_get(args, "min"), "min", m->min, why);
     if (rc == 0)
-        rc = read_bounds(json_object_get(args, "max"), "max", m->max, m, why);
+        rc = read_bounds(json_object_get(args, "max"), "max", m->max, why);
     return rc;
 }
 
