@@ -80,12 +80,12 @@ typedef void conn_set_on_broken(struct conn_set *set, const char *protocol, cons
  */
 typedef bool conn_set_on_answered(struct conn_set *set, struct arb_conn *c);
 
-/* What a connection began with, and people should know. */
+/* What a connection began with, where that is worth a line of the log. */
 struct conn_header_news {
     const char *peer; /* of the connection; as text, "" = not known */
     bool is_unasked; /* a header came that nobody expects, and goes to the protocol */
-    enum source_answer answer; /* SOURCE_ADMITTED, or why whom it names is refused */
-    const char *reason; /* why the connection ends else */
+    enum source_answer answer; /* not SOURCE_ADMITTED: why the source that it names is refused */
+    const char *reason; /* static: why the connection ends otherwise; NULL = it does not */
 };
 
 typedef void conn_set_on_header(struct conn_set *set, const struct conn_header_news *news);
@@ -131,7 +131,7 @@ struct conn_set {
     conn_set_on_broken *on_broken; /* as on_spent */
     conn_set_on_answered *on_answered; /* as on_spent */
     conn_set_on_header *on_header; /* as on_spent */
-    conn_set_on_ended *on_ended; /* as on_spent, of ends with that blame or more: */
+    conn_set_on_ended *on_ended; /* as on_spent; called for ends with at least this blame: */
     enum conn_blame ended_least;
     struct buffer_pool pool;
     struct keep *keep; /* borrowed: holds duplicates for the case of death; NULL = nobody does */

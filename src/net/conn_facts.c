@@ -1,5 +1,6 @@
 /*
- * What there is to know of each connection. Runs in a worker.
+ * Facts about each connection: our own, and what the kernel knows of a TCP socket. Runs in a
+ * worker.
  */
 #include "net/conn_facts.h"
 
@@ -54,7 +55,7 @@ static enum state find_state(const struct arb_conn *c)
     return c->tail.block ? READING : IDLE;
 }
 
-/* Returns whether it goes over TCP, of which the kernel knows more. */
+/* Returns whether @c is a TCP connection, and the kernel is new enough to say all that is used. */
 static bool ask_kernel(const struct arb_conn *c, struct tcp_info *ret)
 {
     socklen_t len = sizeof(*ret);
@@ -63,7 +64,7 @@ static bool ask_kernel(const struct arb_conn *c, struct tcp_info *ret)
            len >= offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(ret->tcpi_bytes_retrans);
 }
 
-/* Since when it is idle is remembered where there is a deadline for that. */
+/* Without TCP the time of becoming idle is known only if there is a deadline for idleness. */
 static uint64_t find_idle_ms(const struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
@@ -92,7 +93,7 @@ void conn_facts(const struct arb_conn *c, struct conn_facts *ret)
     };
 }
 
-/* The peer's FIN counts as a byte. */
+/* The kernel counts the peer's FIN as a byte that was received. */
 static bool has_ended(const struct tcp_info *info)
 {
     static const unsigned ended =

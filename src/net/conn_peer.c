@@ -12,7 +12,7 @@
 /*
  * ---- whom proxies have named, by descriptor ----
  *
- * The memory is there only once somebody has been named. What is not written costs nothing.
+ * The memory is mapped when a proxy first names somebody. Pages that are not written cost nothing.
  */
 
 static int make_peers(struct conn_set *set)

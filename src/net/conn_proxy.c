@@ -5,7 +5,8 @@
  * A connection that awaits its header has a callback of its own, so that no other connection is
  * asked whether it does. The protocol does not know of it yet. What has come of the header is its
  * tail, as the beginning of a message is; so it moves. It is never idle: when its process dies, it
- * ends. The same is done with the first read of all others, to see a header that nobody expects.
+ * ends. Other connections have a callback of their own for their first read only, which looks for a
+ * header that nobody expects.
  */
 #include "net/conn_impl.h"
 
@@ -33,12 +34,13 @@ static bool is_surely_header(const uint8_t *data, size_t len)
     const char *why;
     const enum proxy_found found = proxy_find(data, len, &h, &why);
 
-    /* A line that only begins like a header may be anything, the signature of version 2 may not. */
+    /* A line that only begins like a header may be a message; the signature of version 2 is none.
+     */
     return found == PROXY_HEADER ||
            (data[0] == '\r' && (found == PROXY_PARTIAL || found == PROXY_BAD));
 }
 
-/* What the first read has brought is still in the shared buffer, whatever has become of it. */
+/* The bytes of the first read are still in the shared buffer when they have been answered. */
 static void conn_on_first_io(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct arb_conn *c = container_of(io, struct arb_conn, io);
@@ -74,7 +76,7 @@ static void refuse_header(struct arb_conn *c, const char *reason)
     conn_end(c, CONN_END_PROXY);
 }
 
-/* It counts for whom the header has named. Returns whether it may be served. */
+/* The connection counts for the source that the header names. Returns whether it may be served. */
 static bool admit_source(struct arb_conn *c)
 {
     struct conn_set *set = conn_set_of(c);
@@ -94,8 +96,8 @@ static bool admit_source(struct arb_conn *c)
     return false;
 }
 
-/* From here on it is as one that was accepted just now. @len bytes of the client's are at @data, or
- * in the tail, or there are none. */
+/* From here on @c is like a connection that was accepted just now. The client's first @len bytes
+ * are in its tail if it has one, else at @data. */
 static void begin_to_serve(struct arb_conn *c, const uint8_t *data, size_t len)
 {
     struct conn_set *set = conn_set_of(c);
@@ -135,7 +137,7 @@ static void take_header(struct arb_conn *c, const struct proxy_header *h, const 
     begin_to_serve(c, data + h->len, len - h->len);
 }
 
-/* Of a header that may be left out the protocol gets what has come instead. */
+/* Looks at all that has come. Where the header may be left out, other bytes go to the protocol. */
 static void see_beginning(struct arb_conn *c, const uint8_t *data, size_t len)
 {
     struct proxy_header h;
@@ -162,7 +164,7 @@ static void see_beginning(struct arb_conn *c, const uint8_t *data, size_t len)
     }
 }
 
-/* Nothing more comes: is what has come no header, but the client's? */
+/* Nothing more is waited for: do the bytes that have come belong to the client? */
 static bool goes_without(const struct arb_conn *c)
 {
     struct proxy_header h;
@@ -214,7 +216,7 @@ static void conn_on_header(struct ev_loop *loop, ev_io *io, int revents)
 {
     struct arb_conn *c = container_of(io, struct arb_conn, io);
 
-    if (!(c->special & CONN_AWAITS_HEADER)) { /* it ends, for another reason */
+    if (!(c->special & CONN_AWAITS_HEADER)) { /* the connection is ending already */
         conn_on_io(loop, io, revents);
         return;
     }

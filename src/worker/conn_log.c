@@ -25,7 +25,7 @@ static bool is_sampled(const struct conn_log *l)
     return l->which != LOG_CONNECTIONS_OFF && l->which != LOG_CONNECTIONS_ERRORS;
 }
 
-/* Of what is sampled the first is wanted, and then each N-th. */
+/* With 1/N the first end is wanted, and then each N-th one. */
 static bool is_wanted(struct conn_log *l, const struct conn_ending *e)
 {
     if (e->blame < conn_log_least(l->which) || l->log->level > LOG_LEVEL_INFO)
@@ -33,7 +33,7 @@ static bool is_wanted(struct conn_log *l, const struct conn_ending *e)
     return e->blame == CONN_CUT || !is_sampled(l) || l->n_usual++ % l->which == 0;
 }
 
-/* Are there more lines of that reason than may go without a count? */
+/* Has the reason had all the lines of this second? Further ones are counted by the log. */
 static bool is_too_much(struct conn_log *l, const struct conn_ending *e, uint64_t now_ms)
 {
     const unsigned most = is_sampled(l) ? CONN_LOG_MANY : CONN_LOG_FEW;

@@ -1,7 +1,7 @@
 /*
- * The connection log: a line for the end of a connection, as log.connections wants it. Runs in a
- * worker. What the server cuts for a reason has one in any case. Of each reason there are only so
- * many lines in a second, and what is left out is counted.
+ * The connection log: a line for the end of a connection, as log.connections wants it. A connection
+ * that the server cuts has a line in any case. Each reason has a limited number of lines in a
+ * second; how many were left out is logged. Runs in a worker.
  */
 #ifndef WORKER_CONN_LOG_H
 #define WORKER_CONN_LOG_H
@@ -13,16 +13,16 @@
 struct log;
 
 enum {
-    CONN_LOG_FEW = 5, /* lines of a reason in a second, of those that nobody asked for */
-    CONN_LOG_MANY = 200,
+    CONN_LOG_FEW = 5, /* lines per reason and second, with log.connections off or errors */
+    CONN_LOG_MANY = 200, /* the same with all or 1/N */
 };
 
 struct conn_log {
     struct log *log; /* borrowed */
     unsigned which; /* config->log_connections */
-    uint64_t second; /* that is counted for */
-    unsigned n_lines[CONN_ENDINGS_MAX]; /* by number of the reason */
-    uint64_t n_usual; /* ends that are sampled */
+    uint64_t second; /* monotonic: the one that `n_lines` counts in */
+    unsigned n_lines[CONN_ENDINGS_MAX]; /* lines of that second, by number of the reason */
+    uint64_t n_usual; /* ends so far of which one in N has a line */
 };
 
 /* conn_log_begin - @which: config->log_connections; conn_log_least - which ends it wants to hear of

@@ -12,9 +12,9 @@
 
 #include "base/util.h"
 
-/* ---- which ones ---- */
+/* ---- which connections are meant ---- */
 
-/* What may be bounded. */
+/* Facts that an argument may bound. */
 static const struct quantity {
     const char *name;
     size_t offset;
@@ -36,10 +36,9 @@ struct meant {
     const char *text; /* PEER_TEXT; borrowed, as the next two; NULL = any */
     const char *state, *protocol;
     const json_t *kept; /* NULL = either */
-    uint64_t min[N_QUANTITIES], max[N_QUANTITIES];
+    uint64_t min[N_QUANTITIES], max[N_QUANTITIES]; /* 0 and UINT64_MAX = unbounded */
 };
 
-/* A number of bytes more than any peer's needs no name. */
 enum { WHY_LEN = 256 };
 
 static int refuse_peer(const char *text, char why[WHY_LEN])
@@ -174,7 +173,7 @@ static bool is_peer_meant(const struct arb_conn *c, const struct meant *m)
            (m->peer == PEER_NET || port_of(&peer) == m->port);
 }
 
-/* What is not known is within no bounds. */
+/* A fact that is not known is within no bounds. */
 static bool is_within(const struct conn_facts *f, const struct meant *m)
 {
     for (size_t i = 0; i < N_QUANTITIES; i++) {
@@ -188,8 +187,8 @@ static bool is_within(const struct conn_facts *f, const struct meant *m)
     return true;
 }
 
-/* The facts cost some calls of the system: who is ruled out before needs none. @ret is filled in if
- * it is meant. */
+/* The facts cost system calls, so number and peer are compared first. @ret is set if the result is
+ * true. */
 static bool is_meant(const struct arb_conn *c, const struct meant *m, struct conn_facts *ret)
 {
     if ((m->id != 0 && conn_id(c) != m->id) || !is_peer_meant(c, m))
@@ -200,7 +199,7 @@ static bool is_meant(const struct arb_conn *c, const struct meant *m, struct con
            (!m->kept || json_is_true(m->kept) == ret->is_kept) && is_within(ret, m);
 }
 
-/* ---- what is said of one ---- */
+/* ---- one row ---- */
 
 static json_t *describe_conn(const struct arb_conn *c, const struct conn_facts *f)
 {
@@ -232,7 +231,7 @@ static void listing_end(struct listing *l, struct conn_set *set)
     l->number = 0;
 }
 
-/* A free place, or that of the one that has rested longest. */
+/* In a free place, or in that of the listing that was continued longest ago, which is over then. */
 static struct listing *listing_begin(struct listings *all, struct conn_set *set)
 {
     struct listing *found = &all->list[0];

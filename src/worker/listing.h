@@ -1,7 +1,7 @@
 /*
- * The commands `connections` and `kill` of a worker: which connections are meant, and what is said
- * of them, or done. An answer is one page: it has looked at a bounded number of connections, and
- * says where the next one begins.
+ * The commands `connections` and `kill` of a worker: which connections are meant, and how they are
+ * described or ended. An answer is one page: the worker has looked at a bounded number of
+ * connections, and says where the next page begins.
  */
 #ifndef WORKER_LISTING_H
 #define WORKER_LISTING_H
@@ -15,24 +15,24 @@
 #include "wire/message.h"
 
 enum {
-    LISTINGS_MAX = 8, /* under way; one more, and that which has rested longest is over */
-    LISTING_LOOKS = 512, /* connections of a page */
+    LISTINGS_MAX = 8, /* under way; one more ends the one that was continued longest ago */
+    LISTING_LOOKS = 512, /* connections that are looked at for one page */
     LISTING_ROWS = 64, /* that a page lists, or ends */
     LISTING_BYTES = MESSAGE_MAX_BYTES / 2, /* of rows, after which a page is full */
-    LISTING_REST_MS = 10000, /* until nobody is expected to ask for the next page */
+    LISTING_REST_MS = 10000, /* from a page until nobody is expected to ask for the next one */
 };
 
-/* One that is under way. */
+/* A listing under way: some pages are sent, and the client may ask for the next one. */
 struct listing {
     struct conn_walk walk;
     uint64_t number; /* 0 = free */
-    uint64_t asked_ms;
+    uint64_t asked_ms; /* monotonic: when its last page was asked for */
 };
 
-/* Zero is the beginning. */
+/* All zeros at first. */
 struct listings {
     struct listing list[LISTINGS_MAX];
-    uint64_t last; /* number */
+    uint64_t last; /* the number that was given last */
 };
 
 /* The arguments of both, for the worker's table. */
@@ -71,7 +71,8 @@ struct listings {
 json_t *listings_page(struct listings *all, struct conn_set *set, const json_t *args,
                       bool is_to_end, uint64_t now_ms);
 
-/* listings_sweep - forget those that nobody goes on with; listings_stop - all */
+/* listings_sweep - end those that nobody has continued for LISTING_REST_MS; listings_stop - end all
+ */
 void listings_sweep(struct listings *all, struct conn_set *set, uint64_t now_ms);
 void listings_stop(struct listings *all, struct conn_set *set);
 
