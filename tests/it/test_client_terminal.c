@@ -249,6 +249,7 @@ static void terminal__narrow_and_patient__tables_fit_and_progress_is_told(void *
     pid_t pid = tool_start_on_terminal(it, "xterm", 60, ARGS("-C", control_of(s), "commands"), &fd);
     size_t n = 0;
 
+    *seen = '\0';
     tool_terminal_expect(fd, seen, 65536, "WHAT IT DOES");
     assert_int_equal(tool_wait(pid), 0);
     for (const char *p = seen; *p; p++) {
