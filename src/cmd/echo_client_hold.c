@@ -123,7 +123,7 @@ static int print_summary(const struct holding *h)
     if (rc == 0 && r->survived.n == 0)
         rc = out_print("nothing was echoed: %s", h->options.probe.max > 0
                                                      ? "no probe came back"
-                                                     : "none was asked, --probe would");
+                                                     : "no probe was sent, see --probe");
     if (rc == 0 && hold_limit(r, &survived, &cut))
         rc = out_print("the way forgets an idle connection between %s and %s",
                        human_duration((double)survived / 1e9, low),

@@ -34,7 +34,7 @@ static void hold__until_interrupted__all_still_open(void **state)
     close(io.err);
     MUST(code == 130, "exit code %d", code);
     MUST(strstr(out, ": 300 connections opened, 300 still open, 0 cut\n"), "says: %s", out);
-    MUST(strstr(out, "\nnothing was echoed: none was asked, --probe would\n"), "says: %s", out);
+    MUST(strstr(out, "\nnothing was echoed: no probe was sent, see --probe\n"), "says: %s", out);
 }
 
 static void hold__worker_killed__each_cut_told(void **state)
