@@ -161,8 +161,7 @@ static void warn_of_backlog(struct revision *rev)
     }
 }
 
-/* Of status.bind. */
-enum { STATUS_BACKLOG = 128 };
+enum { STATUS_BACKLOG = 128 }; /* of status.bind, whatever server.backlog is */
 
 /* NULL is fine. */
 static void release_listener(struct listener *l)
@@ -176,13 +175,13 @@ static void release_listener(struct listener *l)
  * and those that hang do not: they are killed.
  */
 static int open_at_start(struct revision *rev, const char *text, struct listener_access access,
-                         struct listener **ret, char *why, size_t why_size)
+                         int backlog, struct listener **ret, char *why, size_t why_size)
 {
     const struct config *c = rev->config;
     const struct listener_outgoing nothing = {0};
     struct holders holders;
-    int rc = listener_open(text, access, (int)c->backlog, (unsigned)c->write_timeout_ms,
-                           LISTENER_START_MS, nothing, ret, why, why_size);
+    int rc = listener_open(text, access, backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
+                           nothing, ret, why, why_size);
 
     if (rc != -EADDRINUSE)
         return rc;
@@ -194,8 +193,8 @@ static int open_at_start(struct revision *rev, const char *text, struct listener
         if (i == HOLDER_TRIES / 2)
             holders_kill(&holders, &rev->log);
         nanosleep(&(struct timespec){.tv_nsec = HOLDER_STEP_MS * 1000000}, NULL);
-        rc = listener_open(text, access, (int)c->backlog, (unsigned)c->write_timeout_ms,
-                           LISTENER_START_MS, nothing, ret, why, why_size);
+        rc = listener_open(text, access, backlog, (unsigned)c->write_timeout_ms, LISTENER_START_MS,
+                           nothing, ret, why, why_size);
     }
     if (rc == -EADDRINUSE)
         holders_name(&holders, why, why_size);
@@ -239,7 +238,7 @@ static size_t list_outgoing(const struct config *c, const struct revision *old,
     return n;
 }
 
-/* Of status.bind. */
+/* The listener of status.bind. */
 static int open_status(struct revision *rev, const struct revision *old,
                        struct listener_outgoing outgoing, char *why, size_t why_size)
 {
@@ -255,7 +254,8 @@ static int open_status(struct revision *rev, const struct revision *old,
         rc = listener_open(c->status_bind, LISTENER_ANY_ACCESS, STATUS_BACKLOG,
                            (unsigned)c->write_timeout_ms, 0, outgoing, &l, why, why_size);
     else
-        rc = open_at_start(rev, c->status_bind, LISTENER_ANY_ACCESS, &l, why, why_size);
+        rc = open_at_start(rev, c->status_bind, LISTENER_ANY_ACCESS, STATUS_BACKLOG, &l, why,
+                           why_size);
     if (rc < 0) {
         config_name_key(c, CONFIG_STATUS_BIND, why, why_size);
         return rc;
@@ -292,7 +292,8 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
                                (unsigned)c->write_timeout_ms, 0,
                                (struct listener_outgoing){outgoing, n_outgoing}, &l, why, why_size);
         else
-            rc = open_at_start(rev, bind->address, access_of(&bind->access), &l, why, why_size);
+            rc = open_at_start(rev, bind->address, access_of(&bind->access), (int)c->backlog, &l,
+                               why, why_size);
         if (rc < 0) {
             config_name_key(c, CONFIG_BIND, why, why_size);
             for (size_t k = i; k < c->n_bind; k++)
