@@ -42,11 +42,10 @@ struct crash_record {
     uint8_t payload[CRASH_PAYLOAD_MAX]; /* only with log.crash_payload */
     uint64_t n_frames; /* written last of all: walking the stack may fail */
     uint64_t frames[CRASH_FRAMES_MAX];
-    int64_t
-        call; /* number of the system call that the sandbox has stopped, or as sandbox_stopped;
-                 this and what follows is last, so that records of an earlier image can be read */
-    uint64_t peer_len; /* of the connection that was being served; 0 = not known */
-    uint8_t peer[CRASH_PEER_MAX]; /* its address, as of a socket */
+    /* New members come last: so records of an earlier image can be read. */
+    int64_t call; /* number of the system call that the sandbox has stopped; see sandbox_stopped */
+    uint64_t peer_len; /* bytes of `peer`; 0 = not known */
+    uint8_t peer[CRASH_PEER_MAX]; /* struct sockaddr of the client that was being served */
 };
 
 /* Counters of the program's own, in the order of struct own. */
@@ -56,7 +55,7 @@ struct own_counts {
 
 /* How long what takes time takes. */
 struct score_times {
-    struct timing reply; /* from a message's last byte to its reply: of one read in some */
+    struct timing reply; /* from a message's last byte to its reply; sampled (conn_sample.c) */
     struct timing lag; /* how late the loop was, at each heartbeat */
 };
 

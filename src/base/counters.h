@@ -13,13 +13,13 @@
 /*    field                   what is counted */
 #define COUNTERS(X)                                                                                \
     X(accepted,               "connections accepted")                                              \
-    X(proxied,                "connections that began with a header of the PROXY protocol")         \
+    X(proxied,                "connections that began with a header of the PROXY protocol")        \
     X(requests,               "complete messages answered")                                        \
     X(bytes_in,               "bytes read from clients")                                           \
     X(bytes_out,              "bytes written to clients")                                          \
-    X(moved_in,              "connections taken over from another worker")                        \
-    X(moved_out,             "connections given to another worker")                               \
-    X(rescued,                "connections taken over from a worker that died")                      \
+    X(moved_in,              "connections taken over from another worker")                         \
+    X(moved_out,             "connections given to another worker")                                \
+    X(rescued,                "connections taken over from a worker that died")                    \
     X(left,                   "connections that a worker had open when it died; see rescued")      \
     X(closed_peer,            "connections ended by the peer between messages")                    \
     X(closed_partial,         "connections ended by the peer inside a message")                    \
@@ -31,12 +31,12 @@
     X(closed_write_timeout,   "replies without progress for server.write_timeout")                 \
     X(closed_keep_alive,      "idle connections past server.keep_alive")                           \
     X(closed_buffered,        "connections that asked for more than server.max_buffered left")     \
-    X(closed_evicted,         "connections ended because others need the memory that they hold")      \
-    X(closed_drained,         "connections half-closed because the worker drains")                \
+    X(closed_evicted,         "connections ended because others need the memory that they hold")   \
+    X(closed_drained,         "connections half-closed because the worker drains")                 \
     X(closed_cut,             "connections cut at the end of the drain")                           \
-    X(closed_owing,           "connections cut at the end of the drain that still owed a reply")    \
+    X(closed_owing,           "connections cut at the end of the drain that still owed a reply")   \
     X(closed_broken,          "connections ended because their protocol broke its contract")       \
-    X(closed_proxy,           "connections ended because of their PROXY header, or without one")      \
+    X(closed_proxy,           "connections ended because of their PROXY header, or without one")   \
     X(closed_killed,          "connections ended by an operator (kill)")                           \
     X(closed_refused,         "connections accepted and closed because all workers are full")      \
     X(closed_max_per_source,  "new connections reset because of server.max_per_source")            \
@@ -45,7 +45,7 @@
     X(linger_expired,         "lingering closes ended by their deadline")                          \
     X(accept_pauses,          "times that accepting paused: full, or out of descriptors, memory")  \
     X(accept_errors,          "accept errors that concern one connection only")                    \
-    X(cpu_ms,                 "processor time of all processes")                  \
+    X(cpu_ms,                 "processor time of all processes")                                   \
     X(log_dropped,            "log lines dropped because the log could not take them")             \
     X(scanned,                "bytes examined by the separator search")
 /* clang-format on */

@@ -9,7 +9,8 @@
  *            which nobody sent, opens the conversation.
  *
  * Answers are as they were in version 2, but for a bit that says which batches are understood: so a
- * giver of either version hears a taker of either, and sends what that can read.
+ * giver of either version hears a taker of either, and sends what that can read. A giver of version
+ * 2 reads the bit as a lot of room: what it sends too much is refused.
  *
  * A batch may hold connections of several protocols. Protocols and their rules travel as hashes:
  * the other worker may be of another version of the program, with another table of protocols.
