@@ -107,8 +107,8 @@ static void on_beat(struct heartbeat *h)
         p->ops->on_beat(p);
 }
 
-/* Of its descriptors only connections come and go: those of a worker, or those that a keeper has.
- */
+/* Where the kernel does not count descriptors, their number is that at the start and one for each
+ * connection, which a worker serves or a keeper holds. */
 static void publish_usage(struct process *p)
 {
     const counter_t *n = p->boot->n_listeners > 0 ? &p->record->connections : &p->record->kept;

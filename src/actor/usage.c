@@ -16,7 +16,7 @@
 #include "base/fds.h"
 #include "base/util.h"
 
-/* Since Linux 6.2 the size of the directory is how many there are. */
+/* Since Linux 6.2 the size of /proc/self/fd is the number of open descriptors. 0 = not known. */
 static uint64_t count_fds(int fd)
 {
     struct stat st;
@@ -24,7 +24,7 @@ static uint64_t count_fds(int fd)
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
-/* Once, where the kernel does not count. */
+/* Counts the entries: slow, so only once, and only where the size does not say it. */
 static uint64_t list_fds(void)
 {
     DIR *dir = opendir("/proc/self/fd");

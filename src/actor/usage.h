@@ -12,9 +12,10 @@ struct score_record;
 
 struct usage {
     int memory_fd; /* owned: /proc/self/statm; < 0 = it cannot be read */
-    int fds_fd; /* owned: /proc/self/fd; < 0 = the same */
+    int fds_fd; /* owned: /proc/self/fd; < 0 = it cannot be read */
     uint64_t fds_max; /* RLIMIT_NOFILE; UINT64_MAX = none */
-    uint64_t fds_before; /* descriptors when it was opened, for kernels that do not count */
+    /* Descriptors at usage_open, where the kernel does not say how many there are; else 0. */
+    uint64_t fds_before;
 };
 
 /* What a process uses now; 0 = not known. */
@@ -22,8 +23,7 @@ struct usage_now {
     uint64_t cpu_ms, memory_bytes, fds, fds_max;
 };
 
-/* usage_open - open what there is; usage_close - never opened, but zeroed with descriptors -1, is
- * fine */
+/* usage_open - open both files; usage_close - after usage_open, whatever that could open */
 void usage_open(struct usage *u);
 void usage_close(struct usage *u);
 

@@ -127,7 +127,7 @@ static void drop_digit(struct decimal *d, unsigned *last)
     d->exponent++;
 }
 
-/* Half a unit is one up, and what is more than nothing never becomes nothing. */
+/* Rounds a half up, and what is more than 0 to 1 at least. *@ret_is_whole: nothing was rounded. */
 static int scale_decimal(struct decimal d, const struct num_unit *unit, uint64_t *ret,
                          bool *ret_is_whole)
 {
@@ -153,7 +153,7 @@ static int scale_decimal(struct decimal d, const struct num_unit *unit, uint64_t
     return 0;
 }
 
-/* Returns 0, -EINVAL or -ERANGE, and is then untouched. */
+/* Returns 0, -EINVAL or -ERANGE. On failure the results are untouched. */
 static int read_amount(const char *text, const struct num_unit *units, size_t n_units,
                        uint64_t *ret, bool *ret_is_whole)
 {

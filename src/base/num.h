@@ -27,11 +27,12 @@ int num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 /*
  * ---- amounts: NUMBER or NUMBERUNIT, the same on command lines and in files ----
  * A number has digits, perhaps a point and perhaps an exponent: "30", "0.25", ".2", "1e1"; no sign,
- * blank or leading zero. Whatever is more than nothing is at least 1, and half a unit is one up.
+ * blank or leading zero. A result that is no whole number is rounded, a half up; what is more than
+ * 0 is at least 1.
  */
 struct num_unit {
     const char *suffix;
-    unsigned factor, zeros; /* it is the factor with so many zeros */
+    unsigned factor, zeros; /* the unit is factor * 10^zeros */
 };
 
 /* num_parse_amount - a number with one of these units. Returns 0, -EINVAL or -ERANGE; @ret is

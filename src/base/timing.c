@@ -80,7 +80,7 @@ void timing_merge(struct timing *to, const struct timing *from)
         counter_set(&to->max_ns, counter_get(&from->max_ns));
 }
 
-/* ---- what is believed of another's ---- */
+/* ---- what is believed of another process's counts ---- */
 
 static uint64_t product(uint64_t a, uint64_t b)
 {
@@ -106,7 +106,7 @@ static uint64_t longest_of(size_t place)
     return place + 1 < TIMING_N ? timing_bound_us(place) * 1000 : LONGEST_NS;
 }
 
-/* It is in the last count that has any. */
+/* The longest time belongs to the last place that has a count. */
 static void see_longest(struct timing *sum, uint64_t max_ns)
 {
     size_t last = TIMING_N;

@@ -15,14 +15,14 @@
 
 enum {
     TIMING_BITS = 2,
-    TIMING_MAX_BITS = 26, /* of microseconds: 67 s; what is above has the last count */
+    TIMING_MAX_BITS = 26, /* of microseconds: 67 s; longer times are counted with those */
     TIMING_N = HIST_COUNTS(TIMING_BITS, TIMING_MAX_BITS),
     TIMING_OCTAVES = TIMING_MAX_BITS, /* bounds of 1, 2, 4 … microseconds: see timing_octave */
 };
 
 struct timing {
     counter_t counts[TIMING_N];
-    counter_t sum_us; /* each time rounded */
+    counter_t sum_us; /* of all times, each rounded to microseconds */
     counter_t max_ns; /* the longest */
 };
 
@@ -32,7 +32,7 @@ void timing_add(struct timing *t, uint64_t ns, uint64_t n);
 /* timing_reset - all zero */
 void timing_reset(struct timing *t);
 
-/* timing_bound_us - the most that a time of that count can be, the last one excepted */
+/* timing_bound_us - the longest time that is counted at @place; the last place has no bound */
 uint64_t timing_bound_us(size_t place);
 
 /* timing_count - how many times there are */
@@ -44,13 +44,14 @@ uint64_t timing_octave(const struct timing *t, unsigned i);
 /* timing_percentile_us - what @percent of them did not exceed: never too low; 0 without any */
 double timing_percentile_us(const struct timing *t, double percent);
 
-/* timing_merge - add what @from has to @to, which one process writes */
+/* timing_merge - add @from to @to; the caller is the one writer of @to */
 void timing_merge(struct timing *to, const struct timing *from);
 
 /*
- * timing_take - add to @sum what @shared, that somebody else writes, has grown by since @last
- * @most  no count grows faster; what has grown more, or backwards, counts nothing
- * The sum and the longest are brought to what the counts leave possible.
+ * timing_take - add to @sum by how much @shared, which another process writes, has grown since
+ * @last
+ * @most  a count that has grown by more, or has fallen, adds nothing: it cannot be true
+ * Sum and maximum are kept within what the counts allow.
  */
 void timing_take(struct timing *last, struct timing *sum, const struct timing *shared,
                  uint64_t most);

@@ -115,7 +115,7 @@ struct job {
     size_t n_overrides;
 };
 
-/* What HTTP needs is a package of its own, and would be missed by the status actor alone. */
+/* Without the library the configuration is refused here; else the status actor could not start. */
 static void try_http(const struct config *c, const char *path, struct config_errors *errors)
 {
     const struct config_origin *origin = &c->origin[CONFIG_STATUS_BIND];

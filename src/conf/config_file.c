@@ -432,7 +432,8 @@ static const char *find_line(const char *text, unsigned line)
     return text;
 }
 
-/* To libconfig a newline is a blank, and it tells lines alone: so each word gets its own. */
+/* libconfig reports the line of an error, and no column. A newline is a blank to it: with each word
+ * on a line of its own the line tells the word. */
 static void put_words_on_lines(char *line)
 {
     bool is_string = false;

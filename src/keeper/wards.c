@@ -64,7 +64,7 @@ static int chain_pop(struct wards *w, struct held_chain *c)
 
 /* ---- duplicates ---- */
 
-/* Returns whether there is room for whom proxies have named, by @size descriptors. */
+/* Makes `peers` as long as @size descriptors need. Returns false if memory runs out. */
 static bool grow_peers(struct wards *w, size_t size)
 {
     const size_t before = w->peers ? w->held_size : 0;
@@ -130,7 +130,7 @@ static int find_origin(struct wards *w, const struct keep_origin *origin)
     return (int)w->n_origins++;
 }
 
-/* Of a descriptor that there is room for. Returns whether it could be remembered. */
+/* Remembers the peer of @fd, which `held` has room for. Returns false if memory runs out. */
 static bool name_held(struct wards *w, int fd, const struct addr_named *peer)
 {
     if (!w->peers && peer->kind == ADDR_NAMED_NONE)
