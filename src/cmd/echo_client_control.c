@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "base/slip.h"
 #include "base/util.h"
@@ -127,18 +128,20 @@ static void check_number(const struct tool *t, const char *word, uint64_t max, c
 
 static void check_level(const char *word)
 {
-    static const char *const levels[] = {"debug", "info", "warning", "error"};
+    enum log_level level;
 
-    for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
-        if (strcmp(word, levels[i]) == 0)
-            return;
-    for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
-        if (strncmp(word, levels[i], strlen(word)) == 0 ||
-            slip_is(word, strlen(word), levels[i], strlen(levels[i])))
+    if (log_level_parse(word, &level) == 0)
+        return;
+    for (level = LOG_LEVEL_DEBUG; *word && level <= LOG_LEVEL_ERROR; level++) {
+        const char *name = log_level_name(level);
+
+        if (strncmp(word, name, strlen(word)) == 0 ||
+            slip_is(word, strlen(word), name, strlen(name)))
             usage_error(
                 "log-level %s: no level; did you mean %s? There are debug, info, warning and "
                 "error",
-                word, levels[i]);
+                word, name);
+    }
     usage_error("log-level %s: it takes debug, info, warning or error", word);
 }
 
