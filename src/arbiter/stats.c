@@ -11,7 +11,7 @@
 #include "actor/usage.h"
 #include "arbiter/arbiter_impl.h"
 #include "base/clock.h"
-#include "base/json_text.h"
+#include "base/json_schema.h"
 #include "base/util.h"
 #include "conf/config_codec.h"
 #include "wire/message.h"

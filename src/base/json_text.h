@@ -7,9 +7,6 @@
 
 #include <jansson.h>
 
-/* The number of the rules for what the tool prints with --json: the schema in doc/. */
-enum { JSON_SCHEMA = 1 };
-
 /* json_text - a new reference; NULL only without memory */
 json_t *json_text(const char *text);
 

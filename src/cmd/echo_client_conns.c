@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "base/json_text.h"
+#include "base/json_schema.h"
 #include "base/num.h"
 #include "base/util.h"
 #include "client/columns.h"

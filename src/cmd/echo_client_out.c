@@ -13,7 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "base/json_text.h"
+#include "base/json_schema.h"
 #include "base/std_streams.h"
 #include "client/outcome.h"
 #include "cmd/echo_client.h"
