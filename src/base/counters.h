@@ -45,7 +45,7 @@
     X(linger_expired,         "lingering closes ended by their deadline")                          \
     X(accept_pauses,          "times that accepting paused: full, or out of descriptors, memory")  \
     X(accept_errors,          "accept errors that concern one connection only")                    \
-    X(cpu_ms,                 "processor time of all processes")                                   \
+    X(cpu_ms,                 "processor time of workers and other actors")                        \
     X(log_dropped,            "log lines dropped because the log could not take them")             \
     X(scanned,                "bytes examined by the separator search")
 /* clang-format on */

@@ -209,6 +209,7 @@ static const struct server_row server_rows[] = {
     {"arbiter", "reloads", 1, {FAMILY_COUNTER, "reloads", NULL, "reloads that have succeeded"}},
     {"arbiter", "upgrades", 1, {FAMILY_COUNTER, "upgrades", NULL, "upgrades that have succeeded"}},
     {"arbiter", "restarts", 1, {FAMILY_COUNTER, "restarts", NULL, "workers and other actors that ended unplanned"}},
+    {"arbiter", "cpu_ms", 1e-3, {FAMILY_COUNTER, "self_cpu_seconds", "seconds", "processor time of the arbiter"}},
     {"arbiter", "memory_bytes", 1, {FAMILY_GAUGE, "self_memory_bytes", "bytes", "resident memory of the arbiter"}},
     {"arbiter", "fds", 1, {FAMILY_GAUGE, "self_fds", NULL, "open descriptors of the arbiter"}},
     {"arbiter", "fds_max", 1, {FAMILY_GAUGE, "self_fds_max", NULL, "how many it may have"}},

@@ -137,7 +137,8 @@ static const char sample[] =
     "{'arbiter':{'pid':7,'program':'echo-arbiter','version':'0.1.0','state':'run','uptime_ms':"
     "12500,"
     "'revision':3,'reloads':2,'restarts':1,'upgrades':0,'workers_wanted':2,'ready':true,"
-    "'degraded':false,'memory_bytes':9000,'fds':20,'fds_max':1024,'sandbox':{'seccomp':true,'"
+    "'degraded':false,'cpu_ms':1500,'memory_bytes':9000,'fds':20,'fds_max':1024,'sandbox':{'"
+    "seccomp':true,'"
     "landlock':7,'is':'seccomp'}},"
     "'workers':[{'id':'worker.1','slot':1,'incarnation':1,'pid':8,'state':'stopping','uptime_ms':"
     "9000,"
@@ -214,6 +215,7 @@ static void render__a_whole_server__each_number_in_its_place(void **state UNUSED
         {"arbiter_scanned_bytes_total", N(scanned)},
         {"arbiter_own_published_total{owner=\"pubsub\"}", 77},
         {"arbiter_cpu_seconds_total", N(cpu_ms) / 1e3},
+        {"arbiter_self_cpu_seconds_total", 1.5},
         {"arbiter_kept_bytes", 4096},
         {"arbiter_self_fds_max", 1024},
         {"arbiter_reply_seconds_bucket{le=\"1e-06\"}", 2},
