@@ -102,7 +102,7 @@ struct child {
     pid_t keeper; /* of a worker: who keeps its connections; 0 = nobody */
     uint64_t n_left; /* of a keeper: connections of dead workers that nobody serves */
     bool is_told_last; /* the same: to end now, since no worker is left */
-    uint64_t shown_ms; /* of a status actor: when it was told last what to show */
+    uint64_t shown_ms; /* of a status actor: when it got its last snapshot; monotonic */
     unsigned n_gives; /* orders to give that it has not reported yet */
     uint64_t gave_ms; /* the last of them */
     struct mailbox mailbox;
@@ -159,7 +159,7 @@ struct arbiter {
     struct sources sources; /* what workers count by source; made when it is needed first */
     struct counters totals; /* of the dead */
     struct own_counts own_totals; /* the same of the program's own counters */
-    struct score_times times; /* and of what takes time */
+    struct score_times times; /* the same of how long things took */
     json_t *own_kept; /* owned: of an earlier program, which may come back: OWNER.NAME to value */
     size_t n_own_dropped; /* of too many such names */
     struct revision *live; /* owned */

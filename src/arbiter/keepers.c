@@ -211,7 +211,7 @@ static bool has_old_workers(const struct arbiter *a)
     return false;
 }
 
-/* To the first worker that serves and can be told. It takes what is there now. */
+/* Tells the first worker that serves and can be told to take what is in the pair now. */
 static void offer_pair(struct arbiter *a, const struct old_pair *p)
 {
     struct pollfd f = {.fd = p->ends[0], .events = POLLIN};

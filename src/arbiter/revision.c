@@ -224,7 +224,7 @@ static bool is_same_status(const struct config *c, const struct revision *old)
     return old && old->status && strcmp(old->status->text, c->status_bind) == 0;
 }
 
-/* Those of @old that @c has no more. Returns how many. */
+/* The listeners of @old whose addresses @c does not have. Returns how many. */
 static size_t list_outgoing(const struct config *c, const struct revision *old,
                             struct listener *ret[CONFIG_BIND_MAX + 1])
 {
@@ -300,7 +300,7 @@ static int open_listeners(const struct arbiter *a, struct revision *rev, struct 
                 listener_close(passed[k]);
             return rc;
         }
-        if (l->refs++ == 0) /* who waits there when it is given up is to be known, too */
+        if (l->refs++ == 0) /* a new one: it may be vacated before it ever serves */
             revision_speak_at(l, bind);
         rev->listeners[rev->n_listeners++] = l;
     }
@@ -547,7 +547,7 @@ static unsigned offer_waiting(struct arbiter *a, int fd)
     return n;
 }
 
-/* Whoever is told takes what is in the pair then, and does not wait for more. */
+/* A worker that is told takes what is in the pair at that time, and does not wait for more. */
 static void pass_pair(struct waiting *w)
 {
     if (w->n_in_pair > 0)
@@ -616,7 +616,8 @@ static void pass_waiting(struct waiting *w)
                     F_STR("reason", w->error ? strerror(-w->error) : "no worker serves"));
 }
 
-/* Of a listener that ends: its address is removed, or its file was, and there is another one. */
+/* @l, a passed socket, is given up: its address is removed, or its file was gone and is made anew.
+ */
 static void warn_of_manager(const struct arbiter *a, const struct listener *l)
 {
     for (size_t i = 0; i < a->live->n_listeners; i++)
@@ -649,7 +650,7 @@ static void revision_vacate(struct arbiter *a, struct revision *rev)
     listener_shut(removed, n, take_waiting, &w);
     pass_waiting(&w);
     if (rev->status && rev->status->refs == 1)
-        listener_shut(&rev->status, 1, NULL, NULL); /* who waits there would ask no worker */
+        listener_shut(&rev->status, 1, NULL, NULL); /* workers cannot serve those who wait there */
 }
 
 void revision_vacate_all(struct arbiter *a, bool is_quick)

@@ -164,7 +164,7 @@ static void set_note(json_t *object, const struct arbiter *a, const char *id, ui
     if (!note)
         return;
     message_set_uint(note, "age_ms", now_ms - MIN(at_ms, now_ms));
-    json_object_del(note, "at_ms"); /* of a clock that nobody else has */
+    json_object_del(note, "at_ms"); /* on the monotonic clock, which says nothing to others */
     json_object_set_new(object, "notified", note);
 }
 
@@ -194,7 +194,7 @@ static uint64_t sources_of(const struct score_record *r)
     return MIN(counter_get(&r->sources), scoreboard_connections(r));
 }
 
-/* What is 0 or impossible is not known. */
+/* @n, or null: a process says 0 for what it does not know, and more than @most cannot be true. */
 static json_t *known(uint64_t n, uint64_t most)
 {
     return n > 0 && n <= most ? json_integer((json_int_t)n) : json_null();
@@ -529,7 +529,7 @@ static json_t *describe_key(struct arbiter *a, int key)
     free(text);
     if (origin->kind == ORIGIN_FILE)
         message_set_uint(o, "line", origin->line);
-    /* What it was scaled to holds until the next reload. */
+    /* The number of workers that an operator has asked for holds until the next reload. */
     if (key == CONFIG_WORKERS && wanted != a->live->counted) {
         json_object_set(o, "configured", json_object_get(o, "value"));
         json_object_set_new(o, "value", json_integer(wanted));

@@ -25,8 +25,9 @@ enum {
     TR_KILL_GRACE_MS = 500,
     TR_QUICK_GRACE_MS = 150,
     TR_RECYCLE_MIN_MS = 1000, /* of service before a process may have an heir */
-    TR_COMPANION_MS = 5000, /* that a companion may outlive a worker which does not end in time */
-    TR_BRIEF_MS = 1500 /* that one has to end which has nothing to give away */
+    TR_COMPANION_MS =
+        5000, /* how long a companion may outlive a worker that does not end in time */
+    TR_BRIEF_MS = 1500 /* how long a process of the brief kind may drain: it gives nothing away */
 };
 
 enum tr_phase {
@@ -63,7 +64,7 @@ struct tr_set {
     uint8_t others[TR_KINDS_MAX]; /* actors of each other kind, at most TR_KIND_SLOTS_MAX */
     uint32_t companions; /* kind + 1 of which there is one for each worker, or as many as there can
                             be: scaled with them; 0 = none */
-    uint32_t brief; /* kind + 1 of which nobody is waited for longer than TR_BRIEF_MS; 0 = none */
+    uint32_t brief; /* kind + 1 whose processes drain for TR_BRIEF_MS at most; 0 = none */
 };
 
 /* tr_slot - of actor @number, from 1, of the other kind @kind; tr_slot_kind, tr_slot_number - back

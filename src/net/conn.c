@@ -205,7 +205,8 @@ void conn_set_fini(struct conn_set *set)
     set->read_buffer = NULL;
 }
 
-/* Whoever is accepted has not been named by a proxy yet; who is rescued has. */
+/* Counts the connection for its source. No proxy has named the peer of one just accepted; of a
+ * rescued one conn_set_name has been told already. */
 static void find_source(struct conn_set *set, int fd, enum arb_origin origin)
 {
     struct sockaddr_storage buf;
@@ -217,7 +218,7 @@ static void find_source(struct conn_set *set, int fd, enum arb_origin origin)
         conn_sources_come(set->sources, fd, conn_set_named_address(set, fd, &buf, &len));
 }
 
-/* What its protocol and its source have to do with it, if it begins with no header. */
+/* No header is awaited: the protocol hears of the connection at once. */
 static void begin_unheaded(struct arb_conn *c, enum arb_origin origin)
 {
     if (origin == ARB_ACCEPTED)
@@ -229,6 +230,7 @@ static void begin_unheaded(struct arb_conn *c, enum arb_origin origin)
         conn_settle(c);
 }
 
+/* The protocol hears of the connection when its header has come. */
 static void begin_headed(struct arb_conn *c, enum proxy_wish wish)
 {
     conn_set_name(conn_set_of(c), c->io.fd, NULL);
