@@ -153,6 +153,7 @@ static int reset_new(int fd, counter_t *counter)
     return -EACCES;
 }
 
+/* What is the first field makes the cause: a peer, of which there are many, never is. */
 static int reset_unbelieved(struct acceptor *a, int fd, const struct sockaddr *peer)
 {
     char text[ADDR_TEXT_LEN];
@@ -160,6 +161,7 @@ static int reset_unbelieved(struct acceptor *a, int fd, const struct sockaddr *p
     log_warning_limited(a->boot->log,
                         "a connection is refused: its listener has proxy = \"require\", and its "
                         "peer is not in proxy_from",
+                        F_STR("hint", "if it is a proxy, add its address there"),
                         F_STR("peer", name_peer(fd, peer, text)));
     return reset_new(fd, &a->record->counters.closed_proxy);
 }
@@ -205,10 +207,9 @@ void acceptor_on_header(struct acceptor *a, const struct conn_header_news *news)
         log_warning_limited(a->boot->log,
                             "a client begins with a header of the PROXY protocol, which is taken "
                             "for data",
-                            F_STR("peer", news->peer),
                             F_STR("hint", "if it is a proxy, give its listener in server.bind "
-                                          "proxy = \"accept\" or \"require\", and its address in "
-                                          "proxy_from"));
+                                          "proxy and proxy_from"),
+                            F_STR("peer", news->peer));
     else if (news->answer != SOURCE_ADMITTED)
         say_source(a, news->answer, news->peer);
     else

@@ -165,10 +165,10 @@ static void headers__of_whom_nobody_believes__reset_or_taken_for_data(void **sta
     int fd;
 
     server_expect(s, UNBELIEVED "|" WRONG "\" reason=\"it begins with something else\"|taken for "
-                                "data\" peer=127.0.0.[0-9]:[0-9]* hint=\".*proxy_from");
+                                "data\" hint=\".*proxy_from\" peer=127.0.0.[0-9]:");
     fd = peer_try_connect_from("127.0.0.3:0", s->addr[0]);
     MUST(fd < 0 || peer_drain(fd, WAIT_MS, NULL) == PEER_RESET, "who is not believed is served");
-    server_wait_log(s, UNBELIEVED "\" peer=127.0.0.3:[0-9]*$", 1);
+    server_wait_log(s, UNBELIEVED "\" hint=\".*\" peer=127.0.0.3:[0-9]*$", 1);
     fd = peer_connect(s->addr[0]);
     peer_send_text(fd, "Hello!\r\n\r\n");
     peer_expect_eof(fd);
@@ -178,7 +178,7 @@ static void headers__of_whom_nobody_believes__reset_or_taken_for_data(void **sta
     send_v1(fd, 1, 1);
     peer_send_text(fd, "\r\n");
     peer_expect_text(fd, "PROXY TCP4 203.0.113.1 127.0.0.1 1 80\r\n\r\n");
-    server_wait_log(s, "taken for data\" peer=127.0.0.3:", 1);
+    server_wait_log(s, "taken for data\" hint=\".*\" peer=127.0.0.3:", 1);
     fd = peer_connect(s->addr[1]);
     peer_echo(fd, "no header is fine here");
     fd = peer_connect(s->addr[1]);
@@ -189,9 +189,34 @@ static void headers__of_whom_nobody_believes__reset_or_taken_for_data(void **sta
     fd = peer_connect(s->addr[2]);
     send_v2(fd, 1, 2);
     peer_expect_text(fd, "\r\n\r\n"); /* its signature begins with an empty message */
-    server_wait_log(s, "taken for data\" peer=127.0.0.1:", 1);
     MUST(count_peer(s, "203.0.113.1:2") == 0, "a header that nobody asks for is believed");
     MUST(server_counter(s, proxied) == 1, "proxied");
+}
+
+/* Each of them is another peer, and none of them needs a right to connect. */
+static void headers__of_many_whom_nobody_believes__few_lines(void **state)
+{
+    static const char conf[] =
+        "server: { bind = ( { address = \"127.0.0.1:0\"; proxy = \"require\";"
+        " proxy_from = [\"127.0.0.9\"]; }, { address = \"127.0.0.2:0\"; } ); };";
+    static const char unasked[] = "taken for data";
+    struct server *s = server_start(*state, .conf = conf);
+    enum { PEERS = 40, LINES_MAX = 4 }; /* of 2 workers, one now and one with what was held back */
+
+    server_expect(s, UNBELIEVED "|taken for data");
+    for (int i = 0; i < PEERS; i++) {
+        int fd = peer_try_connect_from("127.0.0.3:0", s->addr[0]);
+
+        MUST(fd < 0 || peer_drain(fd, WAIT_MS, NULL) == PEER_RESET, "served");
+        fd = peer_connect(s->addr[1]);
+        peer_send_text(fd, "PROXY UNKNOWN\r\n\r\n");
+        peer_expect_text(fd, "PROXY UNKNOWN\r\n\r\n");
+        peer_close(fd);
+    }
+    MUST_COME(server_counter(s, closed_proxy) == PEERS, "not all are refused");
+    MUST(server_log_count(s, UNBELIEVED) <= LINES_MAX, "each that is refused has a line");
+    MUST(server_log_count(s, unasked) >= 1, "nothing is said of a header that nobody expects");
+    MUST(server_log_count(s, unasked) <= LINES_MAX, "each that nobody expects has a line");
 }
 
 /* They are accepted by the arbiter, and go to workers that do not have that listener. */
@@ -257,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IT(clients__reload_scale_upgrade_and_kills__who_they_are_stays),
         IT(headers__of_whom_nobody_believes__reset_or_taken_for_data),
+        IT(headers__of_many_whom_nobody_believes__few_lines),
         IT(header__waits_at_a_removed_address__believed),
         IT(unix_socket__header_required__peer_is_the_client),
     };
