@@ -236,7 +236,7 @@ static const struct column actor_columns[] = {
     {"NTH", "incarnation", SHOW_NUMBER, 0},
     {"UP", "uptime_ms", SHOW_MS, 0},
     {"KEPT", "kept", SHOW_COUNT, 0},
-    {"MEMORY", "kept_bytes", SHOW_BYTES, 0},
+    {"KEPT IN", "kept_bytes", SHOW_BYTES, 0},
     {"LAG", "lag_ms", SHOW_MS, 0},
     {"BEAT", "heartbeat_age_ms", SHOW_MS, 0},
 };
