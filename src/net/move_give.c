@@ -423,7 +423,7 @@ static void on_answer(struct move_out *t, struct move_lane *lane, uint32_t id,
     const uint32_t count = lane_flight(lane, id)->count;
 
     lane->room = answer->room;
-    if (answer->room > 0)
+    if (answer->id == 0)
         lane->version = answer->version;
     lane->quiet_pulses = 0;
     t->stuck_pulses = 0;

@@ -21,7 +21,7 @@ enum {
 enum { PEER_AT = 112, RECORD_END = PEER_AT + PEER_BYTES };
 
 static const uint32_t magic = 0x65766f6d; /* "move" */
-static const uint64_t reads_3 = UINT64_C(1) << 31; /* in the room of an answer */
+static const uint64_t reads_3 = UINT64_C(1) << 31; /* in the room of the opening answer */
 
 static void put_head(uint8_t *p, uint16_t version, uint16_t kind)
 {
@@ -70,26 +70,29 @@ int moved_get_batch(const uint8_t *data, size_t len, struct moved_batch *ret)
 
 void moved_put_answer(const struct moved_answer *answer, uint8_t buf[MOVED_ANSWER_BYTES])
 {
-    const uint64_t version = answer->version > MOVED_VERSION_OLD ? reads_3 : 0;
+    const bool is_told = answer->id == 0 && answer->room > 0;
+    const uint64_t version = is_told && answer->version > MOVED_VERSION_OLD ? reads_3 : 0;
 
     put_head(buf, MOVED_VERSION_OLD, KIND_ANSWER);
     bytes_put(buf + 8, answer->id, 4);
     bytes_put(buf + 12, answer->outcome, 4);
-    bytes_put(buf + 16, answer->room > 0 ? answer->room | version : 0, 4);
+    bytes_put(buf + 16, answer->room | version, 4);
 }
 
 int moved_get_answer(const uint8_t *data, size_t len, struct moved_answer *ret)
 {
     const int rc = get_head(data, len, MOVED_VERSION_OLD, KIND_ANSWER, MOVED_ANSWER_BYTES);
-    uint64_t outcome, room;
+    uint64_t id, outcome, room;
 
     if (rc < 0)
         return rc;
+    id = bytes_get(data + 8, 4);
     outcome = bytes_get(data + 12, 4);
     room = bytes_get(data + 16, 4);
-    if ((outcome != MOVED_OK && outcome != MOVED_REFUSED) || room == reads_3)
+    if ((outcome != MOVED_OK && outcome != MOVED_REFUSED) || room == reads_3 ||
+        (id != 0 && room > MOVED_ROOM_MAX))
         return -EBADMSG;
-    ret->id = (uint32_t)bytes_get(data + 8, 4);
+    ret->id = (uint32_t)id;
     ret->outcome = (enum moved_outcome)outcome;
     ret->room = (uint32_t)(room & ~reads_3);
     ret->version = room & reads_3 ? MOVED_VERSION : MOVED_VERSION_OLD;

@@ -8,9 +8,10 @@
  *   answer   a datagram back: the batch is taken over, or none of it is. The answer to batch 0,
  *            which nobody sent, opens the conversation.
  *
- * Answers are as they were in version 2, but for a bit that says which batches are understood: so a
- * giver of either version hears a taker of either, and sends what that can read. A giver of version
- * 2 reads the bit as a lot of room: what it sends too much is refused.
+ * Answers are as they were in version 2, but for a bit in the opening one that says which batches
+ * are understood: so a giver of either version hears a taker of either, and sends what that can
+ * read. A giver of version 2 reads the bit as a lot of room: what it sends too much is refused, and
+ * the answer to it has the true room.
  *
  * A batch may hold connections of several protocols. Protocols and their rules travel as hashes:
  * the other worker may be of another version of the program, with another table of protocols.
@@ -49,7 +50,8 @@ struct moved_answer {
     uint32_t id; /* of the batch; 0 opens */
     enum moved_outcome outcome;
     uint32_t room; /* how many connections more could be taken now; at most MOVED_ROOM_MAX */
-    uint16_t version; /* of the batches that are understood; with no room MOVED_VERSION_OLD */
+    uint16_t version; /* of the batches that are understood; MOVED_VERSION_OLD with no room, and in
+                         answers that do not open */
 };
 
 enum moved_phase { MOVED_OPEN, MOVED_DELIVERING, MOVED_LINGERING, MOVED_PHASES };

@@ -109,14 +109,14 @@ static void move_give__answer_to_a_later_batch__waits_for_the_end(void **state U
 {
     move_rig_connect(&t, 1500);
     giver_gives(&t, SIZE_MAX);
-    say(0, MOVED_OK, UINT32_MAX);
+    say(0, MOVED_OK, MOVED_ROOM_MAX);
     drop_batches(4);
     expect_nothing_sent(); /* four are unanswered */
-    say(3, MOVED_OK, UINT32_MAX);
+    say(3, MOVED_OK, MOVED_ROOM_MAX);
     assert_int_equal(t.out.n_moved, 0);
     assert_false(t.out.is_done);
     expect_nothing_sent();
-    say(1, MOVED_OK, UINT32_MAX);
+    say(1, MOVED_OK, MOVED_ROOM_MAX);
     assert_int_equal(t.out.n_moved, 252);
     expect_nothing_sent();
     end_of_taker();
@@ -147,10 +147,10 @@ static void move_give__everything_refused_for_no_reason__given_up(void **state U
 {
     move_rig_connect(&t, 300);
     giver_gives(&t, SIZE_MAX);
-    say(0, MOVED_OK, UINT32_MAX);
+    say(0, MOVED_OK, MOVED_ROOM_MAX);
     for (uint32_t id = 1; !t.out.is_done; id++) {
         assert_in_range(id, 1, 2 * MOVE_UNWANTED_MAX);
-        say(id, MOVED_REFUSED, UINT32_MAX);
+        say(id, MOVED_REFUSED, MOVED_ROOM_MAX);
     }
     fds_close(&taker->fd);
     assert_int_equal(t.out.n_moved, 0);

@@ -39,16 +39,18 @@ static void moved_answer__written__same_read(void **state UNUSED)
     uint8_t buf[MOVED_ANSWER_BYTES];
 
     for (enum moved_outcome v = MOVED_OK; v <= MOVED_REFUSED; v++) {
-        const struct moved_answer a = {
-            .id = 9 * v, .outcome = v, .room = MOVED_ROOM_MAX, .version = MOVED_VERSION};
+        const struct moved_answer a = {.id = 9 * (v - MOVED_OK),
+                                       .outcome = v,
+                                       .room = MOVED_ROOM_MAX,
+                                       .version = MOVED_VERSION};
         struct moved_answer got;
 
         moved_put_answer(&a, buf);
         assert_int_equal(moved_get_answer(buf, sizeof(buf), &got), 0);
-        assert_int_equal(got.id, 9 * v);
+        assert_int_equal(got.id, a.id);
         assert_int_equal(got.outcome, v);
         assert_int_equal(got.room, MOVED_ROOM_MAX);
-        assert_int_equal(got.version, MOVED_VERSION);
+        assert_int_equal(got.version, a.id == 0 ? MOVED_VERSION : MOVED_VERSION_OLD);
     }
 }
 
@@ -67,7 +69,12 @@ static void moved_answer__of_version_2__as_it_was(void **state UNUSED)
     assert_memory_equal(buf, bytes, sizeof(bytes));
     got.version = MOVED_VERSION;
     moved_put_answer(&got, buf);
-    assert_memory_equal(buf, bytes, sizeof(bytes) - 1); /* which it reads as a lot of room */
+    assert_memory_equal(buf, bytes, sizeof(bytes)); /* its giver goes by the true room … */
+    got.id = 0;
+    moved_put_answer(&got, buf); /* … but for the opening answer, which has a lot of it */
+    assert_int_equal(buf[MOVED_ANSWER_BYTES - 1], 0x80);
+    buf[8] = 1;
+    assert_int_equal(moved_get_answer(buf, sizeof(buf), &got), -EBADMSG);
     got.room = 0;
     moved_put_answer(&got, buf);
     assert_int_equal(moved_get_answer(buf, sizeof(buf), &got), 0);
