@@ -221,11 +221,11 @@ static const char *read_member(struct reader *r, int key, const config_setting_t
                           name, config_show(value, strlen(value), shown));
     else if (which > LISTENER_PROTOCOL && which < LISTENER_PROXY &&
              !config_owner_is_name(value, strlen(value)))
-        config_errors_add(r->errors, r->path, line,
-                          "%s: %s: \"%s\" is none, allowed: the name or the number of one, without "
-                          ", @ : / [ and blanks",
-                          name, config_setting_name(member),
-                          config_show(value, strlen(value), shown));
+        config_errors_add(
+            r->errors, r->path, line,
+            "%s: %s: \"%s\" is not a name, allowed: the name or the number of one, without "
+            ", @ : / [ and blanks",
+            name, config_setting_name(member), config_show(value, strlen(value), shown));
     else
         return value;
     return NULL;

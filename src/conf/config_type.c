@@ -441,11 +441,14 @@ const char *config_bind_split(const char *text, size_t *ret_len)
     return at ? at + 1 : text;
 }
 
+/* What may be written instead follows, as the key allows it, and not as any address may be. */
 static int refuse_element(char *problem, size_t size, const char *text, const char *what)
 {
+    const char *forms = strstr(what, "; write HOST:PORT");
     char shown[CONFIG_SHOW_LEN];
 
-    snprintf(problem, size, "\"%s\": %s", config_show(text, strlen(text), shown), what);
+    snprintf(problem, size, "\"%s\": %.*s", config_show(text, strlen(text), shown),
+             (int)(forms ? forms - what : (ptrdiff_t)strlen(what)), what);
     return -EINVAL;
 }
 
@@ -628,11 +631,8 @@ static bool is_word(const char *word, size_t len, const char *name, const char *
 /* NAME=VALUE, each name once. Returns why it cannot be, or NULL. */
 static const char *read_word(struct config_bind *bind, const char *word, size_t len)
 {
-    static const char wrong[] = "no mode=MODE, owner=USER or group=GROUP of a unix socket, and "
-                                "neither proxy=WORD nor proxy_from=NETWORKS";
     struct config_access *access = &bind->access;
     const char *value, *end = word + len;
-    int r = -EINVAL;
 
     if (is_word(word, len, "proxy=", &value))
         return bind->proxy == CONFIG_PROXY_OFF &&
@@ -644,13 +644,21 @@ static const char *read_word(struct config_bind *bind, const char *word, size_t 
                    ? NULL
                    : "proxy_from is up to 32 of ADDRESS and ADDRESS/BITS in numbers, with + "
                      "between them, and said once";
-    if (is_word(word, len, "mode=", &value) && access->mode < 0)
-        r = parse_mode(value, (size_t)(end - value), 0777, &access->mode);
-    else if (is_word(word, len, "owner=", &value) && !*access->owner)
-        r = read_owner(access->owner, value, (size_t)(end - value));
-    else if (is_word(word, len, "group=", &value) && !*access->group)
-        r = read_owner(access->group, value, (size_t)(end - value));
-    return r < 0 ? wrong : NULL;
+    if (is_word(word, len, "mode=", &value))
+        return access->mode < 0 &&
+                       parse_mode(value, (size_t)(end - value), 0777, &access->mode) == 0
+                   ? NULL
+                   : "mode is octal digits up to 0777, and said once";
+    if (is_word(word, len, "owner=", &value))
+        return !*access->owner && read_owner(access->owner, value, (size_t)(end - value)) == 0
+                   ? NULL
+                   : "owner is the name or the number of a user, and said once";
+    if (is_word(word, len, "group=", &value))
+        return !*access->group && read_owner(access->group, value, (size_t)(end - value)) == 0
+                   ? NULL
+                   : "group is the name or the number of a group, and said once";
+    return "no mode=MODE, owner=USER or group=GROUP of a unix socket, and neither proxy=WORD nor "
+           "proxy_from=NETWORKS";
 }
 
 /* @text is an element, and borrowed. */

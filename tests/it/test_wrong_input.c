@@ -193,6 +193,8 @@ static const struct wrong_file {
     {"", {"holds no key", "GROUP = { KEY = VALUE; ... };"}},
     {"server = { max_message = \"1G\"; };", {":1: server.max_message: ", "\"1GiB\"", "at least four times"}},
     {"arbiter = { pid_file = \"/x\"; control = \"/x\"; };", {":1: arbiter.pid_file: \"/x\" ", "a path of its own"}},
+    {"server = { bind = ({ address = \"unix:/tmp/x\"; mode = \"0668\"; }); };", {"mode=0668", "octal digits up to 0777"}},
+    {"status = { bind = \"9090\"; };", {":1: status.bind: \"9090\": the port is missing, allowed: \"HOST:PORT\""}},
     {"@include \"x\"\n", {":1: @include: ", "all keys in this one"}},
 };
 /* clang-format on */
