@@ -253,8 +253,7 @@ static void complete_options(struct auditing *a)
     o->size_min = a->size.min;
     o->size_max = a->size.max;
     if (a->is_staying_away && a->reconnect_ms != UINT64_MAX)
-        usage_error("--reconnect %" PRIu64 "ms: and --no-reconnect: give one of them",
-                    a->reconnect_ms);
+        usage_error("--reconnect and --no-reconnect: give one of them");
     if (a->reconnect_ms != UINT64_MAX)
         o->reconnect_ms = (unsigned)a->reconnect_ms;
     o->is_reconnecting = !a->is_staying_away;

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -216,6 +217,7 @@ static const struct own_option bench_options[] = {
 static void load_before(struct benching *b)
 {
     const char *other;
+    struct stat st;
     json_error_t e;
 
     if (!b->compare && b->max_regress.count != UINT64_MAX)
@@ -225,6 +227,10 @@ static void load_before(struct benching *b)
             allowed_percent(b));
     if (!b->compare)
         return;
+    if (stat(b->compare, &st) == 0 && S_ISDIR(st.st_mode))
+        usage_error("--compare %s: it is a directory: give a file with an output of: echo-client "
+                    "--json bench",
+                    b->compare);
     b->before = json_load_file(b->compare, 0, &e);
     if (!b->before)
         usage_error("--compare %s: %s: give a file with an output of: echo-client --json bench",

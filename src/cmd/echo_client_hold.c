@@ -114,8 +114,9 @@ static int print_summary(const struct holding *h)
 
     if (h->tool->is_json)
         return print_summary_json(h);
-    rc = out_print("%s: %" PRIu64 " connections opened, %" PRIu64 " still open, %" PRIu64 " cut",
-                   h->tool->address_text, r->n_opened, r->n_open, hold_report_cut(r));
+    rc = out_print("%s: %" PRIu64 " connection%s opened, %" PRIu64 " still open, %" PRIu64 " cut",
+                   h->tool->address_text, r->n_opened, r->n_opened == 1 ? "" : "s", r->n_open,
+                   hold_report_cut(r));
     for (int i = 0; rc == 0 && i < HOLD_ENDS_N; i++)
         rc = print_ages(hold_end_text((enum hold_end)i), &r->ends[i]);
     if (rc == 0)

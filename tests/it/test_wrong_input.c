@@ -108,6 +108,7 @@ static const struct wrong client_rows[] = {
     {64, {"bench", "-s", "16k-1k"}, {"--size 16k-1k: ", "the lesser first", "64-16KiB"}},
     {64, {"bench", "--warmup", "20s", "-t", "10s"}, {"--warmup 20000ms: ", "10000ms (-t)"}},
     {64, {"bench", "--compare", "none"}, {"--compare none: ", "No such file", "--json bench"}},
+    {64, {"bench", "--compare", "/etc"}, {"--compare /etc: ", "a directory", "--json bench"}},
     {64, {"bench", "--max-regress", "5%"}, {"--max-regress 5%: ", "--compare FILE"}},
     {64, {"bench", "--max-regress", "101%"}, {"--max-regress 101%: ", "up to 100%"}},
     {64, {"audit", "--max-loss", "1s"}, {"--max-loss 1s: ", "a share up to 100%"}},
