@@ -338,7 +338,7 @@ static void kill_child(struct arbiter *a, struct child *c, enum tr_kill_reason w
 
     if (why == TR_KILL_EXIT_TIMEOUT && !a->is_stopping && watch_abort(a, c))
         return;
-    children_kill(c, reasons[why].level, is_brief ? "not gone in two seconds" : reasons[why].text);
+    children_kill(c, reasons[why].level, is_brief ? "not gone in time" : reasons[why].text);
 }
 
 static void spawn(struct arbiter *a, struct child *c, const struct tr_action *action)
