@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/util.h"
 #include "status/status_metrics.h"
@@ -109,8 +110,22 @@ const struct status_route *status_route(size_t i)
     return i < ARRAY_SIZE(routes) ? &routes[i] : NULL;
 }
 
-const struct status_route *status_route_find(const char *path)
+/* A proxy may ask for a whole address (RFC 9112, 3.2.2): which host it names is no matter. */
+static const char *path_of(const char *target)
 {
+    static const char scheme[] = "http://";
+    const char *path;
+
+    if (strncasecmp(target, scheme, strlen(scheme)) != 0)
+        return target;
+    path = strchr(target + strlen(scheme), '/');
+    return path ? path : "/";
+}
+
+const struct status_route *status_route_find(const char *target)
+{
+    const char *path = path_of(target);
+
     for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
         if (strcmp(routes[i].path, path) == 0)
             return &routes[i];

@@ -35,9 +35,10 @@ struct status_route {
     int (*make)(const struct status_view *v, struct status_answer *ret);
 };
 
-/* status_route - the @i-th; NULL = there are no more. status_route_find - of that path, or NULL */
+/* status_route - the @i-th; NULL = there are no more. status_route_find - of that path, or
+ * of the whole address of an HTTP request; NULL = there is none */
 const struct status_route *status_route(size_t i);
-const struct status_route *status_route_find(const char *path);
+const struct status_route *status_route_find(const char *target);
 
 /* status_answer_constant - @text lives as long as the process */
 void status_answer_constant(struct status_answer *ret, unsigned code, const char *type,

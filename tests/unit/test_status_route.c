@@ -78,12 +78,15 @@ static void status_route__each_row__complete_and_found(void **state UNUSED)
 
 static void status_route__unknown_path__told_what_there_is(void **state UNUSED)
 {
-    static const char *const paths[] = {"", "/health", "/health/ready/", "//health/ready",
-                                        "/API/INFO"};
+    static const char *const paths[] = {
+        "",          "/health",          "/health/ready/",   "//health/ready",
+        "/API/INFO", "http://x/nothing", "https://x/metrics"};
     struct status_answer a;
 
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
         assert_null(status_route_find(paths[i]));
+    assert_ptr_equal(status_route_find("http://x:9090/metrics"), status_route_find("/metrics"));
+    assert_ptr_equal(status_route_find("HTTP://[::1]"), status_route_find("/"));
     assert_int_equal(status_answer_unknown(&a), 0);
     assert_int_equal(a.code, 404);
     for (size_t i = 0; status_route(i); i++)
