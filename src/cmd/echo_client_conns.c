@@ -17,7 +17,14 @@
 #include "cmd/echo_client.h"
 #include "cmd/echo_client_operator.h"
 
-enum { LIMIT_DEFAULT = 1000, LIMIT_MAX = 1000000, PAGE_ROWS = 64, ROUNDS_MAX = 10, ROUNDS_MS = 20 };
+enum {
+    LIMIT_DEFAULT = 1000,
+    LIMIT_MAX = 1000000,
+    PAGE_ROWS = 64,
+    ROUNDS_MAX = 10, /* of kill, to meet everybody */
+    LISTINGS_MAX = 5, /* while workers come and go */
+    ROUNDS_MS = 20, /* between two of either */
+};
 
 /* ---- filters: NAME=VALUE, and for amounts NAME<VALUE, NAME>VALUE, NAME<=VALUE, NAME>=VALUE ----
  */
@@ -173,7 +180,8 @@ struct round {
     json_t *rows; /* owned: what has come */
     json_t *silent; /* owned: workers that have not answered */
     uint64_t matched; /* connections, listed or not */
-    bool is_changing; /* a worker is about to come or go, so connections may be on their way */
+    bool is_changing; /* a worker comes or goes, so connections may be on their way */
+    uint64_t pids; /* of the workers that were there: their sum */
 };
 
 static int round_open(struct round *r, struct tool *t, const char *command)
@@ -278,23 +286,49 @@ static int ask_worker(struct round *r, const json_t *actor)
     return rc < 0 ? 0 : rc;
 }
 
+/* Returns its number, 0 if it is no worker. */
+static uint64_t worker_number(const json_t *actor)
+{
+    const char *id = text_at(actor, "id");
+    uint64_t number;
+
+    return strncmp(id, "worker.", 7) == 0 && num_parse_u64(id + 7, 1, UINT32_MAX, &number) == 0
+               ? number
+               : 0;
+}
+
+/* Which workers are there, and do all of them stay? */
+static void note_workers(struct round *r, const json_t *actors)
+{
+    const json_t *actor;
+    size_t i;
+
+    r->pids = 0;
+    json_array_foreach(actors, i, actor)
+    {
+        if (worker_number(actor) == 0)
+            continue;
+        r->is_changing |= strcmp(text_at(actor, "state"), "run") != 0;
+        r->pids += (uint64_t)json_integer_value(json_object_get(actor, "pid"));
+    }
+}
+
 /* Returns 0 or an exit code, reported already. */
 static int ask_all(struct round *r)
 {
     json_t *actors = NULL, *actor;
-    uint64_t number, n_asked = 0;
+    uint64_t n_asked = 0;
     size_t i;
     int rc = operator_ask(&r->o, "actors", NULL, NULL, &actors);
 
     r->is_changing = false;
+    note_workers(r, actors);
     json_array_foreach(actors, i, actor)
     {
-        const char *id = text_at(actor, "id");
+        const uint64_t number = worker_number(actor);
 
-        if (rc || strncmp(id, "worker.", 7) != 0 ||
-            num_parse_u64(id + 7, 1, UINT32_MAX, &number) != 0)
+        if (rc || number == 0)
             continue;
-        r->is_changing |= strcmp(text_at(actor, "state"), "run") != 0;
         if (r->worker && r->worker != number)
             continue;
         n_asked++;
@@ -308,6 +342,40 @@ static int ask_all(struct round *r)
                  "%s: there is no worker.%" PRIu64 ": list them with: echo-client actors",
                  r->command, r->worker);
         rc = fail_say(r->o.tool, "unknown_actor", message, EX_USAGE);
+    }
+    return rc;
+}
+
+/* Are those who were asked still all that there are? Returns 0 or an exit code. */
+static int look_again(struct round *r)
+{
+    const uint64_t before = r->pids;
+    json_t *actors = NULL;
+    const int rc = operator_ask(&r->o, "actors", NULL, NULL, &actors);
+
+    note_workers(r, actors);
+    r->is_changing |= r->pids != before;
+    json_decref(actors);
+    return rc;
+}
+
+/*
+ * A connection that moves meanwhile may be met by neither worker: as long as workers come and go,
+ * all are asked anew. Returns 0 or an exit code, reported already.
+ */
+static int list_all(struct round *r)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < LISTINGS_MAX && (i == 0 || r->is_changing); i++) {
+        if (i > 0)
+            poll(NULL, 0, ROUNDS_MS);
+        json_array_clear(r->rows);
+        json_array_clear(r->silent);
+        r->matched = 0;
+        rc = ask_all(r);
+        if (rc == 0)
+            rc = look_again(r);
     }
     return rc;
 }
@@ -402,6 +470,7 @@ static int write_connections(FILE *f, const json_t *result)
                                             {"PROTOCOL", "protocol", SHOW_TEXT, 0}};
     json_t *rows = json_object_get(result, "connections");
     const json_int_t left_out = integer_at(result, "left_out");
+    const bool is_changing = json_is_true(json_object_get(result, "changing"));
     const size_t n = json_array_size(rows);
     int rc = 0;
 
@@ -415,6 +484,8 @@ static int write_connections(FILE *f, const json_t *result)
                 n, integer_at(result, "matched"));
     else
         fprintf(f, "%zu connection%s\n", n, n == 1 ? "" : "s");
+    if (is_changing)
+        fprintf(f, "workers come and go: connections that moved meanwhile may be missing\n");
     return rc;
 }
 
@@ -458,13 +529,14 @@ int connections_run(struct tool *t)
     r.worker = worker;
     r.limit = own.limit;
     if (rc == 0)
-        rc = ask_all(&r);
+        rc = list_all(&r);
     if (rc == 0 && sort_rows(&r) < 0)
         rc = operator_fail(&r.o, -ENOMEM);
     if (rc == 0) {
-        result = json_pack("{s:i,s:O,s:I,s:I,s:O}", "schema", JSON_SCHEMA, "connections", r.rows,
-                           "matched", (json_int_t)r.matched, "left_out",
-                           (json_int_t)(r.matched - json_array_size(r.rows)), "silent", r.silent);
+        result = json_pack("{s:i,s:O,s:I,s:I,s:O,s:b}", "schema", JSON_SCHEMA, "connections",
+                           r.rows, "matched", (json_int_t)r.matched, "left_out",
+                           (json_int_t)(r.matched - json_array_size(r.rows)), "silent", r.silent,
+                           "changing", r.is_changing);
         rc = operator_print(&r.o, result, write_connections);
     }
     if (rc == 0)

@@ -287,10 +287,14 @@ static void kill__of_a_worker_that_drains__ended(void **state)
     peer_expect_text(owed, "ok\n");
     MUST(RUN(it, NO_INPUT, "-C", control_of(s), "reload").code == 0, "reload");
     MUST(count(s, "state=owing") == 1, "it is not listed");
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "connections");
+    MUST(strstr(r.out, "1 connection\nworkers come and go"), "%s%s", r.out, r.err);
     r = RUN(it, NO_INPUT, "-C", control_of(s), "kill", address_of(owed));
     MUST(r.code == 0, "%s", r.err);
     peer_expect_eof(owed);
     server_wait_workers(s, 1);
+    r = RUN(it, NO_INPUT, "-C", control_of(s), "connections");
+    tool_must_print(&r, "0 connections\n", strlen("0 connections\n"));
 }
 
 /* ---- the log ---- */
