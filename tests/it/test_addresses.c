@@ -496,6 +496,7 @@ static void upgraded_and_killed__one_worker_stopped__continued_by_a_new_server(v
     struct server *s = server_start(*state, .conf = "");
 
     change_by_upgrade(s);
+    server_wait_workers(s, 2); /* those of before have gone */
     must_be_continued(*state, s);
 }
 
