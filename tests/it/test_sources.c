@@ -328,6 +328,7 @@ static void sources__limits_change_by_reload__for_new_connections(void **state)
     must_come_to_be_refused(s, 0);
     server_configure(s, "server: { max_per_source = 0; };");
     must_do(s, "reload", NULL);
+    server_wait_workers(s, 2); /* those that go still accept, with the old limit */
     open_some(s, 0, fds + 5, 3);
     close_some(fds, 1);
     close_some(fds + 3, 5);
